@@ -1,0 +1,3 @@
+"""Declare how a trained model could be deployed, build and measure every combination, choose with evidence."""
+
+__version__ = "0.1.0"

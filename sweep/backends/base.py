@@ -1,0 +1,100 @@
+"""The contract of a backend: what the parent may ask of its class, and what a worker asks of its instance.
+
+One file, one YAML in `conf/backend/`, one line in the entry-point group `sweep.backends`, and the contract tests pass:
+that is a new backend. The module must import without the framework; frameworks are imported inside methods, which only
+workers call. Workers may run on Python 3.8 with nothing but numpy and the backend's framework.
+"""
+
+import abc
+from pathlib import Path
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from sweep.spec import BuildInfo, BuildSpec, Json, Placement
+
+Arrays = Tuple[np.ndarray, ...]
+
+
+class Source(NamedTuple):
+    """What a build starts from. Arrays are in the order of the model's inputs and already have the bucket's shape."""
+
+    load_model: Callable[[], Any]  # the original: an nn.Module in eval mode, or a path to a model file
+    example: Arrays  # one real batch of exactly the shape to build for
+    calibration: Callable[[], Iterator[Arrays]]  # batches of that shape, never taken from the scored samples
+    input_names: Tuple[str, ...]
+
+
+class Runner(abc.ABC):
+    """One loaded replica. `run` is the timed call; everything else stays outside the timed region."""
+
+    asynchronous = False  # True where `run` may return before the device has finished
+    precision = ""  # what really runs, read back from the framework
+
+    def prepare(self, inputs: Arrays) -> Any:
+        """Turn one batch of host arrays into what `run` takes, ahead of time. A host-to-device copy belongs in `run`."""
+        return inputs
+
+    @abc.abstractmethod
+    def run(self, request: Any) -> Any:
+        """One request. Its result must stay valid after later calls."""
+
+    def synchronize(self) -> None:  # noqa: B027  # a synchronous runner has nothing to wait for
+        """Block until every request so far has finished."""
+
+    def outputs(self, raw: Any) -> Arrays:
+        """The host arrays (float32 or integer) of what `run` returned."""
+        return tuple(np.asarray(array) for array in raw)
+
+    def device_memory_mb(self) -> float:
+        """Peak device memory, 0 where the device is the host."""
+        return 0.0
+
+    def close(self) -> None:  # noqa: B027  # most runners own nothing beyond their process
+        """Free the device."""
+
+
+class Backend(abc.ABC):
+    """A way to turn the original model into something that runs on a device.
+
+    The class attributes and `supports` are pure data: the parent reads them without importing a framework.
+    """
+
+    name = ""
+    packages: Tuple[str, ...] = ()  # distributions whose versions are the toolchain's identity
+    optional_packages: Mapping[str, Tuple[str, ...]] = {}  # precision -> distributions needed for it alone
+    preload_build: Tuple[str, ...] = ()  # modules that a fork server imports ahead for build workers
+    preload_run: Tuple[str, ...] = ()  # likewise for measure workers
+    precisions: Tuple[str, ...] = ("fp32",)
+    devices: Tuple[str, ...] = ("cpu",)
+    compile_options: Tuple[str, ...] = ()  # option names that change the artifact; all others act at run time
+    compiles_cores: bool = False  # True where the number of cores is fixed by the compiler
+    extra = ""  # the extra of this project that installs `packages`, for the message when they are missing
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = options
+
+    @classmethod
+    def supports(cls, spec: BuildSpec) -> Optional[str]:
+        """None, or why this build cannot work: one line that says what would. Called in the parent."""
+        if spec.precision not in cls.precisions:
+            return "%s has no %s: it has %s" % (cls.name, spec.precision, ", ".join(cls.precisions))
+        if spec.device not in cls.devices:
+            return "%s has no device %s: it has %s" % (cls.name, spec.device, ", ".join(cls.devices))
+        return None
+
+    def probe(self) -> Json:
+        """In a worker: `{"versions": {...}, "devices": [...]}`, the devices that this process really has."""
+        return {"versions": {}, "devices": ["cpu"]}
+
+    @abc.abstractmethod
+    def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
+        """Write the artifact into `folder`.
+
+        Raises:
+            TrialError: where the reason is known. Any other exception is classified from its text.
+        """
+
+    @abc.abstractmethod
+    def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> Runner:
+        """Load what `build` wrote. `source` is for backends without an artifact (eager): others must not touch it."""

@@ -1,0 +1,89 @@
+"""What a person decides once a sweep, not once a trial: effort, objective, limits, gates, where things go."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweep.spec import Json, from_json, to_json
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured. `conf/effort/*.yaml`."""
+
+    name: str
+    repeats: int  # fresh processes per trial
+    window_seconds: float  # the timed window of one repeat
+    min_requests: int  # a window is stretched until it holds this many, up to three times its length
+    warmup_seconds: float  # at least this long before the steadiness test may pass
+    warmup_seconds_max: float  # give up waiting for steadiness, and say so in the notes
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is best, and what is not acceptable. `conf/objective/*.yaml`; a limit of None is not asked for."""
+
+    name: str  # max_throughput | min_latency | min_cost
+    metric: str  # throughput_items_per_s | latency_ms_p50 | usd_per_million_items
+    maximize: bool
+    tie_break: str = "build_seconds"  # metric, smaller is better, among trials that tie
+    margin: float = 0.02  # relative difference that nobody cares about
+    confidence: float = 0.95
+    latency_ms_p50_max: float | None = None
+    latency_ms_p99_max: float | None = None
+    throughput_items_per_s_min: float | None = None
+    agreement_min: float | None = None
+    accuracy_drop_max: float | None = None
+    peak_memory_mb_max: float | None = None
+    usd_per_million_items_max: float | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a worker is ended, and how many builds go on at once."""
+
+    build_seconds: float = 1800.0
+    build_memory_mb: float | None = None  # None: 90 % of the host's memory
+    measure_seconds: float = 600.0
+    measure_memory_mb: float | None = None
+    reference_seconds: float = 600.0
+    parallel_builds: int | None = None  # None: by cores and memory
+    transient_retries: int = 2
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What must hold before a trial is `ok`. Limits of agreement are per precision; Wilson's upper bound is compared."""
+
+    agreement_min: dict[str, float] = field(default_factory=dict)
+    cosine_min: dict[str, float] = field(default_factory=dict)
+    little_tolerance: float = 0.12
+    placement_min: float = 0.9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One sweep."""
+
+    name: str  # the MLflow experiment
+    effort: Effort
+    objective: Objective
+    limits: Limits
+    gates: Gates
+    tracking: dict[str, Any]  # conf/tracking/*.yaml: {"name": "local"|"server"|"none", "uri": str|None}
+    outputs: str  # absolute path of the outputs folder
+    plan: str = "run"  # run | only
+    reuse: bool = False  # take finished results of identical trials from earlier sweeps
+    retry_failed: bool = False  # build again what is remembered as failed
+    seed: int = 0
+
+    @property
+    def outputs_path(self) -> Path:
+        return Path(self.outputs)
+
+    def to_json(self) -> Json:
+        return dict(to_json(self))
+
+    @staticmethod
+    def from_json(value: Json) -> "Settings":
+        return from_json(Settings, value)
