@@ -1,9 +1,23 @@
 """From declared trials to a plan: what can work, what cannot and why, and which builds are really needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
 
+from sweep import backends
+from sweep.backends.base import Backend
+from sweep.settings import Effort
 from sweep.spec import BuildSpec, Status, Trial
+
+if TYPE_CHECKING:
+    from sweep.hardware import Host
+
+Verdict = tuple[Status, str]
+# (interpreter or None for our own, distributions) -> version of each, None where it is missing
+Installed = Callable[[str | None, Sequence[str]], Mapping[str, str | None]]
+SecondsOf = Callable[[BuildSpec], float | None]
+LOAD_SECONDS = 0.4  # a fresh worker, an artifact of some MB: only for the forecast
 
 
 @dataclass(frozen=True)
@@ -36,3 +50,122 @@ class Plan:
 
     def trials_of(self, build_key: str) -> Sequence[Trial]:
         return [entry.trial for entry in self.valid if any(spec.key == build_key for spec in entry.builds)]
+
+
+def make(trials: Iterable[Trial], host: "Host", installed: Installed) -> Plan:
+    """Judge every trial by the rules, before anything is built."""
+    distinct: dict[str, Trial] = {}
+    count = 0
+    for trial in trials:
+        distinct.setdefault(trial.key, trial)
+        count += 1
+    entries = []
+    for trial in distinct.values():
+        verdict = next(_broken_rules(trial, host, installed), None)
+        status, reason = verdict or (None, "")
+        entries.append(Entry(trial, build_specs(trial), status, reason))
+    return Plan(tuple(entries), count - len(entries))
+
+
+def build_specs(trial: Trial) -> tuple[BuildSpec, ...]:
+    """The builds of a trial: one per bucket, or one of the data's own shape."""
+    backend = backends.get(str(trial.backend["name"]))
+    options = trial.backend.get("options") or {}
+    shared = {
+        "model": _content(trial.model),
+        "data": _content(trial.data),
+        "backend": str(trial.backend["name"]),
+        "options": {name: value for name, value in options.items() if name in backend.compile_options},
+        "precision": trial.precision,
+        "batch": trial.batch,
+        "device": str(trial.backend.get("device") or "cpu"),
+        "cores": trial.cores if backend.compiles_cores else None,
+        "python": trial.backend.get("python"),
+    }
+    return tuple(BuildSpec(bucket=bucket, **shared) for bucket in trial.buckets or (None,))
+
+
+def toolchain(spec: BuildSpec, installed: Installed) -> dict[str, str]:
+    """Versions of the distributions that a build depends on; what is missing is left out."""
+    found = installed(spec.python, _packages(backends.get(spec.backend), spec.precision))
+    return {name: version for name, version in sorted(found.items()) if version is not None}
+
+
+def forecast(
+    plan: Plan, effort: Effort, seconds_of: SecondsOf, parallel: int
+) -> tuple[float | None, str]:
+    """Seconds that the plan will take, and what the figure rests on.
+
+    Args:
+        seconds_of: 0 for a build that is stored, the typical seconds of like builds, None where nothing is known.
+        parallel: builds that go on at once.
+    """
+    known = {key: seconds_of(spec) for key, spec in plan.builds.items()}
+    figures = [seconds for seconds in known.values() if seconds is not None]
+    unknown = len(known) - len(figures)
+    repeat = effort.window_seconds + 1.5 * effort.warmup_seconds + LOAD_SECONDS
+    measuring = len(plan.valid) * effort.repeats * repeat
+    building = sum(figures) / max(1, parallel)
+    if not unknown:
+        return measuring + building, ""
+    if figures and any(figures):
+        building += unknown * median(seconds for seconds in figures if seconds) / max(1, parallel)
+    note = f"{unknown} {'build' if unknown == 1 else 'builds'} of unknown duration"
+    return measuring + building, f"at least; {note}"
+
+
+def _broken_rules(trial: Trial, host: "Host", installed: Installed) -> Iterator[Verdict]:
+    """Every rule that the trial breaks, cheapest first."""
+    from sweep import hardware
+
+    status, reason = hardware.rules(host, trial)
+    if status is not None:
+        yield status, reason
+    backend = backends.get(str(trial.backend["name"]))
+    yield from _bucket_rules(trial)
+    if int(trial.load.get("concurrency", 1)) != 1:
+        yield Status.INVALID, "load.concurrency above 1 is not supported: use replicas=... for requests side by side"
+    for spec in build_specs(trial):
+        refusal = backend.supports(spec)
+        if refusal:
+            yield Status.INVALID, refusal
+    yield from _missing(trial, backend, installed)
+
+
+def _bucket_rules(trial: Trial) -> Iterator[Verdict]:
+    if not trial.buckets:
+        return
+    dims = trial.model.get("bucket_dims") or {}
+    if not dims:
+        yield (
+            Status.INVALID,
+            f"model {trial.model['name']} declares no bucket dimension (model.bucket_dims): leave buckets=[]",
+        )
+        return
+    ranks = {1, max(len(axes) for axes in dims.values())}
+    if any(len(bucket) not in ranks or any(size < 1 for size in bucket) for bucket in trial.buckets):
+        yield Status.INVALID, f"each bucket is one size, or one for each of {dims}, and at least 1: not {trial.buckets}"
+
+
+def _missing(trial: Trial, backend: type[Backend], installed: Installed) -> Iterator[Verdict]:
+    """Distributions that are not installed, with the line that installs them."""
+    python = trial.backend.get("python")
+    needs: list[tuple[str | None, Sequence[str], str]] = [
+        (python, _packages(backend, trial.precision), backend.extra),
+        (None, trial.model.get("requires") or (), str(trial.model.get("extra") or "")),
+        (None, trial.data.get("requires") or (), str(trial.data.get("extra") or "")),
+    ]
+    for interpreter, packages, extra in needs:
+        missing = [name for name, version in installed(interpreter, packages).items() if version is None]
+        if missing:
+            what = f"'sweep[{extra}]'" if extra and not interpreter else " ".join(missing)
+            yield Status.UNAVAILABLE, f"not installed: {', '.join(missing)}; {interpreter or 'python'} -m pip install {what}"
+
+
+def _packages(backend: type[Backend], precision: str) -> tuple[str, ...]:
+    return tuple(backend.packages) + tuple(backend.optional_packages.get(precision, ()))
+
+
+def _content(group: Mapping[str, object]) -> dict[str, object]:
+    """A model's or data set's config without the keys that do not change what it is."""
+    return {key: value for key, value in group.items() if key not in ("requires", "extra", "data")}

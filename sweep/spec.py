@@ -176,6 +176,7 @@ class Outcome:
     log: str  # path of the captured output
     seconds: float  # wall time from start to exit
     peak_memory_mb: float = 0.0  # largest resident set of the whole process tree that was seen
+    user_error: bool = False  # the failure is a UserError of the worker: the input is at fault
 
     @property
     def ok(self) -> bool:

@@ -1,0 +1,214 @@
+"""Second phase: every distinct build once, in parallel as far as cores and memory allow, found in the store if possible."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from sweep import backends, plan
+from sweep.engine.context import Context
+from sweep.engine.references import Reference
+from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Json, from_json, to_json
+
+T = TypeVar("T")
+TYPICAL_BUILD_MB = 1500.0  # until a build of the same backend has been measured
+
+
+@dataclass(frozen=True)
+class Built:
+    """One distinct build: in the store, or failed."""
+
+    spec: BuildSpec
+    key: str  # in the store
+    folder: Path
+    info: BuildInfo | None
+    failure: Failure | None
+    seconds: float  # that it took when it was built
+    reused: bool  # it was in the store before this sweep
+
+    def to_json(self) -> Json:
+        return {
+            "key": self.key,
+            "seconds": self.seconds,
+            "reused": self.reused,
+            "folder": str(self.folder),
+            "precision": self.info.precision if self.info else None,
+            "placement": self.info.placement if self.info else None,
+            "versions": dict(self.info.versions) if self.info else {},
+            "notes": dict(self.info.notes) if self.info else {},
+        }
+
+
+@dataclass(frozen=True)
+class Task:
+    """A build that somebody needs, with the data and the model content that it starts from."""
+
+    spec: BuildSpec
+    reference: Reference
+    name: str
+
+
+def build_all(context: Context, tasks: Sequence[Task]) -> dict[tuple[str, str], Built]:
+    """Every task's result by (spec key, model digest). The parent sleeps while the workers build."""
+    guard = MemoryGuard(context)
+    context.display.begin("build", len(tasks))
+    results = in_parallel(tasks, lambda task: _build(context, task, guard), parallel_builds(context))
+    context.display.end()
+    return {(task.spec.key, task.reference.model): built for task, built in zip(tasks, results, strict=True)}
+
+
+def parallel_builds(context: Context) -> int:
+    """Builds at once: as asked, else one per two usable cores, as compilers use threads of their own."""
+    asked = context.settings.limits.parallel_builds
+    return asked if asked else max(1, (len(context.host.cores) + 1) // 2)
+
+
+def in_parallel(items: Sequence[Json | Task], work: Callable[..., T], width: int) -> list[T]:
+    """Results in the order of `items`. On the first exception (an interrupt, a bug) nothing more is started."""
+    with ThreadPoolExecutor(max(1, width)) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        pending = set(futures)
+        try:
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            raise
+        return [future.result() for future in futures]
+
+
+class MemoryGuard:
+    """Lets a build start when its expected peak fits beside those that run; one alone may always start."""
+
+    def __init__(self, context: Context) -> None:
+        self._room = 0.9 * context.host.memory_mb
+        self._peaks = _known_peaks(context)
+        self._running: dict[int, float] = {}
+        self._change = threading.Condition()
+
+    def enter(self, spec: BuildSpec) -> int:
+        """Wait for room; a ticket for `leave`."""
+        need = self._peaks.get(spec.backend, TYPICAL_BUILD_MB)
+        with self._change:
+            self._change.wait_for(lambda: not self._running or sum(self._running.values()) + need <= self._room)
+            ticket = max(self._running, default=0) + 1
+            self._running[ticket] = need
+        return ticket
+
+    def leave(self, ticket: int, spec: BuildSpec, peak_memory_mb: float) -> None:
+        with self._change:
+            del self._running[ticket]
+            self._peaks[spec.backend] = max(self._peaks.get(spec.backend, 0.0), peak_memory_mb)
+            self._change.notify_all()
+
+
+def _known_peaks(context: Context) -> dict[str, float]:
+    peaks: dict[str, float] = {}
+    for entry in context.store.entries():
+        backend, peak = entry.info.get("backend"), entry.info.get("peak_memory_mb", 0.0)
+        if backend:
+            peaks[backend] = max(peaks.get(backend, 0.0), peak)
+    return peaks
+
+
+def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
+    spec, reference, limits = task.spec, task.reference, context.settings.limits
+    tools = plan.toolchain(spec, context.installed)
+    key = context.store.key(spec, toolchain=tools, model=reference.model, data=reference.data)
+    found = _stored(context, task, key)
+    if found is not None:
+        context.display.advance(f"{task.name}: {'remembered failure' if found.failure else 'stored'}", bool(found.failure))
+        return found
+    with context.store.building(key) as draft:
+        if draft.existing is not None:  # another sweep finished it while this one waited for the lock
+            return _from_entry(context, task, draft.existing)
+        ticket, peak = guard.enter(spec), 0.0
+        try:
+            outcome = context.run(
+                _request(task, draft.folder),
+                "builds",
+                task.name,
+                seconds=limits.build_seconds,
+                memory_mb=limits.build_memory_mb or 0.9 * context.host.memory_mb,
+                python=spec.python,
+                preload=() if spec.python else backends.get(spec.backend).preload_build,
+            )
+            peak = outcome.peak_memory_mb
+        finally:
+            guard.leave(ticket, spec, peak)
+        facts = {"backend": spec.backend, "spec": to_json(spec), "toolchain": tools, "name": task.name}
+        failure = outcome.failure and replace(outcome.failure, versions=outcome.failure.versions or tools)
+        if failure is None:
+            failure = _placement_failure(context, from_json(BuildInfo, outcome.result), outcome.log, outcome.seconds, tools)
+        if failure is not None:
+            lasting = failure.kind not in (FailureKind.PREEMPTED, FailureKind.CORE_UNAVAILABLE) and not outcome.user_error
+            entry = draft.fail(failure, {**facts, "peak_memory_mb": peak, "limits": to_json(limits)}, remember=lasting)
+        else:
+            entry = draft.commit({**facts, "info": outcome.result, "peak_memory_mb": peak, "seconds": outcome.seconds})
+    built = _from_entry(context, task, entry, reused=False)
+    context.ledger.append("build", key=key, name=task.name, seconds=outcome.seconds, failure=built.failure)
+    context.display.advance(f"{task.name}: {built.failure.kind.value if built.failure else f'{outcome.seconds:.1f} s'}", bool(built.failure))
+    return built
+
+
+def _request(task: Task, artifact: Path) -> Json:
+    return {
+        "entry": "sweep.worker:build",
+        "spec": to_json(task.spec),
+        "data_folder": str(task.reference.data_folder),
+        "artifact": str(artifact),
+        **data_shape(task.spec.model),
+    }
+
+
+def data_shape(model: Mapping[str, object]) -> Json:
+    """How samples are padded to a bucket, from a model's config."""
+    return {"bucket_dims": to_json(model.get("bucket_dims") or {}), "pad_value": model.get("pad_value") or 0.0}
+
+
+def _stored(context: Context, task: Task, key: str) -> Built | None:
+    entry = context.store.get(key)
+    if entry is None:
+        return None
+    if entry.failure is not None and (context.settings.retry_failed or _limit_has_grown(context, entry.info, entry.failure)):
+        return None
+    return _from_entry(context, task, entry)
+
+
+def _limit_has_grown(context: Context, info: Json, failure: Failure) -> bool:
+    """A time-out or a lack of memory is worth another try only with more time or memory than it had."""
+    had, now = info.get("limits") or {}, context.settings.limits
+    if failure.kind is FailureKind.TIMEOUT:
+        return now.build_seconds > (had.get("build_seconds") or 0.0)
+    if failure.kind is FailureKind.HOST_OOM:
+        return (now.build_memory_mb or float("inf")) > (had.get("build_memory_mb") or float("inf"))
+    return False
+
+
+def _from_entry(context: Context, task: Task, entry: object, reused: bool = True) -> Built:
+    from sweep.store import Entry
+
+    assert isinstance(entry, Entry)
+    info = from_json(BuildInfo, entry.info["info"]) if entry.failure is None else None
+    return Built(task.spec, entry.key, entry.folder, info, entry.failure, entry.seconds, reused)
+
+
+def _placement_failure(
+    context: Context, info: BuildInfo, log: str, seconds: float, versions: Mapping[str, str]
+) -> Failure | None:
+    """A compiler that returned a program which runs elsewhere than on the target has failed."""
+    limit = context.settings.gates.placement_min
+    if info.placement >= limit:
+        return None
+    return Failure(
+        FailureKind.PARTIAL_PLACEMENT,
+        f"only {info.placement:.0%} of the operators run on the target (limit {limit:.0%}): the compiler fell back",
+        log=log,
+        seconds=seconds,
+        versions=dict(versions),
+    )

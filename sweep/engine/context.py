@@ -1,0 +1,91 @@
+"""What the phases of one sweep share."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweep.isolate import Limits, Workers
+from sweep.ledger import Ledger
+from sweep.settings import Settings
+from sweep.spec import Json, Outcome
+from sweep.store import Store
+
+if TYPE_CHECKING:
+    from sweep.hardware import Host
+    from sweep.report.terminal import Display
+
+
+@dataclass
+class Context:
+    """One running sweep: its folder, its ledger and the processes that work for it."""
+
+    settings: Settings
+    folder: Path
+    host: "Host"
+    display: "Display"
+    store: Store
+    workers: Workers
+    ledger: Ledger
+    _versions: dict[tuple[str | None, str], str | None] = field(default_factory=dict)
+
+    def installed(self, python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
+        """Version of each distribution in an interpreter, None where it is missing; every one is looked up once."""
+        unknown = [package for package in packages if (python, package) not in self._versions]
+        if unknown and python is None:
+            from sweep.worker import installed
+
+            self._versions.update({(None, name): version for name, version in installed(unknown).items()})
+        elif unknown:
+            outcome = self.run({"entry": "sweep.worker:versions", "packages": unknown}, "probe", python, seconds=60, python=python)
+            found: Json = (outcome.result or {}).get("versions", {})
+            self._versions.update({(python, package): found.get(package) for package in unknown})
+        return {package: self._versions[python, package] for package in packages}
+
+    def run(
+        self,
+        request: Json,
+        phase: str,
+        name: str | None,
+        *,
+        seconds: float,
+        memory_mb: float | None = None,
+        python: str | None = None,
+        preload: Sequence[str] = (),
+        cores: Sequence[int] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> Outcome:
+        """Run one worker in a folder of its own, `<phase>/<name>`; a number is added where that is taken."""
+        folder = fresh_folder(self.folder / phase, name or "own")
+        return self.workers.run(
+            request,
+            folder,
+            limits=Limits(seconds, memory_mb),
+            python=python,
+            preload=preload,
+            cores=cores,
+            env=env or {},
+        )
+
+
+def fresh_folder(parent: Path, name: str) -> Path:
+    """Make `parent/name`, or `parent/name.2`, ... if that exists: no attempt overwrites an earlier one."""
+    safe = re.sub(r"[^A-Za-z0-9_.x-]+", "_", name).strip("._")[:120] or "task"
+    number = 1
+    while True:
+        folder = parent / (safe if number == 1 else f"{safe}.{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file aside, then rename."""
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(json.dumps(value, indent=1, sort_keys=False) + "\n")
+    aside.replace(path)

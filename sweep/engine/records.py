@@ -1,0 +1,144 @@
+"""Last phase: from repeats to a record: agreement with the reference, gates, metrics, cost."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.engine.builds import Built
+from sweep.engine.context import Context
+from sweep.engine.references import Reference
+from sweep.engine.repeats import Task
+from sweep.spec import Failure, Json, Measurement, Record, Status, Trial, digest, to_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CODE = 1  # raised when measuring or judging changes so that older results are no longer comparable
+Comparisons = dict[tuple[str, str], Json]
+
+
+def identity(context: Context, trial: Trial, builds: Sequence[Built], reference: Reference) -> str:
+    """Equal for results that may stand for each other: same trial, builds' content, answers, host type and code."""
+    host = context.host
+    return digest([trial.key, [built.key for built in builds], reference.key, host.cpu_model, len(host.cores), CODE])
+
+
+def without_run(context: Context, trial: Trial, status: Status, reason: str, failure: Failure | None = None) -> Record:
+    """The record of a trial that was not measured."""
+    return Record(
+        key=trial.key,
+        label=trial.label,
+        settings=trial.settings,
+        overrides=trial.overrides,
+        status=status,
+        reason=reason,
+        failure=failure,
+        sweep=context.folder.name,
+    )
+
+
+def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
+    """The record of a trial that was measured, or that failed while it was.
+
+    Args:
+        comparisons: agreements already computed in this sweep, by (builds, digest of the outputs): trials that differ
+            only in cores give the same outputs and are compared once.
+    """
+    trial, repeats = task.trial, tuple(task.done[index] for index in sorted(task.done))
+    base = replace(
+        without_run(context, trial, Status.OK, ""),
+        repeats=repeats,
+        builds=tuple(built.to_json() for built in task.builds),
+        identity=task.identity,
+        started=task.started,
+        seconds=task.seconds,
+        notes={"attempts": to_json(task.attempts)} if task.attempts else {},
+    )
+    if task.failure is not None:
+        summary = task.failure.summary
+        if repeats:
+            summary += f" (after {len(repeats)} whole repeats)"
+        return replace(base, status=Status.RUN_FAILED, reason=summary, failure=task.failure)
+    from sweep import gates, statistics
+
+    comparison = _compare(task, repeats, comparisons)
+    metrics = statistics.summarize(repeats, load_samples)
+    metrics |= {name: comparison[name] for name in _COMPARED if comparison.get(name) is not None}
+    metrics["build_seconds"] = sum(built.seconds for built in task.builds)
+    price = usd_per_million_items(trial.hardware, metrics["throughput_items_per_s"])
+    if price is not None:
+        metrics["usd_per_million_items"] = price
+    failure = gates.check(
+        repeats,
+        comparison,
+        base.builds,
+        trial.precision,
+        context.settings.gates,
+        task.reference.facts.get("flops_per_item"),
+        (trial.hardware.get("peak_flops") or {}).get(trial.precision),
+        trial.batch,
+    )
+    record = replace(base, metrics=metrics, agreement=comparison)
+    if failure is not None:
+        log = str(Path(repeats[-1].samples).with_name("log.txt"))
+        record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=replace(failure, log=log))
+    return record
+
+
+_COMPARED = ("agreement", "agreement_low", "agreement_high", "accuracy", "reference_accuracy", "cosine_mean", "max_abs_error")
+
+
+def usd_per_million_items(hardware: Mapping[str, Any], items_per_s: float) -> float | None:
+    """Cost at the first price listed for the hardware; None where no price is known."""
+    prices = hardware.get("price") or []
+    hourly = prices[0].get("usd_per_hour") if prices else None
+    return None if hourly is None or items_per_s <= 0 else float(hourly) / 3600.0 / items_per_s * 1e6
+
+
+def load_samples(path: str) -> "Mapping[str, np.ndarray]":
+    """The arrays of a samples or outputs file."""
+    import numpy as np
+
+    with np.load(path) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _compare(task: Task, repeats: Sequence[Measurement], comparisons: Comparisons) -> Json:
+    from sweep import accuracy
+
+    index, outputs = merge_outputs([load_samples(repeat.outputs) for repeat in repeats])
+    content = hashlib.sha256(index.tobytes())
+    for array in outputs:
+        content.update(array.tobytes())
+    key = ("/".join([built.key for built in task.builds] + [task.reference.key]), content.hexdigest())
+    if key not in comparisons:
+        reference, labels, kind = load_reference(task.reference)
+        comparisons[key] = accuracy.compare(
+            [array[index] for array in reference], outputs, None if labels is None else labels[index], kind
+        )
+    return comparisons[key]
+
+
+def merge_outputs(parts: "Sequence[Mapping[str, np.ndarray]]") -> "tuple[np.ndarray, list[np.ndarray]]":
+    """Samples answered in any of the repeats, ascending, and their outputs from the first repeat that has them."""
+    import numpy as np
+
+    index = np.concatenate([part["index"] for part in parts])
+    index, first = np.unique(index, return_index=True)
+    names = sorted((name for name in parts[0] if name.startswith("output_")), key=lambda name: int(name[7:]))
+    return index, [np.concatenate([part[name] for part in parts])[first] for name in names]
+
+
+def load_reference(reference: Reference) -> "tuple[list[np.ndarray], np.ndarray | None, str]":
+    """Reference outputs, labels if the data set has any, and the task."""
+    import json
+
+    import numpy as np
+
+    count = int(reference.facts["outputs"])
+    outputs = [np.load(reference.folder / f"output_{number}.npy", mmap_mode="r") for number in range(count)]
+    labels = reference.data_folder / "labels.npy"
+    task = str(json.loads((reference.data_folder / "data.json").read_text())["task"])
+    return outputs, np.load(labels) if labels.exists() else None, task

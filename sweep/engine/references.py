@@ -1,0 +1,103 @@
+"""First phase: the data as arrays and the answers of the original model, once per distinct (model, data) pair.
+
+What cannot be loaded is found here, before anything is built.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep.engine.context import Context
+from sweep.spec import Failure, Json, Status, Trial, digest, to_json
+
+NO_TORCH = ("numpy", "onnx")  # model formats that are read without torch
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The data set in the store, the reference answers, and what was learned about the model on the way."""
+
+    model: str  # digest of the model's content
+    data: str  # digest of the data's content
+    key: str
+    data_folder: Path
+    folder: Path
+    facts: Json
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Why a (model, data) pair cannot be used."""
+
+    status: Status
+    failure: Failure
+
+
+def pair_key(trial: Trial) -> str:
+    """Equal for trials that share a reference."""
+    return digest([to_json(trial.model), to_json(trial.data)])
+
+
+def obtain(context: Context, trials: Sequence[Trial]) -> dict[str, Reference | Unusable]:
+    """References of all trials by `pair_key`, computed in parallel where they are not stored."""
+    pairs = {pair_key(trial): trial for trial in trials}
+    context.display.begin("reference", len(pairs))
+    with ThreadPoolExecutor(max(1, min(len(pairs), 2))) as pool:
+        futures = {key: pool.submit(_obtain, context, trial) for key, trial in pairs.items()}
+        found = {key: future.result() for key, future in futures.items()}
+    context.display.end()
+    return found
+
+
+def preload(model_format: str) -> tuple[str, ...]:
+    """What a fork server imports ahead of a worker that loads such a model."""
+    return ("numpy",) if model_format in NO_TORCH else ("numpy", "torch")
+
+
+def _obtain(context: Context, trial: Trial) -> Reference | Unusable:
+    data_root, reference_root = context.store.root / "data", context.store.root / "reference"
+    request = {
+        "entry": "sweep.worker:reference",
+        "model": to_json(trial.model),
+        "data": to_json(trial.data),
+        "data_root": str(data_root),
+        "reference_root": str(reference_root),
+    }
+    name = f"{trial.model['name']}-{trial.data['name']}"
+    outcome = context.run(
+        request,
+        "references",
+        name,
+        seconds=context.settings.limits.reference_seconds,
+        memory_mb=context.settings.limits.build_memory_mb,
+        preload=preload(str(trial.model.get("format") or "module")),
+    )
+    if outcome.failure is not None or outcome.result is None:
+        context.display.advance(f"{name}: failed", failed=True)
+        return Unusable(*_blame(outcome.failure, outcome.user_error))
+    result = outcome.result
+    folder = Path(outcome.log).parent
+    data = _adopt(folder / "data", data_root / result["data"])
+    answers = _adopt(folder / "reference", reference_root / result["reference"])
+    context.ledger.append("reference", pair=pair_key(trial), seconds=outcome.seconds, **{"result": result})
+    context.display.advance(name)
+    return Reference(result["model"], result["data"], result["reference"], data, answers, result)
+
+
+def _blame(failure: Failure | None, user: bool) -> tuple[Status, Failure]:
+    assert failure is not None
+    return (Status.INVALID if user else Status.BUILD_FAILED), failure
+
+
+def _adopt(draft: Path, final: Path) -> Path:
+    """Move what the worker left into the store; where another sweep was first, its copy stands."""
+    if draft.is_dir():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(draft, final)
+        except OSError:
+            shutil.rmtree(draft)
+    return final

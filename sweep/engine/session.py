@@ -1,0 +1,321 @@
+"""One sweep from the declared trials to the verdict."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from sweep import __version__, backends, hardware, ledger, plan, select
+from sweep.engine import builds, records, references, repeats
+from sweep.engine.context import Context, write_json
+from sweep.engine.references import Reference, Unusable
+from sweep.isolate import Workers
+from sweep.report.terminal import Display
+from sweep.settings import Settings
+from sweep.spec import BuildSpec, Failure, FailureKind, Json, Record, Status, Trial, UserError, to_json
+from sweep.store import Store
+
+if TYPE_CHECKING:
+    from sweep.config import Job
+    from sweep.plan import Entry, Plan
+    from sweep.tracking import Tracker
+
+INTERRUPTED = "interrupted: continue with `python -m sweep resume last`"
+
+
+class Sweep:
+    """One id, one folder under `outputs/sweeps/`, one MLflow parent run.
+
+    `run` may be called more than once: a search asks for a few trials at a time. `finish` writes the verdict.
+    """
+
+    def __init__(
+        self, settings: Settings, *, command: str = "", search: bool = False, history: ledger.History | None = None
+    ) -> None:
+        self.settings = settings
+        self.command = command
+        self.search = search
+        self.display = Display()
+        self.host = hardware.detect()
+        self.records: dict[str, Record] = dict(_settled(history)) if history else {}
+        self.interrupted = False
+        self._history = history
+        self._stack = ExitStack()
+        self._context: Context | None = None
+        self._tracker: Tracker | None = None
+        self._plans: list[Plan] = []
+        self._references: dict[str, Reference | Unusable] = {}
+        self._builds: dict[tuple[str, str], builds.Built] = {}
+        self._comparisons: records.Comparisons = {}
+
+    def run(self, jobs: Sequence["Job"]) -> list[Record]:
+        """Resolve every trial; the records in the order of `jobs`. Nothing is run where `plan=only`.
+
+        Raises:
+            UserError: the outputs folder cannot be used.
+            KeyboardInterrupt: after everything that runs was stopped and the ledger closed with `finish`.
+        """
+        trials = [replace(job.trial, overrides=tuple(job.overrides)) for job in jobs]
+        context = self._open(trials)
+        wanted = [trial for trial in trials if trial.key not in self.records]
+        made = self._plan(context, wanted)
+        if self.settings.plan == "only":
+            self._stack.close()
+            return []
+        for trial in {trial.key: trial for trial in trials}.values():
+            context.ledger.append("trial", trial=trial)
+        try:
+            with _terminate_as_interrupt():
+                self._resolve(context, made)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            context.workers.cancel()
+            for entry in made.entries:
+                if entry.trial.key not in self.records:
+                    self._settle(context, records.without_run(context, entry.trial, Status.STOPPED, INTERRUPTED))
+            raise
+        return [self.records[trial.key] for trial in trials]
+
+    def finish(self) -> int:
+        """Verdict, tables, plots, MLflow; the exit status: 0, 2 if nothing could be measured, 130 if interrupted."""
+        context = self._context
+        if context is None or self.settings.plan == "only":
+            self._stack.close()
+            return 0
+        from sweep.report import summary
+
+        found = list(self.records.values())
+        verdict = select.verdict(found, self.settings.objective)
+        files = summary.write(context.folder, self.settings, self._plans, found, verdict, self.command)
+        context.ledger.append("finish", verdict=verdict, interrupted=self.interrupted)
+        runs: Mapping[str, str] = {}
+        if self._tracker is not None:
+            runs = self._tracker.finish(found, verdict, files, self._markdown(found, verdict))
+            if runs:
+                context.ledger.append("runs", runs=runs)
+        self.display.results(found, verdict, self.settings, summary.lines(context.folder, self.settings, verdict, runs))
+        self._stack.close()
+        if self.interrupted:
+            return 130
+        return 0 if any(record.status is Status.OK for record in found) else 2
+
+    def _markdown(self, found: Sequence[Record], verdict: select.Verdict) -> str:
+        from sweep.report import markdown
+
+        return markdown.describe(self.settings, self._plans[0], found, verdict, [self.command])
+
+    def _open(self, trials: Sequence[Trial]) -> Context:
+        """The sweep's folder, store, ledger and workers, made at the first call."""
+        if self._context is not None:
+            return self._context
+        outputs = self.settings.outputs_path
+        folder = self._history.folder if self._history else _new_folder(outputs)
+        store = Store(outputs / "store")
+        book = ledger.Ledger(folder)
+        self._stack.callback(book.close)
+        workers = self._stack.enter_context(Workers(folder))
+        self._context = Context(self.settings, folder, self.host, self.display, store, workers, book)
+        if self._history is None:
+            book.append("sweep", id=folder.name, settings=self.settings.to_json(), command=self.command, version=__version__)
+        return self._context
+
+    def _plan(self, context: Context, trials: Sequence[Trial]) -> "Plan":
+        made = plan.make(trials, self.host, context.installed)
+        parallel = builds.parallel_builds(context)
+        seconds, note = plan.forecast(made, self.settings.effort, _typical_seconds(context), parallel)
+        made = replace(made, forecast_seconds=seconds, forecast_note=note)
+        self._plans.append(made)
+        if not self.search or len(self._plans) == 1:
+            self.display.plan(made, self.settings)
+        return made
+
+    def _resolve(self, context: Context, made: "Plan") -> None:
+        """Every entry of the plan to a record."""
+        for entry in made.entries:
+            if entry.status is not None:
+                self._settle(context, records.without_run(context, entry.trial, entry.status, entry.reason))
+        if not made.valid:
+            return
+        for backend in {str(entry.trial.backend["name"]): entry for entry in made.valid}.values():
+            _warm(context, backend)
+        self._track(context)
+        tasks = self._build(context, self._usable(context, made.valid))
+        self._await_tracker()
+        repeats.measure_all(context, tasks)
+        for task in tasks:
+            self._settle(context, records.judge(context, task, self._comparisons))
+
+    def _usable(self, context: Context, entries: Sequence["Entry"]) -> list[tuple["Entry", Reference]]:
+        """The entries whose model and data could be loaded and fit each other; the others are settled."""
+        new = [e.trial for e in entries if references.pair_key(e.trial) not in self._references]
+        if new:
+            self._references |= references.obtain(context, new)
+        usable = []
+        for entry in entries:
+            reference = self._references[references.pair_key(entry.trial)]
+            if isinstance(reference, Unusable):
+                status, failure = reference.status, reference.failure
+                self._settle(context, records.without_run(context, entry.trial, status, failure.summary, failure))
+            elif problem := _too_short(entry.trial, reference):
+                self._settle(context, records.without_run(context, entry.trial, Status.INVALID, problem))
+            else:
+                usable.append((entry, reference))
+        return usable
+
+    def _build(self, context: Context, usable: Sequence[tuple["Entry", Reference]]) -> list[repeats.Task]:
+        """Tasks to measure; trials with a failed build are settled."""
+        needed: dict[tuple[str, str], builds.Task] = {}
+        for entry, reference in usable:
+            for spec in entry.builds:
+                if (spec.key, reference.model) not in self._builds:
+                    needed[spec.key, reference.model] = builds.Task(spec, reference, _build_name(entry.trial, spec))
+        if needed:
+            self._builds |= builds.build_all(context, list(needed.values()))
+        tasks = []
+        for entry, reference in usable:
+            made = tuple(self._builds[spec.key, reference.model] for spec in entry.builds)
+            failed = next((built for built in made if built.failure is not None), None)
+            if failed is not None and failed.failure is not None:
+                self._settle(context, self._build_failed(context, entry.trial, made, failed.failure))
+                continue
+            name = records.identity(context, entry.trial, made, reference)
+            if self._reuse(context, entry.trial, name):
+                continue
+            done = self._history.repeats.get(name, {}) if self._history else {}
+            tasks.append(repeats.Task(entry.trial, name, made, reference, dict(done)))
+        return tasks
+
+    def _build_failed(
+        self, context: Context, trial: Trial, made: Sequence[builds.Built], failure: Failure
+    ) -> Record:
+        status = Status.STOPPED if failure.kind is FailureKind.PREEMPTED else Status.BUILD_FAILED
+        record = records.without_run(context, trial, status, failure.summary, failure)
+        return replace(record, builds=tuple(built.to_json() for built in made))
+
+    def _reuse(self, context: Context, trial: Trial, identity: str) -> bool:
+        """Take the finished result of an identical trial of an earlier sweep, if that is asked for."""
+        if not self.settings.reuse:
+            return False
+        for folder in reversed(ledger.sweeps(self.settings.outputs_path)):
+            if folder == context.folder:
+                continue
+            history = ledger.History(folder)
+            found = history.records.get(trial.key)
+            same = found is not None and found.identity == identity and found.status in (Status.OK, Status.REJECTED)
+            if found is None or not same or len(found.repeats) < self.settings.effort.repeats:
+                continue
+            hours = (time.time() - found.started) / 3600
+            note = {**found.notes, "reused_from": found.sweep, "age_hours": hours, "run": history.runs.get(trial.key)}
+            self._settle(context, replace(found, origin="reused", sweep=context.folder.name, notes=note))
+            return True
+        return False
+
+    def _settle(self, context: Context, record: Record) -> None:
+        self.records[record.key] = record
+        context.ledger.append("record", record=record)
+        if self._tracker is not None:
+            self._tracker.log(record)
+
+    def _track(self, context: Context) -> None:
+        if self._tracker is None and self.settings.tracking.get("name") != "none":
+            from sweep.tracking import Tracker
+
+            self._tracker = Tracker(self.settings, context.folder.name, context.folder)
+            self._tracker.start()
+
+    def _await_tracker(self) -> None:
+        """Importing MLflow would disturb what is measured: wait for it, but not for a server that is away."""
+        if self._tracker is not None:
+            self._tracker.ready(20.0)
+
+
+def _settled(history: ledger.History) -> Mapping[str, Record]:
+    return {key: record for key, record in history.records.items() if record.status is not Status.STOPPED}
+
+
+def _new_folder(outputs: Path) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+        folder = outputs / "sweeps" / f"{stamp}{suffix}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"cannot write {outputs}: {error.strerror}; choose another folder with outputs=...") from None
+        return folder
+    raise UserError(f"a hundred sweeps began in {outputs} within one second")
+
+
+def _too_short(trial: Trial, reference: Reference) -> str | None:
+    """Why no bucket fits the inputs, if none does."""
+    if not trial.buckets:
+        return None
+    for name, axes in (trial.model.get("bucket_dims") or {}).items():
+        shape = reference.facts["inputs"][name]["shape"]
+        size = tuple(shape[axis] for axis in axes)
+        fits = [
+            all(s <= limit for s, limit in zip(size, bucket * len(size) if len(bucket) == 1 else bucket, strict=True))
+            for bucket in trial.buckets
+        ]
+        if not any(fits):
+            return f"no bucket of {[list(bucket) for bucket in trial.buckets]} holds the inputs: {name} is {list(size)}"
+    return None
+
+
+def _build_name(trial: Trial, spec: BuildSpec) -> str:
+    parts = [str(trial.model["name"]), spec.backend, spec.precision, f"b{spec.batch}"]
+    parts += [f"c{spec.cores}"] if spec.cores else []
+    parts += ["k" + "x".join(map(str, spec.bucket))] if spec.bucket else []
+    return "-".join(parts)
+
+
+def _warm(context: Context, entry: "Entry") -> None:
+    """Start the fork servers that will be needed, so that their imports overlap."""
+    trial = entry.trial
+    context.workers.warm(references.preload(str(trial.model.get("format") or "module")))
+    if not trial.backend.get("python"):
+        backend = backends.get(str(trial.backend["name"]))
+        context.workers.warm(backend.preload_build)
+        context.workers.warm(backend.preload_run)
+
+
+def _typical_seconds(context: Context) -> "plan.SecondsOf":
+    """0 for a build that is in the store, else the median of the same backend's builds there, else None."""
+    stored: set[str] = set()
+    seconds: dict[str, list[float]] = {}
+    for entry in context.store.entries():
+        spec: Json = entry.info.get("spec") or {}
+        if entry.failure is None and spec:
+            stored.add(ledger.canonical(spec))
+            seconds.setdefault(str(spec.get("backend")), []).append(entry.seconds)
+
+    def seconds_of(spec: BuildSpec) -> float | None:
+        if ledger.canonical(to_json(spec)) in stored:
+            return 0.0
+        known = sorted(seconds.get(spec.backend, ()))
+        return known[len(known) // 2] if known else None
+
+    return seconds_of
+
+
+class _terminate_as_interrupt:  # noqa: N801  # reads as a statement where it is used
+    """SIGTERM stops a sweep as cleanly as Ctrl-C does."""
+
+    def __enter__(self) -> None:
+        try:
+            self._before = signal.signal(signal.SIGTERM, self._raise)
+        except ValueError:  # not the main thread
+            self._before = None
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt

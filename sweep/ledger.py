@@ -1,0 +1,149 @@
+"""Append-only record of a sweep: the source of truth, from which tables, MLflow and a resume are made.
+
+One JSON object a line with a checksum of itself, flushed to the disk before `append` returns. A process that is killed
+while it writes leaves at most one torn last line; it is recognised by its checksum and dropped at the next opening.
+"""
+
+import fcntl
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from sweep.spec import Json, Measurement, Record, Trial, UserError, canonical, from_json, to_json
+
+LEDGER = "ledger.jsonl"
+
+
+class Ledger:
+    """The open ledger of one sweep folder. Only one process holds it at a time.
+
+    Raises:
+        UserError: the folder cannot be written, or another process holds the ledger.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LEDGER
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = open(self.path, "a+b")
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}; choose another folder with outputs=...") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise UserError(f"{folder.name} is being run by another process: wait for it, or stop it first") from None
+        self.dropped = self._drop_torn_tail()
+
+    def append(self, kind: str, **values: Any) -> None:
+        """Write one entry and wait until it is on the disk. OSError (a full disk) passes through."""
+        entry = {"kind": kind, "time": time.time(), **to_json(values)}
+        line = json.dumps({"crc": _checksum(entry), **entry}, separators=(",", ":")) + "\n"
+        self._file.write(line.encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _drop_torn_tail(self) -> int:
+        """Cut what follows the last whole line; the number of bytes cut."""
+        size = self.path.stat().st_size
+        good = sum(len(line) for line, entry in _lines(self.path) if entry is not None or line.endswith(b"\n"))
+        if good < size:
+            self._file.truncate(good)
+            os.fsync(self._file.fileno())
+        return size - good
+
+
+class History:
+    """What a ledger says, read once: the newest record of each trial and every whole repeat."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.header: Json = {}
+        self.trials: dict[str, Trial] = {}
+        self.records: dict[str, Record] = {}
+        self.repeats: dict[str, dict[int, Measurement]] = {}  # by identity, then index
+        self.runs: dict[str, str] = {}  # trial key -> MLflow run id; "" -> the parent's
+        self.verdict: Json | None = None
+        self.finished = False
+        self.torn = 0
+        for entry in entries(folder):
+            self._take(entry)
+        self.torn = sum(entry is None for _, entry in _lines(folder / LEDGER))
+
+    def _take(self, entry: Json) -> None:
+        kind = entry["kind"]
+        if kind == "sweep":
+            self.header = entry
+        elif kind == "trial":
+            trial = from_json(Trial, entry["trial"])
+            self.trials[trial.key] = trial
+        elif kind == "repeat":
+            measurement = from_json(Measurement, entry["measurement"])
+            self.repeats.setdefault(entry["identity"], {})[measurement.index] = measurement
+        elif kind == "record":
+            record = from_json(Record, entry["record"])
+            self.records[record.key] = record
+        elif kind == "runs":
+            self.runs.update(entry["runs"])
+        elif kind == "finish":
+            self.verdict = entry.get("verdict")
+        self.finished = kind in ("finish", "runs") and (self.finished or kind == "finish")
+
+
+def entries(folder: Path) -> Iterator[Json]:
+    """The whole entries of a sweep's ledger, oldest first; torn or altered lines are left out."""
+    return (entry for _, entry in _lines(folder / LEDGER) if entry is not None)
+
+
+def sweeps(outputs: Path) -> list[Path]:
+    """The folders of all sweeps that have a ledger, oldest first."""
+    return sorted(path.parent for path in (outputs / "sweeps").glob(f"*/{LEDGER}"))
+
+
+def find(outputs: Path, name: str) -> Path:
+    """The folder of a sweep by its id, the unique beginning of one, or `last`.
+
+    Raises:
+        UserError: there is none, or more than one begins so.
+    """
+    folders = sweeps(outputs)
+    if not folders:
+        raise UserError(f"no sweep in {outputs / 'sweeps'} yet: run one with `python -m sweep -m batch=1,5`")
+    if name == "last":
+        return folders[-1]
+    found = [folder for folder in folders if folder.name == name] or [f for f in folders if f.name.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    some = ", ".join(folder.name for folder in (found or folders)[-5:])
+    raise UserError(f"{'several sweeps begin' if found else 'no sweep begins'} with {name!r}: choose from {some}, or last")
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, Json | None]]:
+    """Every line with its entry, or None where the line is not whole."""
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        for line in file:
+            yield line, _parse(line)
+
+
+def _parse(line: bytes) -> Json | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        entry = json.loads(line)
+        whole = isinstance(entry, dict) and entry.pop("crc") == _checksum(entry)
+    except (ValueError, KeyError):
+        return None
+    return entry if whole else None
+
+
+def _checksum(entry: Json) -> str:
+    return f"{zlib.crc32(canonical(entry).encode()):08x}"

@@ -1,0 +1,264 @@
+"""Inside a measure worker: load, warm up until steady, run one timed window, keep every sample and the outputs.
+
+The timed loop does nothing but call the runner and read the clock. Inputs are real, prepared ahead and rotate through
+the data, so that no cache answers for the device; the outputs kept for checking are those of the timed requests.
+"""
+
+import gc
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from sweep.backends.base import Arrays, Runner
+from sweep.spec import FailureKind, Json, TrialError
+
+clock = time.perf_counter_ns  # CLOCK_MONOTONIC: one time base for all processes of a host
+PREPARED_BYTES = 512 << 20  # at most this much input is prepared ahead
+KEPT_BYTES = 512 << 20  # at most this much output is kept for checking
+
+
+class Request(NamedTuple):
+    """One prepared call: which runner, what it takes, and which samples of the data it holds."""
+
+    runner: Runner
+    inputs: Any
+    items: np.ndarray
+
+
+class Window(NamedTuple):
+    """Start and end of every request in ns, and the outputs of the first pass through the data."""
+
+    start_ns: np.ndarray
+    end_ns: np.ndarray
+    kept: List[Tuple[int, Any]]  # (number of the prepared request, raw output)
+
+
+def route(sizes: Sequence[Tuple[int, ...]], buckets: Sequence[Tuple[int, ...]]) -> List[int]:
+    """For every sample the number of the smallest bucket that fits it, or -1.
+
+    Args:
+        sizes: per sample, its size along each bucket dimension.
+        buckets: per bucket, its size along each bucket dimension; one size stands for all dimensions.
+    """
+    order = sorted(range(len(buckets)), key=lambda b: (int(np.prod(buckets[b])), buckets[b]))
+    chosen = []
+    for size in sizes:
+        fits = (b for b in order if all(s <= limit for s, limit in zip(size, widen(buckets[b], len(size)))))
+        chosen.append(next(fits, -1))
+    return chosen
+
+
+def widen(bucket: Tuple[int, ...], dimensions: int) -> Tuple[int, ...]:
+    """A bucket's size along each of its dimensions: `(224,)` means 224 along all of them."""
+    return tuple(bucket) * dimensions if len(bucket) == 1 else tuple(bucket)
+
+
+def pad(array: np.ndarray, axes: Sequence[int], bucket: Tuple[int, ...], value: float) -> np.ndarray:
+    """`array` with `axes` filled up at their end to the bucket's sizes."""
+    widths = [(0, 0)] * array.ndim
+    for axis, size in zip(axes, widen(bucket, len(axes))):
+        widths[axis] = (0, size - array.shape[axis])
+    return np.pad(array, widths, constant_values=value) if any(after for _, after in widths) else array
+
+
+def batches(items: np.ndarray, batch: int, offset: int) -> List[np.ndarray]:
+    """Full batches over all `items`, beginning at `offset` and wrapping round, so that the last one is full too."""
+    turned = np.roll(items, -(offset % len(items)))
+    count = -(-len(turned) // batch)
+    return list(np.resize(turned, count * batch).reshape(count, batch))
+
+
+def first_request(request: Request) -> float:
+    """Milliseconds that the first call after loading takes."""
+    begin = clock()
+    request.runner.run(request.inputs)
+    request.runner.synchronize()
+    return (clock() - begin) / 1e6
+
+
+def warm_up(requests: Sequence[Request], seconds: float, seconds_max: float) -> Json:
+    """Run until the latency is steady: three chunks in a row whose medians agree within 10 % and do not all fall.
+
+    A chunk is at least 5 requests and 1/6 of `seconds`. Gives up after `seconds_max` and says so.
+
+    Returns:
+        requests, seconds, stable, and the chunk medians in ms.
+    """
+    begin = clock()
+    medians: List[float] = []
+    count = 0
+    chunk: List[int] = []
+    chunk_begin = begin
+    chunk_ns = seconds * 1e9 / 6
+    stable = False
+    while True:
+        request = requests[count % len(requests)]
+        t = clock()
+        request.runner.run(request.inputs)
+        request.runner.synchronize()
+        now = clock()
+        chunk.append(now - t)
+        count += 1
+        if len(chunk) >= 5 and now - chunk_begin >= chunk_ns:
+            medians.append(float(np.median(chunk)) / 1e6)
+            chunk, chunk_begin = [], now
+        stable = steady(medians)
+        if (stable and now - begin >= seconds * 1e9) or now - begin >= seconds_max * 1e9:
+            break
+    return {
+        "requests": count,
+        "seconds": (clock() - begin) / 1e9,
+        "stable": stable,
+        "chunk_ms_p50": [round(m, 6) for m in medians[-20:]],
+    }
+
+
+def steady(medians: Sequence[float]) -> bool:
+    """The last three agree within 10 %, and are not a fall of more than 3 % that still goes on."""
+    if len(medians) < 3:
+        return False
+    a, b, c = medians[-3:]
+    falling = a > b > c and c < 0.97 * a
+    return max(a, b, c) <= 1.10 * min(a, b, c) and not falling
+
+
+def timed_window(requests: Sequence[Request], start_ns: int, seconds: float, min_requests: int, keep: int) -> Window:
+    """Requests back to back from `start_ns` for `seconds`, longer (at most three times) until there are `min_requests`.
+
+    Args:
+        keep: outputs of this many of the first requests are kept, at most one pass through `requests`.
+    """
+    runners = [request.runner for request in requests]
+    calls = [(request.runner.run, request.inputs) for request in requests]
+    asynchronous = any(runner.asynchronous for runner in runners)
+    starts: List[int] = []
+    ends: List[int] = []
+    kept: List[Any] = []
+    begun, ended, keep_output = starts.append, ends.append, kept.append
+    deadline, last = start_ns + int(seconds * 1e9), start_ns + int(3 * seconds * 1e9)
+    number, total = 0, len(calls)
+    keep = min(keep, total)
+    gc.disable()
+    try:
+        while clock() < start_ns:
+            pass  # at most a few ms: replicas begin together
+        now = start_ns
+        while now < deadline or (len(ends) < min_requests and now < last):
+            run, inputs = calls[number]
+            begin = clock()
+            output = run(inputs)
+            if asynchronous:
+                runners[number].synchronize()
+            now = clock()
+            begun(begin)
+            ended(now)
+            if len(kept) < keep:
+                keep_output(output)
+            number += 1
+            if number == total:
+                number = 0
+    finally:
+        gc.enable()
+    return Window(np.array(starts, np.int64), np.array(ends, np.int64), list(enumerate(kept)))
+
+
+def work_ratio(request: Request) -> float:
+    """Time of 40 requests over the time of 20, each with one synchronisation at the end: about 2 where timing is true."""
+    times = []
+    for count in (20, 40):
+        begin = clock()
+        for _ in range(count):
+            request.runner.run(request.inputs)
+        request.runner.synchronize()
+        times.append(clock() - begin)
+    return times[1] / times[0]
+
+
+def outputs_of(window: Window, requests: Sequence[Request]) -> Tuple[np.ndarray, Arrays]:
+    """The samples that the timed requests answered, each once, and their outputs in the same order."""
+    if not window.kept:
+        raise TrialError(FailureKind.IMPLAUSIBLE_TIMING, "the timed window holds no request")
+    items = np.concatenate([requests[number].items for number, _ in window.kept])
+    parts = [requests[number].runner.outputs(raw) for number, raw in window.kept]
+    for (number, _), arrays in zip(window.kept, parts):
+        expected = len(requests[number].items)
+        if any(array.ndim == 0 or len(array) != expected for array in arrays):
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            raise TrialError(FailureKind.SHAPE_MISMATCH, "a batch of %d gave outputs %s" % (expected, shapes))
+    _, first = np.unique(items, return_index=True)
+    return items[first], tuple(np.concatenate(arrays)[first] for arrays in zip(*parts))
+
+
+def throughput(starts: np.ndarray, ends: np.ndarray, replica: np.ndarray, batch: int) -> Tuple[float, float]:
+    """(items/s, seconds) over the window that all replicas share.
+
+    The window runs from the first start to the moment the first replica ends its last request. A request of another
+    replica that straddles the end counts by the share of its time inside, which is unbiased for back-to-back requests.
+    """
+    begin = int(starts.min())
+    end = min(int(ends[replica == number].max()) for number in np.unique(replica))
+    inside = np.clip((end - starts) / np.maximum(ends - starts, 1), 0.0, 1.0)
+    seconds = (end - begin) / 1e9
+    return float(inside.sum() * batch / seconds), seconds
+
+
+def peak_memory_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+
+
+def save_arrays(path: Path, arrays: Dict[str, np.ndarray]) -> None:
+    """Write an .npz aside, then rename: a reader never sees half a file."""
+    aside = path.with_name(path.name + ".part")
+    with open(aside, "wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+Barrier = Callable[[], int]
+
+
+def run_replica(
+    load: Callable[[], Sequence[Request]], effort: Json, barrier: Optional[Barrier] = None
+) -> Tuple[Json, Window, Sequence[Request]]:
+    """One replica from load to the end of its window.
+
+    Args:
+        load: loads the artifacts and prepares the requests.
+        effort: the fields of `settings.Effort`.
+        barrier: blocks until every replica is warm, then gives the common start in ns; None for a single replica.
+
+    Returns:
+        facts (load_seconds, first_request_ms, warmup, precision, ...), the window, and the requests.
+    """
+    begin = clock()
+    requests = load()
+    load_seconds = (clock() - begin) / 1e9
+    first_ms = first_request(requests[0])
+    output_bytes = _output_bytes(requests[0])
+    warmup = warm_up(requests, effort["warmup_seconds"], effort["warmup_seconds_max"])
+    keep = max(1, KEPT_BYTES // max(1, output_bytes))
+    gc.collect()  # before the start is agreed on: it takes a while, and none happens inside the window
+    start = barrier() if barrier else clock()
+    window = timed_window(requests, start, effort["window_seconds"], effort["min_requests"], keep)
+    facts: Json = {
+        "load_seconds": load_seconds,
+        "first_request_ms": first_ms,
+        "warmup": warmup,
+        "precision": requests[0].runner.precision,
+        "peak_memory_mb": peak_memory_mb(),
+        "device_memory_mb": max(request.runner.device_memory_mb() for request in requests),
+    }
+    if any(request.runner.asynchronous for request in requests):
+        facts["work_ratio"] = work_ratio(requests[0])
+    return facts, window, requests
+
+
+def _output_bytes(request: Request) -> int:
+    arrays = request.runner.outputs(request.runner.run(request.inputs))
+    return sum(array.nbytes for array in arrays)

@@ -1,0 +1,343 @@
+"""What runs inside a worker process: `probe`, `reference`, `build` and `measure`.
+
+Each takes the request that the engine wrote and the task's own folder, and returns plain JSON. Files that belong to the
+answer are left in the folder. A failure whose reason is known is raised as `TrialError`, a mistake of the user as
+`UserError`; everything else is classified from its text by whoever called.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+
+from sweep import backends, measure as measuring, workloads
+from sweep.backends.base import Arrays, Backend, Source
+from sweep.spec import BuildSpec, FailureKind, Json, Placement, TrialError, UserError, digest, from_json, to_json
+
+REFERENCE_BATCH_BYTES = 32 << 20
+
+
+def probe(request: Json, folder: Path) -> Json:
+    """Versions and devices of one backend, as this interpreter has them."""
+    return backends.get(request["backend"])(request["options"]).probe()
+
+
+def versions(request: Json, folder: Path) -> Json:
+    """Versions of distributions in this interpreter, None for those that are missing, without importing them."""
+    return {"versions": installed(request["packages"])}
+
+
+def installed(packages: Sequence[str]) -> Json:
+    """Version of each distribution here, or None."""
+    from importlib import metadata
+
+    found: Json = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def reference(request: Json, folder: Path) -> Json:
+    """Materialise the data and the answers of the original model (fp32, eager); both are skipped where they are stored.
+
+    Request: model, data (configs), data_root, reference_root (folders named by digest).
+    Leaves `data/` and `reference/` in the task's folder, unless their digest is in the roots already.
+    """
+    dataset = workloads.load_data(request["data"])
+    model = workloads.load_model(request["model"])
+    names = tuple(dataset.inputs)
+    inputs = tuple(np.ascontiguousarray(dataset.inputs[name]) for name in names)
+    data_key = _data_digest(dataset)
+    model_key = workloads.model_digest(model)
+    if not Path(request["data_root"], data_key).is_dir():
+        _write_data(dataset, folder / "data")
+    toolchain = installed(["torch", "onnxruntime", "numpy"])
+    reference_key = digest([model_key, data_key, toolchain])
+    known = Path(request["reference_root"], reference_key, "reference.json")
+    facts = json.loads(known.read_text()) if known.is_file() else _write_reference(model, inputs, folder / "reference")
+    return {
+        "model": model_key,
+        "data": data_key,
+        "reference": reference_key,
+        "items": len(inputs[0]),
+        "inputs": {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in zip(names, inputs)},
+        "versions": toolchain,
+        **facts,
+    }
+
+
+def build(request: Json, folder: Path) -> Json:
+    """One build. Request: spec, data_folder, bucket_dims, pad_value, artifact (the folder to fill)."""
+    spec = from_json(BuildSpec, request["spec"])
+    source = _source(request, spec)
+    info = _backend(spec).build(source, spec, Path(request["artifact"]))
+    return dict(to_json(info))
+
+
+def measure(request: Json, folder: Path) -> Json:
+    """One repeat of a trial: all its replicas, each in a process of its own, over one common window.
+
+    Request: builds ([{spec, folder}] one per bucket), data_folder, bucket_dims, pad_value, batch, placements (one per
+    replica), effort, repeat, share (of the data at which this repeat begins).
+    Leaves samples.npz (start_ns, end_ns, replica) and outputs.npz (index, output_0, ...) in the folder.
+    """
+    os.environ["SWEEP_REPEAT"] = str(request["repeat"])
+    placements = [from_json(Placement, placement) for placement in request["placements"]]
+    if len(placements) == 1:
+        parts = [_replica(request, folder, 0, placements[0], None)]
+    else:
+        parts = _replicas(request, folder, placements)
+    return _combine(request, folder, parts)
+
+
+def _combine(request: Json, folder: Path, parts: List[Json]) -> Json:
+    loaded = [np.load(folder / ("replica-%d.npz" % number)) for number in range(len(parts))]
+    starts = np.concatenate([part["start_ns"] for part in loaded])
+    ends = np.concatenate([part["end_ns"] for part in loaded])
+    replica = np.concatenate([np.full(len(part["start_ns"]), number) for number, part in enumerate(loaded)])
+    rate, seconds = measuring.throughput(starts, ends, replica, request["batch"])
+    measuring.save_arrays(folder / "samples.npz", {"start_ns": starts, "end_ns": ends, "replica": replica})
+    count = sum(name.startswith("output_") for name in loaded[0].files)
+    index = np.concatenate([part["index"] for part in loaded])
+    index, first = np.unique(index, return_index=True)
+    outputs = {"output_%d" % i: np.concatenate([part["output_%d" % i] for part in loaded])[first] for i in range(count)}
+    measuring.save_arrays(folder / "outputs.npz", {"index": index, **outputs})
+    for number in range(len(parts)):
+        (folder / ("replica-%d.npz" % number)).unlink()
+    latency = (ends - starts) / 1e6
+    quantiles = dict(zip(("p50", "p90", "p95", "p99"), np.percentile(latency, [50, 90, 95, 99]).tolist()))
+    return {
+        "throughput_items_per_s": rate,
+        "window_seconds": seconds,
+        "requests": len(latency),
+        "items": len(latency) * request["batch"],
+        "latency_ms_mean": float(latency.mean()),
+        "latency_ms": {**quantiles, "max": float(latency.max())},
+        "load_seconds": max(part["load_seconds"] for part in parts),
+        "first_request_ms": max(part["first_request_ms"] for part in parts),
+        "warmup": {
+            "requests": sum(part["warmup"]["requests"] for part in parts),
+            "seconds": max(part["warmup"]["seconds"] for part in parts),
+            "stable": all(part["warmup"]["stable"] for part in parts),
+            "chunk_ms_p50": parts[0]["warmup"]["chunk_ms_p50"],
+        },
+        "peak_memory_mb": sum(part["peak_memory_mb"] for part in parts),
+        "notes": {
+            "precision": parts[0]["precision"],
+            "device_memory_mb": sum(part["device_memory_mb"] for part in parts),
+            **({"work_ratio": parts[0]["work_ratio"]} if "work_ratio" in parts[0] else {}),
+        },
+    }
+
+
+def _replicas(request: Json, folder: Path, placements: Sequence[Placement]) -> List[Json]:
+    """One forked process per replica, started before any framework runs an operation; windows begin together."""
+    ready_read, ready_write = os.pipe()
+    children: Dict[int, int] = {}
+    go: List[int] = []
+    for number, placement in enumerate(placements):
+        go_read, go_write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(ready_read)
+            _replica_process(request, folder, number, placement, ready_write, go_read)
+        os.close(go_read)
+        children[pid] = number
+        go.append(go_write)
+    os.close(ready_write)
+    waiting = len(placements)
+    while waiting and os.read(ready_read, 1):  # end of file: a replica ended before it was warm
+        waiting -= 1
+    start = (measuring.clock() + 20_000_000).to_bytes(8, "little")
+    for pipe in go:
+        if not waiting:
+            os.write(pipe, start)
+        os.close(pipe)  # without a start: end of file tells the others to give up
+    ended = {children[pid]: status for pid, status in (os.waitpid(pid, 0) for pid in children)}
+    return [_replica_answer(folder, number, ended[number]) for number in sorted(ended)]
+
+
+def _replica_process(request: Json, folder: Path, number: int, placement: Placement, ready: int, go: int) -> None:
+    """The whole life of a forked replica: never returns."""
+
+    def barrier() -> int:
+        os.write(ready, b"r")
+        os.close(ready)
+        start = os.read(go, 8)
+        if len(start) < 8:
+            os._exit(75)  # another replica failed; its answer says why
+        return int.from_bytes(start, "little")
+
+    from sweep.forkserver import failure_of
+
+    code = 0
+    try:
+        answer = {"result": _replica(request, folder, number, placement, barrier)}
+    except BaseException as error:
+        answer, code = {"failure": failure_of(error)}, 1
+    (folder / ("replica-%d.json" % number)).write_text(json.dumps(answer))
+    os._exit(code)
+
+
+def _replica_answer(folder: Path, number: int, status: int) -> Json:
+    path = folder / ("replica-%d.json" % number)
+    answer: Json = json.loads(path.read_text()) if path.exists() else {}
+    if "failure" in answer:
+        raise TrialError(FailureKind(answer["failure"]["kind"]), "replica %d: %s" % (number, answer["failure"]["summary"]))
+    if status and os.WIFSIGNALED(status):
+        raise TrialError(FailureKind.CRASH, "replica %d was killed by signal %d" % (number, os.WTERMSIG(status)))
+    if "result" not in answer:
+        raise TrialError(FailureKind.CRASH, "replica %d ended without a result (exit %d)" % (number, status >> 8))
+    return dict(answer["result"])
+
+
+def _replica(request: Json, folder: Path, number: int, placement: Placement, barrier: Any) -> Json:
+    if placement.cores and placement.device == "cpu" and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, placement.cores)
+    share = request["share"] + number / max(1, len(request["placements"]))
+
+    def load() -> List[measuring.Request]:
+        return _prepared(request, placement, share)
+
+    facts, window, requests = measuring.run_replica(load, request["effort"], barrier)
+    index, outputs = measuring.outputs_of(window, requests)
+    arrays = {"output_%d" % i: array for i, array in enumerate(outputs)}
+    measuring.save_arrays(
+        folder / ("replica-%d.npz" % number),
+        {"start_ns": window.start_ns, "end_ns": window.end_ns, "index": index, **arrays},
+    )
+    return facts
+
+
+def _prepared(request: Json, placement: Placement, share: float) -> List[measuring.Request]:
+    """Load one runner per bucket and prepare requests over the data, each in the smallest bucket that fits."""
+    inputs = _inputs(Path(request["data_folder"]))
+    specs = [from_json(BuildSpec, entry["spec"]) for entry in request["builds"]]
+    runners = []
+    for spec, entry in zip(specs, request["builds"]):
+        source = _source(request, spec)
+        backend = backends.get(spec.backend)(request["options"])
+        runners.append(backend.load(Path(entry["folder"]), spec, placement, source))
+    count = len(next(iter(inputs.values())))
+    if specs[0].bucket is None:
+        chosen = np.zeros(count, int)
+    else:
+        sizes = _sizes(inputs, request["bucket_dims"])
+        chosen = np.array(measuring.route(sizes, [spec.bucket or () for spec in specs]))
+        if (chosen < 0).any():
+            largest = max((spec.bucket or () for spec in specs), key=lambda bucket: int(np.prod(bucket)))
+            lost = int((chosen < 0).sum())
+            raise TrialError(FailureKind.SHAPE_MISMATCH, "%d inputs are larger than the largest bucket %s" % (lost, largest))
+    requests: List[measuring.Request] = []
+    room = measuring.PREPARED_BYTES
+    for number, (spec, runner) in enumerate(zip(specs, runners)):
+        items = np.flatnonzero(chosen == number)
+        for some in measuring.batches(items, request["batch"], int(share * len(items))) if len(items) else ():
+            arrays = _batch(inputs, some, spec, request)
+            room -= sum(array.nbytes for array in arrays)
+            requests.append(measuring.Request(runner, runner.prepare(arrays), some))
+            if room <= 0:
+                break
+    return requests
+
+
+def _backend(spec: BuildSpec) -> Backend:
+    return backends.get(spec.backend)(spec.options)
+
+
+def _source(request: Json, spec: BuildSpec) -> Source:
+    folder = Path(request["data_folder"])
+    inputs = _inputs(folder)
+    first = np.arange(spec.batch) % len(next(iter(inputs.values())))
+    return Source(
+        load_model=lambda: workloads.load_model(dict(spec.model)),
+        example=_batch(inputs, first, spec, request),
+        calibration=lambda: _calibration(folder, spec, request),
+        input_names=tuple(inputs),
+    )
+
+
+def _calibration(folder: Path, spec: BuildSpec, request: Json) -> Iterator[Arrays]:
+    samples = _inputs(folder, "calibration")
+    count = len(next(iter(samples.values()))) if samples else 0
+    if not count:
+        raise UserError("data %s has no calibration samples, which %s needs" % (spec.data["name"], spec.precision))
+    for items in measuring.batches(np.arange(count), spec.batch, 0):
+        yield _batch(samples, items, spec, request)
+
+
+def _batch(inputs: Dict[str, np.ndarray], items: np.ndarray, spec: BuildSpec, request: Json) -> Arrays:
+    """The samples `items` as contiguous arrays, padded to the bucket."""
+    dims = request.get("bucket_dims") or {}
+    arrays = []
+    for name, array in inputs.items():
+        chosen = np.ascontiguousarray(array[items])
+        if spec.bucket is not None and name in dims:
+            chosen = measuring.pad(chosen, dims[name], spec.bucket, request.get("pad_value", 0.0))
+        arrays.append(chosen)
+    return tuple(arrays)
+
+
+def _sizes(inputs: Dict[str, np.ndarray], dims: Dict[str, Sequence[int]]) -> List[Tuple[int, ...]]:
+    name, axes = next(iter(dims.items()))
+    size = tuple(inputs[name].shape[axis] for axis in axes)
+    return [size] * len(inputs[name])
+
+
+def _inputs(folder: Path, kind: str = "inputs") -> Dict[str, np.ndarray]:
+    names = json.loads((folder / "data.json").read_text())[kind]
+    return {name: np.load(folder / kind / (name + ".npy"), mmap_mode="r") for name in names}
+
+
+def _data_digest(dataset: "workloads.Dataset") -> str:
+    labels = {} if dataset.labels is None else {"labels": dataset.labels}
+    groups = (("inputs", dataset.inputs), ("calibration", dataset.calibration), ("labels", labels))
+    described = [
+        [kind, name, list(array.shape), str(array.dtype), _sha(array)]
+        for kind, arrays in groups
+        for name, array in arrays.items()
+    ]
+    return digest([dataset.task, described])
+
+
+def _sha(array: np.ndarray) -> str:
+    import hashlib
+
+    return hashlib.sha256(memoryview(np.ascontiguousarray(array)).cast("B")).hexdigest()
+
+
+def _write_data(dataset: "workloads.Dataset", folder: Path) -> None:
+    for kind, arrays in (("inputs", dataset.inputs), ("calibration", dataset.calibration)):
+        (folder / kind).mkdir(parents=True)
+        for name, array in arrays.items():
+            np.save(folder / kind / (name + ".npy"), np.ascontiguousarray(array))
+    if dataset.labels is not None:
+        np.save(folder / "labels.npy", dataset.labels)
+    described = {"inputs": list(dataset.inputs), "calibration": list(dataset.calibration), "task": dataset.task}
+    (folder / "data.json").write_text(json.dumps({**described, "classes": dataset.classes}))
+
+
+def _write_reference(model: Any, inputs: Arrays, folder: Path) -> Json:
+    """Answers of the original model over all samples, and whether it agrees with itself when asked again."""
+    folder.mkdir()
+    bytes_per_item = sum(array[:1].nbytes for array in inputs)
+    batch = max(1, min(64, REFERENCE_BATCH_BYTES // max(1, bytes_per_item)))
+    run: Callable[[slice], Arrays] = lambda some: workloads.run_reference(model, tuple(a[some] for a in inputs))
+    parts = [run(slice(begin, begin + batch)) for begin in range(0, len(inputs[0]), batch)]
+    again = run(slice(0, batch))
+    outputs = [np.concatenate(arrays) for arrays in zip(*parts)]
+    for number, array in enumerate(outputs):
+        np.save(folder / ("output_%d.npy" % number), array)
+    difference = max(float(np.abs(a - b).max()) for a, b in zip(parts[0], again))
+    facts = {
+        "self_difference": difference if np.isfinite(difference) else None,
+        "flops_per_item": workloads.flops_per_item(model, tuple(array[:1] for array in inputs)),
+        "outputs": len(outputs),
+    }
+    (folder / "reference.json").write_text(json.dumps(facts))
+    return facts
