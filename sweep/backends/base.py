@@ -32,7 +32,7 @@ class Runner(abc.ABC):
     precision = ""  # what really runs, read back from the framework
 
     def prepare(self, inputs: Arrays) -> Any:
-        """Turn one batch of host arrays into what `run` takes, ahead of time. A host-to-device copy belongs in `run`."""
+        """Turn one batch of host arrays into what `run` takes, ahead of time. A copy to the device belongs in `run`."""
         return inputs
 
     @abc.abstractmethod
@@ -63,9 +63,11 @@ class Backend(abc.ABC):
     name = ""
     packages: Tuple[str, ...] = ()  # distributions whose versions are the toolchain's identity
     optional_packages: Mapping[str, Tuple[str, ...]] = {}  # precision -> distributions needed for it alone
+    optional_extras: Mapping[str, str] = {}  # precision -> the extra of this project that installs those
     preload_build: Tuple[str, ...] = ()  # modules that a fork server imports ahead for build workers
     preload_run: Tuple[str, ...] = ()  # likewise for measure workers
     precisions: Tuple[str, ...] = ("fp32",)
+    formats: Tuple[str, ...] = ("module",)  # of the original: see workloads.FORMATS
     devices: Tuple[str, ...] = ("cpu",)
     compile_options: Tuple[str, ...] = ()  # option names that change the artifact; all others act at run time
     compiles_cores: bool = False  # True where the number of cores is fixed by the compiler
@@ -81,11 +83,27 @@ class Backend(abc.ABC):
             return "%s has no %s: it has %s" % (cls.name, spec.precision, ", ".join(cls.precisions))
         if spec.device not in cls.devices:
             return "%s has no device %s: it has %s" % (cls.name, spec.device, ", ".join(cls.devices))
+        given = spec.model.get("format", "module")
+        if given not in cls.formats:
+            return "%s takes no model of format %s: it takes %s" % (cls.name, given, ", ".join(cls.formats))
         return None
+
+    @classmethod
+    def versions(cls, precision: str = "") -> Mapping[str, str]:
+        """Versions of the toolchain's distributions that are installed here, without importing them."""
+        from importlib import metadata
+
+        found = {}
+        for package in (*cls.packages, *cls.optional_packages.get(precision, ())):
+            try:
+                found[package] = metadata.version(package)
+            except metadata.PackageNotFoundError:
+                pass
+        return found
 
     def probe(self) -> Json:
         """In a worker: `{"versions": {...}, "devices": [...]}`, the devices that this process really has."""
-        return {"versions": {}, "devices": ["cpu"]}
+        return {"versions": dict(self.versions()), "devices": ["cpu"]}
 
     @abc.abstractmethod
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:

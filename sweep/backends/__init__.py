@@ -1,0 +1,57 @@
+"""Backends by name: those of this project, and those that other distributions register.
+
+Importing this package, or a backend's module, imports no framework.
+"""
+
+import difflib
+import functools
+import importlib
+from typing import Dict, Tuple, Type
+
+from sweep.backends.base import Backend
+from sweep.spec import UserError
+
+GROUP = "sweep.backends"
+BUILT_IN = {
+    "fake": "sweep.backends.fake:Fake",
+    "inductor": "sweep.backends.inductor:Inductor",
+    "onnxruntime": "sweep.backends.onnxruntime:OnnxRuntime",
+    "openvino": "sweep.backends.openvino:OpenVino",
+    "torch": "sweep.backends.torch_eager:TorchEager",
+    "torchscript": "sweep.backends.torchscript:TorchScript",
+}
+"""The same table as in pyproject.toml, so that a checkout works without being installed."""
+
+
+def names() -> Tuple[str, ...]:
+    """Every backend that `get` knows, sorted."""
+    return tuple(sorted(_table()))
+
+
+@functools.lru_cache(maxsize=None)
+def get(name: str) -> Type[Backend]:
+    """The class of a backend.
+
+    Raises:
+        UserError: for a name that nobody registered.
+    """
+    table = _table()
+    if name not in table:
+        close = difflib.get_close_matches(name, list(table), n=1)
+        hint = "did you mean %s?" % close[0] if close else "there are %s" % ", ".join(names())
+        raise UserError("there is no backend %s: %s" % (name, hint))
+    module, _, attribute = table[name].partition(":")
+    found: Type[Backend] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+@functools.lru_cache(maxsize=None)
+def _table() -> Dict[str, str]:
+    """Name -> "module:class". What a distribution registers goes before what is built in."""
+    from importlib import metadata
+
+    try:
+        points = list(metadata.entry_points(group=GROUP))  # type: ignore[call-arg,unused-ignore]
+    except TypeError:  # Python 3.8 and 3.9 return a table of all groups
+        points = list(metadata.entry_points().get(GROUP, ()))  # type: ignore[attr-defined,unused-ignore]
+    return {**BUILT_IN, **{point.name: point.value for point in points}}

@@ -1,0 +1,266 @@
+"""A compiler and a device made of numpy, which fail on request: for tests, and to show what each failure looks like.
+
+It takes models of format `numpy`. Options (`backend.options`):
+
+latency_ms          one item takes this long (default 0.2)
+overhead_ms         one request takes this much more (default 0)
+parallel            share of the time that shrinks with the number of threads (default 0)
+busy                true: use the processor meanwhile; false: sleep (default)
+noise               standard deviation of the latency of a whole repeat, as a share of it (default 0)
+build_seconds       a build sleeps this long (default 0)
+fault               one of `FAULTS` (default none)
+fault_when          settings that the fault is limited to, such as {batch: 5}; also precision, bucket, device, threads
+fault_text          what `build_raise` and `run_raise` say
+fault_memory_mb     `build_memory` gives up after this much, where nothing ended it (default 4096)
+
+Faults of a run look at the repeat's number in the environment variable SWEEP_REPEAT, counted from 0.
+"""
+
+import ctypes
+import errno
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+import numpy as np
+
+from sweep.backends import artifact
+from sweep.backends.base import Arrays, Backend, Runner, Source
+from sweep.spec import BuildInfo, BuildSpec, Placement, UserError
+
+MODEL = "model.npz"
+FLOOD_MB = 100
+CRASH_AT_REQUEST = 3
+FAULTS = {
+    "build_raise": "the compiler raises an exception",
+    "build_abort": "the compiler ends its own process by SIGABRT",
+    "build_segfault": "the compiler reads an address that is not its own",
+    "build_memory": "the compiler takes more and more memory",
+    "build_hang": "the compiler never returns",
+    "build_grandchildren": "the compiler leaves processes behind",
+    "build_output_flood": "the compiler prints 100 MB",
+    "build_truncated": "the artifact is cut in half after it was written",
+    "build_silent_fallback": "the compiler compiles nothing and says that all is well",
+    "disk_full": "no space is left while the artifact is written",
+    "import_missing": "the compiler's package is not installed",
+    "wrong_answers": "every answer is shifted by one class",
+    "constant_answers": "answers do not depend on the input",
+    "nan_answers": "answers are not numbers",
+    "run_raise": "a request raises an exception",
+    "run_hang": "a request never returns",
+    "run_crash": "the third request ends the process by SIGSEGV",
+    "run_crash_third_repeat": "the same, in the third repeat only",
+}
+
+
+class Fake(Backend):
+    name = "fake"
+    packages = ("numpy",)
+    preload_build = ("numpy",)
+    preload_run = ("numpy",)
+    precisions = ("fp32", "fp16")
+    formats = ("numpy",)
+    devices = ("cpu",)
+    compile_options = ("build_seconds", "fault", "fault_when", "fault_text", "fault_memory_mb")
+
+    @classmethod
+    def supports(cls, spec: BuildSpec) -> Optional[str]:
+        fault = spec.options.get("fault")
+        if fault is not None and fault not in FAULTS:
+            return "backend.options.fault=%s is not known: choose one of %s" % (fault, ", ".join(FAULTS))
+        return super().supports(spec)
+
+    def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
+        time.sleep(float(self.options.get("build_seconds", 0.0)))
+        fault = self._fault(spec)
+        print("fake: building %s %s for batch %d" % (spec.model["name"], spec.precision, spec.batch), flush=True)
+        if fault in _BUILD_FAULTS:
+            _BUILD_FAULTS[fault](self.options)
+        path = folder / MODEL
+        _save(source.load_model(), path)
+        if fault == "build_truncated":
+            os.truncate(str(path), path.stat().st_size // 2)
+        placement = 0.0 if fault == "build_silent_fallback" else 1.0
+        return BuildInfo(precision=spec.precision, placement=placement, versions=self.versions())
+
+    def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> "FakeRunner":
+        with artifact.reading(folder / MODEL) as path:
+            model = _load(path)
+        fault = self._fault(spec, placement)
+        return FakeRunner(model, spec, self._seconds(spec, placement), fault, self.options)
+
+    def _seconds(self, spec: BuildSpec, placement: Placement) -> float:
+        """Of one request."""
+        items = float(self.options.get("latency_ms", 0.2)) * spec.batch
+        parallel = float(self.options.get("parallel", 0.0))
+        scaled = (items + float(self.options.get("overhead_ms", 0.0))) / 1000.0
+        scaled *= (1.0 - parallel) + parallel / max(1, placement.threads)
+        noise = float(self.options.get("noise", 0.0))
+        if noise:
+            scaled *= max(0.1, 1.0 + noise * np.random.RandomState(_repeat() + 1).standard_normal())
+        return scaled
+
+    def _fault(self, spec: BuildSpec, placement: Optional[Placement] = None) -> Optional[str]:
+        """The fault that this build or run has to show, or None where its settings are others."""
+        fault = self.options.get("fault")
+        if fault is None:
+            return None
+        if fault not in FAULTS:
+            raise UserError("backend.options.fault=%s is not known: choose one of %s" % (fault, ", ".join(FAULTS)))
+        for key, wanted in dict(self.options.get("fault_when") or {}).items():
+            if key == "threads":
+                have: Any = placement.threads if placement is not None else None
+            elif hasattr(spec, key):
+                have = getattr(spec, key)
+            else:
+                raise UserError("backend.options.fault_when: %s is no setting of a build" % key)
+            if (list(have) if isinstance(have, tuple) else have) != wanted:
+                return None
+        return str(fault)
+
+
+class FakeRunner(Runner):
+    """Answers of the stored model, after the time that a request is to take."""
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        spec: BuildSpec,
+        seconds: float,
+        fault: Optional[str],
+        options: Mapping[str, Any],
+    ) -> None:
+        self.precision = spec.precision
+        self._model = model
+        self._dtype = np.float16 if spec.precision == "fp16" else np.float32
+        self._batch = spec.batch
+        self._seconds = seconds
+        self._busy = bool(options.get("busy", False))
+        self._fault = fault
+        self._text = str(options.get("fault_text") or "fake device: a request failed")
+        self._requests = 0
+
+    def run(self, request: Arrays) -> Any:
+        begin = time.perf_counter()
+        self._requests += 1
+        self._fail()
+        if any(len(array) != self._batch for array in request):
+            raise ValueError("built for batch %d, called with %d" % (self._batch, len(request[0])))
+        raw = self._model(*(array.astype(self._dtype, copy=False) for array in request))
+        answers = tuple(np.asarray(a, np.float32) for a in (raw if isinstance(raw, (tuple, list)) else (raw,)))
+        answers = tuple(self._spoiled(array) for array in answers)
+        left = self._seconds - (time.perf_counter() - begin)
+        if not self._busy and left > 0:
+            time.sleep(left)
+        while self._busy and time.perf_counter() - begin < self._seconds:
+            pass
+        return answers
+
+    def _fail(self) -> None:
+        if self._fault == "run_raise":
+            raise RuntimeError(self._text)
+        if self._fault == "run_hang":
+            threading.Event().wait()
+        crash = self._fault == "run_crash" or (self._fault == "run_crash_third_repeat" and _repeat() == 2)
+        if crash and self._requests >= CRASH_AT_REQUEST:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+    def _spoiled(self, array: np.ndarray) -> np.ndarray:
+        if self._fault == "wrong_answers":
+            return np.roll(array, 1, axis=-1)
+        if self._fault == "constant_answers":
+            return np.ones_like(array)
+        if self._fault == "nan_answers":
+            return np.full_like(array, np.nan)
+        return array
+
+
+def _save(model: Any, path: Path) -> None:
+    """The model's attributes, and the name of the class that takes them back."""
+    kind = type(model)
+    entries: Dict[str, Any] = {name: np.asarray(value) for name, value in vars(model).items()}
+    entries["class:%s:%s" % (kind.__module__, kind.__qualname__)] = np.zeros(0)
+    with open(str(path), "wb") as file:
+        np.savez(file, **entries)
+
+
+def _load(path: Path) -> Any:
+    with np.load(str(path), allow_pickle=False) as stored:
+        values = {name: stored[name] for name in stored.files}
+    (marker,) = [name for name in values if name.startswith("class:")]
+    del values[marker]
+    _, module, name = marker.split(":")
+    return getattr(importlib.import_module(module), name)(**values)
+
+
+def _repeat() -> int:
+    return int(os.environ.get("SWEEP_REPEAT", "0") or 0)
+
+
+def _raise(options: Mapping[str, Any]) -> None:
+    raise RuntimeError(str(options.get("fault_text") or "fake compiler: it does not work"))
+
+
+def _abort(options: Mapping[str, Any]) -> None:
+    os.abort()
+
+
+def _segfault(options: Mapping[str, Any]) -> None:
+    ctypes.string_at(0)
+
+
+def _memory(options: Mapping[str, Any]) -> None:
+    """Take memory in steps that a watchdog can follow, and really use it."""
+    step = 32
+    taken: List[bytes] = []
+    while len(taken) * step < int(options.get("fault_memory_mb", 4096)):
+        taken.append(b"\xff" * (step << 20))
+        time.sleep(0.005)
+    raise MemoryError("fake compiler: %d MB were not enough" % (len(taken) * step))
+
+
+def _hang(options: Mapping[str, Any]) -> None:
+    threading.Event().wait()
+
+
+def _grandchildren(options: Mapping[str, Any]) -> None:
+    """Processes that outlive this one and keep its output open. They end by themselves after ten minutes."""
+    for _ in range(2):
+        child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
+        print("fake: grandchild %d" % child.pid, flush=True)
+        child.returncode = 0  # it is meant to be left behind: no warning when the object goes
+
+
+def _flood(options: Mapping[str, Any]) -> None:
+    line = b"fake compiler: working on it, and telling you at length\n"
+    block = line * ((1 << 20) // len(line) + 1)
+    for _ in range(FLOOD_MB):
+        sys.stdout.flush()
+        os.write(1, block[: 1 << 20])
+
+
+def _disk_full(options: Mapping[str, Any]) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), MODEL)
+
+
+def _missing(options: Mapping[str, Any]) -> None:
+    importlib.import_module("fake_compiler_sdk")
+
+
+_BUILD_FAULTS = {
+    "build_raise": _raise,
+    "build_abort": _abort,
+    "build_segfault": _segfault,
+    "build_memory": _memory,
+    "build_hang": _hang,
+    "build_grandchildren": _grandchildren,
+    "build_output_flood": _flood,
+    "disk_full": _disk_full,
+    "import_missing": _missing,
+}

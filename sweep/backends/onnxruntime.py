@@ -1,0 +1,178 @@
+"""ONNX Runtime on the CPU: exported, quantised where asked, optimised ahead of time.
+
+int8 is dynamic quantisation: weights are stored as int8, activations are scaled as they come, no samples are needed.
+It covers matrix products; `int8_convolutions=true` adds convolutions, which this runtime makes slower on most CPUs.
+The notes of a build say how many operators and which share of the weights were really quantised.
+
+A file optimised at the level `all` is laid out for the processor that optimised it; `extended` is portable.
+"""
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping
+
+from sweep.backends import artifact, onnx_export
+from sweep.backends.base import Arrays, Backend, Runner, Source
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError, UserError
+
+MODEL = "model.onnx"
+LEVELS = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "none": "ORT_DISABLE_ALL",
+}
+PRECISION_KEY = "sweep.precision"  # in the metadata of the file itself: it cannot be parted from it
+
+
+class OnnxRuntime(Backend):
+    name = "onnxruntime"
+    packages = ("onnxruntime", "onnx", "onnxscript", "torch")
+    preload_build = (*onnx_export.PRELOAD, "onnxruntime")
+    preload_run = ("onnxruntime",)
+    precisions = ("fp32", "int8")
+    formats = ("module", "exported", "onnx")
+    compile_options = ("optimization", "int8_convolutions")
+
+    def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
+        level = str(self.options.get("optimization", "all"))
+        if level not in LEVELS:
+            raise UserError("backend.options.optimization=%s: choose one of %s" % (level, ", ".join(LEVELS)))
+        exported, target = folder / "exported.onnx", folder / MODEL
+        onnx_export.export(source, spec, exported)
+        if spec.precision == "int8":
+            _quantise(exported, bool(self.options.get("int8_convolutions", False)))
+        _optimise(exported, target, level, source.example)
+        for leftover in folder.glob("exported.onnx*"):
+            leftover.unlink()
+        notes = _describe(target)
+        if spec.precision == "int8" and not notes["quantised"]:
+            raise TrialError(
+                FailureKind.UNSUPPORTED_DTYPE, "onnxruntime found no operator that it can quantise to int8"
+            )
+        precision = "int8" if notes["quantised"] else str(notes["float"])
+        notes.update(optimization=level, portable=level != "all")
+        return BuildInfo(precision=precision, versions=self.versions(), notes=notes)
+
+    def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> "OnnxRunner":
+        import onnxruntime
+
+        options = _session_options("none")  # the file is optimised already
+        options.intra_op_num_threads = max(1, placement.threads)
+        options.inter_op_num_threads = 1
+        spinning = "1" if self.options.get("allow_spinning", True) else "0"
+        options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+        with artifact.reading(folder / MODEL) as path:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return OnnxRunner(session)
+
+
+class OnnxRunner(Runner):
+    """A session. Each call allocates its outputs anew, so they stay valid."""
+
+    def __init__(self, session: Any) -> None:
+        self._run = session.run
+        self._names = [entry.name for entry in session.get_inputs()]
+        self.precision = session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "")
+
+    def prepare(self, inputs: Arrays) -> Dict[str, Any]:
+        return dict(zip(self._names, inputs))
+
+    def run(self, request: Any) -> Any:
+        return self._run(None, request)
+
+    def close(self) -> None:
+        self._run = None
+
+
+def _session_options(level: str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[level])
+    options.log_severity_level = 3  # errors; the warning on portability stands in the notes instead
+    return options
+
+
+def _quantise(path: Path, convolutions: bool) -> None:
+    """Replace the file by one with int8 weights."""
+    import logging
+
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load(str(path))
+    del model.graph.value_info[:]  # the quantiser turns weights round and then trips over the shapes noted for them
+    quiet = logging.getLogger()
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)  # it recommends a pre-processing that the export has done
+    try:
+        quantize_dynamic(
+            model,
+            str(path),
+            op_types_to_quantize=["MatMul", "Gemm", *(["Conv"] if convolutions else [])],
+            weight_type=QuantType.QUInt8 if convolutions else QuantType.QInt8,  # ConvInteger is fast unsigned only
+            per_channel=not convolutions,
+        )
+    finally:
+        quiet.setLevel(level)
+
+
+def _optimise(path: Path, target: Path, level: str, example: Arrays) -> None:
+    """Write the optimised file, and ask it once, so that what cannot run fails as a build."""
+    import onnxruntime
+
+    options = _session_options(level)
+    options.optimized_model_filepath = str(target)
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session.run(None, {entry.name: array for entry, array in zip(session.get_inputs(), example)})
+
+
+def _describe(path: Path) -> Json:
+    """What stands in an optimised file, read back from it; its precision is written into its metadata."""
+    import onnx
+
+    model = onnx.load(str(path))
+    operators: Dict[str, int] = {}
+    for node in model.graph.node:
+        operators[node.op_type] = operators.get(node.op_type, 0) + 1
+    quantised = {name: count for name, count in operators.items() if _is_quantised(name)}
+    weights = _weights(model.graph.initializer)
+    total = sum(weights.values()) or 1
+    floats = {name for name in weights if name in ("fp32", "fp16", "bf16")}
+    notes: Json = {
+        "operators": operators,
+        "quantised": quantised,
+        "int8_weight_share": round(weights.get("int8", 0) / total, 4),
+        "float": "+".join(sorted(floats)) or "fp32",
+    }
+    onnx.helper.set_model_props(model, {PRECISION_KEY: "int8" if quantised else notes["float"]})
+    onnx.save(model, str(path))
+    return notes
+
+
+def _is_quantised(operator: str) -> bool:
+    if operator in ("DynamicQuantizeLinear", "QuantizeLinear", "DequantizeLinear"):
+        return False  # these convert, they do not compute
+    return "Integer" in operator or operator.startswith(("QLinear", "DynamicQuantize", "QGemm", "QAttention"))
+
+
+def _weights(initializers: Any) -> Mapping[str, int]:
+    """Numbers of weights by type; vectors (biases, scales) are left out."""
+    from onnx import TensorProto
+
+    names = {
+        TensorProto.FLOAT: "fp32",
+        TensorProto.FLOAT16: "fp16",
+        TensorProto.BFLOAT16: "bf16",
+        TensorProto.INT8: "int8",
+        TensorProto.UINT8: "int8",
+    }
+    found: Dict[str, int] = {}
+    for tensor in initializers:
+        dims: List[int] = list(tensor.dims)
+        if len(dims) > 1 and tensor.data_type in names:
+            count = 1
+            for size in dims:
+                count *= size
+            found[names[tensor.data_type]] = found.get(names[tensor.data_type], 0) + count
+    return found

@@ -1,0 +1,182 @@
+"""What the torch family shares: devices, precisions, threads. Imports torch inside functions only."""
+
+import contextlib
+import logging
+import warnings
+from typing import Any, Iterator, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from sweep.backends.base import Arrays, Runner
+from sweep.spec import BuildSpec, FailureKind, Placement, TrialError
+
+NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def unsupported(spec: BuildSpec, name: str) -> Optional[str]:
+    """The rules of precision that all of the family have, or None."""
+    if spec.precision == "fp16" and spec.device == "cpu":
+        return "%s fp16 is for device=cuda: on a CPU use precision=bf16" % name
+    return None
+
+
+def devices() -> List[str]:
+    import torch
+
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def dtype_of(precision: str) -> Any:
+    import torch
+
+    return getattr(torch, NAMES[precision])
+
+
+def precision_of(dtypes: Any) -> str:
+    """The precision that a collection of dtypes amounts to: that of its floats, joined where there are several."""
+    known = {"torch." + long: short for short, long in NAMES.items()}
+    found = sorted({known[str(dtype)] for dtype in dtypes if str(dtype) in known})
+    return "+".join(found)
+
+
+def tensors(inputs: Arrays) -> Tuple[Any, ...]:
+    """Tensors that own their memory, whatever owned the arrays."""
+    import torch
+
+    return tuple(torch.from_numpy(np.array(array)) for array in inputs)
+
+
+def leaves(raw: Any) -> List[Any]:
+    """The tensors in what a model returned, in order, out of tuples, lists and dicts."""
+    import torch
+    from torch.utils._pytree import tree_flatten
+
+    return [leaf for leaf in tree_flatten(raw)[0] if isinstance(leaf, torch.Tensor)]
+
+
+def arrays(raw: Any) -> Arrays:
+    """Host arrays of what a model returned; floats of any width as float32."""
+    return tuple((t.float() if t.is_floating_point() else t).detach().cpu().numpy() for t in leaves(raw))
+
+
+def wants_channels_last(options: Mapping[str, Any], precision: str) -> bool:
+    """Images with channels innermost: by default where narrow floats run, whose kernels are written for it."""
+    chosen = options.get("channels_last", "auto")
+    return precision != "fp32" if chosen == "auto" else bool(chosen)
+
+
+def converted(model: Any, precision: str, device: str, channels_last: bool) -> Any:
+    """The model itself, moved in place to a device, a precision and a memory layout."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrialError(FailureKind.CORE_UNAVAILABLE, "torch sees no CUDA device here")
+    if precision != "fp32":
+        model = model.to(dtype=dtype_of(precision))
+    if channels_last and not hasattr(model, "inlined_graph"):
+        model = model.to(memory_format=torch.channels_last)
+    return model.to(device) if device != "cpu" else model
+
+
+def cast_inside(model: Any, precision: str, channels_last: bool) -> Any:
+    """A module around `model` that takes and returns float32, so that a compiler sees the casts and can fuse them.
+
+    Its outputs are a flat tuple of tensors.
+    """
+    import torch
+
+    dtype, layout = dtype_of(precision), torch.channels_last
+
+    class Cast(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, *inputs: Any) -> Tuple[Any, ...]:
+            ready = []
+            for tensor in inputs:
+                if tensor.is_floating_point():
+                    tensor = tensor.to(dtype)
+                if channels_last and tensor.dim() == 4:
+                    tensor = tensor.contiguous(memory_format=layout)
+                ready.append(tensor)
+            return tuple(t.float() if t.is_floating_point() else t for t in leaves(self.inner(*ready)))
+
+    return Cast().eval()
+
+
+def use_threads(placement: Placement) -> None:
+    """Intra-op threads of this process. One operator at a time: a replica is a sequence of operators."""
+    import torch
+
+    torch.set_num_threads(max(1, placement.threads))
+    try:
+        torch.set_num_interop_threads(1)
+    except RuntimeError:
+        pass  # it can be set once, before the first use; without inter-op work it does not matter
+
+
+class TorchRunner(Runner):
+    """Timing and memory of a CPU or CUDA device; subclasses say what `run` calls.
+
+    On CUDA a request begins with host arrays in page-locked memory: the copy to the device belongs to `run`.
+    That path has not been run on a GPU yet.
+    """
+
+    def __init__(self, call: Any, device: str, precision: str) -> None:
+        import torch
+
+        self.call = call
+        self.device = device
+        self.precision = precision
+        self.asynchronous = device != "cpu"
+        self._torch = torch
+        self._without_gradients = torch.inference_mode
+        if self.asynchronous:
+            torch.cuda.reset_peak_memory_stats()
+
+    def prepare(self, inputs: Arrays) -> Any:
+        ready = tensors(inputs)
+        return tuple(tensor.pin_memory() for tensor in ready) if self.asynchronous else ready
+
+    def moved(self, request: Any) -> Any:
+        """The request's tensors on the device."""
+        if not self.asynchronous:
+            return request
+        return tuple(tensor.to(self.device, non_blocking=True) for tensor in request)
+
+    def run(self, request: Any) -> Any:
+        with self._without_gradients():
+            return self.call(*self.moved(request))
+
+    def synchronize(self) -> None:
+        if self.asynchronous:
+            self._torch.cuda.synchronize()
+
+    def outputs(self, raw: Any) -> Arrays:
+        return arrays(raw)
+
+    def device_memory_mb(self) -> float:
+        return float(self._torch.cuda.max_memory_allocated()) / 2**20 if self.asynchronous else 0.0
+
+    def close(self) -> None:
+        self.call = None
+        if self.asynchronous:
+            self._torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Around an export: torch's notes to its own developers say nothing about the model. Errors still raise."""
+    names = ("torch.onnx", "torch.export", "torch._inductor", "torch._dynamo")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)

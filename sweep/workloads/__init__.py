@@ -1,0 +1,33 @@
+"""Models and data sets: what a worker loads, checked before anything is built from it.
+
+A model or a data set is a `_target_` in a YAML file: any importable callable. It gets the remaining keys of its config,
+except those in `RESERVED`, which speak to `sweep`. Nothing here imports a framework until a function is called.
+"""
+
+from sweep.workloads.base import (
+    FORMATS,
+    RESERVED,
+    Dataset,
+    NumpyModel,
+    OnnxFile,
+    checked,
+    load_data,
+    load_model,
+    refusal,
+)
+from sweep.workloads.reference import flops_per_item, model_digest, run_reference
+
+__all__ = [
+    "FORMATS",
+    "RESERVED",
+    "Dataset",
+    "NumpyModel",
+    "OnnxFile",
+    "checked",
+    "flops_per_item",
+    "load_data",
+    "load_model",
+    "model_digest",
+    "refusal",
+    "run_reference",
+]

@@ -1,0 +1,257 @@
+"""The words of workloads, and how a config becomes a model or a checked data set."""
+
+import difflib
+import importlib
+from pathlib import Path
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from sweep.spec import UserError
+
+RESERVED = ("name", "_target_", "format", "requires", "extra", "data", "bucket_dims", "pad_value", "trust")
+"""Keys of a model's or a data set's config that are not passed to its factory."""
+
+FORMATS: Mapping[str, str] = {
+    "module": "a torch.nn.Module",
+    "onnx": "an ONNX file",
+    "torchscript": "a TorchScript file",
+    "exported": "a torch.export file",
+    "numpy": "a plain numpy callable",
+}
+NEEDS_TRUST = ("torchscript", "exported")  # loading these files can run code that stands in them
+TASKS = ("classification", "regression")
+
+
+class Dataset(NamedTuple):
+    """Samples to measure with and to score, and samples that are only ever used to calibrate.
+
+    Every array has one row per sample. `labels` are class numbers (classification) or targets (regression); None where
+    nothing is known. `calibration` has the keys of `inputs`, or none.
+    """
+
+    inputs: Dict[str, np.ndarray]  # (N, ...) each, in the order of the model's arguments
+    labels: Optional[np.ndarray]  # (N,)
+    calibration: Dict[str, np.ndarray]  # (M, ...) each
+    task: str = "classification"
+    classes: Optional[int] = None
+
+
+class OnnxFile(NamedTuple):
+    """A model that is a file: backends that read ONNX take it as it is."""
+
+    path: str
+
+
+class NumpyModel:
+    """A model in plain numpy: `model(*inputs) -> array` or a tuple of arrays.
+
+    Its attributes are arrays, and its constructor takes them back by name: that is how a build stores it.
+    """
+
+    def __call__(self, *inputs: np.ndarray) -> Any:
+        raise NotImplementedError
+
+
+def refusal(config: Mapping[str, Any]) -> Optional[str]:
+    """None, or why a model's config is not acceptable. Pure data: the parent may ask before anything runs."""
+    known = config.get("format", "module")
+    if known not in FORMATS:
+        return "model.format=%s is not known: %s" % (known, nearest(str(known), FORMATS))
+    if known in NEEDS_TRUST and not config.get("trust", False):
+        return "%s can run code when loaded: set model.trust=true if you know where it is from" % FORMATS[known]
+    return None
+
+
+def load_model(config: Mapping[str, Any]) -> Any:
+    """The original model of a config: an `nn.Module` in eval mode without gradients, `OnnxFile` or `NumpyModel`.
+
+    Raises:
+        UserError: for a mistake in the config. What the factory itself raises goes through unchanged.
+    """
+    reason = refusal(config)
+    if reason:
+        raise UserError(reason)
+    model = _call(config, "model")
+    if isinstance(model, OnnxFile) or config.get("format") == "numpy":
+        return model
+    if not hasattr(model, "state_dict") or not callable(model):
+        raise UserError("model %s must return a torch.nn.Module, it returned %s" % (_target(config), _kind(model)))
+    try:
+        model.eval()
+    except NotImplementedError:
+        pass  # an exported program has its mode compiled in
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model
+
+
+def load_data(config: Mapping[str, Any]) -> Dataset:
+    """The data set that a config names, checked.
+
+    Raises:
+        UserError: for a mistake in the config, or for data that nothing can be measured with.
+    """
+    dataset = _call(config, "data")
+    if not isinstance(dataset, Dataset):
+        raise UserError(
+            "data %s must return a sweep.workloads.Dataset, it returned %s" % (_target(config), _kind(dataset))
+        )
+    return checked(dataset, str(config.get("name", _target(config))))
+
+
+def checked(dataset: Dataset, name: str) -> Dataset:
+    """The same data with floats as float32; a `UserError` for everything that would spoil a result later."""
+    if not dataset.inputs:
+        raise UserError("data %s has no inputs" % name)
+    if dataset.task not in TASKS:
+        raise UserError("data %s: task %r is not known: %s" % (name, dataset.task, nearest(dataset.task, TASKS)))
+    inputs = {key: _array(array, "%s: input %s" % (name, key)) for key, array in dataset.inputs.items()}
+    rows = {key: len(array) for key, array in inputs.items()}
+    first = next(iter(rows))
+    if rows[first] == 0:
+        raise UserError("data %s has no samples: input %s is empty" % (name, first))
+    for key, count in rows.items():
+        if count != rows[first]:
+            raise UserError(
+                "data %s: input %s has %d samples, input %s has %d" % (name, key, count, first, rows[first])
+            )
+    labels = None if dataset.labels is None else _labels(dataset, name, rows[first])
+    return dataset._replace(inputs=inputs, labels=labels, calibration=_calibration(dataset, inputs, name))
+
+
+def nearest(word: str, choices: Any) -> str:
+    """A hint for a word that is not among `choices`."""
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return "did you mean %s?" % close[0] if close else "choose one of %s" % ", ".join(sorted(choices))
+
+
+def _calibration(dataset: Dataset, inputs: Mapping[str, np.ndarray], name: str) -> Dict[str, np.ndarray]:
+    samples = {k: _array(a, "%s: calibration of %s" % (name, k)) for k, a in dataset.calibration.items() if len(a)}
+    if samples and set(samples) != set(inputs):
+        given, wanted = ", ".join(sorted(samples)), ", ".join(sorted(inputs))
+        raise UserError("data %s: calibration is for %s, the inputs are %s" % (name, given, wanted))
+    if len({len(array) for array in samples.values()}) > 1:
+        raise UserError("data %s: calibration arrays have different lengths" % name)
+    for key, array in samples.items():
+        if array.dtype != inputs[key].dtype or array.ndim != inputs[key].ndim:
+            raise UserError("data %s: calibration of %s differs from its input in type or dimensions" % (name, key))
+    return {key: samples[key] for key in inputs} if samples else {}
+
+
+def _array(value: Any, what: str) -> np.ndarray:
+    array = np.asarray(value)
+    if array.ndim == 0 or array.dtype.kind not in "fiub":
+        raise UserError("data %s must be an array of numbers with one row per sample, not %s" % (what, array.dtype))
+    if array.dtype.kind == "f":
+        array = np.ascontiguousarray(array, dtype=np.float32)
+        _finite(array, what)
+    return np.ascontiguousarray(array)
+
+
+def _finite(array: np.ndarray, what: str) -> None:
+    bad = ~np.isfinite(array)
+    count = int(np.count_nonzero(bad))
+    if count:
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise UserError("data %s has %d values that are NaN or infinite, the first at index %s" % (what, count, where))
+
+
+def _labels(dataset: Dataset, name: str, count: int) -> np.ndarray:
+    labels = np.asarray(dataset.labels)
+    if len(labels) != count:
+        raise UserError("data %s has %d labels for %d samples" % (name, len(labels), count))
+    if dataset.task == "regression":
+        return _array(labels, "%s: labels" % name)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise UserError("data %s: labels must be class numbers, one per sample, not %s" % (name, labels.dtype))
+    labels = labels.astype(np.int64)
+    bad = (labels < 0) | (labels >= (np.iinfo(np.int64).max if dataset.classes is None else dataset.classes))
+    if bad.any():
+        at = int(np.argmax(bad))
+        limit = "below 0" if dataset.classes is None else "outside 0 to %d" % (dataset.classes - 1)
+        raise UserError(
+            "data %s has %d labels %s, the first is %d at index %d" % (name, bad.sum(), limit, labels[at], at)
+        )
+    return labels
+
+
+def _call(config: Mapping[str, Any], group: str) -> Any:
+    factory = _import(_target(config), group)
+    arguments = {key: value for key, value in config.items() if key not in RESERVED}
+    return factory(**arguments)
+
+
+def _target(config: Mapping[str, Any]) -> str:
+    return str(config.get("_target_", ""))
+
+
+def _import(target: str, group: str) -> Callable[..., Any]:
+    """The callable that `package.module.name` names.
+
+    Raises:
+        UserError: where the name is wrong. A module that is there but fails to import raises what it raises.
+    """
+    module_name, _, name = target.rpartition(".")
+    if not module_name:
+        raise UserError("%s._target_=%r must be a full name such as my_package.my_module.make" % (group, target))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if module_name != missing and not module_name.startswith(missing + "."):
+            raise  # the module is there; something that it needs is not
+        raise UserError(
+            "%s._target_=%s: there is no module %s%s" % (group, target, missing, _sibling(missing))
+        ) from None
+    if not hasattr(module, name):
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        hint = nearest(name, public) if public else "it has no functions"
+        raise UserError("%s._target_=%s: module %s has no %s: %s" % (group, target, module_name, name, hint))
+    factory = getattr(module, name)
+    if not callable(factory):
+        raise UserError("%s._target_=%s is not callable: it is %s" % (group, target, _kind(factory)))
+    return factory  # type: ignore[no-any-return]  # callable() was asked above
+
+
+def _sibling(module_name: str) -> str:
+    """`: did you mean ...` from the modules beside one that does not exist, or nothing."""
+    parent, _, last = module_name.rpartition(".")
+    if not parent:
+        return " (is the folder that holds it on PYTHONPATH?)"
+    import pkgutil
+
+    package = importlib.import_module(parent)
+    names = [entry.name for entry in pkgutil.iter_modules(getattr(package, "__path__", []))]
+    return ": " + nearest(last, names) if names else ""
+
+
+def _kind(value: Any) -> str:
+    return "%s.%s" % (type(value).__module__, type(value).__qualname__)
+
+
+def existing(path: str, what: str) -> Path:
+    """`path` as an absolute file.
+
+    Raises:
+        UserError: where there is none.
+    """
+    found = Path(path).expanduser().absolute()
+    if not found.is_file():
+        raise UserError("%s %s: there is no such file" % (what, found))
+    return found
+
+
+def package_folder(package: str) -> Path:
+    """The folder of an installed package, without importing it.
+
+    Raises:
+        ModuleNotFoundError: where it is not installed; named, so that the reason is recorded as a missing package.
+    """
+    from importlib.util import find_spec
+
+    found = find_spec(package)
+    places: Tuple[str, ...] = tuple(found.submodule_search_locations or ()) if found else ()
+    if not places:
+        raise ModuleNotFoundError("No module named '%s'" % package, name=package)
+    return Path(places[0])

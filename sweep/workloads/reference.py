@@ -1,0 +1,171 @@
+"""What a build is compared with: the original model's answers, its identity and its size."""
+
+import hashlib
+import inspect
+from typing import Any, Callable, List, Optional, Tuple
+
+import numpy as np
+
+from sweep.workloads.base import OnnxFile
+
+Arrays = Tuple[np.ndarray, ...]
+
+
+def run_reference(model: Any, inputs: Arrays) -> Arrays:
+    """Answers of the original, fp32 and without a compiler, as host arrays with one row per sample.
+
+    A model file whose batch size is fixed is asked in batches of that size.
+    """
+    if isinstance(model, OnnxFile):
+        call, batch = _onnx_call(model)
+    elif hasattr(model, "state_dict"):
+        call, batch = _module_call(model), getattr(model, "sweep_batch", None)
+    else:
+        call, batch = _numpy_call(model), None
+    if batch is None or batch == len(inputs[0]):
+        return call(inputs)
+    parts = [call(_rows(inputs, begin, batch)) for begin in range(0, len(inputs[0]), batch)]
+    return tuple(np.concatenate(arrays)[: len(inputs[0])] for arrays in zip(*parts))
+
+
+def _rows(inputs: Arrays, begin: int, batch: int) -> Arrays:
+    """Exactly `batch` rows from `begin`, wrapping round at the end."""
+    index = np.arange(begin, begin + batch) % len(inputs[0])
+    return tuple(array[index] for array in inputs)
+
+
+def _numpy_call(model: Any) -> Callable[[Arrays], Arrays]:
+    def call(inputs: Arrays) -> Arrays:
+        raw = model(*inputs)
+        return tuple(np.asarray(array) for array in (raw if isinstance(raw, (tuple, list)) else (raw,)))
+
+    return call
+
+
+def _module_call(model: Any) -> Callable[[Arrays], Arrays]:
+    import torch
+    from torch.utils._pytree import tree_flatten
+
+    def call(inputs: Arrays) -> Arrays:
+        with torch.inference_mode():
+            raw = model(*(torch.from_numpy(np.array(array)) for array in inputs))
+        tensors = [leaf for leaf in tree_flatten(raw)[0] if isinstance(leaf, torch.Tensor)]
+        return tuple((t.float() if t.is_floating_point() else t).cpu().numpy() for t in tensors)
+
+    return call
+
+
+def _onnx_call(model: OnnxFile) -> Tuple[Callable[[Arrays], Arrays], Optional[int]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.path, options, providers=["CPUExecutionProvider"])
+    slots = session.get_inputs()
+    batch = slots[0].shape[0] if slots and slots[0].shape else None
+
+    def call(inputs: Arrays) -> Arrays:
+        return tuple(session.run(None, {slot.name: array for slot, array in zip(slots, inputs)}))
+
+    return call, batch if isinstance(batch, int) else None
+
+
+def model_digest(model: Any) -> str:
+    """Identity of a model: its weights, its settings and the source of its own classes. Equal in every process."""
+    state = hashlib.sha256()
+    if isinstance(model, OnnxFile):
+        for path in _onnx_files(model.path):
+            with open(path, "rb") as file:
+                for block in iter(lambda: file.read(1 << 20), b""):
+                    state.update(block)
+    elif hasattr(model, "state_dict"):
+        _digest_module(model, state)
+    else:
+        _digest_source(type(model), state)
+        for name, value in sorted(vars(model).items()):
+            _digest_array(name, np.asarray(value), state)
+    return state.hexdigest()[:32]
+
+
+def _onnx_files(path: str) -> List[str]:
+    """The model's file and the files that hold its weights."""
+    from pathlib import Path
+
+    import onnx
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    graph = onnx.load(path, load_external_data=False).graph
+    folder = Path(path).parent
+    names = {ExternalDataInfo(t).location for t in graph.initializer if uses_external_data(t)}
+    return [path, *(str(folder / name) for name in sorted(names))]
+
+
+def _digest_module(model: Any, state: Any) -> None:
+    tensors = dict(model.named_buffers())  # also those that a state dict leaves out
+    tensors.update(model.state_dict())
+    for name, value in sorted(tensors.items()):
+        if hasattr(value, "detach"):
+            tensor = value.detach().cpu().contiguous()
+            as_bytes = tensor.reshape(-1).view(_torch_uint8()) if tensor.numel() else tensor.reshape(-1)
+            state.update(("%s %s %s" % (name, tensor.dtype, tuple(tensor.shape))).encode())
+            state.update(as_bytes.numpy().tobytes())
+    for name, module in model.named_modules():
+        state.update(("%s %s %s" % (name, type(module).__qualname__, _settings(module))).encode())
+    for kind in sorted({type(module) for module in model.modules()}, key=lambda k: (k.__module__, k.__qualname__)):
+        if kind.__module__.split(".")[0] != "torch":
+            _digest_source(kind, state)
+    code = getattr(model, "inlined_graph", None) or getattr(model, "code", None)
+    if code is not None:  # TorchScript and exported programs carry their own
+        state.update(str(code).encode())
+
+
+def _torch_uint8() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+def _settings(module: Any) -> str:
+    """Plain attributes of a module: strides, epsilons, names of modes."""
+    plain = (bool, int, float, str, tuple, type(None))
+    found = {key: value for key, value in vars(module).items() if isinstance(value, plain)}
+    return repr(sorted(found.items()))
+
+
+def _digest_array(name: str, array: np.ndarray, state: Any) -> None:
+    state.update(("%s %s %s" % (name, array.dtype, array.shape)).encode())
+    state.update(np.ascontiguousarray(array).tobytes())
+
+
+def _digest_source(kind: type, state: Any) -> None:
+    """The whole source file of a class: what it calls usually stands beside it."""
+    try:
+        file = inspect.getsourcefile(kind)
+    except TypeError:
+        file = None
+    state.update(("%s.%s" % (kind.__module__, kind.__qualname__)).encode())
+    if file:
+        try:
+            with open(file, "rb") as source:
+                state.update(source.read())
+        except OSError:
+            pass  # generated code has no file; its weights and settings still count
+
+
+def flops_per_item(model: Any, example: Arrays) -> Optional[float]:
+    """Floating-point operations of one sample (a multiply-add counts as two), or None where they cannot be counted.
+
+    Counts matrix products, convolutions and attention of the fp32 eager model; the rest is small beside them.
+    """
+    if not hasattr(model, "state_dict") or not hasattr(model, "named_modules"):
+        return None
+    try:
+        from torch.utils.flop_counter import FlopCounterMode
+    except ImportError:  # torch before 2.1
+        return None
+    batch = getattr(model, "sweep_batch", None) or len(example[0])
+    call = _module_call(model)
+    with FlopCounterMode(display=False) as counter:
+        call(_rows(example, 0, batch))
+    total = counter.get_total_flops()
+    return total / batch if total else None
