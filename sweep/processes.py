@@ -1,0 +1,131 @@
+"""Facts about processes on Linux with the standard library alone: who descends from whom, how much they hold.
+
+Worker side, Python 3.8. Where there is no /proc (macOS) nothing is found and process groups are all that is ended.
+"""
+
+import os
+import signal
+from typing import Dict, List, Optional
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+MB = float(1 << 20)
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+try:
+    import ctypes
+
+    _libc: Optional["ctypes.CDLL"] = ctypes.CDLL(None, use_errno=True)
+except (ImportError, OSError):  # a Python built without ctypes still runs workers, only less guarded
+    _libc = None
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process as soon as its parent is gone."""
+    _prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends, so that none of them can slip away."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc is not None and hasattr(_libc, "prctl"):
+        _libc.prctl(option, value, 0, 0, 0)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:  # the process has ended meanwhile, or it is not ours to see
+        return ""
+
+
+def children(pid: int) -> List[int]:
+    """Direct children of a process."""
+    try:
+        threads = os.listdir("/proc/%d/task" % pid)
+    except OSError:
+        return []
+    if not os.path.exists("/proc/self/task/%d/children" % os.getpid()):
+        return _children_by_scan(pid)
+    texts = [_read("/proc/%d/task/%s/children" % (pid, thread)) for thread in threads]
+    return [int(child) for text in texts for child in text.split()]
+
+
+def _children_by_scan(pid: int) -> List[int]:
+    """For kernels without CONFIG_PROC_CHILDREN."""
+    found = []
+    for name in os.listdir("/proc"):
+        status = _stat(int(name)) if name.isdigit() else []
+        if len(status) > 1 and int(status[1]) == pid:
+            found.append(int(name))
+    return found
+
+
+def _stat(pid: int) -> List[str]:
+    """Fields of /proc/PID/stat after the name: state, parent, ..."""
+    return _read("/proc/%d/stat" % pid).rpartition(")")[2].split()
+
+
+def descendants(pid: int) -> List[int]:
+    """Living processes below `pid`, children before grandchildren; zombies are left out, their children are not."""
+    found: List[int] = []
+    ahead = children(pid)
+    seen = set(ahead)
+    while ahead:
+        current = ahead.pop()
+        found.append(current)
+        fresh = [child for child in children(current) if child not in seen]
+        seen.update(fresh)
+        ahead.extend(fresh)
+    return [one for one in found if _stat(one)[:1] not in ([], ["Z"], ["X"])]
+
+
+def name_of(pid: int) -> str:
+    return _read("/proc/%d/comm" % pid).strip() or "process"
+
+
+def resident_mb(pids: List[int]) -> float:
+    """Sum of the resident sets. Memory that processes share counts once for each: see `proportional_mb`."""
+    pages = 0
+    for pid in pids:
+        fields = _read("/proc/%d/statm" % pid).split()
+        pages += int(fields[1]) if len(fields) > 1 else 0
+    return pages * PAGE_BYTES / MB
+
+
+def proportional_mb(pids: List[int]) -> float:
+    """Sum of the proportional sets: shared memory counts once. Dearer than `resident_mb`: it walks page tables."""
+    total = 0.0
+    for pid in pids:
+        text = _read("/proc/%d/smaps_rollup" % pid)
+        lines = [line for line in text.splitlines() if line.startswith("Pss:")]
+        total += int(lines[0].split()[1]) / 1024.0 if lines else resident_mb([pid])
+    return total
+
+
+def kernel_oom_kills() -> int:
+    """How often the kernel has killed for memory since boot, here or in our control group."""
+    counts: Dict[str, int] = {}
+    for path in ("/proc/vmstat", "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        for line in _read(path).splitlines():
+            if line.startswith("oom_kill "):
+                counts[path] = int(line.split()[1])
+    return sum(counts.values())
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
