@@ -1,0 +1,241 @@
+"""What must hold before a trial counts as `ok`. A gate is a function of the evidence; the first that fails decides.
+
+To add one, write a function `Evidence -> Failure | None` and put it in `GATES`. Its sentence holds the numbers and
+what to do about them.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from sweep.settings import Gates
+from sweep.spec import BuildInfo, Failure, FailureKind, Measurement
+
+WORK_RATIO_MIN, WORK_RATIO_MAX = 1.5, 3.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a gate may look at."""
+
+    measurements: Sequence[Measurement]
+    comparison: Mapping[str, Any]  # of `accuracy.compare`; empty: nothing was compared
+    builds: Sequence[Mapping[str, Any]]
+    precision: str  # what was asked for
+    gates: Gates
+    flops_per_item: float | None
+    peak_flops: float | None  # of the whole device at this precision, FLOP/s
+
+    @property
+    def samples(self) -> int:
+        return int(self.comparison.get("samples") or 0)
+
+    def number(self, name: str) -> float | None:
+        value = self.comparison.get(name)
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+Gate = Callable[[Evidence], Failure | None]
+
+
+def check(
+    measurements: Sequence[Measurement],
+    comparison: Mapping[str, Any] | None,
+    builds: Sequence[Mapping[str, Any] | BuildInfo],
+    precision: str,
+    gates: Gates,
+    flops_per_item: float | None = None,
+    peak_flops: float | None = None,
+) -> Failure | None:
+    """The reason to reject a measured trial, or None: it can be believed.
+
+    Args:
+        comparison: `accuracy.compare` of the outputs of the timed run. None is no evidence, so it does not pass.
+        builds: at least `precision`, as read back from what was built, and `placement` where it is known.
+        flops_per_item, peak_flops: unknown (None) skips the gate on FLOP/s; they are never guessed.
+    """
+    plain = [vars(build) if isinstance(build, BuildInfo) else build for build in builds]
+    evidence = Evidence(measurements, comparison or {}, plain, precision, gates, flops_per_item, peak_flops)
+    return next((failure for gate in GATES if (failure := gate(evidence)) is not None), None)
+
+
+def measured(evidence: Evidence) -> Failure | None:
+    """An empty, zero or non-finite metric is never a result."""
+    kind, advice = FailureKind.IMPLAUSIBLE_TIMING, "see the log of the measurement"
+    if not evidence.measurements:
+        return Failure(kind, f"nothing was measured: {advice}")
+    for m in evidence.measurements:
+        for name in ("throughput_items_per_s", "latency_ms_mean", "window_seconds", "requests", "items", "in_flight"):
+            value = getattr(m, name)
+            if not (math.isfinite(value) and value > 0):
+                return Failure(kind, f"repeat {m.index} reports {name} = {value}, which no working trial can: {advice}")
+    return None
+
+
+def compared(evidence: Evidence) -> Failure | None:
+    """Outputs of the timed run must have been compared, in the shapes of the original model."""
+    mismatch = evidence.comparison.get("mismatch")
+    if evidence.samples and mismatch:
+        text = f"{mismatch}: compare how the model was exported with what it returns itself"
+        return Failure(FailureKind.SHAPE_MISMATCH, text)
+    if not evidence.samples:
+        text = "no outputs of the timed run were compared with the original model: see the log of the measurement"
+        return Failure(FailureKind.WRONG_OUTPUT, text)
+    return None
+
+
+def finite(evidence: Evidence) -> Failure | None:
+    """NaN or infinity where the original model gives numbers."""
+    if evidence.comparison.get("finite") is True:
+        return None
+    text = (
+        f"outputs of {evidence.samples} samples hold NaN or infinity where the original model gives numbers: "
+        f"{evidence.precision} may overflow, try a precision with a wider range"
+    )
+    return Failure(FailureKind.NUMERICAL_ERROR, text)
+
+
+def varies(evidence: Evidence) -> Failure | None:
+    """A build that answers the same whatever it is asked is fast and useless."""
+    if evidence.comparison.get("varies") is not False:
+        return None
+    text = (
+        f"outputs do not depend on the inputs: they are the same for all {evidence.samples} samples, and the original "
+        "model's are not; look for constant folding or an input that is not connected"
+    )
+    return Failure(FailureKind.WRONG_OUTPUT, text)
+
+
+def agreement(evidence: Evidence) -> Failure | None:
+    """Rejected only when chance cannot explain it: Wilson's upper end lies below the limit of this precision."""
+    limit = evidence.gates.agreement_min.get(evidence.precision)
+    share, high = evidence.number("agreement"), evidence.number("agreement_high")
+    if limit is None or share is None or high is None or high >= limit:
+        return None
+    text = (
+        f"same answer as the original model for {_percent(share)} of {evidence.samples} samples, at most "
+        f"{_percent(high)} allowing for chance, and {evidence.precision} must reach {_percent(limit)}: try a wider "
+        f"precision or better calibration data, or lower gates.agreement_min.{evidence.precision} if this is enough"
+    )
+    return Failure(FailureKind.WRONG_OUTPUT, text)
+
+
+def cosine(evidence: Evidence) -> Failure | None:
+    """The mean over samples is held to the limit: one odd sample is no reason, and agreement counts those."""
+    limit = evidence.gates.cosine_min.get(evidence.precision)
+    mean, least = evidence.number("cosine_mean"), evidence.number("cosine_min")
+    if limit is None or mean is None or mean >= limit:
+        return None
+    text = (
+        f"outputs point elsewhere than the original model's: mean cosine {mean:.5f}, least {least or 0:.5f}, and "
+        f"{evidence.precision} must reach {limit:.5f}: try a wider precision or better calibration data, or lower "
+        f"gates.cosine_min.{evidence.precision} if this is enough"
+    )
+    return Failure(FailureKind.WRONG_OUTPUT, text)
+
+
+def little(evidence: Evidence) -> Failure | None:
+    """Little's law (Little 1961, Operations Research 9:383-387): requests in flight = request rate x mean latency.
+
+    A window cuts one request of each lane at its ends, so a window of few requests is allowed that much more.
+    """
+    for m in evidence.measurements:
+        seen = m.throughput_items_per_s / (m.items / m.requests) * m.latency_ms_mean / 1000.0
+        off = abs(seen - m.in_flight) / m.in_flight
+        allowed = evidence.gates.little_tolerance + m.in_flight / m.requests
+        if off > allowed:
+            why = (
+                "the clock covers more than one request, or replicas did not run at the same time"
+                if seen > m.in_flight
+                else "the clock misses part of a request (is the device waited for?), or requests came with gaps"
+            )
+            text = (
+                f"repeat {m.index}: {m.throughput_items_per_s:.4g} items/s x {m.latency_ms_mean:.4g} ms / "
+                f"{m.items / m.requests:.4g} items a request = {seen:.3g} in flight, but {m.in_flight:g} were: "
+                f"{100 * off:.0f} % off, {100 * allowed:.0f} % allowed (Little's law); {why}"
+            )
+            return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
+    return None
+
+
+def peak(evidence: Evidence) -> Failure | None:
+    """Nothing computes faster than its device can."""
+    if not evidence.flops_per_item or not evidence.peak_flops:
+        return None
+    best = max(m.throughput_items_per_s for m in evidence.measurements) * evidence.flops_per_item
+    if best <= evidence.peak_flops:
+        return None
+    text = (
+        f"{best:.3g} FLOP/s is {best / evidence.peak_flops:.3g}x the device's peak of {evidence.peak_flops:.3g} at "
+        f"{evidence.precision}: answers may be cached or the device not waited for; if not, correct the hardware's "
+        "peak_flops"
+    )
+    return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
+
+
+def scales(evidence: Evidence) -> Failure | None:
+    """Twice the requests take about twice the time where the device runs on its own, or it was not waited for.
+
+    The median over repeats decides: one hiccup in the shorter run must not reject a trial.
+    """
+    ratios = [m.notes["work_ratio"] for m in evidence.measurements if m.notes.get("work_ratio") is not None]
+    if not ratios or WORK_RATIO_MIN <= median(ratios) <= WORK_RATIO_MAX:
+        return None
+    text = (
+        f"twice the requests take {median(ratios):.2f}x the time, between {WORK_RATIO_MIN} and "
+        f"{WORK_RATIO_MAX} is plausible: the device is not waited for, or its clock changes; check synchronize()"
+    )
+    return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
+
+
+def placed(evidence: Evidence) -> Failure | None:
+    """Operators that fell back to the host make another trial than the one declared."""
+    shares = [build["placement"] for build in evidence.builds if build.get("placement") is not None]
+    return placement(min(shares), evidence.gates) if shares else None
+
+
+def precision(evidence: Evidence) -> Failure | None:
+    """The precision asked for is the one that ran, by what the build and the runner read back, not by the request."""
+    told = [build.get("precision") for build in evidence.builds]
+    told += [m.notes["precision"] for m in evidence.measurements if m.notes.get("precision")]
+    for ran in told:
+        if ran != evidence.precision:
+            what = f"{ran} runs" if ran else "the build does not say what runs"
+            text = (
+                f"{evidence.precision} was asked for and {what}: choose another precision, or set the backend's options"
+            )
+            return Failure(FailureKind.UNSUPPORTED_DTYPE, text)
+    return None
+
+
+def placement(share: float, gates: Gates) -> Failure | None:
+    """Too small a share of the operators on the target; the engine asks this right after a build, to fail it."""
+    if share >= gates.placement_min:
+        return None
+    text = (
+        f"only {_percent(share)} of the operators run on the target and {_percent(gates.placement_min)} must, the rest "
+        "falls back to the host: replace the unsupported operators, or lower gates.placement_min to allow it"
+    )
+    return Failure(FailureKind.PARTIAL_PLACEMENT, text)
+
+
+# `measured` and `compared` stand first: the others divide by what they make sure of.
+GATES: tuple[Gate, ...] = (
+    measured,
+    compared,
+    finite,
+    varies,
+    agreement,
+    cosine,
+    little,
+    peak,
+    scales,
+    placed,
+    precision,
+)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"

@@ -1,0 +1,241 @@
+"""What a verdict says to a person: plain sentences with the numbers in them, one function for each thing to say."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from sweep import statistics
+from sweep.settings import Objective
+from sweep.spec import Record, Status
+
+UNKNOWN = {
+    "usd_per_million_items": "price unknown: the hardware gives no price",
+    "agreement": "agreement is not known: the outputs have no classes",
+    "accuracy_drop": "accuracy is not known: the data has no labels",
+    "latency_ms_p99": "p99 was not measured",
+    "latency_ms_p50": "p50 was not measured",
+}
+MANY = 100  # more repeats than this are not worth counting
+
+
+def quantity(metric: str, value: float) -> str:
+    """A value with its unit: `23,410 items/s`, `0.231 ms`, `$0.42 per million items`, `99.2 %`."""
+    if metric == "throughput_items_per_s":
+        return f"{plain(value)} items/s"
+    if metric.startswith(("latency_ms", "first_request_ms")):
+        return f"{plain(value)} ms"
+    if metric == "usd_per_million_items":
+        return f"${plain(value)} per million items"
+    if metric.endswith("_mb"):
+        return f"{plain(value)} MB"
+    if metric.endswith("_seconds"):
+        return f"{plain(value)} s"
+    if metric.startswith(("agreement", "accuracy", "reference_accuracy")):
+        return f"{100 * value:.4g} %"
+    return f"{plain(value)} {metric}"
+
+
+def plain(value: float) -> str:
+    """Four significant digits, thousands separated, no exponent in the usual range."""
+    if abs(value) >= 1000:
+        digits = max(0, math.floor(math.log10(abs(value))) - 3)
+        return f"{round(value, -digits):,.0f}"
+    return f"{value:.4g}"
+
+
+def not_ok(record: Record) -> str:
+    """Why a trial has no result."""
+    words = record.status.value.replace("_", " ")
+    if record.status is Status.OK:
+        return "no metrics were recorded"
+    if record.failure is None:
+        return f"{words}: {record.reason}" if record.reason else words
+    return f"{words}: {record.failure.kind.value}: {record.failure.summary}"
+
+
+def violates(metric: str, value: float, limit: float, upper: bool) -> str:
+    """How far a value is on the wrong side of its limit."""
+    side = "over" if upper else "under"
+    if metric in ("agreement", "accuracy_drop"):
+        by = f"{100 * abs(value - limit):.2g} points"
+    else:
+        by = f"{_percent(abs(value - limit) / abs(limit))} %" if limit else quantity(metric, abs(value))
+    return f"{metric} {quantity(metric, value)} is {by} {side} the limit of {quantity(metric, limit)}"
+
+
+def fragile(metric: str, end: float, limit: float) -> str:
+    return (
+        f"Mind that {metric} keeps to its limit of {quantity(metric, limit)} by its estimate only: "
+        f"the interval reaches {quantity(metric, end)}."
+    )
+
+
+def wins(record: Record, second: Record | None, ratio: statistics.Ratio | None, objective: Objective) -> str:
+    start = f"{record.label} wins: {_with_interval(record, objective)}"
+    if second is None:
+        return start + "; no other trial qualifies."
+    factor = f"{_factor(record, second, ratio, objective):.3g}x"
+    if objective.maximize:
+        return f"{start}, {factor} the next ({second.label})."
+    verb, unit = "has", "much"
+    if objective.metric.startswith(("latency", "usd")):
+        verb, unit = ("takes", "long") if objective.metric.startswith("latency") else ("costs", "much")
+    return f"{start}; the next ({second.label}) {verb} {factor} as {unit}."
+
+
+def ties(choice: Record, tied: Sequence[Record], safe: Sequence[Record], objective: Objective) -> str:
+    rivals = [r for r in tied if r is not choice]
+    margin = f"{100 * objective.margin:.3g} %"
+    start = f"{choice.label}, {_with_interval(choice, objective)}, is chosen"
+    if len(safe) == 1:
+        return f"Tie: {start}: it is ahead of {_names(rivals)}, and nothing can be better by more than {margin}."
+    metric = objective.tie_break
+    mine = number(choice, metric)
+    others = [value for r in safe if r is not choice and (value := number(r, metric)) is not None]
+    if mine is None or not others or min(others) <= mine:
+        why = f"being ahead ({metric} does not tell them apart)"
+    else:
+        why = f"for its smaller {metric}: {quantity(metric, mine)} against {quantity(metric, min(others))}"
+    return f"Tie within {margin}: {start} over {_names(rivals)}, {why}."
+
+
+def undecided(
+    leader: Record, rivals: Sequence[Record], ratio: statistics.Ratio | None, objective: Objective, more: int
+) -> str:
+    names = _names([leader, *rivals])
+    first = rivals[0]
+    others = f" and {len(rivals) - 1} more" if len(rivals) > 1 else ""
+    start = (
+        f"Not enough data: {leader.label} leads with {_with_interval(leader, objective)}, but {first.label} "
+        f"({_distance(leader, first, ratio, objective)}){others} may be as good or better"
+    )
+    if more > MANY:
+        return f"{start}; more than {MANY} more repeats would be needed, a larger objective.margin settles it sooner."
+    about = "about" if ratio is not None else "at least"
+    return f"{start}; {about} {_repeats(more)} of {names} would tell."
+
+
+def nobody(records: Sequence[Record], nearest: tuple[Record, str] | None) -> str:
+    """Nothing to choose: nothing ran, or nothing meets the constraints."""
+    if nearest is not None:
+        return f"No trial meets the constraints; the nearest is {nearest[0].label}: {nearest[1]}."
+    if not records:
+        return "Nothing to choose from: there are no trials."
+    counts = Counter(r.status for r in records)
+    parts = [f"{counts[status]} {status.value.replace('_', ' ')}" for status in Status if counts[status]]
+    return f"Nothing to choose from: {', '.join(parts)}."
+
+
+def leads(record: Record, objective: Objective, more: int) -> str:
+    return f"leads with {_with_interval(record, objective)}, but not surely: {_needs(more)}"
+
+
+def behind(chosen: Record, record: Record, ratio: statistics.Ratio | None, objective: Objective) -> str:
+    gap, interval = _gap(chosen, record, ratio, objective)
+    return f"{gap} than {chosen.label} ({interval})"
+
+
+def tied_with(
+    chosen: Record, record: Record, ratio: statistics.Ratio | None, objective: Objective, qualifies: bool
+) -> str:
+    """`qualifies`: the tie-break could have chosen it."""
+    metric = objective.tie_break
+    mine, its = number(chosen, metric), number(record, metric)
+    text = f"tied with {chosen.label} ({_distance(chosen, record, ratio, objective)})"
+    if not qualifies:
+        return f"{text}, but not surely within {100 * objective.margin:.3g} % of the best"
+    if mine is not None and its is not None and its > mine:
+        return f"{text}, but its {metric} is {quantity(metric, its)} against {quantity(metric, mine)}"
+    return f"{text}, and {metric} is no reason to prefer it"
+
+
+def open_with(leader: Record, record: Record, ratio: statistics.Ratio | None, objective: Objective, more: int) -> str:
+    needs = _needs(more)
+    return f"not told apart from {leader.label} ({_distance(leader, record, ratio, objective)}): {needs}"
+
+
+def number(record: Record, metric: str, default: float | None = None) -> float | None:
+    """A metric of a trial, `default` where it is not known. `accuracy_drop` is reference_accuracy - accuracy."""
+    if metric == "accuracy_drop":
+        before, after = number(record, "reference_accuracy"), number(record, "accuracy")
+        return default if before is None or after is None else before - after
+    for source in (record.metrics, record.agreement):
+        value = (source or {}).get(metric)
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            return float(value)
+    return default
+
+
+def _with_interval(record: Record, objective: Objective) -> str:
+    metric = objective.metric
+    value = number(record, metric, 0.0) or 0.0
+    low, high = number(record, metric + "_low"), number(record, metric + "_high")
+    if low is None or high is None:
+        low, high = _cost_ends(record, value) if metric == "usd_per_million_items" else (None, None)
+    if low is None or high is None:
+        return quantity(metric, value)
+    percent = f"{100 * objective.confidence:.3g} %"
+    return f"{quantity(metric, value)} ({percent} interval {plain(low)} to {plain(high)})"
+
+
+def _cost_ends(record: Record, cost: float) -> tuple[float | None, float | None]:
+    """The interval of a cost, which goes with the inverse of the throughput."""
+    rate = number(record, "throughput_items_per_s")
+    low, high = number(record, "throughput_items_per_s_low"), number(record, "throughput_items_per_s_high")
+    return (cost * rate / high, cost * rate / low) if rate and low and high else (None, None)
+
+
+def _factor(best: Record, other: Record, ratio: statistics.Ratio | None, objective: Objective) -> float:
+    """How many times better the best is: by repeats, or by the metrics where repeats are too few."""
+    if ratio is not None:
+        return ratio.estimate
+    mine, its = number(best, objective.metric) or 0.0, number(other, objective.metric) or 0.0
+    mine, its = (mine, its) if objective.maximize else (its, mine)
+    return mine / its if its else math.inf
+
+
+def _gap(chosen: Record, record: Record, ratio: statistics.Ratio | None, objective: Objective) -> tuple[str, str]:
+    """Like ("24 % slower", "95 % interval 22 to 26 %")."""
+    worse, better = ("dearer", "cheaper") if objective.metric.startswith("usd") else ("slower", "faster")
+    if not objective.metric.startswith(("usd", "latency", "throughput")):
+        worse, better = "worse", "better"
+    behind = _behind(_factor(chosen, record, ratio, objective), objective)
+    word = worse if behind >= 0 else better
+    if ratio is None:
+        return f"{_percent(abs(behind))} % {word}", "too few repeats for an interval"
+    ends = [_behind(end, objective) for end in ratio.interval(objective.confidence)[1:] if end is not None]
+    low, high = sorted(ends if behind >= 0 else [-end for end in ends])
+    return f"{_percent(abs(behind))} % {word}", (
+        f"{100 * objective.confidence:.3g} % interval {_percent(low)} to {_percent(high)} %"
+    )
+
+
+def _distance(chosen: Record, record: Record, ratio: statistics.Ratio | None, objective: Objective) -> str:
+    return ", ".join(_gap(chosen, record, ratio, objective))
+
+
+def _behind(factor: float, objective: Objective) -> float:
+    """Share by which a trial is worse than one that is `factor` times better: slower by half, dearer by double."""
+    return (1 - 1 / factor) if objective.maximize else factor - 1
+
+
+def _percent(share: float) -> str:
+    value = 100 * share
+    if abs(value) > 999:
+        return ">999" if value > 0 else "<-999"
+    return f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
+
+
+def _names(records: Sequence[Record]) -> str:
+    """At most two by name."""
+    if len(records) <= 2:
+        return " and ".join(r.label for r in records)
+    return f"{records[0].label}, {records[1].label} and {len(records) - 2} more"
+
+
+def _repeats(count: int) -> str:
+    return "1 more repeat" if count == 1 else f"{count} more repeats"
+
+
+def _needs(more: int) -> str:
+    return f"more than {MANY} more repeats needed" if more > MANY else f"about {_repeats(more)} needed"
