@@ -8,29 +8,23 @@ entry may write `versions.json` ({distribution: version}) early; a failure then 
 crash.
 """
 
-import itertools
 import json
 import os
 import shlex
-import shutil
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sweep import failures
+from sweep.forkclient import PACKAGE, GoneError, Server
 from sweep.spec import Failure, FailureKind, Json, Outcome
 
-START_SECONDS = 300.0  # for a server to import its modules
-GRACE_SECONDS = 60.0  # beyond the deadline, for a keeper to end everything and report
 TAIL_BYTES = 16384  # of a log are searched for the reason of a failure
 NEAR_LIMIT = 0.9  # share of the memory limit from which an unexplained SIGKILL is taken as out of memory
 
@@ -48,7 +42,7 @@ class Workers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._servers: dict[tuple[str, tuple[str, ...]], _Server] = {}
+        self._servers: dict[tuple[str, tuple[str, ...]], Server] = {}
         self._closed = False
         self._finalizer = weakref.finalize(self, _close_all, self._servers)
 
@@ -62,7 +56,7 @@ class Workers:
         """Start a server in the background, so that its imports are done when the first worker is needed."""
         try:
             self._server(python, preload)
-        except (OSError, _GoneError):  # told by the run that needs it
+        except (OSError, GoneError):  # told by the run that needs it
             pass
 
     def run(
@@ -94,8 +88,8 @@ class Workers:
         begun = time.monotonic()
         for attempt in (1, 2):
             try:
-                return task.outcome(self._server(python, preload).run(task))
-            except _GoneError as gone:
+                return task.outcome(self._server(python, preload).run(task.order, limits.seconds))
+            except GoneError as gone:
                 if self._closed:
                     return task.failed(FailureKind.PREEMPTED, "stopped: no worker was started", begun)
                 if gone.final or attempt == 2:
@@ -118,27 +112,20 @@ class Workers:
             self._closed = True
         self._finalizer()
 
-    def _server(self, python: str | None, preload: Sequence[str]) -> "_Server":
-        own = python is None or os.path.abspath(python) == sys.executable
-        key = (sys.executable if own else str(python), tuple(preload))
+    def _server(self, python: str | None, preload: Sequence[str]) -> "Server":
+        path = _interpreter(python)
+        own = path == sys.executable
+        key = (path, tuple(preload))
         with self._lock:
             if self._closed:
-                raise _GoneError("closed", final=True)
+                raise GoneError("closed", final=True)
             server = self._servers.get(key)
             if server is None or server.dead:
-                server = self._servers[key] = _Server(key[0], key[1], own)
+                server = self._servers[key] = Server(key[0], key[1], own)
             return server
 
 
-class _GoneError(Exception):
-    """The server cannot take an order. Final where a new server would fare no better."""
-
-    def __init__(self, reason: str, final: bool = False) -> None:
-        super().__init__(reason)
-        self.final = final
-
-
-def _close_all(servers: "dict[Any, _Server]") -> None:
+def _close_all(servers: "dict[Any, Server]") -> None:
     ending = list(servers.values())
     servers.clear()
     for server in ending:
@@ -238,193 +225,21 @@ class _Task:
     def command(self) -> str:
         """A shell line that runs this worker again by hand."""
         words = ["env", *(f"{name}={value}" for name, value in self.env.items())] if self.env else []
-        words += [self.python or sys.executable, "-m", "sweep.forkserver"]
+        words += [_interpreter(self.python), "-m", "sweep.forkserver"]
         if self.cores:
             words += ["--cores", ",".join(map(str, self.cores))]
         line = shlex.join([*words, "--once", str(self.folder)])
-        if self.python is None:
-            return f"cd {shlex.quote(os.getcwd())} && {line}"
-        link = f'ln -s {shlex.quote(str(_package()))} "$only/sweep"'
+        if _interpreter(self.python) == sys.executable:
+            return f"cd {shlex.quote(str(Path.cwd()))} && {line}"
+        link = f'ln -s {shlex.quote(str(PACKAGE))} "$only/sweep"'
         return f'only=$(mktemp -d) && {link} && PYTHONPATH="$only" {line}'
 
 
-class _Waiting:
-    """One run that waits for its report."""
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.report: Json | None = None
-
-
-class _Server:
-    """One fork server process, and the thread that reads what its keepers report."""
-
-    def __init__(self, python: str, preload: tuple[str, ...], own: bool) -> None:
-        self.dead = False
-        self._ready = threading.Event()  # set once it serves, and when it has died
-        self._serves = False
-        self._lock = threading.Lock()
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, _Waiting] = {}
-        self._python = python
-        self._private = tempfile.mkdtemp(prefix="sweep-")
-        (Path(self._private) / "sweep").symlink_to(_package())
-        self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # its own output, for when it fails
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        _CHANNELS.add(self._channel)
-        try:
-            self._process = self._start(preload, own, theirs)
-        except OSError:
-            self._channel.close()
-            shutil.rmtree(self._private, ignore_errors=True)
-            raise
-        finally:
-            theirs.close()
-        path = [entry or os.getcwd() for entry in sys.path]
-        setup = {
-            "path": path + [os.getcwd()] * (os.getcwd() not in path) if own else None,
-            "cwd": os.getcwd(),
-            "private": self._private,
-        }
-        self._send(setup)
-        self._thread = threading.Thread(target=self._read, name="sweep-workers", daemon=True)
-        self._thread.start()
-
-    def _start(self, preload: tuple[str, ...], own: bool, channel: socket.socket) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
-            [self._python, "-m", "sweep.forkserver", *preload],
-            stdin=channel.fileno(),
-            stdout=self._messages.fileno(),
-            stderr=self._messages.fileno(),
-            cwd=self._private,  # `-m` looks here first, so it is this package that starts and no other of that name
-            env=_environment(self._python, own),
-            start_new_session=True,
-        )
-
-    def run(self, task: _Task) -> Json:
-        """Send an order and wait for its report.
-
-        Raises:
-            _GoneError: no worker was started.
-        """
-        if not self._ready.wait(START_SECONDS):
-            self.kill()
-            raise _GoneError(f"{self._python} has not finished its imports after {START_SECONDS:g} s", final=True)
-        if not self._serves:
-            raise _GoneError(self._why_not(), final=True)
-        waiting, number = _Waiting(), next(self._numbers)
-        with self._lock:
-            if self.dead:
-                raise _GoneError("its server died")
-            self._waiting[number] = waiting
-        try:
-            begun = time.monotonic()
-            if not self._send({"start": task.order(number)}):
-                raise _GoneError("its server died")
-            if not waiting.done.wait(task.limits.seconds + GRACE_SECONDS):
-                self.kill()  # its keepers see that, and end their workers
-                waiting.done.wait(GRACE_SECONDS)
-        except BaseException:  # Ctrl-C while asleep: take the worker along
-            self._send({"kill": number})
-            raise
-        finally:
-            with self._lock:
-                self._waiting.pop(number, None)
-        return waiting.report or {"lost": "its server died", "seconds": time.monotonic() - begun}
-
-    def cancel(self) -> None:
-        with self._lock:
-            numbers = list(self._waiting)
-        for number in numbers:
-            self._send({"kill": number})
-
-    def hang_up(self) -> None:
-        """Close the channel: the server ends every worker, then itself."""
-        try:
-            self._channel.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def join(self) -> None:
-        try:
-            self._process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            self._process.wait()
-        self._thread.join(GRACE_SECONDS)
-
-    def _send(self, message: Json) -> bool:
-        try:
-            self._channel.send(json.dumps(message).encode("utf-8"))
-        except OSError:
-            return False
-        return True
-
-    def _read(self) -> None:
-        while True:
-            try:
-                data = self._channel.recv(1 << 20)
-            except OSError:
-                break
-            if not data:
-                break
-            message = json.loads(data)
-            if "ready" in message:
-                self._serves = True
-                self._ready.set()
-            with self._lock:
-                waiting = self._waiting.get(message.get("exited", -1))
-            if waiting is not None:
-                waiting.report = message
-                waiting.done.set()
-        self._died()
-
-    def _died(self) -> None:
-        """The channel has closed: server and keepers are gone."""
-        with self._lock:
-            self.dead = True
-            waiting = list(self._waiting.values())
-        self._process.wait()
-        shutil.rmtree(self._private, ignore_errors=True)
-        for one in waiting:
-            one.done.set()
-        self._ready.set()
-
-    def _why_not(self) -> str:
-        self._messages.seek(0)
-        text = self._messages.read()[-TAIL_BYTES:].decode("utf-8", "replace")
-        return f"{self._python} cannot run workers: {failures.meaningful_line(text) or 'it ended at once'}"
-
-
-_CHANNELS: "weakref.WeakSet[socket.socket]" = weakref.WeakSet()
-
-
-def _close_copies() -> None:
-    """In a fork of this process: a copy of the channel would keep the workers alive after their parent has died."""
-    for channel in list(_CHANNELS):
-        channel.close()
-
-
-os.register_at_fork(after_in_child=_close_copies)
-
-
-def _environment(python: str, own: bool) -> dict[str, str]:
-    """Ours; for another interpreter without what belongs to our Python, and with its own programs first on PATH."""
-    env = dict(os.environ)
-    env.pop("PYTHONSAFEPATH", None)  # would hide this package from `-m`
-    if not own:
-        for name in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__"):
-            env.pop(name, None)
-        if os.path.dirname(python):
-            env["PATH"] = os.pathsep.join([os.path.dirname(os.path.abspath(python)), env.get("PATH", os.defpath)])
-    return env
-
-
-def _package() -> Path:
-    return Path(failures.__file__).resolve().parent
+def _interpreter(python: str | None) -> str:
+    """An absolute path (links are kept: they are what makes a virtual environment), or a name to find on PATH."""
+    if python is None:
+        return sys.executable
+    return str(Path(python).expanduser().absolute()) if os.sep in python else python
 
 
 def _signal_name(code: int) -> str:

@@ -1,0 +1,106 @@
+"""Files that are whole or not there: written aside, forced to disk, renamed. Hashes and sizes of trees."""
+
+import errno
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+DRAFT = ".draft-"  # what starts like this is being written, or is rubbish
+
+
+def draft(parent: Path, name: str) -> Path:
+    """A new folder to fill before it is renamed to `name`."""
+    folder = parent / f"{DRAFT}{name}-{os.urandom(4).hex()}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def describe(artifact: Path) -> dict[str, Any]:
+    """Size and SHA-256 of every file of a tree, by relative path; a link counts as the text that it holds."""
+    names = sorted(path for path in artifact.rglob("*") if path.is_symlink() or path.is_file())
+    return {path.relative_to(artifact).as_posix(): {"bytes": size(path), "sha256": sha256(path)} for path in names}
+
+
+def size(path: Path) -> int:
+    return path.lstat().st_size
+
+
+def sha256(path: Path) -> str:
+    if path.is_symlink():
+        return hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def keep_only(folder: Path, name: str) -> None:
+    """Remove everything else from a folder."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name != name:
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Gone at once under its name, whatever happens while its content is deleted."""
+    if path.is_dir() and not path.is_symlink():
+        doomed = path.with_name(f"{DRAFT}{path.name.removeprefix(DRAFT)}-gone-{os.urandom(4).hex()}")
+        try:
+            path.rename(doomed)
+        except OSError:
+            doomed = path
+        shutil.rmtree(doomed, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def move(aside: Path, final: Path) -> None:
+    """Rename into place; where somebody was first, theirs stands."""
+    try:
+        aside.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    flush_folder(final.parent)
+
+
+def touch(path: Path) -> None:
+    """Note that a file is used."""
+    try:
+        os.utime(path)
+    except OSError:  # a read-only store still serves
+        pass
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file: a reader sees the old text or the new, also after a power cut."""
+    aside = path.with_name(path.name + ".part")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    flush_folder(path.parent)
+
+
+def flush(folder: Path) -> None:
+    """Force a tree to disk, so that a marker never describes what a power cut took."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        elif path.is_dir() and not path.is_symlink():
+            flush_folder(path)
+    flush_folder(folder)
+
+
+def flush_folder(folder: Path) -> None:
+    """Force the names in a folder to disk."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,208 @@
+"""The parent's end of one fork server: start it, send it orders, sleep until its keepers report."""
+
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from sweep import failures
+from sweep.spec import Json
+
+START_SECONDS = 300.0  # for a server to import its modules
+GRACE_SECONDS = 60.0  # beyond the deadline, for a keeper to end everything and report
+MESSAGES_BYTES = 16384  # of what a server that does not start has printed
+PACKAGE = Path(failures.__file__).resolve().parent
+
+
+class GoneError(Exception):
+    """The server cannot take an order. Final where a new server would fare no better."""
+
+    def __init__(self, reason: str, final: bool = False) -> None:
+        super().__init__(reason)
+        self.final = final
+
+
+class _Waiting:
+    """One run that waits for its report."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.report: Json | None = None
+
+
+class Server:
+    """One fork server process, and the thread that reads what its keepers report."""
+
+    def __init__(self, python: str, preload: tuple[str, ...], own: bool) -> None:
+        self.dead = False
+        self._ready = threading.Event()  # set once it serves, and when it has died
+        self._serves = False
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, _Waiting] = {}
+        self._python = python
+        self._private = tempfile.mkdtemp(prefix="sweep-")
+        (Path(self._private) / "sweep").symlink_to(PACKAGE)
+        self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # its own output, for when it fails
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        _CHANNELS.add(self._channel)
+        try:
+            self._process = self._start(preload, own, theirs)
+        except OSError:
+            self._channel.close()
+            shutil.rmtree(self._private, ignore_errors=True)
+            raise
+        finally:
+            theirs.close()
+        here = str(Path.cwd())
+        path = [entry or here for entry in sys.path]
+        setup = {
+            "path": path + [here] * (here not in path) if own else None,
+            "cwd": here,
+            "private": self._private,
+        }
+        self._send(setup)
+        self._thread = threading.Thread(target=self._read, name="sweep-workers", daemon=True)
+        self._thread.start()
+
+    def _start(self, preload: tuple[str, ...], own: bool, channel: socket.socket) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [self._python, "-m", "sweep.forkserver", *preload],
+            stdin=channel.fileno(),
+            stdout=self._messages.fileno(),
+            stderr=self._messages.fileno(),
+            cwd=self._private,  # `-m` looks here first, so it is this package that starts and no other of that name
+            env=_environment(self._python, own),
+            start_new_session=True,
+        )
+
+    def run(self, order: Callable[[int], Json], seconds: float) -> Json:
+        """Send the order of that number and wait for its report, asleep, for `seconds` and some grace.
+
+        Raises:
+            GoneError: no worker was started.
+        """
+        if not self._ready.wait(START_SECONDS):
+            self.kill()
+            raise GoneError(f"{self._python} has not finished its imports after {START_SECONDS:g} s", final=True)
+        if not self._serves:
+            raise GoneError(self._why_not(), final=True)
+        waiting, number = _Waiting(), next(self._numbers)
+        with self._lock:
+            if self.dead:
+                raise GoneError("its server died")
+            self._waiting[number] = waiting
+        try:
+            begun = time.monotonic()
+            if not self._send({"start": order(number)}):
+                raise GoneError("its server died")
+            if not waiting.done.wait(seconds + GRACE_SECONDS):
+                self.kill()  # its keepers see that, and end their workers
+                waiting.done.wait(GRACE_SECONDS)
+        except BaseException:  # Ctrl-C while asleep: take the worker along
+            self._send({"kill": number})
+            raise
+        finally:
+            with self._lock:
+                self._waiting.pop(number, None)
+        return waiting.report or {"lost": "its server died", "seconds": time.monotonic() - begun}
+
+    def cancel(self) -> None:
+        with self._lock:
+            numbers = list(self._waiting)
+        for number in numbers:
+            self._send({"kill": number})
+
+    def hang_up(self) -> None:
+        """Close the channel: the server ends every worker, then itself."""
+        try:
+            self._channel.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def join(self) -> None:
+        try:
+            self._process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+        self._thread.join(GRACE_SECONDS)
+
+    def _send(self, message: Json) -> bool:
+        try:
+            self._channel.send(json.dumps(message).encode("utf-8"))
+        except OSError:
+            return False
+        return True
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = self._channel.recv(1 << 20)
+            except OSError:
+                break
+            if not data:
+                break
+            message = json.loads(data)
+            if "ready" in message:
+                self._serves = True
+                self._ready.set()
+            with self._lock:
+                waiting = self._waiting.get(message.get("exited", -1))
+            if waiting is not None:
+                waiting.report = message
+                waiting.done.set()
+        self._died()
+
+    def _died(self) -> None:
+        """The channel has closed: server and keepers are gone."""
+        with self._lock:
+            self.dead = True
+            waiting = list(self._waiting.values())
+        self._process.wait()
+        shutil.rmtree(self._private, ignore_errors=True)
+        for one in waiting:
+            one.done.set()
+        self._ready.set()
+
+    def _why_not(self) -> str:
+        self._messages.seek(0)
+        text = self._messages.read()[-MESSAGES_BYTES:].decode("utf-8", "replace")
+        return f"{self._python} cannot run workers: {failures.meaningful_line(text) or 'it ended at once'}"
+
+
+_CHANNELS: "weakref.WeakSet[socket.socket]" = weakref.WeakSet()
+
+
+def _close_copies() -> None:
+    """In a fork of this process: a copy of the channel would keep the workers alive after their parent has died."""
+    for channel in list(_CHANNELS):
+        channel.close()
+
+
+os.register_at_fork(after_in_child=_close_copies)
+
+
+def _environment(python: str, own: bool) -> dict[str, str]:
+    """Ours; for another interpreter without what belongs to our Python, and with its own programs first on PATH."""
+    env = dict(os.environ)
+    env.pop("PYTHONSAFEPATH", None)  # would hide this package from `-m`
+    if not own:
+        for name in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__"):
+            env.pop(name, None)
+        if os.sep in python:
+            env["PATH"] = os.pathsep.join([str(Path(python).parent), env.get("PATH", os.defpath)])
+    return env

@@ -1,0 +1,356 @@
+"""The store of builds: one folder a key, shared by every sweep that uses the same outputs folder.
+
+    builds/KEY/artifact/...   what the build left
+    builds/KEY/info.json      the marker, written last: files with sizes and hashes, or the failure that is remembered
+    builds/.draft-KEY-*       being built; rubbish unless somebody holds the lock of KEY
+    locks/KEY                 held while a build goes on; the kernel releases it when its process dies
+    data/DIGEST, reference/DIGEST   arrays, whole because they are renamed into place
+
+An entry without a marker, or one that its marker does not describe, is rubbish: it is removed and built again.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sweep import files
+from sweep.spec import BuildSpec, Failure, FailureKind, Json, UserError, digest, from_json, to_json
+
+FORMAT = 1  # of the marker and of what a key covers
+LOCK_SECONDS = 0.1  # between two tries for a lock that another sweep holds
+DAY_SECONDS = 86400.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
+LOG = "log.txt"  # beside the artifact's files; the only one that a failed build keeps
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished build: an artifact in `folder`, or a failure."""
+
+    key: str
+    folder: Path  # of the artifact
+    info: Json  # what the builder wrote
+    failure: Failure | None
+    seconds: float  # that the build took
+    bytes: int
+    created: float  # seconds since the epoch
+    last_used: float
+
+
+class Draft:
+    """A build that goes on; only its holder works on this key. `commit` or `fail` it, else it is thrown away."""
+
+    def __init__(self, store: "Store", key: str, aside: Path, existing: Entry | None) -> None:
+        self._store, self._key, self._aside = store, key, aside
+        self.existing = existing  # another sweep finished this build while we waited
+        self.folder = aside / "artifact"  # to build into
+
+    def commit(self, info: Json) -> Entry:
+        """Make the folder's content the build of this key. A full disk gives an entry with that failure."""
+        seconds = float(info.get("seconds", 0.0))
+        try:
+            return self._store._finish(self._key, self._aside, info, None, seconds)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            failure = Failure(
+                FailureKind.UNKNOWN, f"disk full: the build could not be stored: {error}", seconds=seconds
+            )
+            return self._unstored(info, failure)
+
+    def fail(self, failure: Failure, info: Json | None = None, *, remember: bool = True) -> Entry:
+        """Note that this build fails; with `remember` the next sweep need not try. Only its log is kept."""
+        info = dict(info or {})
+        if not remember or failure.summary.startswith("disk full"):
+            return self._unstored(info, failure)
+        files.keep_only(self.folder, LOG)
+        try:
+            return self._store._finish(self._key, self._aside, info, failure, failure.seconds)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            return self._unstored(info, failure)
+
+    def _unstored(self, info: Json, failure: Failure) -> Entry:
+        now = time.time()
+        return Entry(self._key, self.folder, info, failure, failure.seconds, 0, now, now)
+
+
+class Store:
+    """The store under `root`. Safe between threads, processes and sweeps; folders are made when first needed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.corrupted: dict[str, str] = {}  # key -> what was wrong with an entry that was removed
+        self._interrupted = threading.Event()
+
+    @staticmethod
+    def key(spec: BuildSpec, *, toolchain: Mapping[str, str], model: str, data: str) -> str:
+        """Identity of a build: what was asked, with which tools, for which weights and which data."""
+        parts = {"format": FORMAT, "spec": to_json(spec), "toolchain": dict(toolchain), "model": model, "data": data}
+        return digest(parts)
+
+    def get(self, key: str, *, verify: bool = True) -> Entry | None:
+        """The finished build or remembered failure of a key. Sizes are always checked, contents with `verify`.
+
+        A damaged entry is removed, noted in `corrupted`, and None is returned.
+        """
+        entry, wrong = _load(self._builds / key, verify)
+        if entry is not None:
+            files.touch(self._builds / key / "info.json")
+        elif wrong:  # no marker at all is a build that goes on, or that was killed: `building` sees to that
+            with _explained(self.root), self._lock(key, wait=False) as held:
+                if held:
+                    self._drop_damaged(key, wrong)
+        return entry
+
+    @contextmanager
+    def building(self, key: str) -> Iterator[Draft]:
+        """Build a key, alone: waits until no other thread or process does.
+
+        Raises:
+            UserError: the store cannot be written.
+            InterruptedError: `interrupt` was called while waiting.
+        """
+        called = time.time()
+        with ExitStack() as stack:
+            with _explained(self.root):
+                stack.enter_context(self._lock(key))
+                existing = self._finished_since(key, called)
+                aside = self._fresh_draft(key)
+                stack.callback(files.remove, aside)
+            yield Draft(self, key, aside, existing)
+
+    def interrupt(self) -> None:
+        """Wake up everybody who waits for another sweep's build, with an InterruptedError."""
+        self._interrupted.set()
+
+    def entries(self) -> list[Entry]:
+        """All builds and remembered failures, the least recently used first."""
+        found = [_load(folder, verify=False)[0] for folder in _folders(self._builds)]
+        return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.last_used)
+
+    def clean(
+        self,
+        older_than_days: float | None = None,
+        max_bytes: int | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> list[Entry]:
+        """Remove builds: those of `keys`, those unused for so long, and the least recently used beyond a total size.
+
+        What is being built is left alone. Rubbish of killed builds always goes. Returns what was removed.
+        """
+        entries = self.entries()
+        doomed = {entry.key for entry in entries if entry.key in set(keys or ())}
+        if older_than_days is not None:
+            oldest = time.time() - older_than_days * DAY_SECONDS
+            doomed |= {entry.key for entry in entries if entry.last_used < oldest}
+        if max_bytes is not None:
+            total = sum(entry.bytes for entry in entries if entry.key not in doomed)
+            for entry in entries:
+                if total > max_bytes and entry.key not in doomed:
+                    doomed.add(entry.key)
+                    total -= entry.bytes
+        removed = [entry for entry in entries if entry.key in doomed and self._discard(entry.key)]
+        self._sweep_up()
+        return removed
+
+    def path(self, kind: str, name: str) -> Path | None:
+        """The folder of arrays that `blob` stored, or None."""
+        folder = self.root / kind / name
+        return folder if folder.is_dir() else None
+
+    @contextmanager
+    def blob(self, kind: str, name: str) -> Iterator[Path]:
+        """A folder to fill; it appears whole under its name when the block ends well, and not at all otherwise."""
+        with ExitStack() as stack:
+            with _explained(self.root):
+                aside = files.draft(self.root / kind, name)
+                stack.callback(files.remove, aside)
+            yield aside
+            with _explained(self.root):
+                files.flush(aside)
+                files.move(aside, self.root / kind / name)
+
+    @property
+    def _builds(self) -> Path:
+        return self.root / "builds"
+
+    def _finished_since(self, key: str, called: float) -> Entry | None:
+        """What another sweep has built meanwhile. A failure that was known before is to be tried again."""
+        entry, wrong = _load(self._builds / key, verify=True)
+        if entry is None:
+            self._drop_damaged(key, wrong)
+            return None
+        return None if entry.failure is not None and entry.created < called else entry
+
+    def _drop_damaged(self, key: str, wrong: str) -> None:
+        """Needs the lock."""
+        if wrong:
+            self.corrupted[key] = wrong
+        files.remove(self._builds / key)
+
+    def _fresh_draft(self, key: str) -> Path:
+        """The lock is ours, so every other draft of this key is a dead builder's."""
+        for old in self._builds.glob(f"{files.DRAFT}{key}-*"):
+            files.remove(old)
+        aside = files.draft(self._builds, key)
+        (aside / "artifact").mkdir()
+        return aside
+
+    def _finish(self, key: str, aside: Path, info: Json, failure: Failure | None, seconds: float) -> Entry:
+        """Everything on disk, then renamed, then the marker.
+
+        Raises:
+            OSError: the disk is full; nothing is left.
+        """
+        content = files.describe(aside / "artifact")
+        marker = {
+            "format": FORMAT,
+            "key": key,
+            "created": time.time(),
+            "seconds": seconds,
+            "bytes": sum(file["bytes"] for file in content.values()),
+            "files": content,
+            "failure": None if failure is None else to_json(failure),
+            "info": to_json(info),
+        }
+        files.flush(aside)
+        final = self._builds / key
+        files.remove(final)  # a failure that was tried again
+        aside.rename(final)
+        files.flush_folder(self._builds)
+        try:
+            files.write_whole(final / "info.json", json.dumps(marker))
+        except OSError:
+            files.remove(final)
+            raise
+        entry, wrong = _load(final, verify=False)
+        assert entry is not None, wrong
+        return entry
+
+    def _discard(self, key: str) -> bool:
+        with self._lock(key, wait=False) as held:
+            if held:
+                files.remove(self._builds / key)
+            return held
+
+    def _sweep_up(self) -> None:
+        """Drafts and entries without a marker whose builder is gone, and the locks of what is gone."""
+        for draft in self._builds.glob(files.DRAFT + "*"):
+            self._remove_if_free(draft.name.removeprefix(files.DRAFT).partition("-")[0], draft)
+        for folder in _folders(self._builds):
+            self._remove_if_free(folder.name, folder)
+        for path in (self.root / "locks").glob("*"):
+            if not (self._builds / path.name).exists():
+                self._remove_if_free(path.name, path)
+        for draft in self.root.glob(f"*/{files.DRAFT}*"):  # of blobs, which have no lock
+            if draft.stat().st_mtime < time.time() - DAY_SECONDS:
+                files.remove(draft)
+
+    def _remove_if_free(self, key: str, path: Path) -> None:
+        with self._lock(key, wait=False) as held:
+            if held and not (path / "info.json").exists():
+                files.remove(path)
+
+    @contextmanager
+    def _lock(self, key: str, *, wait: bool = True) -> Iterator[bool]:
+        """Whether the lock of a key is ours. flock: held by this opening of the file, so threads exclude each other."""
+        path = self.root / "locks" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            while not (held := _try_lock(file)) and wait:
+                if self._interrupted.wait(LOCK_SECONDS):
+                    raise InterruptedError(f"stopped while waiting for another build of {key}")
+            if held and not _same_file(file, path):  # it was removed by `clean` between opening and locking
+                with self._lock(key, wait=wait) as again:
+                    yield again
+            else:
+                yield held
+        finally:
+            os.close(file)
+
+
+def _try_lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _same_file(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _explained(root: Path) -> Iterator[None]:
+    """Say what to do about a store that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        inside = error.filename is not None and str(error.filename).startswith(str(root))
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR) and inside:
+            raise UserError(
+                f"cannot write {root}: {error.strerror}; choose another folder with outputs=FOLDER"
+            ) from error
+        if error.errno in FULL:
+            raise UserError(
+                f"disk full: {root}: free some space, or remove old builds with the `builds` verb"
+            ) from error
+        raise
+
+
+def _folders(parent: Path) -> list[Path]:
+    """Entries; drafts and what is being removed start with a dot."""
+    try:
+        return [path for path in sorted(parent.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+
+
+def _load(folder: Path, verify: bool) -> tuple[Entry | None, str]:
+    """An entry, or None and what is wrong with it ("" where there is no marker)."""
+    marker_path, artifact = folder / "info.json", folder / "artifact"
+    try:
+        used = marker_path.stat().st_mtime
+        marker = json.loads(marker_path.read_text("utf-8"))
+        if marker["format"] != FORMAT or marker["key"] != folder.name:
+            return None, "its marker is of another format or another key"
+        wrong = _damage(artifact, marker["files"], verify)
+        if wrong:
+            return None, wrong
+        failure = None if marker["failure"] is None else from_json(Failure, marker["failure"])
+        if failure is not None and (artifact / LOG).exists():
+            failure = replace(failure, log=str(artifact / LOG))
+        sizes = float(marker["seconds"]), int(marker["bytes"]), float(marker["created"])
+        return Entry(folder.name, artifact, dict(marker["info"]), failure, *sizes, used), ""
+    except FileNotFoundError:
+        return None, ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return None, f"its marker cannot be read: {error}"
+
+
+def _damage(artifact: Path, content: Mapping[str, Any], verify: bool) -> str:
+    """What differs from the marker, or nothing. Files that were added later (caches of a framework) do no harm."""
+    for name, file in content.items():
+        path = artifact / name
+        if not path.is_symlink() and not path.is_file():
+            return f"{name} is missing"
+        if files.size(path) != file["bytes"]:
+            return f"{name} has {files.size(path)} bytes, not {file['bytes']}"
+        if verify and files.sha256(path) != file["sha256"]:
+            return f"{name} has other content than was built"
+    return ""
