@@ -33,45 +33,46 @@ class GoneError(Exception):
 
 
 class _Waiting:
-    """One run that waits for its report."""
+    """One run that waits: for the server, then for the report of its worker."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
         self.report: Json | None = None
+        self.sent = False
+        self.cancelled = False
 
 
 class Server:
-    """One fork server process, and the thread that reads what its keepers report."""
+    """One fork server process, and the thread that reads what its keepers report.
+
+    Raises:
+        OSError: there is no such interpreter.
+    """
 
     def __init__(self, python: str, preload: tuple[str, ...], own: bool) -> None:
         self.dead = False
-        self._ready = threading.Event()  # set once it serves, and when it has died
         self._serves = False
-        self._lock = threading.Lock()
+        self._why_not = "it ended at once"
+        self._change = threading.Condition()  # of dead, serves and every _Waiting
         self._numbers = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
         self._python = python
         self._private = tempfile.mkdtemp(prefix="sweep-")
         (Path(self._private) / "sweep").symlink_to(PACKAGE)
-        self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # its own output, for when it fails
+        self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # what the server itself prints
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         _CHANNELS.add(self._channel)
         try:
             self._process = self._start(preload, own, theirs)
         except OSError:
-            self._channel.close()
-            shutil.rmtree(self._private, ignore_errors=True)
+            self._tidy()
             raise
         finally:
             theirs.close()
         here = str(Path.cwd())
         path = [entry or here for entry in sys.path]
-        setup = {
-            "path": path + [here] * (here not in path) if own else None,
-            "cwd": here,
-            "private": self._private,
-        }
-        self._send(setup)
+        path += [here] * (here not in path)
+        self._send({"path": path if own else None, "cwd": here, "private": self._private})
         self._thread = threading.Thread(target=self._read, name="sweep-workers", daemon=True)
         self._thread.start()
 
@@ -92,20 +93,12 @@ class Server:
         Raises:
             GoneError: no worker was started.
         """
-        if not self._ready.wait(START_SECONDS):
-            self.kill()
-            raise GoneError(f"{self._python} has not finished its imports after {START_SECONDS:g} s", final=True)
-        if not self._serves:
-            raise GoneError(self._why_not(), final=True)
         waiting, number = _Waiting(), next(self._numbers)
-        with self._lock:
-            if self.dead:
-                raise GoneError("its server died")
-            self._waiting[number] = waiting
+        begun = time.monotonic()
         try:
+            if not self._start_worker(waiting, number, order):
+                return {"why": "cancelled", "seconds": time.monotonic() - begun}
             begun = time.monotonic()
-            if not self._send({"start": order(number)}):
-                raise GoneError("its server died")
             if not waiting.done.wait(seconds + GRACE_SECONDS):
                 self.kill()  # its keepers see that, and end their workers
                 waiting.done.wait(GRACE_SECONDS)
@@ -113,15 +106,36 @@ class Server:
             self._send({"kill": number})
             raise
         finally:
-            with self._lock:
+            with self._change:
                 self._waiting.pop(number, None)
         return waiting.report or {"lost": "its server died", "seconds": time.monotonic() - begun}
 
+    def _start_worker(self, waiting: _Waiting, number: int, order: Callable[[int], Json]) -> bool:
+        """Send the order once the server is ready for it; False if it was cancelled before."""
+        with self._change:
+            self._waiting[number] = waiting
+            self._change.wait_for(lambda: self._serves or self.dead or waiting.cancelled, START_SECONDS)
+            if waiting.cancelled:
+                return False
+            if self.dead:
+                reason = "its server died" if self._serves else self._why_not
+                raise GoneError(f"{self._python} cannot run workers: {reason}", final=not self._serves)
+            if not self._serves:
+                self.kill()
+                raise GoneError(f"{self._python} has not finished its imports in {START_SECONDS:g} s", final=True)
+            waiting.sent = self._send({"start": order(number)})
+            if not waiting.sent:
+                raise GoneError("its server died")
+            return True
+
     def cancel(self) -> None:
-        with self._lock:
-            numbers = list(self._waiting)
-        for number in numbers:
-            self._send({"kill": number})
+        """End every worker, and let no order through that still waits for the server."""
+        with self._change:
+            for number, waiting in self._waiting.items():
+                waiting.cancelled = True
+                if waiting.sent:
+                    self._send({"kill": number})
+            self._change.notify_all()
 
     def hang_up(self) -> None:
         """Close the channel: the server ends every worker, then itself."""
@@ -157,11 +171,10 @@ class Server:
             if not data:
                 break
             message = json.loads(data)
-            if "ready" in message:
-                self._serves = True
-                self._ready.set()
-            with self._lock:
+            with self._change:
+                self._serves = self._serves or "ready" in message
                 waiting = self._waiting.get(message.get("exited", -1))
+                self._change.notify_all()
             if waiting is not None:
                 waiting.report = message
                 waiting.done.set()
@@ -169,19 +182,21 @@ class Server:
 
     def _died(self) -> None:
         """The channel has closed: server and keepers are gone."""
-        with self._lock:
-            self.dead = True
-            waiting = list(self._waiting.values())
         self._process.wait()
-        shutil.rmtree(self._private, ignore_errors=True)
-        for one in waiting:
-            one.done.set()
-        self._ready.set()
-
-    def _why_not(self) -> str:
         self._messages.seek(0)
         text = self._messages.read()[-MESSAGES_BYTES:].decode("utf-8", "replace")
-        return f"{self._python} cannot run workers: {failures.meaningful_line(text) or 'it ended at once'}"
+        self._tidy()
+        with self._change:
+            self.dead = True
+            self._why_not = failures.meaningful_line(text) or self._why_not
+            for waiting in self._waiting.values():
+                waiting.done.set()
+            self._change.notify_all()
+
+    def _tidy(self) -> None:
+        self._channel.close()
+        self._messages.close()
+        shutil.rmtree(self._private, ignore_errors=True)
 
 
 _CHANNELS: "weakref.WeakSet[socket.socket]" = weakref.WeakSet()

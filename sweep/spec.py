@@ -13,6 +13,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar, Union, ge
 
 Json = Dict[str, Any]
 T = TypeVar("T")
+_WITHIN_GROUPS = ("model.", "data.", "hardware.", "backend.", "load.")
 
 
 class UserError(Exception):
@@ -109,7 +110,14 @@ class Trial:
             parts.append("r%d" % self.replicas)
         if self.buckets:
             parts.append("k" + "_".join("x".join(map(str, bucket)) for bucket in self.buckets))
+        parts += ["%s=%s" % item for item in self._options.items()]
         return "-".join(parts)
+
+    @property
+    def _options(self) -> Json:
+        """What was set inside a group, like `backend.options.allow_spinning=false`, by its last name."""
+        pairs = (override.lstrip("+").partition("=") for override in self.overrides)
+        return {key.rpartition(".")[2]: value for key, _, value in pairs if key.startswith(_WITHIN_GROUPS)}
 
     @property
     def settings(self) -> Json:
@@ -124,6 +132,7 @@ class Trial:
             "cores": self.cores,
             "replicas": self.replicas,
             "buckets": [list(bucket) for bucket in self.buckets],
+            **self._options,
         }
 
 

@@ -214,7 +214,8 @@ def load_samples(path: str) -> "np.ndarray":
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: numpy leaves its own file open where it is not a whole archive.
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             return np.asarray(file["end_ns"] - file["start_ns"], dtype=np.int64).ravel()
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return np.empty(0, dtype=np.int64)

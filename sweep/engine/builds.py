@@ -1,5 +1,6 @@
 """Second phase: every distinct build once, in parallel as far as cores and memory allow, found in the store if possible."""
 
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -62,7 +63,7 @@ def build_all(context: Context, tasks: Sequence[Task]) -> dict[tuple[str, str], 
 def parallel_builds(context: Context) -> int:
     """Builds at once: as asked, else one per two usable cores, as compilers use threads of their own."""
     asked = context.settings.limits.parallel_builds
-    return asked if asked else max(1, (len(context.host.cores) + 1) // 2)
+    return asked if asked else max(1, (context.host.cores + 1) // 2)
 
 
 def in_parallel(items: Sequence[Json | Task], work: Callable[..., T], width: int) -> list[T]:
@@ -145,6 +146,7 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
         failure = outcome.failure and replace(outcome.failure, versions=outcome.failure.versions or tools)
         if failure is None:
             failure = _placement_failure(context, from_json(BuildInfo, outcome.result), outcome.log, outcome.seconds, tools)
+        _keep_log(outcome.log, draft.folder)
         if failure is not None:
             lasting = failure.kind not in (FailureKind.PREEMPTED, FailureKind.CORE_UNAVAILABLE) and not outcome.user_error
             entry = draft.fail(failure, {**facts, "peak_memory_mb": peak, "limits": to_json(limits)}, remember=lasting)
@@ -154,6 +156,14 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
     context.ledger.append("build", key=key, name=task.name, seconds=outcome.seconds, failure=built.failure)
     context.display.advance(f"{task.name}: {built.failure.kind.value if built.failure else f'{outcome.seconds:.1f} s'}", bool(built.failure))
     return built
+
+
+def _keep_log(log: str, artifact: Path) -> None:
+    """Beside the artifact, so that a later sweep that finds the build finds its log too."""
+    try:
+        shutil.copyfile(log, artifact / "log.txt")
+    except OSError:
+        pass  # the log is a help, not a part
 
 
 def _request(task: Task, artifact: Path) -> Json:

@@ -22,7 +22,7 @@ Comparisons = dict[tuple[str, str], Json]
 def identity(context: Context, trial: Trial, builds: Sequence[Built], reference: Reference) -> str:
     """Equal for results that may stand for each other: same trial, builds' content, answers, host type and code."""
     host = context.host
-    return digest([trial.key, [built.key for built in builds], reference.key, host.cpu_model, len(host.cores), CODE])
+    return digest([trial.key, [built.key for built in builds], reference.key, host.cpu, len(host.cpus), host.instance_type, CODE])
 
 
 def without_run(context: Context, trial: Trial, status: Status, reason: str, failure: Failure | None = None) -> Record:
@@ -64,7 +64,7 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
     from sweep import gates, statistics
 
     comparison = _compare(task, repeats, comparisons)
-    metrics = statistics.summarize(repeats, load_samples)
+    metrics = statistics.summarize(repeats)
     metrics |= {name: comparison[name] for name in _COMPARED if comparison.get(name) is not None}
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
     price = usd_per_million_items(trial.hardware, metrics["throughput_items_per_s"])
@@ -78,7 +78,6 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
         context.settings.gates,
         task.reference.facts.get("flops_per_item"),
         (trial.hardware.get("peak_flops") or {}).get(trial.precision),
-        trial.batch,
     )
     record = replace(base, metrics=metrics, agreement=comparison)
     if failure is not None:
@@ -97,8 +96,8 @@ def usd_per_million_items(hardware: Mapping[str, Any], items_per_s: float) -> fl
     return None if hourly is None or items_per_s <= 0 else float(hourly) / 3600.0 / items_per_s * 1e6
 
 
-def load_samples(path: str) -> "Mapping[str, np.ndarray]":
-    """The arrays of a samples or outputs file."""
+def load_outputs(path: str) -> "Mapping[str, np.ndarray]":
+    """The arrays of an outputs file."""
     import numpy as np
 
     with np.load(path) as arrays:
@@ -108,7 +107,7 @@ def load_samples(path: str) -> "Mapping[str, np.ndarray]":
 def _compare(task: Task, repeats: Sequence[Measurement], comparisons: Comparisons) -> Json:
     from sweep import accuracy
 
-    index, outputs = merge_outputs([load_samples(repeat.outputs) for repeat in repeats])
+    index, outputs = merge_outputs([load_outputs(repeat.outputs) for repeat in repeats])
     content = hashlib.sha256(index.tobytes())
     for array in outputs:
         content.update(array.tobytes())

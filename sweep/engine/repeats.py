@@ -106,11 +106,7 @@ def placements(context: Context, trial: Trial) -> list[Placement]:
     device = str(trial.backend.get("device") or "cpu")
     if device != "cpu":
         return [Placement(f"{device}:{number}", (), trial.cores) for number in range(trial.replicas)]
-    cores = context.host.cores
-    return [
-        Placement("cpu", tuple(cores[number * trial.cores : (number + 1) * trial.cores]), trial.cores)
-        for number in range(trial.replicas)
-    ]
+    return [Placement("cpu", cpus, trial.cores) for cpus in context.host.place(trial.cores, trial.replicas)]
 
 
 def _measurement(trial: Trial, repeat: int, outcome: Outcome) -> Measurement:

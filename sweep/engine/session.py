@@ -19,6 +19,7 @@ from sweep.report.terminal import Display
 from sweep.settings import Settings
 from sweep.spec import BuildSpec, Failure, FailureKind, Json, Record, Status, Trial, UserError, to_json
 from sweep.store import Store
+from sweep.tracking import environment
 
 if TYPE_CHECKING:
     from sweep.config import Job
@@ -49,6 +50,7 @@ class Sweep:
         self._context: Context | None = None
         self._tracker: Tracker | None = None
         self._plans: list[Plan] = []
+        self._trials: dict[str, Trial] = {}
         self._references: dict[str, Reference | Unusable] = {}
         self._builds: dict[tuple[str, str], builds.Built] = {}
         self._comparisons: records.Comparisons = {}
@@ -56,9 +58,10 @@ class Sweep:
     def run(self, jobs: Sequence["Job"]) -> list[Record]:
         """Resolve every trial; the records in the order of `jobs`. Nothing is run where `plan=only`.
 
+        After a Ctrl-C or SIGTERM everything that runs is ended, what is open counts as stopped, and `interrupted` is set.
+
         Raises:
             UserError: the outputs folder cannot be used.
-            KeyboardInterrupt: after everything that runs was stopped and the ledger closed with `finish`.
         """
         trials = [replace(job.trial, overrides=tuple(job.overrides)) for job in jobs]
         context = self._open(trials)
@@ -67,18 +70,20 @@ class Sweep:
         if self.settings.plan == "only":
             self._stack.close()
             return []
-        for trial in {trial.key: trial for trial in trials}.values():
-            context.ledger.append("trial", trial=trial)
+        for trial in trials:
+            if trial.key not in self._trials:
+                self._trials[trial.key] = trial
+                context.ledger.append("trial", trial=trial)
         try:
             with _terminate_as_interrupt():
                 self._resolve(context, made)
         except KeyboardInterrupt:
             self.interrupted = True
             context.workers.cancel()
+            context.store.interrupt()
             for entry in made.entries:
                 if entry.trial.key not in self.records:
                     self._settle(context, records.without_run(context, entry.trial, Status.STOPPED, INTERRUPTED))
-            raise
         return [self.records[trial.key] for trial in trials]
 
     def finish(self) -> int:
@@ -87,27 +92,40 @@ class Sweep:
         if context is None or self.settings.plan == "only":
             self._stack.close()
             return 0
-        from sweep.report import summary
+        from sweep.engine import summary
 
         found = list(self.records.values())
         verdict = select.verdict(found, self.settings.objective)
-        files = summary.write(context.folder, self.settings, self._plans, found, verdict, self.command)
+        files = summary.write(context.folder, self.settings, self._plans, found, verdict)
         context.ledger.append("finish", verdict=verdict, interrupted=self.interrupted)
-        runs: Mapping[str, str] = {}
-        if self._tracker is not None:
-            runs = self._tracker.finish(found, verdict, files, self._markdown(found, verdict))
-            if runs:
-                context.ledger.append("runs", runs=runs)
-        self.display.results(found, verdict, self.settings, summary.lines(context.folder, self.settings, verdict, runs))
+        runs = self._send(context, found, verdict, files)
+        self.display.results(found, verdict, self.settings, summary.lines(context.folder, verdict, found, runs))
         self._stack.close()
         if self.interrupted:
             return 130
         return 0 if any(record.status is Status.OK for record in found) else 2
 
-    def _markdown(self, found: Sequence[Record], verdict: select.Verdict) -> str:
+    def complete(self, jobs: Sequence["Job"]) -> int:
+        """`run` and `finish`."""
+        self.run(jobs)
+        return self.finish()
+
+    def _send(
+        self, context: Context, found: Sequence[Record], verdict: select.Verdict, files: Sequence[Path]
+    ) -> Mapping[str, str]:
+        """Everything to MLflow; run ids by trial key, as far as the store answers."""
+        self._track(context)
+        if self._tracker is None:
+            return {}
         from sweep.report import markdown
 
-        return markdown.describe(self.settings, self._plans[0], found, verdict, [self.command])
+        text = markdown.describe(self.settings, self._plans[0] if self._plans else None, found, verdict, [self.command])
+        logged = self._tracker.finish(found, verdict, files, text, interrupted=self.interrupted)
+        if logged.problem:
+            self.display.note(logged.problem)
+        if logged.runs:
+            context.ledger.append("runs", runs={**logged.runs, "": logged.parent})
+        return logged.runs
 
     def _open(self, trials: Sequence[Trial]) -> Context:
         """The sweep's folder, store, ledger and workers, made at the first call."""
@@ -118,8 +136,9 @@ class Sweep:
         store = Store(outputs / "store")
         book = ledger.Ledger(folder)
         self._stack.callback(book.close)
-        workers = self._stack.enter_context(Workers(folder))
+        workers = self._stack.enter_context(Workers())
         self._context = Context(self.settings, folder, self.host, self.display, store, workers, book)
+        write_json(folder / "environment.json", environment.capture(to_json(vars(self.host) | {"gpus": len(self.host.gpus)})))
         if self._history is None:
             book.append("sweep", id=folder.name, settings=self.settings.to_json(), command=self.command, version=__version__)
         return self._context
@@ -217,9 +236,22 @@ class Sweep:
 
     def _settle(self, context: Context, record: Record) -> None:
         self.records[record.key] = record
+        self._leave(context, record)
         context.ledger.append("record", record=record)
         if self._tracker is not None:
             self._tracker.log(record)
+
+    def _leave(self, context: Context, record: Record) -> None:
+        """What a person or MLflow finds of a trial that was tried: `trials/<key>/`."""
+        if record.status in (Status.INVALID, Status.UNAVAILABLE):
+            return
+        folder = context.folder / "trials" / record.key
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = self._trials[record.key]
+        write_json(folder / "config.json", {"trial": to_json(trial), "settings": self.settings.to_json()})
+        write_json(folder / "record.json", to_json(record))
+        if record.agreement is not None:
+            write_json(folder / "agreement.json", to_json(record.agreement))
 
     def _track(self, context: Context) -> None:
         if self._tracker is None and self.settings.tracking.get("name") != "none":

@@ -1,0 +1,1 @@
+"""What Hydra finds by itself: the sweepers and launchers of sweep."""

@@ -1,0 +1,30 @@
+"""`hydra/sweeper=grid`: every combination of the axes, handed to the launcher in one piece."""
+
+from typing import Any
+
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class GridSweeper(Sweeper):
+    """Which trials: the full product. `sweep` returns the exit status."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.config = config
+        self.hydra_context = hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from sweep import config
+
+        assert self.hydra_context is not None, "setup comes first"
+        assert self.launcher is not None, "setup comes first"
+        composer = config.composer_of(self.hydra_context.config_loader, self.config)
+        self.launcher.launch(config.expand(arguments, composer), initial_job_idx=0)
+        finish = getattr(self.launcher, "finish", None)  # launchers of other projects have none
+        return finish() if finish else 0

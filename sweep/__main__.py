@@ -1,0 +1,36 @@
+"""`python -m sweep`: a sweep by Hydra overrides, or one of the verbs that look at what sweeps have left."""
+
+import sys
+
+from sweep.spec import UserError
+
+VERBS = ("trials", "why", "best", "reproduce", "resume", "sync", "ui", "doctor", "builds")
+
+
+def main() -> None:
+    """Exit status: 0, 1 on the user's error, 2 if nothing could be measured, 130 if interrupted."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Do what the arguments say; the exit status. A user's error is one line on standard error."""
+    try:
+        if arguments and arguments[0] in VERBS:
+            from sweep import verbs
+
+            return verbs.run(arguments)
+        from sweep import config
+
+        return config.run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `python -m sweep trials | head`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""TorchScript: the model traced at one shape, frozen, and optimised for inference when it is loaded.
+
+The trace is of one path through the model: where its control flow depends on values, the agreement with the original
+shows it. The optimisation repacks weights for this processor, which cannot be saved; it is part of loading.
+"""
+
+from pathlib import Path
+from typing import Any, List, Optional
+
+from sweep.backends import artifact
+from sweep.backends import torch_common as common
+from sweep.backends.base import Backend, Source
+from sweep.spec import BuildInfo, BuildSpec, Json, Placement
+
+MODEL = "model.pt"
+
+
+class TorchScript(Backend):
+    name = "torchscript"
+    packages = ("torch",)
+    preload_build = ("torch",)
+    preload_run = ("torch",)
+    precisions = ("fp32", "bf16", "fp16")
+    formats = ("module", "torchscript", "exported")
+    devices = ("cpu", "cuda")
+    compile_options = ("channels_last",)
+
+    @classmethod
+    def supports(cls, spec: BuildSpec) -> Optional[str]:
+        return super().supports(spec) or common.unsupported(spec, cls.name)
+
+    def probe(self) -> Json:
+        return {"versions": dict(self.versions()), "devices": common.devices()}
+
+    def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
+        import torch
+
+        channels_last = common.wants_channels_last(self.options, spec.precision)
+        model = common.converted(source.load_model(), spec.precision, spec.device, channels_last)
+        example = tuple(tensor.to(spec.device) for tensor in common.tensors(source.example))
+        with common.quiet(), torch.no_grad():
+            traced = torch.jit.trace(common.cast_inside(model, spec.precision, channels_last), example, check_trace=False)
+            frozen = torch.jit.freeze(traced.eval())
+            frozen(*example)
+            torch.jit.save(frozen, str(folder / MODEL))
+        notes = {"channels_last": channels_last, "optimised": "when loaded"}
+        return BuildInfo(precision=_precision(frozen), versions=self.versions(), notes=notes)
+
+    def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> common.TorchRunner:
+        import torch
+
+        common.use_threads(placement)
+        with common.quiet(), artifact.reading(folder / MODEL) as path, torch.no_grad():
+            frozen = torch.jit.load(str(path), map_location=spec.device)
+            precision = _precision(frozen)
+            if self.options.get("optimize", True):
+                frozen = torch.jit.optimize_for_inference(frozen)
+        return common.TorchRunner(frozen, spec.device, precision)
+
+
+def _precision(module: Any) -> str:
+    """The precision of the weights that a frozen graph holds: what computes is of their type."""
+    dtypes: List[Any] = []
+    graph = module.inlined_graph  # its nodes live only as long as it does
+    for node in graph.findAllNodes("prim::Constant", True):
+        if node.hasAttribute("value") and node.kindOf("value") == "t":
+            tensor = node.t("value")
+            if tensor.dim() > 0:  # scalars are constants of the arithmetic around it
+                dtypes.append(tensor.dtype)
+    dtypes.extend(parameter.dtype for parameter in module.parameters())
+    return common.precision_of(dtypes) or "fp32"

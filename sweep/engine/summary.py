@@ -1,0 +1,68 @@
+"""What is left in a sweep's folder for people and programs, and the lines that say how to go on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweep.engine.context import write_json
+from sweep.report import plots, relative, tables
+from sweep.settings import Settings
+from sweep.spec import Json, Record, Status, to_json
+
+if TYPE_CHECKING:
+    from sweep.plan import Plan
+    from sweep.select import Verdict
+
+
+def write(
+    folder: Path, settings: Settings, plans: Sequence["Plan"], records: Sequence[Record], verdict: "Verdict"
+) -> list[Path]:
+    """plan.json, results.json, results.csv, verdict.json and the plots; the paths written.
+
+    A plot that cannot be drawn is left out: the results are not lost for a picture.
+    """
+    write_json(folder / "plan.json", plan_json(plans))
+    write_json(folder / "verdict.json", to_json(verdict))
+    paths = [folder / "plan.json", folder / "verdict.json", *tables.write(records, folder)]
+    if any(record.status is Status.OK for record in records):
+        paths += plots.write(records, verdict, folder)
+    return paths
+
+
+def files(folder: Path) -> list[Path]:
+    """What `write` left in a sweep's folder."""
+    names = ("plan.json", "verdict.json", "results.json", "results.csv")
+    return [path for path in (*(folder / name for name in names), *sorted(folder.glob("*.png"))) if path.exists()]
+
+
+def plan_json(plans: Sequence["Plan"]) -> Json:
+    """Every entry of every plan of the sweep, and the distinct builds."""
+    return {
+        "entries": [
+            {
+                "key": entry.trial.key,
+                "label": entry.trial.label,
+                "overrides": list(entry.trial.overrides),
+                "status": entry.status.value if entry.status else "valid",
+                "reason": entry.reason,
+                "builds": [spec.key for spec in entry.builds],
+            }
+            for plan in plans
+            for entry in plan.entries
+        ],
+        "builds": {key: to_json(spec) for plan in plans for key, spec in plan.builds.items()},
+        "forecast_seconds": [plan.forecast_seconds for plan in plans],
+    }
+
+
+def lines(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Mapping[str, str]) -> list[str]:
+    """How to browse, to reproduce the winner, and to ask why something was not chosen."""
+    found = [f"browse     python -m sweep ui              # or look into {relative(str(folder))}"]
+    winner = verdict.winner
+    if winner is not None:
+        found.append(f"reproduce  python -m sweep reproduce {runs.get(winner, winner)}")
+    other = next((record for record in records if record.key != winner), None)
+    if other is not None:
+        axes = " ".join(f"{name}={other.settings[name]}" for name in ("backend", "precision", "batch", "cores"))
+        found.append(f"ask        python -m sweep why {axes}")
+    return found

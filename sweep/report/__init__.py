@@ -1,0 +1,150 @@
+"""What a person reads: numbers with sensible digits, units, times and names, the same in every table, plot and page."""
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweep.spec import Record, Status
+
+AXES = ("model", "data", "hardware", "backend", "precision", "batch", "cores", "replicas", "buckets")
+UNKNOWN = "–"
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, never fewer than the integer part has: 0.0123, 1.23, 12.3, 1,234."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    decimals = 2 - math.floor(math.log10(abs(value)))
+    return f"{value:,.{max(0, min(decimals, 9))}f}"
+
+
+def plus_minus(value: float | None, low: float | None, high: float | None) -> str:
+    """`1,234 ± 12`: half the interval, and no digit of the value that the interval makes meaningless."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)) or high <= low:
+        return number(value)
+    half = (high - low) / 2
+    decimals = max(0, min(1 - math.floor(math.log10(half)), 9))
+    if value:
+        decimals = min(decimals, max(0, 3 - math.floor(math.log10(abs(value)))))
+    return f"{value:,.{decimals}f} ± {half:,.{decimals}f}"
+
+
+def share(value: float | None) -> str:
+    """A share of one as a percentage: 100 %, 99.2 %, 0.05 %. What is not quite all is never rounded up to all."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    for decimals in (1, 2, 3):
+        text = f"{100 * value:.{decimals}f}"
+        if value >= 1 or float(text) < 100:
+            return f"{float(text):g} %"
+    return "<100 %"
+
+
+def duration(seconds: float | None) -> str:
+    """A time that a person waits for: 0.4 s, 12 s, 1 min 20 s, 2 h 5 min."""
+    if seconds is None or not math.isfinite(seconds):
+        return UNKNOWN
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+
+
+def count(n: int, what: str) -> str:
+    """`1 trial`, `4 trials`."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def axis_text(value: Any) -> str:
+    """The value of an axis in a cell: buckets become `64x128 128x224`."""
+    if isinstance(value, (list, tuple)):
+        return " ".join("x".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v) for v in value) or "own"
+    return str(value)
+
+
+def axes_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Every axis that the settings name: ours first, in our order, then what backends declare."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in AXES if name in names] + [name for name in names if name not in AXES]
+
+
+def varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The axes in which the settings differ; empty for one trial."""
+    return [name for name in axes_of(rows) if len({axis_text(row.get(name, "")) for row in rows}) > 1]
+
+
+def common(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What all settings share, in one line, leaving out what says nothing (one replica, no buckets)."""
+    if not rows:
+        return ""
+    moving = set(varying(rows))
+    shared = {name: rows[0][name] for name in axes_of(rows[:1]) if name not in moving}
+    dull = {"replicas": 1, "buckets": []}
+    words = []
+    for name, value in shared.items():
+        if name == "data" and value == shared.get("model"):
+            continue
+        if name in dull and value in (dull[name], ()):
+            continue
+        words.append(f"{name} {axis_text(value)}" if name in ("batch", "cores", "replicas", "buckets") else str(value))
+    return " · ".join(words)
+
+
+def short_name(settings: Mapping[str, Any], axes: Sequence[str]) -> str:
+    """A trial's name by the axes that vary: `onnxruntime int8 b5 c1`."""
+    prefixes = {"batch": "b", "cores": "c", "replicas": "r", "buckets": "k"}
+    return " ".join(prefixes.get(name, "") + axis_text(settings.get(name, "")).replace(" ", ",") for name in axes)
+
+
+def status_text(status: Status) -> str:
+    return status.value.replace("_", " ")
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def relative(path: str | None) -> str:
+    """A path as one types it from here: relative where it lies below the current folder."""
+    if not path:
+        return ""
+    try:
+        inside = os.path.relpath(path)
+    except (OSError, ValueError):
+        return path
+    return path if inside.startswith("..") and Path(path).is_absolute() else inside
+
+
+def ranked(records: Sequence[Record], ranking: Sequence[str]) -> list[Record]:
+    """The records as ranked; then those that no rank was given to, `ok` first, otherwise in the order declared."""
+    place = {key: position for position, key in enumerate(ranking)}
+    order = [Status.OK, Status.REJECTED, Status.RUN_FAILED, Status.BUILD_FAILED, Status.STOPPED]
+    order += [status for status in Status if status not in order]
+    return sorted(records, key=lambda record: (place.get(record.key, len(place)), order.index(record.status)))
+
+
+def failure_groups(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+    """Records that are not `ok`, grouped by what went wrong (kind and summary, or the reason), largest group first."""
+    groups: dict[tuple[Status, str], list[Record]] = {}
+    for record in records:
+        if record.status is not Status.OK:
+            groups.setdefault((record.status, why(record)), []).append(record)
+    return [(text, group) for (_, text), group in sorted(groups.items(), key=lambda item: -len(item[1]))]
+
+
+def why(record: Record) -> str:
+    """One line: why a trial did not end `ok`."""
+    if record.failure is not None:
+        return f"{record.failure.kind.value}: {one_line(record.failure.summary)}"
+    return one_line(record.reason) or status_text(record.status)

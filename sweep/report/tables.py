@@ -1,0 +1,106 @@
+"""The results as rows: JSON for programs, CSV for spreadsheets. One row a declared trial, failed ones too."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sweep.report import axes_of, axis_text, one_line
+from sweep.spec import Json, Record
+
+_AGREEMENT = (
+    "agreement",
+    "agreement_low",
+    "agreement_high",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "reference_accuracy",
+    "max_abs_error",
+    "relative_error",
+    "cosine_mean",
+    "cosine_min",
+)
+
+
+def metrics_of(record: Record) -> dict[str, float]:
+    """Every number that is known of a trial, by its full name; what is not finite is not known.
+
+    Numbers of the agreement with the reference and the seconds of its builds are among them, also where the trial
+    itself has no metrics because it failed later.
+    """
+    build_seconds = [build.get("seconds") for build in record.builds]
+    known: Json = {}
+    if build_seconds and all(isinstance(seconds, (int, float)) for seconds in build_seconds):
+        known["build_seconds"] = sum(build_seconds)
+    known.update({name: (record.agreement or {}).get(name) for name in _AGREEMENT})
+    known.update({name: value for name, value in (record.metrics or {}).items() if value is not None})
+    return {
+        name: float(value)
+        for name, value in known.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def trial_rows(records: Sequence[Record], run_ids: Mapping[str, str] | None = None) -> list[Json]:
+    """What `trials --json` prints.
+
+    Each has `key, label, settings, overrides, status, reason, origin, failure, metrics, mlflow_run_id`.
+
+    Args:
+        run_ids: MLflow run id by trial key; a trial without one has null.
+    """
+    return [_row(record, (run_ids or {}).get(record.key)) for record in records]
+
+
+def _row(record: Record, run_id: str | None) -> Json:
+    failure = record.failure
+    return {
+        "key": record.key,
+        "label": record.label,
+        "settings": dict(record.settings),
+        "overrides": list(record.overrides),
+        "status": record.status.value,
+        "reason": record.reason,
+        "origin": record.origin,
+        "failure": failure and {"kind": failure.kind.value, "summary": failure.summary, "log": failure.log},
+        "metrics": None if record.metrics is None else metrics_of(record),
+        "mlflow_run_id": run_id,
+    }
+
+
+def results_json(records: Sequence[Record], run_ids: Mapping[str, str] | None = None) -> str:
+    return json.dumps(trial_rows(records, run_ids), indent=1) + "\n"
+
+
+def results_csv(records: Sequence[Record], run_ids: Mapping[str, str] | None = None) -> str:
+    """A header line and one line a trial: key, label, the axes, how it ended, every metric that any trial has."""
+    rows = trial_rows(records, run_ids)
+    axes = axes_of(row["settings"] for row in rows)
+    metrics = sorted({name for row in rows for name in row["metrics"] or {}})
+    ending = ["status", "reason", "origin", "failure_kind", "failure_summary", "failure_log"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["key", "label", *axes, *ending, *metrics, "overrides", "mlflow_run_id"])
+    for row in rows:
+        failure = row["failure"] or {}
+        writer.writerow(
+            [row["key"], row["label"]]
+            + [axis_text(row["settings"].get(axis, "")) for axis in axes]
+            + [row["status"], one_line(row["reason"]), row["origin"]]
+            + [failure.get("kind"), one_line(failure.get("summary") or ""), failure.get("log")]
+            + [(row["metrics"] or {}).get(name) for name in metrics]
+            + [" ".join(row["overrides"]), row["mlflow_run_id"]]
+        )
+    return text.getvalue()
+
+
+def write(records: Sequence[Record], folder: Path, run_ids: Mapping[str, str] | None = None) -> list[Path]:
+    """`results.json` and `results.csv` in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / "results.json", folder / "results.csv"]
+    paths[0].write_text(results_json(records, run_ids), encoding="utf-8")
+    paths[1].write_text(results_csv(records, run_ids), encoding="utf-8")
+    return paths

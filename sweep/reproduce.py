@@ -1,0 +1,166 @@
+"""Run a past trial again from its MLflow run alone, and say whether the result is the same."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sweep import hardware, ledger
+from sweep.config import Job
+from sweep.settings import Settings
+from sweep.spec import Json, Record, Status, Trial, UserError, from_json
+from sweep.tracking import environment
+from sweep.tracking.address import prepare_client
+
+MARGIN = 0.05  # a change smaller than this is no change to anybody
+EXIT = {"reproduced": 0, "drifted": 3, "cannot judge": 4}
+
+
+@dataclass(frozen=True)
+class Past:
+    """A stored trial: what was asked, what came out, where it was measured."""
+
+    trial: Trial
+    settings: Settings
+    record: Record
+    environment: Json
+
+
+def reproduce(run_id: str, outputs: Path, tracking_uri: str | None = None, trust: bool = False) -> int:
+    """Run the trial of a run again with the effort it had; the exit status says how it compares.
+
+    Args:
+        run_id: an MLflow run id, or the key of a trial in the outputs folder.
+        trust: import factories that are not of this project without asking.
+
+    Returns:
+        0 reproduced, 3 drifted, 4 cannot judge.
+
+    Raises:
+        UserError: no such run, or it needs code that was not agreed to.
+    """
+    from sweep.engine import Sweep
+
+    past = _find(run_id, outputs, tracking_uri)
+    print(f"{past.record.label} of sweep {past.record.sweep}")
+    imports = foreign_targets(past.trial)
+    if imports and not trust:
+        raise UserError(f"this run imports {', '.join(imports)}: look at that code, then add --trust")
+    settings = replace(past.settings, outputs=str(outputs), plan="run", reuse=False, retry_failed=False)
+    if tracking_uri:
+        settings = replace(settings, tracking={"name": "server", "uri": tracking_uri})
+    now = environment.capture()
+    for line in differences(past.environment, now) or ["the environment is the same"]:
+        print(f"  {line}")
+    sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}")
+    trial = here(past.trial)
+    status = sweep.complete([Job(trial.overrides, trial)])
+    if status == 130:
+        return status
+    verdict, sentence = compare(past.record, sweep.records[trial.key])
+    changed = differences(past.environment, now)
+    print(f"\n{verdict}: {sentence}" + (f"; {', '.join(changed)}" if verdict == "drifted" and changed else ""))
+    return EXIT[verdict]
+
+
+def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str, str]:
+    """("reproduced" | "drifted" | "cannot judge", one sentence) from the repeats of both.
+
+    Throughput is compared by two one-sided tests within `margin` (see `statistics.equivalence`).
+    """
+    from sweep import statistics
+
+    if before.status is not Status.OK or after.status is not Status.OK:
+        kinds = [record.failure.kind.value if record.failure else record.status.value for record in (before, after)]
+        if kinds[0] == kinds[1]:
+            return "reproduced", f"it ends in {kinds[0]} again: {after.reason}"
+        return "drifted", f"it ended in {kinds[0]}, now in {kinds[1]}: {after.reason or 'it works'}"
+    then, now = ([repeat.throughput_items_per_s for repeat in record.repeats] for record in (before, after))
+    result = statistics.equivalence(now, then, margin)
+    rates = f"{_mean(now):,.4g} items/s now, {_mean(then):,.4g} then"
+    if result.change is None or result.plus_minus is None:
+        return "cannot judge", f"{rates}; one repeat is not enough: run it with effort=normal"
+    change = f"{result.change:+.1%} ± {result.plus_minus:.1%}"
+    if result.verdict == "same":
+        return "reproduced", f"{rates} ({change}, within ±{margin:.0%})"
+    if result.verdict == "different":
+        return "drifted", f"by {change} ({rates})"
+    return "cannot judge", f"{rates} ({change}): too noisy for ±{margin:.0%}; try a quieter machine or effort=thorough"
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two captured environments, one `name: old -> new` each."""
+    found = []
+    for name in sorted({*then, *now}):
+        old, new = then.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{name} " if name != "packages" else "")
+        elif old != new and name not in ("host", "captured"):
+            found.append(f"{prefix}{name}: {old if old is not None else 'not there'} -> {new if new is not None else 'not there'}")
+    return found
+
+
+def foreign_targets(trial: Trial) -> list[str]:
+    """Factories outside this project that running the trial would import."""
+    targets = [str(group.get("_target_") or "") for group in (trial.model, trial.data)]
+    return [target for target in targets if target and not target.startswith("sweep.")]
+
+
+def here(trial: Trial) -> Trial:
+    """The trial on this host: what was detected there is detected here again."""
+    if trial.hardware.get("name") != "local":
+        return trial
+    return replace(trial, hardware={**trial.hardware, **hardware.local(hardware.detect())})
+
+
+def _find(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:
+    for folder in reversed(ledger.sweeps(outputs)):
+        trial = folder / "trials" / run_id
+        if trial.is_dir():
+            return _past(trial, folder / "environment.json")
+    return _from_mlflow(run_id, outputs, tracking_uri)
+
+
+def _from_mlflow(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:
+    prepare_client()
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or _local_store(outputs)
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    try:
+        run = client.get_run(run_id)
+        if run.data.tags.get("sweep.kind") != "trial":
+            raise UserError(f"{run_id} is not the run of a trial: choose one below it in the UI")
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("config.json", "record.json", "environment.json"):
+                client.download_artifacts(run_id, name, folder)
+            return _past(Path(folder), Path(folder) / "environment.json")
+    except MlflowException as error:
+        raise UserError(f"no run {run_id} at {uri} ({str(error).splitlines()[0]}); --tracking-uri or --outputs says where") from None
+
+
+def _local_store(outputs: Path) -> str:
+    if not (outputs / "mlflow.db").exists():
+        raise UserError(f"no MLflow store in {outputs}: --outputs or --tracking-uri says where the run is")
+    return f"sqlite:///{outputs / 'mlflow.db'}"
+
+
+def _past(folder: Path, captured: Path) -> Past:
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        record = from_json(Record, json.loads((folder / "record.json").read_text()))
+        where = json.loads(captured.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"what the run left cannot be read: {error}") from None
+    return Past(from_json(Trial, config["trial"]), Settings.from_json(config["settings"]), record, where)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+__all__ = ["Past", "compare", "differences", "foreign_targets", "here", "reproduce"]

@@ -1,0 +1,324 @@
+"""What a resolved config may hold: names, types and values, and one clear line for whatever is wrong.
+
+The checks run on plain values, after the merge, because checking through OmegaConf costs milliseconds a trial.
+Groups that take anything (model, data, backend options) are guarded by what their YAML has.
+"""
+
+import difflib
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sweep.hints import no_key
+from sweep.settings import Effort, Gates, Limits, Objective
+from sweep.spec import UserError
+
+T = TypeVar("T")
+
+AXES = ("model", "data", "hardware", "backend", "precision", "batch", "cores", "replicas", "buckets", "load")
+ONCE = (
+    "effort",
+    "objective",
+    "limits",
+    "gates",
+    "tracking",
+    "outputs",
+    "plan",
+    "reuse",
+    "retry_failed",
+    "seed",
+    "name",
+)
+OTHERS = ("experiment", "axes", "combinations", "search")
+KNOWN = AXES + ONCE + OTHERS
+
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+FORMATS = ("module", "onnx", "torchscript", "exported", "numpy")
+LATENCIES = tuple(f"latency_ms_{name}" for name in ("mean", "p50", "p90", "p95", "p99", "max"))
+COSTS = ("build_seconds", "load_seconds", "first_request_ms", "peak_memory_mb", "usd_per_million_items")
+METRICS = ("throughput_items_per_s", *LATENCIES, *COSTS)
+# Keys that a YAML may leave out and the command line may still set without a plus.
+OPTIONAL = {
+    "model": ("data", "format", "requires", "extra", "bucket_dims", "pad_value", "trust"),
+    "data": ("requires", "extra"),
+    "backend": ("device", "python", "options"),
+    "hardware": ("instance_type", "device", "cores", "cpus", "memory_mb", "device_memory_mb"),
+    "tracking": ("uri",),
+}
+# Smallest and largest value of a number; the least is 0 for every other number of the settings.
+RANGES: dict[str, tuple[float, float]] = {
+    "effort.repeats": (1, math.inf),
+    "effort.window_seconds": (0.01, math.inf),
+    "effort.min_requests": (1, math.inf),
+    "objective.confidence": (0.5, 0.9999),
+    "objective.margin": (0.0, 1.0),
+    "objective.agreement_min": (0.0, 1.0),
+    "objective.accuracy_drop_max": (0.0, 1.0),
+    "limits.build_seconds": (0.1, math.inf),
+    "limits.measure_seconds": (0.1, math.inf),
+    "limits.reference_seconds": (0.1, math.inf),
+    "limits.parallel_builds": (1, math.inf),
+    "gates.agreement_min": (0.0, 1.0),
+    "gates.cosine_min": (-1.0, 1.0),
+    "gates.little_tolerance": (0.0, 1.0),
+    "gates.placement_min": (0.0, 1.0),
+}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "objective.metric": METRICS,
+    "objective.tie_break": METRICS,
+    "gates.agreement_min": PRECISIONS,
+    "gates.cosine_min": PRECISIONS,
+}
+
+
+def check(section: str, value: Any, choice: str = "") -> Any:
+    """The checked value of one section of a resolved config.
+
+    Plain JSON, but for `effort`, `objective`, `limits` and `gates`, which become their dataclasses, and `buckets`,
+    which become tuples. `choice` is the file that a group's value came from, for its default name.
+
+    Raises:
+        UserError: saying what is wrong and what would be right.
+    """
+    checker = _CHECKS.get(section)
+    return checker(section, value, choice) if checker else value
+
+
+def structure(kind: type[T], path: str, value: Any) -> T:
+    """A settings dataclass from a mapping, every key and type checked."""
+    mapping = _mapping(path, value)
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # only called with dataclasses
+    for key in mapping:
+        if key not in known:
+            raise no_key(f"{path}.{key}", known)
+    hints = typing.get_type_hints(kind)
+    made = {}
+    for name, field in known.items():
+        if name in mapping:
+            made[name] = _typed(f"{path}.{name}", mapping[name], hints[name])
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise UserError(f"{path} has no '{name}': its YAML must give it a value")
+    return kind(**made)
+
+
+def same_kind(path: str, old: Any, new: Any) -> None:
+    """An override under a group that takes anything must be of the kind that the YAML has; null and 'auto' fit all.
+
+    Raises:
+        UserError: for a number, a switch, a list or a mapping that is replaced by something else.
+    """
+    if old is None or new is None or new == "auto" or old == "auto" or (isinstance(new, str) and "${" in new):
+        return
+    for kinds, text in (
+        ((bool,), "true or false"),
+        ((int, float), "a number"),
+        ((list,), "a list like [1,2]"),
+        ((dict,), "a mapping like {a:1}"),
+    ):
+        fits = isinstance(new, kinds) and not (isinstance(new, bool) and bool not in kinds)
+        if isinstance(old, kinds):
+            if not fits:
+                raise _wrong(path, text, new)
+            return
+    if isinstance(old, str) and isinstance(new, (list, dict)):
+        raise _wrong(path, "text", new)
+
+
+def _wrong(path: str, wanted: str, value: Any) -> UserError:
+    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+    return UserError(f"{path} must be {wanted}, not {shown}")
+
+
+def _mapping(path: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(path, "a mapping", value)
+    return value
+
+
+def _typed(path: str, value: Any, kind: Any) -> Any:
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is types.UnionType:
+        return None if value is None else _typed(path, value, arguments[0])
+    if typing.get_origin(kind) is dict:
+        items = _mapping(path, value)
+        return {
+            _one_of(f"{path} (its keys)", key, CHOICES[path]): _number(path, f"{path}.{key}", item)
+            for key, item in items.items()
+        }
+    if kind is int:
+        return _integer(path, value, int(RANGES.get(path, (0, 0))[0]))
+    if kind is float:
+        return _number(path, path, value)
+    if kind is bool:
+        return _switch(path, value)
+    return _one_of(path, value, CHOICES[path]) if path in CHOICES else _text(path, value)
+
+
+def _integer(path: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise _wrong(path, f"an integer >= {least}", value)
+    return value
+
+
+def _number(rule: str, path: str, value: Any) -> float:
+    low, high = RANGES.get(rule, (0.0, math.inf))
+    wanted = f"a number >= {low:g}" if high == math.inf else f"a number from {low:g} to {high:g}"
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not math.isfinite(value)
+        or not low <= value <= high
+    ):
+        raise _wrong(path, wanted, value)
+    return float(value)
+
+
+def _switch(path: str, value: Any, choice: str = "") -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(path, "true or false", value)
+    return value
+
+
+def _text(path: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise _wrong(path, "text", value)
+    return value
+
+
+def _one_of(path: str, value: Any, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        close = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f": did you mean '{close[0]}'?" if close else ""
+        raise UserError(f"{path} must be one of {', '.join(choices)}, not {value!r}{hint}")
+    return str(value)
+
+
+def _replicas(path: str, value: Any, choice: str) -> int | str:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _wrong(path, "an integer >= 1 or auto", value)
+    return value
+
+
+def _buckets(path: str, value: Any, choice: str) -> tuple[tuple[int, ...], ...]:
+    if not isinstance(value, (list, tuple)):
+        raise UserError(
+            f"buckets must be a list like [128,224], not {value!r}; lists as an axis: buckets='[64,128]','[128,224]'"
+        )
+    rows = [tuple(row) if isinstance(row, (list, tuple)) else (row,) for row in value]
+    made = [tuple(_integer(path, size) for size in row) for row in rows]
+    if len({len(row) for row in made}) > 1 or () in made:
+        raise UserError(f"buckets must all have the same number of dimensions, not {value!r}")
+    if len(set(made)) < len(made):
+        raise UserError(f"buckets are given twice: {value!r}")
+    return tuple(sorted(made))  # the order that they are written in means nothing
+
+
+def _group(section: str, value: Any, choice: str) -> dict[str, Any]:
+    """A config group: a mapping with a name; what else it holds is up to its YAML."""
+    if value is None:
+        raise UserError(f"no {section} is chosen: say {section}=...")
+    made = {"name": choice.rpartition("/")[2], **_mapping(section, value)}
+    for path, leaf in leaves(made, section):
+        if leaf == "???":
+            raise UserError(f"{path} has no value: say {path}=...")
+    _text(f"{section}.name", made["name"])
+    return made
+
+
+def _workload(section: str, value: Any, choice: str) -> dict[str, Any]:
+    made = _group(section, value, choice)
+    if not isinstance(made.get("_target_"), str):
+        raise UserError(
+            f"{section} '{made['name']}' has no _target_: name what makes it, like _target_: package.module.function"
+        )
+    if "format" in made:
+        _one_of(f"{section}.format", made["format"], FORMATS)
+    if "trust" in made:
+        _switch(f"{section}.trust", made["trust"])
+    return made
+
+
+def _hardware(section: str, value: Any, choice: str) -> dict[str, Any]:
+    made = _group(section, value, choice)
+    for key in ("cores", "cpus"):
+        if made.get(key) is not None:
+            _integer(f"{section}.{key}", made[key])
+    for precision in made.get("precisions") or ():
+        _one_of(f"{section}.precisions", precision, PRECISIONS)
+    for precision in made.get("peak_flops") or ():
+        _one_of(f"{section}.peak_flops (its keys)", precision, PRECISIONS)
+    for price in made.get("price") or ():
+        _number("", f"{section}.price.usd_per_hour", _mapping(f"{section}.price", price).get("usd_per_hour"))
+        _one_of(f"{section}.price.kind", price.get("kind"), ("on_demand", "reserved", "spot"))
+    return made
+
+
+def _backend(section: str, value: Any, choice: str) -> dict[str, Any]:
+    made = {"device": "cpu", "python": None, "options": {}, **_group(section, value, choice)}
+    made["options"] = dict(_mapping(f"{section}.options", made["options"] or {}))
+    _text(f"{section}.device", made["device"])
+    if made["python"] is not None:
+        _text(f"{section}.python", made["python"])
+    return made
+
+
+def _load(section: str, value: Any, choice: str) -> dict[str, Any]:
+    made = _group(section, value, choice)
+    if "concurrency" in made:
+        _integer(f"{section}.concurrency", made["concurrency"])
+    return made
+
+
+def _name(path: str, value: Any, choice: str) -> str | None:
+    return None if value is None else _text(path, value)
+
+
+def _settings(kind: type[Any]) -> Callable[[str, Any, str], Any]:
+    def checker(section: str, value: Any, choice: str) -> Any:
+        assert is_dataclass(kind)
+        return structure(kind, section, _group(section, value, choice) if choice else value)
+
+    return checker
+
+
+def leaves(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
+    """Every value that is not a mapping or a list, with its dotted path."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from leaves(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from leaves(item, f"{path}.{index}")
+    else:
+        yield path, value
+
+
+_CHECKS: dict[str, Callable[[str, Any, str], Any]] = {
+    "model": _workload,
+    "data": _workload,
+    "hardware": _hardware,
+    "backend": _backend,
+    "load": _load,
+    "tracking": _group,
+    "precision": lambda path, value, _: _one_of(path, value, PRECISIONS),
+    "batch": lambda path, value, _: _integer(path, value),
+    "cores": lambda path, value, _: _integer(path, value),
+    "replicas": _replicas,
+    "buckets": _buckets,
+    "effort": _settings(Effort),
+    "objective": _settings(Objective),
+    "limits": _settings(Limits),
+    "gates": _settings(Gates),
+    "name": _name,
+    "outputs": lambda path, value, _: str(Path(_text(path, value)).expanduser().absolute()),
+    "plan": lambda path, value, _: _one_of(path, value, ("run", "only")),
+    "reuse": _switch,
+    "retry_failed": _switch,
+    "seed": lambda path, value, _: _integer(path, value, 0),
+}

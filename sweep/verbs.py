@@ -1,0 +1,230 @@
+"""The verbs: look at what sweeps have left, carry on, reproduce. `python -m sweep VERB --help`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sweep import ledger, select
+from sweep.hints import meant
+from sweep.settings import Objective, Settings
+from sweep.spec import Record, Status, UserError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Look at sweeps, carry on, reproduce.", rich_markup_mode=None)
+builds_app = typer.Typer(no_args_is_help=True, help="The build store: list, explain, clean.", rich_markup_mode=None)
+app.add_typer(builds_app, name="builds")
+
+Outputs = Annotated[Path, typer.Option(help="The outputs folder.")]
+SweepName = Annotated[str, typer.Argument(metavar="[SWEEP|last]", help="A sweep's id, its beginning, or last.")]
+OUTPUTS = Path("outputs")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one verb; its exit status."""
+    import click
+
+    try:
+        status = app(list(arguments), standalone_mode=False, prog_name="python -m sweep")
+    except click.ClickException as error:
+        raise UserError(error.format_message()) from None
+    except (click.exceptions.Abort, click.exceptions.Exit) as error:
+        return int(getattr(error, "exit_code", 130))
+    return int(status or 0)
+
+
+@app.command()
+def trials(
+    sweep: SweepName = "last", as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False, outputs: Outputs = OUTPUTS
+) -> None:
+    """Every declared trial of a sweep and how it ended."""
+    from sweep.report import tables
+
+    history = _history(outputs, sweep)
+    if as_json:
+        print(json.dumps(tables.trial_rows(_records(history), history.runs), indent=1))
+        return
+    _show(history, _settings(history).objective)
+
+
+@app.command()
+def why(
+    settings: Annotated[list[str], typer.Argument(help="Like batch=5 cores=4.")],
+    sweep: Annotated[str, typer.Option(help="A sweep's id, its beginning, or last.")] = "last",
+    outputs: Outputs = OUTPUTS,
+) -> None:
+    """Why trials were not chosen, did not work or were never tried, from what is stored."""
+    history = _history(outputs, sweep)
+    found = _records(history)
+    wanted = _pairs(settings, sorted({name for record in found for name in record.settings}))
+    chosen = [r for r in found if all(_text(r.settings.get(name)) == value for name, value in wanted.items())]
+    if not chosen:
+        seen = {name: sorted({_text(r.settings.get(name)) for r in found}) for name in wanted}
+        raise UserError("no such trial in this sweep: it has " + "; ".join(f"{k}={','.join(v)}" for k, v in seen.items()))
+    verdict = select.verdict(found, _settings(history).objective)
+    for record in chosen:
+        reason = verdict.reasons.get(record.key) or ("chosen: " + verdict.sentence if record.key == verdict.winner else record.reason)
+        print(f"{record.label}  {record.status.value.replace('_', ' ')}\n  {reason}")
+        if record.failure is not None and record.failure.log:
+            print(f"  log      {record.failure.log}")
+            print(f"  again    {record.failure.command}" if record.failure.command else "", end="\n" if record.failure.command else "")
+
+
+@app.command()
+def best(
+    changes: Annotated[list[str] | None, typer.Argument(help="Like objective=min_latency objective.latency_ms_p99_max=20.")] = None,
+    sweep: Annotated[str, typer.Option(help="A sweep's id, its beginning, or last.")] = "last",
+    outputs: Outputs = OUTPUTS,
+) -> None:
+    """Rank what is stored by another objective or other limits, without running anything."""
+    history = _history(outputs, sweep)
+    _show(history, _objective(_settings(history).objective, changes or []))
+
+
+@app.command()
+def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
+    """Finish a sweep that was stopped or killed: what was measured stands."""
+    from sweep.config import Job
+    from sweep.engine import Sweep
+
+    history = _history(outputs, sweep)
+    open_keys = {record.key for record in _records(history) if record.status is Status.STOPPED}
+    if not open_keys and history.finished:
+        print(f"sweep {history.folder.name} is complete: nothing to do")
+        return 0
+    settings = replace(_settings(history), outputs=str(outputs.absolute()))
+    jobs = [Job(trial.overrides, trial) for trial in history.trials.values()]
+    return Sweep(settings, command=f"python -m sweep resume {history.folder.name}", history=history).complete(jobs)
+
+
+@app.command()
+def reproduce(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="An MLflow run id, or a trial's key.")],
+    tracking_uri: Annotated[str | None, typer.Option(help="Where the run is; default: the store in the outputs folder.")] = None,
+    trust: Annotated[bool, typer.Option(help="Import the model and data factories that the run names.")] = False,
+    outputs: Outputs = OUTPUTS,
+) -> int:
+    """Run a past trial again from its MLflow run alone, and say whether the result is the same."""
+    from sweep import reproduce as past
+
+    return past.reproduce(run_id, outputs.absolute(), tracking_uri, trust)
+
+
+@app.command()
+def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
+    """Send a sweep's ledger to MLflow: what is there already is not doubled."""
+    from sweep import tracking
+    from sweep.engine import summary
+    from sweep.report import markdown
+
+    history = _history(outputs, sweep)
+    settings, found = _settings(history), _records(history)
+    verdict = select.verdict(found, settings.objective)
+    text = markdown.describe(settings, None, found, verdict, [str(history.header.get("command", ""))])
+    logged = tracking.replay(settings, history.folder.name, history.folder, found, verdict, summary.files(history.folder), text)
+    if logged.problem:
+        raise UserError(logged.problem)
+    book = ledger.Ledger(history.folder)
+    book.append("runs", runs={**logged.runs, "": logged.parent})
+    book.close()
+    print(f"sweep {history.folder.name}: {len(logged.runs)} trials are in MLflow")
+    return 0
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000, sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
+    """Start the MLflow UI on the right store and print links that open sorted by the objective."""
+    from sweep.tracking import ui as pages
+
+    return int(pages.serve(_settings(_history(outputs, sweep)), port) or 0)
+
+
+@app.command()
+def doctor() -> None:
+    """What is here: each backend and hardware type, its version, or what is missing and how to get it."""
+    from sweep import diagnosis
+
+    diagnosis.show()
+
+
+@builds_app.command("list")
+def builds_list(outputs: Outputs = OUTPUTS) -> None:
+    """Every stored build and remembered failure: age, size, seconds it took."""
+    from sweep import diagnosis
+
+    diagnosis.show_builds(outputs.absolute())
+
+
+@builds_app.command("explain")
+def builds_explain(key: Annotated[str, typer.Argument(help="A build's key or its beginning.")], outputs: Outputs = OUTPUTS) -> None:
+    """Everything that made a build what it is."""
+    from sweep import diagnosis
+
+    diagnosis.explain_build(outputs.absolute(), key)
+
+
+@builds_app.command("clean")
+def builds_clean(
+    older_than_days: Annotated[float | None, typer.Option(help="Not used for so many days.")] = None,
+    max_mb: Annotated[float | None, typer.Option(help="Remove the longest unused until the store is this small.")] = None,
+    failures: Annotated[bool, typer.Option(help="Forget remembered failures.")] = False,
+    outputs: Outputs = OUTPUTS,
+) -> None:
+    """Remove builds by age or size; a sweep that needs one builds it again."""
+    from sweep import diagnosis
+
+    diagnosis.clean_builds(outputs.absolute(), older_than_days, max_mb, failures)
+
+
+def _history(outputs: Path, sweep: str) -> ledger.History:
+    history = ledger.History(ledger.find(outputs.absolute(), sweep))
+    if not history.header:
+        raise UserError(f"the ledger of {history.folder.name} has no beginning: it cannot be read")
+    return history
+
+
+def _settings(history: ledger.History) -> Settings:
+    return Settings.from_json(history.header["settings"])
+
+
+def _records(history: ledger.History) -> list[Record]:
+    """A record for every declared trial: what a killed sweep has not settled counts as stopped."""
+    missing = [
+        Record(key, trial.label, trial.settings, trial.overrides, Status.STOPPED, "not finished: python -m sweep resume")
+        for key, trial in history.trials.items()
+        if key not in history.records
+    ]
+    return [*history.records.values(), *missing]
+
+
+def _show(history: ledger.History, objective: Objective) -> None:
+    from sweep.engine import summary
+    from sweep.report.terminal import Display
+
+    settings, found = replace(_settings(history), objective=objective), _records(history)
+    verdict = select.verdict(found, objective)
+    Display().results(found, verdict, settings, summary.lines(history.folder, verdict, found, history.runs))
+
+
+def _pairs(settings: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"{text!r} is not like batch=5")
+        if name not in known:
+            raise UserError(f"no axis {name!r}: {meant(name, known)}")
+        pairs[name] = value
+    return pairs
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else str(value)
+
+
+def _objective(stored: Objective, changes: Sequence[str]) -> Objective:
+    from sweep import config
+
+    return config.objective(stored, changes)
