@@ -1,0 +1,180 @@
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweep import accuracy
+
+Array = np.ndarray[Any, Any]
+
+
+@pytest.fixture
+def logits() -> Array:
+    return np.random.default_rng(0).normal(size=(200, 10)).astype(np.float32)
+
+
+def test_identical_outputs_agree_fully(logits: Array) -> None:
+    labels = logits.argmax(1)
+    found = accuracy.compare([logits], [logits.copy()], labels, "classification")
+    assert found["samples"] == 200
+    assert found["mismatch"] is None
+    assert found["finite"] is True
+    assert found["varies"] is True
+    assert found["max_abs_error"] == 0
+    assert found["relative_error"] == 0
+    assert found["cosine_min"] == pytest.approx(1.0)
+    assert found["agreement"] == found["agreement_high"] == found["accuracy"] == found["reference_accuracy"] == 1
+    assert 0.97 < found["agreement_low"] < 1
+    assert found["who_was_right"] == {"both": 200, "only_reference": 0, "only_candidate": 0, "neither": 0}
+    assert found["mcnemar_p"] == 1
+
+
+def test_counts_and_errors_of_a_small_case() -> None:
+    reference = np.array([[2.0, 1.0], [2.0, 1.0], [1.0, 2.0], [1.0, 2.0]])
+    candidate = np.array([[2.0, 1.0], [1.0, 2.0], [1.0, 2.0], [2.0, 1.0]])
+    found = accuracy.compare([reference], [candidate], np.array([0, 0, 0, 0]))
+    assert found["agreement"] == 0.5
+    assert found["who_was_right"] == {"both": 1, "only_reference": 1, "only_candidate": 1, "neither": 1}
+    assert (found["accuracy"], found["reference_accuracy"]) == (0.5, 0.5)
+    assert found["max_abs_error"] == 1.0
+    assert found["relative_error"] == pytest.approx(math.sqrt(4 / 20))
+    assert found["cosine_min"] == pytest.approx(4 / 5)
+    assert found["cosine_mean"] == pytest.approx((1 + 0.8 + 1 + 0.8) / 4)
+
+
+def test_every_result_is_json(logits: Array) -> None:
+    cases = [logits, np.full_like(logits, np.nan), np.zeros_like(logits), logits[:, :3]]
+    for candidate in cases:
+        json.dumps(accuracy.compare([logits], [candidate], np.zeros(200, int)), allow_nan=False)
+
+
+def test_a_row_with_nan_agrees_with_nothing_and_is_wrong(logits: Array) -> None:
+    candidate = logits.copy()
+    candidate[0, 3] = np.nan
+    found = accuracy.compare([logits], [candidate], logits.argmax(1))
+    assert found["finite"] is False
+    assert found["agreement"] == 199 / 200
+    assert found["accuracy"] == 199 / 200
+    assert found["varies"] is True
+    assert found["max_abs_error"] is found["relative_error"] is found["cosine_mean"] is None
+
+
+def test_nothing_but_nan_is_not_taken_for_agreement(logits: Array) -> None:
+    nothing = np.full_like(logits, np.nan)
+    assert accuracy.compare([nothing], [nothing])["agreement"] == 0
+    assert accuracy.compare([logits], [nothing])["varies"] is False
+
+
+def test_infinities_of_the_model_itself_are_no_fault(logits: Array) -> None:
+    masked = logits.copy()
+    masked[:, 0] = -np.inf
+    found = accuracy.compare([masked], [masked + np.float32(1e-3)])
+    assert found["finite"] is True
+    assert found["max_abs_error"] == pytest.approx(1e-3, rel=1e-2)
+    assert found["agreement"] == 1
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7])
+def test_constant_outputs_do_not_vary(logits: Array, noise: float) -> None:
+    constant = np.tile(logits[:1], (200, 1)) + noise * np.random.default_rng(1).normal(size=logits.shape)
+    assert accuracy.compare([logits], [constant.astype(np.float32)])["varies"] is False
+
+
+def test_one_stale_output_is_enough(logits: Array) -> None:
+    second = np.arange(200.0)[:, None]
+    found = accuracy.compare([logits, second], [logits, np.full_like(second, 7.0)])
+    assert found["varies"] is False
+
+
+def test_whether_outputs_vary_is_unknown_where_the_model_is_constant(logits: Array) -> None:
+    constant = np.ones((5, 3))
+    assert accuracy.compare([constant], [constant])["varies"] is None
+    assert accuracy.compare([logits[:1]], [logits[:1]])["varies"] is None
+
+
+def test_low_precision_still_varies(logits: Array) -> None:
+    coarse = np.round(logits * 8) / 8
+    assert accuracy.compare([logits], [coarse])["varies"] is True
+
+
+def test_integer_outputs_are_classes() -> None:
+    reference, candidate = np.array([0, 1, 2, 3]), np.array([0, 1, 2, 0])
+    found = accuracy.compare([reference], [candidate], np.array([0, 1, 0, 3]))
+    assert found["agreement"] == 0.75
+    assert found["max_abs_error"] == 3
+    assert found["who_was_right"] == {"both": 2, "only_reference": 1, "only_candidate": 0, "neither": 1}
+
+
+def test_unsigned_and_half_outputs_do_not_overflow() -> None:
+    reference = np.array([[0, 255], [255, 0]], np.uint8)
+    assert accuracy.compare([reference], [255 - reference])["max_abs_error"] == 255
+    half = np.full((4, 8), 60000, np.float16)
+    half[1] = -half[1]
+    assert accuracy.compare([half], [half])["cosine_min"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("shape", [(6, 1), (6, 3, 2), (6,)])
+def test_agreement_is_unknown_without_classes(shape: tuple[int, ...]) -> None:
+    values = np.arange(float(np.prod(shape))).reshape(shape)
+    found = accuracy.compare([values], [values], np.zeros(6, int))
+    assert found["agreement"] is found["accuracy"] is found["who_was_right"] is None
+    assert found["relative_error"] == 0
+
+
+def test_regression_has_errors_but_no_classes(logits: Array) -> None:
+    found = accuracy.compare([logits], [logits * 1.01], None, "regression")
+    assert found["agreement"] is None
+    assert found["relative_error"] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_cosine_of_one_number_a_sample_is_that_of_the_column() -> None:
+    column = np.array([[1.0], [-2.0], [0.001]])
+    found = accuracy.compare([column], [column + 0.002], None, "regression")
+    assert found["cosine_mean"] > 0.999
+    assert accuracy.compare([column], [-column], None, "regression")["cosine_mean"] == pytest.approx(-1.0)
+
+
+def test_zero_outputs() -> None:
+    zeros, ones = np.zeros((3, 2)), np.ones((3, 2))
+    alike, unlike = accuracy.compare([zeros], [zeros]), accuracy.compare([zeros], [ones])
+    assert (alike["cosine_min"], alike["relative_error"]) == (1.0, 0.0)
+    assert (unlike["cosine_min"], unlike["relative_error"]) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "said"),
+    [
+        ([], [], "no outputs"),
+        ([np.ones((2, 3))], [], "no outputs"),
+        ([np.ones((2, 3))], [np.ones((2, 3)), np.ones(2)], "1 outputs, the build 2"),
+        ([np.ones((2, 3))], [np.ones((2, 4))], "(2, 4), the model's has (2, 3)"),
+        ([np.ones((0, 3))], [np.ones((0, 3))], "one row a sample"),
+        ([np.array(1.0)], [np.array(1.0)], "one row a sample"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(reference: list[Array], candidate: list[Array], said: str) -> None:
+    found = accuracy.compare(reference, candidate)
+    assert said in found["mismatch"]
+    assert found["finite"] is found["agreement"] is None
+
+
+def test_labels_must_match_the_samples(logits: Array) -> None:
+    with pytest.raises(ValueError, match="3 labels for 200 samples"):
+        accuracy.compare([logits], [logits], np.zeros(3, int))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(2, 6))
+def test_counts_add_up(seed: int, samples: int, classes: int) -> None:
+    random = np.random.default_rng(seed)
+    reference, candidate = random.normal(size=(2, samples, classes))
+    found = accuracy.compare([reference], [candidate], random.integers(0, classes, samples))
+    right = found["who_was_right"]
+    assert sum(right.values()) == samples
+    assert found["accuracy"] == pytest.approx((right["both"] + right["only_candidate"]) / samples)
+    assert found["reference_accuracy"] == pytest.approx((right["both"] + right["only_reference"]) / samples)
+    assert found["agreement_low"] <= found["agreement"] <= found["agreement_high"]
+    assert -1 <= found["cosine_min"] <= found["cosine_mean"] <= 1
