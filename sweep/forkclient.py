@@ -38,8 +38,7 @@ class _Waiting:
     def __init__(self) -> None:
         self.done = threading.Event()
         self.report: Json | None = None
-        self.sent = False
-        self.cancelled = False
+        self.sent = self.started = self.cancelled = False
 
 
 class Server:
@@ -51,7 +50,7 @@ class Server:
 
     def __init__(self, python: str, preload: tuple[str, ...], own: bool) -> None:
         self.dead = False
-        self._serves = False
+        self._serves = self._ending = False
         self._why_not = "it ended at once"
         self._change = threading.Condition()  # of dead, serves and every _Waiting
         self._numbers = itertools.count(1)
@@ -108,7 +107,12 @@ class Server:
         finally:
             with self._change:
                 self._waiting.pop(number, None)
-        return waiting.report or {"lost": "its server died", "seconds": time.monotonic() - begun}
+        if waiting.report is None and not waiting.started and not self._ending:
+            raise GoneError("its server died")  # before it read the order: a new one may try
+        report = waiting.report or {"lost": "its server died", "seconds": time.monotonic() - begun}
+        if self._ending and ("lost" in report or report["why"] == "abandoned"):
+            report["why"] = "cancelled"
+        return report
 
     def _start_worker(self, waiting: _Waiting, number: int, order: Callable[[int], Json]) -> bool:
         """Send the order once the server is ready for it; False if it was cancelled before."""
@@ -138,9 +142,10 @@ class Server:
             self._change.notify_all()
 
     def hang_up(self) -> None:
-        """Close the channel: the server ends every worker, then itself."""
+        """Close our side of the channel: the server ends every worker, then itself; keepers still report."""
+        self._ending = True
         try:
-            self._channel.shutdown(socket.SHUT_RDWR)
+            self._channel.shutdown(socket.SHUT_WR)
         except OSError:
             pass
 
@@ -173,9 +178,12 @@ class Server:
             message = json.loads(data)
             with self._change:
                 self._serves = self._serves or "ready" in message
-                waiting = self._waiting.get(message.get("exited", -1))
+                self.dead = self.dead or message.get("why") == "abandoned"  # a keeper saw it first
+                waiting = self._waiting.get(message.get("exited", message.get("started", -1)))
                 self._change.notify_all()
-            if waiting is not None:
+            if waiting is not None and "started" in message:
+                waiting.started = True
+            elif waiting is not None:
                 waiting.report = message
                 waiting.done.set()
         self._died()

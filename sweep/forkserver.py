@@ -37,15 +37,19 @@ def execute(folder: Path) -> int:
         module, _, name = request["entry"].partition(":")
         entry = getattr(importlib.import_module(module), name)
         answer = {"result": to_json(entry(request, folder))}
-    except UserError as error:
-        summary = failures.one_line(str(error))
-        answer = {"failure": {"kind": FailureKind.UNKNOWN.value, "summary": summary, "user": True}}
     except BaseException as error:  # SystemExit and KeyboardInterrupt of a framework are failures too
-        traceback.print_exc()
-        kind, summary = failures.classify(error, "")
-        answer = {"failure": {"kind": kind.value, "summary": summary}}
+        answer = {"failure": failure_of(error)}
     write_json(folder / "result.json", answer)
     return 0 if "result" in answer else 1
+
+
+def failure_of(error: BaseException) -> Json:
+    """What result.json says of an exception; its traceback goes to the log unless it is the user's error."""
+    if isinstance(error, UserError):
+        return {"kind": FailureKind.UNKNOWN.value, "summary": failures.one_line(str(error)), "user": True}
+    traceback.print_exception(type(error), error, error.__traceback__)
+    kind, summary = failures.classify(error, "")
+    return {"kind": kind.value, "summary": summary}
 
 
 def write_json(path: Path, value: Json) -> None:
@@ -154,6 +158,7 @@ class _Server:
         keeper.release_signals()
         if pid > 0:
             self.keepers[pid] = order.number
+            keeper.send(self.channel, {"started": order.number})
 
     def _reap(self) -> None:
         self.wakeup.take()

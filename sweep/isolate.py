@@ -23,7 +23,7 @@ from typing import Any
 
 from sweep import failures
 from sweep.forkclient import PACKAGE, GoneError, Server
-from sweep.spec import Failure, FailureKind, Json, Outcome
+from sweep.spec import Failure, FailureKind, Json, Outcome, UserError
 
 TAIL_BYTES = 16384  # of a log are searched for the reason of a failure
 NEAR_LIMIT = 0.9  # share of the memory limit from which an unexplained SIGKILL is taken as out of memory
@@ -78,12 +78,18 @@ class Workers:
             preload: modules for the server to import once. They may only import, not compute.
             cores: CPU numbers to run on; none means all.
             env: set in the worker, which is after the preloaded modules were imported.
+
+        Raises:
+            UserError: the folder cannot be written.
         """
         folder = folder.absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("result.json", "log.txt", "versions.json"):
-            (folder / name).unlink(missing_ok=True)
-        (folder / "request.json").write_text(json.dumps(request), "utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in ("result.json", "log.txt", "versions.json"):
+                (folder / name).unlink(missing_ok=True)
+            (folder / "request.json").write_text(json.dumps(request), "utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write {folder}: {error.strerror}") from error
         task = _Task(folder, limits, tuple(int(core) for core in cores), dict(env or {}), python)
         begun = time.monotonic()
         for attempt in (1, 2):

@@ -25,13 +25,13 @@ def about(request, folder):
         "env": os.environ.get("SWEEP_TEST"),
         "path": sys.path,
         "python": list(sys.version_info[:2]),
-        "files": sorted(int(name) for name in os.listdir("/proc/self/fd")),
-        "cwd": os.getcwd(),
+        "files": sorted(int(path.name) for path in Path("/proc/self/fd").iterdir()),
+        "cwd": str(Path.cwd()),
         "umask": os.umask(0o022),
         "term": signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
         "child": signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL,
         "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
-        "stdin": os.readlink("/proc/self/fd/0"),
+        "stdin": os.readlink("/proc/self/fd/0"),  # noqa: PTH115  # Path.readlink came with 3.9
         "preloaded": [name for name in request.get("modules", []) if name in sys.modules],
     }
 
