@@ -19,6 +19,10 @@ def run(arguments: list[str]) -> int:
             from sweep import verbs
 
             return verbs.run(arguments)
+        if arguments and not arguments[0].startswith(("-", "+", "~")) and "=" not in arguments[0]:
+            from sweep.hints import meant
+
+            raise UserError(f"no verb {arguments[0]!r}: {meant(arguments[0], VERBS)}; a sweep is `python -m sweep -m batch=1,5`")
         from sweep import config
 
         return config.run(arguments)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,10 @@ class Sweep:
         if self._context is not None:
             return self._context
         outputs = self.settings.outputs_path
-        folder = self._history.folder if self._history else _new_folder(outputs)
+        if self.settings.plan == "only":  # leaves nothing behind
+            folder = Path(self._stack.enter_context(TemporaryDirectory()))
+        else:
+            folder = self._history.folder if self._history else _new_folder(outputs)
         store = Store(outputs / "store")
         book = ledger.Ledger(folder)
         self._stack.callback(book.close)
