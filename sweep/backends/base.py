@@ -63,7 +63,6 @@ class Backend(abc.ABC):
     name = ""
     packages: Tuple[str, ...] = ()  # distributions whose versions are the toolchain's identity
     optional_packages: Mapping[str, Tuple[str, ...]] = {}  # precision -> distributions needed for it alone
-    optional_extras: Mapping[str, str] = {}  # precision -> the extra of this project that installs those
     preload_build: Tuple[str, ...] = ()  # modules that a fork server imports ahead for build workers
     preload_run: Tuple[str, ...] = ()  # likewise for measure workers
     precisions: Tuple[str, ...] = ("fp32",)
@@ -86,6 +85,11 @@ class Backend(abc.ABC):
         given = spec.model.get("format", "module")
         if given not in cls.formats:
             return "%s takes no model of format %s: it takes %s" % (cls.name, given, ", ".join(cls.formats))
+        return None
+
+    @classmethod
+    def missing(cls) -> Optional[str]:
+        """None, or what this host lacks besides distributions (a compiler, a driver) and how to get it."""
         return None
 
     @classmethod

@@ -35,11 +35,12 @@ class TorchScript(Backend):
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         import torch
 
+        trace: Any = torch.jit.trace  # has no types of its own
         channels_last = common.wants_channels_last(self.options, spec.precision)
         model = common.converted(source.load_model(), spec.precision, spec.device, channels_last)
         example = tuple(tensor.to(spec.device) for tensor in common.tensors(source.example))
         with common.quiet(), torch.no_grad():
-            traced = torch.jit.trace(common.cast_inside(model, spec.precision, channels_last), example, check_trace=False)
+            traced = trace(common.cast_inside(model, spec.precision, channels_last), example, check_trace=False)
             frozen = torch.jit.freeze(traced.eval())
             frozen(*example)
             torch.jit.save(frozen, str(folder / MODEL))
@@ -49,9 +50,10 @@ class TorchScript(Backend):
     def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> common.TorchRunner:
         import torch
 
+        read: Any = torch.jit.load  # has no types of its own
         common.use_threads(placement)
         with common.quiet(), artifact.reading(folder / MODEL) as path, torch.no_grad():
-            frozen = torch.jit.load(str(path), map_location=spec.device)
+            frozen = read(str(path), map_location=spec.device)
             precision = _precision(frozen)
             if self.options.get("optimize", True):
                 frozen = torch.jit.optimize_for_inference(frozen)

@@ -1,0 +1,165 @@
+"""OpenVINO on the CPU: converted to its own format, quantised where asked, compiled when loaded.
+
+The precision is always set and read back: asked nothing, OpenVINO runs bf16 on a processor that multiplies it. int8 is
+quantisation after training by nncf, with the calibration samples of the data set; operators that do not gain stay fp32.
+"""
+
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from sweep.backends import artifact, host
+from sweep.backends import torch_common as common
+from sweep.backends.base import Arrays, Backend, Runner, Source
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError, UserError
+
+MODEL = "model.xml"
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+COMPUTE = (
+    "Convolution",
+    "FullyConnected",
+    "MatMul",
+    "Deconvolution",
+    "GroupConvolution",
+    "RNNSeq",
+    "RNNCell",
+    "MHA",
+    "ScaledDotProductAttention",
+)
+NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
+
+
+class OpenVino(Backend):
+    name = "openvino"
+    packages = ("openvino", "torch")
+    optional_packages: Mapping[str, Tuple[str, ...]] = MappingProxyType({"int8": ("nncf",)})
+    extra = "quant"
+    preload_build = ("torch", "openvino")
+    preload_run = ("openvino",)
+    precisions = ("fp32", "bf16", "int8")
+    formats = ("module", "torchscript", "exported", "onnx")
+    compile_options = ("calibration_samples",)
+
+    @classmethod
+    def supports(cls, spec: BuildSpec) -> Optional[str]:
+        if spec.precision == "bf16" and not host.has_bf16():
+            return "openvino bf16 needs a processor that multiplies it (avx512_bf16 or amx_bf16): use precision=fp32"
+        return super().supports(spec)
+
+    def probe(self) -> Json:
+        import openvino
+
+        return {
+            "versions": dict(self.versions()),
+            "devices": [name.lower() for name in openvino.Core().available_devices],
+        }
+
+    def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
+        import openvino
+
+        model = _converted(source, spec)
+        if spec.precision == "int8":
+            model = _quantised(model, source, int(self.options.get("calibration_samples", 200)), spec.batch)
+        openvino.save_model(model, str(folder / MODEL), compress_to_fp16=False)
+        compiled = _compiled(folder / MODEL, spec, Placement(threads=1))
+        compiled.create_infer_request().infer(list(source.example))
+        operators = _compute_operators(compiled)
+        if spec.precision == "int8" and not operators.get("int8"):
+            raise TrialError(FailureKind.UNSUPPORTED_DTYPE, "nncf found no operator in this model to quantise to int8")
+        notes: Dict[str, Any] = {"compute_operators": operators, "portable": True, "compiled": "when loaded"}
+        return BuildInfo(precision=_precision(compiled, operators), versions=self.versions(spec.precision), notes=notes)
+
+    def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> "OpenVinoRunner":
+        with artifact.reading(folder / MODEL) as path:
+            compiled = _compiled(path, spec, placement)
+        return OpenVinoRunner(compiled)
+
+
+class OpenVinoRunner(Runner):
+    """One infer request. Inputs are read where they lie; outputs are copied, so they stay valid."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._infer = compiled.create_infer_request().infer
+        self.precision = _precision(compiled, _compute_operators(compiled))
+
+    def prepare(self, inputs: Arrays) -> Any:
+        import openvino
+
+        return {number: openvino.Tensor(array, shared_memory=True) for number, array in enumerate(inputs)}
+
+    def run(self, request: Any) -> Any:
+        return self._infer(request, share_inputs=True, share_outputs=False)
+
+    def outputs(self, raw: Any) -> Arrays:
+        return tuple(raw[number] for number in range(len(raw)))
+
+    def close(self) -> None:
+        self._infer = None
+
+
+def _converted(source: Source, spec: BuildSpec) -> Any:
+    """The model in OpenVINO's own form, with exactly the shapes of the example."""
+    import openvino
+
+    model = source.load_model()
+    shapes = [list(array.shape) for array in source.example]
+    if spec.model.get("format") == "onnx":
+        converted = openvino.convert_model(model.path)
+        try:
+            converted.reshape(dict(enumerate(shapes)))
+        except RuntimeError as error:
+            lines = str(error).strip().splitlines()
+            raise TrialError(
+                FailureKind.SHAPE_MISMATCH, "the ONNX file takes no %s: %s" % (shapes, lines[-1])
+            ) from error
+        return converted
+    with common.quiet():
+        plain = common.cast_inside(model, "fp32", False)
+        converted = openvino.convert_model(plain, example_input=common.tensors(source.example), input=shapes)
+    for name, entry in zip(source.input_names, converted.inputs):
+        entry.get_tensor().set_names({name})
+    return converted
+
+
+def _quantised(model: Any, source: Source, samples: int, batch: int) -> Any:
+    import nncf
+
+    batches = list(source.calibration())[: max(1, -(-samples // batch))]
+    if not batches:
+        raise UserError("precision=int8 needs calibration samples and the data has none")
+    return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
+
+
+def _compiled(path: Path, spec: BuildSpec, placement: Placement) -> Any:
+    import openvino
+
+    settings = {
+        "INFERENCE_PRECISION_HINT": HINTS[spec.precision],
+        "INFERENCE_NUM_THREADS": max(1, placement.threads),
+        "NUM_STREAMS": "1",
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # the process is pinned to its cores already
+    }
+    return openvino.Core().compile_model(str(path), "CPU", settings)
+
+
+def _compute_operators(compiled: Any) -> Dict[str, int]:
+    """How many of the operators that do the work run in which precision, from the graph that really runs."""
+    found: Dict[str, int] = {}
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        facts = node.get_rt_info()
+        if facts["layerType"].astype(str) in COMPUTE:
+            precision = facts["runtimePrecision"].astype(str)
+            name = NAMES.get(precision, precision)
+            found[name] = found.get(name, 0) + 1
+    return found
+
+
+def _precision(compiled: Any, operators: Dict[str, int]) -> str:
+    """int8 where any of the work is; otherwise what the framework says that it was set to."""
+    if operators.get("int8"):
+        return "int8"
+    import openvino
+
+    types = {openvino.Type.f32: "fp32", openvino.Type.bf16: "bf16", openvino.Type.f16: "fp16"}
+    return types.get(compiled.get_property("INFERENCE_PRECISION_HINT"), "unknown")
