@@ -473,7 +473,8 @@ def test_ctrl_c_in_the_parent_ends_the_worker(tmp_path: Path) -> None:
         sys.path[:0] = [{str(ROOT)!r}, {str(HERE)!r}]
         from sweep.isolate import Limits, Workers
         with Workers() as workers:
-            workers.run({{"entry": "isolate_entries:sleep", "seconds": 600}}, Path({str(tmp_path)!r}), limits=Limits(600.0))
+            request = {{"entry": "isolate_entries:sleep", "seconds": 600}}
+            workers.run(request, Path({str(tmp_path)!r}), limits=Limits(600.0))
     """
     parent = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)], start_new_session=True, stderr=subprocess.PIPE, text=True
