@@ -38,7 +38,6 @@ class _Base:
     """What Hydra composed for one choice of config groups: plain values, interpolations not yet resolved."""
 
     tree: Json
-    choices: Mapping[str, Any]
     needs: Mapping[str, frozenset[str]]  # section -> sections that its interpolations look at
     made: dict[tuple[str, tuple[str, ...]], Any] = field(default_factory=dict)
 
@@ -186,7 +185,9 @@ class Composer:
             if key not in schema.KNOWN:
                 where = f" (in experiment '{choices['experiment']}')" if choices.get("experiment") else ""
                 raise UserError(f"{no_key(key, schema.KNOWN)}{where}")
-        return _Base(tree, choices, trees.needs(tree))
+            if isinstance(tree[key], dict) and choices.get(key):  # the file's name, where it gives none
+                tree[key] = {"name": str(choices[key]).rpartition("/")[2], **tree[key]}
+        return _Base(tree, trees.needs(tree))
 
     def _model_lines(self, groups: Sequence[str]) -> tuple[str, ...]:
         return tuple(line for line in groups if self.item(line).key in ("model", "experiment"))
@@ -225,8 +226,7 @@ class Composer:
             raise UserError(f"no value for '{name}'")
         if any(isinstance(leaf, str) and "${" in leaf for _, leaf in schema.leaves(value)):
             value = trees.resolved(tree, name)
-        choice = base.choices.get(name)
-        value = schema.check(name, value, str(choice) if choice else "")
+        value = schema.check(name, value)
         return hardware.fill(value) if name == "hardware" else value
 
 

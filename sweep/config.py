@@ -130,7 +130,7 @@ def hardware_types() -> list[Json]:
 
     files = sorted((conf_dir() / "hardware").glob("*.yaml"))
     plain = [OmegaConf.to_container(OmegaConf.load(path), resolve=True) for path in files]
-    return [schema.check("hardware", value, path.stem) for path, value in zip(files, plain, strict=True)]
+    return [schema.check("hardware", value) for value in plain]
 
 
 def run(argv: Sequence[str]) -> int:
@@ -212,6 +212,8 @@ def _show(arguments: list[str]) -> int:
     try:
         with readable():
             hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_no_task)()
+    except ValueError as error:  # Hydra's word for flags that do not go together
+        raise UserError(" ".join(str(error).split())) from error
     finally:
         sys.argv = before
         os.environ.pop("HYDRA_FULL_ERROR")

@@ -149,15 +149,19 @@ def _too_many_cores(hardware: Mapping[str, Any], device: str, trial: Trial) -> s
     if have is None or wanted <= have:
         return None
     where = "this host" if hardware.get("name") == "local" else str(hardware.get("name"))
-    unit = "NeuronCores" if device == "neuron" else "cores"
+    unit = "NeuronCore" if device == "neuron" else "core"
     fitting = [count for count in (1, 2, 4, 8, 16, 32, 64) if count * trial.replicas <= have]
     fix = "cores=" + ",".join(map(str, fitting)) if fitting else "replicas=auto"
     if trial.replicas > 1:
-        asks = f"{trial.replicas} replicas x {trial.cores} {unit} = {wanted} {unit}"
+        asks = f"{trial.replicas} replicas x {_count(trial.cores, unit)} = {_count(wanted, unit)}"
         fix += "" if fix == "replicas=auto" else " or replicas=auto"
     else:
-        asks = f"{wanted} {unit}"
+        asks = _count(wanted, unit)
     return f"asks for {asks}, {where} has {have}: use {fix}"
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}" + ("" if number == 1 else "s")
 
 
 def _no_device(hardware: Mapping[str, Any], device: str, trial: Trial) -> str | None:

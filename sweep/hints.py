@@ -16,6 +16,7 @@ def meant(word: str, choices: Iterable[str], *, listed: bool = True) -> str:
     """What was probably meant: "did you mean 'digits'? (here: digits, tiny)", to stand after "no model 'digts': "."""
     known = sorted({str(choice) for choice in choices})
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    close = close or [one for one in known if len(word) > 1 and (one.startswith(word) or sorted(one) == sorted(word))]
     here = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
     if not close:
         return f"choose from {here}" if known else "there are none"

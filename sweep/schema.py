@@ -9,7 +9,8 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,17 +76,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-def check(section: str, value: Any, choice: str = "") -> Any:
+def check(section: str, value: Any) -> Any:
     """The checked value of one section of a resolved config.
 
     Plain JSON, but for `effort`, `objective`, `limits` and `gates`, which become their dataclasses, and `buckets`,
-    which become tuples. `choice` is the file that a group's value came from, for its default name.
+    which become tuples.
 
     Raises:
         UserError: saying what is wrong and what would be right.
     """
     checker = _CHECKS.get(section)
-    return checker(section, value, choice) if checker else value
+    return checker(section, value) if checker else value
 
 
 def structure(kind: type[T], path: str, value: Any) -> T:
@@ -177,7 +178,7 @@ def _number(rule: str, path: str, value: Any) -> float:
     return float(value)
 
 
-def _switch(path: str, value: Any, choice: str = "") -> bool:
+def _switch(path: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise _wrong(path, "true or false", value)
     return value
@@ -197,7 +198,7 @@ def _one_of(path: str, value: Any, choices: tuple[str, ...]) -> str:
     return str(value)
 
 
-def _replicas(path: str, value: Any, choice: str) -> int | str:
+def _replicas(path: str, value: Any) -> int | str:
     if value == "auto":
         return "auto"
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -205,7 +206,7 @@ def _replicas(path: str, value: Any, choice: str) -> int | str:
     return value
 
 
-def _buckets(path: str, value: Any, choice: str) -> tuple[tuple[int, ...], ...]:
+def _buckets(path: str, value: Any) -> tuple[tuple[int, ...], ...]:
     if not isinstance(value, (list, tuple)):
         raise UserError(
             f"buckets must be a list like [128,224], not {value!r}; lists as an axis: buckets='[64,128]','[128,224]'"
@@ -219,33 +220,35 @@ def _buckets(path: str, value: Any, choice: str) -> tuple[tuple[int, ...], ...]:
     return tuple(sorted(made))  # the order that they are written in means nothing
 
 
-def _group(section: str, value: Any, choice: str) -> dict[str, Any]:
+def _group(section: str, value: Any) -> dict[str, Any]:
     """A config group: a mapping with a name; what else it holds is up to its YAML."""
     if value is None:
         raise UserError(f"no {section} is chosen: say {section}=...")
-    made = {"name": choice.rpartition("/")[2], **_mapping(section, value)}
+    made = dict(_mapping(section, value))
     for path, leaf in leaves(made, section):
         if leaf == "???":
             raise UserError(f"{path} has no value: say {path}=...")
-    _text(f"{section}.name", made["name"])
+    _text(f"{section}.name", made.get("name"))
     return made
 
 
-def _workload(section: str, value: Any, choice: str) -> dict[str, Any]:
-    made = _group(section, value, choice)
+def _workload(section: str, value: Any) -> dict[str, Any]:
+    made = _group(section, value)
     if not isinstance(made.get("_target_"), str):
         raise UserError(
             f"{section} '{made['name']}' has no _target_: name what makes it, like _target_: package.module.function"
         )
     if "format" in made:
         _one_of(f"{section}.format", made["format"], FORMATS)
+    if isinstance(made.get("path"), str):  # workers run elsewhere, and a trial must mean the same from every folder
+        made["path"] = str(Path(made["path"]).expanduser().absolute())
     if "trust" in made:
         _switch(f"{section}.trust", made["trust"])
     return made
 
 
-def _hardware(section: str, value: Any, choice: str) -> dict[str, Any]:
-    made = _group(section, value, choice)
+def _hardware(section: str, value: Any) -> dict[str, Any]:
+    made = _group(section, value)
     for key in ("cores", "cpus"):
         if made.get(key) is not None:
             _integer(f"{section}.{key}", made[key])
@@ -259,8 +262,8 @@ def _hardware(section: str, value: Any, choice: str) -> dict[str, Any]:
     return made
 
 
-def _backend(section: str, value: Any, choice: str) -> dict[str, Any]:
-    made = {"device": "cpu", "python": None, "options": {}, **_group(section, value, choice)}
+def _backend(section: str, value: Any) -> dict[str, Any]:
+    made = {"device": "cpu", "python": None, "options": {}, **_group(section, value)}
     made["options"] = dict(_mapping(f"{section}.options", made["options"] or {}))
     _text(f"{section}.device", made["device"])
     if made["python"] is not None:
@@ -268,23 +271,15 @@ def _backend(section: str, value: Any, choice: str) -> dict[str, Any]:
     return made
 
 
-def _load(section: str, value: Any, choice: str) -> dict[str, Any]:
-    made = _group(section, value, choice)
+def _load(section: str, value: Any) -> dict[str, Any]:
+    made = _group(section, value)
     if "concurrency" in made:
         _integer(f"{section}.concurrency", made["concurrency"])
     return made
 
 
-def _name(path: str, value: Any, choice: str) -> str | None:
+def _name(path: str, value: Any) -> str | None:
     return None if value is None else _text(path, value)
-
-
-def _settings(kind: type[Any]) -> Callable[[str, Any, str], Any]:
-    def checker(section: str, value: Any, choice: str) -> Any:
-        assert is_dataclass(kind)
-        return structure(kind, section, _group(section, value, choice) if choice else value)
-
-    return checker
 
 
 def leaves(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
@@ -299,26 +294,26 @@ def leaves(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
         yield path, value
 
 
-_CHECKS: dict[str, Callable[[str, Any, str], Any]] = {
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "model": _workload,
     "data": _workload,
     "hardware": _hardware,
     "backend": _backend,
     "load": _load,
     "tracking": _group,
-    "precision": lambda path, value, _: _one_of(path, value, PRECISIONS),
-    "batch": lambda path, value, _: _integer(path, value),
-    "cores": lambda path, value, _: _integer(path, value),
+    "precision": lambda path, value: _one_of(path, value, PRECISIONS),
+    "batch": _integer,
+    "cores": _integer,
     "replicas": _replicas,
     "buckets": _buckets,
-    "effort": _settings(Effort),
-    "objective": _settings(Objective),
-    "limits": _settings(Limits),
-    "gates": _settings(Gates),
+    "effort": partial(structure, Effort),
+    "objective": partial(structure, Objective),
+    "limits": partial(structure, Limits),
+    "gates": partial(structure, Gates),
     "name": _name,
-    "outputs": lambda path, value, _: str(Path(_text(path, value)).expanduser().absolute()),
-    "plan": lambda path, value, _: _one_of(path, value, ("run", "only")),
+    "outputs": lambda path, value: str(Path(_text(path, value)).expanduser().absolute()),
+    "plan": lambda path, value: _one_of(path, value, ("run", "only")),
     "reuse": _switch,
     "retry_failed": _switch,
-    "seed": lambda path, value, _: _integer(path, value, 0),
+    "seed": lambda path, value: _integer(path, value, 0),
 }

@@ -28,22 +28,33 @@ class Item(NamedTuple):
 
 def needs(tree: Json) -> dict[str, frozenset[str]]:
     """For each section, the sections whose overrides can change it: itself and, through interpolations, others."""
-    everything = frozenset(tree)
     direct: dict[str, set[str]] = {name: {name} for name in tree}
     for name, value in tree.items():
-        for _, leaf in schema.leaves(value, name):
-            if not isinstance(leaf, str) or "${" not in leaf:
-                continue
-            found = [reference.strip() for reference in REFERENCE.findall(leaf)]
-            plain = all(":" not in reference and not reference.startswith(".") for reference in found)
-            if plain and leaf.count("${") == len(found):
-                direct[name].update(re.split(r"[.\[]", reference)[0] for reference in found)
-            else:  # a resolver, a relative or a nested reference: anything may matter
-                direct[name] |= everything
+        for path, leaf in schema.leaves(value, name):
+            if isinstance(leaf, str) and "${" in leaf:
+                direct[name] |= _looked_at(leaf, path, frozenset(tree))
     for _ in direct:  # follow references of references
-        for found_in in direct.values():
-            found_in.update(*(direct.get(other, ()) for other in tuple(found_in)))
-    return {name: frozenset(others) for name, others in direct.items()}
+        for found in direct.values():
+            found.update(*(direct.get(other, ()) for other in tuple(found)))
+    return {name: frozenset(found) for name, found in direct.items()}
+
+
+def _looked_at(leaf: str, path: str, everything: frozenset[str]) -> set[str] | frozenset[str]:
+    """The sections that one text with interpolations refers to; all of them where that cannot be told."""
+    references = [reference.strip() for reference in REFERENCE.findall(leaf)]
+    if leaf.count("${") != len(references):
+        return everything  # one inside another
+    found = set()
+    for reference in references:
+        resolver, colon, _ = reference.partition(":")
+        up = len(reference) - len(reference.lstrip("."))
+        if colon and resolver not in ("oc.env", "hydra", "now"):
+            return everything  # a resolver may look anywhere
+        if not colon and up < len(path.split(".")):
+            found.add(path.split(".")[0] if up else re.split(r"[.\[]", reference)[0])
+        elif not colon:
+            found.add(re.split(r"[.\[]", reference.lstrip("."))[0])
+    return found
 
 
 def resolved(tree: Json, name: str) -> Any:
