@@ -59,7 +59,7 @@ def write_json(path: Path, value: Json) -> None:
         json.dump(value, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, path)
+    aside.replace(path)
 
 
 def serve(modules: Sequence[str]) -> None:
@@ -265,8 +265,8 @@ def _remove_private(folder: Optional[str]) -> None:
     """The parent does this too, unless it was killed."""
     if folder:
         try:
-            os.unlink(os.path.join(folder, "sweep"))
-            os.rmdir(folder)
+            (Path(folder) / "sweep").unlink()
+            Path(folder).rmdir()
         except OSError:
             pass
 

@@ -152,7 +152,7 @@ class _Keeper:
     def __init__(self, order: Order, channel: socket.socket, life: int, become: Become) -> None:
         self.order, self.life = order, life
         self.wakeup = Wakeup(*SIGNALS)
-        self.log = Log(os.path.join(order.folder, "log.txt"))
+        self.log = Log(order.folder + "/log.txt")
         processes.adopt_orphans()
         self.kernel_kills = processes.kernel_oom_kills()
         self.output, write = os.pipe()

@@ -5,10 +5,12 @@ Worker side, Python 3.8. Where there is no /proc (macOS) nothing is found and pr
 
 import os
 import signal
+from pathlib import Path
 from typing import Dict, List, Optional
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 MB = float(1 << 20)
+_HAS_CHILDREN = Path("/proc/self/task/%d/children" % os.getpid()).exists()  # of CONFIG_PROC_CHILDREN
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -46,10 +48,10 @@ def _read(path: str) -> str:
 def children(pid: int) -> List[int]:
     """Direct children of a process."""
     try:
-        threads = os.listdir("/proc/%d/task" % pid)
+        threads = os.listdir("/proc/%d/task" % pid)  # noqa: PTH208  # called several times a second
     except OSError:
         return []
-    if not os.path.exists("/proc/self/task/%d/children" % os.getpid()):
+    if not _HAS_CHILDREN:
         return _children_by_scan(pid)
     texts = [_read("/proc/%d/task/%s/children" % (pid, thread)) for thread in threads]
     return [int(child) for text in texts for child in text.split()]
@@ -58,7 +60,7 @@ def children(pid: int) -> List[int]:
 def _children_by_scan(pid: int) -> List[int]:
     """For kernels without CONFIG_PROC_CHILDREN."""
     found = []
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208
         status = _stat(int(name)) if name.isdigit() else []
         if len(status) > 1 and int(status[1]) == pid:
             found.append(int(name))

@@ -557,3 +557,20 @@ def test_temporary_folders_are_removed(tmp_path: Path, monkeypatch: pytest.Monke
         assert workers.run(request("echo"), tmp_path / "task", limits=LONG).ok
         assert list(tmp_path.glob("sweep-*"))
     assert not list(tmp_path.glob("sweep-*"))
+
+
+def test_descendants_are_found_with_and_without_the_kernels_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600 & wait"], start_new_session=True)
+    try:
+        wait_for(lambda: len(processes.descendants(shell.pid)) == 2)
+        expected = {child.pid for child in psutil.Process(shell.pid).children(recursive=True)}
+        assert set(processes.descendants(shell.pid)) == expected
+        monkeypatch.setattr(processes, "_HAS_CHILDREN", False)
+        assert set(processes.descendants(shell.pid)) == expected
+        both = [shell.pid, *expected]
+        resident, proportional = processes.resident_mb(both), processes.proportional_mb(both)
+        assert 0.0 < proportional <= resident * 1.1 < 100.0
+    finally:
+        os.killpg(shell.pid, signal.SIGKILL)
+        shell.wait()
+    assert processes.descendants(shell.pid) == []
