@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sweep.report import axes_of, axis_text, one_line
 from sweep.spec import Json, Record
@@ -31,12 +32,12 @@ def metrics_of(record: Record) -> dict[str, float]:
     Numbers of the agreement with the reference and the seconds of its builds are among them, also where the trial
     itself has no metrics because it failed later.
     """
-    build_seconds = [build.get("seconds") for build in record.builds]
-    known: Json = {}
-    if build_seconds and all(isinstance(seconds, (int, float)) for seconds in build_seconds):
-        known["build_seconds"] = sum(build_seconds)
-    known.update({name: (record.agreement or {}).get(name) for name in _AGREEMENT})
-    known.update({name: value for name, value in (record.metrics or {}).items() if value is not None})
+    known: Json = dict(record.metrics or {})
+    seconds: list[Any] = [build.get("seconds") for build in record.builds]
+    if seconds and None not in seconds:
+        known.setdefault("build_seconds", sum(map(float, seconds)))
+    for name in _AGREEMENT:
+        known.setdefault(name, (record.agreement or {}).get(name))
     return {
         name: float(value)
         for name, value in known.items()

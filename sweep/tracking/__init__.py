@@ -144,7 +144,7 @@ class Tracker:
         def close(store: RunStore) -> None:
             store.set_view(*shared_view(self._settings.objective, self._sweep_id, _varying(records)))
             store.close_parent(
-                {**_counts(records), **(metrics_of(winner) if winner else {})},
+                {**(metrics_of(winner) if winner else {}), **_counts(records)},
                 winner.settings if winner and not interrupted else {},
                 _parent_tags(self._settings, verdict, winner),
                 markdown,

@@ -75,14 +75,15 @@ def shared_view(objective: Objective, sweep_id: str, params: Sequence[str]) -> t
         params: the axes that vary, shown as columns.
     """
     metrics = dict.fromkeys((objective.metric, *COLUMNS))
+    columns = {f"metrics.`{name}`": 120 for name in metrics} | {f"params.`{name}`": 90 for name in params}
     state: Json = {
         "searchFilter": f'{_ALL} and tags.`sweep.id` = "{sweep_id}"',
         "orderByKey": f"metrics.`{objective.metric}`",
         "orderByAsc": not objective.maximize,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
-        "selectedColumns": [f"params.`{name}`" for name in params]
-        + [f"metrics.`{name}`" for name in metrics]
-        + ["tags.`sweep.status`"],
+        "selectedColumns": list(columns),
+        "columnOrder": list(columns),
+        "columnWidths": columns,
     }
     return VIEW_TAG + sweep_id, json.dumps(state)

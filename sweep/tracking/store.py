@@ -146,7 +146,7 @@ class RunStore:
 
         self._client.log_batch(
             run_id,
-            [Metric(_name(name), value, time_ms, 0) for name, value in metrics.items()],
+            [Metric(_name(name), _readable(value), time_ms, 0) for name, value in metrics.items()],
             [Param(name, value) for name, value in params.items()],
             [RunTag(name, value) for name, value in tags.items()],
         )
@@ -217,6 +217,11 @@ def _params(settings: Mapping[str, Any]) -> dict[str, str]:
 def _new_params(run: Run, params: Mapping[str, str]) -> dict[str, str]:
     """Without those that the run has: a param can be set once only."""
     return {name: value for name, value in params.items() if name not in run.data.params}
+
+
+def _readable(value: float) -> float:
+    """Six digits, because the UI prints all that there are; the ledger has the others."""
+    return value if value.is_integer() else float(f"{value:.6g}")
 
 
 def _name(name: str) -> str:

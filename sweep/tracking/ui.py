@@ -15,6 +15,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from sweep.settings import Settings
 from sweep.spec import Json, UserError
@@ -65,13 +67,28 @@ def serve(
             env=environment,
             start_new_session=True,  # Ctrl-C comes to us alone; we end the server's whole process group
         )
+    before = _raise_on_terminate()
     try:
         return _attend(server, settings, f"http://{HOST}:{chosen}", logs, say, stop or threading.Event())
     except KeyboardInterrupt:
         return 0
     finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
         _end(server)
         say("The MLflow UI is stopped.")
+
+
+def _raise_on_terminate() -> Any:
+    """SIGTERM ends the server as cleanly as Ctrl-C; the handler to put back, None outside the main thread."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        return signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        return None
 
 
 def free_port(port: int | None) -> int:
@@ -133,35 +150,37 @@ def _healthy(base: str) -> bool:
 
 def _say_links(settings: Settings, base: str, say: Callable[[str], None]) -> None:
     """The links of the experiment and of its newest sweep; asked over HTTP, so that MLflow is not imported here."""
+    objective = settings.objective
+    direction = "DESC" if objective.maximize else "ASC"
     try:
         name = urllib.parse.quote(settings.name)
         found = _ask(f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
         experiment_id = str(found["experiment"]["experiment_id"])
-        newest = _ask(
-            f"{base}/api/2.0/mlflow/runs/search",
-            {"experiment_ids": [experiment_id], "filter": "tags.`sweep.kind` = 'sweep'", "max_results": 1},
-        )
+        parent, sweep_id, top = None, None, []
+        for run in _search(base, experiment_id, "tags.`sweep.kind` = 'sweep'", "attributes.start_time DESC", 1):
+            tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
+            parent, sweep_id = run["info"]["run_id"], tags.get("sweep.id")
+            mine = f"tags.`sweep.id` = '{sweep_id}' and tags.`sweep.status` = 'ok'"
+            best = _search(base, experiment_id, mine, f"metrics.`{objective.metric}` {direction}", 5)
+            top = [run["info"]["run_id"] for run in best]
     except (OSError, ValueError, KeyError):
         say(f"  experiment {settings.name!r} has no runs yet")
         return
-    parent, sweep_id = _run_of(newest)
     names = {
-        "sweep": f"newest sweep, best {settings.objective.metric} first",
+        "sweep": f"newest sweep, best {objective.metric} first",
         "parent": "its summary: verdict, tables, plots",
+        "compare": f"its best {len(top)} beside each other",
         "trials": f"all trials of {settings.name}, best first",
     }
-    found_links = links(settings, experiment_id, parent=parent, sweep_id=sweep_id, base=base)
+    addresses = links(settings, experiment_id, parent=parent, sweep_id=sweep_id, top=top, base=base)
     for key, text in names.items():
-        if key in found_links:
-            say(f"  {text}:\n    {found_links[key]}")
+        if key in addresses:
+            say(f"  {text}:\n    {addresses[key]}")
 
 
-def _run_of(answer: Json) -> tuple[str | None, str | None]:
-    runs = answer.get("runs") or []
-    if not runs:
-        return None, None
-    tags = {tag["key"]: tag["value"] for tag in runs[0]["data"].get("tags", [])}
-    return runs[0]["info"]["run_id"], tags.get("sweep.id")
+def _search(base: str, experiment_id: str, filter_text: str, order: str, limit: int) -> list[Json]:
+    asked = {"experiment_ids": [experiment_id], "filter": filter_text, "order_by": [order], "max_results": limit}
+    return list(_ask(f"{base}/api/2.0/mlflow/runs/search", asked).get("runs") or [])
 
 
 def _ask(url: str, body: Json | None = None) -> Json:
