@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from sweep.spec import BuildInfo, BuildSpec, Json, Placement
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError
 
 Arrays = Tuple[np.ndarray, ...]
 
@@ -30,9 +30,22 @@ class Runner(abc.ABC):
 
     asynchronous = False  # True where `run` may return before the device has finished
     precision = ""  # what really runs, read back from the framework
+    shapes: Optional[Tuple[Tuple[int, ...], ...]] = None  # that it was built for, read back; None: any will do
 
     def prepare(self, inputs: Arrays) -> Any:
         """Turn one batch of host arrays into what `run` takes, ahead of time. A copy to the device belongs in `run`."""
+        return self.fitting(inputs)
+
+    def fitting(self, inputs: Arrays) -> Arrays:
+        """The same inputs.
+
+        Raises:
+            TrialError: where they are not of the shapes that it was built for; some runtimes would read beyond them.
+        """
+        given = tuple(array.shape for array in inputs)
+        if self.shapes is not None and given != self.shapes:
+            summary = "built for inputs of shape %s, called with %s" % (_listed(self.shapes), _listed(given))
+            raise TrialError(FailureKind.SHAPE_MISMATCH, summary)
         return inputs
 
     @abc.abstractmethod
@@ -52,6 +65,10 @@ class Runner(abc.ABC):
 
     def close(self) -> None:  # noqa: B027  # most runners own nothing beyond their process
         """Free the device."""
+
+
+def _listed(shapes: Tuple[Tuple[int, ...], ...]) -> str:
+    return ", ".join("x".join(map(str, shape)) for shape in shapes)
 
 
 class Backend(abc.ABC):

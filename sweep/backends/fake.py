@@ -9,7 +9,7 @@ busy                true: use the processor meanwhile; false: sleep (default)
 noise               standard deviation of the latency of a whole repeat, as a share of it (default 0)
 build_seconds       a build sleeps this long (default 0)
 fault               one of `FAULTS` (default none)
-fault_when          settings that the fault is limited to, such as {batch: 5}; also precision, bucket, device, threads
+fault_when          settings that the fault is limited to, such as {batch: 5}; also precision, bucket, device, cores
 fault_text          what `build_raise` and `run_raise` say
 fault_memory_mb     `build_memory` gives up after this much, where nothing ended it (default 4096)
 
@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -83,7 +83,7 @@ class Fake(Backend):
         if fault in _BUILD_FAULTS:
             _BUILD_FAULTS[fault](self.options)
         path = folder / MODEL
-        _save(source.load_model(), path)
+        _save(source.load_model(), source.example, path)
         if fault == "build_truncated":
             os.truncate(str(path), path.stat().st_size // 2)
         placement = 0.0 if fault == "build_silent_fallback" else 1.0
@@ -91,9 +91,9 @@ class Fake(Backend):
 
     def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> "FakeRunner":
         with artifact.reading(folder / MODEL) as path:
-            model = _load(path)
+            model, shapes = _load(path)
         fault = self._fault(spec, placement)
-        return FakeRunner(model, spec, self._seconds(spec, placement), fault, self.options)
+        return FakeRunner(model, shapes, spec, self._seconds(spec, placement), fault, self.options)
 
     def _seconds(self, spec: BuildSpec, placement: Placement) -> float:
         """Of one request."""
@@ -114,7 +114,7 @@ class Fake(Backend):
         if fault not in FAULTS:
             raise UserError("backend.options.fault=%s is not known: choose one of %s" % (fault, ", ".join(FAULTS)))
         for key, wanted in dict(self.options.get("fault_when") or {}).items():
-            if key == "threads":
+            if key == "cores":  # of a run
                 have: Any = placement.threads if placement is not None else None
             elif hasattr(spec, key):
                 have = getattr(spec, key)
@@ -131,6 +131,7 @@ class FakeRunner(Runner):
     def __init__(
         self,
         model: Callable[..., Any],
+        shapes: Tuple[Tuple[int, ...], ...],
         spec: BuildSpec,
         seconds: float,
         fault: Optional[str],
@@ -139,7 +140,7 @@ class FakeRunner(Runner):
         self.precision = spec.precision
         self._model = model
         self._dtype = np.float16 if spec.precision == "fp16" else np.float32
-        self._batch = spec.batch
+        self.shapes = shapes
         self._seconds = seconds
         self._busy = bool(options.get("busy", False))
         self._fault = fault
@@ -150,8 +151,6 @@ class FakeRunner(Runner):
         begin = time.perf_counter()
         self._requests += 1
         self._fail()
-        if any(len(array) != self._batch for array in request):
-            raise ValueError("built for batch %d, called with %d" % (self._batch, len(request[0])))
         raw = self._model(*(array.astype(self._dtype, copy=False) for array in request))
         answers = tuple(np.asarray(a, np.float32) for a in (raw if isinstance(raw, (tuple, list)) else (raw,)))
         answers = tuple(self._spoiled(array) for array in answers)
@@ -181,22 +180,26 @@ class FakeRunner(Runner):
         return array
 
 
-def _save(model: Any, path: Path) -> None:
-    """The model's attributes, and the name of the class that takes them back."""
+def _save(model: Any, example: Arrays, path: Path) -> None:
+    """The model's attributes, the name of the class that takes them back, and the shapes that it is built for."""
     kind = type(model)
     entries: Dict[str, Any] = {name: np.asarray(value) for name, value in vars(model).items()}
     entries["class:%s:%s" % (kind.__module__, kind.__qualname__)] = np.zeros(0)
+    for number, array in enumerate(example):
+        entries["shape:%d" % number] = np.array(array.shape)
     with open(str(path), "wb") as file:
         np.savez(file, **entries)
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> Tuple[Any, Tuple[Tuple[int, ...], ...]]:
     with np.load(str(path), allow_pickle=False) as stored:
         values = {name: stored[name] for name in stored.files}
     (marker,) = [name for name in values if name.startswith("class:")]
     del values[marker]
     _, module, name = marker.split(":")
-    return getattr(importlib.import_module(module), name)(**values)
+    sizes = [values.pop(key) for key in sorted(values) if key.startswith("shape:")]
+    model = getattr(importlib.import_module(module), name)(**values)
+    return model, tuple(tuple(int(size) for size in shape) for shape in sizes)
 
 
 def _repeat() -> int:

@@ -16,7 +16,7 @@ from sweep.backends.base import Arrays, Backend, Source
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError
 
 MODEL = "model.pt2"
-PRECISION_KEY = "sweep.precision"
+STATED = "sweep"  # in the package's own metadata
 KNOWS_ALL_INSTRUCTIONS = 12  # the first g++ that knows every instruction set inductor generates
 
 
@@ -61,11 +61,11 @@ class Inductor(Backend):
         example = tuple(tensor.to(spec.device) for tensor in common.tensors(source.example))
         with common.quiet(), torch.no_grad():
             program = torch.export.export(common.cast_inside(model, spec.precision, channels_last), example)
-            self._compile(program, precision, folder)
+            self._compile(program, common.stated(precision, source.example), folder)
         notes = {"channels_last": channels_last, "portable": False, "instructions": _instructions()}
         return BuildInfo(precision=precision, versions=self.versions(), notes=notes)
 
-    def _compile(self, program: Any, precision: str, folder: Path) -> None:
+    def _compile(self, program: Any, stated: str, folder: Path) -> None:
         """In a cache of its own, which goes with the build: what an earlier one left there must not shorten it."""
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes for one file
         cache, before = folder / "cache", os.environ.get("TORCHINDUCTOR_CACHE_DIR")
@@ -73,9 +73,7 @@ class Inductor(Backend):
         from torch._inductor import aoti_compile_and_package
 
         try:
-            aoti_compile_and_package(
-                program, package_path=str(folder / MODEL), inductor_configs=self._settings(precision)
-            )
+            aoti_compile_and_package(program, package_path=str(folder / MODEL), inductor_configs=self._settings(stated))
         finally:
             shutil.rmtree(str(cache), ignore_errors=True)
             if before is None:
@@ -83,13 +81,13 @@ class Inductor(Backend):
             else:
                 os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
 
-    def _settings(self, precision: str) -> Dict[str, Any]:
+    def _settings(self, stated: str) -> Dict[str, Any]:
         settings: Dict[str, Any] = {
             "cpp.dynamic_threads": True,
             "freezing": bool(self.options.get("freezing", True)),
             "max_autotune": bool(self.options.get("max_autotune", False)),
             "aot_inductor.precompile_headers": False,  # 150 MB a header, to save less than they cost for one build
-            "aot_inductor.metadata": {PRECISION_KEY: precision},
+            "aot_inductor.metadata": {STATED: stated},
         }
         if int(_compiler_version().partition(".")[0] or 0) >= KNOWS_ALL_INSTRUCTIONS:
             settings["cpp.vec_isa_ok"] = True  # spares seconds of trial compilations
@@ -101,7 +99,10 @@ class Inductor(Backend):
         common.use_threads(placement)
         with common.quiet(), artifact.reading(folder / MODEL) as path:
             package = aoti_load_package(str(path))
-        return InductorRunner(package, spec.device, package.loader.get_metadata().get(PRECISION_KEY, ""))
+        precision, shapes = common.read_stated(package.loader.get_metadata()[STATED])
+        runner = InductorRunner(package, spec.device, precision)
+        runner.shapes = shapes
+        return runner
 
 
 class InductorRunner(common.TorchRunner):

@@ -71,11 +71,13 @@ class OnnxRunner(Runner):
 
     def __init__(self, session: Any) -> None:
         self._run = session.run
-        self._names = [entry.name for entry in session.get_inputs()]
+        entries = session.get_inputs()
+        self._names = [entry.name for entry in entries]
+        self.shapes = tuple(tuple(entry.shape) for entry in entries)
         self.precision = session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "")
 
     def prepare(self, inputs: Arrays) -> Dict[str, Any]:
-        return dict(zip(self._names, inputs))
+        return dict(zip(self._names, self.fitting(inputs)))
 
     def run(self, request: Any) -> Any:
         return self._run(None, request)

@@ -79,13 +79,14 @@ class OpenVinoRunner(Runner):
     """One infer request. Inputs are read where they lie; outputs are copied, so they stay valid."""
 
     def __init__(self, compiled: Any) -> None:
+        self.shapes = tuple(tuple(entry.shape) for entry in compiled.inputs)
         self._infer = compiled.create_infer_request().infer
         self.precision = _precision(compiled, _compute_operators(compiled))
 
     def prepare(self, inputs: Arrays) -> Any:
         import openvino
 
-        return {number: openvino.Tensor(array, shared_memory=True) for number, array in enumerate(inputs)}
+        return {number: openvino.Tensor(array, shared_memory=True) for number, array in enumerate(self.fitting(inputs))}
 
     def run(self, request: Any) -> Any:
         return self._infer(request, share_inputs=True, share_outputs=False)

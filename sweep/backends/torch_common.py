@@ -1,6 +1,7 @@
 """What the torch family shares: devices, precisions, threads. Imports torch inside functions only."""
 
 import contextlib
+import json
 import logging
 import warnings
 from typing import Any, Iterator, List, Mapping, Optional, Tuple
@@ -105,6 +106,17 @@ def cast_inside(model: Any, precision: str, channels_last: bool) -> Any:
     return Cast().eval()
 
 
+def stated(precision: str, example: Arrays) -> str:
+    """What an artifact says about itself, to be kept inside it: precision and shapes."""
+    return json.dumps({"precision": precision, "shapes": [list(array.shape) for array in example]})
+
+
+def read_stated(text: str) -> Tuple[str, Tuple[Tuple[int, ...], ...]]:
+    """Precision and shapes of `stated`."""
+    found = json.loads(text)
+    return str(found["precision"]), tuple(tuple(shape) for shape in found["shapes"])
+
+
 def use_threads(placement: Placement) -> None:
     """Intra-op threads of this process. One operator at a time: a replica is a sequence of operators."""
     import torch
@@ -136,7 +148,7 @@ class TorchRunner(Runner):
             torch.cuda.reset_peak_memory_stats()
 
     def prepare(self, inputs: Arrays) -> Any:
-        ready = tensors(inputs)
+        ready = tensors(self.fitting(inputs))
         return tuple(tensor.pin_memory() for tensor in ready) if self.asynchronous else ready
 
     def moved(self, request: Any) -> Any:

@@ -13,6 +13,7 @@ from sweep.backends.base import Backend, Source
 from sweep.spec import BuildInfo, BuildSpec, Json, Placement
 
 MODEL = "model.pt"
+STATED = "sweep.json"  # a file inside the archive
 
 
 class TorchScript(Backend):
@@ -43,9 +44,11 @@ class TorchScript(Backend):
             traced = trace(common.cast_inside(model, spec.precision, channels_last), example, check_trace=False)
             frozen = torch.jit.freeze(traced.eval())
             frozen(*example)
-            torch.jit.save(frozen, str(folder / MODEL))
+            precision = _precision(frozen)
+            stated = {STATED: common.stated(precision, source.example)}
+            torch.jit.save(frozen, str(folder / MODEL), _extra_files=stated)
         notes = {"channels_last": channels_last, "optimised": "when loaded"}
-        return BuildInfo(precision=_precision(frozen), versions=self.versions(), notes=notes)
+        return BuildInfo(precision=precision, versions=self.versions(), notes=notes)
 
     def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> common.TorchRunner:
         import torch
@@ -53,11 +56,14 @@ class TorchScript(Backend):
         read: Any = torch.jit.load  # has no types of its own
         common.use_threads(placement)
         with common.quiet(), artifact.reading(folder / MODEL) as path, torch.no_grad():
-            frozen = read(str(path), map_location=spec.device)
+            stated = {STATED: ""}
+            frozen = read(str(path), map_location=spec.device, _extra_files=stated)
             precision = _precision(frozen)
             if self.options.get("optimize", True):
                 frozen = torch.jit.optimize_for_inference(frozen)
-        return common.TorchRunner(frozen, spec.device, precision)
+        runner = common.TorchRunner(frozen, spec.device, precision)
+        _, runner.shapes = common.read_stated(stated[STATED])
+        return runner
 
 
 def _precision(module: Any) -> str:
