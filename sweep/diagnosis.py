@@ -33,8 +33,10 @@ def show_builds(outputs: Path) -> None:
     table = _table("build", "key", "took", "size", "last used", "state")
     for entry in entries:
         state = entry.failure.kind.value if entry.failure else "ready"
-        table.add_row(_name(entry), entry.key[:12], duration(entry.seconds), _size(entry.bytes), _age(entry.last_used), state)
-    total = f"{count(len(entries), 'entry').replace('entrys', 'entries')}, {_size(sum(entry.bytes for entry in entries))} in {store.root}"
+        table.add_row(
+            _name(entry), entry.key[:12], duration(entry.seconds), _size(entry.bytes), _age(entry.last_used), state
+        )
+    total = f"{count(len(entries), 'build')}, {_size(sum(entry.bytes for entry in entries))} in {store.root}"
     _print(table, total)
 
 
@@ -111,7 +113,9 @@ def _hardware_table() -> "Table":
     table = _table("hardware", "here", "what is missing")
     gpus = f", {count(len(host.gpus), 'GPU')}" if host.gpus else ", no GPU"
     cores = f"{count(host.cores, 'core')} ({count(len(host.cpus), 'CPU')})"
-    table.add_row("local", "yes", f"{host.cpu}, {cores}, {host.memory_mb / 1024:.0f} GiB{gpus}; {' '.join(host.features)}")
+    table.add_row(
+        "local", "yes", f"{host.cpu}, {cores}, {host.memory_mb / 1024:.0f} GiB{gpus}; {' '.join(host.features)}"
+    )
     for declared in config.hardware_types():
         if declared["name"] != "local":
             reason = hardware.mismatch(host, declared)

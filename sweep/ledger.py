@@ -29,9 +29,11 @@ class Ledger:
         self.path = folder / LEDGER
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = open(self.path, "a+b")
+            self._file: IO[bytes] = open(self.path, "a+b")  # noqa: SIM115  # held, with its lock, until `close`
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}; choose another folder with outputs=...") from None
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror}; choose another folder with outputs=..."
+            ) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -122,7 +124,9 @@ def find(outputs: Path, name: str) -> Path:
     if len(found) == 1:
         return found[0]
     some = ", ".join(folder.name for folder in (found or folders)[-5:])
-    raise UserError(f"{'several sweeps begin' if found else 'no sweep begins'} with {name!r}: choose from {some}, or last")
+    raise UserError(
+        f"{'several sweeps begin' if found else 'no sweep begins'} with {name!r}: choose from {some}, or last"
+    )
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, Json | None]]:

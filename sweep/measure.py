@@ -127,7 +127,7 @@ def steady(medians: Sequence[float]) -> bool:
 
 
 def timed_window(requests: Sequence[Request], start_ns: int, seconds: float, min_requests: int, keep: int) -> Window:
-    """Requests back to back from `start_ns` for `seconds`, longer (at most three times) until there are `min_requests`.
+    """Requests back to back from `start_ns` for `seconds`, longer (up to 3x) until there are `min_requests`.
 
     Args:
         keep: outputs of this many of the first requests are kept, at most one pass through `requests`.
@@ -214,7 +214,7 @@ def save_arrays(path: Path, arrays: Dict[str, np.ndarray]) -> None:
     """Write an .npz aside, then rename: a reader never sees half a file."""
     aside = path.with_name(path.name + ".part")
     with open(aside, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub reads **arrays as its options
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweep import backends
 from sweep.backends.base import Backend
@@ -71,7 +71,7 @@ def build_specs(trial: Trial) -> tuple[BuildSpec, ...]:
     """The builds of a trial: one per bucket, or one of the data's own shape."""
     backend = backends.get(str(trial.backend["name"]))
     options = trial.backend.get("options") or {}
-    shared = {
+    shared: dict[str, Any] = {
         "model": _content(trial.model),
         "data": _content(trial.data),
         "backend": str(trial.backend["name"]),
@@ -91,9 +91,7 @@ def toolchain(spec: BuildSpec, installed: Installed) -> dict[str, str]:
     return {name: version for name, version in sorted(found.items()) if version is not None}
 
 
-def forecast(
-    plan: Plan, effort: Effort, seconds_of: SecondsOf, parallel: int
-) -> tuple[float | None, str]:
+def forecast(plan: Plan, effort: Effort, seconds_of: SecondsOf, parallel: int) -> tuple[float | None, str]:
     """Seconds that the plan will take, and what the figure rests on.
 
     Args:
@@ -159,7 +157,10 @@ def _missing(trial: Trial, backend: type[Backend], installed: Installed) -> Iter
         missing = [name for name, version in installed(interpreter, packages).items() if version is None]
         if missing:
             what = f"'sweep[{extra}]'" if extra and not interpreter else " ".join(missing)
-            yield Status.UNAVAILABLE, f"not installed: {', '.join(missing)}; {interpreter or 'python'} -m pip install {what}"
+            yield (
+                Status.UNAVAILABLE,
+                f"not installed: {', '.join(missing)}; {interpreter or 'python'} -m pip install {what}",
+            )
 
 
 def _packages(backend: type[Backend], precision: str) -> tuple[str, ...]:

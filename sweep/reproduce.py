@@ -99,7 +99,9 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += differences(old, new, f"{name} " if name != "packages" else "")
         elif old != new and name not in ("host", "captured"):
-            found.append(f"{prefix}{name}: {old if old is not None else 'not there'} -> {new if new is not None else 'not there'}")
+            found.append(
+                f"{prefix}{name}: {'not there' if old is None else old} -> {'not there' if new is None else new}"
+            )
     return found
 
 
@@ -140,7 +142,9 @@ def _from_mlflow(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:
                 client.download_artifacts(run_id, name, folder)
             return _past(Path(folder), Path(folder) / "environment.json")
     except MlflowException as error:
-        raise UserError(f"no run {run_id} at {uri} ({str(error).splitlines()[0]}); --tracking-uri or --outputs says where") from None
+        raise UserError(
+            f"no run {run_id} at {uri} ({str(error).splitlines()[0]}); --tracking-uri or --outputs says where"
+        ) from None
 
 
 def _local_store(outputs: Path) -> str:

@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Gates:
-    """What must hold before a trial is `ok`. Limits of agreement are per precision; Wilson's upper bound is compared."""
+    """What must hold before a trial is `ok`; limits of agreement are per precision, against Wilson's upper bound."""
 
     agreement_min: dict[str, float] = field(default_factory=dict)
     cosine_min: dict[str, float] = field(default_factory=dict)

@@ -92,7 +92,9 @@ class Trial:
     batch: int
     cores: int  # of one replica
     replicas: int
-    buckets: Tuple[Tuple[int, ...], ...] = ()  # each a size per bucket dimension of the model; () = the data's own shape
+    buckets: Tuple[
+        Tuple[int, ...], ...
+    ] = ()  # each a size per bucket dimension of the model; () = the data's own shape
     load: Mapping[str, Any] = field(default_factory=dict)
     overrides: Tuple[str, ...] = ()  # as typed; not part of the identity
 
@@ -194,7 +196,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One repeat of one trial: a fresh process, or one per replica, and one common window. All times in the unit named."""
+    """One repeat of one trial: a fresh process, or one per replica, and one common window."""
 
     index: int
     throughput_items_per_s: float
@@ -260,8 +262,7 @@ def to_json(value: Any) -> Any:
 
 def from_json(kind: Type[T], value: Any) -> T:
     """The frozen value of type `kind` that `to_json` wrote; keys that this version does not know are left out."""
-    decoded = _decode(kind, value)
-    return decoded  # type: ignore[no-any-return]  # _decode follows run-time types, which mypy cannot see
+    return _decode(kind, value)  # type: ignore[no-any-return]  # _decode follows run-time types, which mypy cannot see
 
 
 def _decode(kind: Any, value: Any) -> Any:

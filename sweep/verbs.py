@@ -13,7 +13,9 @@ from sweep.hints import meant
 from sweep.settings import Objective, Settings
 from sweep.spec import Record, Status, UserError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Look at sweeps, carry on, reproduce.", rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Look at sweeps, carry on, reproduce.", rich_markup_mode=None
+)
 builds_app = typer.Typer(no_args_is_help=True, help="The build store: list, explain, clean.", rich_markup_mode=None)
 app.add_typer(builds_app, name="builds")
 
@@ -37,7 +39,9 @@ def run(arguments: Sequence[str]) -> int:
 
 @app.command()
 def trials(
-    sweep: SweepName = "last", as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False, outputs: Outputs = OUTPUTS
+    sweep: SweepName = "last",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    outputs: Outputs = OUTPUTS,
 ) -> None:
     """Every declared trial of a sweep and how it ended."""
     from sweep.report import tables
@@ -62,19 +66,28 @@ def why(
     chosen = [r for r in found if all(_text(r.settings.get(name)) == value for name, value in wanted.items())]
     if not chosen:
         seen = {name: sorted({_text(r.settings.get(name)) for r in found}) for name in wanted}
-        raise UserError("no such trial in this sweep: it has " + "; ".join(f"{k}={','.join(v)}" for k, v in seen.items()))
+        raise UserError(
+            "no such trial in this sweep: it has " + "; ".join(f"{k}={','.join(v)}" for k, v in seen.items())
+        )
     verdict = select.verdict(found, _settings(history).objective)
     for record in chosen:
-        reason = verdict.reasons.get(record.key) or ("chosen: " + verdict.sentence if record.key == verdict.winner else record.reason)
+        reason = verdict.reasons.get(record.key) or (
+            "chosen: " + verdict.sentence if record.key == verdict.winner else record.reason
+        )
         print(f"{record.label}  {record.status.value.replace('_', ' ')}\n  {reason}")
         if record.failure is not None and record.failure.log:
             print(f"  log      {record.failure.log}")
-            print(f"  again    {record.failure.command}" if record.failure.command else "", end="\n" if record.failure.command else "")
+            print(
+                f"  again    {record.failure.command}" if record.failure.command else "",
+                end="\n" if record.failure.command else "",
+            )
 
 
 @app.command()
 def best(
-    changes: Annotated[list[str] | None, typer.Argument(help="Like objective=min_latency objective.latency_ms_p99_max=20.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Argument(help="Like objective=min_latency objective.latency_ms_p99_max=20.")
+    ] = None,
     sweep: Annotated[str, typer.Option(help="A sweep's id, its beginning, or last.")] = "last",
     outputs: Outputs = OUTPUTS,
 ) -> None:
@@ -102,7 +115,9 @@ def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
 @app.command()
 def reproduce(
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="An MLflow run id, or a trial's key.")],
-    tracking_uri: Annotated[str | None, typer.Option(help="Where the run is; default: the store in the outputs folder.")] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="Where the run is; default: the store in the outputs folder.")
+    ] = None,
     trust: Annotated[bool, typer.Option(help="Import the model and data factories that the run names.")] = False,
     outputs: Outputs = OUTPUTS,
 ) -> int:
@@ -123,7 +138,9 @@ def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     settings, found = _settings(history), _records(history)
     verdict = select.verdict(found, settings.objective)
     text = markdown.describe(settings, None, found, verdict, [str(history.header.get("command", ""))])
-    logged = tracking.replay(settings, history.folder.name, history.folder, found, verdict, summary.files(history.folder), text)
+    logged = tracking.replay(
+        settings, history.folder.name, history.folder, found, verdict, summary.files(history.folder), text
+    )
     if logged.problem:
         raise UserError(logged.problem)
     book = ledger.Ledger(history.folder)
@@ -134,7 +151,11 @@ def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000, sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
+def ui(
+    port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000,
+    sweep: SweepName = "last",
+    outputs: Outputs = OUTPUTS,
+) -> int:
     """Start the MLflow UI on the right store and print links that open sorted by the objective."""
     from sweep.tracking import ui as pages
 
@@ -158,7 +179,9 @@ def builds_list(outputs: Outputs = OUTPUTS) -> None:
 
 
 @builds_app.command("explain")
-def builds_explain(key: Annotated[str, typer.Argument(help="A build's key or its beginning.")], outputs: Outputs = OUTPUTS) -> None:
+def builds_explain(
+    key: Annotated[str, typer.Argument(help="A build's key or its beginning.")], outputs: Outputs = OUTPUTS
+) -> None:
     """Everything that made a build what it is."""
     from sweep import diagnosis
 
@@ -168,7 +191,9 @@ def builds_explain(key: Annotated[str, typer.Argument(help="A build's key or its
 @builds_app.command("clean")
 def builds_clean(
     older_than_days: Annotated[float | None, typer.Option(help="Not used for so many days.")] = None,
-    max_mb: Annotated[float | None, typer.Option(help="Remove the longest unused until the store is this small.")] = None,
+    max_mb: Annotated[
+        float | None, typer.Option(help="Remove the longest unused until the store is this small.")
+    ] = None,
     failures: Annotated[bool, typer.Option(help="Forget remembered failures.")] = False,
     outputs: Outputs = OUTPUTS,
 ) -> None:
@@ -192,7 +217,9 @@ def _settings(history: ledger.History) -> Settings:
 def _records(history: ledger.History) -> list[Record]:
     """A record for every declared trial: what a killed sweep has not settled counts as stopped."""
     missing = [
-        Record(key, trial.label, trial.settings, trial.overrides, Status.STOPPED, "not finished: python -m sweep resume")
+        Record(
+            key, trial.label, trial.settings, trial.overrides, Status.STOPPED, "not finished: python -m sweep resume"
+        )
         for key, trial in history.trials.items()
         if key not in history.records
     ]

@@ -8,15 +8,14 @@ answer are left in the folder. A failure whose reason is known is raised as `Tri
 import json
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
-from sweep import backends, measure as measuring, workloads
+from sweep import backends, materials, workloads
+from sweep import measure as measuring
 from sweep.backends.base import Arrays, Backend, Source
 from sweep.spec import BuildSpec, FailureKind, Json, Placement, TrialError, UserError, digest, from_json, to_json
-
-REFERENCE_BATCH_BYTES = 32 << 20
 
 
 def probe(request: Json, folder: Path) -> Json:
@@ -52,14 +51,18 @@ def reference(request: Json, folder: Path) -> Json:
     model = workloads.load_model(request["model"])
     names = tuple(dataset.inputs)
     inputs = tuple(np.ascontiguousarray(dataset.inputs[name]) for name in names)
-    data_key = _data_digest(dataset)
+    data_key = materials.data_digest(dataset)
     model_key = workloads.model_digest(model)
     if not Path(request["data_root"], data_key).is_dir():
-        _write_data(dataset, folder / "data")
+        materials.write_data(dataset, folder / "data")
     toolchain = installed(["torch", "onnxruntime", "numpy"])
     reference_key = digest([model_key, data_key, toolchain])
     known = Path(request["reference_root"], reference_key, "reference.json")
-    facts = json.loads(known.read_text()) if known.is_file() else _write_reference(model, inputs, folder / "reference")
+    facts = (
+        json.loads(known.read_text())
+        if known.is_file()
+        else materials.write_reference(model, inputs, folder / "reference")
+    )
     return {
         "model": model_key,
         "data": data_key,
@@ -188,7 +191,9 @@ def _replica_answer(folder: Path, number: int, status: int) -> Json:
     path = folder / ("replica-%d.json" % number)
     answer: Json = json.loads(path.read_text()) if path.exists() else {}
     if "failure" in answer:
-        raise TrialError(FailureKind(answer["failure"]["kind"]), "replica %d: %s" % (number, answer["failure"]["summary"]))
+        raise TrialError(
+            FailureKind(answer["failure"]["kind"]), "replica %d: %s" % (number, answer["failure"]["summary"])
+        )
     if status and os.WIFSIGNALED(status):
         raise TrialError(FailureKind.CRASH, "replica %d was killed by signal %d" % (number, os.WTERMSIG(status)))
     if "result" not in answer:
@@ -216,7 +221,7 @@ def _replica(request: Json, folder: Path, number: int, placement: Placement, bar
 
 def _prepared(request: Json, placement: Placement, share: float) -> List[measuring.Request]:
     """Load one runner per bucket and prepare requests over the data, each in the smallest bucket that fits."""
-    inputs = _inputs(Path(request["data_folder"]))
+    inputs = materials.read_data(Path(request["data_folder"]))
     specs = [from_json(BuildSpec, entry["spec"]) for entry in request["builds"]]
     runners = []
     for spec, entry in zip(specs, request["builds"]):
@@ -232,7 +237,9 @@ def _prepared(request: Json, placement: Placement, share: float) -> List[measuri
         if (chosen < 0).any():
             largest = max((spec.bucket or () for spec in specs), key=lambda bucket: int(np.prod(bucket)))
             lost = int((chosen < 0).sum())
-            raise TrialError(FailureKind.SHAPE_MISMATCH, "%d inputs are larger than the largest bucket %s" % (lost, largest))
+            raise TrialError(
+                FailureKind.SHAPE_MISMATCH, "%d inputs are larger than the largest bucket %s" % (lost, largest)
+            )
     requests: List[measuring.Request] = []
     room = measuring.PREPARED_BYTES
     for number, (spec, runner) in enumerate(zip(specs, runners)):
@@ -252,7 +259,7 @@ def _backend(spec: BuildSpec) -> Backend:
 
 def _source(request: Json, spec: BuildSpec) -> Source:
     folder = Path(request["data_folder"])
-    inputs = _inputs(folder)
+    inputs = materials.read_data(folder)
     first = np.arange(spec.batch) % len(next(iter(inputs.values())))
     return Source(
         load_model=lambda: workloads.load_model(dict(spec.model)),
@@ -263,7 +270,7 @@ def _source(request: Json, spec: BuildSpec) -> Source:
 
 
 def _calibration(folder: Path, spec: BuildSpec, request: Json) -> Iterator[Arrays]:
-    samples = _inputs(folder, "calibration")
+    samples = materials.read_data(folder, "calibration")
     count = len(next(iter(samples.values()))) if samples else 0
     if not count:
         raise UserError("data %s has no calibration samples, which %s needs" % (spec.data["name"], spec.precision))
@@ -287,57 +294,3 @@ def _sizes(inputs: Dict[str, np.ndarray], dims: Dict[str, Sequence[int]]) -> Lis
     name, axes = next(iter(dims.items()))
     size = tuple(inputs[name].shape[axis] for axis in axes)
     return [size] * len(inputs[name])
-
-
-def _inputs(folder: Path, kind: str = "inputs") -> Dict[str, np.ndarray]:
-    names = json.loads((folder / "data.json").read_text())[kind]
-    return {name: np.load(folder / kind / (name + ".npy"), mmap_mode="r") for name in names}
-
-
-def _data_digest(dataset: "workloads.Dataset") -> str:
-    labels = {} if dataset.labels is None else {"labels": dataset.labels}
-    groups = (("inputs", dataset.inputs), ("calibration", dataset.calibration), ("labels", labels))
-    described = [
-        [kind, name, list(array.shape), str(array.dtype), _sha(array)]
-        for kind, arrays in groups
-        for name, array in arrays.items()
-    ]
-    return digest([dataset.task, described])
-
-
-def _sha(array: np.ndarray) -> str:
-    import hashlib
-
-    return hashlib.sha256(memoryview(np.ascontiguousarray(array)).cast("B")).hexdigest()
-
-
-def _write_data(dataset: "workloads.Dataset", folder: Path) -> None:
-    for kind, arrays in (("inputs", dataset.inputs), ("calibration", dataset.calibration)):
-        (folder / kind).mkdir(parents=True)
-        for name, array in arrays.items():
-            np.save(folder / kind / (name + ".npy"), np.ascontiguousarray(array))
-    if dataset.labels is not None:
-        np.save(folder / "labels.npy", dataset.labels)
-    described = {"inputs": list(dataset.inputs), "calibration": list(dataset.calibration), "task": dataset.task}
-    (folder / "data.json").write_text(json.dumps({**described, "classes": dataset.classes}))
-
-
-def _write_reference(model: Any, inputs: Arrays, folder: Path) -> Json:
-    """Answers of the original model over all samples, and whether it agrees with itself when asked again."""
-    folder.mkdir()
-    bytes_per_item = sum(array[:1].nbytes for array in inputs)
-    batch = max(1, min(64, REFERENCE_BATCH_BYTES // max(1, bytes_per_item)))
-    run: Callable[[slice], Arrays] = lambda some: workloads.run_reference(model, tuple(a[some] for a in inputs))
-    parts = [run(slice(begin, begin + batch)) for begin in range(0, len(inputs[0]), batch)]
-    again = run(slice(0, batch))
-    outputs = [np.concatenate(arrays) for arrays in zip(*parts)]
-    for number, array in enumerate(outputs):
-        np.save(folder / ("output_%d.npy" % number), array)
-    difference = max(float(np.abs(a - b).max()) for a, b in zip(parts[0], again))
-    facts = {
-        "self_difference": difference if np.isfinite(difference) else None,
-        "flops_per_item": workloads.flops_per_item(model, tuple(array[:1] for array in inputs)),
-        "outputs": len(outputs),
-    }
-    (folder / "reference.json").write_text(json.dumps(facts))
-    return facts

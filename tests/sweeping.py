@@ -61,6 +61,8 @@ def kill_group(process: "subprocess.Popen[str]") -> None:
     """kill -9 of the whole process group, as a user or a scheduler does it."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
 
 
 def entries(history: ledger.History, kind: str) -> list[Json]:

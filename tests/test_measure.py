@@ -49,7 +49,9 @@ sizes = st.tuples(st.integers(1, 50), st.integers(1, 50))
 
 
 @given(st.lists(sizes, min_size=1, max_size=20), st.lists(sizes, min_size=1, max_size=6))
-def test_route_takes_the_smallest_bucket_that_fits(items: list[tuple[int, int]], buckets: list[tuple[int, int]]) -> None:
+def test_route_takes_the_smallest_bucket_that_fits(
+    items: list[tuple[int, int]], buckets: list[tuple[int, int]]
+) -> None:
     for (height, width), chosen in zip(items, measure.route(items, buckets), strict=True):
         fitting = [h * w for h, w in buckets if height <= h and width <= w]
         if chosen == -1:
@@ -120,7 +122,13 @@ def test_warm_up_gives_up_and_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("medians", "expected"),
-    [([1.0, 1.0], False), ([1, 1, 1], True), ([1.2, 1.1, 1.0], False), ([1.04, 1.02, 1.0], False), ([1, 1.05, 1], True)],
+    [
+        ([1.0, 1.0], False),
+        ([1, 1, 1], True),
+        ([1.2, 1.1, 1.0], False),
+        ([1.04, 1.02, 1.0], False),
+        ([1, 1.05, 1], True),
+    ],
 )
 def test_steady(medians: list[float], expected: bool) -> None:
     assert measure.steady(medians) is expected

@@ -1,4 +1,4 @@
-"""Second phase: every distinct build once, in parallel as far as cores and memory allow, found in the store if possible."""
+"""Second phase: every distinct build once, from the store or in parallel as far as cores and memory allow."""
 
 import shutil
 import threading
@@ -123,7 +123,9 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
     key = context.store.key(spec, toolchain=tools, model=reference.model, data=reference.data)
     found = _stored(context, task, key)
     if found is not None:
-        context.display.advance(f"{task.name}: {'remembered failure' if found.failure else 'stored'}", bool(found.failure))
+        context.display.advance(
+            f"{task.name}: {'remembered failure' if found.failure else 'stored'}", bool(found.failure)
+        )
         return found
     with context.store.building(key) as draft:
         if draft.existing is not None:  # another sweep finished it while this one waited for the lock
@@ -145,16 +147,22 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
         facts = {"backend": spec.backend, "spec": to_json(spec), "toolchain": tools, "name": task.name}
         failure = outcome.failure and replace(outcome.failure, versions=outcome.failure.versions or tools)
         if failure is None:
-            failure = _placement_failure(context, from_json(BuildInfo, outcome.result), outcome.log, outcome.seconds, tools)
+            failure = _placement_failure(
+                context, from_json(BuildInfo, outcome.result), outcome.log, outcome.seconds, tools
+            )
         _keep_log(outcome.log, draft.folder)
         if failure is not None:
-            lasting = failure.kind not in (FailureKind.PREEMPTED, FailureKind.CORE_UNAVAILABLE) and not outcome.user_error
+            lasting = (
+                failure.kind not in (FailureKind.PREEMPTED, FailureKind.CORE_UNAVAILABLE) and not outcome.user_error
+            )
             entry = draft.fail(failure, {**facts, "peak_memory_mb": peak, "limits": to_json(limits)}, remember=lasting)
         else:
             entry = draft.commit({**facts, "info": outcome.result, "peak_memory_mb": peak, "seconds": outcome.seconds})
     built = _from_entry(context, task, entry, reused=False)
     context.ledger.append("build", key=key, name=task.name, seconds=outcome.seconds, failure=built.failure)
-    context.display.advance(f"{task.name}: {built.failure.kind.value if built.failure else f'{outcome.seconds:.1f} s'}", bool(built.failure))
+    context.display.advance(
+        f"{task.name}: {built.failure.kind.value if built.failure else f'{outcome.seconds:.1f} s'}", bool(built.failure)
+    )
     return built
 
 
@@ -185,7 +193,9 @@ def _stored(context: Context, task: Task, key: str) -> Built | None:
     entry = context.store.get(key)
     if entry is None:
         return None
-    if entry.failure is not None and (context.settings.retry_failed or _limit_has_grown(context, entry.info, entry.failure)):
+    if entry.failure is not None and (
+        context.settings.retry_failed or _limit_has_grown(context, entry.info, entry.failure)
+    ):
         return None
     return _from_entry(context, task, entry)
 

@@ -39,7 +39,9 @@ class Context:
 
             self._versions.update({(None, name): version for name, version in installed(unknown).items()})
         elif unknown:
-            outcome = self.run({"entry": "sweep.worker:versions", "packages": unknown}, "probe", python, seconds=60, python=python)
+            outcome = self.run(
+                {"entry": "sweep.worker:versions", "packages": unknown}, "probe", python, seconds=60, python=python
+            )
             found: Json = (outcome.result or {}).get("versions", {})
             self._versions.update({(python, package): found.get(package) for package in unknown})
         return {package: self._versions[python, package] for package in packages}

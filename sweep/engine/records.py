@@ -22,7 +22,9 @@ Comparisons = dict[tuple[str, str], Json]
 def identity(context: Context, trial: Trial, builds: Sequence[Built], reference: Reference) -> str:
     """Equal for results that may stand for each other: same trial, builds' content, answers, host type and code."""
     host = context.host
-    return digest([trial.key, [built.key for built in builds], reference.key, host.cpu, len(host.cpus), host.instance_type, CODE])
+    return digest(
+        [trial.key, [built.key for built in builds], reference.key, host.cpu, len(host.cpus), host.instance_type, CODE]
+    )
 
 
 def without_run(context: Context, trial: Trial, status: Status, reason: str, failure: Failure | None = None) -> Record:
@@ -86,7 +88,15 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
     return record
 
 
-_COMPARED = ("agreement", "agreement_low", "agreement_high", "accuracy", "reference_accuracy", "cosine_mean", "max_abs_error")
+_COMPARED = (
+    "agreement",
+    "agreement_low",
+    "agreement_high",
+    "accuracy",
+    "reference_accuracy",
+    "cosine_mean",
+    "max_abs_error",
+)
 
 
 def usd_per_million_items(hardware: Mapping[str, Any], items_per_s: float) -> float | None:
@@ -105,7 +115,7 @@ def load_outputs(path: str) -> "Mapping[str, np.ndarray]":
 
 
 def _compare(task: Task, repeats: Sequence[Measurement], comparisons: Comparisons) -> Json:
-    from sweep import accuracy
+    from sweep import accuracy, materials
 
     index, outputs = merge_outputs([load_outputs(repeat.outputs) for repeat in repeats])
     content = hashlib.sha256(index.tobytes())
@@ -113,7 +123,8 @@ def _compare(task: Task, repeats: Sequence[Measurement], comparisons: Comparison
         content.update(array.tobytes())
     key = ("/".join([built.key for built in task.builds] + [task.reference.key]), content.hexdigest())
     if key not in comparisons:
-        reference, labels, kind = load_reference(task.reference)
+        reference = materials.read_reference(task.reference.folder)
+        labels, kind = materials.read_labels(task.reference.data_folder)
         comparisons[key] = accuracy.compare(
             [array[index] for array in reference], outputs, None if labels is None else labels[index], kind
         )
@@ -128,16 +139,3 @@ def merge_outputs(parts: "Sequence[Mapping[str, np.ndarray]]") -> "tuple[np.ndar
     index, first = np.unique(index, return_index=True)
     names = sorted((name for name in parts[0] if name.startswith("output_")), key=lambda name: int(name[7:]))
     return index, [np.concatenate([part[name] for part in parts])[first] for name in names]
-
-
-def load_reference(reference: Reference) -> "tuple[list[np.ndarray], np.ndarray | None, str]":
-    """Reference outputs, labels if the data set has any, and the task."""
-    import json
-
-    import numpy as np
-
-    count = int(reference.facts["outputs"])
-    outputs = [np.load(reference.folder / f"output_{number}.npy", mmap_mode="r") for number in range(count)]
-    labels = reference.data_folder / "labels.npy"
-    task = str(json.loads((reference.data_folder / "data.json").read_text())["task"])
-    return outputs, np.load(labels) if labels.exists() else None, task

@@ -3,7 +3,6 @@
 What cannot be loaded is found here, before anything is built.
 """
 
-import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +81,7 @@ def _obtain(context: Context, trial: Trial) -> Reference | Unusable:
     folder = Path(outcome.log).parent
     data = _adopt(folder / "data", data_root / result["data"])
     answers = _adopt(folder / "reference", reference_root / result["reference"])
-    context.ledger.append("reference", pair=pair_key(trial), seconds=outcome.seconds, **{"result": result})
+    context.ledger.append("reference", pair=pair_key(trial), seconds=outcome.seconds, result=result)
     context.display.advance(name)
     return Reference(result["model"], result["data"], result["reference"], data, answers, result)
 
@@ -97,7 +96,7 @@ def _adopt(draft: Path, final: Path) -> Path:
     if draft.is_dir():
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.rename(draft, final)
+            draft.rename(final)
         except OSError:
             shutil.rmtree(draft)
     return final

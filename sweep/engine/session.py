@@ -1,6 +1,5 @@
 """One sweep from the declared trials to the verdict."""
 
-import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from sweep.engine.references import Reference, Unusable
 from sweep.isolate import Workers
 from sweep.report.terminal import Display
 from sweep.settings import Settings
-from sweep.spec import BuildSpec, Failure, FailureKind, Json, Record, Status, Trial, UserError, to_json
+from sweep.spec import BuildSpec, Failure, FailureKind, Json, Record, Status, Trial, UserError, canonical, to_json
 from sweep.store import Store
 from sweep.tracking import environment
 
@@ -59,7 +58,7 @@ class Sweep:
     def run(self, jobs: Sequence["Job"]) -> list[Record]:
         """Resolve every trial; the records in the order of `jobs`. Nothing is run where `plan=only`.
 
-        After a Ctrl-C or SIGTERM everything that runs is ended, what is open counts as stopped, and `interrupted` is set.
+        After a Ctrl-C or SIGTERM everything that runs is ended, what is open is stopped, and `interrupted` is set.
 
         Raises:
             UserError: the outputs folder cannot be used.
@@ -142,9 +141,13 @@ class Sweep:
         self._stack.callback(book.close)
         workers = self._stack.enter_context(Workers())
         self._context = Context(self.settings, folder, self.host, self.display, store, workers, book)
-        write_json(folder / "environment.json", environment.capture(to_json(vars(self.host) | {"gpus": len(self.host.gpus)})))
+        write_json(
+            folder / "environment.json", environment.capture(to_json(vars(self.host) | {"gpus": len(self.host.gpus)}))
+        )
         if self._history is None:
-            book.append("sweep", id=folder.name, settings=self.settings.to_json(), command=self.command, version=__version__)
+            book.append(
+                "sweep", id=folder.name, settings=self.settings.to_json(), command=self.command, version=__version__
+            )
         return self._context
 
     def _plan(self, context: Context, trials: Sequence[Trial]) -> "Plan":
@@ -213,9 +216,7 @@ class Sweep:
             tasks.append(repeats.Task(entry.trial, name, made, reference, dict(done)))
         return tasks
 
-    def _build_failed(
-        self, context: Context, trial: Trial, made: Sequence[builds.Built], failure: Failure
-    ) -> Record:
+    def _build_failed(self, context: Context, trial: Trial, made: Sequence[builds.Built], failure: Failure) -> Record:
         status = Status.STOPPED if failure.kind is FailureKind.PREEMPTED else Status.BUILD_FAILED
         record = records.without_run(context, trial, status, failure.summary, failure)
         return replace(record, builds=tuple(built.to_json() for built in made))
@@ -283,7 +284,9 @@ def _new_folder(outputs: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise UserError(f"cannot write {outputs}: {error.strerror}; choose another folder with outputs=...") from None
+            raise UserError(
+                f"cannot write {outputs}: {error.strerror}; choose another folder with outputs=..."
+            ) from None
         return folder
     raise UserError(f"a hundred sweeps began in {outputs} within one second")
 
@@ -328,11 +331,11 @@ def _typical_seconds(context: Context) -> "plan.SecondsOf":
     for entry in context.store.entries():
         spec: Json = entry.info.get("spec") or {}
         if entry.failure is None and spec:
-            stored.add(ledger.canonical(spec))
+            stored.add(canonical(spec))
             seconds.setdefault(str(spec.get("backend")), []).append(entry.seconds)
 
     def seconds_of(spec: BuildSpec) -> float | None:
-        if ledger.canonical(to_json(spec)) in stored:
+        if canonical(to_json(spec)) in stored:
             return 0.0
         known = sorted(seconds.get(spec.backend, ()))
         return known[len(known) // 2] if known else None
