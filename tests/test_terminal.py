@@ -47,7 +47,7 @@ def test_plain_lines_have_no_control_codes_and_no_trailing_blanks(tmp_path):
 
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_tables_fit_the_width(tmp_path, width):
-    records = make_records() + [make_record(backend="openvino", precision="int8", replicas=2)]
+    records = [*make_records(), make_record(backend="openvino", precision="int8", replicas=2)]
     text = printed(lambda d: whole_sweep(d, records, make_settings(tmp_path)), width)
     assert max(map(len, text.splitlines())) <= width
 

@@ -17,7 +17,7 @@ import pytest
 
 from sweep import tracking
 from sweep.spec import FailureKind, UserError
-from sweep.tracking import Logged, Tracker, address, environment, links, replay, store, store_uri, ui
+from sweep.tracking import Logged, Tracker, address, database, environment, links, replay, store, store_uri, ui
 from sweep.tracking.links import shared_view
 from tests.records import make_record, make_records, make_settings, make_trial, make_verdict
 
@@ -40,7 +40,7 @@ def template(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("template")
     address.prepare_client()
     settings = make_settings(outputs, name="nothing")
-    store._client(str(store_uri(settings, {}))).search_experiments()
+    database.make_database(str(store_uri(settings, {})))
     return outputs / "mlflow.db"
 
 
@@ -58,7 +58,7 @@ def folder(tmp_path):
 
 
 def client(settings):
-    return store._client(str(store_uri(settings)))
+    return database.open_client(str(store_uri(settings)))
 
 
 def runs_of(settings, filter_text=""):
@@ -69,6 +69,12 @@ def runs_of(settings, filter_text=""):
 
 def children(settings):
     return {run.info.run_name: run for run in runs_of(settings, "tags.`sweep.kind` = 'trial'")}
+
+
+def told(settings):
+    """Everything that the store says of the trials."""
+    runs = children(settings).values()
+    return {run.info.run_id: (run.data.tags, run.data.params, run.data.metrics, run.info.end_time) for run in runs}
 
 
 def artifacts(run):
@@ -108,9 +114,8 @@ def test_a_sweep_in_the_store(settings, folder, tmp_path):
     assert logged.problem is None
     found = children(settings)
     assert set(found) == {record.label for record in records if record.status.value != "invalid"}
-    assert {
-        key: found[label].info.run_id for key, label in ((r.key, r.label) for r in records) if label in found
-    } == dict(logged.runs)
+    by_key = {record.key: found[record.label].info.run_id for record in records if record.label in found}
+    assert by_key == dict(logged.runs)
 
     run = found["digits-onnxruntime-fp32-b1-c1"]
     assert run.info.status == "FINISHED"
@@ -176,16 +181,11 @@ def test_a_sweep_in_the_store(settings, folder, tmp_path):
 def test_sent_twice_changes_nothing(settings, folder):
     records = make_records()
     first = send(settings, folder, records)
-    before = {
-        run.info.run_id: (run.data.tags, run.data.metrics, run.info.end_time) for run in children(settings).values()
-    }
+    before = told(settings)
     again = send(settings, folder, records)
-    after = {
-        run.info.run_id: (run.data.tags, run.data.metrics, run.info.end_time) for run in children(settings).values()
-    }
     assert again.runs == first.runs
     assert again.parent == first.parent
-    assert after == before
+    assert told(settings) == before
     assert len(runs_of(settings)) == len(first.runs) + 1
 
 
@@ -255,6 +255,50 @@ def test_two_sweeps_at_once_in_one_new_experiment(settings, tmp_path):
     assert [logged.problem for logged in results.values()] == [None, None]
     assert len({logged.experiment_id for logged in results.values()}) == 1
     assert len(runs_of(settings)) == 4
+
+
+class Maker:
+    """Stands for the client that makes the tables of a new store: two steps, and maybe a death between them."""
+
+    def __init__(self, dies=False):
+        self.made, self.dies = [], dies
+
+    def __call__(self, uri):
+        self.path = Path(uri.removeprefix("sqlite:///"))
+        self.path.write_text("half")
+        self.made.append(uri)
+        return self
+
+    def search_experiments(self, max_results):
+        if self.dies:
+            raise RuntimeError("killed")
+        assert self.path.read_text() == "half"  # nobody else writes the same file
+        self.path.write_text("whole")
+
+
+def test_a_new_store_is_made_by_one_sweep_only(tmp_path, monkeypatch):
+    maker = Maker()
+    monkeypatch.setattr(database, "open_client", maker)
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    threads = [threading.Thread(target=database.make_database, args=(uri,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(maker.made) == 1
+    assert (tmp_path / "new" / "mlflow.db").read_text() == "whole"
+
+
+def test_a_store_that_was_cut_off_while_it_was_made_is_made_again(tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setattr(database, "open_client", Maker(dies=True))
+    with pytest.raises(RuntimeError, match="killed"):
+        database.make_database(uri)
+    assert not (tmp_path / "mlflow.db").exists()
+    monkeypatch.setattr(database, "open_client", Maker())
+    database.make_database(uri)
+    assert (tmp_path / "mlflow.db").read_text() == "whole"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
 
 
 def test_a_deleted_experiment_is_brought_back(settings, folder):
@@ -414,11 +458,9 @@ def test_which_store_is_used(tmp_path):
     assert store_uri(settings, {"MLFLOW_TRACKING_URI": "http://a:5000/"}) == "http://a:5000"
     explicit = replace(settings, tracking={"name": "server", "uri": "http://b:1"})
     assert store_uri(explicit, {"MLFLOW_TRACKING_URI": "http://a:5000"}) == "http://b:1"
-    assert (
-        store_uri(replace(settings, tracking={"name": "none", "uri": None}), {"MLFLOW_TRACKING_URI": "http://a"})
-        is None
-    )
-    with pytest.raises(UserError, match="tracking.uri=http"):
+    nothing = replace(settings, tracking={"name": "none", "uri": None})
+    assert store_uri(nothing, {"MLFLOW_TRACKING_URI": "http://a:5000"}) is None
+    with pytest.raises(UserError, match=r"tracking\.uri=http"):
         store_uri(replace(settings, tracking={"name": "server", "uri": None}), {})
     with pytest.raises(UserError, match="use tracking=local"):
         store_uri(replace(settings, tracking={"name": "servr", "uri": None}), {})
@@ -488,7 +530,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         ids = ["parent"] if "sweep.kind" in asked["filter"] else ["r1", "r2"]
-        self.answer({"runs": [{"info": {"run_id": i}, "data": {"tags": [{"key": "sweep.id", "value": "S1"}]}} for i in ids]})
+        data = {"tags": [{"key": "sweep.id", "value": "S1"}]}
+        self.answer({"runs": [{"info": {"run_id": i}, "data": data} for i in ids]})
     def answer(self, value):
         self.send_response(200 if value else 404); self.end_headers(); self.wfile.write(json.dumps(value).encode())
     def log_message(self, *_): pass

@@ -260,7 +260,8 @@ def _table(columns: Sequence[Column], styles: Sequence[str], folding: str = "val
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.header_style = table.border_style = "dim"
     for column in columns:
         folds = column.name == folding
         table.add_column(

@@ -127,20 +127,30 @@ class Display:
 
     def _print(self, *parts: tuple[RenderableType, str]) -> None:
         """Parts with their style. Text is not broken by us: lines that are copied stay whole; tables fit the width."""
+        from rich.styled import Styled
+        from rich.text import Text
+
         with self._lock:
             try:
                 for part, style in parts:
-                    if not self.plain:
-                        self._console.print(part, style=style or None, soft_wrap=isinstance(part, str))
-                        continue
-                    with self._console.capture() as text:
-                        self._console.print(part, soft_wrap=isinstance(part, str))
-                    lines = [line.rstrip() for line in text.get().splitlines()]
-                    self._console.file.write("".join(line + "\n" for line in lines))
+                    whole = isinstance(part, str)
+                    # Styled, because a style given to print() would colour the progress beneath as well.
+                    shown = Styled(Text(part) if isinstance(part, str) else part, style)
+                    if self.plain:
+                        self._print_plain(shown, whole)
+                    else:
+                        self._console.print(shown, soft_wrap=whole)
                 self._console.file.flush()
             except BrokenPipeError:
                 self._made = None
                 self._stream = open(os.devnull, "w")  # noqa: SIM115  # `sweep | head`: the sweep goes on silently
+
+    def _print_plain(self, part: RenderableType, whole: bool) -> None:
+        """Without the blanks that fill a table's lines."""
+        with self._console.capture() as text:
+            self._console.print(part, soft_wrap=whole)
+        lines = [line.rstrip() for line in text.get().splitlines()]
+        self._console.file.write("".join(line + "\n" for line in lines))
 
 
 class _Phase:

@@ -20,6 +20,7 @@ from sweep.settings import Settings
 from sweep.spec import Record, Status, Trial
 from sweep.tracking import environment
 from sweep.tracking.address import is_server, prepare_client, store_uri
+from sweep.tracking.database import import_client
 from sweep.tracking.links import links, shared_view
 from sweep.tracking.store import WITHOUT_RUN, RunStore
 from sweep.tracking.ui import serve
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Logged", "Tracker", "links", "replay", "serve", "store_uri"]
 
-STALL_SECONDS = 15.0  # without a finished call: the store hangs
+SERVER_SECONDS = 15.0  # silent for longer: a server hangs
+LOCAL_SECONDS = 60.0  # a file does not hang, but a loaded machine takes its time to make it
 SECONDS_A_TRIAL = 1.0  # and a store that is only slow gets this much a trial on top
 _DATA_ERRORS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 
@@ -55,19 +57,20 @@ class Tracker:
         folder: Path,
         *,
         live: bool = True,
-        stall_seconds: float = STALL_SECONDS,
+        stall_seconds: float | None = None,
     ) -> None:
         """
         Args:
             folder: the sweep's own folder, whose `environment.json` goes to every run.
             live: the sweep runs here and now: `environment.json` is written where it is missing.
-            stall_seconds: how long a store may be silent before it is given up.
+            stall_seconds: how long a store may be silent before it is given up; None: by its kind.
         Raises:
             UserError: the settings name no store (`tracking=server` without an address).
         """
         self._settings, self._sweep_id, self._folder = settings, sweep_id, folder
         self._uri = store_uri(settings)
-        self._stall = stall_seconds
+        server = self._uri is not None and is_server(self._uri)
+        self._stall = stall_seconds or (SERVER_SECONDS if server else LOCAL_SECONDS)
         self._live = live
         self._trials: dict[str, Trial] = {}
         self._files: dict[str, tuple[Path, ...]] = {}
@@ -177,6 +180,8 @@ class Tracker:
         try:
             if self._live:
                 environment.write(self._folder / "environment.json")
+            import_client()
+            self._beat = time.monotonic()  # the store has not been asked yet
             self._store = RunStore(str(self._uri), self._settings, self._sweep_id)
         except Exception as error:
             self._give_up(error)
@@ -221,7 +226,7 @@ class Tracker:
         began = self._beat = time.monotonic()
         limit = self._stall + SECONDS_A_TRIAL * len(events)
         for event in events:
-            while self._problem is None and not event.wait(self._stall / 10):
+            while self._problem is None and not event.wait(min(self._stall / 10, 1.0)):
                 now = time.monotonic()
                 if now - max(self._beat, began) > self._stall:
                     self._give_up(f"no answer for {self._stall:g} s")

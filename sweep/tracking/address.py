@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from sweep.settings import Settings
 from sweep.spec import UserError
@@ -57,8 +56,3 @@ def prepare_client() -> None:
         os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def folder_of(uri: str) -> Path | None:
-    """The folder that a SQLite store lies in, to be made before it is opened."""
-    return Path(uri.removeprefix("sqlite:///")).parent if uri.startswith("sqlite:///") else None

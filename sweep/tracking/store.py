@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from sweep.report.tables import metrics_of
 from sweep.settings import Settings
 from sweep.spec import Record, Status, Trial, to_json
-from sweep.tracking.address import artifact_location, folder_of
+from sweep.tracking.address import artifact_location
+from sweep.tracking.database import make_database, open_client
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from mlflow.tracking import MlflowClient
 
 LOG_BYTES = 2_000_000  # a longer log is cut to its end: the store is for reading, the file itself stays where it is
 TAIL_BYTES = 256_000
@@ -40,10 +39,8 @@ class RunStore:
 
     def __init__(self, uri: str, settings: Settings, sweep_id: str) -> None:
         self.sweep_id = sweep_id
-        folder = folder_of(uri)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        self._client = _client(uri)
+        make_database(uri)
+        self._client = open_client(uri)
         self.experiment_id = self._experiment(settings, artifact_location(settings, uri))
         self._runs = self._existing()
         self.parent = self._open_parent()
@@ -182,14 +179,6 @@ class RunStore:
             self._client.log_text(run_id, head + tail, f"{below}/{path.name}" if below else path.name)
         elif size <= FILE_BYTES:
             self._client.log_artifact(run_id, str(path), below or None)
-
-
-def _client(uri: str) -> MlflowClient:
-    with warnings.catch_warnings():  # of MLflow's own dependencies; nothing that a user could act on
-        warnings.simplefilter("ignore")
-        from mlflow.tracking import MlflowClient
-
-        return MlflowClient(tracking_uri=uri)
 
 
 def _trial_tags(record: Record, sweep_id: str, parent: str) -> dict[str, str]:

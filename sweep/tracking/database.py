@@ -1,0 +1,54 @@
+"""The SQLite file of the default store: made whole or not at all, by one process at a time.
+
+MLflow makes its tables in some fifty steps. Two sweeps that start together break each other's file, and a sweep that is
+killed meanwhile leaves one that can never be opened again. So it is made aside, behind a lock, and renamed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+PREFIX = "sqlite:///"
+
+
+def import_client() -> type[MlflowClient]:
+    """Import MLflow: seconds, and no store is touched."""
+    with warnings.catch_warnings():  # of MLflow's own dependencies; nothing that a user could act on
+        warnings.simplefilter("ignore")
+        from mlflow.tracking import MlflowClient
+    return MlflowClient
+
+
+def open_client(uri: str) -> MlflowClient:
+    """A client of that store."""
+    return import_client()(tracking_uri=uri)
+
+
+def make_database(uri: str) -> None:
+    """Make the file of a SQLite address if it is missing; other addresses are left alone.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if not uri.startswith(PREFIX):
+        return
+    path = Path(uri.removeprefix(PREFIX)).absolute()
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return
+        for left_behind in path.parent.glob(f".{path.name}.new*"):
+            left_behind.unlink(missing_ok=True)
+        new = path.with_name(f".{path.name}.new{os.getpid()}")
+        open_client(f"{PREFIX}{new}").search_experiments(max_results=1)
+        new.replace(path)
