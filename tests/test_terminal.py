@@ -4,6 +4,7 @@ import io
 import os
 import re
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -138,6 +139,16 @@ def test_results_are_ranked_with_failures_and_logs_beneath(tmp_path, monkeypatch
     assert "crash: no operator" in text
     assert "log: sweeps/log.txt" in text
     assert text.index("crash: no operator") < text.index("→ Choose the first.") < text.index("the last line")
+
+
+@pytest.mark.parametrize("kind", ["tie", "undecided"])
+def test_rivals_are_named_by_what_is_known_of_them(tmp_path, kind):
+    records = [make_record(batch=n) for n in (1, 2, 3)]
+    verdict = make_verdict(records)
+    verdict = replace(verdict, kind=kind, tied=verdict.ranking[:2], winner=verdict.winner if kind == "tie" else None)
+    text = printed(lambda display: display.results(records, verdict, make_settings(tmp_path)), 120)
+    states = [line.split()[-1] for line in text.splitlines() if re.match(r"\d ", line)]
+    assert states == (["best", "tie", "ok"] if kind == "tie" else ["undecided", "undecided", "ok"])
 
 
 def test_every_record_is_counted_where_not_all_are_shown(tmp_path):

@@ -207,7 +207,7 @@ def _state(record: Record, verdict: Verdict | None) -> str:
         if record.key == verdict.winner:
             return "best"
         if record.key in verdict.tied:
-            return "tie"
+            return "tie" if verdict.kind == "tie" else "undecided"
     text = status_text(record.status)
     return text if record.origin == "measured" or record.status is not Status.OK else f"{text}, {record.origin}"
 
