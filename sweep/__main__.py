@@ -22,7 +22,9 @@ def run(arguments: list[str]) -> int:
         if arguments and not arguments[0].startswith(("-", "+", "~")) and "=" not in arguments[0]:
             from sweep.hints import meant
 
-            raise UserError(f"no verb {arguments[0]!r}: {meant(arguments[0], VERBS)}; a sweep is `python -m sweep -m batch=1,5`")
+            raise UserError(
+                f"no verb {arguments[0]!r}: {meant(arguments[0], VERBS)}; a sweep is `python -m sweep -m batch=1,5`"
+            )
         from sweep import config
 
         return config.run(arguments)

@@ -167,7 +167,7 @@ def timed_window(requests: Sequence[Request], start_ns: int, seconds: float, min
 
 
 def work_ratio(request: Request) -> float:
-    """Time of 40 requests over the time of 20, each with one synchronisation at the end: about 2 where timing is true."""
+    """Time of 40 requests over that of 20, each with one synchronisation at the end: about 2 where timing is true."""
     times = []
     for count in (20, 40):
         begin = clock()

@@ -112,10 +112,12 @@ def foreign_targets(trial: Trial) -> list[str]:
 
 
 def here(trial: Trial) -> Trial:
-    """The trial on this host: what was detected there is detected here again."""
+    """The trial on this host: what was detected there, and not typed, is detected here again."""
     if trial.hardware.get("name") != "local":
         return trial
-    return replace(trial, hardware={**trial.hardware, **hardware.local(hardware.detect())})
+    typed = {override.partition("=")[0].rpartition("hardware.")[2] for override in trial.overrides}
+    found = {name: value for name, value in hardware.local(hardware.detect()).items() if name not in typed}
+    return replace(trial, hardware={**trial.hardware, **found})
 
 
 def _find(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:

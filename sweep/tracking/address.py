@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sweep.settings import Settings
 from sweep.spec import UserError
@@ -16,6 +17,7 @@ CLIENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
 
@@ -39,6 +41,13 @@ def store_uri(settings: Settings, environment: Mapping[str, str] | None = None) 
             "tracking=server needs an address: add tracking.uri=http://HOST:5000 or set MLFLOW_TRACKING_URI"
         )
     return f"sqlite:///{settings.outputs_path.absolute() / 'mlflow.db'}"
+
+
+def tracked_after_all(settings: Settings) -> Settings:
+    """The settings of a sweep that ran with `tracking=none`, for somebody who wants to see it in MLflow now."""
+    if settings.tracking.get("name") != "none":
+        return settings
+    return replace(settings, tracking={**settings.tracking, "name": "local"})
 
 
 def is_server(uri: str) -> bool:
