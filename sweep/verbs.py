@@ -10,11 +10,16 @@ import typer
 
 from sweep import ledger, select
 from sweep.hints import meant
+from sweep.report import axis_text
 from sweep.settings import Objective, Settings
 from sweep.spec import Record, Status, UserError
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Look at sweeps, carry on, reproduce.", rich_markup_mode=None
+    add_completion=False,
+    no_args_is_help=True,
+    help="Look at sweeps, carry on, reproduce.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 builds_app = typer.Typer(no_args_is_help=True, help="The build store: list, explain, clean.", rich_markup_mode=None)
 app.add_typer(builds_app, name="builds")
@@ -63,9 +68,9 @@ def why(
     history = _history(outputs, sweep)
     found = _records(history)
     wanted = _pairs(settings, sorted({name for record in found for name in record.settings}))
-    chosen = [r for r in found if all(_text(r.settings.get(name)) == value for name, value in wanted.items())]
+    chosen = [r for r in found if all(value in _texts(r.settings.get(name)) for name, value in wanted.items())]
     if not chosen:
-        seen = {name: sorted({_text(r.settings.get(name)) for r in found}) for name in wanted}
+        seen = {name: sorted({axis_text(r.settings.get(name)) for r in found}) for name in wanted}
         raise UserError(
             "no such trial in this sweep: it has " + "; ".join(f"{k}={','.join(v)}" for k, v in seen.items())
         )
@@ -247,8 +252,9 @@ def _pairs(settings: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else str(value)
+def _texts(value: Any) -> tuple[str, str]:
+    """How a setting may be typed: as tables show it, or as the sweep's command line has it."""
+    return axis_text(value), json.dumps(value, separators=(",", ":"))
 
 
 def _objective(stored: Objective, changes: Sequence[str]) -> Objective:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.engine.context import write_json
-from sweep.report import plots, relative, tables
+from sweep.report import axis_text, plots, relative, tables, varying
 from sweep.settings import Settings
 from sweep.spec import Json, Record, Status, to_json
 
@@ -57,12 +57,15 @@ def plan_json(plans: Sequence["Plan"]) -> Json:
 
 def lines(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Mapping[str, str]) -> list[str]:
     """How to browse, to reproduce the winner, and to ask why something was not chosen."""
-    found = [f"browse     python -m sweep ui              # or look into {relative(str(folder))}"]
-    winner = verdict.winner
-    if winner is not None:
-        found.append(f"reproduce  python -m sweep reproduce {runs.get(winner, winner)}")
-    other = next((record for record in records if record.key != winner), None)
-    if other is not None:
-        axes = " ".join(f"{name}={other.settings[name]}" for name in ("backend", "precision", "batch", "cores"))
-        found.append(f"ask        python -m sweep why {axes}")
+    outputs = relative(str(folder.parent.parent))
+    where = "" if outputs == "outputs" else f" --outputs {outputs}"
+    found = [f"browse     python -m sweep ui{where}    # the files: {relative(str(folder))}"]
+    best = verdict.winner or next(iter(verdict.ranking), None)
+    if best is not None:
+        found.append(f"reproduce  python -m sweep reproduce {runs.get(best, best)}{where}")
+    others = [record for record in records if record.key != best]
+    if others:
+        moving = varying([record.settings for record in records])
+        asked = " ".join(f"{name}={axis_text(others[0].settings.get(name))}" for name in moving)
+        found.append(f"ask        python -m sweep why {asked}{where}")
     return found
