@@ -19,7 +19,7 @@ from sweep import tracking
 from sweep.spec import FailureKind, UserError
 from sweep.tracking import Logged, Tracker, address, database, environment, links, replay, store, store_uri, ui
 from sweep.tracking.links import shared_view
-from tests.records import make_record, make_records, make_settings, make_trial, make_verdict
+from tests.records import make_record, make_records, make_settings, make_verdict
 
 ID = "20260102-030405"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -96,6 +96,9 @@ def test_a_sweep_in_the_store(settings, folder, tmp_path):
         path.parent.mkdir()
         path.write_text("text")
     records = make_records()
+    own = folder / "trials" / records[0].key
+    own.mkdir(parents=True)
+    (own / "config.json").write_text('{"batch": 1}')
     records[0] = replace(
         records[0],
         builds=({"key": "b", "seconds": 2.5, "folder": str(log.parent)},),
@@ -106,7 +109,7 @@ def test_a_sweep_in_the_store(settings, folder, tmp_path):
     tracker.start()
     assert tracker.ready(60)
     for record in records:
-        tracker.log(record, make_trial() if record is records[0] else None)
+        tracker.log(record)
     table = tmp_path / "results.csv"
     table.write_text("a,b\n")
     logged = tracker.finish(records, make_verdict(records), [table, tmp_path / "not there"], "**The** description")
@@ -149,7 +152,6 @@ def test_a_sweep_in_the_store(settings, folder, tmp_path):
     assert "not_known" not in run.data.metrics
     files = artifacts(run)
     assert set(files) == {
-        "agreement.json",
         "build/log.txt",
         "config.json",
         "environment.json",
@@ -375,7 +377,7 @@ class Fake:
         self.experiment_id, self.parent = "7", "parent"
         self.closed = False
 
-    def log_trial(self, record, trial, files):
+    def log_trial(self, record, files):
         self.calls += 1
         if self.error is not None and self.calls == self.at:
             raise self.error
@@ -418,9 +420,9 @@ def test_a_record_that_the_store_refuses_does_not_take_the_others_along(monkeypa
 
 def test_a_store_that_is_slow_over_all_is_given_up(monkeypatch, tmp_path):
     class Slow(Fake):
-        def log_trial(self, record, trial, files):
+        def log_trial(self, record, files):
             pause.wait(0.1)
-            return super().log_trial(record, trial, files)
+            return super().log_trial(record, files)
 
     pause = threading.Event()
     monkeypatch.setattr(tracking, "SECONDS_A_TRIAL", 0.01)
@@ -576,9 +578,10 @@ def test_a_ui_that_does_not_start_says_why(tmp_path):
         ui.serve(make_settings(tmp_path), say=lambda _: None, command=command)
 
 
-def test_nothing_to_browse_without_tracking(tmp_path):
-    with pytest.raises(UserError, match="nothing to browse"):
-        ui.serve(replace(make_settings(tmp_path), tracking={"name": "none", "uri": None}))
+def test_a_sweep_that_was_not_tracked_can_be_sent_later(settings, folder):
+    untracked = replace(settings, tracking={"name": "none", "uri": None})
+    assert send(untracked, folder, [make_record()]).problem is None
+    assert len(children(settings)) == 1
 
 
 def test_the_command_serves_this_machine_only_with_one_worker(tmp_path):

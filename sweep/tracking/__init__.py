@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from sweep.report import one_line, ranked, varying
 from sweep.report.tables import metrics_of
 from sweep.settings import Settings
-from sweep.spec import Record, Status, Trial
+from sweep.spec import Record, Status
 from sweep.tracking import environment
-from sweep.tracking.address import is_server, prepare_client, store_uri
+from sweep.tracking.address import is_server, prepare_client, store_uri, tracked_after_all
 from sweep.tracking.database import import_client
 from sweep.tracking.links import links, shared_view
 from sweep.tracking.store import WITHOUT_RUN, RunStore
@@ -72,7 +72,6 @@ class Tracker:
         server = self._uri is not None and is_server(self._uri)
         self._stall = stall_seconds or (SERVER_SECONDS if server else LOCAL_SECONDS)
         self._live = live
-        self._trials: dict[str, Trial] = {}
         self._files: dict[str, tuple[Path, ...]] = {}
         self._pending: dict[str, Record] = {}
         self._runs: dict[str, str] = {}
@@ -103,15 +102,13 @@ class Tracker:
         """
         return self._opened is None or self._opened.wait(timeout)
 
-    def log(self, record: Record, trial: Trial | None = None, files: Sequence[Path] = ()) -> None:
+    def log(self, record: Record, files: Sequence[Path] = ()) -> None:
         """Keep a trial's record for the next `flush` or `finish`; costs nothing. A later record replaces it.
 
         Args:
-            trial: its resolved config, to be kept as `config.json`.
-            files: more artifacts; those that the record names (logs, samples) are sent anyway.
+            files: more artifacts. What stands in `trials/KEY` of the sweep's folder (the resolved config) and what the
+                record names (logs, samples) is sent anyway.
         """
-        if trial is not None:
-            self._trials[record.key] = trial
         if files:
             self._files[record.key] = tuple(files)
         if record.status not in WITHOUT_RUN:
@@ -169,10 +166,12 @@ class Tracker:
         self._wait(done)
 
     def _one(self, record: Record) -> None:
-        files = [*self._files.get(record.key, ()), self._folder / "environment.json"]
+        own = self._folder / "trials" / record.key
 
         def send(store: RunStore) -> None:
-            self._runs[record.key] = store.log_trial(record, self._trials.get(record.key), files)
+            found = sorted(own.iterdir()) if own.is_dir() else []
+            files = [self._folder / "environment.json", *found, *self._files.get(record.key, ())]
+            self._runs[record.key] = store.log_trial(record, files)
 
         self._with_store(send, record.label)
 
@@ -259,17 +258,10 @@ def replay(
     files: Sequence[Path] = (),
     markdown: str = "",
     *,
-    trials: Mapping[str, Trial] | None = None,
     interrupted: bool = False,
 ) -> Logged:
-    """Send a sweep from its ledger (`sync`): what is in the store already is found and not doubled.
-
-    Args:
-        trials: resolved configs by trial key.
-    """
-    tracker = Tracker(settings, sweep_id, folder, live=False)
-    for record in records:
-        tracker.log(record, (trials or {}).get(record.key))
+    """Send a sweep from its ledger (`sync`): what is in the store already is found and not doubled."""
+    tracker = Tracker(tracked_after_all(settings), sweep_id, folder, live=False)
     return tracker.finish(records, verdict, files, markdown, interrupted=interrupted)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.report.tables import metrics_of
 from sweep.settings import Settings
-from sweep.spec import Record, Status, Trial, to_json
+from sweep.spec import Record, Status
 from sweep.tracking.address import artifact_location
 from sweep.tracking.database import make_database, open_client
 
@@ -45,12 +45,11 @@ class RunStore:
         self._runs = self._existing()
         self.parent = self._open_parent()
 
-    def log_trial(self, record: Record, trial: Trial | None, files: Sequence[Path]) -> str:
+    def log_trial(self, record: Record, files: Sequence[Path]) -> str:
         """Send one trial, unless it is there already.
 
         Args:
-            trial: its resolved config, where that is known.
-            files: more that belong to it; those that do not exist are left out.
+            files: what belongs to it beside what the record names; those that do not exist are left out.
         Returns:
             The run's id.
         """
@@ -66,7 +65,7 @@ class RunStore:
         else:
             sent |= tags
         run_id = str(run.info.run_id)
-        self._trial_files(run_id, record, trial, files)
+        self._trial_files(run_id, record, files)
         params = _new_params(run, _params(record.settings))
         self._batch(run_id, ended, metrics_of(record), params, sent)
         # Last: a run that was cut off half way is still running, and is sent again.
@@ -148,12 +147,8 @@ class RunStore:
             [RunTag(name, value) for name, value in tags.items()],
         )
 
-    def _trial_files(self, run_id: str, record: Record, trial: Trial | None, files: Sequence[Path]) -> None:
+    def _trial_files(self, run_id: str, record: Record, files: Sequence[Path]) -> None:
         self._client.log_text(run_id, "\n".join(record.overrides) + "\n", "overrides.txt")
-        if trial is not None:
-            self._client.log_text(run_id, json.dumps(to_json(trial), indent=1) + "\n", "config.json")
-        if record.agreement is not None:
-            self._client.log_text(run_id, json.dumps(record.agreement, indent=1) + "\n", "agreement.json")
         for path in files:
             self._file(run_id, path, "")
         for number, build in enumerate(record.builds):

@@ -20,7 +20,7 @@ from typing import Any
 
 from sweep.settings import Settings
 from sweep.spec import Json, UserError
-from sweep.tracking.address import CLIENT, is_server, store_uri
+from sweep.tracking.address import CLIENT, is_server, store_uri, tracked_after_all
 from sweep.tracking.links import PORT, links
 
 HOST = "127.0.0.1"
@@ -43,11 +43,10 @@ def serve(
     Returns:
         Exit status: 0 after a stop, 1 where the server ended by itself.
     Raises:
-        UserError: no tracking, a port that is taken, a server that does not start.
+        UserError: a port that is taken, a server that does not start.
     """
-    uri = store_uri(settings)
-    if uri is None:
-        raise UserError("tracking=none: there is nothing to browse")
+    settings = tracked_after_all(settings)
+    uri = str(store_uri(settings))
     if is_server(uri):
         say(f"The tracking server is at {uri}")
         _say_links(settings, uri, say)
