@@ -157,7 +157,7 @@ def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000,
+    port: Annotated[int | None, typer.Option(help="On 127.0.0.1; default: 5000 or the next free one.")] = None,
     sweep: SweepName = "last",
     outputs: Outputs = OUTPUTS,
 ) -> int:
