@@ -10,6 +10,16 @@ from typing import Any
 DRAFT = ".draft-"  # what starts like this is being written, or is rubbish
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def cannot_write(error: OSError, where: Path) -> str:
+    """One line for a person, with what to do, about a folder that cannot be written."""
+    if error.errno in FULL:
+        return f"disk full: {where}: free some space, or remove old builds with `python -m sweep builds clean`"
+    return f"cannot write {where}: {error.strerror}; choose another folder with outputs=FOLDER"
+
+
 def draft(parent: Path, name: str) -> Path:
     """A new folder to fill before it is renamed to `name`."""
     folder = parent / f"{DRAFT}{name}-{os.urandom(4).hex()}"

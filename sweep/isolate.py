@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep import failures
+from sweep import failures, files
 from sweep.forkclient import PACKAGE, GoneError, Server
 from sweep.spec import Failure, FailureKind, Json, Outcome, UserError
 
@@ -89,7 +89,7 @@ class Workers:
                 (folder / name).unlink(missing_ok=True)
             (folder / "request.json").write_text(json.dumps(request), "utf-8")
         except OSError as error:
-            raise UserError(f"cannot write {folder}: {error.strerror}") from error
+            raise UserError(files.cannot_write(error, folder)) from error
         task = _Task(folder, limits, tuple(int(core) for core in cores), dict(env or {}), python)
         begun = time.monotonic()
         for attempt in (1, 2):
@@ -230,15 +230,22 @@ class _Task:
 
     def command(self) -> str:
         """A shell line that runs this worker again by hand."""
-        words = ["env", *(f"{name}={value}" for name, value in self.env.items())] if self.env else []
-        words += [_interpreter(self.python), "-m", "sweep.forkserver"]
-        if self.cores:
-            words += ["--cores", ",".join(map(str, self.cores))]
-        line = shlex.join([*words, "--once", str(self.folder)])
-        if _interpreter(self.python) == sys.executable:
-            return f"cd {shlex.quote(str(Path.cwd()))} && {line}"
-        link = f'ln -s {shlex.quote(str(PACKAGE))} "$only/sweep"'
-        return f'only=$(mktemp -d) && {link} && PYTHONPATH="$only" {line}'
+        return by_hand(self.folder, python=self.python, cores=self.cores, env=self.env)
+
+
+def by_hand(
+    folder: Path, *, python: str | None = None, cores: Sequence[int] = (), env: Mapping[str, str] | None = None
+) -> str:
+    """A shell line that runs the worker of a task folder again."""
+    words = ["env", *(f"{name}={value}" for name, value in env.items())] if env else []
+    words += [_interpreter(python), "-m", "sweep.forkserver"]
+    if cores:
+        words += ["--cores", ",".join(map(str, cores))]
+    line = shlex.join([*words, "--once", str(folder)])
+    if _interpreter(python) == sys.executable:
+        return f"cd {shlex.quote(str(Path.cwd()))} && {line}"
+    link = f'ln -s {shlex.quote(str(PACKAGE))} "$only/sweep"'
+    return f'only=$(mktemp -d) && {link} && PYTHONPATH="$only" {line}'
 
 
 def _interpreter(python: str | None) -> str:

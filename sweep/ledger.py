@@ -11,8 +11,9 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from sweep import files
 from sweep.spec import Json, Measurement, Record, Trial, UserError, canonical, from_json, to_json
 
 LEDGER = "ledger.jsonl"
@@ -29,11 +30,9 @@ class Ledger:
         self.path = folder / LEDGER
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = open(self.path, "a+b")  # noqa: SIM115  # held, with its lock, until `close`
+            self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115  # held, with its lock, until `close`
         except OSError as error:
-            raise UserError(
-                f"cannot write {self.path}: {error.strerror}; choose another folder with outputs=..."
-            ) from None
+            raise UserError(files.cannot_write(error, self.path)) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -42,12 +41,17 @@ class Ledger:
         self.dropped = self._drop_torn_tail()
 
     def append(self, kind: str, **values: Any) -> None:
-        """Write one entry and wait until it is on the disk. OSError (a full disk) passes through."""
+        """Write one entry and wait until it is on the disk. OSError (a full disk) passes through; nothing is left."""
         entry = {"kind": kind, "time": time.time(), **to_json(values)}
         line = json.dumps({"crc": _checksum(entry), **entry}, separators=(",", ":")) + "\n"
-        self._file.write(line.encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        data, size = line.encode(), os.fstat(self._file.fileno()).st_size
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(size)
+            raise
 
     def close(self) -> None:
         self._file.close()

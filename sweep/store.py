@@ -27,7 +27,6 @@ from sweep.spec import BuildSpec, Failure, FailureKind, Json, UserError, digest,
 FORMAT = 1  # of the marker and of what a key covers
 LOCK_SECONDS = 0.1  # between two tries for a lock that another sweep holds
 DAY_SECONDS = 86400.0
-FULL = (errno.ENOSPC, errno.EDQUOT)
 LOG = "log.txt"  # beside the artifact's files; the only one that a failed build keeps
 
 
@@ -59,7 +58,7 @@ class Draft:
         try:
             return self._store._finish(self._key, self._aside, info, None, seconds)
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in files.FULL:
                 raise
             failure = Failure(
                 FailureKind.UNKNOWN, f"disk full: the build could not be stored: {error}", seconds=seconds
@@ -75,7 +74,7 @@ class Draft:
         try:
             return self._store._finish(self._key, self._aside, info, failure, failure.seconds)
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in files.FULL:
                 raise
             return self._unstored(info, failure)
 
@@ -303,13 +302,9 @@ def _explained(root: Path) -> Iterator[None]:
     except OSError as error:
         inside = error.filename is not None and str(error.filename).startswith(str(root))
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR) and inside:
-            raise UserError(
-                f"cannot write {root}: {error.strerror}; choose another folder with outputs=FOLDER"
-            ) from error
-        if error.errno in FULL:
-            raise UserError(
-                f"disk full: {root}: free some space, or remove old builds with the `builds` verb"
-            ) from error
+            raise UserError(files.cannot_write(error, root)) from error
+        if error.errno in files.FULL:
+            raise UserError(files.cannot_write(error, root)) from error
         raise
 
 
@@ -317,7 +312,7 @@ def _folders(parent: Path) -> list[Path]:
     """Entries; drafts and what is being removed start with a dot."""
     try:
         return [path for path in sorted(parent.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -7,8 +7,10 @@ answer are left in the folder. A failure whose reason is known is raised as `Tri
 
 import json
 import os
+import shutil
+import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -75,27 +77,47 @@ def reference(request: Json, folder: Path) -> Json:
 
 
 def build(request: Json, folder: Path) -> Json:
-    """One build. Request: spec, data_folder, bucket_dims, pad_value, artifact (the folder to fill)."""
+    """One build. Request: spec, toolchain (versions), data_folder, bucket_dims, pad_value, artifact (a folder)."""
     spec = from_json(BuildSpec, request["spec"])
-    source = _source(request, spec)
-    info = _backend(spec).build(source, spec, Path(request["artifact"]))
+    artifact = Path(request["artifact"])
+    _note_versions(folder, request.get("toolchain") or {})
+    try:
+        info = _backend(spec).build(_source(request, spec), spec, artifact)
+    except Exception:
+        _empty(artifact)  # worthless now; and where the disk is full, the reason needs the room
+        raise
     return dict(to_json(info))
 
 
 def measure(request: Json, folder: Path) -> Json:
     """One repeat of a trial: all its replicas, each in a process of its own, over one common window.
 
-    Request: builds ([{spec, folder}] one per bucket), data_folder, bucket_dims, pad_value, batch, placements (one per
-    replica), effort, repeat, share (of the data at which this repeat begins).
+    Request: builds ([{spec, folder}] one per bucket), toolchain (versions), data_folder, bucket_dims, pad_value, batch,
+    placements (one per replica), effort, repeat, share (of the data at which this repeat begins).
     Leaves samples.npz (start_ns, end_ns, replica) and outputs.npz (index, output_0, ...) in the folder.
     """
     os.environ["SWEEP_REPEAT"] = str(request["repeat"])
     placements = [from_json(Placement, placement) for placement in request["placements"]]
+    _note_versions(folder, request.get("toolchain") or {})
     if len(placements) == 1:
         parts = [_replica(request, folder, 0, placements[0], None)]
     else:
         parts = _replicas(request, folder, placements)
     return _combine(request, folder, parts)
+
+
+def _note_versions(folder: Path, versions: Mapping[str, str]) -> None:
+    """Said before anything can go wrong, so that a crash too is on record with what it ran on."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    (folder / "versions.json").write_text(json.dumps({"python": python, **versions}))
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(str(path), ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def _combine(request: Json, folder: Path, parts: List[Json]) -> Json:

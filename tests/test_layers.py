@@ -39,7 +39,7 @@ LAYERS = {
     "forkclient": {"spec", "failures"},
     "isolate": {"spec", "failures", "forkclient", "files"},
     "statistics": {"spec"},
-    "ledger": {"spec"},
+    "ledger": {"spec", "files"},
     "accuracy": {"spec", "statistics"},
     "gates": {"spec", "settings", "statistics"},
 }

@@ -11,9 +11,18 @@ from typing import TypeVar
 from sweep import backends, plan
 from sweep.engine.context import Context
 from sweep.engine.references import Reference
-from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Json, from_json, to_json
+from sweep.isolate import by_hand
+from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Json, Outcome, from_json, to_json
 
 T = TypeVar("T")
+# Says nothing about the next try: CRASH is a worker that was lost, a compiler's own crash has a kind of its own
+PASSING = (
+    FailureKind.PREEMPTED,
+    FailureKind.CORE_UNAVAILABLE,
+    FailureKind.HARDWARE_ERROR,
+    FailureKind.TOOLCHAIN_MISSING,
+    FailureKind.CRASH,
+)
 TYPICAL_BUILD_MB = 1500.0  # until a build of the same backend has been measured
 
 
@@ -28,6 +37,7 @@ class Built:
     failure: Failure | None
     seconds: float  # that it took when it was built
     reused: bool  # it was in the store before this sweep
+    user_error: bool = False  # it failed, and what was asked for is at fault
 
     def to_json(self) -> Json:
         return {
@@ -133,7 +143,7 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
         ticket, peak = guard.enter(spec), 0.0
         try:
             outcome = context.run(
-                _request(task, draft.folder),
+                _request(task, draft.folder, tools),
                 "builds",
                 task.name,
                 seconds=limits.build_seconds,
@@ -145,25 +155,26 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
         finally:
             guard.leave(ticket, spec, peak)
         facts = {"backend": spec.backend, "spec": to_json(spec), "toolchain": tools, "name": task.name}
-        failure = outcome.failure and replace(outcome.failure, versions=outcome.failure.versions or tools)
-        if failure is None:
-            failure = _placement_failure(
-                context, from_json(BuildInfo, outcome.result), outcome.log, outcome.seconds, tools
-            )
+        failure = _failure(context, outcome, tools)
         _keep_log(outcome.log, draft.folder)
         if failure is not None:
-            lasting = (
-                failure.kind not in (FailureKind.PREEMPTED, FailureKind.CORE_UNAVAILABLE) and not outcome.user_error
-            )
-            entry = draft.fail(failure, {**facts, "peak_memory_mb": peak, "limits": to_json(limits)}, remember=lasting)
+            facts |= {"peak_memory_mb": peak, "limits": to_json(limits), "user_error": outcome.user_error}
+            entry = draft.fail(failure, facts, remember=failure.kind not in PASSING and not outcome.user_error)
         else:
-            entry = draft.commit({**facts, "info": outcome.result, "peak_memory_mb": peak, "seconds": outcome.seconds})
+            result = _with_note(outcome.result or {})
+            entry = draft.commit({**facts, "info": result, "peak_memory_mb": peak, "seconds": outcome.seconds})
     built = _from_entry(context, task, entry, reused=False)
     context.ledger.append("build", key=key, name=task.name, seconds=outcome.seconds, failure=built.failure)
     context.display.advance(
         f"{task.name}: {built.failure.kind.value if built.failure else f'{outcome.seconds:.1f} s'}", bool(built.failure)
     )
     return built
+
+
+def _with_note(result: Json) -> Json:
+    """The processes that a compiler left behind, which were ended, stand in its notes."""
+    left = result.get("left_behind")
+    return {**result, "notes": {**result.get("notes", {}), "left_behind": left}} if left else result
 
 
 def _keep_log(log: str, artifact: Path) -> None:
@@ -174,10 +185,11 @@ def _keep_log(log: str, artifact: Path) -> None:
         pass  # the log is a help, not a part
 
 
-def _request(task: Task, artifact: Path) -> Json:
+def _request(task: Task, artifact: Path, toolchain: Mapping[str, str]) -> Json:
     return {
         "entry": "sweep.worker:build",
         "spec": to_json(task.spec),
+        "toolchain": dict(toolchain),
         "data_folder": str(task.reference.data_folder),
         "artifact": str(artifact),
         **data_shape(task.spec.model),
@@ -215,20 +227,31 @@ def _from_entry(context: Context, task: Task, entry: object, reused: bool = True
 
     assert isinstance(entry, Entry)
     info = from_json(BuildInfo, entry.info["info"]) if entry.failure is None else None
-    return Built(task.spec, entry.key, entry.folder, info, entry.failure, entry.seconds, reused)
+    at_fault = bool(entry.info.get("user_error"))
+    return Built(task.spec, entry.key, entry.folder, info, entry.failure, entry.seconds, reused, at_fault)
 
 
-def _placement_failure(
-    context: Context, info: BuildInfo, log: str, seconds: float, versions: Mapping[str, str]
-) -> Failure | None:
-    """A compiler that returned a program which runs elsewhere than on the target has failed."""
-    limit = context.settings.gates.placement_min
+def _failure(context: Context, outcome: Outcome, tools: Mapping[str, str]) -> Failure | None:
+    """Why there is no artifact to use, if so.
+
+    A process that ended by itself without a word was the compiler's. A compiler that returned a program which runs
+    elsewhere than on the target has failed too.
+    """
+    failure = outcome.failure
+    if failure is not None:
+        ended = failure.signal is not None or failure.exit_code is not None
+        crashed = failure.kind is FailureKind.CRASH and ended
+        kind = FailureKind.COMPILER_CRASH if crashed else failure.kind
+        return replace(failure, kind=kind, versions=failure.versions or tools)
+    info, limit = from_json(BuildInfo, outcome.result), context.settings.gates.placement_min
     if info.placement >= limit:
         return None
     return Failure(
         FailureKind.PARTIAL_PLACEMENT,
         f"only {info.placement:.0%} of the operators run on the target (limit {limit:.0%}): the compiler fell back",
-        log=log,
-        seconds=seconds,
-        versions=dict(versions),
+        log=outcome.log,
+        exit_code=0,
+        seconds=outcome.seconds,
+        versions=dict(tools),
+        command=by_hand(Path(outcome.log).parent),
     )

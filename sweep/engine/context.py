@@ -1,21 +1,27 @@
 """What the phases of one sweep share."""
 
+import errno
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweep import files
 from sweep.isolate import Limits, Workers
 from sweep.ledger import Ledger
 from sweep.settings import Settings
-from sweep.spec import Json, Outcome
+from sweep.spec import Json, Outcome, UserError
 from sweep.store import Store
 
 if TYPE_CHECKING:
     from sweep.hardware import Host
     from sweep.report.terminal import Display
+
+
+UNWRITABLE = (*files.FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO, errno.ESTALE)
 
 
 @dataclass
@@ -70,6 +76,25 @@ class Context:
             cores=cores,
             env=env or {},
         )
+
+
+@contextmanager
+def writable(outputs: Path, stack: ExitStack) -> Iterator[None]:
+    """Around a sweep: where its records cannot be written it ends at once, with one line that says how to go on.
+
+    Raises:
+        UserError: a disk that is full, or a folder that became read-only; `stack` is closed.
+    """
+    try:
+        yield
+    except UserError:
+        stack.close()
+        raise
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        stack.close()
+        raise UserError(f"{files.cannot_write(error, outputs)}; then `python -m sweep resume last`") from error
 
 
 def fresh_folder(parent: Path, name: str) -> Path:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep import plan
 from sweep.engine.builds import Built
 from sweep.engine.context import Context
 from sweep.engine.references import Reference
-from sweep.engine.repeats import Task
+from sweep.engine.repeats import Task, cpus, placements
+from sweep.isolate import by_hand
 from sweep.spec import Failure, Json, Measurement, Record, Status, Trial, digest, to_json
 
 if TYPE_CHECKING:
@@ -62,7 +64,8 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
         summary = task.failure.summary
         if repeats:
             summary += f" (after {len(repeats)} whole repeats)"
-        return replace(base, status=Status.RUN_FAILED, reason=summary, failure=task.failure)
+        status = Status.INVALID if task.user_error else Status.RUN_FAILED
+        return replace(base, status=status, reason=summary, failure=task.failure)
     from sweep import gates, statistics
 
     comparison = _compare(task, repeats, comparisons)
@@ -83,9 +86,23 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
     )
     record = replace(base, metrics=metrics, agreement=comparison)
     if failure is not None:
-        log = str(Path(repeats[-1].samples).with_name("log.txt"))
-        record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=replace(failure, log=log))
+        told = _evidence(context, task, repeats[-1], failure)
+        record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=told)
     return record
+
+
+def _evidence(context: Context, task: Task, repeat: Measurement, failure: Failure) -> Failure:
+    """The failure with what is known of the run that is not believed: its log, versions and how to run it again."""
+    folder, python = Path(repeat.samples).parent, task.trial.backend.get("python")
+    cores = cpus(placements(context, task.trial))
+    return replace(
+        failure,
+        log=str(folder / "log.txt"),
+        exit_code=0,
+        seconds=task.seconds,
+        versions=plan.toolchain(task.builds[0].spec, context.installed),
+        command=by_hand(folder, python=python, cores=cores),
+    )
 
 
 _COMPARED = (

@@ -3,14 +3,14 @@
 What cannot be loaded is found here, before anything is built.
 """
 
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweep import files
 from sweep.engine.context import Context
-from sweep.spec import Failure, Json, Status, Trial, digest, to_json
+from sweep.spec import Failure, Json, Status, Trial, UserError, digest, to_json
 
 NO_TORCH = ("numpy", "onnx")  # model formats that are read without torch
 
@@ -94,9 +94,10 @@ def _blame(failure: Failure | None, user: bool) -> tuple[Status, Failure]:
 def _adopt(draft: Path, final: Path) -> Path:
     """Move what the worker left into the store; where another sweep was first, its copy stands."""
     if draft.is_dir():
-        final.parent.mkdir(parents=True, exist_ok=True)
         try:
-            draft.rename(final)
-        except OSError:
-            shutil.rmtree(draft)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            files.move(draft, final)
+        except OSError as error:
+            raise UserError(files.cannot_write(error, final.parent)) from error
+        files.remove(draft)
     return final

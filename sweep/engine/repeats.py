@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweep import backends
+from sweep import backends, plan
 from sweep.engine.builds import Built, data_shape
 from sweep.engine.context import Context
 from sweep.engine.references import Reference
@@ -28,6 +28,7 @@ class Task:
     reference: Reference
     done: dict[int, Measurement] = field(default_factory=dict)
     failure: Failure | None = None
+    user_error: bool = False  # it failed, and what was asked for is at fault
     attempts: list[Failure] = field(default_factory=list)  # transient failures that were tried again
     started: float = 0.0  # seconds since the epoch
     seconds: float = 0.0  # spent in this sweep's workers
@@ -66,7 +67,7 @@ def _repeat(context: Context, task: Task, repeat: int) -> None:
         outcome = _run(context, task, repeat)
     task.seconds += outcome.seconds
     if outcome.failure is not None or outcome.result is None:
-        task.failure = outcome.failure
+        task.failure, task.user_error = outcome.failure, outcome.user_error
         return
     measurement = _measurement(task.trial, repeat, outcome)
     task.done[repeat] = measurement
@@ -81,6 +82,7 @@ def _run(context: Context, task: Task, repeat: int) -> Outcome:
         "entry": "sweep.worker:measure",
         "builds": [{"spec": to_json(built.spec), "folder": str(built.folder)} for built in task.builds],
         "options": to_json(trial.backend.get("options") or {}),
+        "toolchain": plan.toolchain(task.builds[0].spec, context.installed),
         "data_folder": str(task.reference.data_folder),
         "batch": trial.batch,
         "placements": to_json(places),
@@ -97,8 +99,13 @@ def _run(context: Context, task: Task, repeat: int) -> Outcome:
         memory_mb=limits.measure_memory_mb,
         python=python,
         preload=() if python else backends.get(str(trial.backend["name"])).preload_run,
-        cores=sorted({core for place in places if place.device == "cpu" for core in place.cores}),
+        cores=cpus(places),
     )
+
+
+def cpus(places: Sequence[Placement]) -> list[int]:
+    """CPU numbers that a measurement is kept to; none where it runs on another device."""
+    return sorted({core for place in places if place.device == "cpu" for core in place.cores})
 
 
 def placements(context: Context, trial: Trial) -> list[Placement]:

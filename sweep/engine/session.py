@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 from sweep import __version__, backends, hardware, ledger, plan, select
 from sweep.engine import builds, records, references, repeats
-from sweep.engine.context import Context, write_json
+from sweep.engine.context import Context, writable, write_json
 from sweep.engine.references import Reference, Unusable
+from sweep.files import cannot_write
 from sweep.isolate import Workers
 from sweep.report.terminal import Display
 from sweep.settings import Settings
 from sweep.spec import BuildSpec, Failure, FailureKind, Json, Record, Status, Trial, UserError, canonical, to_json
 from sweep.store import Store
-from sweep.tracking import environment
+from sweep.tracking import environment, store_uri
 
 if TYPE_CHECKING:
     from sweep.config import Job
@@ -61,9 +62,12 @@ class Sweep:
         After a Ctrl-C or SIGTERM everything that runs is ended, what is open is stopped, and `interrupted` is set.
 
         Raises:
-            UserError: the outputs folder cannot be used.
+            UserError: the outputs folder cannot be used, or cannot be written any longer.
         """
-        trials = [replace(job.trial, overrides=tuple(job.overrides)) for job in jobs]
+        with writable(self.settings.outputs_path, self._stack):
+            return self._run([replace(job.trial, overrides=tuple(job.overrides)) for job in jobs])
+
+    def _run(self, trials: Sequence[Trial]) -> list[Record]:
         context = self._open(trials)
         wanted = [trial for trial in trials if trial.key not in self.records]
         made = self._plan(context, wanted)
@@ -92,6 +96,10 @@ class Sweep:
         if context is None or self.settings.plan == "only":
             self._stack.close()
             return 0
+        with writable(self.settings.outputs_path, self._stack):
+            return self._finish(context)
+
+    def _finish(self, context: Context) -> int:
         from sweep.engine import summary
 
         found = list(self.records.values())
@@ -132,6 +140,7 @@ class Sweep:
         if self._context is not None:
             return self._context
         outputs = self.settings.outputs_path
+        store_uri(self.settings)  # a wrong address is told before anything is done
         if self.settings.plan == "only":  # leaves nothing behind
             folder = Path(self._stack.enter_context(TemporaryDirectory()))
         else:
@@ -218,6 +227,8 @@ class Sweep:
 
     def _build_failed(self, context: Context, trial: Trial, made: Sequence[builds.Built], failure: Failure) -> Record:
         status = Status.STOPPED if failure.kind is FailureKind.PREEMPTED else Status.BUILD_FAILED
+        if any(built.user_error for built in made):
+            status = Status.INVALID
         record = records.without_run(context, trial, status, failure.summary, failure)
         return replace(record, builds=tuple(built.to_json() for built in made))
 
@@ -284,9 +295,7 @@ def _new_folder(outputs: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise UserError(
-                f"cannot write {outputs}: {error.strerror}; choose another folder with outputs=..."
-            ) from None
+            raise UserError(cannot_write(error, outputs)) from None
         return folder
     raise UserError(f"a hundred sweeps began in {outputs} within one second")
 
