@@ -56,6 +56,7 @@ FAULTS = {
     "run_hang": "a request never returns",
     "run_crash": "the third request ends the process by SIGSEGV",
     "run_crash_third_repeat": "the same, in the third repeat only",
+    "run_hang_third_repeat": "a request never returns, in the third repeat only",
 }
 
 
@@ -164,7 +165,7 @@ class FakeRunner(Runner):
     def _fail(self) -> None:
         if self._fault == "run_raise":
             raise RuntimeError(self._text)
-        if self._fault == "run_hang":
+        if self._fault == "run_hang" or (self._fault == "run_hang_third_repeat" and _repeat() == 2):
             threading.Event().wait()
         crash = self._fault == "run_crash" or (self._fault == "run_crash_third_repeat" and _repeat() == 2)
         if crash and self._requests >= CRASH_AT_REQUEST:
@@ -192,7 +193,7 @@ def _save(model: Any, example: Arrays, path: Path) -> None:
 
 
 def _load(path: Path) -> Tuple[Any, Tuple[Tuple[int, ...], ...]]:
-    with np.load(str(path), allow_pickle=False) as stored:
+    with open(str(path), "rb") as file, np.load(file, allow_pickle=False) as stored:
         values = {name: stored[name] for name in stored.files}
     (marker,) = [name for name in values if name.startswith("class:")]
     del values[marker]

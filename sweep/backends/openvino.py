@@ -115,8 +115,15 @@ def _converted(source: Source, spec: BuildSpec) -> Any:
             ) from error
         return converted
     with common.quiet():
+        example = common.tensors(source.example)
         plain = common.cast_inside(model, "fp32", False)
-        converted = openvino.convert_model(plain, example_input=common.tensors(source.example), input=shapes)
+        if spec.model.get("format") == "exported":  # cannot be traced
+            import torch
+
+            converted = openvino.convert_model(torch.export.export(plain, example))
+            converted.reshape(dict(enumerate(shapes)))
+        else:
+            converted = openvino.convert_model(plain, example_input=example, input=shapes)
     for name, entry in zip(source.input_names, converted.inputs):
         entry.get_tensor().set_names({name})
     return converted

@@ -103,7 +103,9 @@ def cast_inside(model: Any, precision: str, channels_last: bool) -> Any:
                 ready.append(tensor)
             return tuple(t.float() if t.is_floating_point() else t for t in leaves(self.inner(*ready)))
 
-    return Cast().eval()
+    module = Cast()
+    module.training = False  # not eval(): the model is in that mode, and an exported one refuses to be asked
+    return module
 
 
 def stated(precision: str, example: Arrays) -> str:

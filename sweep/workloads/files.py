@@ -3,6 +3,7 @@
 Paths that are not absolute are taken from the folder of the process that loads them; the sweep makes them absolute.
 """
 
+import zipfile
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 import numpy as np
@@ -62,11 +63,7 @@ def npz(
     Arrays named `calibration_<input>` are used to calibrate. Without them the last tenth of the samples is set apart
     for it, at most 200, and not scored.
     """
-    with _opened(path) as stored:
-        try:
-            arrays = {name: stored[name] for name in stored.files}
-        except ValueError as error:
-            raise UserError("the data file %s holds objects, not numbers: %s" % (path, error)) from None
+    arrays = _read(path)
     labels = arrays.pop("labels", None)
     calibration = {
         name[len(CALIBRATION_PREFIX) :]: arrays.pop(name)
@@ -84,15 +81,18 @@ def npz(
     return _set_apart(chosen, labels, task, classes)
 
 
-def _opened(path: str) -> Any:
+def _read(path: str) -> Dict[str, np.ndarray]:
+    """All arrays of the file."""
     found = existing(path, "the data file")
-    try:
-        stored = np.load(str(found), allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError("the data file %s is no .npz: %s" % (found, error)) from None
-    if not hasattr(stored, "files"):
-        raise UserError("the data file %s holds one nameless array: save it with np.savez(path, name=array)" % found)
-    return stored
+    with open(str(found), "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise UserError("the data file %s is no .npz: save it with np.savez(path, name=array)" % found)
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except ValueError as error:
+            raise UserError("the data file %s holds objects, not numbers: %s" % (found, error)) from None
 
 
 def _set_apart(inputs: Mapping[str, np.ndarray], labels: Any, task: str, classes: Optional[int]) -> Dataset:
