@@ -103,11 +103,14 @@ def best(
 
 @app.command()
 def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
-    """Finish a sweep that was stopped or killed: what was measured stands."""
+    """Finish a sweep or a search that was stopped or killed: what was measured stands."""
+    from sweep import config, search
     from sweep.config import Job
     from sweep.engine import Sweep
 
     history = _history(outputs, sweep)
+    if search.stored(history.folder) is not None:  # it also spends what is left of its budget
+        return config.run(search.resume(history.folder))
     open_keys = {record.key for record in _records(history) if record.status is Status.STOPPED}
     if not open_keys and history.finished:
         print(f"sweep {history.folder.name} is complete: nothing to do")

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -11,13 +11,17 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
+    from sweep.compose import Job
     from sweep.engine import Sweep
+    from sweep.ledger import History
+    from sweep.plan import Plan
 
 
 class LocalLauncher(Launcher):
-    """Where trials run. A search may call `launch` many times and ends with `finish`."""
+    """Where trials run. A search calls `survey` for its space, `launch` for each batch of trials, then `finish`."""
 
-    search = False  # a sweeper that decides as it goes sets this before the first launch
+    search = False  # a sweeper that decides as it goes sets this before anything else
+    history: "History | None" = None  # and this, if it goes on with an earlier sweep
 
     def __init__(self) -> None:
         self.sweep: Sweep | None = None
@@ -28,20 +32,30 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run these trials; one result for each, in order, with its `Record` as the value (none with `plan=only`)."""
-        from sweep import config, engine
-
-        composer = config.composer_of(self.hydra_context.config_loader, self.config)
-        jobs = composer.jobs(job_overrides)
-        if self.sweep is None:
-            command = shlex.join(["python", "-m", "sweep", *sys.argv[1:]])
-            self.sweep = engine.Sweep(composer.settings(job_overrides), command=command, search=self.search)
-        records = self.sweep.run(jobs)
+        sweep, jobs = self._opened(job_overrides)
+        records = sweep.run(jobs)
         returns = []
         for job, record in zip(jobs, records):  # noqa: B905  # with plan=only there are no records
             done = JobReturn(overrides=job.overrides, task_name="sweep", status=JobStatus.COMPLETED)
             done.return_value = record
             returns.append(done)
         return returns
+
+    def survey(self, job_overrides: Sequence[Sequence[str]]) -> "Plan":
+        """Judge these trials without declaring them. The first call settles what the sweep is called."""
+        sweep, jobs = self._opened(job_overrides)
+        return sweep.survey(jobs)
+
+    def _opened(self, job_overrides: Sequence[Sequence[str]]) -> "tuple[Sweep, list[Job]]":
+        from sweep import config, engine
+
+        composer = config.composer_of(self.hydra_context.config_loader, self.config)
+        jobs = composer.jobs(job_overrides)
+        if self.sweep is None:
+            command = shlex.join(["python", "-m", "sweep", *sys.argv[1:]])
+            more: dict[str, Any] = {} if self.history is None else {"history": self.history}
+            self.sweep = engine.Sweep(composer.settings(job_overrides), command=command, search=self.search, **more)
+        return self.sweep, jobs
 
     def finish(self) -> int:
         """End the sweep: the exit status (0, or 2 if nothing could be measured)."""

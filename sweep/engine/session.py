@@ -69,26 +69,38 @@ class Sweep:
 
     def _run(self, trials: Sequence[Trial]) -> list[Record]:
         context = self._open(trials)
-        wanted = [trial for trial in trials if trial.key not in self.records]
-        made = self._plan(context, wanted)
+        made = self._plan(context, trials)
         if self.settings.plan == "only":
             self._stack.close()
             return []
-        for trial in trials:
-            if trial.key not in self._trials:
-                self._trials[trial.key] = trial
-                context.ledger.append("trial", trial=trial)
+        with context.ledger.together():
+            for trial in trials:
+                if trial.key not in self._trials:
+                    self._trials[trial.key] = trial
+                    context.ledger.append("trial", trial=trial)
+        still_open = tuple(entry for entry in made.entries if entry.trial.key not in self.records)
         try:
             with _terminate_as_interrupt():
-                self._resolve(context, made)
+                self._resolve(context, replace(made, entries=still_open))
         except KeyboardInterrupt:
             self.interrupted = True
             context.workers.cancel()
             context.store.interrupt()
-            for entry in made.entries:
+            for entry in still_open:
                 if entry.trial.key not in self.records:
                     self._settle(context, records.without_run(context, entry.trial, Status.STOPPED, INTERRUPTED))
         return [self.records[trial.key] for trial in trials]
+
+    def survey(self, jobs: Sequence["Job"]) -> "Plan":
+        """Judge trials by the rules without declaring them: a search looks at its whole space before it asks."""
+        trials = [replace(job.trial, overrides=tuple(job.overrides)) for job in jobs]
+        return plan.make(trials, self.host, self._open(trials).installed)
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of this sweep is; there from the first `run` or `survey`."""
+        assert self._context is not None, "nothing was run yet"
+        return self._context.folder
 
     def finish(self) -> int:
         """Verdict, tables, plots, MLflow; the exit status: 0, 2 if nothing could be measured, 130 if interrupted."""
@@ -165,15 +177,16 @@ class Sweep:
         seconds, note = plan.forecast(made, self.settings.effort, _typical_seconds(context), parallel)
         made = replace(made, forecast_seconds=seconds, forecast_note=note)
         self._plans.append(made)
-        if not self.search or len(self._plans) == 1:
+        if not self.search:  # which has shown its whole space
             self.display.plan(made, self.settings)
         return made
 
     def _resolve(self, context: Context, made: "Plan") -> None:
         """Every entry of the plan to a record."""
-        for entry in made.entries:
-            if entry.status is not None:
-                self._settle(context, records.without_run(context, entry.trial, entry.status, entry.reason))
+        with context.ledger.together():
+            for entry in made.entries:
+                if entry.status is not None:
+                    self._settle(context, records.without_run(context, entry.trial, entry.status, entry.reason))
         if not made.valid:
             return
         for backend in {str(entry.trial.backend["name"]): entry for entry in made.valid}.values():

@@ -1,0 +1,30 @@
+"""`hydra/sweeper=optuna`: the same axes as the grid, a few trials at a time, chosen by what the earlier ones showed."""
+
+from typing import Any
+
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class OptunaSweeper(Sweeper):
+    """Which trials: those that a search asks for. `sweep` returns the exit status. `sweep.search` does the work."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.config = config
+        self.hydra_context = hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from sweep import config, search
+        from sweep.spec import UserError
+
+        assert self.hydra_context is not None, "setup comes first"
+        launcher: Any = self.launcher
+        if not hasattr(launcher, "survey"):
+            raise UserError(f"{type(launcher).__name__} cannot plan, which a search needs: say hydra/launcher=local")
+        return search.run(arguments, config.composer_of(self.hydra_context.config_loader, self.config), launcher)

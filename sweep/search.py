@@ -1,0 +1,414 @@
+"""A search: a few trials at a time, chosen by what the earlier ones have shown, until the budget is spent.
+
+    python -m sweep hydra/sweeper=optuna 'search.budget=20 trials' backend=torch,onnxruntime batch=1,2,4,8 cores=1,2
+
+Settings, under `search`:
+
+budget       "20 trials", "10 minutes", "2 hours", "90 s". A batch that was begun is finished.
+batch        trials asked at once: their builds go on in parallel and their repeats are interleaved.
+sampler      tpe | random | nsga2; seeded by `seed`.
+objectives   [] = the metric of `objective`; several metrics give a Pareto front. The limits of `objective` hold
+             either way.
+warm_start   start from what earlier sweeps, in the outputs folder or in the same storage, found for the same trials
+             (same model, data, hardware, backend and settings). It guides the sampler and is no result: without
+             `reuse=true` such a trial is measured again if it is asked, with it the engine answers from that sweep.
+storage      where the study is kept for others to look at; null: `<outputs>/search.db`. Any URL that Optuna knows.
+resume       last, or the id of a sweep that was a search.
+
+What is resumed is the sweep, not the study: its ledger says what was asked and found, the sampler is told all of it
+again, trials that were asked and not finished come first (their finished repeats stand), and the rest of the budget is
+spent. A larger budget in the command goes on from there. `python -m sweep resume SWEEP` does this with the command of
+that sweep. Without `resume` a search starts anew, whatever the storage holds. The study's name has a hash of the space
+and of the objectives, so another space is another study.
+"""
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sweep import axes, ledger, schema, search_space
+from sweep.engine.context import write_json
+from sweep.hints import meant, no_key
+from sweep.report import count, duration, relative
+from sweep.spec import Json, Record, Status, UserError, digest
+from sweep.wording import number, quantity
+
+if TYPE_CHECKING:
+    from sweep.compose import Composer
+    from sweep.engine import Sweep
+    from sweep.plan import Plan
+    from sweep.search_space import Lazy, Planned, Point
+    from sweep.search_study import Guide, Mirror
+
+NOTES = "search.json"  # in the sweep's folder: what `resume` needs
+SAMPLERS = ("tpe", "random", "nsga2")
+RAISED = ("throughput_items_per_s", "agreement", "accuracy")  # the metrics of which more is better
+METRICS = (*schema.METRICS, "agreement", "accuracy")
+BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
+UNITS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
+
+
+class Launcher(Protocol):
+    """What a search needs of a launcher, beyond Hydra's `launch`."""
+
+    search: bool
+    history: ledger.History | None
+    sweep: "Sweep | None"
+
+    def survey(self, job_overrides: Sequence[Sequence[str]]) -> "Plan": ...
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]: ...
+    def finish(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Trials or seconds; the other one is None."""
+
+    trials: int | None = None
+    seconds: float | None = None
+
+    @staticmethod
+    def parse(text: Any) -> "Budget":
+        """Raises UserError for anything that is not like "20 trials" or "10 minutes"."""
+        found = BUDGET.fullmatch(str(text).strip().lower())
+        amount, unit = (float(found[1]), found[2]) if found else (0.0, "")
+        if unit in ("trial", "trials") and amount >= 1 and amount == int(amount):
+            return Budget(trials=int(amount))
+        scale = UNITS.get(unit) or UNITS.get(unit.removesuffix("s"))
+        if scale and amount > 0:
+            return Budget(seconds=amount * scale)
+        raise UserError(f"search.budget must be like '20 trials', '10 minutes', '2 hours' or '90 s', not {text!r}")
+
+    def __str__(self) -> str:
+        return count(self.trials, "trial") if self.trials is not None else duration(self.seconds)
+
+    def room(self, batch: int, trials: int, seconds: float) -> int:
+        """How many trials to ask next, after so many took so long. No batch is begun that would mostly be overtime."""
+        if self.trials is not None:
+            return max(0, min(batch, self.trials - trials))
+        left, each = (self.seconds or 0.0) - seconds, seconds / trials if trials else 0.0
+        if left <= each / 2:
+            return 0
+        return batch if not each else max(1, min(batch, round(left / each)))
+
+
+@dataclass(frozen=True)
+class Options:
+    """The `search` section of the config."""
+
+    budget: Budget
+    batch: int = 4
+    sampler: str = "tpe"
+    objectives: tuple[str, ...] = ()
+    warm_start: bool = False
+    storage: str | None = None
+    resume: str | None = None
+
+    @staticmethod
+    def read(section: Mapping[str, Any]) -> "Options":
+        """Raises UserError for a wrong key, type or value."""
+        known = [each.name for each in fields(Options)]
+        for key in section:
+            if key not in known:
+                raise no_key(f"search.{key}", known)
+        values = {"batch": 4, "sampler": "tpe", "objectives": [], "warm_start": False, **section}
+        batch, sampler, names, warm = (values[key] for key in ("batch", "sampler", "objectives", "warm_start"))
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise UserError(f"search.batch must be an integer >= 1, not {batch!r}")
+        if sampler not in SAMPLERS:
+            raise UserError(f"no search.sampler '{sampler}': {meant(str(sampler), SAMPLERS)}")
+        if not isinstance(names, list) or len(set(map(str, names))) < len(names):
+            raise UserError(f"search.objectives must be a list of different metrics, not {names!r}")
+        for name in names:
+            if name not in METRICS:
+                raise UserError(f"no metric '{name}' for search.objectives: {meant(str(name), METRICS)}")
+        if not isinstance(warm, bool):
+            raise UserError(f"search.warm_start must be true or false, not {warm!r}")
+        storage, resume = (None if values.get(key) is None else str(values[key]) for key in ("storage", "resume"))
+        return Options(Budget.parse(values.get("budget")), batch, sampler, tuple(names), warm, storage, resume)
+
+
+def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> int:
+    """Search the space that the command line declares; the exit status of the sweep.
+
+    Raises:
+        UserError: for bad input, a storage that cannot be used, or a sweep that cannot be resumed.
+    """
+    spaces = axes.spaces(arguments, composer)
+    found = [composer.config(_first(space), ("search", "outputs")) for space in spaces]
+    if any(one != found[0] for one in found):
+        raise UserError("search and outputs are set once a sweep, and these experiments ask for two")
+    options, outputs = Options.read(found[0]["search"]), Path(found[0]["outputs"])
+    if options.storage is not None:  # before the sweep has a folder
+        from sweep.search_study import check_storage
+
+        check_storage(options.storage)
+    launcher.search = True
+    before = Before.find(outputs, options.resume) if options.resume else None
+    launcher.history = before.history if before else None
+    space = search_space.make(spaces, composer, launcher.survey)
+    assert launcher.sweep is not None, "a survey opens the sweep"
+    search = _Search(options, space, launcher, launcher.sweep, _command(arguments, composer), before)
+    search.show()
+    if launcher.sweep.settings.plan != "only":
+        search.go()
+    return launcher.finish()
+
+
+@dataclass(frozen=True)
+class Before:
+    """A search that is resumed."""
+
+    history: ledger.History
+    notes: Json
+
+    @staticmethod
+    def find(outputs: Path, name: str) -> "Before":
+        """Raises UserError: there is no such sweep, or it was no search."""
+        folder = ledger.find(outputs, name)
+        if name == "last":
+            folder = next((one for one in reversed(ledger.sweeps(outputs)) if (one / NOTES).exists()), folder)
+        notes = stored(folder)
+        if notes is None:
+            raise UserError(f"sweep {folder.name} was no search: finish it with `python -m sweep resume {folder.name}`")
+        return Before(ledger.History(folder), notes)
+
+
+def stored(folder: Path) -> Json | None:
+    """What a search left in its sweep's folder for `resume`; None if that sweep was no search."""
+    try:
+        notes = json.loads((folder / NOTES).read_text())
+    except (OSError, ValueError):
+        return None
+    return notes if isinstance(notes, dict) else None
+
+
+def resume(folder: Path) -> list[str]:
+    """The command line that goes on with the search in this sweep's folder."""
+    notes = stored(folder)
+    assert notes is not None, "ask `stored` first"
+    outputs = folder.parent.parent
+    return [*notes["arguments"], f"outputs={axes.text(str(outputs))}", f"search.resume={axes.text(folder.name)}"]
+
+
+@dataclass
+class _Search:
+    options: Options
+    space: "Planned | Lazy"
+    launcher: Launcher
+    sweep: "Sweep"
+    arguments: list[str]
+    before: Before | None
+    seconds: float = 0.0  # spent before this process took over
+    asked: int = 0
+    warm: int = 0
+    points: dict[str, "Point"] = field(default_factory=dict)
+    first: list["Point"] = field(default_factory=list)  # asked before, not finished
+
+    def __post_init__(self) -> None:
+        objective = self.sweep.settings.objective
+        names = self.options.objectives or (objective.metric,)
+        self.objectives = {n: objective.maximize if n == objective.metric else n in RAISED for n in names}
+        self.study = f"{self.sweep.settings.name}-{digest([self.space.identity, self.objectives])[:8]}"
+        self.storage = self.options.storage or f"sqlite:///{self.sweep.settings.outputs_path / 'search.db'}"
+        if self.before is not None:
+            self._check(self.before)
+            self.seconds = float(self.before.notes.get("seconds", 0.0))
+        self._started = time.monotonic()
+
+    def show(self) -> None:
+        """The space, what the rules refuse in it, the budget."""
+        from sweep.search_space import Planned
+
+        display, settings, options = self.sweep.display, self.sweep.settings, self.options
+        if isinstance(self.space, Planned):
+            display.plan(self.space.plan, settings)
+            size = f"{len(self.space.valid):,} points"
+        else:
+            names = ", ".join(f"{name} ({len(values)})" for name, values in self.space.axes.items())
+            display.note(f"space: {names}; too large to be judged as a whole, each point is judged when it is its turn")
+            size = f"{self.space.declared:,} points"
+        goals = ", ".join(f"{'max' if up else 'min'}imize {name}" for name, up in self.objectives.items())
+        batch = f"{options.batch} at a time" if options.batch > 1 else "one at a time"
+        display.note(
+            f"search: {goals}; {options.budget} of {size}, {batch}, {options.sampler} with seed {settings.seed}"
+        )
+
+    def go(self) -> None:
+        """Ask, run, tell, until the budget is spent, nothing is left, or a person stops it."""
+        self._write()
+        try:
+            guide, mirror = self._study()
+            if not getattr(self.space, "valid", True):
+                self._settle_refused()
+                return
+            while not self.sweep.interrupted and self._batch(guide, mirror):
+                self._write()
+                self.sweep.display.note(self._progress(guide))
+            if not self.sweep.interrupted:
+                self.sweep.display.note(self._ended(guide))
+        except KeyboardInterrupt:
+            self.sweep.interrupted = True
+        self._write()
+
+    def _batch(self, guide: "Guide", mirror: "Mirror") -> bool:
+        """One batch; False if there was nothing to ask any more."""
+        room = self.options.budget.room(self.options.batch, self.asked, self._spent())
+        first, self.first = self.first[:room], self.first[room:]
+        asked = guide.ask(room, first) if room else []
+        if not asked:
+            return False
+        self.points.update({point.key: point for _, point in asked})
+        returns = self.launcher.launch([point.overrides for _, point in asked], initial_job_idx=self.asked)
+        records = [done.return_value for done in returns]
+        told = [guide.tell(trial, record) for (trial, _), record in zip(asked, records, strict=True)]
+        self.asked += sum(record.origin != "reused" for record in records)
+        mirror.add(told)
+        if mirror.problem and not self._complained:
+            self._complained = True
+            self.sweep.display.note(f"the study is no longer copied to {self.storage}: {mirror.problem}")
+        return True
+
+    _complained = False
+
+    def _study(self) -> "tuple[Guide, Mirror]":
+        """The sampler with everything told that is known, and the storage."""
+        from sweep.search_study import Guide, open_mirror
+
+        options, settings = self.options, self.sweep.settings
+        mirror, problem = open_mirror(
+            self.storage, self.study, ["maximize" if up else "minimize" for up in self.objectives.values()]
+        )
+        if mirror is None:
+            raise UserError(f"cannot use {self.storage}: {problem}")
+        startup = max(4, min(8, (options.budget.trials or 24) // 3))
+        seed = settings.seed + len(self.sweep.records)  # a resumed search draws anew
+        guide = Guide(
+            self.space, self.objectives, settings.objective, sampler=options.sampler, seed=seed, startup=startup
+        )
+        mirror.add([guide.add(point, record) for point, record in self._finished_before()])
+        if options.warm_start:
+            self.warm = self._warm_start(guide, mirror)
+            self.sweep.display.note(f"warm start: {count(self.warm, 'trial')} of earlier sweeps told to the sampler")
+        return guide, mirror
+
+    def _finished_before(self) -> "list[tuple[Point, Record]]":
+        """What a resumed search had finished; what it had only asked is put in front of the queue."""
+        found = []
+        for key, trial in (self.before.history.trials if self.before else {}).items():
+            point = self.space.find(trial)
+            if point is None:
+                continue
+            record = self.sweep.records.get(key)
+            self.points[key] = point
+            if record is None or record.status is Status.STOPPED:
+                self.first.append(point)
+                continue
+            self.space.taken.add(key)
+            self.asked += record.origin != "reused"
+            found.append((point, record))
+        return found
+
+    def _warm_start(self, guide: "Guide", mirror: "Mirror") -> int:
+        """Tell what earlier sweeps found: those of the outputs folder, and others that left it in the storage."""
+        told = set(self.sweep.records)
+        here = [folder for folder in ledger.sweeps(self.sweep.settings.outputs_path) if folder != self.sweep.folder]
+        for folder in reversed(here):  # the newest result of a trial counts
+            history = ledger.History(folder)
+            for key, record in history.records.items():
+                if key in told or key not in history.trials or (point := self.space.find(history.trials[key])) is None:
+                    continue
+                if guide.add(point, record) is not None:
+                    told.add(key)
+        local = {folder.name for folder in here} | {self.sweep.folder.name}
+        for trial in mirror.trials():
+            key = str(trial.user_attrs.get("key"))
+            if key not in told and trial.user_attrs.get("sweep") not in local:
+                guide.study.add_trial(trial)
+                told.add(key)
+        return len(told) - len(self.sweep.records)
+
+    def _settle_refused(self) -> None:
+        """Nothing can run: the table of the sweep says why, as it does for a grid."""
+        refused = [entry.trial.overrides for entry in self.space.plan.entries]
+        self.launcher.launch(refused, initial_job_idx=0)
+
+    def _progress(self, guide: "Guide") -> str:
+        records = [self.sweep.records[key] for key in self.points if key in self.sweep.records]
+        failed = sum(r.status not in (Status.OK, Status.STOPPED) for r in records)
+        limit = self.options.budget.trials
+        spent = f"{self.asked}/{limit}" if limit else f"{count(self.asked, 'trial')} in {duration(self._spent())}"
+        return f"search {spent}{f', {failed} failed' if failed else ''}: {self._best(guide)}"
+
+    def _best(self, guide: "Guide") -> str:
+        front = guide.best(self.sweep.records.values())
+        if not front:
+            return "nothing acceptable yet"
+        shown = [f"{record.label} with {self._values(record)}" for record in front[:4]]
+        more = f" and {len(front) - 4} more" if len(front) > 4 else ""
+        if len(self.objectives) == 1:
+            return f"best so far {shown[0]}"
+        return f"{len(front)} that nothing else beats: {'; '.join(shown)}{more}"
+
+    def _values(self, record: Record) -> str:
+        return ", ".join(quantity(name, number(record, name) or 0.0) for name in self.objectives)
+
+    def _ended(self, guide: "Guide") -> str:
+        left = self.options.budget.room(self.options.batch, self.asked, self._spent())
+        why = "every point that can run was tried" if left else f"the budget of {self.options.budget} is spent"
+        where = (
+            relative(self.storage.removeprefix("sqlite:///")) if self.storage.startswith("sqlite:///") else self.storage
+        )
+        front = "" if len(self.objectives) == 1 else f"; {self._best(guide)}"
+        return f"search: {why}; study {self.study} in {where}{front}"
+
+    def _spent(self) -> float:
+        return self.seconds + time.monotonic() - self._started
+
+    def _write(self) -> None:
+        """What a resume needs. A kill loses at most the time of one batch; trials are in the ledger."""
+        notes = {
+            "arguments": self.arguments,
+            "study": self.study,
+            "storage": self.options.storage,
+            "space": self.space.identity,
+            "seconds": self._spent(),
+            "points": self.space.declared,
+        }
+        write_json(self.sweep.folder / NOTES, notes)
+
+    def _check(self, before: Before) -> None:
+        """Raises UserError: another space, or measured in another way."""
+        name = before.history.folder.name
+        if before.notes.get("space") != self.space.identity:
+            raise UserError(
+                f"sweep {name} searched another space: `python -m sweep resume {name}` uses its own command"
+            )
+        effort = before.history.header.get("settings", {}).get("effort")
+        if effort != self.sweep.settings.to_json()["effort"]:
+            raise UserError(f"sweep {name} measured with another effort: `python -m sweep resume {name}` uses its own")
+
+
+def _first(space: axes.Space) -> list[str]:
+    return [lines[0] for lines in space.axes.values()] + list(space.combinations[0])
+
+
+def _command(arguments: Sequence[str], composer: "Composer") -> list[str]:
+    """The command line again, from any folder, without what resumes."""
+    from sweep.config import conf_dir
+
+    flags: list[str] = []
+    for element in composer.loader.get_search_path().get_path():
+        path = str(element.path).removeprefix("file://")
+        if element.provider == "command-line":
+            flags += ["--config-dir", path]
+        elif element.provider == "main" and Path(path) != conf_dir():
+            flags += ["--config-path", path]
+    if composer.config_name != "config":
+        flags += ["--config-name", composer.config_name]
+    ours = [line for line in arguments if axes.bare(line.partition("=")[0]) != "search.resume"]
+    return [*flags, *composer.hydra_overrides, *ours]
