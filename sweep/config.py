@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sweep import schema
 from sweep.axes import Space, expand, spaces
@@ -141,13 +141,27 @@ def run(argv: Sequence[str]) -> int:
         SystemExit: from Hydra's own flags, such as --help.
     """
     arguments = main_argv(argv)
+    known = _parsed(arguments)
     if arguments[0] != "--multirun":
         return _show(arguments)
-    from hydra._internal.utils import get_args_parser
-
-    known = get_args_parser().parse_args(arguments)
     composer, task = _composer(known)
     return _sweep(composer, task)
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    """Hydra's own options.
+
+    Raises:
+        UserError: for an option that does not exist, where Hydra would print its usage and exit.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    def wrong(message: str) -> NoReturn:
+        raise UserError(f"{message}: `python -m sweep --help` lists the options; settings are KEY=VALUE without dashes")
+
+    parser = get_args_parser()
+    parser.error = wrong  # type: ignore[method-assign]  # the class is Hydra's to choose
+    return parser.parse_args(arguments)
 
 
 def _composer(known: argparse.Namespace) -> tuple[Composer, list[str]]:
@@ -197,12 +211,10 @@ def _sweep(composer: Composer, task: list[str]) -> int:
 def _show(arguments: list[str]) -> int:
     """Hydra's own flags, through Hydra's own entry."""
     import hydra
-    from hydra._internal.utils import get_args_parser
 
     overrides = [word for word in arguments if not word.startswith("-") and "=" in word]
     if any(flag.partition("=")[0] == "--cfg" for flag in arguments):
-        known = get_args_parser().parse_args(arguments)
-        composer, ours = _composer(known)
+        composer, ours = _composer(_parsed(arguments))
         trial = composer.trial(ours)
         if not any(line.startswith("data=") for line in overrides):
             arguments = [*arguments, f"data={trial.data['name']}"]

@@ -65,6 +65,13 @@ def pad(array: np.ndarray, axes: Sequence[int], bucket: Tuple[int, ...], value: 
     return np.pad(array, widths, constant_values=value) if any(after for _, after in widths) else array
 
 
+def cut(array: np.ndarray, axes: Sequence[int], bucket: Tuple[int, ...]) -> np.ndarray:
+    """`array` without what is beyond the bucket: only for examples to build from, never for what is measured."""
+    for axis, size in zip(axes, widen(bucket, len(axes))):
+        array = array.take(np.arange(min(size, array.shape[axis])), axis)
+    return array
+
+
 def batches(items: np.ndarray, batch: int, offset: int) -> List[np.ndarray]:
     """Full batches over all `items`, beginning at `offset` and wrapping round, so that the last one is full too."""
     turned = np.roll(items, -(offset % len(items)))

@@ -285,7 +285,7 @@ def _source(request: Json, spec: BuildSpec) -> Source:
     first = np.arange(spec.batch) % len(next(iter(inputs.values())))
     return Source(
         load_model=lambda: workloads.load_model(dict(spec.model)),
-        example=_batch(inputs, first, spec, request),
+        example=_batch(inputs, first, spec, request, cut=True),
         calibration=lambda: _calibration(folder, spec, request),
         input_names=tuple(inputs),
     )
@@ -297,16 +297,20 @@ def _calibration(folder: Path, spec: BuildSpec, request: Json) -> Iterator[Array
     if not count:
         raise UserError("data %s has no calibration samples, which %s needs" % (spec.data["name"], spec.precision))
     for items in measuring.batches(np.arange(count), spec.batch, 0):
-        yield _batch(samples, items, spec, request)
+        yield _batch(samples, items, spec, request, cut=True)
 
 
-def _batch(inputs: Dict[str, np.ndarray], items: np.ndarray, spec: BuildSpec, request: Json) -> Arrays:
-    """The samples `items` as contiguous arrays, padded to the bucket."""
+def _batch(
+    inputs: Dict[str, np.ndarray], items: np.ndarray, spec: BuildSpec, request: Json, cut: bool = False
+) -> Arrays:
+    """The samples `items` as contiguous arrays, padded to the bucket; `cut` to it where that is asked for."""
     dims = request.get("bucket_dims") or {}
     arrays = []
     for name, array in inputs.items():
         chosen = np.ascontiguousarray(array[items])
         if spec.bucket is not None and name in dims:
+            if cut:
+                chosen = measuring.cut(chosen, dims[name], spec.bucket)
             chosen = measuring.pad(chosen, dims[name], spec.bucket, request.get("pad_value", 0.0))
         arrays.append(chosen)
     return tuple(arrays)

@@ -145,6 +145,6 @@ def failure_groups(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
 
 def why(record: Record) -> str:
     """One line: why a trial did not end `ok`."""
-    if record.failure is not None:
-        return f"{record.failure.kind.value}: {one_line(record.failure.summary)}"
+    if record.failure is not None and record.status is not Status.INVALID:  # a rule has no kind
+        return f"{record.failure.kind.value}: {one_line(record.reason or record.failure.summary)}"
     return one_line(record.reason) or status_text(record.status)
