@@ -49,6 +49,8 @@ def reference(request: Json, folder: Path) -> Json:
     Request: model, data (configs), data_root, reference_root (folders named by digest).
     Leaves `data/` and `reference/` in the task's folder, unless their digest is in the roots already.
     """
+    toolchain = installed(["torch", "onnxruntime", "numpy"])
+    _note_versions(folder, {name: version for name, version in toolchain.items() if version})
     dataset = workloads.load_data(request["data"])
     model = workloads.load_model(request["model"])
     names = tuple(dataset.inputs)
@@ -57,7 +59,6 @@ def reference(request: Json, folder: Path) -> Json:
     model_key = workloads.model_digest(model)
     if not Path(request["data_root"], data_key).is_dir():
         materials.write_data(dataset, folder / "data")
-    toolchain = installed(["torch", "onnxruntime", "numpy"])
     reference_key = digest([model_key, data_key, toolchain])
     known = Path(request["reference_root"], reference_key, "reference.json")
     facts = (

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sweep.report.terminal import Display
 
 
+AGAIN = "; then `python -m sweep resume last`"
 UNWRITABLE = (*files.FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO, errno.ESTALE)
 
 
@@ -87,14 +88,20 @@ def writable(outputs: Path, stack: ExitStack) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
+    except UserError as error:
         stack.close()
-        raise
+        if not _unwritable(error.__cause__):
+            raise
+        raise UserError(f"{error}{AGAIN}") from error.__cause__
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if not _unwritable(error):
             raise
         stack.close()
-        raise UserError(f"{files.cannot_write(error, outputs)}; then `python -m sweep resume last`") from error
+        raise UserError(f"{files.cannot_write(error, outputs)}{AGAIN}") from error
+
+
+def _unwritable(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in UNWRITABLE
 
 
 def fresh_folder(parent: Path, name: str) -> Path:
