@@ -23,7 +23,7 @@ KNOWS_ALL_INSTRUCTIONS = 12  # the first g++ that knows every instruction set in
 class Inductor(Backend):
     name = "inductor"
     packages = ("torch",)
-    preload_build = ("torch",)
+    preload_build = ("torch", "torch._dynamo")
     preload_run = ("torch",)
     precisions = ("fp32", "bf16", "fp16")
     formats = ("module", "exported")
@@ -97,10 +97,11 @@ class Inductor(Backend):
         from torch._inductor import aoti_load_package
 
         common.use_threads(placement)
+        number = -1 if spec.device == "cpu" else common.number_of(placement.device)
         with common.quiet(), artifact.reading(folder / MODEL) as path:
-            package = aoti_load_package(str(path))
+            package = aoti_load_package(str(path), device_index=number)
         precision, shapes = common.read_stated(package.loader.get_metadata()[STATED])
-        runner = InductorRunner(package, spec.device, precision)
+        runner = InductorRunner(package, placement.device, precision)
         runner.shapes = shapes
         return runner
 

@@ -7,7 +7,7 @@ from sweep.backends import torch_common as common
 from sweep.backends.base import Arrays, Source
 from sweep.spec import BuildSpec, FailureKind, TrialError
 
-PRELOAD = ("torch", "onnx", "onnxscript")  # what an export needs, for a fork server to import ahead
+PRELOAD = ("torch", "torch._dynamo", "onnx", "onnxscript")  # what an export imports, for a fork server to have ahead
 
 
 def export(source: Source, spec: BuildSpec, path: Path) -> None:

@@ -38,7 +38,7 @@ class OpenVino(Backend):
     preload_run = ("openvino",)
     precisions = ("fp32", "bf16", "int8")
     formats = ("module", "torchscript", "exported", "onnx")
-    compile_options = ("calibration_samples",)
+    compile_options = ("calibration_samples", "fast_bias_correction")
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:
@@ -59,7 +59,7 @@ class OpenVino(Backend):
 
         model = _converted(source, spec)
         if spec.precision == "int8":
-            model = _quantised(model, source, int(self.options.get("calibration_samples", 200)), spec.batch)
+            model = _quantised(model, source, self.options, spec.batch)
         openvino.save_model(model, str(folder / MODEL), compress_to_fp16=False)
         compiled = _compiled(folder / MODEL, spec, Placement(threads=1))
         compiled.create_infer_request().infer(list(source.example))
@@ -129,13 +129,15 @@ def _converted(source: Source, spec: BuildSpec) -> Any:
     return converted
 
 
-def _quantised(model: Any, source: Source, samples: int, batch: int) -> Any:
+def _quantised(model: Any, source: Source, options: Mapping[str, Any], batch: int) -> Any:
     import nncf
 
+    samples = int(options.get("calibration_samples", 200))
+    fast = bool(options.get("fast_bias_correction", True))
     batches = list(source.calibration())[: max(1, -(-samples // batch))]
     if not batches:
         raise UserError("precision=int8 needs calibration samples and the data has none")
-    return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
+    return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), fast_bias_correction=fast)
 
 
 def _compiled(path: Path, spec: BuildSpec, placement: Placement) -> Any:

@@ -70,13 +70,31 @@ def converted(model: Any, precision: str, device: str, channels_last: bool) -> A
     """The model itself, moved in place to a device, a precision and a memory layout."""
     import torch
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrialError(FailureKind.CORE_UNAVAILABLE, "torch sees no CUDA device here")
+    if device != "cpu":
+        check_cuda(device)
     if precision != "fp32":
         model = model.to(dtype=dtype_of(precision))
     if channels_last and not hasattr(model, "inlined_graph"):
         model = model.to(memory_format=torch.channels_last)
     return model.to(device) if device != "cpu" else model
+
+
+def check_cuda(device: str) -> None:
+    """Nothing where `cuda` or `cuda:1` is here.
+
+    Raises:
+        TrialError: where it is not.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if number_of(device) >= count:
+        raise TrialError(FailureKind.CORE_UNAVAILABLE, "there is no device %s: torch sees %d of them" % (device, count))
+
+
+def number_of(device: str) -> int:
+    """1 of `cuda:1`, 0 of `cuda`."""
+    return int(device.partition(":")[2] or 0)
 
 
 def cast_inside(model: Any, precision: str, channels_last: bool) -> Any:
@@ -147,6 +165,8 @@ class TorchRunner(Runner):
         self._torch = torch
         self._without_gradients = torch.inference_mode
         if self.asynchronous:
+            check_cuda(device)
+            torch.cuda.set_device(device)
             torch.cuda.reset_peak_memory_stats()
 
     def prepare(self, inputs: Arrays) -> Any:

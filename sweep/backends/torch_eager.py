@@ -38,8 +38,8 @@ class TorchEager(Backend):
     def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> "EagerRunner":
         common.use_threads(placement)
         channels_last = self._channels_last(spec)
-        model = common.converted(source.load_model(), spec.precision, spec.device, channels_last)
-        return EagerRunner(model, spec, channels_last)
+        model = common.converted(source.load_model(), spec.precision, placement.device, channels_last)
+        return EagerRunner(model, spec.precision, placement.device, channels_last)
 
     def _channels_last(self, spec: BuildSpec) -> bool:
         return common.wants_channels_last(self.options, spec.precision)
@@ -48,10 +48,10 @@ class TorchEager(Backend):
 class EagerRunner(common.TorchRunner):
     """The model called as it is; inputs are cast and laid out inside the timed call, as a server would have to."""
 
-    def __init__(self, model: Any, spec: BuildSpec, channels_last: bool) -> None:
+    def __init__(self, model: Any, precision: str, device: str, channels_last: bool) -> None:
         tensors = [*model.parameters(), *model.buffers()]
-        super().__init__(model, spec.device, common.precision_of(t.dtype for t in tensors) or spec.precision)
-        self._dtype = None if spec.precision == "fp32" else common.dtype_of(spec.precision)
+        super().__init__(model, device, common.precision_of(t.dtype for t in tensors) or precision)
+        self._dtype = None if precision == "fp32" else common.dtype_of(precision)
         self._layout = self._torch.channels_last if channels_last else self._torch.preserve_format
 
     def run(self, request: Any) -> Any:

@@ -57,11 +57,11 @@ class TorchScript(Backend):
         common.use_threads(placement)
         with common.quiet(), artifact.reading(folder / MODEL) as path, torch.no_grad():
             stated = {STATED: ""}
-            frozen = read(str(path), map_location=spec.device, _extra_files=stated)
+            frozen = read(str(path), map_location=placement.device, _extra_files=stated)
             precision = _precision(frozen)
             if self.options.get("optimize", True):
                 frozen = torch.jit.optimize_for_inference(frozen)
-        runner = common.TorchRunner(frozen, spec.device, precision)
+        runner = common.TorchRunner(frozen, placement.device, precision)
         _, runner.shapes = common.read_stated(stated[STATED])
         return runner
 

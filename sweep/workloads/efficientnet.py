@@ -5,8 +5,8 @@ from where they are installed (`pip install 'sweep[vision]'`) and neither is imp
 broken build, not a loss of one per cent: look at the agreement and the errors beside the accuracy.
 
 Calibration uses pictures that are never scored: forty of CIFAR from foolbox, enlarged from 32 pixels, and thirty cuts
-of three photographs that scikit-learn and matplotlib ship. With either kind alone int8 agreed with the original on 15 or
-16 of the 20 photographs, with both on 19, as many as with the scored photographs themselves.
+of three photographs that scikit-learn and matplotlib ship. More kinds of pictures matter: on OpenVINO int8 agreed with
+the original on 16, 17 and 18 of the 20 photographs with the first, the second and both (cosine 0.88, 0.91, 0.97).
 """
 
 import re
