@@ -49,7 +49,7 @@ CASES = [
 RELATIVE_ERROR = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 3e-2, "int8": 0.2}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def data_of(target: str) -> workloads.Dataset:
     return workloads.load_data({"name": "data", "_target_": target})
 

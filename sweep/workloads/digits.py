@@ -35,13 +35,14 @@ def _architecture() -> Any:
     from torch import nn
 
     layers: List[Tuple[str, nn.Module]] = []
-    channels = (1, 32, 64, 128)
-    for number, (inside, outside) in enumerate(zip(channels, channels[1:])):
+    inside = 1
+    for number, outside in enumerate((32, 64, 128)):
         layers.append(("conv%d" % number, nn.Conv2d(inside, outside, kernel_size=3, padding=1)))
         layers.append(("active%d" % number, nn.ReLU()))
         layers.append(("halve%d" % number, nn.MaxPool2d(2)))
+        inside = outside
     layers.append(("flat", nn.Flatten()))
-    layers.append(("dense0", nn.Linear(channels[-1] * 3 * 3, 256)))
+    layers.append(("dense0", nn.Linear(inside * 3 * 3, 256)))
     layers.append(("active_dense", nn.ReLU()))
     layers.append(("dense1", nn.Linear(256, 10)))
     return nn.Sequential(OrderedDict(layers))
