@@ -324,10 +324,9 @@ class _Search:
                     continue
                 if guide.add(point, record) is not None:
                     told.add(key)
-        local = {folder.name for folder in here} | {self.sweep.folder.name}
-        for trial in mirror.trials():
+        for trial in reversed(mirror.trials()):
             key = str(trial.user_attrs.get("key"))
-            if key not in told and trial.user_attrs.get("sweep") not in local:
+            if key not in told:
                 guide.study.add_trial(trial)
                 told.add(key)
         return len(told) - len(self.sweep.records)

@@ -87,7 +87,7 @@ class SearchSpace:
 
 
 class Planned(SearchSpace):
-    """A space that was judged as a whole. `plan` says what was refused, and why."""
+    """A space that was judged as a whole: a point for each entry of the plan, which says what was refused and why."""
 
     def __init__(
         self, points: Sequence[Point], plan: "Plan", declared: int, axes: Mapping[str, tuple[Value, ...]]
@@ -95,8 +95,8 @@ class Planned(SearchSpace):
         super().__init__(axes, digest([sorted(point.key for point in points), to_lists(axes)]))
         self.plan = plan
         self.declared = declared
-        valid = {entry.trial.key for entry in plan.valid}
-        self._points = {point.key: point for point in points if point.key in valid}
+        judged = zip(points, plan.entries, strict=True)
+        self._points = {point.key: point for point, entry in judged if entry.status is None}
         self._runnable = {point.values for point in self._points.values()}
 
     @property
@@ -222,14 +222,14 @@ def make(spaces: Sequence[axes.Space], composer: "Composer", survey: Survey) -> 
         some = [lines for space in finite for lines in covering(space)]
         return Lazy(finite, composer, survey, varying([coded(lines, composer) for lines in some]), survey(some))
     jobs = [lines for space in finite for lines in space.jobs()]
-    codes = [coded(lines, composer) for lines in jobs]
-    moving = varying(codes)
     plan = survey(jobs)
-    points: dict[str, Point] = {}
-    for lines, code in zip(jobs, codes, strict=True):
-        key = composer.trial(lines).key
-        points.setdefault(key, Point(tuple(lines), tuple(code.get(name, UNSET) for name in moving), key))
-    return Planned(tuple(points.values()), plan, len(jobs), moving)
+    codes = [coded(entry.trial.overrides, composer) for entry in plan.entries]
+    moving = varying(codes)
+    points = [
+        Point(entry.trial.overrides, tuple(code.get(name, UNSET) for name in moving), entry.trial.key)
+        for entry, code in zip(plan.entries, codes, strict=True)
+    ]
+    return Planned(points, plan, len(jobs), moving)
 
 
 def coded(lines: Sequence[str], composer: "Composer") -> dict[str, Value]:
