@@ -124,7 +124,9 @@ def mismatch(host: Host, declared: Mapping[str, Any]) -> str | None:
     if declared.get("instance_type") and host.instance_type == declared["instance_type"]:
         return missing
     if declared.get("instance_type"):
-        here = missing or (f"it is an {host.instance_type}" if host.instance_type else f"it is a {host.cpu}, not EC2")
+        here = missing or (
+            f"it is an {host.instance_type}" if host.instance_type else f"it is {_an(host.cpu)}, not EC2"
+        )
     else:
         cpus = declared.get("cpus") or 0
         here = missing or (f"it has {len(host.cpus)} CPUs, not {cpus}" if cpus > len(host.cpus) else "")

@@ -18,6 +18,7 @@ from sweep import files
 from sweep.spec import Json, Measurement, Record, Trial, UserError, canonical, from_json, to_json
 
 LEDGER = "ledger.jsonl"
+REPRODUCTION = "-reproduction"  # ends the id of a sweep that only runs an old trial again; `last` passes over it
 
 
 class Ledger:
@@ -121,6 +122,25 @@ def entries(folder: Path) -> Iterator[Json]:
     return (entry for _, entry in _lines(folder / LEDGER) if entry is not None)
 
 
+def new_folder(outputs: Path, suffix: str) -> Path:
+    """Make the folder of a new sweep; its name, the time and `suffix`, is the sweep's id.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for more in ("", *(f"-{number}" for number in range(2, 100))):
+        folder = outputs / "sweeps" / f"{stamp}{more}{suffix}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(files.cannot_write(error, outputs)) from None
+        return folder
+    raise UserError(f"a hundred sweeps began in {outputs} within one second")
+
+
 def sweeps(outputs: Path) -> list[Path]:
     """The folders of all sweeps that have a ledger, oldest first."""
     return sorted(path.parent for path in (outputs / "sweeps").glob(f"*/{LEDGER}"))
@@ -136,7 +156,7 @@ def find(outputs: Path, name: str) -> Path:
     if not folders:
         raise UserError(f"no sweep in {outputs / 'sweeps'} yet: run one with `python -m sweep -m batch=1,5`")
     if name == "last":
-        return folders[-1]
+        return next((folder for folder in reversed(folders) if not folder.name.endswith(REPRODUCTION)), folders[-1])
     found = [folder for folder in folders if folder.name == name] or [f for f in folders if f.name.startswith(name)]
     if len(found) == 1:
         return found[0]

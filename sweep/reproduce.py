@@ -48,14 +48,14 @@ def reproduce(run_id: str, outputs: Path, tracking_uri: str | None = None, trust
     print(f"{past.record.label} of sweep {past.record.sweep}")
     imports = foreign_targets(past.trial)
     if imports and not trust:
-        raise UserError(f"this run imports {', '.join(imports)}: look at that code, then add --trust")
+        raise UserError(f"this run brings in {', '.join(imports)}: look at that code, then add --trust")
     settings = replace(past.settings, outputs=str(outputs), plan="run", reuse=False, retry_failed=False)
     if tracking_uri:
         settings = replace(settings, tracking={"name": "server", "uri": tracking_uri})
     now = environment.capture()
     for line in differences(past.environment, now) or ["the environment is the same"]:
         print(f"  {line}")
-    sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}")
+    sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
     trial = here(past.trial)
     status = sweep.complete([Job(trial.overrides, trial)])
     if status == 130:
@@ -106,9 +106,11 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "
 
 
 def foreign_targets(trial: Trial) -> list[str]:
-    """Factories outside this project that running the trial would import."""
+    """Code outside this project that running the trial would bring in: factories, interpreters, trusted files."""
     targets = [str(group.get("_target_") or "") for group in (trial.model, trial.data)]
-    return [target for target in targets if target and not target.startswith("sweep.")]
+    foreign = [target for target in targets if target and not target.startswith("sweep.workloads.")]
+    foreign += [str(trial.backend["python"])] if trial.backend.get("python") else []
+    return foreign + ([str(trial.model.get("path"))] if trial.model.get("trust") else [])
 
 
 def here(trial: Trial) -> Trial:

@@ -107,12 +107,13 @@ def structure(kind: type[T], path: str, value: Any) -> T:
 
 
 def same_kind(path: str, old: Any, new: Any) -> None:
-    """An override under a group that takes anything must be of the kind that the YAML has; null and 'auto' fit all.
+    """An override under a group that takes anything must be of the kind that the YAML has; null, auto and ??? fit all.
 
     Raises:
         UserError: for a number, a switch, a list or a mapping that is replaced by something else.
     """
-    if old is None or new is None or new == "auto" or old == "auto" or (isinstance(new, str) and "${" in new):
+    anything = (None, "auto", "???")
+    if old in anything or new in anything or (isinstance(new, str) and "${" in new):
         return
     for kinds, text in (
         ((bool,), "true or false"),

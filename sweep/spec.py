@@ -13,6 +13,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar, Union, ge
 
 Json = Dict[str, Any]
 T = TypeVar("T")
+_NOT_IN_LABELS = ("_target_", "path", "name")
 _WITHIN_GROUPS = ("model.", "data.", "hardware.", "backend.", "load.")
 
 
@@ -112,7 +113,7 @@ class Trial:
             parts.append("r%d" % self.replicas)
         if self.buckets:
             parts.append("k" + "_".join("x".join(map(str, bucket)) for bucket in self.buckets))
-        parts += ["%s=%s" % item for item in self._options.items()]
+        parts += ["%s=%s" % item for item in self._options.items() if item[0] not in _NOT_IN_LABELS]
         return "-".join(parts)
 
     @property

@@ -10,7 +10,7 @@ import typer
 
 from sweep import ledger, select
 from sweep.hints import meant
-from sweep.report import axis_text
+from sweep.report import axis_text, one_line
 from sweep.settings import Objective, Settings
 from sweep.spec import Record, Status, UserError
 
@@ -31,14 +31,15 @@ OUTPUTS = Path("outputs")
 
 def run(arguments: Sequence[str]) -> int:
     """Run one verb; its exit status."""
-    import click
-
     try:
         status = app(list(arguments), standalone_mode=False, prog_name="python -m sweep")
-    except click.ClickException as error:
-        raise UserError(error.format_message()) from None
-    except (click.exceptions.Abort, click.exceptions.Exit) as error:
-        return int(getattr(error, "exit_code", 130))
+    except Exception as error:
+        # Typer has click, or a copy of its own, depending on its version: its errors are told by what they can do.
+        if hasattr(error, "format_message"):
+            raise UserError(one_line(error.format_message())) from None
+        if type(error).__name__ == "Abort":
+            return 130
+        raise
     return int(status or 0)
 
 
@@ -80,12 +81,12 @@ def why(
             "chosen: " + verdict.sentence if record.key == verdict.winner else record.reason
         )
         print(f"{record.label}  {record.status.value.replace('_', ' ')}\n  {reason}")
+        if record.notes.get("unsteady_warmups"):
+            print(f"  warm-up  not steady in {record.notes['unsteady_warmups']} of {len(record.repeats)} repeats")
         if record.failure is not None and record.failure.log:
             print(f"  log      {record.failure.log}")
-            print(
-                f"  again    {record.failure.command}" if record.failure.command else "",
-                end="\n" if record.failure.command else "",
-            )
+            if record.failure.command:
+                print(f"  again    {record.failure.command}")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from sweep import backends, plan
 from sweep.engine.context import Context
 from sweep.engine.references import Reference
 from sweep.isolate import by_hand
-from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Json, Outcome, from_json, to_json
+from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Json, Outcome, Trial, from_json, to_json
 
 T = TypeVar("T")
 # Says nothing about the next try: CRASH is a worker that was lost, a compiler's own crash has a kind of its own
@@ -68,6 +68,15 @@ def build_all(context: Context, tasks: Sequence[Task]) -> dict[tuple[str, str], 
     results = in_parallel(tasks, lambda task: _build(context, task, guard), parallel_builds(context))
     context.display.end()
     return {(task.spec.key, task.reference.model): built for task, built in zip(tasks, results, strict=True)}
+
+
+def build_name(trial: Trial, spec: BuildSpec) -> str:
+    """Readable name of a build, like `digits-onnxruntime-int8-b5`."""
+    parts = [str(trial.model["name"]), spec.backend, spec.precision, f"b{spec.batch}"]
+    parts += [f"c{spec.cores}"] if spec.cores else []
+    parts += ["k" + "x".join(map(str, spec.bucket))] if spec.bucket else []
+    parts += [f"{name}={value}" for name, value in trial.settings.items() if name in spec.options]
+    return "-".join(parts)
 
 
 def parallel_builds(context: Context) -> int:

@@ -58,7 +58,7 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
         identity=task.identity,
         started=task.started,
         seconds=task.seconds,
-        notes={"attempts": to_json(task.attempts)} if task.attempts else {},
+        notes=_notes(task, repeats),
     )
     if task.failure is not None:
         summary = task.failure.summary
@@ -103,6 +103,13 @@ def _evidence(context: Context, task: Task, repeat: Measurement, failure: Failur
         versions=plan.toolchain(task.builds[0].spec, context.installed),
         command=by_hand(folder, python=python, cores=cores),
     )
+
+
+def _notes(task: Task, repeats: Sequence[Measurement]) -> Json:
+    """What happened on the way, where anything did."""
+    unsteady = sum(not repeat.warmup.get("stable", True) for repeat in repeats)
+    notes: Json = {"attempts": to_json(task.attempts)} if task.attempts else {}
+    return {**notes, "unsteady_warmups": unsteady} if unsteady else notes
 
 
 _COMPARED = (

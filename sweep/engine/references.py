@@ -12,6 +12,7 @@ from sweep import files
 from sweep.engine.context import Context
 from sweep.spec import Failure, Json, Status, Trial, UserError, digest, to_json
 
+SELF_TOLERANCE = 1e-3  # between two answers of the original model to the same samples
 NO_TORCH = ("numpy", "onnx")  # model formats that are read without torch
 
 
@@ -56,6 +57,22 @@ def preload(model_format: str) -> tuple[str, ...]:
     return ("numpy",) if model_format in NO_TORCH else ("numpy", "torch")
 
 
+def misfit(trial: Trial, reference: Reference) -> str | None:
+    """Why no bucket fits the inputs, if none does."""
+    if not trial.buckets:
+        return None
+    for name, axes in (trial.model.get("bucket_dims") or {}).items():
+        shape = reference.facts["inputs"][name]["shape"]
+        size = tuple(shape[axis] for axis in axes)
+        fits = [
+            all(s <= limit for s, limit in zip(size, bucket * len(size) if len(bucket) == 1 else bucket, strict=True))
+            for bucket in trial.buckets
+        ]
+        if not any(fits):
+            return f"no bucket of {[list(bucket) for bucket in trial.buckets]} holds the inputs: {name} is {list(size)}"
+    return None
+
+
 def _obtain(context: Context, trial: Trial) -> Reference | Unusable:
     data_root, reference_root = context.store.root / "data", context.store.root / "reference"
     request = {
@@ -83,6 +100,10 @@ def _obtain(context: Context, trial: Trial) -> Reference | Unusable:
     answers = _adopt(folder / "reference", reference_root / result["reference"])
     context.ledger.append("reference", pair=pair_key(trial), seconds=outcome.seconds, result=result)
     context.display.advance(name)
+    difference = result["self_difference"]
+    if difference is None or difference > SELF_TOLERANCE:
+        size = "not finite" if difference is None else f"up to {difference:.3g}"
+        context.display.note(f"{name}: the original model does not agree with itself when asked twice ({size})")
     return Reference(result["model"], result["data"], result["reference"], data, answers, result)
 
 

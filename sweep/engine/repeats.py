@@ -13,6 +13,7 @@ from sweep import backends, plan
 from sweep.engine.builds import Built, data_shape
 from sweep.engine.context import Context
 from sweep.engine.references import Reference
+from sweep.report import number
 from sweep.spec import Failure, FailureKind, Json, Measurement, Outcome, Placement, Trial, from_json, to_json
 
 TRANSIENT = (FailureKind.CORE_UNAVAILABLE,)
@@ -134,4 +135,4 @@ def _measurement(trial: Trial, repeat: int, outcome: Outcome) -> Measurement:
 def _progress(task: Task, repeat: int) -> str:
     if task.failure is not None:
         return f"{task.trial.label}: {task.failure.kind.value}"
-    return f"{task.trial.label}: {task.done[repeat].throughput_items_per_s:,.4g} items/s"
+    return f"{task.trial.label}: {number(task.done[repeat].throughput_items_per_s)} items/s"

@@ -1,7 +1,6 @@
 """One sweep from the declared trials to the verdict."""
 
 import signal
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,14 +10,13 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from sweep import __version__, backends, hardware, ledger, plan, select
-from sweep.engine import builds, records, references, repeats
+from sweep.engine import builds, earlier, records, references, repeats
 from sweep.engine.context import Context, writable, write_json
 from sweep.engine.references import Reference, Unusable
-from sweep.files import cannot_write
 from sweep.isolate import Workers
 from sweep.report.terminal import Display
 from sweep.settings import Settings
-from sweep.spec import BuildSpec, Failure, FailureKind, Json, Record, Status, Trial, UserError, canonical, to_json
+from sweep.spec import Failure, FailureKind, Record, Status, Trial, to_json
 from sweep.store import Store
 from sweep.tracking import environment, store_uri
 
@@ -37,8 +35,21 @@ class Sweep:
     """
 
     def __init__(
-        self, settings: Settings, *, command: str = "", search: bool = False, history: ledger.History | None = None
+        self,
+        settings: Settings,
+        *,
+        command: str = "",
+        search: bool = False,
+        history: ledger.History | None = None,
+        suffix: str = "",
     ) -> None:
+        """
+        Args:
+            command: the line that asks for this sweep, for the record.
+            search: `run` is called more than once; the plans are shown by whoever searches.
+            history: an earlier sweep to finish: its folder, its records and its whole repeats stand.
+            suffix: of the sweep's id.
+        """
         self.settings = settings
         self.command = command
         self.search = search
@@ -47,6 +58,7 @@ class Sweep:
         self.records: dict[str, Record] = dict(_settled(history)) if history else {}
         self.interrupted = False
         self._history = history
+        self._suffix = suffix
         self._stack = ExitStack()
         self._context: Context | None = None
         self._tracker: Tracker | None = None
@@ -156,7 +168,7 @@ class Sweep:
         if self.settings.plan == "only":  # leaves nothing behind
             folder = Path(self._stack.enter_context(TemporaryDirectory()))
         else:
-            folder = self._history.folder if self._history else _new_folder(outputs)
+            folder = self._history.folder if self._history else ledger.new_folder(outputs, self._suffix)
         store = Store(outputs / "store")
         book = ledger.Ledger(folder)
         self._stack.callback(book.close)
@@ -174,7 +186,7 @@ class Sweep:
     def _plan(self, context: Context, trials: Sequence[Trial]) -> "Plan":
         made = plan.make(trials, self.host, context.installed)
         parallel = builds.parallel_builds(context)
-        seconds, note = plan.forecast(made, self.settings.effort, _typical_seconds(context), parallel)
+        seconds, note = plan.forecast(made, self.settings.effort, earlier.typical_seconds(context), parallel)
         made = replace(made, forecast_seconds=seconds, forecast_note=note)
         self._plans.append(made)
         if not self.search:  # which has shown its whole space
@@ -209,7 +221,7 @@ class Sweep:
             if isinstance(reference, Unusable):
                 status, failure = reference.status, reference.failure
                 self._settle(context, records.without_run(context, entry.trial, status, failure.summary, failure))
-            elif problem := _too_short(entry.trial, reference):
+            elif problem := references.misfit(entry.trial, reference):
                 self._settle(context, records.without_run(context, entry.trial, Status.INVALID, problem))
             else:
                 usable.append((entry, reference))
@@ -221,7 +233,9 @@ class Sweep:
         for entry, reference in usable:
             for spec in entry.builds:
                 if (spec.key, reference.model) not in self._builds:
-                    needed[spec.key, reference.model] = builds.Task(spec, reference, _build_name(entry.trial, spec))
+                    needed[spec.key, reference.model] = builds.Task(
+                        spec, reference, builds.build_name(entry.trial, spec)
+                    )
         if needed:
             self._builds |= builds.build_all(context, list(needed.values()))
         tasks = []
@@ -247,21 +261,10 @@ class Sweep:
 
     def _reuse(self, context: Context, trial: Trial, identity: str) -> bool:
         """Take the finished result of an identical trial of an earlier sweep, if that is asked for."""
-        if not self.settings.reuse:
-            return False
-        for folder in reversed(ledger.sweeps(self.settings.outputs_path)):
-            if folder == context.folder:
-                continue
-            history = ledger.History(folder)
-            found = history.records.get(trial.key)
-            same = found is not None and found.identity == identity and found.status in (Status.OK, Status.REJECTED)
-            if found is None or not same or len(found.repeats) < self.settings.effort.repeats:
-                continue
-            hours = (time.time() - found.started) / 3600
-            note = {**found.notes, "reused_from": found.sweep, "age_hours": hours, "run": history.runs.get(trial.key)}
-            self._settle(context, replace(found, origin="reused", sweep=context.folder.name, notes=note))
-            return True
-        return False
+        found = earlier.result(context, trial, identity) if self.settings.reuse else None
+        if found is not None:
+            self._settle(context, found)
+        return found is not None
 
     def _settle(self, context: Context, record: Record) -> None:
         self.records[record.key] = record
@@ -299,43 +302,6 @@ def _settled(history: ledger.History) -> Mapping[str, Record]:
     return {key: record for key, record in history.records.items() if record.status is not Status.STOPPED}
 
 
-def _new_folder(outputs: Path) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-        folder = outputs / "sweeps" / f"{stamp}{suffix}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UserError(cannot_write(error, outputs)) from None
-        return folder
-    raise UserError(f"a hundred sweeps began in {outputs} within one second")
-
-
-def _too_short(trial: Trial, reference: Reference) -> str | None:
-    """Why no bucket fits the inputs, if none does."""
-    if not trial.buckets:
-        return None
-    for name, axes in (trial.model.get("bucket_dims") or {}).items():
-        shape = reference.facts["inputs"][name]["shape"]
-        size = tuple(shape[axis] for axis in axes)
-        fits = [
-            all(s <= limit for s, limit in zip(size, bucket * len(size) if len(bucket) == 1 else bucket, strict=True))
-            for bucket in trial.buckets
-        ]
-        if not any(fits):
-            return f"no bucket of {[list(bucket) for bucket in trial.buckets]} holds the inputs: {name} is {list(size)}"
-    return None
-
-
-def _build_name(trial: Trial, spec: BuildSpec) -> str:
-    parts = [str(trial.model["name"]), spec.backend, spec.precision, f"b{spec.batch}"]
-    parts += [f"c{spec.cores}"] if spec.cores else []
-    parts += ["k" + "x".join(map(str, spec.bucket))] if spec.bucket else []
-    return "-".join(parts)
-
-
 def _warm(context: Context, entry: "Entry") -> None:
     """Start the fork servers that will be needed, so that their imports overlap."""
     trial = entry.trial
@@ -344,25 +310,6 @@ def _warm(context: Context, entry: "Entry") -> None:
         backend = backends.get(str(trial.backend["name"]))
         context.workers.warm(backend.preload_build)
         context.workers.warm(backend.preload_run)
-
-
-def _typical_seconds(context: Context) -> "plan.SecondsOf":
-    """0 for a build that is in the store, else the median of the same backend's builds there, else None."""
-    stored: set[str] = set()
-    seconds: dict[str, list[float]] = {}
-    for entry in context.store.entries():
-        spec: Json = entry.info.get("spec") or {}
-        if entry.failure is None and spec:
-            stored.add(canonical(spec))
-            seconds.setdefault(str(spec.get("backend")), []).append(entry.seconds)
-
-    def seconds_of(spec: BuildSpec) -> float | None:
-        if canonical(to_json(spec)) in stored:
-            return 0.0
-        known = sorted(seconds.get(spec.backend, ()))
-        return known[len(known) // 2] if known else None
-
-    return seconds_of
 
 
 class _terminate_as_interrupt:  # noqa: N801  # reads as a statement where it is used
