@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from sweep import backends
+from sweep import backends, workloads
 from sweep.backends.base import Backend
 from sweep.settings import Effort
 from sweep.spec import BuildSpec, Status, Trial
@@ -124,10 +124,16 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed) -> Iterator[
     if int(trial.load.get("concurrency", 1)) != 1:
         yield Status.INVALID, "load.concurrency above 1 is not supported: use replicas=... for requests side by side"
     for spec in build_specs(trial):
-        refusal = backend.supports(spec)
-        if refusal:
-            yield Status.INVALID, refusal
+        refused = backend.supports(spec)
+        if refused:
+            yield Status.INVALID, refused
+    refused = workloads.refusal(dict(trial.model))
+    if refused:
+        yield Status.INVALID, refused
     yield from _missing(trial, backend, installed)
+    lacking = None if trial.backend.get("python") else backend.missing()
+    if lacking:
+        yield Status.UNAVAILABLE, lacking
 
 
 def _bucket_rules(trial: Trial) -> Iterator[Verdict]:
