@@ -66,8 +66,8 @@ def write_reference(model: Any, inputs: Arrays, folder: Path) -> Json:
     """Run the original model over all samples; what was learned on the way.
 
     Returns:
-        self_difference (largest difference when the first batch is asked again; None if not finite), flops_per_item
-        (None if unknown), outputs (their number).
+        self_difference (largest difference when the first batch is asked again; None if not finite), outputs (their
+        number).
     """
     folder.mkdir()
     bytes_per_item = sum(array[:1].nbytes for array in inputs)
@@ -83,7 +83,6 @@ def write_reference(model: Any, inputs: Arrays, folder: Path) -> Json:
     difference = max(float(np.abs(a - b).max()) for a, b in zip(parts[0], again))
     facts = {
         "self_difference": difference if np.isfinite(difference) else None,
-        "flops_per_item": workloads.flops_per_item(model, tuple(array[:1] for array in inputs)),
         "outputs": len(parts[0]),
     }
     (folder / "reference.json").write_text(json.dumps(facts))

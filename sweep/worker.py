@@ -46,7 +46,8 @@ def installed(packages: Sequence[str]) -> Json:
 def reference(request: Json, folder: Path) -> Json:
     """Materialise the data and the answers of the original model (fp32, eager); both are skipped where they are stored.
 
-    Request: model, data (configs), data_root, reference_root (folders named by digest).
+    Request: model, data (configs), data_root, reference_root (folders named by digest), flops (whether to count them:
+    torch's counter takes seconds to import).
     Leaves `data/` and `reference/` in the task's folder, unless their digest is in the roots already.
     """
     toolchain = installed(["torch", "onnxruntime", "numpy"])
@@ -66,6 +67,7 @@ def reference(request: Json, folder: Path) -> Json:
         if known.is_file()
         else materials.write_reference(model, inputs, folder / "reference")
     )
+    flops = workloads.flops_per_item(model, tuple(array[:1] for array in inputs)) if request["flops"] else None
     return {
         "model": model_key,
         "data": data_key,
@@ -73,6 +75,7 @@ def reference(request: Json, folder: Path) -> Json:
         "items": len(inputs[0]),
         "inputs": {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in zip(names, inputs)},
         "versions": toolchain,
+        "flops_per_item": flops,
         **facts,
     }
 

@@ -44,9 +44,11 @@ def pair_key(trial: Trial) -> str:
 def obtain(context: Context, trials: Sequence[Trial]) -> dict[str, Reference | Unusable]:
     """References of all trials by `pair_key`, computed in parallel where they are not stored."""
     pairs = {pair_key(trial): trial for trial in trials}
+    # Only a known peak of the hardware gives them a meaning
+    counted = {pair_key(t) for t in trials if (t.hardware.get("peak_flops") or {}).get(t.precision) is not None}
     context.display.begin("reference", len(pairs))
     with ThreadPoolExecutor(max(1, min(len(pairs), 2))) as pool:
-        futures = {key: pool.submit(_obtain, context, trial) for key, trial in pairs.items()}
+        futures = {key: pool.submit(_obtain, context, trial, key in counted) for key, trial in pairs.items()}
         found = {key: future.result() for key, future in futures.items()}
     context.display.end()
     return found
@@ -73,7 +75,7 @@ def misfit(trial: Trial, reference: Reference) -> str | None:
     return None
 
 
-def _obtain(context: Context, trial: Trial) -> Reference | Unusable:
+def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Unusable:
     data_root, reference_root = context.store.root / "data", context.store.root / "reference"
     request = {
         "entry": "sweep.worker:reference",
@@ -81,6 +83,7 @@ def _obtain(context: Context, trial: Trial) -> Reference | Unusable:
         "data": to_json(trial.data),
         "data_root": str(data_root),
         "reference_root": str(reference_root),
+        "flops": count_flops,
     }
     name = f"{trial.model['name']}-{trial.data['name']}"
     outcome = context.run(
