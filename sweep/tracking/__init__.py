@@ -139,14 +139,14 @@ class Tracker:
         for record in records:
             self.log(record)
         self._send()
-        winner = _winner(records, verdict)
+        winner, leader = _winner(records, verdict), _leader(records, verdict)
 
         def close(store: RunStore) -> None:
             store.set_view(*shared_view(self._settings.objective, self._sweep_id, _varying(records)))
             store.close_parent(
-                {**(metrics_of(winner) if winner else {}), **_counts(records)},
+                {**(metrics_of(leader) if leader else {}), **_counts(records)},
                 winner.settings if winner and not interrupted else {},
-                _parent_tags(self._settings, verdict, winner),
+                _parent_tags(self._settings, verdict, winner, leader),
                 markdown,
                 "KILLED" if interrupted else "FINISHED" if _counts(records)["trials_ok"] else "FAILED",
             )
@@ -290,9 +290,19 @@ def _counts(records: Sequence[Record]) -> dict[str, float]:
     }
 
 
-def _parent_tags(settings: Settings, verdict: Verdict | None, winner: Record | None) -> dict[str, str]:
+def _leader(records: Sequence[Record], verdict: Verdict | None) -> Record | None:
+    """The winner, or who leads while it is undecided: whose numbers stand on the sweep's own run."""
+    if verdict is None or verdict.kind == "none":
+        return None
+    return next((r for r in records if r.key == (verdict.winner or next(iter(verdict.ranking), None))), None)
+
+
+def _parent_tags(
+    settings: Settings, verdict: Verdict | None, winner: Record | None, leader: Record | None
+) -> dict[str, str]:
     tags = {"sweep.objective": settings.objective.name}
     if verdict is not None:
         tags["sweep.verdict"] = str(verdict.kind)
         tags["sweep.winner"] = winner.label if winner else ""
+        tags["sweep.leader"] = leader.label if leader else ""
     return tags
