@@ -23,17 +23,16 @@ and of the objectives, so another space is another study.
 """
 
 import json
-import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sweep import axes, ledger, schema, search_space
+from sweep import axes, ledger, search_space
 from sweep.engine.context import write_json
-from sweep.hints import meant, no_key
 from sweep.report import count, duration, relative
+from sweep.search_options import RAISED, Options
 from sweep.spec import Json, Record, Status, UserError, digest
 from sweep.wording import number, quantity
 
@@ -45,11 +44,6 @@ if TYPE_CHECKING:
     from sweep.search_study import Guide, Mirror
 
 NOTES = "search.json"  # in the sweep's folder: what `resume` needs
-SAMPLERS = ("tpe", "random", "nsga2")
-RAISED = ("throughput_items_per_s", "agreement", "accuracy")  # the metrics of which more is better
-METRICS = (*schema.METRICS, "agreement", "accuracy")
-BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
-UNITS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
 
 
 class Launcher(Protocol):
@@ -62,74 +56,6 @@ class Launcher(Protocol):
     def survey(self, job_overrides: Sequence[Sequence[str]]) -> "Plan": ...
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]: ...
     def finish(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Trials or seconds; the other one is None."""
-
-    trials: int | None = None
-    seconds: float | None = None
-
-    @staticmethod
-    def parse(text: Any) -> "Budget":
-        """Raises UserError for anything that is not like "20 trials" or "10 minutes"."""
-        found = BUDGET.fullmatch(str(text).strip().lower())
-        amount, unit = (float(found[1]), found[2]) if found else (0.0, "")
-        if unit in ("trial", "trials") and amount >= 1 and amount == int(amount):
-            return Budget(trials=int(amount))
-        scale = UNITS.get(unit) or UNITS.get(unit.removesuffix("s"))
-        if scale and amount > 0:
-            return Budget(seconds=amount * scale)
-        raise UserError(f"search.budget must be like '20 trials', '10 minutes', '2 hours' or '90 s', not {text!r}")
-
-    def __str__(self) -> str:
-        return count(self.trials, "trial") if self.trials is not None else duration(self.seconds)
-
-    def room(self, batch: int, trials: int, seconds: float) -> int:
-        """How many trials to ask next, after so many took so long. No batch is begun that would mostly be overtime."""
-        if self.trials is not None:
-            return max(0, min(batch, self.trials - trials))
-        left, each = (self.seconds or 0.0) - seconds, seconds / trials if trials else 0.0
-        if left <= each / 2:
-            return 0
-        return batch if not each else max(1, min(batch, round(left / each)))
-
-
-@dataclass(frozen=True)
-class Options:
-    """The `search` section of the config."""
-
-    budget: Budget
-    batch: int = 4
-    sampler: str = "tpe"
-    objectives: tuple[str, ...] = ()
-    warm_start: bool = False
-    storage: str | None = None
-    resume: str | None = None
-
-    @staticmethod
-    def read(section: Mapping[str, Any]) -> "Options":
-        """Raises UserError for a wrong key, type or value."""
-        known = [each.name for each in fields(Options)]
-        for key in section:
-            if key not in known:
-                raise no_key(f"search.{key}", known)
-        values = {"batch": 4, "sampler": "tpe", "objectives": [], "warm_start": False, **section}
-        batch, sampler, names, warm = (values[key] for key in ("batch", "sampler", "objectives", "warm_start"))
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise UserError(f"search.batch must be an integer >= 1, not {batch!r}")
-        if sampler not in SAMPLERS:
-            raise UserError(f"no search.sampler '{sampler}': {meant(str(sampler), SAMPLERS)}")
-        if not isinstance(names, list) or len(set(map(str, names))) < len(names):
-            raise UserError(f"search.objectives must be a list of different metrics, not {names!r}")
-        for name in names:
-            if name not in METRICS:
-                raise UserError(f"no metric '{name}' for search.objectives: {meant(str(name), METRICS)}")
-        if not isinstance(warm, bool):
-            raise UserError(f"search.warm_start must be true or false, not {warm!r}")
-        storage, resume = (None if values.get(key) is None else str(values[key]) for key in ("storage", "resume"))
-        return Options(Budget.parse(values.get("budget")), batch, sampler, tuple(names), warm, storage, resume)
 
 
 def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> int:
@@ -208,12 +134,16 @@ class _Search:
     warm: int = 0
     points: dict[str, "Point"] = field(default_factory=dict)
     first: list["Point"] = field(default_factory=list)  # asked before, not finished
+    suggestions: Json = field(
+        default_factory=dict
+    )  # of the sampler, before they were moved to points that can be asked
+    complained: bool = False  # about the storage
 
     def __post_init__(self) -> None:
         objective = self.sweep.settings.objective
         names = self.options.objectives or (objective.metric,)
         self.objectives = {n: objective.maximize if n == objective.metric else n in RAISED for n in names}
-        self.study = f"{self.sweep.settings.name}-{digest([self.space.identity, self.objectives])[:8]}"
+        self.study = f"{self.sweep.settings.name}-{digest([self.space.identity, self.space.axes, self.objectives])[:8]}"
         self.storage = self.options.storage or f"sqlite:///{self.sweep.settings.outputs_path / 'search.db'}"
         if self.before is not None:
             self._check(self.before)
@@ -267,13 +197,13 @@ class _Search:
         records = [done.return_value for done in returns]
         told = [guide.tell(trial, record) for (trial, _), record in zip(asked, records, strict=True)]
         self.asked += sum(record.origin != "reused" for record in records)
+        by = guide.steering
+        self.suggestions = {"all": by.suggested, "repeated": by.repeated, "refused": by.refused}
         mirror.add(told)
-        if mirror.problem and not self._complained:
-            self._complained = True
+        if mirror.problem and not self.complained:
+            self.complained = True
             self.sweep.display.note(f"the study is no longer copied to {self.storage}: {mirror.problem}")
         return True
-
-    _complained = False
 
     def _study(self) -> "tuple[Guide, Mirror]":
         """The sampler with everything told that is known, and the storage."""
@@ -377,6 +307,7 @@ class _Search:
             "space": self.space.identity,
             "seconds": self._spent(),
             "points": self.space.declared,
+            "suggestions": self.suggestions,
         }
         write_json(self.sweep.folder / NOTES, notes)
 

@@ -48,7 +48,7 @@ class SearchSpace:
 
     def __init__(self, axes: Mapping[str, tuple[Value, ...]], identity: str) -> None:
         self.axes = dict(axes)
-        self.identity = identity  # equal for the same points on the same model, data, hardware and backends
+        self.identity = identity  # equal for the same declared trials, model, data and hardware included
         self.taken: set[str] = set()  # keys of the trials that were asked
         self._ranks = [{value: rank for rank, value in enumerate(values)} for values in self.axes.values()]
         self._ordered = [all(not isinstance(value, str) for value in values) for values in self.axes.values()]
@@ -87,16 +87,15 @@ class SearchSpace:
 
 
 class Planned(SearchSpace):
-    """A space that was judged as a whole: a point for each entry of the plan, which says what was refused and why."""
+    """A space that was judged as a whole: the points that can run, and the plan, which says why others cannot."""
 
     def __init__(
         self, points: Sequence[Point], plan: "Plan", declared: int, axes: Mapping[str, tuple[Value, ...]]
     ) -> None:
-        super().__init__(axes, digest([sorted(point.key for point in points), to_lists(axes)]))
+        super().__init__(axes, digest(sorted(entry.trial.key for entry in plan.entries)))
         self.plan = plan
         self.declared = declared
-        judged = zip(points, plan.entries, strict=True)
-        self._points = {point.key: point for point, entry in judged if entry.status is None}
+        self._points = {point.key: point for point in points}
         self._runnable = {point.values for point in self._points.values()}
 
     @property
@@ -136,7 +135,7 @@ class Lazy(SearchSpace):
         axes: Mapping[str, tuple[Value, ...]],
         plan: "Plan",
     ) -> None:
-        super().__init__(axes, digest([sorted(entry.trial.key for entry in plan.entries), to_lists(axes)]))
+        super().__init__(axes, digest([sorted(entry.trial.key for entry in plan.entries), sum(map(len, spaces))]))
         self.plan = plan  # of some points that have every value of every axis
         self.declared = sum(map(len, spaces))
         self._spaces = spaces
@@ -223,11 +222,11 @@ def make(spaces: Sequence[axes.Space], composer: "Composer", survey: Survey) -> 
         return Lazy(finite, composer, survey, varying([coded(lines, composer) for lines in some]), survey(some))
     jobs = [lines for space in finite for lines in space.jobs()]
     plan = survey(jobs)
-    codes = [coded(entry.trial.overrides, composer) for entry in plan.entries]
-    moving = varying(codes)
+    codes = [coded(entry.trial.overrides, composer) for entry in plan.valid]
+    moving = varying(codes)  # a value that nothing can run with is no choice
     points = [
         Point(entry.trial.overrides, tuple(code.get(name, UNSET) for name in moving), entry.trial.key)
-        for entry, code in zip(plan.entries, codes, strict=True)
+        for entry, code in zip(plan.valid, codes, strict=True)
     ]
     return Planned(points, plan, len(jobs), moving)
 
@@ -250,10 +249,6 @@ def varying(codes: Sequence[Mapping[str, Value]]) -> dict[str, tuple[Value, ...]
     return {
         key: tuple(sorted(found, key=lambda value: (isinstance(value, str), value))) for key, found in moving.items()
     }
-
-
-def to_lists(axes: Mapping[str, tuple[Value, ...]]) -> dict[str, list[Value]]:
-    return {key: list(values) for key, values in axes.items()}
 
 
 def covering(space: axes.Space) -> Iterator[list[str]]:
