@@ -83,7 +83,7 @@ def _panel(
     import matplotlib
     from matplotlib.patches import Rectangle
 
-    colours = matplotlib.colormaps["cividis"]
+    colours = matplotlib.colormaps["viridis"]
     for row, batch in enumerate(batches):
         for column, core in enumerate(cores):
             cell = [r for r in group if (r.settings.get("batch"), r.settings.get("cores")) == (batch, core)]

@@ -1,6 +1,6 @@
 """Two pictures of a sweep: throughput against latency, and batch x cores as a heat map.
 
-Colours are those of Okabe and Ito (2008) and matplotlib's cividis, which colour-blind people can tell apart; what a
+Colours are those of Okabe and Ito (2008) and matplotlib's viridis, which colour-blind people can tell apart; what a
 colour says is also said by a marker, a hatch or a word. matplotlib is imported when something is drawn.
 """
 
