@@ -87,8 +87,9 @@ class _Race:
     def compare(self, a: Record, b: Record) -> statistics.Ratio | None:
         """Above 1: a is better. None: too few repeats to say."""
         first, second = self._values[a.key], self._values[b.key]
-        if (a.sweep, a.origin) != (b.sweep, b.origin) or a.origin != "measured":
-            # Equal indexes mean the same block only within one sweep; elsewhere they are a coincidence.
+        together = [(r.sweep, r.origin, r.notes.get("measured_together")) for r in (a, b)]
+        if together[0] != together[1] or a.origin != "measured":
+            # Equal indexes mean the same block only among what was interleaved; elsewhere they are a coincidence.
             first, second = _unpaired(first), _unpaired(second)
         ratio = statistics.ratio(first, second)
         return ratio if ratio is None or self.objective.maximize else ratio.inverse()

@@ -5,6 +5,7 @@ alone, because workers inside another interpreter import it too.
 """
 
 import enum
+import functools
 import hashlib
 import json
 import math
@@ -13,6 +14,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar, Union, ge
 
 Json = Dict[str, Any]
 T = TypeVar("T")
+_PLAIN = (str, int, bool, type(None))
 _NOT_IN_LABELS = ("_target_", "path", "name")
 _WITHIN_GROUPS = ("model.", "data.", "hardware.", "backend.", "load.")
 
@@ -99,10 +101,10 @@ class Trial:
     load: Mapping[str, Any] = field(default_factory=dict)
     overrides: Tuple[str, ...] = ()  # as typed; not part of the identity
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Identity: equal for trials that ask for the same thing, whatever they were called on the command line."""
-        return digest({name: value for name, value in to_json(self).items() if name != "overrides"})
+        return digest({f.name: getattr(self, f.name) for f in fields(self) if f.name != "overrides"})
 
     @property
     def label(self) -> str:
@@ -154,10 +156,10 @@ class BuildSpec:
     cores: Optional[int] = None  # only where the compiler fixes the number of cores
     python: Optional[str] = None  # another interpreter, or None for our own
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Identity within a plan; the store adds the toolchain versions and the model's content."""
-        return digest(to_json(self))
+        return digest(self)
 
 
 @dataclass(frozen=True)
@@ -246,6 +248,11 @@ def to_json(value: Any) -> Any:
         TypeError: for anything that JSON cannot hold.
         ValueError: for a NaN or an infinity; a value that is not known is None.
     """
+    kind = type(value)
+    if kind in _PLAIN:  # most values, and planning asks this a million times
+        return value
+    if kind is dict:
+        return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, enum.Enum):
         return value.value
     if is_dataclass(value) and not isinstance(value, type):

@@ -1,4 +1,4 @@
-"""Run real sweeps in tests: seconds instead of a minute, on the tiny model and the fake backend unless told otherwise."""
+"""Run real sweeps in tests: seconds instead of a minute, on the tiny model and the fake backend by default."""
 
 import os
 import signal

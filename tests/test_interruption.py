@@ -99,18 +99,18 @@ def test_workers_end_with_the_sweep(tmp_path: Path) -> None:
     marker = str(tmp_path).encode()
     deadline_loops = 200
     for _ in range(deadline_loops):
-        left = [pid for pid in os.listdir("/proc") if pid.isdigit() and marker in _command_line(pid)]
+        left = [path for path in Path("/proc").glob("[0-9]*") if marker in _traces(path)]
         if not left:
             break
         signal.sigtimedwait([], 0.05)
     assert left == []
 
 
-def _command_line(pid: str) -> bytes:
-    """Command line and working files of a process: whatever names the outputs folder."""
+def _traces(process: Path) -> bytes:
+    """Command line and open files of a process: whatever names the outputs folder."""
     try:
-        names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-        return Path(f"/proc/{pid}/cmdline").read_bytes() + "\n".join(names).encode()
+        names = [str(link.readlink()) for link in (process / "fd").iterdir()]
+        return (process / "cmdline").read_bytes() + "\n".join(names).encode()
     except OSError:
         return b""
 

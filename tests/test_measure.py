@@ -144,7 +144,7 @@ def test_throughput_of_one_replica_is_items_over_its_window() -> None:
 
 @given(st.floats(0.001, 0.01), st.floats(0.001, 0.01))
 def test_throughput_of_two_replicas_is_the_sum_of_their_rates(first: float, second: float) -> None:
-    """Back-to-back requests of constant length: exact whatever the lengths, because straddling requests count in part."""
+    """Back-to-back requests of constant length: exact, because straddling requests count in part."""
     edges = [np.round(np.arange(0, 0.5, step) * 1e9).astype(np.int64) for step in (first, second)]
     starts = np.concatenate([edge[:-1] for edge in edges])
     ends = np.concatenate([edge[1:] for edge in edges])

@@ -1,6 +1,7 @@
 """One sweep from the declared trials to the verdict."""
 
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -206,9 +207,13 @@ class Sweep:
         self._track(context)
         tasks = self._build(context, self._usable(context, made.valid))
         self._await_tracker()
+        begun = time.time()
         repeats.measure_all(context, tasks)
         for task in tasks:
-            self._settle(context, records.judge(context, task, self._comparisons))
+            record = records.judge(context, task, self._comparisons)
+            if self.search:  # its batches are not interleaved with each other
+                record = replace(record, notes={**record.notes, "measured_together": begun})
+            self._settle(context, record)
 
     def _usable(self, context: Context, entries: Sequence["Entry"]) -> list[tuple["Entry", Reference]]:
         """The entries whose model and data could be loaded and fit each other; the others are settled."""

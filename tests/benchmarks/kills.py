@@ -73,7 +73,8 @@ def main() -> None:
             assert len(history.records) == TRIALS
             assert {record.status for record in history.records.values()} == {Status.OK}
         print(
-            f"{kills} kills in {sweeps} sweeps: lost {lost}, doubled {doubled}, half read {half} (torn lines dropped: {torn})",
+            f"{kills} kills in {sweeps} sweeps: lost {lost}, doubled {doubled}, half read {half}"
+            f" (torn lines dropped: {torn})",
             flush=True,
         )
 
