@@ -13,6 +13,7 @@ MB = float(1 << 20)
 _HAS_CHILDREN = Path("/proc/self/task/%d/children" % os.getpid()).exists()  # of CONFIG_PROC_CHILDREN
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 try:
     import ctypes
@@ -30,6 +31,17 @@ def die_with_parent() -> None:
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends, so that none of them can slip away."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc's allocator not to give freed memory back to the system, as long-running servers are set up.
+
+    By default the top of the heap goes back after a request or stays, depending on the accident of what lies above it:
+    the same model then runs up to a quarter slower, busy with page faults. See mallopt(3).
+    """
+    if _libc is not None and hasattr(_libc, "mallopt"):
+        _libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        _libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def _prctl(option: int, value: int) -> None:

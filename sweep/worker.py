@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from sweep import backends, materials, workloads
+from sweep import backends, materials, processes, workloads
 from sweep import measure as measuring
 from sweep.backends.base import Arrays, Backend, Source
 from sweep.spec import BuildSpec, FailureKind, Json, Placement, TrialError, UserError, digest, from_json, to_json
@@ -101,6 +101,7 @@ def measure(request: Json, folder: Path) -> Json:
     Leaves samples.npz (start_ns, end_ns, replica) and outputs.npz (index, output_0, ...) in the folder.
     """
     os.environ["SWEEP_REPEAT"] = str(request["repeat"])
+    processes.keep_freed_memory()
     placements = [from_json(Placement, placement) for placement in request["placements"]]
     _note_versions(folder, request.get("toolchain") or {})
     if len(placements) == 1:

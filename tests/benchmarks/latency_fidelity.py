@@ -25,9 +25,9 @@ from sweep import workloads
 from sweep.config import conf_dir
 from omegaconf import OmegaConf
 torch.set_num_threads(threads)
-config = lambda group: OmegaConf.to_container(OmegaConf.load(conf_dir() / group / "efficientnet_lite0.yaml"))
-model = workloads.load_model({**config("model"), "name": "efficientnet_lite0"})
-data = workloads.load_data({**config("data"), "name": "efficientnet_lite0"})
+config = lambda path: {"name": "x", **OmegaConf.to_container(OmegaConf.load(conf_dir() / path))}
+model = workloads.load_model(config("model/efficientnet_lite0.yaml"))
+data = workloads.load_data(config("data/photographs.yaml"))
 inputs = [torch.from_numpy(image[None].copy()) for image in next(iter(data.inputs.values()))]
 times = []
 with torch.inference_mode():
