@@ -1,12 +1,17 @@
 """Latency that a sweep reports over the latency of the thinnest possible loop on the same model, at 1 and at 2 threads.
 
-    python tests/benchmarks/latency_fidelity.py [--rounds 7]
+    python tests/benchmarks/latency_fidelity.py [--rounds 7] [--slices 40]
 
-Each round runs the raw loop and a one-repeat sweep for each thread count, interleaved, in fresh processes. Ratios are
-taken within a round, so that drift of the machine cancels. Run it with nothing else on the machine.
+Two comparisons, both of eager torch on efficientnet_lite0 at batch 1; run them with nothing else on the machine.
+
+same process    the program's timed loop and a bare loop take turns every 12 requests, so that drift of the machine
+                cancels: what the loop itself adds.
+own processes   a bare script and a one-repeat sweep take turns, each in fresh processes: what everything around the
+                loop does. The ratio is that of the medians of each round, as noisy as the machine is.
 """
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -15,7 +20,9 @@ from pathlib import Path
 
 from sweep import ledger
 
-SECONDS = 3.0
+SECONDS = 2.0
+SETTINGS = ["model=efficientnet_lite0", "backend=torch", "tracking=none", "effort.repeats=1"]
+SETTINGS += [f"effort.window_seconds={SECONDS}", "effort.warmup_seconds=1.0"]
 RAW = """
 import os, sys, time
 threads, seconds = int(sys.argv[1]), float(sys.argv[2])
@@ -42,6 +49,36 @@ with torch.inference_mode():
         times.append(time.perf_counter() - begin)
 print(sorted(times)[len(times) // 2] * 1e3)
 """
+TURNS = """
+import json, os, statistics, sys, time
+from pathlib import Path
+request, threads, slices = json.loads(Path(sys.argv[1]).read_text()), int(sys.argv[2]), int(sys.argv[3])
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+import torch
+from sweep import measure, processes, worker
+from sweep.spec import Placement
+processes.keep_freed_memory()
+requests = worker._prepared(request, Placement("cpu", tuple(range(threads)), threads), 0.0)
+model, tensors = requests[0].runner.call, [entry.inputs[0] for entry in requests]
+clock, size = time.perf_counter_ns, 12
+
+def bare():
+    times = []
+    with torch.inference_mode():
+        for tensor in tensors[:size]:
+            begin = clock(); model(tensor); times.append(clock() - begin)
+    return statistics.median(times)
+
+def ours():
+    # A window that is over at once and stretched to so many requests
+    window = measure.timed_window(requests[:size], clock() - 10**9, 1.0, size, size)
+    return statistics.median((window.end_ns - window.start_ns)[:size].tolist())
+
+for _ in range(4):
+    bare(); ours()
+pairs = [(ours(), bare()) if number % 2 else (bare(), ours())[::-1] for number in range(slices)]
+print(json.dumps([mine / its for mine, its in pairs]))
+"""
 
 
 def raw_ms(threads: int) -> float:
@@ -50,21 +87,35 @@ def raw_ms(threads: int) -> float:
 
 
 def sweep_ms(threads: int, outputs: Path) -> float:
-    effort = ["effort.repeats=1", f"effort.window_seconds={SECONDS}", "effort.warmup_seconds=1.0"]
-    line = ["model=efficientnet_lite0", "backend=torch", f"cores={threads}", *effort, "tracking=none"]
-    subprocess.run([sys.executable, "-m", "sweep", *line, f"outputs={outputs}"], check=True, stdout=subprocess.DEVNULL)
+    line = [sys.executable, "-m", "sweep", *SETTINGS, f"cores={threads}", f"outputs={outputs}"]
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
     (record,) = ledger.History(ledger.find(outputs, "last")).records.values()
     return record.repeats[0].latency_ms["p50"]
+
+
+def turns(threads: int, slices: int, outputs: Path) -> list[float]:
+    """Ratios of the loop's latency to the bare one, one a pair of neighbouring slices in one process."""
+    request = next((ledger.find(outputs, "last") / "repeats").glob("*/request.json"))
+    line = [sys.executable, "-c", TURNS, str(request), str(threads), str(slices)]
+    done = subprocess.run(line, check=True, capture_output=True, text=True)
+    return [float(ratio) for ratio in json.loads(done.stdout.splitlines()[-1])]
+
+
+def show(what: str, ratios: list[float]) -> None:
+    low, high = statistics.quantiles(ratios, n=10)[0], statistics.quantiles(ratios, n=10)[-1]
+    half = 1.253 * statistics.stdev(ratios) / len(ratios) ** 0.5 * 1.96  # of a median, if ratios are about normal
+    print(f"{what}: median {statistics.median(ratios):.3f} +- {half:.3f}, 10 % to 90 %: {low:.3f} to {high:.3f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--slices", type=int, default=40)
+    options = parser.parse_args()
     ratios: dict[int, list[float]] = {1: [], 2: []}
     right = 0
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(rounds):
+        for number in range(options.rounds):
             raw, ours = {}, {}
             for threads in (1, 2):
                 order = [("raw", raw), ("ours", ours)] if number % 2 else [("ours", ours), ("raw", raw)]
@@ -74,10 +125,11 @@ def main() -> None:
             right += (raw[1] > raw[2]) == (ours[1] > ours[2])
             shown = ", ".join(f"{t} thread: raw {raw[t]:.2f} ms, sweep {ours[t]:.2f} ms" for t in (1, 2))
             print(f"round {number}: {shown}", flush=True)
+        for threads in (1, 2):
+            show(f"{threads} thread, same process ", turns(threads, options.slices, Path(folder)))
     for threads, values in ratios.items():
-        spread = f"[{min(values):.3f}, {max(values):.3f}]"
-        print(f"{threads} thread(s): sweep / raw p50 median {statistics.median(values):.3f} {spread}")
-    print(f"ranking of 1 against 2 threads as in the raw loop: {right} of {rounds} rounds")
+        show(f"{threads} thread, own processes", values)
+    print(f"ranking of 1 against 2 threads as in the bare loop: {right} of {options.rounds} rounds")
 
 
 if __name__ == "__main__":
