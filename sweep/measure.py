@@ -79,12 +79,13 @@ def batches(items: np.ndarray, batch: int, offset: int) -> List[np.ndarray]:
     return list(np.resize(turned, count * batch).reshape(count, batch))
 
 
-def first_request(request: Request) -> float:
-    """Milliseconds that the first call after loading takes."""
+def first_request(request: Request) -> Tuple[float, int]:
+    """Milliseconds that the first call after loading takes, and the bytes of its outputs."""
     begin = clock()
-    request.runner.run(request.inputs)
+    raw = request.runner.run(request.inputs)
     request.runner.synchronize()
-    return (clock() - begin) / 1e6
+    elapsed = (clock() - begin) / 1e6
+    return elapsed, sum(array.nbytes for array in request.runner.outputs(raw))
 
 
 def warm_up(requests: Sequence[Request], seconds: float, seconds_max: float) -> Json:
@@ -246,8 +247,7 @@ def run_replica(
     begin = clock()
     requests = load()
     load_seconds = (clock() - begin) / 1e9
-    first_ms = first_request(requests[0])
-    output_bytes = _output_bytes(requests[0])
+    first_ms, output_bytes = first_request(requests[0])
     warmup = warm_up(requests, effort["warmup_seconds"], effort["warmup_seconds_max"])
     keep = max(1, KEPT_BYTES // max(1, output_bytes))
     gc.collect()  # before the start is agreed on: it takes a while, and none happens inside the window
@@ -264,8 +264,3 @@ def run_replica(
     if any(request.runner.asynchronous for request in requests):
         facts["work_ratio"] = work_ratio(requests[0])
     return facts, window, requests
-
-
-def _output_bytes(request: Request) -> int:
-    arrays = request.runner.outputs(request.runner.run(request.inputs))
-    return sum(array.nbytes for array in arrays)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep import files
+from sweep import backends, files
 from sweep.engine.context import Context
 from sweep.spec import Failure, Json, Status, Trial, UserError, digest, to_json
 
@@ -54,9 +54,12 @@ def obtain(context: Context, trials: Sequence[Trial]) -> dict[str, Reference | U
     return found
 
 
-def preload(model_format: str) -> tuple[str, ...]:
-    """What a fork server imports ahead of a worker that loads such a model."""
-    return ("numpy",) if model_format in NO_TORCH else ("numpy", "torch")
+def preload(trial: Trial) -> tuple[str, ...]:
+    """What a fork server imports ahead: the one that builds serves here too, if it has what the model needs."""
+    if str(trial.model.get("format") or "module") in NO_TORCH:
+        return ("numpy",)
+    building = () if trial.backend.get("python") else backends.get(str(trial.backend["name"])).preload_build
+    return building if "torch" in building else ("torch",)
 
 
 def misfit(trial: Trial, reference: Reference) -> str | None:
@@ -92,7 +95,7 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
         name,
         seconds=context.settings.limits.reference_seconds,
         memory_mb=context.settings.limits.build_memory_mb,
-        preload=preload(str(trial.model.get("format") or "module")),
+        preload=preload(trial),
     )
     if outcome.failure is not None or outcome.result is None:
         context.display.advance(f"{name}: failed", failed=True)

@@ -310,7 +310,7 @@ def _settled(history: ledger.History) -> Mapping[str, Record]:
 def _warm(context: Context, entry: "Entry") -> None:
     """Start the fork servers that will be needed, so that their imports overlap."""
     trial = entry.trial
-    context.workers.warm(references.preload(str(trial.model.get("format") or "module")))
+    context.workers.warm(references.preload(trial))
     if not trial.backend.get("python"):
         backend = backends.get(str(trial.backend["name"]))
         context.workers.warm(backend.preload_build)
