@@ -205,9 +205,10 @@ def _gap(chosen: Record, record: Record, ratio: statistics.Ratio | None, objecti
         return f"{_percent(abs(behind))} % {word}", "too few repeats for an interval"
     ends = [_behind(end, objective) for end in ratio.interval(objective.confidence)[1:] if end is not None]
     low, high = sorted(ends if behind >= 0 else [-end for end in ends])
-    return f"{_percent(abs(behind))} % {word}", (
-        f"{100 * objective.confidence:.3g} % interval {_percent(low)} to {_percent(high)} %"
-    )
+    interval = f"{_percent(low)} to {_percent(high)} %"
+    if low < 0:  # "-6 to 55 % slower" is hard to read
+        interval = f"{_percent(-low)} % {better if behind >= 0 else worse} to {_percent(high)} % {word}"
+    return f"{_percent(abs(behind))} % {word}", f"{100 * objective.confidence:.3g} % interval {interval}"
 
 
 def _distance(chosen: Record, record: Record, ratio: statistics.Ratio | None, objective: Objective) -> str:
