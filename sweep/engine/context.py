@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 AGAIN = "; then `python -m sweep resume last`"
 UNWRITABLE = (*files.FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO, errno.ESTALE)
 
+OURS = ("sweep.worker",)  # imported by every server of our own interpreter: else each worker would do it again
+
 
 @dataclass
 class Context:
@@ -53,6 +55,10 @@ class Context:
             self._versions.update({(python, package): found.get(package) for package in unknown})
         return {package: self._versions[python, package] for package in packages}
 
+    def warm(self, preload: Sequence[str]) -> None:
+        """Start the server of such workers, so that its imports are done when the first of them is needed."""
+        self.workers.warm((*preload, *OURS))
+
     def run(
         self,
         request: Json,
@@ -73,7 +79,7 @@ class Context:
             folder,
             limits=Limits(seconds, memory_mb),
             python=python,
-            preload=preload,
+            preload=preload if python else (*preload, *OURS),
             cores=cores,
             env=env or {},
         )

@@ -310,11 +310,11 @@ def _settled(history: ledger.History) -> Mapping[str, Record]:
 def _warm(context: Context, entry: "Entry") -> None:
     """Start the fork servers that will be needed, so that their imports overlap."""
     trial = entry.trial
-    context.workers.warm(references.preload(trial))
+    context.warm(references.preload(trial))
     if not trial.backend.get("python"):
         backend = backends.get(str(trial.backend["name"]))
-        context.workers.warm(backend.preload_build)
-        context.workers.warm(backend.preload_run)
+        context.warm(backend.preload_build)
+        context.warm(backend.preload_run)
 
 
 class _terminate_as_interrupt:  # noqa: N801  # reads as a statement where it is used
