@@ -72,7 +72,7 @@ def children(pid: int) -> List[int]:
 def _children_by_scan(pid: int) -> List[int]:
     """For kernels without CONFIG_PROC_CHILDREN."""
     found = []
-    for name in os.listdir("/proc"):  # noqa: PTH208
+    for name in os.listdir("/proc"):  # noqa: PTH208  # names are all that is wanted
         status = _stat(int(name)) if name.isdigit() else []
         if len(status) > 1 and int(status[1]) == pid:
             found.append(int(name))

@@ -50,6 +50,7 @@ def _table() -> Dict[str, str]:
     """Name -> "module:class". What a distribution registers goes before what is built in."""
     from importlib import metadata
 
+    # The stubs are those of one Python; the call differs between 3.8 and 3.10.
     try:
         points = list(metadata.entry_points(group=GROUP))  # type: ignore[call-arg,unused-ignore]
     except TypeError:  # Python 3.8 and 3.9 return a table of all groups

@@ -8,8 +8,8 @@ from typing import Any, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from sweep.backends.base import Arrays, Runner
-from sweep.spec import BuildSpec, FailureKind, Placement, TrialError
+from sweep.backends.base import Arrays, Backend, Runner
+from sweep.spec import BuildSpec, FailureKind, Json, Placement, TrialError
 
 NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -146,6 +146,25 @@ def use_threads(placement: Placement) -> None:
         torch.set_num_interop_threads(1)
     except RuntimeError:
         pass  # it can be set once, before the first use; without inter-op work it does not matter
+
+
+class TorchBackend(Backend):
+    """What eager torch and TorchScript say of themselves alike."""
+
+    packages = ("torch",)
+    preload_build = ("torch",)
+    preload_run = ("torch",)
+    precisions = ("fp32", "bf16", "fp16")
+    formats = ("module", "torchscript", "exported")
+    devices = ("cpu", "cuda")
+    compile_options = ("channels_last",)
+
+    @classmethod
+    def supports(cls, spec: BuildSpec) -> Optional[str]:
+        return super().supports(spec) or unsupported(spec, cls.name)
+
+    def probe(self) -> Json:
+        return {"versions": dict(self.versions()), "devices": devices()}
 
 
 class TorchRunner(Runner):

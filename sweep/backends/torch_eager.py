@@ -4,29 +4,15 @@ Nothing is written by a build: it only tries the model once, so that a combinati
 """
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from sweep.backends import torch_common as common
-from sweep.backends.base import Backend, Source
-from sweep.spec import BuildInfo, BuildSpec, Json, Placement
+from sweep.backends.base import Source
+from sweep.spec import BuildInfo, BuildSpec, Placement
 
 
-class TorchEager(Backend):
+class TorchEager(common.TorchBackend):
     name = "torch"
-    packages = ("torch",)
-    preload_build = ("torch",)
-    preload_run = ("torch",)
-    precisions = ("fp32", "bf16", "fp16")
-    formats = ("module", "torchscript", "exported")
-    devices = ("cpu", "cuda")
-    compile_options = ("channels_last",)
-
-    @classmethod
-    def supports(cls, spec: BuildSpec) -> Optional[str]:
-        return super().supports(spec) or common.unsupported(spec, cls.name)
-
-    def probe(self) -> Json:
-        return {"versions": dict(self.versions()), "devices": common.devices()}
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         runner = self.load(folder, spec, Placement(device=spec.device, threads=1), source)

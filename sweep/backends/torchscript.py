@@ -5,33 +5,19 @@ shows it. The optimisation repacks weights for this processor, which cannot be s
 """
 
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List
 
 from sweep.backends import artifact
 from sweep.backends import torch_common as common
-from sweep.backends.base import Backend, Source
-from sweep.spec import BuildInfo, BuildSpec, Json, Placement
+from sweep.backends.base import Source
+from sweep.spec import BuildInfo, BuildSpec, Placement
 
 MODEL = "model.pt"
 STATED = "sweep.json"  # a file inside the archive
 
 
-class TorchScript(Backend):
+class TorchScript(common.TorchBackend):
     name = "torchscript"
-    packages = ("torch",)
-    preload_build = ("torch",)
-    preload_run = ("torch",)
-    precisions = ("fp32", "bf16", "fp16")
-    formats = ("module", "torchscript", "exported")
-    devices = ("cpu", "cuda")
-    compile_options = ("channels_last",)
-
-    @classmethod
-    def supports(cls, spec: BuildSpec) -> Optional[str]:
-        return super().supports(spec) or common.unsupported(spec, cls.name)
-
-    def probe(self) -> Json:
-        return {"versions": dict(self.versions()), "devices": common.devices()}
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         import torch

@@ -37,6 +37,7 @@ def sheet(width: float, height: float, title: str, words: Sequence[str]) -> Figu
 
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)  # no window system, no global state
+    # The stubs know neither that there is an engine now, nor the options of this one.
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEADING_INCHES / height))  # type: ignore[union-attr, call-arg]
     figure.text(0.012, 1 - 0.1 / height, title, va="top", fontsize=12, fontweight="bold")
     line = " · ".join(word for word in words if word)
