@@ -1,19 +1,18 @@
 """One sweep from the declared trials to the verdict."""
 
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from sweep import __version__, backends, hardware, ledger, plan, select
 from sweep.engine import builds, earlier, records, references, repeats
 from sweep.engine.context import Context, writable, write_json
 from sweep.engine.references import Reference, Unusable
+from sweep.interrupts import terminate_as_interrupt
 from sweep.isolate import Workers
 from sweep.report.terminal import Display
 from sweep.settings import Settings
@@ -93,7 +92,7 @@ class Sweep:
                     context.ledger.append("trial", trial=trial)
         still_open = tuple(entry for entry in made.entries if entry.trial.key not in self.records)
         try:
-            with _terminate_as_interrupt():
+            with terminate_as_interrupt():
                 self._resolve(context, replace(made, entries=still_open))
         except KeyboardInterrupt:
             self.interrupted = True
@@ -315,20 +314,3 @@ def _warm(context: Context, entry: "Entry") -> None:
         backend = backends.get(str(trial.backend["name"]))
         context.warm(backend.preload_build)
         context.warm(backend.preload_run)
-
-
-class _terminate_as_interrupt:  # noqa: N801  # reads as a statement where it is used
-    """SIGTERM stops a sweep as cleanly as Ctrl-C does."""
-
-    def __enter__(self) -> None:
-        try:
-            self._before = signal.signal(signal.SIGTERM, self._raise)
-        except ValueError:  # not the main thread
-            self._before = None
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-
-    def _raise(self, number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt

@@ -15,9 +15,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
+from sweep.interrupts import terminate_as_interrupt
 from sweep.settings import Settings
 from sweep.spec import Json, UserError
 from sweep.tracking.address import CLIENT, is_server, store_uri, tracked_after_all
@@ -66,28 +65,14 @@ def serve(
             env=environment,
             start_new_session=True,  # Ctrl-C comes to us alone; we end the server's whole process group
         )
-    before = _raise_on_terminate()
     try:
-        return _attend(server, settings, f"http://{HOST}:{chosen}", logs, say, stop or threading.Event())
+        with terminate_as_interrupt():
+            return _attend(server, settings, f"http://{HOST}:{chosen}", logs, say, stop or threading.Event())
     except KeyboardInterrupt:
         return 0
     finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
         _end(server)
         say("The MLflow UI is stopped.")
-
-
-def _raise_on_terminate() -> Any:
-    """SIGTERM ends the server as cleanly as Ctrl-C; the handler to put back, None outside the main thread."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        return signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        return None
 
 
 def free_port(port: int | None) -> int:
