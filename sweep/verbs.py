@@ -4,15 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from sweep import ledger, select
-from sweep.hints import meant
-from sweep.report import axis_text, one_line
-from sweep.settings import Objective, Settings
-from sweep.spec import Record, Status, UserError
+from sweep import ledger, select, stored
+from sweep.report import one_line
+from sweep.settings import Objective
+from sweep.spec import Status, UserError
 
 app = typer.Typer(
     add_completion=False,
@@ -52,11 +51,11 @@ def trials(
     """Every declared trial of a sweep and how it ended."""
     from sweep.report import tables
 
-    history = _history(outputs, sweep)
+    history = stored.history(outputs, sweep)
     if as_json:
-        print(json.dumps(tables.trial_rows(_records(history), history.runs), indent=1))
+        print(json.dumps(tables.trial_rows(stored.records(history), history.runs), indent=1))
         return
-    _show(history, _settings(history).objective)
+    _show(history, stored.settings(history).objective)
 
 
 @app.command()
@@ -66,16 +65,13 @@ def why(
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """Why trials were not chosen, did not work or were never tried, from what is stored."""
-    history = _history(outputs, sweep)
-    found = _records(history)
-    wanted = _pairs(settings, sorted({name for record in found for name in record.settings}))
-    chosen = [r for r in found if all(value in _texts(r.settings.get(name)) for name, value in wanted.items())]
+    history = stored.history(outputs, sweep)
+    found = stored.records(history)
+    wanted = stored.pairs(settings, [record.settings for record in found])
+    chosen = [record for record in found if stored.like(record.settings, wanted)]
     if not chosen:
-        seen = {name: sorted({axis_text(r.settings.get(name)) for r in found}) for name in wanted}
-        raise UserError(
-            "no such trial in this sweep: it has " + "; ".join(f"{k}={','.join(v)}" for k, v in seen.items())
-        )
-    verdict = select.verdict(found, _settings(history).objective)
+        raise stored.none_like([record.settings for record in found], wanted)
+    verdict = select.verdict(found, stored.settings(history).objective)
     for record in chosen:
         reason = verdict.reasons.get(record.key) or (
             "chosen: " + verdict.sentence if record.key == verdict.winner else record.reason
@@ -98,8 +94,8 @@ def best(
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """Rank what is stored by another objective or other limits, without running anything."""
-    history = _history(outputs, sweep)
-    _show(history, _objective(_settings(history).objective, changes or []))
+    history = stored.history(outputs, sweep)
+    _show(history, _objective(stored.settings(history).objective, changes or []))
 
 
 @app.command()
@@ -109,14 +105,14 @@ def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     from sweep.config import Job
     from sweep.engine import Sweep
 
-    history = _history(outputs, sweep)
+    history = stored.history(outputs, sweep)
     if search.stored(history.folder) is not None:  # it also spends what is left of its budget
         return config.run(search.resume(history.folder))
-    open_keys = {record.key for record in _records(history) if record.status is Status.STOPPED}
+    open_keys = {record.key for record in stored.records(history) if record.status is Status.STOPPED}
     if not open_keys and history.finished:
         print(f"sweep {history.folder.name} is complete: nothing to do")
         return 0
-    settings = replace(_settings(history), outputs=str(outputs.absolute()))
+    settings = replace(stored.settings(history), outputs=str(outputs.absolute()))
     jobs = [Job(trial.overrides, trial) for trial in history.trials.values()]
     return Sweep(settings, command=f"python -m sweep resume {history.folder.name}", history=history).complete(jobs)
 
@@ -143,8 +139,8 @@ def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     from sweep.engine import summary
     from sweep.report import markdown
 
-    history = _history(outputs, sweep)
-    settings, found = _settings(history), _records(history)
+    history = stored.history(outputs, sweep)
+    settings, found = stored.settings(history), stored.records(history)
     verdict = select.verdict(found, settings.objective)
     text = markdown.describe(settings, None, found, verdict, [str(history.header.get("command", ""))])
     logged = tracking.replay(
@@ -168,7 +164,7 @@ def ui(
     """Start the MLflow UI on the right store and print links that open sorted by the objective."""
     from sweep.tracking import ui as pages
 
-    return int(pages.serve(_settings(_history(outputs, sweep)), port) or 0)
+    return int(pages.serve(stored.settings(stored.history(outputs, sweep)), port) or 0)
 
 
 @app.command()
@@ -212,53 +208,13 @@ def builds_clean(
     diagnosis.clean_builds(outputs.absolute(), older_than_days, max_mb, failures)
 
 
-def _history(outputs: Path, sweep: str) -> ledger.History:
-    history = ledger.History(ledger.find(outputs.absolute(), sweep))
-    if not history.header:
-        raise UserError(f"the ledger of {history.folder.name} has no beginning: it cannot be read")
-    return history
-
-
-def _settings(history: ledger.History) -> Settings:
-    return Settings.from_json(history.header["settings"])
-
-
-def _records(history: ledger.History) -> list[Record]:
-    """A record for every declared trial: what a killed sweep has not settled counts as stopped."""
-    missing = [
-        Record(
-            key, trial.label, trial.settings, trial.overrides, Status.STOPPED, "not finished: python -m sweep resume"
-        )
-        for key, trial in history.trials.items()
-        if key not in history.records
-    ]
-    return [*history.records.values(), *missing]
-
-
 def _show(history: ledger.History, objective: Objective) -> None:
     from sweep.engine import summary
     from sweep.report.terminal import Display
 
-    settings, found = replace(_settings(history), objective=objective), _records(history)
+    settings, found = replace(stored.settings(history), objective=objective), stored.records(history)
     verdict = select.verdict(found, objective)
     Display().results(found, verdict, settings, summary.lines(history.folder, verdict, found, history.runs))
-
-
-def _pairs(settings: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    pairs = {}
-    for text in settings:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"{text!r} is not like batch=5")
-        if name not in known:
-            raise UserError(f"no axis {name!r}: {meant(name, known)}")
-        pairs[name] = value
-    return pairs
-
-
-def _texts(value: Any) -> tuple[str, str]:
-    """How a setting may be typed: as tables show it, or as the sweep's command line has it."""
-    return axis_text(value), json.dumps(value, separators=(",", ":"))
 
 
 def _objective(stored: Objective, changes: Sequence[str]) -> Objective:
