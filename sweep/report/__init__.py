@@ -8,8 +8,10 @@ from typing import Any
 
 from sweep.spec import Record, Status
 
-AXES = ("model", "data", "hardware", "backend", "precision", "batch", "cores", "replicas", "buckets")
+AXES = ("model", "data", "hardware", "backend", "precision", "batch", "request_batch", "cores", "replicas", "buckets")
 UNKNOWN = "–"
+REQUESTS = "request_batch"
+NUMBERS = ("batch", REQUESTS, "cores", "replicas", "buckets")  # axes whose values are told with their names
 
 
 def number(value: float | None) -> str:
@@ -35,12 +37,16 @@ def plus_minus(value: float | None, low: float | None, high: float | None) -> st
     return f"{value:,.{decimals}f} ± {half:,.{decimals}f}"
 
 
-def share(value: float | None) -> str:
-    """A share of one as a percentage: 100 %, 99.2 %, 0.05 %. What is not quite all is never rounded up to all."""
+def share(value: float | None, decimals: int = 1) -> str:
+    """A share of one as a percentage: 100 %, 99.2 %, 0.05 %. What is not quite all is never rounded up to all.
+
+    Args:
+        decimals: of the percentage, up to three; zeros at its end are left out.
+    """
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    for decimals in (1, 2, 3):
-        text = f"{100 * value:.{decimals}f}"
+    for digits in range(decimals, 4):
+        text = f"{100 * value:.{digits}f}"
         if value >= 1 or float(text) < 100:
             return f"{float(text):g} %"
     return "<100 %"
@@ -81,7 +87,13 @@ def axes_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The axes in which the settings differ; empty for one trial."""
-    return [name for name in axes_of(rows) if len({axis_text(row.get(name, "")) for row in rows}) > 1]
+    moving = [name for name in axes_of(rows) if len({axis_text(row.get(name, "")) for row in rows}) > 1]
+    return [name for name in moving if name != REQUESTS or not _requests_are_batches(rows)]
+
+
+def _requests_are_batches(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Clients send exactly what the model was built for: then their number says nothing new."""
+    return all(row.get(REQUESTS) in (None, row.get("batch")) for row in rows)
 
 
 def common(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -93,17 +105,19 @@ def common(rows: Sequence[Mapping[str, Any]]) -> str:
     dull = {"replicas": 1, "buckets": []}
     words = []
     for name, value in shared.items():
+        if name == REQUESTS and _requests_are_batches(rows):
+            continue
         if name == "data" and value == shared.get("model"):
             continue
         if name in dull and value in (dull[name], ()):
             continue
-        words.append(f"{name} {axis_text(value)}" if name in ("batch", "cores", "replicas", "buckets") else str(value))
+        words.append(f"{name} {axis_text(value)}" if name in NUMBERS else str(value))
     return " · ".join(words)
 
 
 def short_name(settings: Mapping[str, Any], axes: Sequence[str]) -> str:
     """A trial's name by the axes that vary: `onnxruntime int8 b5 c1`."""
-    prefixes = {"batch": "b", "cores": "c", "replicas": "r", "buckets": "k"}
+    prefixes = {"batch": "b", REQUESTS: "q", "cores": "c", "replicas": "r", "buckets": "k"}
     return " ".join(prefixes.get(name, "") + axis_text(settings.get(name, "")).replace(" ", ",") for name in axes)
 
 

@@ -1,15 +1,18 @@
-"""What the pictures share: colours, the sheet, the heading, and which trials are points."""
+"""What the pictures share: colours, the sheet, the heading, scales, files, and which trials are points."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.report.tables import metrics_of
-from sweep.spec import Record, Status
+from sweep.spec import Record, Status, UserError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#F0E442")
@@ -27,22 +30,67 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
-HEADING_INCHES = 0.62
+HEADING_INCHES = 0.62  # with one line of words
+LINE_INCHES = 0.15
+DPI = 130
 
 
 def sheet(width: float, height: float, title: str, words: Sequence[str]) -> Figure:
-    """A white figure of that many inches, with a title and a grey line of `words` under it."""
+    """A white figure of that many inches, with a title and, in grey lines under it, the `words`.
+
+    More than one line of words makes the figure higher.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    text = textwrap.fill(" · ".join(word for word in words if word), int(width * 16.5))
+    more = LINE_INCHES * text.count("\n")
+    height += more
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)  # no window system, no global state
+    heading = HEADING_INCHES + more
     # The stubs know neither that there is an engine now, nor the options of this one.
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEADING_INCHES / height))  # type: ignore[union-attr, call-arg]
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - heading / height))  # type: ignore[union-attr, call-arg]
     figure.text(0.012, 1 - 0.1 / height, title, va="top", fontsize=12, fontweight="bold")
-    line = " · ".join(word for word in words if word)
-    figure.text(0.012, 1 - 0.36 / height, line, va="top", fontsize=8.5, color="#777777")
+    figure.text(0.012, 1 - 0.36 / height, text, va="top", fontsize=8.5, color="#777777")
     return figure
+
+
+def save(draw: Callable[[], Figure], path: Path) -> None:
+    """Draw in the house style into a file whose kind its name says (png, svg, pdf).
+
+    Raises:
+        UserError: there is no such kind of file, or it cannot be written.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        figure = draw()
+        kinds = figure.canvas.get_supported_filetypes()
+        if path.suffix.lower().lstrip(".") not in kinds:
+            raise UserError(f"{path.name} cannot be drawn: end it in .png, .svg or .pdf")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, dpi=DPI)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}; --output says where else") from None
+
+
+def stretch(axes: Axes, name: str, low: float, high: float) -> None:
+    """Scale an axis, x or y: logarithmic for more than a factor of five; plain numbers on the ticks either way."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    low = max(low, high * 1e-6)
+    if high > 5 * low:
+        getattr(axes, f"set_{name}scale")("log")
+        many = high > 100 * low
+        axis.set_major_locator(LogLocator(subs=(1.0,) if many else (1.0, 2.0, 5.0)))
+        axis.set_minor_formatter(NullFormatter())
+        getattr(axes, f"set_{name}lim")(low / 1.4, high * 1.5)
+    else:
+        getattr(axes, f"set_{name}lim")(0, high * 1.18)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.report import common, count, heatmap, short_name, status_text, varying
-from sweep.report.drawing import COLOURS, FAINT, INK, MARKERS, STYLE, Point, points_of, sheet
+from sweep.report.drawing import COLOURS, DPI, FAINT, INK, MARKERS, STYLE, Point, points_of, sheet, stretch
 from sweep.spec import Record, Status
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def write(records: Sequence[Record], verdict: Verdict | None, folder: Path) -> l
         for name, draw in (("throughput_latency.png", _scatter), ("batch_cores.png", heatmap.draw)):
             figure = draw(records, verdict)
             if figure is not None:
-                figure.savefig(folder / name, dpi=130)
+                figure.savefig(folder / name, dpi=DPI)
                 written.append(folder / name)
     return written
 
@@ -86,9 +86,7 @@ def _front(points: Sequence[Point]) -> list[Point]:
 
 
 def _scales(axes: Axes, points: Sequence[Point]) -> None:
-    """Logarithmic where the values span more than a factor of five; plain numbers on the ticks either way."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
+    """What the axes say and how far they reach."""
     axes.set_xlabel("latency of a request, ms (p50; the thin line reaches to p99)")
     axes.set_ylabel("throughput, items/s")
     spans = {
@@ -96,17 +94,7 @@ def _scales(axes: Axes, points: Sequence[Point]) -> None:
         "y": (min(p.low for p in points), max(p.high for p in points)),
     }
     for name, (low, high) in spans.items():
-        axis = axes.xaxis if name == "x" else axes.yaxis
-        low = max(low, high * 1e-6)
-        if high > 5 * low:
-            getattr(axes, f"set_{name}scale")("log")
-            many = high > 100 * low
-            axis.set_major_locator(LogLocator(subs=(1.0,) if many else (1.0, 2.0, 5.0)))
-            axis.set_minor_formatter(NullFormatter())
-            getattr(axes, f"set_{name}lim")(low / 1.4, high * 1.5)
-        else:
-            getattr(axes, f"set_{name}lim")(0, high * 1.18)
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        stretch(axes, name, low, high)
     axes.grid(True, color="#EEEEEE", lw=0.8)
     axes.set_axisbelow(True)
 
