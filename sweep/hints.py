@@ -1,7 +1,7 @@
 """What was probably meant: the words for a name that does not exist."""
 
 import difflib
-from collections.abc import Iterable
+from typing import Iterable
 
 from sweep.spec import UserError
 

@@ -12,6 +12,8 @@ FRAMEWORKS = {"torch", "tensorflow", "onnxruntime", "onnx", "openvino", "nncf", 
 HEAVY = {"mlflow", "optuna", "matplotlib", "scipy", "pandas"}
 WORKER_SIDE = (
     "spec",
+    "hints",
+    "reported",
     "forkserver",
     "keeper",
     "processes",
@@ -28,6 +30,7 @@ LAYERS = {
     "spec": set[str](),
     "settings": {"spec"},
     "hints": {"spec"},
+    "reported": {"spec", "hints"},
     "failure_table": {"spec"},
     "failures": {"spec", "failure_table"},
     "processes": {"spec"},
