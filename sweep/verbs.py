@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sweep import ledger, select, stored
+from sweep import ledger, plot_verbs, select, stored
 from sweep.report import one_line
 from sweep.settings import Objective
 from sweep.spec import Status, UserError
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 builds_app = typer.Typer(no_args_is_help=True, help="The build store: list, explain, clean.", rich_markup_mode=None)
 app.add_typer(builds_app, name="builds")
+app.add_typer(plot_verbs.app, name="plot")
 
 Outputs = Annotated[Path, typer.Option(help="The outputs folder.")]
 SweepName = Annotated[str, typer.Argument(metavar="[SWEEP|last]", help="A sweep's id, its beginning, or last.")]

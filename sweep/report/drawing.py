@@ -50,7 +50,7 @@ def sheet(width: float, height: float, title: str, words: Sequence[str]) -> Figu
     FigureCanvasAgg(figure)  # no window system, no global state
     heading = HEADING_INCHES + more
     # The stubs know neither that there is an engine now, nor the options of this one.
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - heading / height))  # type: ignore[union-attr, call-arg]
+    figure.get_layout_engine().set(rect=(0.006, 0.004, 0.988, 0.996 - heading / height))  # type: ignore[union-attr, call-arg]
     figure.text(0.012, 1 - 0.1 / height, title, va="top", fontsize=12, fontweight="bold")
     figure.text(0.012, 1 - 0.36 / height, text, va="top", fontsize=8.5, color="#777777")
     return figure
