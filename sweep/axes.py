@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sweep import schema
+from sweep import deployments, schema
 from sweep.compose import Composer
 from sweep.hints import meant, no_key
 from sweep.spec import UserError
+from sweep.tree import text
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 MOST_JOBS = 100_000
-PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-WORDS = {"true", "false", "null", "nan", "inf"}  # what the override grammar reads as something else than text
+_DECLARED = ("axes", "combinations", "deployment")
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,10 @@ class Space:
     axes: Mapping[str, tuple[str, ...]]
     combinations: tuple[tuple[str, ...], ...] = ((),)  # each the lines of several keys
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # key -> bounds, for a search only
+    members: int = 0  # trials that are measured together, for every combination; 0: each trial alone
 
     def __len__(self) -> int:
-        return math.prod(map(len, self.axes.values())) * len(self.combinations)
+        return math.prod(map(len, self.axes.values())) * len(self.combinations) * max(1, self.members)
 
     def jobs(self) -> Iterator[list[str]]:
         """Every combination as a list of overrides; the last axis varies fastest, as in Hydra.
@@ -43,7 +44,8 @@ class Space:
                 " or let hydra/sweeper=optuna search it"
             )
         for chosen in itertools.product(*self.axes.values(), self.combinations):
-            yield [*chosen[:-1], *chosen[-1]]  # type: ignore[list-item]  # the last element is a tuple of lines
+            lines = [*chosen[:-1], *chosen[-1]]
+            yield from deployments.jobs(lines, self.members)  # type: ignore[arg-type]  # the last is a tuple of lines
 
 
 def expand(arguments: Sequence[str], composer: Composer) -> list[list[str]]:
@@ -87,27 +89,11 @@ def bare(key: str) -> str:
     return key.lstrip("+~")
 
 
-def text(value: Any) -> str:
-    """A value as the override grammar writes it, so that reading it gives the same value and the same type."""
-    from hydra.core.override_parser.types import Quote, QuotedString, Transformer
-
-    def quoted(item: Any) -> Any:
-        if isinstance(item, Mapping):
-            return {quoted(key): quoted(part) for key, part in item.items()}
-        if isinstance(item, (list, tuple)):
-            return [quoted(part) for part in item]
-        if isinstance(item, str) and (not PLAIN.fullmatch(item) or item.lower() in WORDS):
-            return QuotedString(item, Quote.single)
-        return item
-
-    return str(Transformer.str(quoted(value)))
-
-
 def _space(
     typed: Mapping[str, tuple[str, ...]], intervals: Mapping[str, tuple[float, float]], composer: Composer
 ) -> Space:
     first = [lines[0] for lines in typed.values()]  # the axes of an experiment are the same for every value of an axis
-    declared = composer.config([line for line in first if _declares(composer, line)], ("axes", "combinations"))
+    declared = composer.config([line for line in first if _declares(composer, line)], _DECLARED)
     own = {key: lines for key, lines in typed.items() if key.partition(".")[0] not in ("axes", "combinations")}
     given = {bare(key) for key in (*own, *intervals)}
     axes = dict(own)
@@ -122,12 +108,12 @@ def _space(
             line.startswith((f"{key}=", f"+{key}=")) for lines in combinations for line in lines
         ):
             raise UserError(f"'{key}' stands both in axes and in combinations: leave out one")
-    return Space(axes, combinations, dict(intervals))
+    return Space(axes, combinations, dict(intervals), len(declared["deployment"]["members"]))
 
 
 def _declares(composer: Composer, line: str) -> bool:
     item = composer.item(line)
-    return item.group or item.section in ("axes", "combinations")
+    return item.group or item.section in _DECLARED
 
 
 def _lines(override: "Override", composer: Composer) -> tuple[str, ...]:

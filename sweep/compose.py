@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sweep import hardware, schema
+from sweep import deployments, hardware, schema
 from sweep import tree as trees
 from sweep.hints import meant, no_key
 from sweep.settings import Settings
@@ -89,6 +89,15 @@ class Composer:
 
     def trial(self, overrides: Sequence[str]) -> Trial:
         """The trial that one list of overrides declares."""
+        base, items = self._split(overrides)
+        asked = self._section(base, items, "deployment")
+        if asked["member"] is None:
+            return self._alone(overrides)
+        rest = deployments.alone(overrides)
+        lines = [[f"{key}={trees.text(value)}" for key, value in one.items()] for one in asked["members"]]
+        return deployments.member([self._alone([*rest, *own]) for own in lines], asked["member"], overrides)
+
+    def _alone(self, overrides: Sequence[str]) -> Trial:
         base, items = self._split(overrides)
         part: dict[str, Any] = {name: self._section(base, items, name) for name in schema.AXES}
         if part["replicas"] == "auto":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from sweep import backends, workloads
+from sweep import backends, deployments, workloads
 from sweep.backends.base import Backend
 from sweep.settings import Effort
 from sweep.spec import BuildSpec, Status, Trial
@@ -52,8 +52,12 @@ class Plan:
         return [entry.trial for entry in self.valid if any(spec.key == build_key for spec in entry.builds)]
 
 
-def make(trials: Iterable[Trial], host: "Host", installed: Installed) -> Plan:
-    """Judge every trial by the rules, before anything is built."""
+def make(trials: Iterable[Trial], host: "Host", installed: Installed, mode: str = "run") -> Plan:
+    """Judge every trial by the rules, before anything is built.
+
+    Args:
+        mode: `settings.plan`. What is only built needs no device here, and what is only measured no compiler.
+    """
     distinct: dict[str, Trial] = {}
     count = 0
     for trial in trials:
@@ -61,7 +65,7 @@ def make(trials: Iterable[Trial], host: "Host", installed: Installed) -> Plan:
         count += 1
     entries = []
     for trial in distinct.values():
-        verdict = next(_broken_rules(trial, host, installed), None)
+        verdict = next(_broken_rules(trial, host, installed, mode), None)
         status, reason = verdict or (None, "")
         entries.append(Entry(trial, build_specs(trial), status, reason))
     return Plan(tuple(entries), count - len(entries))
@@ -70,12 +74,11 @@ def make(trials: Iterable[Trial], host: "Host", installed: Installed) -> Plan:
 def build_specs(trial: Trial) -> tuple[BuildSpec, ...]:
     """The builds of a trial: one per bucket, or one of the data's own shape."""
     backend = backends.get(str(trial.backend["name"]))
-    options = trial.backend.get("options") or {}
     shared: dict[str, Any] = {
         "model": _content(trial.model),
         "data": _content(trial.data),
         "backend": str(trial.backend["name"]),
-        "options": {name: value for name, value in options.items() if name in backend.compile_options},
+        "options": backend.build_options(trial),
         "precision": trial.precision,
         "batch": trial.batch,
         "device": str(trial.backend.get("device") or "cpu"),
@@ -112,26 +115,28 @@ def forecast(plan: Plan, effort: Effort, seconds_of: SecondsOf, parallel: int) -
     return measuring + building, f"at least; {note}"
 
 
-def _broken_rules(trial: Trial, host: "Host", installed: Installed) -> Iterator[Verdict]:
+def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -> Iterator[Verdict]:
     """Every rule that the trial breaks, cheapest first."""
     from sweep import hardware
 
     status, reason = hardware.rules(host, trial)
-    if status is not None:
+    if status is not None and (mode != "build" or status is Status.INVALID):
         yield status, reason
     backend = backends.get(str(trial.backend["name"]))
     yield from _bucket_rules(trial)
+    yield from _deployment_rules(trial, hardware.available(trial.hardware, str(trial.backend.get("device") or "cpu")))
+    yield from _ladder_rules(trial, backend)
     if int(trial.load.get("concurrency", 1)) != 1:
         yield Status.INVALID, "load.concurrency above 1 is not supported: use replicas=... for requests side by side"
     for spec in build_specs(trial):
         refused = backend.supports(spec)
         if refused:
             yield Status.INVALID, refused
-    refused = workloads.refusal(dict(trial.model))
-    if refused:
-        yield Status.INVALID, refused
-    yield from _missing(trial, backend, installed)
-    lacking = None if trial.backend.get("python") else backend.missing()
+    for refused in (backend.runs(trial), workloads.refusal(dict(trial.model))):
+        if refused:
+            yield Status.INVALID, refused
+    yield from _missing(trial, backend, installed, () if mode != "measure" else backend.build_packages)
+    lacking = None if trial.backend.get("python") or mode == "measure" else backend.missing()
     if lacking:
         yield Status.UNAVAILABLE, lacking
 
@@ -151,13 +156,33 @@ def _bucket_rules(trial: Trial) -> Iterator[Verdict]:
         yield Status.INVALID, f"each bucket is one size, or one for each of {dims}, and at least 1: not {trial.buckets}"
 
 
-def _missing(trial: Trial, backend: type[Backend], installed: Installed) -> Iterator[Verdict]:
+def _deployment_rules(trial: Trial, have: int | None) -> Iterator[Verdict]:
+    if trial.deployment and have is not None and deployments.total(trial) > have:
+        asked = " + ".join(f"{each['replicas']} x {each['cores']}" for each in trial.deployment["members"])
+        total = deployments.total(trial)
+        reason = f"the deployment asks for {asked} = {total} cores, there are {have}: use fewer cores or replicas"
+        yield Status.INVALID, reason
+
+
+def _ladder_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
+    for rung in trial.backend.get("ladder") or ():
+        for name in rung:
+            if name not in backend.compile_options:
+                known = ", ".join(backend.compile_options) or "none"
+                reason = f"backend.ladder: {name} is no compile-time option of {backend.name}, which has {known}"
+                yield Status.INVALID, reason
+
+
+def _missing(
+    trial: Trial, backend: type[Backend], installed: Installed, dispensable: Sequence[str]
+) -> Iterator[Verdict]:
     """Distributions that are not installed, with the line that installs them."""
-    python = trial.backend.get("python")
+    python, own = trial.backend.get("python"), trial.model.get("python")
+    needed = [name for name in _packages(backend, trial.precision) if name not in dispensable]
     needs: list[tuple[str | None, Sequence[str], str]] = [
-        (python, _packages(backend, trial.precision), backend.extra),
-        (None, trial.model.get("requires") or (), str(trial.model.get("extra") or "")),
-        (None, trial.data.get("requires") or (), str(trial.data.get("extra") or "")),
+        (python, needed, backend.extra),
+        (own, trial.model.get("requires") or (), str(trial.model.get("extra") or "")),
+        (own, trial.data.get("requires") or (), str(trial.data.get("extra") or "")),
     ]
     for interpreter, packages, extra in needs:
         missing = [name for name, version in installed(interpreter, packages).items() if version is None]
@@ -175,4 +200,4 @@ def _packages(backend: type[Backend], precision: str) -> tuple[str, ...]:
 
 def _content(group: Mapping[str, object]) -> dict[str, object]:
     """A model's or data set's config without the keys that do not change what it is."""
-    return {key: value for key, value in group.items() if key not in ("requires", "extra", "data")}
+    return {key: value for key, value in group.items() if key not in ("requires", "extra", "data", "python")}

@@ -20,7 +20,19 @@ from sweep.spec import UserError
 
 T = TypeVar("T")
 
-AXES = ("model", "data", "hardware", "backend", "precision", "batch", "cores", "replicas", "buckets", "load")
+AXES = (
+    "model",
+    "data",
+    "hardware",
+    "backend",
+    "precision",
+    "batch",
+    "cores",
+    "request_batch",
+    "replicas",
+    "buckets",
+    "load",
+)
 ONCE = (
     "effort",
     "objective",
@@ -34,7 +46,8 @@ ONCE = (
     "seed",
     "name",
 )
-OTHERS = ("experiment", "axes", "combinations", "search")
+OTHERS = ("experiment", "axes", "combinations", "deployment", "search")
+PLANS = ("run", "only", "build", "measure")
 KNOWN = AXES + ONCE + OTHERS
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -44,10 +57,10 @@ COSTS = ("build_seconds", "load_seconds", "first_request_ms", "peak_memory_mb", 
 METRICS = ("throughput_items_per_s", *LATENCIES, *COSTS)
 # Keys that a YAML may leave out and the command line may still set without a plus.
 OPTIONAL = {
-    "model": ("data", "format", "requires", "extra", "bucket_dims", "pad_value", "trust"),
+    "model": ("data", "format", "requires", "extra", "bucket_dims", "pad_value", "trust", "python"),
     "data": ("requires", "extra"),
-    "backend": ("device", "python", "options"),
-    "hardware": ("instance_type", "device", "cores", "cpus", "memory_mb", "device_memory_mb"),
+    "backend": ("device", "python", "options", "ladder"),
+    "hardware": ("instance_type", "device", "cores", "cpus", "memory_mb", "device_memory_mb", "target", "withdrawn"),
     "tracking": ("uri",),
 }
 # Smallest and largest value of a number; the least is 0 for every other number of the settings.
@@ -267,8 +280,33 @@ def _backend(section: str, value: Any) -> dict[str, Any]:
     made = {"device": "cpu", "python": None, "options": {}, **_group(section, value)}
     made["options"] = dict(_mapping(f"{section}.options", made["options"] or {}))
     _text(f"{section}.device", made["device"])
+    if made.get("ladder"):
+        made["ladder"] = _ladder(f"{section}.ladder", made["ladder"])
     if made["python"] is not None:
         _text(f"{section}.python", made["python"])
+    return made
+
+
+def _ladder(path: str, value: Any) -> list[dict[str, Any]]:
+    """Compile-time options to try, one set after the other, when a build fails."""
+    if not isinstance(value, list) or not all(isinstance(rung, Mapping) and rung for rung in value):
+        raise UserError(f"{path} must be a list of options to try like [{{optlevel:1}}], not {value!r}")
+    return [dict(rung) for rung in value]
+
+
+def _deployment(section: str, value: Any) -> dict[str, Any]:
+    """Trials that are measured together, and which of them this is."""
+    made = {"members": [], "member": None, **_mapping(section, value)}
+    for key in made:
+        if key not in ("members", "member"):
+            raise no_key(f"{section}.{key}", ("members", "member"))
+    members = made["members"]
+    if not isinstance(members, list) or not all(isinstance(one, Mapping) for one in members):
+        raise UserError(f"{section}.members must be a list like [{{cores:2}},{{cores:1,replicas:2}}], not {members!r}")
+    if len(members) == 1:
+        raise UserError(f"{section}.members has one member: a trial alone needs no deployment")
+    if made["member"] is not None and not 0 <= _integer(f"{section}.member", made["member"], 0) < len(members):
+        raise UserError(f"{section}.member={made['member']}: there are {len(members)} members, counted from 0")
     return made
 
 
@@ -306,6 +344,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "batch": _integer,
     "cores": _integer,
     "replicas": _replicas,
+    "request_batch": lambda path, value: None if value is None else _integer(path, value),
+    "deployment": _deployment,
     "buckets": _buckets,
     "effort": partial(structure, Effort),
     "objective": partial(structure, Objective),
@@ -313,7 +353,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "gates": partial(structure, Gates),
     "name": _name,
     "outputs": lambda path, value: str(Path(_text(path, value)).expanduser().absolute()),
-    "plan": lambda path, value: _one_of(path, value, ("run", "only")),
+    "plan": lambda path, value: _one_of(path, value, PLANS),
     "reuse": _switch,
     "retry_failed": _switch,
     "seed": lambda path, value: _integer(path, value, 0),

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sweep import axes, ledger, search_space
+from sweep import axes, ledger, search_space, tree
 from sweep.engine.context import write_json
 from sweep.report import count, duration, relative
 from sweep.search_options import RAISED, Options
@@ -65,6 +65,8 @@ def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> i
         UserError: for bad input, a storage that cannot be used, or a sweep that cannot be resumed.
     """
     spaces = axes.spaces(arguments, composer)
+    if any(space.members for space in spaces):
+        raise UserError("a deployment is measured as a whole: leave out hydra/sweeper=optuna, or deployment.members")
     found = [composer.config(_first(space), ("search", "outputs")) for space in spaces]
     if any(one != found[0] for one in found):
         raise UserError("search and outputs are set once a sweep, and these experiments ask for two")
@@ -118,7 +120,7 @@ def resume(folder: Path) -> list[str]:
     notes = stored(folder)
     assert notes is not None, "ask `stored` first"
     outputs = folder.parent.parent
-    return [*notes["arguments"], f"outputs={axes.text(str(outputs))}", f"search.resume={axes.text(folder.name)}"]
+    return [*notes["arguments"], f"outputs={tree.text(str(outputs))}", f"search.resume={tree.text(folder.name)}"]
 
 
 @dataclass

@@ -72,7 +72,7 @@ class Settings:
     gates: Gates
     tracking: dict[str, Any]  # conf/tracking/*.yaml: {"name": "local"|"server"|"none", "uri": str|None}
     outputs: str  # absolute path of the outputs folder
-    plan: str = "run"  # run | only
+    plan: str = "run"  # run | only | build | measure
     reuse: bool = False  # take finished results of identical trials from earlier sweeps
     retry_failed: bool = False  # build again what is remembered as failed
     seed: int = 0

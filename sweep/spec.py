@@ -100,19 +100,36 @@ class Trial:
     ] = ()  # each a size per bucket dimension of the model; () = the data's own shape
     load: Mapping[str, Any] = field(default_factory=dict)
     overrides: Tuple[str, ...] = ()  # as typed; not part of the identity
+    request_batch: Optional[int] = None  # items that a client sends at once; None: the compiled batch
+    deployment: Mapping[str, Any] = field(default_factory=dict)  # measured together with others: see `deployments`
 
     @functools.cached_property
     def key(self) -> str:
         """Identity: equal for trials that ask for the same thing, whatever they were called on the command line."""
-        return digest({f.name: getattr(self, f.name) for f in fields(self) if f.name != "overrides"})
+        asked = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "overrides"}
+        if self.request_batch in (None, self.batch):
+            del asked["request_batch"]
+        if not self.deployment:
+            del asked["deployment"]
+        return digest(asked)
+
+    @property
+    def request_items(self) -> int:
+        """Items in one request: what a client sends, which only dynamic batching makes another number than `batch`."""
+        return self.request_batch or self.batch
 
     @property
     def label(self) -> str:
-        """Readable name, like `digits-onnxruntime-fp32-b5-c1`; `-r2` and `-k128x224` only where they say something."""
+        """Readable name, like `digits-onnxruntime-fp32-b5-c1`; `-r2`, `-q50` (request_batch) and `-k128x224` only where
+        they say something."""
         parts = [str(self.model["name"]), str(self.backend["name"]), self.precision]
         parts += ["b%d" % self.batch, "c%d" % self.cores]
         if self.replicas != 1:
             parts.append("r%d" % self.replicas)
+        if self.request_items != self.batch:
+            parts.append("q%d" % self.request_items)
+        if self.deployment:
+            parts.append("d%dof%d" % (self.deployment["member"] + 1, len(self.deployment["members"])))
         if self.buckets:
             parts.append("k" + "_".join("x".join(map(str, bucket)) for bucket in self.buckets))
         parts += ["%s=%s" % item for item in self._options.items() if item[0] not in _NOT_IN_LABELS]
@@ -134,6 +151,7 @@ class Trial:
             "backend": self.backend["name"],
             "precision": self.precision,
             "batch": self.batch,
+            "request_batch": self.request_items,
             "cores": self.cores,
             "replicas": self.replicas,
             "buckets": [list(bucket) for bucket in self.buckets],

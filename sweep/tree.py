@@ -11,6 +11,8 @@ from sweep import schema
 from sweep.hints import no_key
 from sweep.spec import Json, UserError
 
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+WORDS = {"true", "false", "null", "nan", "inf"}  # what the override grammar reads as something else than text
 REFERENCE = re.compile(r"\$\{([^${}]*)\}")  # an interpolation without another one inside
 
 
@@ -113,3 +115,19 @@ def _merged(old: Any, new: Any) -> Any:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
     return new
+
+
+def text(value: Any) -> str:
+    """A value as the override grammar writes it, so that reading it gives the same value and the same type."""
+    from hydra.core.override_parser.types import Quote, QuotedString, Transformer
+
+    def quoted(item: Any) -> Any:
+        if isinstance(item, Mapping):
+            return {quoted(key): quoted(part) for key, part in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [quoted(part) for part in item]
+        if isinstance(item, str) and (not PLAIN.fullmatch(item) or item.lower() in WORDS):
+            return QuotedString(item, Quote.single)
+        return item
+
+    return str(Transformer.str(quoted(value)))

@@ -10,13 +10,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from sweep import backends, materials, processes, workloads
+from sweep import backends, materials, processes, replicas, workloads
 from sweep import measure as measuring
 from sweep.backends.base import Arrays, Backend, Source
+from sweep.replicas import Copy
 from sweep.spec import BuildSpec, FailureKind, Json, Placement, TrialError, UserError, digest, from_json, to_json
 
 
@@ -96,19 +97,56 @@ def build(request: Json, folder: Path) -> Json:
 def measure(request: Json, folder: Path) -> Json:
     """One repeat of a trial: all its replicas, each in a process of its own, over one common window.
 
-    Request: builds ([{spec, folder}] one per bucket), toolchain (versions), data_folder, bucket_dims, pad_value, batch,
-    placements (one per replica), effort, repeat, share (of the data at which this repeat begins).
+    Request: builds ([{spec, folder}] one per bucket), options, toolchain (versions), data_folder, bucket_dims,
+    pad_value, batch (items in a request), placements (one per replica), effort, repeat, share (of the data at which
+    this repeat begins).
     Leaves samples.npz (start_ns, end_ns, replica) and outputs.npz (index, output_0, ...) in the folder.
     """
     os.environ["SWEEP_REPEAT"] = str(request["repeat"])
     processes.keep_freed_memory()
-    placements = [from_json(Placement, placement) for placement in request["placements"]]
     _note_versions(folder, request.get("toolchain") or {})
-    if len(placements) == 1:
-        parts = [_replica(request, folder, 0, placements[0], None)]
-    else:
-        parts = _replicas(request, folder, placements)
-    return _combine(request, folder, parts)
+    copies = _copies(request, folder)
+    with _watch(request, folder) as facts:
+        alone = len(copies) == 1
+        parts = [_replica(copies[0], lambda: None, None)] if alone else replicas.run(copies, _replica)
+    return _combine(request, folder, parts, facts())
+
+
+def measure_together(request: Json, folder: Path) -> Json:
+    """One repeat of several trials side by side, loaded one after the other. Request: members, requests of `measure`.
+
+    Leaves what `measure` leaves in `member-0/`, `member-1/`, ...; the result has one part a member.
+    """
+    members = request["members"]
+    os.environ["SWEEP_REPEAT"] = str(members[0]["repeat"])
+    processes.keep_freed_memory()
+    _note_versions(folder, {name: text for each in members for name, text in (each.get("toolchain") or {}).items()})
+    folders = [folder / ("member-%d" % number) for number in range(len(members))]
+    copies: List[Copy] = []
+    for each, own in zip(members, folders):
+        own.mkdir(exist_ok=True)
+        copies += _copies(each, own)
+    with _watch(members[0], folder) as facts:
+        parts = replicas.run(copies, _replica, one_by_one=True)
+    answers = []
+    for each, own in zip(members, folders):
+        mine = [part for part, copy in zip(parts, copies) if copy.folder == own]
+        answers.append(_combine(each, own, mine, facts()))
+    return {"members": answers}
+
+
+def _copies(request: Json, folder: Path) -> List[Copy]:
+    places = [from_json(Placement, placement) for placement in request["placements"]]
+    return [Copy(request, folder, number, place) for number, place in enumerate(places)]
+
+
+def _watch(request: Json, folder: Path) -> ContextManager[Callable[[], Json]]:
+    return _runner_backend(request, from_json(BuildSpec, request["builds"][0]["spec"])).watch(folder)
+
+
+def _runner_backend(request: Json, spec: BuildSpec) -> Backend:
+    """The backend with all its options, not only those that were compiled in; what was compiled stands."""
+    return backends.get(spec.backend)({**request["options"], **spec.options})
 
 
 def _note_versions(folder: Path, versions: Mapping[str, str]) -> None:
@@ -125,7 +163,7 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _combine(request: Json, folder: Path, parts: List[Json]) -> Json:
+def _combine(request: Json, folder: Path, parts: List[Json], device: Json) -> Json:
     loaded = [np.load(folder / ("replica-%d.npz" % number)) for number in range(len(parts))]
     starts = np.concatenate([part["start_ns"] for part in loaded])
     ends = np.concatenate([part["end_ns"] for part in loaded])
@@ -161,86 +199,28 @@ def _combine(request: Json, folder: Path, parts: List[Json]) -> Json:
             "precision": parts[0]["precision"],
             "device_memory_mb": sum(part["device_memory_mb"] for part in parts),
             **({"work_ratio": parts[0]["work_ratio"]} if "work_ratio" in parts[0] else {}),
+            **({"device": device} if device else {}),
         },
     }
 
 
-def _replicas(request: Json, folder: Path, placements: Sequence[Placement]) -> List[Json]:
-    """One forked process per replica, started before any framework runs an operation; windows begin together."""
-    ready_read, ready_write = os.pipe()
-    children: Dict[int, int] = {}
-    go: List[int] = []
-    for number, placement in enumerate(placements):
-        go_read, go_write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.close(ready_read)
-            _replica_process(request, folder, number, placement, ready_write, go_read)
-        os.close(go_read)
-        children[pid] = number
-        go.append(go_write)
-    os.close(ready_write)
-    waiting = len(placements)
-    while waiting and os.read(ready_read, 1):  # end of file: a replica ended before it was warm
-        waiting -= 1
-    start = (measuring.clock() + 20_000_000).to_bytes(8, "little")
-    for pipe in go:
-        if not waiting:
-            os.write(pipe, start)
-        os.close(pipe)  # without a start: end of file tells the others to give up
-    ended = {children[pid]: status for pid, status in (os.waitpid(pid, 0) for pid in children)}
-    return [_replica_answer(folder, number, ended[number]) for number in sorted(ended)]
-
-
-def _replica_process(request: Json, folder: Path, number: int, placement: Placement, ready: int, go: int) -> None:
-    """The whole life of a forked replica: never returns."""
-
-    def barrier() -> int:
-        os.write(ready, b"r")
-        os.close(ready)
-        start = os.read(go, 8)
-        if len(start) < 8:
-            os._exit(75)  # another replica failed; its answer says why
-        return int.from_bytes(start, "little")
-
-    from sweep.forkserver import failure_of
-
-    code = 0
-    try:
-        answer = {"result": _replica(request, folder, number, placement, barrier)}
-    except BaseException as error:
-        answer, code = {"failure": failure_of(error)}, 1
-    (folder / ("replica-%d.json" % number)).write_text(json.dumps(answer))
-    os._exit(code)
-
-
-def _replica_answer(folder: Path, number: int, status: int) -> Json:
-    path = folder / ("replica-%d.json" % number)
-    answer: Json = json.loads(path.read_text()) if path.exists() else {}
-    if "failure" in answer:
-        raise TrialError(
-            FailureKind(answer["failure"]["kind"]), "replica %d: %s" % (number, answer["failure"]["summary"])
-        )
-    if status and os.WIFSIGNALED(status):
-        raise TrialError(FailureKind.CRASH, "replica %d was killed by signal %d" % (number, os.WTERMSIG(status)))
-    if "result" not in answer:
-        raise TrialError(FailureKind.CRASH, "replica %d ended without a result (exit %d)" % (number, status >> 8))
-    return dict(answer["result"])
-
-
-def _replica(request: Json, folder: Path, number: int, placement: Placement, barrier: Any) -> Json:
+def _replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[measuring.Barrier]) -> Json:
+    """One copy from load to the end of its window."""
+    request, placement = copy.request, copy.placement
     if placement.cores and placement.device == "cpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, placement.cores)
-    share = request["share"] + number / max(1, len(request["placements"]))
+    share = request["share"] + copy.number / max(1, len(request["placements"]))
 
     def load() -> List[measuring.Request]:
-        return _prepared(request, placement, share)
+        prepared = _prepared(request, placement, share)
+        loaded()
+        return prepared
 
     facts, window, requests = measuring.run_replica(load, request["effort"], barrier)
     index, outputs = measuring.outputs_of(window, requests)
     arrays = {"output_%d" % i: array for i, array in enumerate(outputs)}
     measuring.save_arrays(
-        folder / ("replica-%d.npz" % number),
+        copy.folder / ("replica-%d.npz" % copy.number),
         {"start_ns": window.start_ns, "end_ns": window.end_ns, "index": index, **arrays},
     )
     return facts
@@ -253,7 +233,7 @@ def _prepared(request: Json, placement: Placement, share: float) -> List[measuri
     runners = []
     for spec, entry in zip(specs, request["builds"]):
         source = _source(request, spec)
-        backend = backends.get(spec.backend)(request["options"])
+        backend = _runner_backend(request, spec)
         runners.append(backend.load(Path(entry["folder"]), spec, placement, source))
     count = len(next(iter(inputs.values())))
     if specs[0].bucket is None:

@@ -33,7 +33,7 @@ WRONG = {
     ("cores=0",): "cores must be an integer >= 1, not 0",
     ("buckets=[0]",): "buckets must be an integer >= 1, not 0",
     ("model.features=many",): "model.features must be a number, not 'many'",
-    ("plan=onyl",): "plan must be one of run, only, not 'onyl': did you mean 'only'?",
+    ("plan=onyl",): "plan must be one of run, only, build, measure, not 'onyl': did you mean 'only'?",
     ("tracking=server",): "add tracking.uri=http://HOST:5000 or set MLFLOW_TRACKING_URI",
     ("--multi-run",): "settings are KEY=VALUE without dashes",
     ("batch=[1",): "cannot read 'batch=[1'",

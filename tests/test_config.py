@@ -55,7 +55,7 @@ def test_defaults_are_the_documented_ones() -> None:
     trial = shared().trial([])
     assert trial.settings == {
         "model": "digits", "data": "digits", "hardware": "local", "backend": "onnxruntime", "precision": "fp32",
-        "batch": 1, "cores": 1, "replicas": 1, "buckets": [],
+        "batch": 1, "request_batch": 1, "cores": 1, "replicas": 1, "buckets": [],
     }  # fmt: skip
     assert trial.load == {"name": "closed", "concurrency": 1}
     made = shared().settings([[]])
@@ -172,7 +172,7 @@ def test_buckets_are_tuples_in_one_order() -> None:
         ("objective.agreement_min=2", "objective.agreement_min must be a number from 0 to 1, not 2"),
         ("objective.metric=speed", "objective.metric must be one of throughput_items_per_s, "),
         ("gates.agreement_min.int8=8", "gates.agreement_min.int8 must be a number from 0 to 1, not 8"),
-        ("plan=onyl", "plan must be one of run, only, not 'onyl': did you mean 'only'?"),
+        ("plan=onyl", "plan must be one of run, only, build, measure, not 'onyl': did you mean 'only'?"),
         ("reuse=maybe", "reuse must be true or false, not 'maybe'"),
         ("seed=-1", "seed must be an integer >= 0, not -1"),
         ("backend.options.busy=maybe", "backend.options.busy must be true or false, not 'maybe'"),
@@ -252,7 +252,7 @@ json_values = st.recursive(
 @hypothesis_settings(max_examples=150, deadline=None)
 @given(json_values)
 def test_values_of_experiment_files_survive_the_override_grammar(value: Any) -> None:
-    from sweep.axes import text
+    from sweep.tree import text
 
     read = shared().parse(f"model.x={text(value)}").value()
     assert read == value

@@ -6,12 +6,13 @@ workers call. Workers may run on Python 3.8 with nothing but numpy and the backe
 """
 
 import abc
+import contextlib
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, ContextManager, Iterator, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError
 
 Arrays = Tuple[np.ndarray, ...]
 
@@ -85,8 +86,10 @@ class Backend(abc.ABC):
     precisions: Tuple[str, ...] = ("fp32",)
     formats: Tuple[str, ...] = ("module",)  # of the original: see workloads.FORMATS
     devices: Tuple[str, ...] = ("cpu",)
+    build_packages: Tuple[str, ...] = ()  # those of `packages` that only a build needs: `plan=measure` goes without
     compile_options: Tuple[str, ...] = ()  # option names that change the artifact; all others act at run time
     compiles_cores: bool = False  # True where the number of cores is fixed by the compiler
+    replays = False  # True where answers come from a table of results: nothing is compiled, loaded or timed
     extra = ""  # the extra of this project that installs `packages`, for the message when they are missing
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -103,6 +106,22 @@ class Backend(abc.ABC):
         if given not in cls.formats:
             return "%s takes no model of format %s: it takes %s" % (cls.name, given, ", ".join(cls.formats))
         return None
+
+    @classmethod
+    def runs(cls, trial: Trial) -> Optional[str]:
+        """None, or why this trial cannot run although its builds can be made. Called in the parent."""
+        if trial.request_items != trial.batch:
+            return "%s takes requests of the batch that it was built for: leave out request_batch, or use batch=%d" % (
+                cls.name,
+                trial.request_items,
+            )
+        return None
+
+    @classmethod
+    def build_options(cls, trial: Trial) -> Json:
+        """Compile-time options of a trial's builds, with what has to be looked up in its hardware. In the parent."""
+        given = trial.backend.get("options") or {}
+        return {name: value for name, value in given.items() if name in cls.compile_options}
 
     @classmethod
     def missing(cls) -> Optional[str]:
@@ -125,6 +144,13 @@ class Backend(abc.ABC):
     def probe(self) -> Json:
         """In a worker: `{"versions": {...}, "devices": [...]}`, the devices that this process really has."""
         return {"versions": dict(self.versions()), "devices": ["cpu"]}
+
+    def watch(self, folder: Path) -> ContextManager[Callable[[], Json]]:
+        """Around one repeat, from before the load to after the window: what the device's own tools say meanwhile.
+
+        The value of the context is asked for its facts after it was left; an empty dict where there is no such tool.
+        """
+        return contextlib.nullcontext(dict)
 
     @abc.abstractmethod
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:

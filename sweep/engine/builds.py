@@ -38,9 +38,15 @@ class Built:
     seconds: float  # that it took when it was built
     reused: bool  # it was in the store before this sweep
     user_error: bool = False  # it failed, and what was asked for is at fault
+    attempts: tuple["Built", ...] = ()  # with other options, see `ladder`: before this one, or after it if all failed
 
     def to_json(self) -> Json:
+        tried = [
+            {"key": b.key, "options": to_json(b.spec.options), "seconds": b.seconds, "failure": to_json(b.failure)}
+            for b in self.attempts
+        ]
         return {
+            **({"options": to_json(self.spec.options), "attempts": tried} if tried else {}),
             "key": self.key,
             "seconds": self.seconds,
             "reused": self.reused,
@@ -75,7 +81,9 @@ def build_name(trial: Trial, spec: BuildSpec) -> str:
     parts = [str(trial.model["name"]), spec.backend, spec.precision, f"b{spec.batch}"]
     parts += [f"c{spec.cores}"] if spec.cores else []
     parts += ["k" + "x".join(map(str, spec.bucket))] if spec.bucket else []
+    chosen = trial.backend.get("options") or {}
     parts += [f"{name}={value}" for name, value in trial.settings.items() if name in spec.options]
+    parts += [f"{name}={value}" for name, value in spec.options.items() if name in chosen and value != chosen[name]]
     return "-".join(parts)
 
 
@@ -137,6 +145,8 @@ def _known_peaks(context: Context) -> dict[str, float]:
 
 
 def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
+    if context.settings.plan == "measure":
+        return _built_elsewhere(context, task)
     spec, reference, limits = task.spec, task.reference, context.settings.limits
     tools = plan.toolchain(spec, context.installed)
     key = context.store.key(spec, toolchain=tools, model=reference.model, data=reference.data)
@@ -164,6 +174,7 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
         finally:
             guard.leave(ticket, spec, peak)
         facts = {"backend": spec.backend, "spec": to_json(spec), "toolchain": tools, "name": task.name}
+        facts |= {"model": reference.model, "data": reference.data}
         failure = _failure(context, outcome, tools)
         _keep_log(outcome.log, draft.folder)
         if failure is not None:
@@ -178,6 +189,26 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
         f"{task.name}: {built.failure.kind.value if built.failure else f'{outcome.seconds:.1f} s'}", bool(built.failure)
     )
     return built
+
+
+def _built_elsewhere(context: Context, task: Task) -> Built:
+    """For `plan=measure`: the newest stored build of this spec, model and data, whichever compiler version made it.
+
+    The interpreter is not compared either: its path is another one on the host that has the compiler.
+    """
+    wanted = {**to_json(task.spec), "python": None}
+    for entry in reversed(context.store.entries()):
+        info = entry.info
+        same = (info.get("model"), info.get("data")) == (task.reference.model, task.reference.data)
+        if entry.failure is None and same and {**info.get("spec", {}), "python": None} == wanted:
+            whole = context.store.get(entry.key)
+            if whole is not None:
+                context.display.advance(f"{task.name}: stored")
+                return _from_entry(context, task, whole)
+    context.display.advance(f"{task.name}: not stored", failed=True)
+    summary = "no stored build: run it with plan=build where the compiler is, and copy outputs/store here"
+    failure = Failure(FailureKind.TOOLCHAIN_MISSING, summary)
+    return Built(task.spec, task.spec.key, context.store.root, None, failure, 0.0, reused=False)
 
 
 def _with_note(result: Json) -> Json:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import plan
+from sweep import deployments, plan
 from sweep.engine.builds import Built
 from sweep.engine.context import Context
 from sweep.engine.references import Reference
@@ -109,6 +109,11 @@ def _notes(task: Task, repeats: Sequence[Measurement]) -> Json:
     """What happened on the way, where anything did."""
     unsteady = sum(not repeat.warmup.get("stable", True) for repeat in repeats)
     notes: Json = {"attempts": to_json(task.attempts)} if task.attempts else {}
+    climbed = [built for built in task.builds if built.attempts]
+    if climbed:
+        notes["ladder"] = [{"used": to_json(b.spec.options), "failed_before": len(b.attempts)} for b in climbed]
+    if task.trial.deployment:
+        notes["deployment"] = {"group": deployments.group(task.trial), **task.trial.deployment}
     return {**notes, "unsteady_warmups": unsteady} if unsteady else notes
 
 

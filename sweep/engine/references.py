@@ -95,7 +95,8 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
         name,
         seconds=context.settings.limits.reference_seconds,
         memory_mb=context.settings.limits.build_memory_mb,
-        preload=preload(trial),
+        python=trial.model.get("python"),
+        preload=() if trial.model.get("python") else preload(trial),
     )
     if outcome.failure is not None or outcome.result is None:
         context.display.advance(f"{name}: failed", failed=True)

@@ -6,10 +6,10 @@ The parent sleeps while a worker measures, and nothing is built meanwhile: drift
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sweep import backends, plan
+from sweep import backends, deployments, plan
 from sweep.engine.builds import Built, data_shape
 from sweep.engine.context import Context
 from sweep.engine.references import Reference
@@ -36,17 +36,27 @@ class Task:
 
 
 def measure_all(context: Context, tasks: Sequence[Task]) -> None:
-    """Fill `done` or `failure` of every task. A trial that fails is not asked again; what it measured stands."""
+    """Fill `done` or `failure` of every task. A trial that fails is not asked again; what it measured stands.
+
+    Trials of one deployment are measured in one worker, side by side; if one of them fails, all have.
+    """
+    by_key = {task.trial.key: task for task in tasks}
+    groups = {
+        trials[0].key: [by_key[trial.key] for trial in trials]
+        for trials in deployments.grouped(task.trial for task in tasks).values()
+    }
     repeats = context.settings.effort.repeats
     todo = sum(repeat not in task.done for task in tasks for repeat in range(repeats))
     context.display.begin("measure", todo)
     for repeat in range(repeats):
-        for task in block(tasks, context.settings.seed, repeat):
-            if repeat in task.done:
+        for first in block([together[0] for together in groups.values()], context.settings.seed, repeat):
+            together = groups[first.trial.key]
+            if all(repeat in task.done for task in together):
                 continue
-            if task.failure is None:
-                _repeat(context, task, repeat)
-            context.display.advance(_progress(task, repeat), failed=task.failure is not None)
+            if first.failure is None:
+                _repeat(context, together, repeat)
+            for task in together:
+                context.display.advance(_progress(task, repeat), failed=task.failure is not None)
     context.display.end()
 
 
@@ -57,51 +67,68 @@ def block(tasks: Sequence[Task], seed: int, repeat: int) -> list[Task]:
     return order
 
 
-def _repeat(context: Context, task: Task, repeat: int) -> None:
-    task.started = task.started or time.time()
-    outcome = _run(context, task, repeat)
+def _repeat(context: Context, together: Sequence[Task], repeat: int) -> None:
+    """One repeat of one trial, or of all the trials of a deployment."""
+    for task in together:
+        task.started = task.started or time.time()
+    outcome = _run(context, together, repeat)
     for attempt in range(context.settings.limits.transient_retries):
         if outcome.failure is None or outcome.failure.kind not in TRANSIENT:
             break
-        task.attempts.append(outcome.failure)
+        for task in together:
+            task.attempts.append(outcome.failure)
         time.sleep(2.0**attempt)  # the core's former owner needs a moment to give it back
-        outcome = _run(context, task, repeat)
-    task.seconds += outcome.seconds
-    if outcome.failure is not None or outcome.result is None:
-        task.failure, task.user_error = outcome.failure, outcome.user_error
-        return
-    measurement = _measurement(task.trial, repeat, outcome)
-    task.done[repeat] = measurement
-    context.ledger.append("repeat", trial=task.trial.key, identity=task.identity, measurement=measurement)
+        outcome = _run(context, together, repeat)
+    parts = (outcome.result or {}).get("members") if len(together) > 1 else [outcome.result]
+    for place, task in enumerate(together):
+        task.seconds += outcome.seconds
+        if outcome.failure is not None or not parts or parts[place] is None:
+            task.failure, task.user_error = outcome.failure, outcome.user_error
+            continue
+        own = f"member-{place}" if len(together) > 1 else ""
+        measurement = _measurement(task.trial, repeat, replace(outcome, result=parts[place]), own)
+        task.done[repeat] = measurement
+        context.ledger.append("repeat", trial=task.trial.key, identity=task.identity, measurement=measurement)
 
 
-def _run(context: Context, task: Task, repeat: int) -> Outcome:
-    trial, limits = task.trial, context.settings.limits
-    places = placements(context, trial)
-    python = trial.backend.get("python")
-    request = {
+def _run(context: Context, together: Sequence[Task], repeat: int) -> Outcome:
+    first, limits = together[0].trial, context.settings.limits
+    requests = [_request(context, task, repeat) for task in together]
+    request = requests[0] if len(together) == 1 else {"entry": "sweep.worker:measure_together", "members": requests}
+    python = first.backend.get("python")
+    loaded = {name for task in together for name in backends.get(str(task.trial.backend["name"])).preload_run}
+    key = deployments.group(first)
+    return context.run(
+        request,
+        "repeats",
+        f"{first.label}-{key[:6]}-{repeat}",
+        seconds=limits.measure_seconds,
+        memory_mb=limits.measure_memory_mb,
+        python=python,
+        preload=() if python else sorted(loaded),
+        cores=cpus([place for task in together for place in placements(context, task.trial)]),
+    )
+
+
+def _request(context: Context, task: Task, repeat: int) -> Json:
+    trial = task.trial
+    effort = context.settings.effort
+    if trial.deployment:  # nobody's window is stretched: all members run from its beginning to its end
+        effort = replace(effort, min_requests=1)
+    return {
         "entry": "sweep.worker:measure",
+        "label": trial.label,
         "builds": [{"spec": to_json(built.spec), "folder": str(built.folder)} for built in task.builds],
         "options": to_json(trial.backend.get("options") or {}),
         "toolchain": plan.toolchain(task.builds[0].spec, context.installed),
         "data_folder": str(task.reference.data_folder),
-        "batch": trial.batch,
-        "placements": to_json(places),
-        "effort": to_json(context.settings.effort),
+        "batch": trial.request_items,
+        "placements": to_json(placements(context, trial)),
+        "effort": to_json(effort),
         "repeat": repeat,
-        "share": repeat / max(1, context.settings.effort.repeats * trial.replicas),
+        "share": repeat / max(1, effort.repeats * trial.replicas),
         **data_shape(trial.model),
     }
-    return context.run(
-        request,
-        "repeats",
-        f"{trial.label}-{trial.key[:6]}-{repeat}",
-        seconds=limits.measure_seconds,
-        memory_mb=limits.measure_memory_mb,
-        python=python,
-        preload=() if python else backends.get(str(trial.backend["name"])).preload_run,
-        cores=cpus(places),
-    )
 
 
 def cpus(places: Sequence[Placement]) -> list[int]:
@@ -110,24 +137,32 @@ def cpus(places: Sequence[Placement]) -> list[int]:
 
 
 def placements(context: Context, trial: Trial) -> list[Placement]:
-    """Where each replica runs: on a CPU its own cores with that many threads, else a device of its own."""
+    """Where each replica runs: on a CPU its own cores with that many threads, else a device, or cores of one."""
     device = str(trial.backend.get("device") or "cpu")
-    if device != "cpu":
-        return [Placement(f"{device}:{number}", (), trial.cores) for number in range(trial.replicas)]
-    return [Placement("cpu", cpus, trial.cores) for cpus in context.host.place(trial.cores, trial.replicas)]
+    first = deployments.first_core(trial)
+    if device == "cpu":
+        left = replace(context.host, cpus=context.host.cpus[first:])
+        return [Placement("cpu", cpus, trial.cores) for cpus in left.place(trial.cores, trial.replicas)]
+    if device == "cuda":
+        copies = range(deployments.first_copy(trial), deployments.first_copy(trial) + trial.replicas)
+        return [Placement(f"cuda:{copy}", (), trial.cores) for copy in copies]
+    ranges = [range(first + n * trial.cores, first + (n + 1) * trial.cores) for n in range(trial.replicas)]
+    return [Placement(device, tuple(cores)) for cores in ranges]
 
 
-def _measurement(trial: Trial, repeat: int, outcome: Outcome) -> Measurement:
-    folder = Path(outcome.log).parent
+def _measurement(trial: Trial, repeat: int, outcome: Outcome, own: str) -> Measurement:
+    """What one worker says of one trial; `own` is the trial's part of the worker's folder in a deployment."""
+    folder = Path(outcome.log).parent / own
     concurrency = float(trial.load.get("concurrency", 1))
     facts: Json = {
+        "in_flight": trial.replicas * concurrency,
         **(outcome.result or {}),
         "index": repeat,
-        "in_flight": trial.replicas * concurrency,
         "samples": str(folder / "samples.npz"),
         "outputs": str(folder / "outputs.npz"),
     }
-    facts["peak_memory_mb"] = max(facts["peak_memory_mb"], outcome.peak_memory_mb)
+    if not own:  # the members of a deployment share a worker: what it took is nobody's alone
+        facts["peak_memory_mb"] = max(facts["peak_memory_mb"], outcome.peak_memory_mb)
     facts["notes"] = {**facts["notes"], "wall_seconds": outcome.seconds}
     return from_json(Measurement, facts)
 

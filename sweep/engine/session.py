@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from sweep import __version__, backends, hardware, ledger, plan, select
-from sweep.engine import builds, earlier, records, references, repeats
+from sweep import __version__, backends, deployments, hardware, ledger, plan, select
+from sweep.engine import builds, earlier, ladder, records, references, repeats
 from sweep.engine.context import Context, writable, write_json
 from sweep.engine.references import Reference, Unusable
 from sweep.interrupts import terminate_as_interrupt
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sweep.plan import Entry, Plan
     from sweep.tracking import Tracker
 
+BUILT = "built: run the same line with plan=measure where the hardware is"
 INTERRUPTED = "interrupted: continue with `python -m sweep resume last`"
 
 
@@ -106,7 +107,7 @@ class Sweep:
     def survey(self, jobs: Sequence["Job"]) -> "Plan":
         """Judge trials by the rules without declaring them: a search looks at its whole space before it asks."""
         trials = [replace(job.trial, overrides=tuple(job.overrides)) for job in jobs]
-        return plan.make(trials, self.host, self._open(trials).installed)
+        return plan.make(trials, self.host, self._open(trials).installed, self.settings.plan)
 
     @property
     def folder(self) -> Path:
@@ -135,7 +136,8 @@ class Sweep:
         self._stack.close()
         if self.interrupted:
             return 130
-        return 0 if any(record.status is Status.OK for record in found) else 2
+        done = any(record.status is Status.OK or record.reason == BUILT for record in found)
+        return 0 if done else 2
 
     def complete(self, jobs: Sequence["Job"]) -> int:
         """`run` and `finish`."""
@@ -184,7 +186,7 @@ class Sweep:
         return self._context
 
     def _plan(self, context: Context, trials: Sequence[Trial]) -> "Plan":
-        made = plan.make(trials, self.host, context.installed)
+        made = plan.make(trials, self.host, context.installed, self.settings.plan)
         parallel = builds.parallel_builds(context)
         seconds, note = plan.forecast(made, self.settings.effort, earlier.typical_seconds(context), parallel)
         made = replace(made, forecast_seconds=seconds, forecast_note=note)
@@ -204,7 +206,12 @@ class Sweep:
         for backend in {str(entry.trial.backend["name"]): entry for entry in made.valid}.values():
             _warm(context, backend)
         self._track(context)
-        tasks = self._build(context, self._usable(context, made.valid))
+        tasks = self._whole(context, self._build(context, self._usable(context, made.valid)))
+        if self.settings.plan == "build":
+            for task in tasks:
+                record = records.without_run(context, task.trial, Status.STOPPED, BUILT)
+                self._settle(context, replace(record, builds=tuple(built.to_json() for built in task.builds)))
+            return
         self._await_tracker()
         begun = time.time()
         repeats.measure_all(context, tasks)
@@ -233,33 +240,47 @@ class Sweep:
 
     def _build(self, context: Context, usable: Sequence[tuple["Entry", Reference]]) -> list[repeats.Task]:
         """Tasks to measure; trials with a failed build are settled."""
-        needed: dict[tuple[str, str], builds.Task] = {}
-        for entry, reference in usable:
-            for spec in entry.builds:
-                if (spec.key, reference.model) not in self._builds:
-                    needed[spec.key, reference.model] = builds.Task(
-                        spec, reference, builds.build_name(entry.trial, spec)
-                    )
-        if needed:
-            self._builds |= builds.build_all(context, list(needed.values()))
+        asked = [
+            [builds.Task(each, reference, builds.build_name(entry.trial, each)) for each in variants]
+            for entry, reference in usable
+            for variants in (ladder.variants(entry.trial, spec) for spec in entry.builds)
+        ]
+        hopeless = () if self.settings.plan == "measure" else ladder.HOPELESS
+        found = iter(ladder.climb(asked, self._builds, lambda some: builds.build_all(context, some), hopeless))
         tasks = []
         for entry, reference in usable:
-            made = tuple(self._builds[spec.key, reference.model] for spec in entry.builds)
+            made = tuple(next(found) for _ in entry.builds)
             failed = next((built for built in made if built.failure is not None), None)
             if failed is not None and failed.failure is not None:
                 self._settle(context, self._build_failed(context, entry.trial, made, failed.failure))
                 continue
             name = records.identity(context, entry.trial, made, reference)
-            if self._reuse(context, entry.trial, name):
+            if not entry.trial.deployment and self._reuse(context, entry.trial, name):
                 continue
             done = self._history.repeats.get(name, {}) if self._history else {}
             tasks.append(repeats.Task(entry.trial, name, made, reference, dict(done)))
         return tasks
 
+    def _whole(self, context: Context, tasks: Sequence[repeats.Task]) -> list[repeats.Task]:
+        """The tasks without those of deployments that are not whole, which are settled: it is all or nothing."""
+        groups = deployments.grouped(task.trial for task in tasks)
+        left = []
+        for task in tasks:
+            lacking = len(task.trial.deployment.get("members") or [0]) - len(groups[deployments.group(task.trial)])
+            if not lacking:
+                left.append(task)
+                continue
+            reason = f"its deployment is not whole: {lacking} of {lacking + len(groups[deployments.group(task.trial)])}"
+            reason += " members could not be built or cannot run here"
+            self._settle(context, records.without_run(context, task.trial, Status.STOPPED, reason))
+        return left
+
     def _build_failed(self, context: Context, trial: Trial, made: Sequence[builds.Built], failure: Failure) -> Record:
         status = Status.STOPPED if failure.kind is FailureKind.PREEMPTED else Status.BUILD_FAILED
         if any(built.user_error for built in made):
             status = Status.INVALID
+        if self.settings.plan == "measure" and failure.kind is FailureKind.TOOLCHAIN_MISSING:
+            status = Status.UNAVAILABLE
         record = records.without_run(context, trial, status, failure.summary, failure)
         return replace(record, builds=tuple(built.to_json() for built in made))
 

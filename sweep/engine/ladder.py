@@ -1,0 +1,68 @@
+"""What is tried when a build fails: the same model with other compiler options, one set after the other.
+
+Compilers for accelerators refuse combinations for reasons that nobody can foresee, and often accept them with another
+option. A backend's config lists such options (`backend.ladder`); every attempt is a build of its own, with its own log
+and its own place in the store, and the first that works is used.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from sweep.engine.builds import Built, Task
+from sweep.spec import BuildSpec, FailureKind, Trial
+
+HOPELESS = (FailureKind.PREEMPTED, FailureKind.TOOLCHAIN_MISSING)  # no option helps against these
+Key = tuple[str, str]  # of a build: its spec's key and the model's digest
+
+
+def variants(trial: Trial, spec: BuildSpec) -> list[BuildSpec]:
+    """The build as declared, then with each rung's options in turn."""
+    rungs = trial.backend.get("ladder") or ()
+    return [spec, *(replace(spec, options={**spec.options, **rung}) for rung in rungs)]
+
+
+def key_of(task: Task) -> Key:
+    return task.spec.key, task.reference.model
+
+
+def climb(
+    asked: Sequence[Sequence[Task]],
+    known: dict[Key, Built],
+    build: Callable[[Sequence[Task]], Mapping[Key, Built]],
+    hopeless: Sequence[FailureKind] = HOPELESS,
+) -> list[Built]:
+    """For every list of variants the first that builds, or the first failure if none does.
+
+    Args:
+        asked: for every build that a trial needs, its variants in the order to try.
+        known: what this sweep has built already; what is built here is added.
+        build: builds several tasks at once.
+    """
+    for rung in range(max(map(len, asked), default=0)):
+        level = [tasks for tasks in asked if len(tasks) > rung and _still_open(tasks[:rung], known, hopeless)]
+        needed = {key_of(tasks[rung]): tasks[rung] for tasks in level if key_of(tasks[rung]) not in known}
+        if needed:
+            known |= build(list(needed.values()))
+    return [_result([known[key_of(task)] for task in tasks if key_of(task) in known]) for tasks in asked]
+
+
+def _still_open(tried: Sequence[Task], known: Mapping[Key, Built], hopeless: Sequence[FailureKind]) -> bool:
+    return all(_worth_another(known.get(key_of(task)), hopeless) for task in tried)
+
+
+def _worth_another(built: Built | None, hopeless: Sequence[FailureKind]) -> bool:
+    if built is None or built.failure is None:
+        return False
+    return not built.user_error and built.failure.kind not in hopeless
+
+
+def _result(tried: Sequence[Built]) -> Built:
+    """One build out of its attempts. Those of a rung beyond the first success belong to other trials."""
+    for number, built in enumerate(tried):
+        if built.failure is None:
+            return replace(built, attempts=tuple(tried[:number]))
+    first, others = tried[0], len(tried) - 1
+    if not others or first.failure is None:
+        return first
+    also = f"{first.failure.summary} (and so with {others} other {'set' if others == 1 else 'sets'} of options)"
+    return replace(first, failure=replace(first.failure, summary=also), attempts=tuple(tried[1:]))
