@@ -1,84 +1,34 @@
-"""What is on this host, and whether a trial can run here. It reads /proc and /sys: no network, no framework."""
+"""Declared hardware against this host: what it has, how many copies fit, and whether a trial can run here."""
 
-import functools
-import os
-import platform
-import shutil
-import subprocess
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from sweep.host import Gpu, Host, detect
 from sweep.spec import Json, Status, Trial
 
-FEATURES = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_fp16", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "fma")
-ARM_FEATURES = {
-    "asimd": "neon",
-    "asimddp": "dotprod",
-    "i8mm": "i8mm",
-    "bf16": "bf16",
-    "sve": "sve",
-}  # kernel's name -> ours
-MEMORY_STEP_MB = 256  # the kernel's total moves a little from boot to boot; the identity of a trial must not
+__all__ = ["REPLAY", "Gpu", "Host", "available", "detect", "fill", "lacks", "local", "mismatch", "replicas", "rules"]
 
-
-@dataclass(frozen=True)
-class Gpu:
-    """One NVIDIA GPU that this process may see."""
-
-    name: str
-    memory_mb: float | None = None
-
-
-@dataclass(frozen=True)
-class Host:
-    """What this process may use of the machine."""
-
-    cpus: tuple[int, ...]  # logical CPU numbers, in the order to hand out: one of every physical core comes first
-    cores: int  # distinct physical cores among them
-    memory_mb: float
-    cpu: str  # model name
-    features: tuple[str, ...]
-    gpus: tuple[Gpu, ...] = ()
-    neuron_devices: int = 0  # /dev/neuron*
-    instance_type: str | None = None  # "inf2.xlarge"; None where it is not an EC2 instance
-
-    def place(self, cores: int, replicas: int) -> tuple[tuple[int, ...], ...]:
-        """CPU numbers for each replica, none shared, physical cores before their hyper-threads.
-
-        Raises:
-            ValueError: if the host has too few; `rules` finds such trials before.
-        """
-        if cores * replicas > len(self.cpus):
-            raise ValueError(f"{replicas} x {cores} cores asked for, {len(self.cpus)} here")
-        return tuple(self.cpus[i * cores : (i + 1) * cores] for i in range(replicas))
-
-
-@functools.lru_cache(maxsize=8)
-def detect(root: Path = Path("/")) -> Host:
-    """This host, looked at once. `root` is the file system to read, for tests."""
-    info = _cpuinfo(root)
-    cpus, cores = _usable(root)
-    words = set((info.get("flags") or info.get("Features") or "").split())
-    features = tuple(name for name in FEATURES if name in words)
-    features += tuple(ours for kernel, ours in ARM_FEATURES.items() if kernel in words and "asimd" in words)
-    model = info.get("model name") or platform.processor() or platform.machine()
-    neuron = len(list(root.glob("dev/neuron[0-9]*")))
-    return Host(cpus, cores, _memory_mb(root), model, features, _gpus(root), neuron, _instance_type(root))
+REPLAY = "replay"  # the device of a backend that answers from a table: it needs nothing of this host
 
 
 def local(host: Host) -> Json:
     """The values that `hardware=local` leaves to detection, as plain JSON."""
+    chips = host.neuron_per_chip * host.neuron_devices
+    each = host.neuron_memory_mb / chips if host.neuron_memory_mb and chips else None
     return {
         "instance_type": host.instance_type,
         "cores": host.cores,
         "cpus": len(host.cpus),
         "memory_mb": host.memory_mb,
-        "device_memory_mb": host.gpus[0].memory_mb if host.gpus else None,
+        "device_memory_mb": host.gpus[0].memory_mb if host.gpus else host.neuron_memory_mb,
         "cpu": host.cpu,
         "features": list(host.features),
         "gpus": [{"name": gpu.name, "memory_mb": gpu.memory_mb} for gpu in host.gpus],
+        "neuron_cores": host.neuron_cores,
+        "target": host.neuron_family,
+        "cores_per_chip": host.neuron_per_chip or None,
+        "core_memory_mb": each,
     }
 
 
@@ -90,13 +40,19 @@ def fill(declared: Mapping[str, Any], host: Host | None = None) -> Json:
 
 def available(hardware: Mapping[str, Any], device: str) -> int | None:
     """How many of what a trial's `cores` counts there are: CPUs for `cpu` and `cuda`, NeuronCores for `neuron`."""
-    key = "cores" if device not in ("cpu", "cuda") and hardware.get("device") == device else "cpus"
+    device = _own(hardware, device)
+    key = "cpus"
+    if device not in ("cpu", "cuda") and hardware.get("device") == device:
+        key = "cores"
+    elif device == "neuron":
+        key = "neuron_cores"
     count = hardware.get(key)
     return int(count) if count else None
 
 
 def replicas(hardware: Mapping[str, Any], device: str, cores: int) -> int:
-    """`replicas: auto`: as many as have physical cores (or GPUs) of their own, at least one."""
+    """`replicas: auto`: as many as have physical cores (GPUs, NeuronCores of all chips) of their own, at least one."""
+    device = _own(hardware, device)
     if device == "cuda":
         gpus = hardware.get("gpus")
         return max(1, len(gpus) if gpus is not None else int(hardware.get("cores") or 1))
@@ -104,45 +60,80 @@ def replicas(hardware: Mapping[str, Any], device: str, cores: int) -> int:
     return max(1, int(count or 1) // cores)
 
 
-def rules(host: Host, trial: Trial) -> tuple[Status | None, str]:
-    """Why a trial cannot run on its hardware, or on this host: `(None, "")` where nothing speaks against it."""
+def rules(host: Host, trial: Trial, *, run: bool = True) -> tuple[Status | None, str]:
+    """Why a trial cannot run on its hardware, or on this host: `(None, "")` where nothing speaks against it.
+
+    Args:
+        run: False where it is only built: then this host need not be the hardware.
+    """
     hardware, device = trial.hardware, str(trial.backend.get("device") or "cpu")
-    for check in (_too_many_cores, _no_device, _no_precision):
-        reason = check(hardware, device, trial)
+    replayed = device == REPLAY
+    if hardware.get("withdrawn") and not replayed:
+        return Status.UNAVAILABLE, str(hardware["withdrawn"])
+    for check in (_too_many_cores,) if replayed else (_too_many_cores, _no_device, _no_precision):
+        reason = check(hardware, _own(hardware, device), trial)
         if reason:
             return Status.INVALID, reason
-    missing = mismatch(host, hardware) or _absent(host, device)
+    if replayed or not run:
+        return None, ""
+    missing = mismatch(host, hardware) or _absent(host, device) or _too_few_here(host, device, trial)
     return (Status.UNAVAILABLE, missing) if missing else (None, "")
 
 
 def mismatch(host: Host, declared: Mapping[str, Any]) -> str | None:
     """Why this host is not the declared hardware, with what to do; None where it is."""
+    reason = lacks(host, declared)
+    wanted = declared.get("instance_type") or declared.get("name")
+    if reason is None or declared.get("withdrawn") or wanted == host.instance_type:
+        return reason
+    return f"this host is not {_an(wanted)}: {reason}; run on one, or use hardware=local"
+
+
+def lacks(host: Host, declared: Mapping[str, Any]) -> str | None:
+    """In a few words what keeps this host from being the declared hardware; None where it is that."""
     if declared.get("name") == "local":
         return None
-    wanted = declared.get("instance_type") or declared.get("name")
+    if declared.get("withdrawn"):
+        return str(declared["withdrawn"])
     missing = _absent(host, str(declared.get("device") or "cpu"))
-    if declared.get("instance_type") and host.instance_type == declared["instance_type"]:
+    wanted, cpus = declared.get("instance_type"), declared.get("cpus") or 0
+    if missing or (wanted and host.instance_type == wanted):
         return missing
-    if declared.get("instance_type"):
-        here = missing or (
-            f"it is an {host.instance_type}" if host.instance_type else f"it is {_an(host.cpu)}, not EC2"
-        )
-    else:
-        cpus = declared.get("cpus") or 0
-        here = missing or (f"it has {len(host.cpus)} CPUs, not {cpus}" if cpus > len(host.cpus) else "")
-    return f"this host is not {_an(wanted)}: {here}; run on one, or use hardware=local" if here else None
+    if wanted:
+        return f"it is {_an(host.instance_type)}" if host.instance_type else f"it is {_an(host.cpu)}, not EC2"
+    return f"it has {len(host.cpus)} CPUs, not {cpus}" if cpus > len(host.cpus) else None
+
+
+def _own(hardware: Mapping[str, Any], device: str) -> str:
+    """The device that cores are counted on: a table speaks of that of the hardware."""
+    return str(hardware.get("device") or "cpu") if device == REPLAY else device
 
 
 def _an(name: Any) -> str:
-    return f"{'an' if str(name)[:1].lower() in 'aeio' else 'a'} {name}"
+    """With its article as it is spoken: an m5.large, an inf2.xlarge, a c5.large."""
+    return f"{'an' if re.match(r'[aeio]|[fhlmnrsx][0-9]', str(name).lower()) else 'a'} {name}"
 
 
 def _absent(host: Host, device: str) -> str | None:
     if device == "cuda" and not host.gpus:
         return "no CUDA GPU here (nvidia-smi shows none)"
     if device == "neuron" and not host.neuron_devices:
-        return "no /dev/neuron0"
+        return "no /dev/neuron0" + (f" ({host.neuron_note})" if host.neuron_note else "")
     return None
+
+
+def _too_few_here(host: Host, device: str, trial: Trial) -> str | None:
+    """The hardware has them, but not all are for this process."""
+    wanted, have, what = trial.cores * trial.replicas, len(host.cpus), "CPU"
+    if device == "cuda":
+        wanted, have, what = trial.replicas, len(host.gpus), "GPU"
+    if device == "neuron":
+        have, what = host.neuron_cores, "NeuronCore"
+        if not have:
+            return f"no NeuronCore may be used here: {host.neuron_note or 'see NEURON_RT_VISIBLE_CORES'}"
+    if wanted <= have:
+        return None
+    return f"asks for {_count(wanted, what)}, this process may use {have}: use fewer cores or replicas"
 
 
 def _too_many_cores(hardware: Mapping[str, Any], device: str, trial: Trial) -> str | None:
@@ -179,109 +170,3 @@ def _no_precision(hardware: Mapping[str, Any], device: str, trial: Trial) -> str
     if not precisions or trial.precision in precisions or device != hardware.get("device"):
         return None
     return f"{hardware.get('name')} has no {trial.precision}: it has {', '.join(precisions)}"
-
-
-def _read(path: Path) -> str:
-    """The text of a small system file, empty where there is none."""
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def _cpuinfo(root: Path) -> dict[str, str]:
-    """The first processor of /proc/cpuinfo."""
-    lines = _read(root / "proc/cpuinfo").split("\n\n")[0].splitlines()
-    pairs = (line.partition(":") for line in lines)
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _usable(root: Path) -> tuple[tuple[int, ...], int]:
-    """Usable CPU numbers, one of every physical core first, and the number of physical cores."""
-    if hasattr(os, "sched_getaffinity"):
-        numbers = sorted(os.sched_getaffinity(0))
-    else:
-        numbers = list(range(os.cpu_count() or 1))
-    siblings: dict[str, list[int]] = {}
-    for number in numbers:
-        shared = _read(root / f"sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")
-        siblings.setdefault(shared or str(number), []).append(number)
-    ordered = sorted(numbers, key=lambda n: next((group.index(n), n) for group in siblings.values() if n in group))
-    quota = _cpu_quota(root)
-    count = len(ordered) if quota is None else max(1, min(len(ordered), int(quota)))
-    return tuple(ordered[:count]), min(count, len(siblings))
-
-
-def _cgroups(root: Path) -> list[Path]:
-    """This process's control groups (version 2), innermost first, up to the root of the hierarchy."""
-    top = root / "sys/fs/cgroup"
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        if line.startswith("0::/"):
-            own = top / line[4:]
-            return [own, *(parent for parent in own.parents if parent == top or top in parent.parents)]
-    return [top]
-
-
-def _cpu_quota(root: Path) -> float | None:
-    """CPUs' worth of time that control groups allow, None where they do not limit it."""
-    quotas = []
-    for folder in _cgroups(root):
-        quota, _, period = _read(folder / "cpu.max").partition(" ")
-        if quota.isdigit() and period.isdigit():
-            quotas.append(int(quota) / int(period))
-    old = root / "sys/fs/cgroup/cpu"
-    quota, period = _read(old / "cpu.cfs_quota_us"), _read(old / "cpu.cfs_period_us")
-    if quota.isdigit() and period.isdigit():  # -1 means no limit
-        quotas.append(int(quota) / int(period))
-    return min(quotas, default=None)
-
-
-def _memory_mb(root: Path) -> float:
-    """Memory in MiB that this process may use, rounded down so that it is the same after a reboot."""
-    limits = [_read(folder / "memory.max") for folder in _cgroups(root)]
-    limits.append(_read(root / "sys/fs/cgroup/memory/memory.limit_in_bytes"))
-    sizes = [int(limit) for limit in limits if limit.isdigit()]
-    for line in _read(root / "proc/meminfo").splitlines():
-        if line.startswith("MemTotal:"):
-            sizes.append(int(line.split()[1]) * 1024)
-    if not sizes:
-        import psutil
-
-        sizes.append(psutil.virtual_memory().total)
-    megabytes = min(sizes) / 2**20
-    return megabytes if megabytes < MEMORY_STEP_MB else megabytes // MEMORY_STEP_MB * MEMORY_STEP_MB
-
-
-def _gpus(root: Path) -> tuple[Gpu, ...]:
-    """NVIDIA GPUs from nvidia-smi, or without memory sizes from the driver; CUDA_VISIBLE_DEVICES is respected."""
-    if not (root / "proc/driver/nvidia").exists():
-        return ()
-    found = _nvidia_smi()
-    if not found:
-        texts = (_read(path / "information") for path in sorted(root.glob("proc/driver/nvidia/gpus/*")))
-        found = [Gpu(text.partition("Model:")[2].partition("\n")[0].strip() or "NVIDIA GPU") for text in texts]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None or not all(part.strip().lstrip("-").isdigit() for part in visible.split(",") if part.strip()):
-        return tuple(found)  # not set, or names of devices: leave it to CUDA
-    numbers = [int(part) for part in visible.split(",") if part.strip()]
-    return tuple(found[number] for number in numbers if 0 <= number < len(found))
-
-
-def _nvidia_smi() -> list[Gpu]:
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return []
-    query = [command, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    rows = [line.rpartition(",") for line in done.stdout.splitlines() if line.strip()]
-    return [Gpu(name.strip(), float(size) if size.strip().isdigit() else None) for name, _, size in rows]
-
-
-def _instance_type(root: Path) -> str | None:
-    """The EC2 instance type from the firmware tables (Nitro instances write it there)."""
-    firmware = root / "sys/devices/virtual/dmi/id"
-    name = _read(firmware / "product_name")
-    return name if "Amazon EC2" in _read(firmware / "sys_vendor") and "." in name else None

@@ -1,0 +1,82 @@
+"""Which EC2 instance this is: from the firmware, else from the instance metadata service. Nothing else is asked."""
+
+import os
+import re
+from pathlib import Path
+
+INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.(?:nano|micro|small|medium|\d*x?large|metal(?:-\d+xl)?)")
+METADATA = "http://169.254.169.254"
+METADATA_SECONDS = 0.3  # the service answers from the same machine in a few milliseconds, or not at all
+WITHOUT_TOKENS = (403, 404, 405)  # what a metadata service answers that knows no tokens (version 1)
+
+
+def instance_type(root: Path, device: bool, reported: str | None = None) -> str | None:
+    """`inf2.xlarge`, or None where this is no EC2 instance or does not say which.
+
+    Args:
+        root: the file system to read, for tests.
+        device: a device is here that only EC2 has, so that the metadata service is worth asking.
+        reported: what the device's own tool says.
+    """
+    firmware = root / "sys/devices/virtual/dmi/id"
+    vendor, product = read(firmware / "sys_vendor"), read(firmware / "product_name")
+    for text in (product if "Amazon EC2" in vendor else "", reported or ""):
+        if valid(text):
+            return text
+    if device or "Amazon EC2" in vendor or _on_xen(root, firmware):
+        return from_metadata()
+    return None
+
+
+def valid(text: str) -> bool:
+    return INSTANCE_TYPE.fullmatch(text) is not None
+
+
+def read(path: Path) -> str:
+    """The text of a small system file, empty where there is none."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def from_metadata() -> str | None:
+    """What the instance metadata service says, with a session token where it gives one.
+
+    AWS_EC2_METADATA_SERVICE_ENDPOINT names another address, AWS_EC2_METADATA_DISABLED=true asks for silence.
+    """
+    if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        return None
+    from http.client import HTTPException  # here: most hosts never ask
+    from urllib.error import HTTPError
+
+    try:
+        try:
+            token = _ask("PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
+            headers = {"X-aws-ec2-metadata-token": token}
+        except HTTPError as error:
+            error.close()
+            if error.code not in WITHOUT_TOKENS:
+                return None
+            headers = {}
+        found = _ask("GET", "/latest/meta-data/instance-type", headers)
+    except HTTPError as error:
+        error.close()
+        return None
+    except (OSError, ValueError, HTTPException):  # no route, silence, an address that is none, not HTTP
+        return None
+    return found if valid(found) else None
+
+
+def _ask(method: str, path: str, headers: dict[str, str]) -> str:
+    from urllib.request import ProxyHandler, Request, build_opener
+
+    base = (os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or METADATA).rstrip("/")
+    direct = build_opener(ProxyHandler({}))  # a proxy would answer for another machine
+    with direct.open(Request(base + path, method=method, headers=headers), timeout=METADATA_SECONDS) as answer:
+        return str(answer.read(200).decode("ascii", "replace")).strip()
+
+
+def _on_xen(root: Path, firmware: Path) -> bool:
+    """Older instances (p3) are Xen guests, whose firmware names Amazon but not the instance type."""
+    return "amazon" in read(firmware / "bios_version").lower() or read(root / "sys/hypervisor/uuid").startswith("ec2")
