@@ -4,7 +4,7 @@ import sys
 
 from sweep.spec import UserError
 
-VERBS = ("trials", "why", "best", "plot", "reproduce", "resume", "sync", "ui", "doctor", "builds")
+VERBS = ("trials", "why", "best", "plot", "compare", "reproduce", "resume", "sync", "ui", "doctor", "builds")
 
 
 def main() -> None:

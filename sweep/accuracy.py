@@ -78,12 +78,22 @@ def compare(
     result.update(_errors(pairs))
     result["varies"] = _varies(pairs)
     if task == "classification":
-        classes = _top(references[0], undefined=-2), _top(candidates[0], undefined=-1)
+        classes = top_classes(references[0], undefined=-2), top_classes(candidates[0])
         if classes[0] is not None and classes[1] is not None:
             result.update(_agreement(classes[0], classes[1], confidence))
             if labels is not None:
                 result.update(_who_was_right(classes[0], classes[1], np.asarray(labels).ravel(), confidence))
     return result
+
+
+def decisive(discordant: int, confidence: float = 0.95) -> int | None:
+    """How many of `discordant` samples, which one of two models got right, must be the same one's to tell them apart.
+
+    The smallest k for which `statistics.mcnemar_exact(k, discordant - k)` is below 1 - confidence; None where even all
+    of them would not do, as with five or fewer at 95 %: the counts then cannot show a difference, whichever they are.
+    """
+    splits = range((discordant + 1) // 2, discordant + 1)
+    return next((k for k in splits if statistics.mcnemar_exact(k, discordant - k) < 1 - confidence), None)
 
 
 def _mismatch(references: "list[Array]", candidates: "list[Array]") -> str | None:
@@ -168,7 +178,7 @@ def _spread(array: "Array") -> tuple[float, float]:
     return float(np.abs(rows).max()), float(np.abs(rows - rows[0]).max())
 
 
-def _top(array: "Array", undefined: int) -> "Array | None":
+def top_classes(array: "Array", undefined: int = -1) -> "Array | None":
     """The class of each row, `undefined` for a row with NaN; None where the shape says nothing about classes."""
     import numpy as np
 

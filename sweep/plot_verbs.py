@@ -1,5 +1,6 @@
 """The verbs that set trials side by side: `plot bars`, `plot box`, `compare`. `python -m sweep VERB --help`."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import typer
 
 from sweep import stored
 from sweep.report import relative
+from sweep.spec import UserError
 
 if TYPE_CHECKING:
     from sweep.stored import Stored
@@ -54,3 +56,26 @@ def _default(found: "Sequence[Stored]", kind: str, words: Sequence[str]) -> Path
     """`plots/bars-batch=5.png` in the folder of the first sweep: other wishes do not overwrite it."""
     wishes = "-".join([kind, *(word for word in words if "=" in word)])
     return found[0].history.folder / "plots" / (re.sub(r"[^\w.,=-]+", "_", wishes)[:120] + ".png")
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A label, key, MLflow run id, or 'batch=5 backend=torch'.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="Where they are: once for both, or twice, for A and for B.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    outputs: Outputs = OUTPUTS,
+) -> None:
+    """Two trials, from what is stored: do they answer alike, who was right, which answers sooner."""
+    from sweep import comparing
+    from sweep.report import comparison
+
+    if sweep and len(sweep) > 2:
+        raise UserError(f"--sweep is given {len(sweep)} times: once for both trials, or twice, for A and for B")
+    where = [None, None] if not sweep else [sweep[0], sweep[-1]]
+    first, second = (stored.trial(outputs, words, name) for words, name in zip((a, b), where, strict=True))
+    if first.record.key == second.record.key and first.history.folder == second.history.folder:
+        raise UserError(f"A and B are both {first.record.label}: give two trials, or --sweep twice")
+    found = comparing.compare(first, second, outputs)
+    print(json.dumps(comparing.to_plain(found), indent=1) if as_json else "\n".join(comparison.lines(found)))

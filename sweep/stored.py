@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep import ledger
-from sweep.hints import meant
+from sweep.hints import meant, nearest
 from sweep.report import axis_text
 from sweep.settings import Settings
 from sweep.spec import Json, Record, Status, UserError, digest, to_json
@@ -128,7 +128,8 @@ def trial(outputs: Path, words: str, sweep: str | None = None) -> Stored:
     if not exact:
         known = [record.label for record in records(newest)]
         where = f"sweep {newest.folder.name}" if sweep else "any sweep"
-        raise UserError(f"no trial {words!r} in {where}: {meant(words, known, listed=len(known) <= TOLD)}")
+        near = f"the nearest is {nearest(words, known)}; " if known else ""
+        raise UserError(f"no trial {words!r} in {where}: {near}`python -m sweep trials` lists them")
     if len(exact) > 1:
         told = ", ".join(f"{each.record.label} ({each.record.key[:6]})" for each in exact[:TOLD])
         more = f" and {len(exact) - TOLD} more" if len(exact) > TOLD else ""

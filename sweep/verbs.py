@@ -23,6 +23,7 @@ app = typer.Typer(
 builds_app = typer.Typer(no_args_is_help=True, help="The build store: list, explain, clean.", rich_markup_mode=None)
 app.add_typer(builds_app, name="builds")
 app.add_typer(plot_verbs.app, name="plot")
+app.command()(plot_verbs.compare)
 
 Outputs = Annotated[Path, typer.Option(help="The outputs folder.")]
 SweepName = Annotated[str, typer.Argument(metavar="[SWEEP|last]", help="A sweep's id, its beginning, or last.")]

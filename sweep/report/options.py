@@ -30,9 +30,6 @@ THROUGHPUT = "throughput_items_per_s"
 
 def draw(found: Sequence[Stored], objective: Objective) -> Figure:
     """Two panels that share their options: throughput with its interval over repeats, and accuracy or agreement."""
-    import matplotlib
-
-    matplotlib.rcParams["hatch.linewidth"] = 1.4
     ordered = order(found, objective)
     shown, rest = ordered[:MOST], ordered[MOST:]
     quality = next((name for name in ("accuracy", "agreement") if any(name in _metrics(each) for each in shown)), None)
