@@ -8,6 +8,7 @@ parallel            share of the time that shrinks with the number of threads (d
 busy                true: use the processor meanwhile; false: sleep (default)
 noise               standard deviation of the latency of a whole repeat, as a share of it (default 0)
 build_seconds       a build sleeps this long (default 0)
+dynamic_batch       requests may have any number of items: they are cut into batches (default false)
 fault               one of `FAULTS` (default none)
 fault_when          settings that the fault is limited to, such as {batch: 5}; also precision, bucket, device, cores
 fault_text          what `build_raise` and `run_raise` say
@@ -32,7 +33,7 @@ import numpy as np
 
 from sweep.backends import artifact
 from sweep.backends.base import Arrays, Backend, Runner, Source
-from sweep.spec import BuildInfo, BuildSpec, Placement, UserError
+from sweep.spec import BuildInfo, BuildSpec, Placement, Trial, UserError
 
 MODEL = "model.npz"
 FLOOD_MB = 100
@@ -76,6 +77,10 @@ class Fake(Backend):
         if fault is not None and fault not in FAULTS:
             return "backend.options.fault=%s is not known: choose one of %s" % (fault, ", ".join(FAULTS))
         return super().supports(spec)
+
+    @classmethod
+    def runs(cls, trial: Trial) -> Optional[str]:
+        return None if (trial.backend.get("options") or {}).get("dynamic_batch") else super().runs(trial)
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         time.sleep(float(self.options.get("build_seconds", 0.0)))
@@ -143,6 +148,9 @@ class FakeRunner(Runner):
         self._dtype = np.float16 if spec.precision == "fp16" else np.float32
         self.shapes = shapes
         self._seconds = seconds
+        self._batch = spec.batch
+        if options.get("dynamic_batch"):
+            self.shapes = None
         self._busy = bool(options.get("busy", False))
         self._fault = fault
         self._text = str(options.get("fault_text") or "fake device: a request failed")
@@ -155,10 +163,11 @@ class FakeRunner(Runner):
         raw = self._model(*(array.astype(self._dtype, copy=False) for array in request))
         answers = tuple(np.asarray(a, np.float32) for a in (raw if isinstance(raw, (tuple, list)) else (raw,)))
         answers = tuple(self._spoiled(array) for array in answers)
-        left = self._seconds - (time.perf_counter() - begin)
+        seconds = self._seconds * -(-len(request[0]) // self._batch)  # one batch after the other
+        left = seconds - (time.perf_counter() - begin)
         if not self._busy and left > 0:
             time.sleep(left)
-        while self._busy and time.perf_counter() - begin < self._seconds:
+        while self._busy and time.perf_counter() - begin < seconds:
             pass
         return answers
 

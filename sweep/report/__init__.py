@@ -111,8 +111,15 @@ def common(rows: Sequence[Mapping[str, Any]]) -> str:
             continue
         if name in dull and value in (dull[name], ()):
             continue
-        words.append(f"{name} {axis_text(value)}" if name in NUMBERS else str(value))
+        words.append(_told(name, value))
     return " · ".join(words)
+
+
+def _told(name: str, value: Any) -> str:
+    """One setting in a line of several: groups and precisions speak for themselves."""
+    if name in NUMBERS:
+        return f"{name} {axis_text(value)}"
+    return str(value) if name in AXES else f"{name}={axis_text(value)}"
 
 
 def short_name(settings: Mapping[str, Any], axes: Sequence[str]) -> str:
