@@ -4,11 +4,11 @@ A config declares the members, in the order in which they are loaded; each becom
 others. Cores are handed out in the same order, so the range of every member is fixed: no scheduler decides it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sweep.spec import Trial, digest
+from sweep.spec import Json, Trial, digest, from_json, to_json
 
 MEMBER = "deployment.member"
 
@@ -25,12 +25,28 @@ def alone(overrides: Sequence[str]) -> list[str]:
 
 def member(together: Sequence[Trial], number: int, overrides: Sequence[str]) -> Trial:
     """Trial `number` of those that are measured together, with its place among them."""
-    facts: Mapping[str, Any] = {
+    place: Mapping[str, Any] = {
         "member": number,
         "first_core": sum(wanted(trial) for trial in together[:number]),
         "members": [{"label": t.label, "key": t.key, "cores": t.cores, "replicas": t.replicas} for t in together],
+        "trials": [to_json(trial) for trial in together],  # so that each can say how to run them all again
     }
-    return replace(together[number], deployment=facts, overrides=tuple(overrides))
+    return replace(together[number], deployment=place, overrides=tuple(overrides))
+
+
+def whole(trial: Trial, moved: Callable[[Trial], Trial]) -> list[Trial]:
+    """All that a stored trial was measured with, itself among them, each as `moved` to this host."""
+    if not trial.deployment:
+        return [moved(trial)]
+    together = [moved(from_json(Trial, one)) for one in trial.deployment["trials"]]
+    base = alone(trial.overrides)
+    return [member(together, number, [*base, f"{MEMBER}={number}"]) for number in range(len(together))]
+
+
+def facts(trial: Trial) -> Json:
+    """What a record says of its deployment."""
+    kept = {name: value for name, value in trial.deployment.items() if name != "trials"}
+    return {"group": group(trial), **kept}
 
 
 def wanted(trial: Trial) -> int:

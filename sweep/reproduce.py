@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweep import hardware, ledger
+from sweep import deployments, hardware, ledger
 from sweep.config import Job
 from sweep.settings import Settings
 from sweep.spec import Json, Record, Status, Trial, UserError, from_json
@@ -56,8 +56,9 @@ def reproduce(run_id: str, outputs: Path, tracking_uri: str | None = None, trust
     for line in differences(past.environment, now) or ["the environment is the same"]:
         print(f"  {line}")
     sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
-    trial = here(past.trial)
-    status = sweep.complete([Job(trial.overrides, trial)])
+    trials = deployments.whole(past.trial, here)
+    trial = trials[past.trial.deployment.get("member", 0)]
+    status = sweep.complete([Job(each.overrides, each) for each in trials])
     if status == 130:
         return status
     verdict, sentence = compare(past.record, sweep.records[trial.key])

@@ -163,3 +163,31 @@ def test_the_members_are_on_record_with_their_cores(tmp_path: Path) -> None:
         assert [each["cores"] for each in members] == [1, 1]
         stored = json.loads((history.folder / "trials" / record.key / "config.json").read_text())
         assert stored["trial"]["deployment"]["members"] == members
+
+
+def test_a_member_is_reproduced_with_its_neighbours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sweep import ledger
+    from sweep.__main__ import run
+
+    _, history = sweep(tmp_path, TWO, "backend.options.latency_ms=2.0")
+    assert run(["reproduce", list(history.records)[1], "--outputs", str(tmp_path)]) in (0, 3, 4)
+    again = ledger.History(ledger.sweeps(tmp_path)[-1])
+    assert {record.status for record in again.records.values()} == {Status.OK}
+    assert set(again.records) == set(history.records)
+
+
+def test_a_deployment_of_which_one_record_was_lost_is_measured_again_as_a_whole(tmp_path: Path) -> None:
+    """As after a kill between the records of its members."""
+    from sweep import ledger
+    from sweep.__main__ import run
+
+    _, history = sweep(tmp_path, TWO)
+    path = history.folder / ledger.LEDGER
+    lines = path.read_bytes().splitlines(keepends=True)
+    kinds = [json.loads(line)["kind"] for line in lines]
+    last = len(kinds) - 1 - kinds[::-1].index("record")
+    path.write_bytes(b"".join(lines[:last]))
+    assert run(["resume", "last", "--outputs", str(tmp_path)]) == 0
+    resumed = ledger.History(history.folder)
+    assert [record.status for record in resumed.records.values()] == [Status.OK, Status.OK]
+    assert len(entries(resumed, "repeat")) == len(entries(history, "repeat"))  # what was whole stands

@@ -142,6 +142,7 @@ def test_a_sweep_in_the_store(settings, folder, tmp_path):
         "backend": "onnxruntime",
         "precision": "fp32",
         "batch": "1",
+        "request_batch": "1",
         "cores": "1",
         "replicas": "1",
         "buckets": "[]",

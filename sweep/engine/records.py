@@ -113,7 +113,7 @@ def _notes(task: Task, repeats: Sequence[Measurement]) -> Json:
     if climbed:
         notes["ladder"] = [{"used": to_json(b.spec.options), "failed_before": len(b.attempts)} for b in climbed]
     if task.trial.deployment:
-        notes["deployment"] = {"group": deployments.group(task.trial), **task.trial.deployment}
+        notes["deployment"] = deployments.facts(task.trial)
     return {**notes, "unsteady_warmups": unsteady} if unsteady else notes
 
 

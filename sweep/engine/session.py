@@ -91,7 +91,8 @@ class Sweep:
                 if trial.key not in self._trials:
                     self._trials[trial.key] = trial
                     context.ledger.append("trial", trial=trial)
-        still_open = tuple(entry for entry in made.entries if entry.trial.key not in self.records)
+        lacking = {deployments.group(trial) for trial in trials if trial.key not in self.records}
+        still_open = tuple(entry for entry in made.entries if deployments.group(entry.trial) in lacking)
         try:
             with terminate_as_interrupt():
                 self._resolve(context, replace(made, entries=still_open))
