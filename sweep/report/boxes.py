@@ -85,6 +85,9 @@ def draw(found: Sequence[Stored]) -> Figure:
             _marks(axes, place, shape, palette[group])
     axes.set_yticks([place - RAISED for place in range(len(shown))], naming.names(trials))
     axes.set_ylim(len(shown) - 0.4, -0.5)
+    figure.draw_without_rendering()  # the width that is left beside the names decides where words fit
+    for place, shape in enumerate(shapes):
+        _under(axes, place, shape)
     axes.set_xlabel("latency of a request, ms")
     axes.tick_params(axis="y", length=0)
     axes.grid(True, axis="x", color="#E6E6E6", lw=0.8)
@@ -176,9 +179,6 @@ def _box(axes: Axes, place: int, shape: Box, colour: str) -> None:
     axes.barh(y, shape.q3 - shape.q1, 0.42, left=shape.q1, color=colour, edgecolor=colour, alpha=0.45, zorder=2)
     axes.plot([shape.median] * 2, [y - 0.21, y + 0.21], color="black", lw=2, solid_capstyle="butt", zorder=4)
     axes.plot(shape.beyond, [y] * len(shape.beyond), ".", ms=4.5, color=colour, mew=0, alpha=0.7, zorder=3)
-    words = [f"median {number(shape.median)} ms", f"n = {count(shape.requests, 'request')}"]
-    words += [f"{shape.outliers:,} beyond the whiskers"] if shape.outliers else []
-    _under(axes, place, (shape.q1, shape.q3), f"{', '.join(words)}, {count(shape.repeats, 'repeat')}")
 
 
 def _marks(axes: Axes, place: int, shape: Marks, colour: str) -> None:
@@ -187,17 +187,24 @@ def _marks(axes: Axes, place: int, shape: Marks, colour: str) -> None:
     axes.plot([min(values), max(values)], [y, y], color=colour, lw=0.8, ls=":", zorder=2)
     for name, value in shape.values.items():
         axes.plot(value, y, PERCENTILES[name], ms=6.5, mfc="white", mec=colour, mew=1.6, zorder=3)
-    told = ", ".join(f"{name} {number(value)}" for name, value in shape.values.items())
-    _under(axes, place, (min(values), max(values)), f"{shape.why}: {told} ms")
 
 
-def _under(axes: Axes, place: int, ends: tuple[float, float], text: str) -> None:
-    """Words below a box that begin at its left end, or end at its right end where they would leave the picture."""
+def _under(axes: Axes, place: int, shape: Box | Marks) -> None:
+    """Words below a box that begin at its left end, or end at its right end, or lie where there is room for them."""
+    if isinstance(shape, Box):
+        text = f"median {number(shape.median)} ms, n = {count(shape.requests, 'request')}"
+        text += f", {shape.outliers:,} beyond the whiskers" if shape.outliers else ""
+        text += f", {count(shape.repeats, 'repeat')}"
+        ends = shape.q1, shape.q3
+    else:
+        text = f"{shape.why}: {', '.join(f'{name} {number(value)}' for name, value in shape.values.items())} ms"
+        ends = min(shape.values.values()), max(shape.values.values())
     left, right = (float(axes.transAxes.inverted().transform(axes.transData.transform((x, 0)))[0]) for x in ends)
-    x, side = (right, "right") if left > 0.5 else (left, "left")
-    axes.text(
-        x, place + 0.28, text, transform=axes.get_yaxis_transform(), ha=side, va="center", fontsize=8, color="#666666"
-    )
+    width = len(text) * 4.2 * axes.figure.dpi / 72 / axes.get_window_extent().width
+    if left + width > 1:
+        left = max(0.0, right - width if right > width else 1 - width)
+    across = axes.get_yaxis_transform()
+    axes.text(left, place + 0.28, text, transform=across, va="center", fontsize=8, color="#666666")
 
 
 def _legend(figure: Figure, palette: dict[str, str], shapes: Sequence[Box | Marks]) -> None:

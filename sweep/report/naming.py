@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 def rows(found: Sequence[Stored]) -> list[Json]:
     """Settings as they tell trials apart: the host in place of `local`, nothing said twice."""
     told = [{**each.record.settings, "hardware": each.host} for each in found]
-    for twice, first in (("request_batch", "batch"), ("data", "model")):
-        if all(row.get(twice, row.get(first)) == row.get(first) for row in told):
-            told = [{name: value for name, value in row.items() if name != twice} for row in told]
+    if all(row.get("data") == row.get("model") for row in told):
+        told = [{name: value for name, value in row.items() if name != "data"} for row in told]
     return told
 
 
@@ -35,7 +34,10 @@ def names(found: Sequence[Stored]) -> list[str]:
         if more:
             told = [{**row, more: each.row[more]} for row, each in zip(told, found, strict=True)]
         moving = varying(told)
-        short = [short_name(row, moving) for row in told]
+        first = [name for name in moving if name != "hardware"]
+        short = [short_name(row, first) for row in told]
+        if "hardware" in moving:  # last, as a host's name may be long
+            short = [" · ".join(filter(None, (name, row["hardware"]))) for name, row in zip(short, told, strict=True)]
         if len(set(short)) == len(short):
             break
     return short

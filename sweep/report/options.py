@@ -142,8 +142,9 @@ def _legend(figure: Figure, shown: Sequence[Stored], palette: dict[str, str], qu
 
     drawn = [each for each in shown if each.record.status is Status.OK]
     handles: list[Patch | Line2D] = []
-    if len(palette) > 1:
-        handles += [Patch(facecolor=colour, label=name) for name, colour in palette.items()]
+    used = set(naming.colours(shown)[2][: len(drawn)])  # what is ok comes first
+    if len(used) > 1:
+        handles += [Patch(facecolor=colour, label=name) for name, colour in palette.items() if name in used]
     origins = dict.fromkeys(each.record.origin for each in drawn)
     for origin in (name for name in origins if name in HATCHES):
         told = {"reported": "reported, not measured here", "replayed": "replayed from reported numbers"}[origin]
