@@ -23,10 +23,12 @@ def compile_program(
     package: str,
     workdir: Optional[str] = None,
     timeout: Optional[float] = None,
+    strike: bool = True,
 ) -> Compiled:
     """Run `neuronx-cc` or `neuron-cc`; its failures are in what comes back, for each package raises its own.
 
-    `facts` (batch, ...) are what injected faults can ask for. The files stay where `workdir` is given.
+    `facts` (batch, ...) are what injected faults can ask for. The files stay where `workdir` is given. Faults of the
+    stage `trace` strike here, unless `strike` says that the caller lets them strike because it does some itself.
 
     Raises:
         RuntimeError: there is no compiler.
@@ -35,7 +37,8 @@ def compile_program(
     program = shutil.which(compiler)
     if program is None:
         raise RuntimeError("%s is not %s" % (compiler, "installed" if compiler == "neuronx-cc" else "found"))
-    faults.strike("trace", package, **facts)
+    if strike:
+        faults.strike("trace", package, **facts)
     folder = workdir or tempfile.mkdtemp(prefix="neuron-compile-")
     os.makedirs(folder, exist_ok=True)
     try:

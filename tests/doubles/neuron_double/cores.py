@@ -126,25 +126,35 @@ class Runtime:
         return sorted(order[:count]) if count > 1 else order[:1]
 
     def load(
-        self, name: str, size_bytes: int, core: int, package: str, error: Error = RuntimeError, **facts: Any
+        self,
+        name: str,
+        size_bytes: int,
+        core: int,
+        package: str,
+        count: int = 1,
+        error: Error = RuntimeError,
+        **facts: Any,
     ) -> int:
-        """Put a model on one core; the handle to unload it.
+        """Put a model on one core, or a pipeline on `count` from that one on, `size_bytes` on each; its handle.
 
         Raises:
             error: it does not fit, or an injected fault.
         """
-        number = self.cores[core].number
-        faults.strike("load", package, error, core=number, **facts)
+        cores = self.cores[core : core + count]
+        faults.strike("load", package, error, core=cores[0].number, **facts)
         with self._guard:
-            host = state.host()
-            if self.cores[core].used_bytes() + size_bytes > host["core_memory_bytes"]:
-                sys.stderr.write("Displaying Current Memory Utilization\n")
-                sys.stderr.write("Failed to allocate %d bytes on ND 0:NC %d\n" % (size_bytes, number))
-                raise error(NO_MEMORY)
+            limit = state.host()["core_memory_bytes"]
+            for one in cores:
+                if one.used_bytes() + size_bytes > limit:
+                    sys.stderr.write("Displaying Current Memory Utilization\n")
+                    sys.stderr.write("Failed to allocate %d bytes on ND 0:NC %d\n" % (size_bytes, one.number))
+                    raise error(NO_MEMORY)
             handle = next(self._handles)
-            self.cores[core].models[handle] = (name, size_bytes)
+            for one in cores:
+                one.models[handle] = (name, size_bytes)
             self.write()
-        state.record("load", package=package, core=number, bytes=size_bytes, handle=handle, facts=facts)
+        numbers = [one.number for one in cores]
+        state.record("load", package=package, core=numbers[0], cores=numbers, bytes=size_bytes, facts=facts)
         return handle
 
     def unload(self, handle: int) -> None:

@@ -26,7 +26,9 @@ NO_RUNTIME = "Neuron runtime cannot be initialized; cannot determine the number 
 NO_MEMORY = "Could not load the model status=4 message=Allocation Failure"
 INVALID = "Could not load the model status=2 message=Invalid"
 FORKED = "NRT:nrt_init Incompatible runtime state: NRT_STATE_CHILD"
-NO_OPERATIONS = "No operations were successfully partitioned and compiled to neuron for this model - aborting trace!"  #
+NO_OPERATIONS = "No operations were successfully partitioned and compiled to neuron for this model - aborting trace!"
+NOT_ENOUGH = "Could not load the model status=9 message=NRT_LOAD_NOT_ENOUGH_NC"
+OTHER_VERSION = "Could not load the model status=10 message=NEFF version mismatch"
 INCONSISTENT = "Inconsistent batch sizes found on inputs"
 
 
@@ -110,7 +112,7 @@ FAULTS: Dict[str, Fault] = {
         "There were insufficent NCs for the requested operation NERR_RESOURCE_NC",
         "Failed to execute the model status=1005 message=NC Busy",
     ),
-    "not_enough_cores": _nrt(14, "load", "Could not find VNC id 2", "Could not open the nd1"),
+    "not_enough_cores": _nrt(14, "load", "Could not find VNC id 2", "Could not open the nd1", NOT_ENOUGH),
     "device_oom": _nrt(
         15,
         "load",
@@ -136,7 +138,7 @@ FAULTS: Dict[str, Fault] = {
         19,
         "load",
         INVALID,
-        "Could not load the model status=10 message=NEFF version mismatch",
+        OTHER_VERSION,
         "features: 0x80 are not supported",
         "Unsupported hardware operator code 214",
     ),
@@ -194,4 +196,10 @@ FAULTS: Dict[str, Fault] = {
     "monitor_partial_line": Fault(None, "monitor", "data"),
     "monitor_missing_groups": Fault(None, "monitor", "data"),
 }
-OPTIONS = ("times", "after", "seconds", "variant")  # of an injected fault; everything else says when it strikes
+OPTIONS = (
+    "times",
+    "after",
+    "seconds",
+    "variant",
+    "ratio",
+)  # of an injected fault; everything else says when it strikes

@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+NO_CAST_SINCE = (2, 22)  # neuronx-cc, of SDK 2.27: the number is inferred from those of later releases
 TARGETS = ("inf2", "trn1", "trn1n", "trn2")
 
 
@@ -64,8 +65,10 @@ class FlagError(Exception):
         self.rule = rule
 
 
-def parse(compiler: str, arguments: Sequence[str]) -> Dict[str, Any]:
+def parse(compiler: str, arguments: Sequence[str], version: str = "") -> Dict[str, Any]:
     """Flag -> value (a list where it takes several, True where it takes none), defaults included; the rightmost wins.
+
+    `version` is the compiler's own: old ones have other defaults.
 
     Raises:
         FlagError: with the text of the compiler's refusal.
@@ -73,6 +76,8 @@ def parse(compiler: str, arguments: Sequence[str]) -> Dict[str, Any]:
     table, aliases = (NEURONX_CC, ALIASES) if compiler == "neuronx-cc" else (NEURON_CC, ALIASES_V1)
     found: Dict[str, Any] = {name: [flag.default] if flag.several else flag.default for name, flag in table.items()}
     found = {name: value for name, value in found.items() if value not in (None, [None])}
+    if compiler == "neuronx-cc" and version and tuple(map(int, version.split(".")[:2])) < NO_CAST_SINCE:
+        found["--auto-cast"] = "matmult"
     rest = _separated(arguments)
     while rest:
         given = rest.pop(0)
@@ -115,3 +120,18 @@ def _value(compiler: str, name: str, flag: Flag, rest: List[str]) -> Any:
             message = "%s: error: argument %s: invalid choice: %r (choose from %s)" % (compiler, name, value, choices)
             raise FlagError(compiler + "-value", message)
     return taken if flag.several else taken[0]
+
+
+def cast(compiler: str, given: Dict[str, Any]) -> Tuple[str, str]:
+    """What a compiler rounds (none, matmult, all) and to which type, of parsed flags."""
+    if compiler == "neuronx-cc":
+        return given["--auto-cast"], given["--auto-cast-type"]
+    words = list(given["--fast-math"])
+    if given.get("--fp32-cast", "all") == "all-fp16":  # deprecated, but it overrides
+        words = ["fp32-cast-all-fp16"]
+    elif words == ["all"] and given.get("--fp32-cast", "all") != "all":
+        words = ["fp32-cast-" + given["--fp32-cast"]]
+    named = [word for word in words if word.startswith("fp32-cast")]
+    if not named:
+        return ("matmult", "bf16") if "none" in words else ("all", "bf16")
+    return ("all" if "-all" in named[-1] else "matmult"), ("fp16" if named[-1].endswith("fp16") else "bf16")

@@ -37,3 +37,4 @@ MACHINES: Dict[str, Machine] = {
     "trn1n.32xlarge": _v2("trainium", 16),
     "trn2.48xlarge": Machine("v3", "trainium2", 16, 4, 96 * GIB, 24 * GIB, lnc=2),
 }
+CORE_MEMORY_BYTES = {"inf2": 16 * GIB, "trn1": 16 * GIB, "trn1n": 16 * GIB, "trn2": 24 * GIB}  # by target

@@ -1,0 +1,13 @@
+"""DataParallel with the documented arguments of torch_neuronx."""
+
+from typing import Any, Optional, Sequence
+
+from neuron_double_torch import parallel
+from torch_neuronx._rules import PACKAGE
+
+
+class DataParallel(parallel.DataParallel):
+    def __init__(
+        self, model: Any, device_ids: Optional[Sequence[Any]] = None, dim: int = 0, set_dynamic_batching: bool = True
+    ) -> None:
+        super().__init__(PACKAGE, model, device_ids, dim, set_dynamic_batching)
