@@ -131,8 +131,8 @@ class Runtime:
         size_bytes: int,
         core: int,
         package: str,
-        count: int = 1,
         error: Error = RuntimeError,
+        count: int = 1,
         **facts: Any,
     ) -> int:
         """Put a model on one core, or a pipeline on `count` from that one on, `size_bytes` on each; its handle.

@@ -108,7 +108,8 @@ class Model:
                 self._computer = precision.Computer(loaded, header["cast"], header["cast_type"])
             for core in cores:
                 size = self.header["facts"]["bytes"] // self.pipeline
-                self._handles[core] = RUNTIME.load("model", size, core, self.package, self.pipeline, **self._facts())
+                facts = self._facts()
+                self._handles[core] = RUNTIME.load("model", size, core, self.package, count=self.pipeline, **facts)
             self._order = cores
 
     def place_soon(self) -> None:
