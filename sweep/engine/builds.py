@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sweep import backends, plan
-from sweep.engine.context import Context
+from sweep.engine.context import Context, patiently
 from sweep.engine.references import Reference
 from sweep.isolate import by_hand
 from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Json, Outcome, Trial, from_json, to_json
@@ -161,18 +161,12 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
             return _from_entry(context, task, draft.existing)
         ticket, peak = guard.enter(spec), 0.0
         try:
-            outcome = context.run(
-                _request(task, draft.folder, tools),
-                "builds",
-                task.name,
-                seconds=limits.build_seconds,
-                memory_mb=limits.build_memory_mb or 0.9 * context.host.memory_mb,
-                python=spec.python,
-                preload=() if spec.python else backends.get(spec.backend).preload_build,
-            )
+            outcome, before = patiently(lambda: _run(context, task, draft.folder, tools), limits.transient_retries)
             peak = outcome.peak_memory_mb
         finally:
             guard.leave(ticket, spec, peak)
+        for passing in before:
+            context.ledger.append("build", key=key, name=task.name, seconds=passing.seconds, failure=passing)
         facts = {"backend": spec.backend, "spec": to_json(spec), "toolchain": tools, "name": task.name}
         facts |= {"model": reference.model, "data": reference.data}
         failure = _failure(context, outcome, tools)
@@ -189,6 +183,19 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
         f"{task.name}: {built.failure.kind.value if built.failure else f'{outcome.seconds:.1f} s'}", bool(built.failure)
     )
     return built
+
+
+def _run(context: Context, task: Task, artifact: Path, tools: Mapping[str, str]) -> Outcome:
+    spec, limits = task.spec, context.settings.limits
+    return context.run(
+        _request(task, artifact, tools),
+        "builds",
+        task.name,
+        seconds=limits.build_seconds,
+        memory_mb=limits.build_memory_mb or 0.9 * context.host.memory_mb,
+        python=spec.python,
+        preload=() if spec.python else backends.get(spec.backend).preload_build,
+    )
 
 
 def _built_elsewhere(context: Context, task: Task) -> Built:

@@ -3,7 +3,8 @@
 import errno
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from sweep import files
 from sweep.isolate import Limits, Workers
 from sweep.ledger import Ledger
 from sweep.settings import Settings
-from sweep.spec import Json, Outcome, UserError
+from sweep.spec import Failure, FailureKind, Json, Outcome, UserError
 from sweep.store import Store
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 AGAIN = "; then `python -m sweep resume last`"
 UNWRITABLE = (*files.FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO, errno.ESTALE)
 
+TRANSIENT = (FailureKind.CORE_UNAVAILABLE,)
 OURS = ("sweep.worker",)  # imported by every server of our own interpreter: else each worker would do it again
 
 
@@ -83,6 +85,21 @@ class Context:
             cores=cores,
             env=env or {},
         )
+
+
+def patiently(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, list[Failure]]:
+    """An outcome, and the failures before it that pass by themselves: a core's last owner is slow to give it back.
+
+    Each try waits twice as long as the one before, from one second.
+    """
+    outcome, before = run(), []
+    for attempt in range(retries):
+        if outcome.failure is None or outcome.failure.kind not in TRANSIENT:
+            break
+        before.append(outcome.failure)
+        time.sleep(2.0**attempt)
+        outcome = run()
+    return outcome, before
 
 
 @contextmanager

@@ -11,12 +11,10 @@ from pathlib import Path
 
 from sweep import backends, deployments, plan
 from sweep.engine.builds import Built, data_shape
-from sweep.engine.context import Context
+from sweep.engine.context import Context, patiently
 from sweep.engine.references import Reference
 from sweep.report import number
-from sweep.spec import Failure, FailureKind, Json, Measurement, Outcome, Placement, Trial, from_json, to_json
-
-TRANSIENT = (FailureKind.CORE_UNAVAILABLE,)
+from sweep.spec import Failure, Json, Measurement, Outcome, Placement, Trial, from_json, to_json
 
 
 @dataclass
@@ -71,14 +69,10 @@ def _repeat(context: Context, together: Sequence[Task], repeat: int) -> None:
     """One repeat of one trial, or of all the trials of a deployment."""
     for task in together:
         task.started = task.started or time.time()
-    outcome = _run(context, together, repeat)
-    for attempt in range(context.settings.limits.transient_retries):
-        if outcome.failure is None or outcome.failure.kind not in TRANSIENT:
-            break
-        for task in together:
-            task.attempts.append(outcome.failure)
-        time.sleep(2.0**attempt)  # the core's former owner needs a moment to give it back
-        outcome = _run(context, together, repeat)
+    retries = context.settings.limits.transient_retries
+    outcome, before = patiently(lambda: _run(context, together, repeat), retries)
+    for task in together:
+        task.attempts.extend(before)
     parts = (outcome.result or {}).get("members") if len(together) > 1 else [outcome.result]
     for place, task in enumerate(together):
         task.seconds += outcome.seconds
