@@ -54,6 +54,14 @@ WHEELS: dict[str, tuple[tuple[str, ...], dict[str, str], str]] = {
         "neuron-cc",
     ),
 }
+# TensorFlow 1 with the compiler of the sweep that was published in 2020
+WHEELS["tensorflow_neuron_1"] = (
+    WHEELS["tensorflow_neuron"][0],
+    {"tensorflow": "1.15.5", "tensorflow-neuron": "1.15.5.2.8.9.0", "neuron-cc": "1.0.18001.0+0.5312e6a21"},
+    "neuron-cc",
+)
+# package -> {program: module and function}
+SCRIPTS = {"tensorflow_neuron": {"tf-neuron-auto-multicore": ("auto_multicore_save_model", "convert_model")}}
 # Starts Python through sh, because a path in a temporary folder can be too long for a first line.
 _PROGRAM = """#!/bin/sh
 ''''exec '{python}' -SE "$0" "$@" # '''
@@ -175,6 +183,9 @@ class NeuronHost:
             self._describe(name, version)
         for compiler in compilers:
             self._program(compiler, "compiler", f"{compiler!r}, {distributions[compiler]!r}, ")
+        for package in packages:
+            for program, (module, function) in SCRIPTS.get(package, {}).items():
+                self._script(program, f"{package}.{module}", function)
         self._program("neuron-ls", "tool_ls")
         self._program("neuron-monitor", "tool_monitor")
 
@@ -188,6 +199,13 @@ class NeuronHost:
         program = self.bin / name
         program.write_text(_PROGRAM.format(python=self.python, site=str(self.site), module=module, arguments=arguments))
         program.chmod(0o755)
+
+    def _script(self, name: str, module: str, function: str) -> None:
+        """A program that a wheel installs, as pip would write it."""
+        start = f"import sys; from {module} import {function}; sys.exit({function}())"
+        script = self.bin / name
+        script.write_text(f"#!/bin/sh\nexec '{self.python}' -c '{start}' \"$@\"\n")
+        script.chmod(0o755)
 
     def _lines_of(self, name: str) -> list[dict[str, Any]]:
         file = self.state / name

@@ -44,6 +44,11 @@ NEURON_CC: Dict[str, Flag] = {
     "--verbose": Flag(_ANY),  # the archived page shows numbers as well as names
     "--framework": Flag(("TENSORFLOW", "MXNET", "XLA")),
     "--io-config": Flag(_ANY),
+    # Of 2020, for convolutional networks with a batch; the archived page has none of them
+    **{name: Flag(()) for name in ("--static-weights", "--batching_en", "--rematerialization_en", "--spill_dis")},
+    "--sb_size": Flag(_ANY),
+    "--enable-replication": Flag(("True", "False")),
+    "-O": Flag(("1", "2")),
     "--neuroncore-pipeline-cores": Flag(tuple(map(str, range(1, 65))), "1"),
     "--fp32-cast": Flag(_CASTS, "all"),
     "--fast-math": Flag(

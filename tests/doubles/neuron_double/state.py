@@ -2,12 +2,14 @@
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import sys
 from typing import Any, Dict, Iterator, List, Optional
 
 VARIABLE = "NEURON_DOUBLE"
+_replaced = itertools.count()
 
 
 def folder() -> Optional[str]:
@@ -70,7 +72,7 @@ def locked(name: str) -> Iterator[None]:
 def replace(name: str, content: Any) -> None:
     """Write a JSON file so that no reader sees half of it."""
     target = path(name)
-    partial = "%s.%d" % (target, os.getpid())
+    partial = "%s.%d.%d" % (target, os.getpid(), next(_replaced))  # a finalizer may come here in the middle
     with open(partial, "w", encoding="utf-8") as file:
         json.dump(content, file)
     os.replace(partial, target)

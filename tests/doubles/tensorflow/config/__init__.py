@@ -1,0 +1,5 @@
+"""Settings of this process."""
+
+from tensorflow.config import threading
+
+__all__ = ["threading"]
