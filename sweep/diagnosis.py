@@ -2,13 +2,14 @@
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import backends, hardware
+from sweep import backends, hardware, neuron_host
 from sweep.backends.base import Backend
+from sweep.backends.neuron_monitor import tool
 from sweep.isolate import Limits, Workers
 from sweep.report import count, duration, one_line
 from sweep.spec import Outcome, UserError
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 
 def show() -> None:
-    """A table of backends with versions, precisions and devices, and one of hardware types."""
-    _print(_backend_table(), _hardware_table())
+    """What this host has, which backends it has, and which hardware types it is."""
+    host = hardware.detect()
+    _print(_host_table(host), _backend_table(), *_to_verify(), _hardware_table(host))
 
 
 def show_builds(outputs: Path) -> None:
@@ -69,8 +71,65 @@ def clean_builds(outputs: Path, older_than_days: float | None, max_mb: float | N
     _print(f"removed {count(len(removed), 'build')}, {_size(sum(entry.bytes for entry in removed))}")
 
 
+def _host_table(host: hardware.Host) -> "Table":
+    table = _table("this host", "")
+    cores = f"{count(host.cores, 'core')} ({count(len(host.cpus), 'CPU')})"
+    table.add_row("instance type", host.instance_type or "unknown: no EC2 instance, or it does not say")
+    table.add_row("processor", f"{host.cpu}, {cores}")
+    table.add_row("", " ".join(host.features))
+    table.add_row("memory", f"{host.memory_mb / 1024:.0f} GiB")
+    for gpu in host.gpus:
+        table.add_row("GPU", gpu.name + (f", {gpu.memory_mb / 1024:.0f} GiB" if gpu.memory_mb else ""))
+    if not host.gpus:
+        table.add_row("GPU", "none")
+    for name, text in _neuron_rows(host):
+        table.add_row(name, text)
+    return table
+
+
+def _neuron_rows(host: hardware.Host) -> Iterator[tuple[str, str]]:
+    """The Neuron devices, their tools, and who uses them at this moment."""
+    tools = [path for path in map(tool, ("neuron-ls", "neuron-monitor")) if path]
+    if not host.neuron_devices and not tools:
+        yield "Neuron", "none (no /dev/neuron0)"
+        return
+    now = neuron_host.look()
+    chips = f"{count(now.devices, 'chip')}{f' ({now.family})' if now.family else ''}"
+    numbers = range(host.neuron_first, host.neuron_first + host.neuron_cores)
+    usable = neuron_host.cores_text(numbers) if numbers else "no NeuronCore"
+    memory = f", {now.memory_mb / 1024:.0f} GiB" if now.memory_mb else ""
+    whole = "" if len(numbers) == now.cores else f" of {now.cores} (NEURON_RT_VISIBLE_CORES)"
+    yield "Neuron", f"{chips}{memory}: {usable}{whole} for this process" if now.devices else "none (no /dev/neuron0)"
+    yield "Neuron tools", ", ".join(tools) or "none: install aws-neuronx-tools"
+    known = neuron_host.versions()
+    yield "Neuron versions", ", ".join(f"{name} {version}" for name, version in known.items()) or "not known"
+    runtimes = {holder.runtime for holder in now.holders if holder.runtime}
+    suffix = f"; runtime {', '.join(sorted(runtimes))}" if runtimes else ""
+    if now.devices:
+        yield "Neuron in use by", (neuron_host.holders_text(now.holders) or "nobody") + suffix
+    if host.neuron_note:
+        yield "Neuron note", host.neuron_note
+
+
+def _to_verify() -> Sequence[Any]:
+    """How to try each Neuron backend on a device, as nobody has done it for this project."""
+    lines = []
+    for name in backends.names():
+        backend = backends.get(name)
+        if "neuron" in backend.devices:
+            precision = "fp32" if "fp32" in backend.precisions else backend.precisions[0]
+            model = "digits" if "module" in backend.formats else "MINE"
+            lines.append(f"python -m sweep backend={name} model={model} precision={precision} effort=quick")
+    if not lines:
+        return ()
+    table = _table("Neuron backends: never run on a device by this project. To verify, on an instance:")
+    for line in lines:
+        table.add_row(line)
+    return (table,)
+
+
 def _backend_table() -> "Table":
-    table = _table("backend", "here", "versions", "precisions", "devices", "what is missing")
+    table = _table("backend", "here", "precisions", "devices", "versions; what is missing")
     names = backends.names()
     with tempfile.TemporaryDirectory() as folder, Workers() as workers, ThreadPoolExecutor(2) as pool:
         probes = [pool.submit(_probe, workers, Path(folder) / name, name) for name in names]
@@ -103,24 +162,25 @@ def _backend_row(backend: type[Backend], probe: Outcome) -> Sequence[str]:
     here = "no" if missing or problem else "yes"
     shown = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     devices = ", ".join((probe.result or {}).get("devices", ())) or "–"
-    return backend.name, here, shown or "–", ", ".join(backend.precisions), devices, "; ".join(hints)
+    return backend.name, here, ", ".join(backend.precisions), devices, "; ".join(filter(None, (shown, *hints)))
 
 
-def _hardware_table() -> "Table":
+def _hardware_table(host: hardware.Host) -> "Table":
     from sweep import config
 
-    host = hardware.detect()
-    table = _table("hardware", "here", "what is missing")
-    gpus = f", {count(len(host.gpus), 'GPU')}" if host.gpus else ", no GPU"
-    cores = f"{count(host.cores, 'core')} ({count(len(host.cpus), 'CPU')})"
-    table.add_row(
-        "local", "yes", f"{host.cpu}, {cores}, {host.memory_mb / 1024:.0f} GiB{gpus}; {' '.join(host.features)}"
-    )
-    for declared in config.hardware_types():
-        if declared["name"] != "local":
-            reason = hardware.mismatch(host, declared)
-            table.add_row(str(declared["name"]), "no" if reason else "yes", reason or "")
+    table = _table("hardware", "here", "what it has", "why this host is not it")
+    table.add_row("local", "yes", "see above", "")
+    types = (declared for declared in config.hardware_types() if declared["name"] != "local")
+    for declared in sorted(types, key=lambda one: (str(one["name"]).partition("_")[0], one.get("cpus") or 0)):
+        reason = hardware.lacks(host, declared)
+        table.add_row(str(declared["name"]), "no" if reason else "yes", _has(declared), reason or "")
     return table
+
+
+def _has(declared: Mapping[str, Any]) -> str:
+    """`2 NeuronCores`: what `cores` of a hardware type counts."""
+    unit = {"neuron": "NeuronCore", "cuda": "GPU", "eia": "accelerator"}.get(str(declared.get("device")), "core")
+    return count(int(declared["cores"]), unit) if declared.get("cores") else ""
 
 
 def _store(outputs: Path) -> Store:

@@ -100,7 +100,7 @@ def lacks(host: Host, declared: Mapping[str, Any]) -> str | None:
     if missing or (wanted and host.instance_type == wanted):
         return missing
     if wanted:
-        return f"it is {_an(host.instance_type)}" if host.instance_type else f"it is {_an(host.cpu)}, not EC2"
+        return f"it is {_an(host.instance_type)}" if host.instance_type else "it is no EC2 instance"
     return f"it has {len(host.cpus)} CPUs, not {cpus}" if cpus > len(host.cpus) else None
 
 

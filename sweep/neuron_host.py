@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ from sweep.failures import one_line
 SECONDS = 10.0  # neuron-ls answers in well under one; a driver that hangs must not hang us
 SYSFS = "sys/devices/virtual/neuron_device"
 FAMILY = re.compile(r"(?:inf|trn)\d+")
+PACKAGES = ("aws-neuronx-dkms", "aws-neuronx-runtime-lib", "aws-neuronx-tools")
 LOGICAL = 2  # physical cores in a NeuronCore of Trn2 and later, unless NEURON_LOGICAL_NC_CONFIG says otherwise
 
 
@@ -92,8 +94,16 @@ def cores_text(cores: Sequence[int]) -> str:
     return f"NeuronCore{'' if len(cores) == 1 else 's'} {text or '?'}"
 
 
-def driver_version(root: Path = Path("/")) -> str:
-    return ec2.read(root / "sys/module/neuron/version")
+def versions(root: Path = Path("/")) -> dict[str, str]:
+    """Of the driver that runs, and of Neuron's packages as the system's package manager knows them."""
+    driver = ec2.read(root / "sys/module/neuron/version")
+    found = {"driver": driver} if driver else {}
+    for command in (["dpkg-query", "-W", "-f=${Package} ${Version}\n"], ["rpm", "-q", "--qf", "%{NAME} %{VERSION}\n"]):
+        if shutil.which(command[0]):
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                lines = [line.split() for line in _run([*command, *PACKAGES])[1].splitlines()]
+                found.update({words[0]: words[1] for words in lines if len(words) == 2})
+    return found
 
 
 def _listed(command: str) -> tuple[list[Mapping[str, Any]] | None, str]:
@@ -107,8 +117,10 @@ def _listed(command: str) -> tuple[list[Mapping[str, Any]] | None, str]:
     devices = _devices(output)
     if code == 0 and devices is not None:
         return devices, ""
-    said = one_line(errors) or one_line(output) or f"exit status {code}"
-    return None, f"neuron-ls: {said}" if code else f"neuron-ls gave no list of devices: {said}"
+    said = one_line(errors) or one_line(output)
+    if code:
+        return None, f"neuron-ls: {said or f'exit status {code}'}"
+    return None, "neuron-ls gave no list of devices" + (f": {said}" if said else "")
 
 
 def _run(command: Sequence[str]) -> tuple[int, str, str]:

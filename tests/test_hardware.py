@@ -8,17 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep import hardware
+from sweep import config, hardware, schema
 from sweep.hardware import Gpu, Host
 from sweep.spec import Status, Trial
 
 HOST = Host(cpus=(0, 1), cores=2, memory_mb=8192.0, cpu="Some CPU", features=("avx2",))
 LOCAL: dict[str, Any] = {"name": "local", "device": "cpu", "precisions": ["fp32", "int8"], **hardware.local(HOST)}
 NEURON, CUDA = {"name": "b", "device": "neuron"}, {"name": "b", "device": "cuda"}
+REPLAY = {"name": "replay", "device": "replay"}
 INF2: dict[str, Any] = {
     "name": "inf2_xlarge", "instance_type": "inf2.xlarge", "device": "neuron",
     "cores": 2, "cpus": 4, "precisions": ["fp32", "bf16"],
 }  # fmt: skip
+INF1: dict[str, Any] = {**INF2, "name": "inf1_6xlarge", "instance_type": "inf1.6xlarge", "cores": 16, "cpus": 24}
+EIA: dict[str, Any] = {
+    "name": "eia", "instance_type": "c5.2xlarge", "device": "eia", "cores": 1, "cpus": 8, "precisions": ["fp32"],
+    "withdrawn": "no longer available: use another hardware",
+}  # fmt: skip
+ON_INF1 = replace(HOST, instance_type="inf1.6xlarge", neuron_devices=4, neuron_cores=16, neuron_per_chip=4)
 TRIAL = Trial({"name": "m"}, {"name": "d"}, LOCAL, {"name": "b", "device": "cpu"}, "fp32", 1, 1, 1)
 
 
@@ -163,6 +170,20 @@ def test_replicas_auto_on_devices() -> None:
     assert hardware.replicas(INF2, "neuron", 1) == 2
     assert hardware.replicas({**LOCAL, "gpus": [{}, {}, {}]}, "cuda", 1) == 3
     assert hardware.replicas({"device": "cpu", "cores": None}, "cpu", 1) == 1
+    assert [hardware.replicas(INF1, "neuron", each) for each in (1, 3, 4, 16, 64)] == [16, 5, 4, 1, 1]
+    assert hardware.replicas(INF1, "replay", 4) == 4
+    assert hardware.replicas(EIA, "replay", 1) == 1
+    assert hardware.replicas({**LOCAL, "neuron_cores": 4}, "neuron", 2) == 2
+    assert hardware.replicas({**LOCAL, "neuron_cores": 0}, "neuron", 2) == 1
+
+
+def test_what_cores_count() -> None:
+    """CPUs for what runs on them, else cores of the device, wherever the hardware keeps their number."""
+    here = {**LOCAL, "neuron_cores": 4}
+    assert [hardware.available(here, device) for device in ("cpu", "cuda", "neuron", "replay")] == [2, 2, 4, 2]
+    assert [hardware.available(INF2, device) for device in ("cpu", "neuron", "replay")] == [4, 2, 2]
+    assert hardware.available(EIA, "replay") == 1
+    assert hardware.available({**LOCAL, "neuron_cores": 0}, "neuron") is None
 
 
 @pytest.mark.parametrize(
@@ -193,6 +214,47 @@ def test_rules(changes: dict[str, Any], status: Status | None, words: str) -> No
     assert reason.startswith(words)
 
 
+@pytest.mark.parametrize(
+    ("host", "changes", "status", "words"),
+    [
+        (ON_INF1, {"backend": NEURON, "cores": 16}, None, ""),
+        (ON_INF1, {"backend": NEURON, "cores": 4, "replicas": 4}, None, ""),
+        (ON_INF1, {"backend": NEURON, "cores": 8, "replicas": 4}, Status.INVALID,
+         "asks for 4 replicas x 8 NeuronCores = 32 NeuronCores, inf1_6xlarge has 16: use cores=1,2,4 or"),
+        (replace(ON_INF1, neuron_first=4, neuron_cores=4), {"backend": NEURON, "cores": 8}, Status.UNAVAILABLE,
+         "asks for 8 NeuronCores, this process may use 4"),
+        (replace(ON_INF1, neuron_cores=0, neuron_note="neuron-ls: stuck"), {"backend": NEURON}, Status.UNAVAILABLE,
+         "no NeuronCore may be used here: neuron-ls: stuck"),
+        (replace(HOST, neuron_note="neuron-ls: no driver"), {"backend": NEURON}, Status.UNAVAILABLE,
+         "this host is not an inf1.6xlarge: no /dev/neuron0 (neuron-ls: no driver); run on one"),
+        (ON_INF1, {"cores": 4}, Status.UNAVAILABLE, "asks for 4 CPUs, this process may use 2"),
+        (replace(ON_INF1, instance_type="inf1.xlarge"), {"backend": NEURON}, Status.UNAVAILABLE,
+         "this host is not an inf1.6xlarge: it is an inf1.xlarge; run on one"),
+        (HOST, {"backend": REPLAY, "cores": 16, "precision": "fp16"}, None, ""),
+        (HOST, {"backend": REPLAY, "cores": 32}, Status.INVALID, "asks for 32 NeuronCores, inf1_6xlarge has 16"),
+        (HOST, {"backend": REPLAY, "hardware": EIA, "precision": "fp16"}, None, ""),
+        (HOST, {"hardware": EIA, "cores": 64}, Status.UNAVAILABLE, "no longer available: use another hardware"),
+    ],
+)  # fmt: skip
+def test_rules_on_neuron(host: Host, changes: dict[str, Any], status: Status | None, words: str) -> None:
+    found, reason = hardware.rules(host, replace(TRIAL, **{"hardware": INF1, **changes}))
+    assert (found, reason[: len(words)]) == (status, words)
+
+
+def test_what_is_only_built_needs_no_device_here() -> None:
+    trial = replace(TRIAL, hardware=INF1, backend=NEURON)
+    assert hardware.rules(HOST, trial, run=False) == (None, "")
+    assert hardware.rules(HOST, replace(trial, cores=32), run=False)[0] is Status.INVALID
+    assert hardware.rules(HOST, replace(TRIAL, hardware=EIA), run=False)[0] is Status.UNAVAILABLE
+
+
+def test_more_copies_than_gpus_are_not_run() -> None:
+    host = replace(HOST, gpus=(Gpu("T4"),))
+    trial = replace(TRIAL, backend=CUDA, hardware={**LOCAL, **hardware.local(host)})
+    assert hardware.rules(host, trial) == (None, "")
+    assert "asks for 2 GPUs, this process may use 1" in hardware.rules(host, replace(trial, replicas=2))[1]
+
+
 C5 = {"name": "c5", "instance_type": "c5.2xlarge", "device": "cpu"}
 G4DN = {"name": "g", "instance_type": "g4dn.xlarge", "device": "cuda"}
 
@@ -202,12 +264,63 @@ G4DN = {"name": "g", "instance_type": "g4dn.xlarge", "device": "cuda"}
     [
         (HOST, {"name": "box", "device": "cpu", "cpus": 2}, None),
         (HOST, {"name": "box", "device": "cpu", "cpus": 16}, "this host is not a box: it has 2 CPUs, not 16"),
-        (HOST, C5, "this host is not a c5.2xlarge: it is a Some CPU, not EC2"),
+        (HOST, C5, "this host is not a c5.2xlarge: it is no EC2 instance; run on one, or use hardware=local"),
         (replace(HOST, instance_type="m5.large"), C5, "this host is not a c5.2xlarge: it is an m5.large"),
         (replace(HOST, instance_type="inf2.xlarge"), INF2, "no /dev/neuron0"),
         (replace(HOST, gpus=(Gpu("T4"),), instance_type="g4dn.xlarge"), G4DN, None),
+        (ON_INF1, INF1, None),
+        (replace(HOST, instance_type="c5.2xlarge"), EIA, "no longer available: use another hardware"),
+        (HOST, LOCAL, None),
     ],
 )  # fmt: skip
 def test_mismatch(host: Host, declared: dict[str, Any], words: str | None) -> None:
     found = hardware.mismatch(host, declared)
     assert found == words or (found is not None and words is not None and words in found)
+
+
+TYPES = {str(one["name"]): one for one in config.hardware_types()}
+
+
+def test_declared_types_agree_with_themselves() -> None:
+    """Prices have a source; a Neuron type says what its compiler and its placement need, and chips add up."""
+    assert len(TYPES) >= 17
+    keys = {"name", "instance_type", "device", "cores", "cpus", "memory_mb", "device_memory_mb", "precisions",
+            "peak_flops", "price"}  # fmt: skip
+    local_keys = set(TYPES["local"])
+    for name, one in TYPES.items():
+        assert keys <= set(one) <= local_keys, name
+        assert set(one["peak_flops"]) == set(schema.PRECISIONS), name
+        for price in one["price"]:
+            assert set(price) == {"usd_per_hour", "kind", "region", "date", "source"}, name
+            assert price["source"], name
+        kinds = [price["kind"] for price in one["price"]]
+        assert kinds == sorted(kinds), f"{name}: the first price is the one that cost uses"
+        if name != "local":
+            family, _, size = name.partition("_eia2")[0].partition("_")
+            assert one["instance_type"] == f"{family}.{size}", name
+            assert ("target" in one) == (one["device"] == "neuron"), name
+        if one["device"] == "neuron":
+            chips, odd = divmod(one["cores"], one["cores_per_chip"])
+            assert odd == 0, name
+            assert one["target"] == one["instance_type"].partition(".")[0], name
+            assert one["core_memory_mb"] * one["cores"] == one["device_memory_mb"], name
+            alone = next(each for each in TYPES.values() if each.get("target") == one["target"])
+            for precision, peak in one["peak_flops"].items():
+                each = alone["peak_flops"][precision]
+                expected = each and each * chips * alone["cores_per_chip"] / alone["cores"]
+                assert peak == (expected and pytest.approx(expected)), f"{name} {precision}"
+
+
+@pytest.mark.parametrize(("name", "chips"), [("inf1_24xlarge", 16), ("inf2_48xlarge", 12), ("trn1_32xlarge", 16)])
+def test_sizes_that_are_published(name: str, chips: int) -> None:
+    """AWS Neuron documentation, hardware pages."""
+    cores = {"inf1_24xlarge": 64, "inf2_48xlarge": 24, "trn1_32xlarge": 32}[name]
+    assert (TYPES[name]["cores"], TYPES[name]["cores"] // TYPES[name]["cores_per_chip"]) == (cores, chips)
+
+
+def test_elastic_inference_is_history() -> None:
+    for size in ("large", "xlarge"):
+        declared = TYPES[f"c5_2xlarge_eia2_{size}"]
+        status, reason = hardware.rules(HOST, replace(TRIAL, hardware=declared))
+        assert (status, "no longer available" in reason) == (Status.UNAVAILABLE, True)
+        assert hardware.rules(HOST, replace(TRIAL, hardware=declared, backend=REPLAY)) == (None, "")

@@ -48,6 +48,10 @@ LAYERS = {
     "ledger": {"spec", "files"},
     "accuracy": {"spec", "statistics"},
     "gates": {"spec", "settings", "statistics"},
+    "ec2": set[str](),
+    "neuron_host": {"ec2", "processes", "failures", "backends"},
+    "host": {"ec2", "neuron_host"},
+    "hardware": {"host", "spec"},
 }
 
 
