@@ -73,8 +73,8 @@ def _agreement_lines(found: Comparison) -> list[str]:
 
 
 def _item_table(items: Sequence[Item]) -> list[str]:
-    names = ("index", "a", "b", "label", "original")
-    shown = [name for name in names if any(getattr(item, name) is not None for item in items)]
+    known = [name for name in ("label", "original") if any(getattr(item, name) is not None for item in items)]
+    shown = ["index", "a", "b", *known]
     rows = [["item" if n == "index" else n.upper() if len(n) == 1 else n for n in shown]]
     for item in items[:LISTED]:
         rows.append(["–" if (value := getattr(item, name)) is None else str(value) for name in shown])
