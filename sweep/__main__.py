@@ -4,7 +4,10 @@ import sys
 
 from sweep.spec import UserError
 
-VERBS = ("trials", "why", "best", "plot", "compare", "reproduce", "resume", "sync", "ui", "doctor", "builds")
+VERBS = (
+    *("trials", "why", "best", "plot", "compare", "import", "verify"),
+    *("reproduce", "resume", "sync", "ui", "doctor", "builds"),
+)
 
 
 def main() -> None:

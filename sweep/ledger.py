@@ -19,6 +19,7 @@ from sweep.spec import Json, Measurement, Record, Trial, UserError, canonical, f
 
 LEDGER = "ledger.jsonl"
 REPRODUCTION = "-reproduction"  # ends the id of a sweep that only runs an old trial again; `last` passes over it
+REPORTED = "-reported"  # of an imported table: nothing was run, and `last` never means it
 
 
 class Ledger:
@@ -156,7 +157,12 @@ def find(outputs: Path, name: str) -> Path:
     if not folders:
         raise UserError(f"no sweep in {outputs / 'sweeps'} yet: run one with `python -m sweep -m batch=1,5`")
     if name == "last":
-        return next((folder for folder in reversed(folders) if not folder.name.endswith(REPRODUCTION)), folders[-1])
+        run = [folder for folder in reversed(folders) if not folder.name.endswith(REPORTED)]
+        if not run:
+            raise UserError(
+                f"no sweep was run in {outputs} yet, only tables imported: name one, like {folders[-1].name}"
+            )
+        return next((folder for folder in run if not folder.name.endswith(REPRODUCTION)), run[0])
     found = [folder for folder in folders if folder.name == name] or [f for f in folders if f.name.startswith(name)]
     if len(found) == 1:
         return found[0]

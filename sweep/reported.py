@@ -85,6 +85,11 @@ class Row:
         return digest([getattr(self, name) for name in _IDENTITY])
 
     @property
+    def hardware(self) -> str:
+        """The name of the declared hardware type that stands for the instance, where there is one."""
+        return re.sub(r"\W", "_", self.instance)
+
+    @property
     def rate(self) -> Optional[float]:
         """Items a second by the right definition where the source allows it, else the published figure."""
         return self.throughput_recomputed_items_per_s or self.throughput_items_per_s
@@ -240,7 +245,7 @@ class _Reader:
     def _value(self, line: int, name: str, text: str) -> Any:
         kind = self._hints[name]
         if name in NUMBERS:
-            return self._number(line, name, text, whole=kind is Optional[int])
+            return self._number(line, name, text, whole=kind == Optional[int])
         if name == "status":
             return Status(self._choice(line, name, text, [status.value for status in Status]))
         if name == "failure_kind":

@@ -142,6 +142,8 @@ def _from_mlflow(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:
         run = client.get_run(run_id)
         if run.data.tags.get("sweep.kind") != "trial":
             raise UserError(f"{run_id} is not the run of a trial: choose one below it in the UI")
+        if run.data.tags.get("sweep.origin") == "reported":
+            raise UserError(f"{run_id} was reported by {run.data.tags.get('sweep.source')}: it never ran here")
         with tempfile.TemporaryDirectory() as folder:
             for name in ("config.json", "record.json", "environment.json"):
                 client.download_artifacts(run_id, name, folder)

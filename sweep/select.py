@@ -13,6 +13,9 @@ tie: no other trial can be better than the choice by more than the margin that n
 undecided: neither can be shown yet; how many repeats should do it is estimated from the observed spread.
 none: nothing meets the constraints, or nothing ran.
 
+What others reported (`Record.origin`) is ranked among the rest by its number, but never wins, ties or is beaten: one
+published number has no spread, so nothing can be shown about it. The verdict is about what ran.
+
 A limit is compared with the estimate. A limit on what is not known (a percentile from too few samples, a price that
 nobody gave) is not met: what cannot be shown does not pass silently, and the reason says what is missing.
 """
@@ -26,6 +29,8 @@ from sweep import statistics, wording
 from sweep.settings import Objective
 from sweep.spec import Measurement, Record, Status
 from sweep.wording import number
+
+REPORTED = "reported"  # origin of what an imported table says
 
 
 @dataclass(frozen=True)
@@ -50,18 +55,27 @@ def verdict(records: Sequence[Record], objective: Objective) -> Verdict:
     misses = {r.key: _misses(r, objective) for r in ok}
     reasons.update({key: "; ".join(miss.text for miss in missed) for key, missed in misses.items() if missed})
     ranked = sorted(ok, key=lambda r: (bool(misses[r.key]), _cost(r, objective), r.key))
-    feasible = tuple(r for r in ranked if not misses[r.key])
-    front = _front(ok)
+    feasible = tuple(r for r in ranked if not misses[r.key] and r.origin != REPORTED)
+    published = tuple(r for r in ranked if not misses[r.key] and r.origin == REPORTED)
+    front = _front([r for r in ok if r.origin != REPORTED] or ok)
     if not feasible:
-        sentence = wording.nobody(everyone, _nearest(ranked, misses))
+        reasons.update({r.key: wording.published(r, None, objective) for r in published})
+        ran = [r for r in everyone if r.origin != REPORTED]
+        nearest = _nearest([r for r in ranked if r.origin != REPORTED], misses)
+        alone = bool(everyone) and not ran
+        sentence = wording.only_published(published, objective) if alone else wording.nobody(ran, nearest)
         return Verdict("none", None, (), sentence, _keys(ranked), reasons, _keys(front))
     race = _Race(feasible, objective)
     decision = _decide(race)
     for record in feasible:
         if record is not decision.choice:
             reasons[record.key] = _why_not(record, race, decision, front)
+    chosen = decision.choice or race.leader
+    reasons.update({r.key: wording.published(r, chosen, objective) for r in published})
     key = decision.choice.key if decision.choice else None
     sentence = decision.sentence + _fragile(decision.choice, objective)
+    if published and ranked.index(published[0]) < ranked.index(chosen):
+        sentence += " " + wording.published_better(published[0], objective)
     return Verdict(
         decision.kind,
         key,

@@ -11,7 +11,7 @@ import typer
 from sweep import ledger, plot_verbs, select, stored
 from sweep.report import one_line
 from sweep.settings import Objective
-from sweep.spec import Status, UserError
+from sweep.spec import Record, Status, UserError
 
 app = typer.Typer(
     add_completion=False,
@@ -27,6 +27,7 @@ app.command()(plot_verbs.compare)
 
 Outputs = Annotated[Path, typer.Option(help="The outputs folder.")]
 SweepName = Annotated[str, typer.Argument(metavar="[SWEEP|last]", help="A sweep's id, its beginning, or last.")]
+Include = Annotated[list[str] | None, typer.Option(help="`reported`: also what imported tables say of the same model.")]
 OUTPUTS = Path("outputs")
 
 
@@ -48,16 +49,18 @@ def run(arguments: Sequence[str]) -> int:
 def trials(
     sweep: SweepName = "last",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    include: Include = None,
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """Every declared trial of a sweep and how it ended."""
     from sweep.report import tables
 
     history = stored.history(outputs, sweep)
+    found = _with(outputs, history, include)
     if as_json:
-        print(json.dumps(tables.trial_rows(stored.records(history), history.runs), indent=1))
+        print(json.dumps(tables.trial_rows(found, history.runs), indent=1))
         return
-    _show(history, stored.settings(history).objective)
+    _show(history, found, stored.settings(history).objective)
 
 
 @app.command()
@@ -93,11 +96,45 @@ def best(
         list[str] | None, typer.Argument(help="Like objective=min_latency objective.latency_ms_p99_max=20.")
     ] = None,
     sweep: Annotated[str, typer.Option(help="A sweep's id, its beginning, or last.")] = "last",
+    include: Include = None,
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """Rank what is stored by another objective or other limits, without running anything."""
     history = stored.history(outputs, sweep)
-    _show(history, _objective(stored.settings(history).objective, changes or []))
+    objective = _objective(stored.settings(history).objective, changes or [])
+    _show(history, _with(outputs, history, include), objective)
+
+
+@app.command("import")
+def import_(
+    tables: Annotated[
+        list[str] | None, typer.Argument(metavar="[TABLE...]", help="A CSV file or the name of a shipped table.")
+    ] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="An MLflow server; default: the store in outputs.")] = None,
+    outputs: Outputs = OUTPUTS,
+) -> int:
+    """Bring in published results, marked as reported and judged by what can be true; without a table: list them."""
+    from sweep import importing
+
+    if not tables:
+        importing.list_shipped()
+        return 0
+    return importing.run(tables, outputs.absolute(), tracking_uri)
+
+
+@app.command()
+def verify(
+    sweep: SweepName = "last",
+    tolerance: Annotated[float, typer.Option(help="Relative difference that passes.")] = 0.2,
+    table: Annotated[
+        list[str] | None, typer.Option(help="Published tables to compare with; default: all that come with sweep.")
+    ] = None,
+    outputs: Outputs = OUTPUTS,
+) -> int:
+    """Compare what was measured with published numbers: 0 within the tolerance, 3 not, 4 nothing comparable."""
+    from sweep import verify as published
+
+    return published.verify(stored.history(outputs, sweep), table or [], tolerance)
 
 
 @app.command()
@@ -108,6 +145,8 @@ def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     from sweep.engine import Sweep
 
     history = stored.history(outputs, sweep)
+    if history.folder.name.endswith(ledger.REPORTED):
+        raise UserError(f"{history.folder.name} is an imported table: there is nothing to run")
     if search.stored(history.folder) is not None:  # it also spends what is left of its budget
         return config.run(search.resume(history.folder))
     open_keys = {record.key for record in stored.records(history) if record.status is Status.STOPPED}
@@ -210,11 +249,19 @@ def builds_clean(
     diagnosis.clean_builds(outputs.absolute(), older_than_days, max_mb, failures)
 
 
-def _show(history: ledger.History, objective: Objective) -> None:
+def _with(outputs: Path, history: ledger.History, include: Sequence[str] | None) -> list[Record]:
+    """The records of a sweep and, where it is asked for, what imported tables say beside them."""
+    from sweep import importing
+
+    found = stored.records(history)
+    return [*found, *importing.beside(outputs.absolute(), found, include or [])]
+
+
+def _show(history: ledger.History, found: Sequence[Record], objective: Objective) -> None:
     from sweep.engine import summary
     from sweep.report.terminal import Display
 
-    settings, found = replace(stored.settings(history), objective=objective), stored.records(history)
+    settings = replace(stored.settings(history), objective=objective)
     verdict = select.verdict(found, objective)
     Display().results(found, verdict, settings, summary.lines(history.folder, verdict, found, history.runs))
 

@@ -154,6 +154,29 @@ def open_with(leader: Record, record: Record, ratio: statistics.Ratio | None, ob
     return f"not told apart from {leader.label} ({_distance(leader, record, ratio, objective)}): {needs}"
 
 
+def published(record: Record, chosen: Record | None, objective: Objective) -> str:
+    """Of a number that somebody else reported; `chosen` is what ran here and is compared with."""
+    text = f"reported, no spread known: {quantity(objective.metric, number(record, objective.metric, 0.0) or 0.0)}"
+    if chosen is None:
+        return text
+    gap, _ = _gap(chosen, record, None, objective)
+    return f"{text}, {gap} than {chosen.label} by that number alone"
+
+
+def published_better(record: Record, objective: Objective) -> str:
+    """After the verdict: a reported number ranks above what was chosen."""
+    value = quantity(objective.metric, number(record, objective.metric, 0.0) or 0.0)
+    return f"Reported as better, but not run here: {record.label}, {value} (reported, no spread known)."
+
+
+def only_published(records: Sequence[Record], objective: Objective) -> str:
+    """The verdict on an imported table: best by its number, and no choice."""
+    if not records:
+        return "Nothing to choose from: no reported result meets the constraints."
+    value = quantity(objective.metric, number(records[0], objective.metric, 0.0) or 0.0)
+    return f"Nothing was run: the best reported number is {records[0].label}, {value} (reported, no spread known)."
+
+
 def number(record: Record, metric: str, default: float | None = None) -> float | None:
     """A metric of a trial, `default` where it is not known. `accuracy_drop` is reference_accuracy - accuracy."""
     if metric == "accuracy_drop":

@@ -60,6 +60,8 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     first, second = reported.read(path)
     assert (first.line, second.line) == (2, 4)
     assert (first.batch, first.throughput_items_per_s, first.cores) == (5, 761.0, None)
+    assert type(first.batch) is int
+    assert first.hardware == "inf1_xlarge"
     assert second.instance == "inf1.xlarge"
     assert reported.find(path) == path
 

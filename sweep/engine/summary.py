@@ -59,13 +59,16 @@ def lines(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Map
     """How to browse, to reproduce the winner, and to ask why something was not chosen."""
     outputs = relative(str(folder.parent.parent))
     where = "" if outputs == "outputs" else f" --outputs {outputs}"
-    found = [f"browse     python -m sweep ui{where}    # the files: {relative(str(folder))}"]
-    best = verdict.winner or next(iter(verdict.ranking), None)
+    ran = [record for record in records if record.origin != "reported"]
+    which = "" if ran else f" {folder.name}"
+    found = [f"browse     python -m sweep ui{which}{where}    # the files: {relative(str(folder))}"]
+    keys = {record.key for record in ran}
+    best = verdict.winner or next((key for key in verdict.ranking if key in keys), None)
     if best is not None:
         found.append(f"reproduce  python -m sweep reproduce {runs.get(best, best)}{where}")
-    others = [record for record in records if record.key != best]
+    others = [record for record in ran if record.key != best]
     if others:
-        moving = varying([record.settings for record in records])
+        moving = varying([record.settings for record in ran])
         asked = " ".join(f"{name}={axis_text(others[0].settings.get(name))}" for name in moving)
         found.append(f"ask        python -m sweep why {asked}{where}")
     return found

@@ -209,6 +209,8 @@ def _state(record: Record, verdict: Verdict | None) -> str:
         if record.key in verdict.tied:
             return "tie" if verdict.kind == "tie" else "undecided"
     text = status_text(record.status)
+    if record.origin == "reported":
+        return record.origin if record.status is Status.OK else f"{record.origin}, {text}"
     return text if record.origin == "measured" or record.status is not Status.OK else f"{text}, {record.origin}"
 
 
