@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from sweep import deployments
 from sweep.host import Gpu, Host, detect
 from sweep.spec import Json, Status, Trial
 
@@ -124,7 +125,7 @@ def _absent(host: Host, device: str) -> str | None:
 
 def _too_few_here(host: Host, device: str, trial: Trial) -> str | None:
     """The hardware has them, but not all are for this process."""
-    wanted, have, what = trial.cores * trial.replicas, len(host.cpus), "CPU"
+    wanted, have, what = deployments.total(trial), len(host.cpus), "CPU"
     if device == "cuda":
         wanted, have, what = trial.replicas, len(host.gpus), "GPU"
     if device == "neuron":

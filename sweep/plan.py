@@ -18,6 +18,7 @@ Verdict = tuple[Status, str]
 Installed = Callable[[str | None, Sequence[str]], Mapping[str, str | None]]
 SecondsOf = Callable[[BuildSpec], float | None]
 LOAD_SECONDS = 0.4  # a fresh worker, an artifact of some MB: only for the forecast
+REPLAY_SECONDS = 0.1  # a worker that reads a row
 
 
 @dataclass(frozen=True)
@@ -101,30 +102,41 @@ def forecast(plan: Plan, effort: Effort, seconds_of: SecondsOf, parallel: int) -
         seconds_of: 0 for a build that is stored, the typical seconds of like builds, None where nothing is known.
         parallel: builds that go on at once.
     """
-    known = {key: seconds_of(spec) for key, spec in plan.builds.items()}
+    real = {key: spec for key, spec in plan.builds.items() if not backends.get(spec.backend).replays}
+    known = {key: seconds_of(spec) for key, spec in real.items()}
     figures = [seconds for seconds in known.values() if seconds is not None]
     unknown = len(known) - len(figures)
     repeat = effort.window_seconds + 1.5 * effort.warmup_seconds + LOAD_SECONDS
-    measuring = len(plan.valid) * effort.repeats * repeat
+    replayed = len(plan.builds) - len(real)
+    runs = sum(not backends.get(str(entry.trial.backend["name"])).replays for entry in plan.valid)
+    measuring = runs * effort.repeats * repeat + (len(plan.valid) - runs) * effort.repeats * REPLAY_SECONDS
+    measuring += replayed * REPLAY_SECONDS
     building = sum(figures) / max(1, parallel)
+    told = _told([spec for key, spec in plan.builds.items() if key not in real])
     if not unknown:
-        return measuring + building, ""
+        return measuring + building, told
     if figures and any(figures):
         building += unknown * median(seconds for seconds in figures if seconds) / max(1, parallel)
     note = f"{unknown} {'build' if unknown == 1 else 'builds'} of unknown duration"
-    return measuring + building, f"at least; {note}"
+    return measuring + building, "; ".join(filter(None, (f"at least; {note}", told)))
+
+
+def _told(replayed: Sequence[BuildSpec]) -> str:
+    """What builds that are only replayed took where they were made."""
+    seconds = sum(float((spec.options.get("row") or {}).get("build_seconds") or 0.0) for spec in replayed)
+    return f"replayed: the builds are reported to have taken {seconds:,.0f} s" if seconds else ""
 
 
 def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -> Iterator[Verdict]:
     """Every rule that the trial breaks, cheapest first."""
     from sweep import hardware
 
-    status, reason = hardware.rules(host, trial)
-    if status is not None and (mode != "build" or status is Status.INVALID):
+    yield from _deployment_rules(trial, hardware.available(trial.hardware, str(trial.backend.get("device") or "cpu")))
+    status, reason = hardware.rules(host, trial, run=mode != "build")
+    if status is not None:
         yield status, reason
     backend = backends.get(str(trial.backend["name"]))
     yield from _bucket_rules(trial)
-    yield from _deployment_rules(trial, hardware.available(trial.hardware, str(trial.backend.get("device") or "cpu")))
     yield from _ladder_rules(trial, backend)
     if int(trial.load.get("concurrency", 1)) != 1:
         yield Status.INVALID, "load.concurrency above 1 is not supported: use replicas=... for requests side by side"
@@ -135,6 +147,9 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
     for refused in (backend.runs(trial), workloads.refusal(dict(trial.model))):
         if refused:
             yield Status.INVALID, refused
+    absent = backend.unavailable(trial)
+    if absent:
+        yield Status.UNAVAILABLE, absent
     yield from _missing(trial, backend, installed, () if mode != "measure" else backend.build_packages)
     lacking = None if trial.backend.get("python") or mode == "measure" else backend.missing()
     if lacking:

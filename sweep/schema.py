@@ -51,7 +51,7 @@ PLANS = ("run", "only", "build", "measure")
 KNOWN = AXES + ONCE + OTHERS
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-FORMATS = ("module", "onnx", "torchscript", "exported", "numpy")
+FORMATS = ("module", "onnx", "torchscript", "exported", "keras", "saved_model", "numpy")
 LATENCIES = tuple(f"latency_ms_{name}" for name in ("mean", "p50", "p90", "p95", "p99", "max"))
 COSTS = ("build_seconds", "load_seconds", "first_request_ms", "peak_memory_mb", "usd_per_million_items")
 METRICS = ("throughput_items_per_s", *LATENCIES, *COSTS)
@@ -60,7 +60,10 @@ OPTIONAL = {
     "model": ("data", "format", "requires", "extra", "bucket_dims", "pad_value", "trust", "python"),
     "data": ("requires", "extra"),
     "backend": ("device", "python", "options", "ladder"),
-    "hardware": ("instance_type", "device", "cores", "cpus", "memory_mb", "device_memory_mb", "target", "withdrawn"),
+    "hardware": (
+        *("instance_type", "device", "cores", "cpus", "memory_mb", "device_memory_mb"),
+        *("neuron_cores", "cores_per_chip", "core_memory_mb", "target", "withdrawn"),
+    ),
     "tracking": ("uri",),
 }
 # Smallest and largest value of a number; the least is 0 for every other number of the settings.
@@ -266,6 +269,10 @@ def _hardware(section: str, value: Any) -> dict[str, Any]:
     for key in ("cores", "cpus"):
         if made.get(key) is not None:
             _integer(f"{section}.{key}", made[key])
+    if made.get("neuron_cores") is not None:
+        _integer(f"{section}.neuron_cores", made["neuron_cores"], 0)
+    if made.get("withdrawn") is not None:
+        _text(f"{section}.withdrawn", made["withdrawn"])
     for precision in made.get("precisions") or ():
         _one_of(f"{section}.precisions", precision, PRECISIONS)
     for precision in made.get("peak_flops") or ():

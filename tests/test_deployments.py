@@ -106,7 +106,10 @@ def test_ranges_of_cores_follow_the_load_order_without_gap_or_overlap(sizes: lis
 
 
 class _OnNeuron:
-    """A context of which nothing is asked: NeuronCores are numbered from 0."""
+    """A context of which only the first usable NeuronCore is asked."""
+
+    class host:  # noqa: N801  # as an attribute of the context
+        neuron_first = 0
 
 
 def _on_neuron(trial: Trial) -> Trial:

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,7 +99,17 @@ def patiently(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, list[F
         before.append(outcome.failure)
         time.sleep(2.0**attempt)
         outcome = run()
+    if outcome.failure is not None and outcome.failure.kind in TRANSIENT:
+        outcome = replace(outcome, failure=_with_holders(outcome.failure))
     return outcome, before
+
+
+def _with_holders(failure: Failure) -> Failure:
+    """Who holds the cores, where the host can tell."""
+    from sweep import neuron_host
+
+    held = neuron_host.holders_text(neuron_host.look().holders)
+    return replace(failure, summary=f"{failure.summary}; {held}") if held else failure
 
 
 @contextmanager

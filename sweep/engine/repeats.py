@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweep import backends, deployments, plan
+from sweep.engine import replays
 from sweep.engine.builds import Built, data_shape
 from sweep.engine.context import Context, patiently
 from sweep.engine.references import Reference
@@ -110,7 +111,7 @@ def _request(context: Context, task: Task, repeat: int) -> Json:
     if trial.deployment:  # nobody's window is stretched: all members run from its beginning to its end
         effort = replace(effort, min_requests=1)
     return {
-        "entry": "sweep.worker:measure",
+        "entry": backends.get(str(trial.backend["name"])).measure_entry,
         "label": trial.label,
         "builds": [{"spec": to_json(built.spec), "folder": str(built.folder)} for built in task.builds],
         "options": to_json(trial.backend.get("options") or {}),
@@ -140,6 +141,7 @@ def placements(context: Context, trial: Trial) -> list[Placement]:
     if device == "cuda":
         copies = range(deployments.first_copy(trial), deployments.first_copy(trial) + trial.replicas)
         return [Placement(f"cuda:{copy}", (), trial.cores) for copy in copies]
+    first += context.host.neuron_first  # where this process may use only some of them
     ranges = [range(first + n * trial.cores, first + (n + 1) * trial.cores) for n in range(trial.replicas)]
     return [Placement(device, tuple(cores)) for cores in ranges]
 
@@ -155,7 +157,9 @@ def _measurement(trial: Trial, repeat: int, outcome: Outcome, own: str) -> Measu
         "samples": str(folder / "samples.npz"),
         "outputs": str(folder / "outputs.npz"),
     }
-    if not own:  # the members of a deployment share a worker: what it took is nobody's alone
+    if not own and not replays.replays(
+        trial
+    ):  # the members of a deployment share a worker: what it took is nobody's alone
         facts["peak_memory_mb"] = max(facts["peak_memory_mb"], outcome.peak_memory_mb)
     facts["notes"] = {**facts["notes"], "wall_seconds": outcome.seconds}
     return from_json(Measurement, facts)
