@@ -177,8 +177,7 @@ class NeuronHost:
         distributions.update({name.replace("_", "-"): version for name, version in versions.items()})
         for package in packages:
             if (DOUBLES / package).exists():
-                ignored = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(DOUBLES / package, self.site / package, ignore=ignored)
+                shutil.copytree(DOUBLES / package, self.site / package)
         for name, version in distributions.items():
             self._describe(name, version)
         for compiler in compilers:

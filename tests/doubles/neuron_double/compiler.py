@@ -51,7 +51,7 @@ def main(name: str, version: str, arguments: List[str]) -> int:
     with open(arguments[1], encoding="utf-8") as file:
         program = json.load(file)
     state.record(name, arguments=arguments, facts=program["facts"])
-    faults.strike("compile", compiler=name, **program["facts"])
+    faults.strike("compile", **{"package": name, "compiler": name, **program["facts"]})
     refused_program = _refusal(given.get("--target", ""), program["facts"])
     if refused_program:
         sys.stderr.write("%s\nCompiler status ERROR\n" % refused_program)

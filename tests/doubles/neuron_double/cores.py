@@ -52,8 +52,8 @@ class Runtime:
         self._latencies: List[float] = []
         self._written = 0.0
 
-    def ensure(self, package: str, generations: Tuple[str, ...], error: Error = RuntimeError, **facts: Any) -> None:
-        """Initialise it if it is not; refuse where it cannot be used. `facts` are for injected faults of loading.
+    def ensure(self, package: str, generations: Tuple[str, ...], error: Error = RuntimeError) -> None:
+        """Initialise it if it is not; refuse where it cannot be used. It then owns all cores that it may see.
 
         Raises:
             error: no device, cores that another process holds, use after fork, settings changed too late.
@@ -202,7 +202,7 @@ class Runtime:
         held = {
             "pid": os.getpid(),
             "started": state.started(os.getpid()),
-            "command": " ".join(sys.orig_argv if hasattr(sys, "orig_argv") else sys.argv),
+            "command": " ".join(getattr(sys, "orig_argv", sys.argv)),
             "tag": os.environ.get("NEURON_PROCESS_TAG", str(os.getpid())),
             "cores": cores,
             "completed": self._completed,

@@ -65,7 +65,7 @@ class Model:
 
     def ready(self) -> None:
         """Make the runtime usable and see that it can take this artifact."""
-        RUNTIME.ensure(self.package, GENERATIONS[self.package], **self._facts())
+        RUNTIME.ensure(self.package, GENERATIONS[self.package])
         host = state.host()
         installed = _version_of(self.header["compiler"])
         if installed is not None and installed != self.header["compiler_version"]:
@@ -144,7 +144,7 @@ class Model:
         if self._failed is not None:
             raise self._failed
         with self._lock:
-            self.ready()
+            RUNTIME.ensure(self.package, GENERATIONS[self.package])
             if not self._order:
                 self.place()
         program.check_on_cpu(tuple(inputs), self.package)

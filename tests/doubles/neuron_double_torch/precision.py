@@ -33,6 +33,11 @@ class Rounding(TorchDispatchMode):
         self._known: Dict[Tuple[Any, ...], torch.Tensor] = {}
         self._done: set = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled, and later versions of torch would import a compiler to make sure of it."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         mutates, views = func._schema.is_mutable, getattr(func, "is_view", False)
