@@ -98,6 +98,7 @@ def test_reported_and_replayed_numbers_are_hatched_and_named(tmp_path: Path) -> 
     figure = drawn(tmp_path)
     assert [patch.get_hatch() for patch in figure.axes[0].patches] == [None, "////", "xxxx"]
     assert legend(figure)[:2] == ["reported, not measured here", "replayed from reported numbers"]
+    assert "2 of 3 reported or replayed, not measured here" in figure.texts[1].get_text()
 
 
 def test_without_labels_it_is_the_agreement_and_without_both_one_panel(three: Path) -> None:
@@ -119,6 +120,7 @@ def test_a_number_that_is_not_stated_is_no_bar(tmp_path: Path) -> None:
     silent = stored.Stored(found[0].history, replace(found[0].record, metrics=metrics, agreement={"agreement": 0.5}))
     figure = options.draw([silent, found[1]], THROUGHPUT)
     assert texts(figure.axes[0]) == ["2.000 ± 0.040", "not stated"]
+    assert len(options.draw([silent, silent], THROUGHPUT).axes[0].get_xticks()) == 0
     assert texts(figure.axes[1]) == ["95.4 %", "not stated"]
 
 
@@ -156,6 +158,14 @@ def test_names_tell_hosts_sweeps_and_origins_apart(tmp_path: Path) -> None:
     assert naming.names(stored.trials(tmp_path, ["20260101", "20260103"])) == ["measured", "reported"]
     assert naming.names(stored.trials(tmp_path, ["20260101", "20260104"])) == ["20260101-a", "20260104-d"]
     assert naming.names(two[:1]) == ["digits-onnxruntime-fp32-b1-c1"]
+
+
+def test_results_that_nothing_tells_apart_are_named_by_their_keys(tmp_path: Path) -> None:
+    store_sweep(tmp_path, "20260101-a", [Member({"batch": 1}), Member({"batch": 5})])
+    one, other = stored.trials(tmp_path, [])
+    twin = stored.Stored(one.history, replace(one.record, key="f" * 32))
+    one.history.trials[twin.record.key] = one.history.trials[one.record.key]
+    assert naming.names([one, other, twin]) == [f"b1 ({one.record.key[:6]})", "b5", "b1 (ffffff)"]
 
 
 def test_two_hosts_as_boxes_from_copied_folders(tmp_path: Path) -> None:

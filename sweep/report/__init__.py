@@ -125,7 +125,8 @@ def _told(name: str, value: Any) -> str:
 def short_name(settings: Mapping[str, Any], axes: Sequence[str]) -> str:
     """A trial's name by the axes that vary: `onnxruntime int8 b5 c1`."""
     prefixes = {"batch": "b", REQUESTS: "q", "cores": "c", "replicas": "r", "buckets": "k"}
-    return " ".join(prefixes.get(name, "") + axis_text(settings.get(name, "")).replace(" ", ",") for name in axes)
+    told = {name: axis_text(settings.get(name, "")).replace(" ", ",") for name in axes}
+    return " ".join(prefixes.get(name, "") + value for name, value in told.items() if value)
 
 
 def status_text(status: Status) -> str:

@@ -204,7 +204,8 @@ def _under(axes: Axes, place: int, shape: Box | Marks) -> None:
     if left + width > 1:
         left = max(0.0, right - width if right > width else 1 - width)
     across = axes.get_yaxis_transform()
-    axes.text(left, place + 0.28, text, transform=across, va="center", fontsize=8, color="#666666")
+    back = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none"}
+    axes.text(left, place + 0.28, text, transform=across, va="center", fontsize=8, color="#666666", bbox=back)
 
 
 def _legend(figure: Figure, palette: dict[str, str], shapes: Sequence[Box | Marks]) -> None:

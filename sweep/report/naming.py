@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,11 @@ def names(found: Sequence[Stored]) -> list[str]:
         if "hardware" in moving:  # last, as a host's name may be long
             short = [" · ".join(filter(None, (name, row["hardware"]))) for name, row in zip(short, told, strict=True)]
         if len(set(short)) == len(short):
-            break
-    return short
+            return short
+    alike = {name for name, times in Counter(short).items() if times > 1}
+    return [
+        f"{name} ({each.record.key[:6]})" if name in alike else name for name, each in zip(short, found, strict=True)
+    ]
 
 
 def heading(found: Sequence[Stored]) -> list[str]:
@@ -51,6 +55,10 @@ def heading(found: Sequence[Stored]) -> list[str]:
     repeats = sorted({len(each.record.repeats) for each in found if each.is_measured and each.record.repeats})
     if repeats:
         words.append(count(repeats[0], "repeat") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats")
+    foreign = [each.record.origin for each in found if not each.is_measured]
+    if foreign:
+        some = "" if len(foreign) == len(found) else f"{len(foreign)} of {len(found)} "
+        words.append(some + " or ".join(dict.fromkeys(foreign)) + ", not measured here")
     return words
 
 

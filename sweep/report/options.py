@@ -87,8 +87,11 @@ def _throughputs(axes: Axes, shown: Sequence[Stored], fills: Sequence[str]) -> N
         _beside(axes, place, plus_minus(value, low, high))
         top = max(top, high or value)
     axes.set_xlim(0, min(top, 1.6 * highest) * 1.04)  # an interval from two repeats may be very long: it is cut off
-    axes.set_xlabel("throughput, items/s (line: 95 % interval over repeats)")
+    spread = any(THROUGHPUT + "_low" in _metrics(each) for each in shown)
+    axes.set_xlabel("throughput, items/s" + (" (line: 95 % interval over repeats)" if spread else ""))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    if all(value is None for value in values):
+        axes.set_xticks([])
 
 
 def _shares(axes: Axes, shown: Sequence[Stored], fills: Sequence[str], quality: str) -> None:
@@ -142,16 +145,18 @@ def _legend(figure: Figure, shown: Sequence[Stored], palette: dict[str, str], qu
 
     drawn = [each for each in shown if each.record.status is Status.OK]
     handles: list[Patch | Line2D] = []
-    used = set(naming.colours(shown)[2][: len(drawn)])  # what is ok comes first
+    groups = naming.colours(shown)[2]
+    used = {group for group, each in zip(groups, shown, strict=True) if {THROUGHPUT, quality} & set(_metrics(each))}
     if len(used) > 1:
         handles += [Patch(facecolor=colour, label=name) for name, colour in palette.items() if name in used]
-    origins = dict.fromkeys(each.record.origin for each in drawn)
+    barred = [each for each in drawn if {THROUGHPUT, quality} & set(_metrics(each))]
+    origins = dict.fromkeys(each.record.origin for each in barred)
     for origin in (name for name in origins if name in HATCHES):
         told = {"reported": "reported, not measured here", "replayed": "replayed from reported numbers"}[origin]
         handles.append(Patch(facecolor="#999999", edgecolor="white", hatch=HATCHES[origin], lw=0, label=told))
     if quality == "accuracy" and any("reference_accuracy" in _metrics(each) for each in drawn):
         handles.append(Line2D([], [], marker="|", ls="", ms=11, mew=1.6, color="black", label="original model"))
-    if len(drawn) < len(shown):
+    if any(THROUGHPUT not in _metrics(each) for each in shown):
         handles.append(Patch(facecolor=GAP, edgecolor="#DDDDDD", label="no result"))
     if handles:
         naming.legend(figure, handles)
