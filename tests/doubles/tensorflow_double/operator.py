@@ -56,8 +56,10 @@ class Program:
     def _load(self, handles: List[int]) -> None:
         size = sum(inner.value.nbytes for inner in self.attr["subgraph"].nodes if inner.value is not None)
         for first, count in self.ranges:
-            given = (self.name, size // count, first, self.package, count, nrt.load_failed)
-            handles.append(RUNTIME.load(*given, **self.facts))
+            handle = RUNTIME.load(
+                self.name, size // count, first, self.package, count=count, error=nrt.load_failed, **self.facts
+            )
+            handles.append(handle)
 
     def __call__(self, given: List[np.ndarray]) -> Tuple[np.ndarray, ...]:
         if len(given) != len(self.shapes):

@@ -5,4 +5,3 @@ from importlib import util as _util
 if _util.find_spec("tensorflow_neuron") is None:
     raise ModuleNotFoundError("No module named 'tensorflow.neuron'", name="tensorflow.neuron")
 from tensorflow_neuron.api import *  # noqa: F403
-from tensorflow_neuron.api import __version__  # noqa: F401
