@@ -173,6 +173,18 @@ tell(float((m(x) - net(x)).detach().abs().max()))
     assert 0 < ran.told[0] < 0.2, ran.err
 
 
+def test_a_cast_keeps_what_is_written_in_place(lab: Lab, host: NeuronHost) -> None:
+    code = """
+def doubled(a):
+    b = a + 1
+    b[:, 0] *= 2
+    return torch.relu_(b)
+m = made(doubled, args="--target inf2 --auto-cast all --auto-cast-type fp16")
+tell(torch.allclose(m(x), doubled(x), atol=1e-2))
+"""
+    assert lab.run(host, code).told == [True]
+
+
 def test_an_old_compiler_casts_by_default(lab: Lab, tmp_path: Path) -> None:
     old = NeuronHost(tmp_path / "old", neuronx_cc="2.20.1.0")
     code = "m = made(args=['--target', 'inf2'])\ntell(torch.equal(m(x), net(x)))"

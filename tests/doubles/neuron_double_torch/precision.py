@@ -42,13 +42,13 @@ class Rounding(TorchDispatchMode):
         kwargs = kwargs or {}
         mutates, views = func._schema.is_mutable, getattr(func, "is_view", False)
         name = func._schema.name.partition("::")[2]
-        if self._cast == "matmult" and name not in MATMULTS:
-            return func(*args, **kwargs)
+        if views or (self._cast == "matmult" and name not in MATMULTS):
+            return func(*args, **kwargs)  # of a rounded copy, a view would let writes into it be lost
         if not mutates:
             args = self._each(args, self._fit)
             kwargs = {key: self._each(value, self._fit) for key, value in kwargs.items()}
         result = func(*args, **kwargs)
-        if self._cast == "matmult" or views:
+        if self._cast == "matmult":
             return result
         return self._each(result, self._fit_in_place if mutates else self._fit)
 
