@@ -13,8 +13,9 @@ tie: no other trial can be better than the choice by more than the margin that n
 undecided: neither can be shown yet; how many repeats should do it is estimated from the observed spread.
 none: nothing meets the constraints, or nothing ran.
 
-What others reported (`Record.origin`) is ranked among the rest by its number, but never wins, ties or is beaten: one
-published number has no spread, so nothing can be shown about it. The verdict is about what ran.
+What others reported (`Record.origin`: reported, or replayed from a table) is ranked among the rest by its number, but
+never wins, ties or is beaten: one published number has no spread, and draws from it have only the spread that was put
+in. The verdict is about what ran.
 
 A limit is compared with the estimate. A limit on what is not known (a percentile from too few samples, a price that
 nobody gave) is not met: what cannot be shown does not pass silently, and the reason says what is missing.
@@ -30,7 +31,7 @@ from sweep.settings import Objective
 from sweep.spec import Measurement, Record, Status
 from sweep.wording import number
 
-REPORTED = "reported"  # origin of what an imported table says
+PUBLISHED = ("reported", "replayed")  # origins of what a table says, imported or in the place of a device
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,20 @@ def verdict(records: Sequence[Record], objective: Objective) -> Verdict:
     misses = {r.key: _misses(r, objective) for r in ok}
     reasons.update({key: "; ".join(miss.text for miss in missed) for key, missed in misses.items() if missed})
     ranked = sorted(ok, key=lambda r: (bool(misses[r.key]), _cost(r, objective), r.key))
-    feasible = tuple(r for r in ranked if not misses[r.key] and r.origin != REPORTED)
-    published = tuple(r for r in ranked if not misses[r.key] and r.origin == REPORTED)
-    front = _front([r for r in ok if r.origin != REPORTED] or ok)
+    feasible = tuple(r for r in ranked if not misses[r.key] and r.origin not in PUBLISHED)
+    published = tuple(r for r in ranked if not misses[r.key] and r.origin in PUBLISHED)
+    front = _front([r for r in ok if r.origin not in PUBLISHED] or ok)
     if not feasible:
         reasons.update({r.key: wording.published(r, None, objective) for r in published})
-        ran = [r for r in everyone if r.origin != REPORTED]
-        nearest = _nearest([r for r in ranked if r.origin != REPORTED], misses)
+        ran = [r for r in everyone if r.origin not in PUBLISHED]
         alone = bool(everyone) and not ran
-        sentence = wording.only_published(published, objective) if alone else wording.nobody(ran, nearest)
+        nearest = _nearest([r for r in ranked if alone or r.origin not in PUBLISHED], misses)
+        if published and alone:
+            sentence = wording.only_published(published, objective)
+        elif alone:
+            sentence = wording.no_published(everyone, nearest)
+        else:
+            sentence = wording.nobody(ran, nearest)
         return Verdict("none", None, (), sentence, _keys(ranked), reasons, _keys(front))
     race = _Race(feasible, objective)
     decision = _decide(race)
@@ -263,6 +269,8 @@ def _misses(record: Record, objective: Objective) -> list[_Miss]:
 
 
 def _unknown(record: Record, metric: str) -> str:
+    if record.origin in PUBLISHED and metric not in ("usd_per_million_items", "accuracy_drop"):
+        return f"{metric} was not reported"
     q = statistics.QUANTILES.get(metric.removeprefix("latency_ms_"))
     if q is not None:
         needed = statistics.samples_needed(q) - int(number(record, "sample_count", 0.0) or 0)

@@ -15,7 +15,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar, Union, ge
 Json = Dict[str, Any]
 T = TypeVar("T")
 _PLAIN = (str, int, bool, type(None))
-_NOT_IN_LABELS = ("_target_", "path", "name")
+_NOT_IN_LABELS = ("_target_", "path", "name", "table", "where", "python")
 _WITHIN_GROUPS = ("model.", "data.", "hardware.", "backend.", "load.")
 
 

@@ -118,12 +118,19 @@ def undecided(
 def nobody(records: Sequence[Record], nearest: tuple[Record, str] | None) -> str:
     """Nothing to choose: nothing ran, or nothing meets the constraints."""
     if nearest is not None:
-        return f"No trial meets the constraints; the nearest is {nearest[0].label}: {nearest[1]}."
+        return f"No trial meets the constraints; {_nearest(nearest)}"
     if not records:
         return "Nothing to choose from: there are no trials."
+    return f"Nothing to choose from: {_counts(records)}."
+
+
+def _nearest(nearest: tuple[Record, str]) -> str:
+    return f"the nearest is {nearest[0].label}: {nearest[1]}."
+
+
+def _counts(records: Sequence[Record]) -> str:
     counts = Counter(r.status for r in records)
-    parts = [f"{counts[status]} {status.value.replace('_', ' ')}" for status in Status if counts[status]]
-    return f"Nothing to choose from: {', '.join(parts)}."
+    return ", ".join(f"{counts[status]} {status.value.replace('_', ' ')}" for status in Status if counts[status])
 
 
 def leads(record: Record, objective: Objective, more: int) -> str:
@@ -154,9 +161,13 @@ def open_with(leader: Record, record: Record, ratio: statistics.Ratio | None, ob
     return f"not told apart from {leader.label} ({_distance(leader, record, ratio, objective)}): {needs}"
 
 
+UNPROVEN = {"reported": "reported, no spread known", "replayed": "replayed: draws, not evidence"}
+
+
 def published(record: Record, chosen: Record | None, objective: Objective) -> str:
     """Of a number that somebody else reported; `chosen` is what ran here and is compared with."""
-    text = f"reported, no spread known: {quantity(objective.metric, number(record, objective.metric, 0.0) or 0.0)}"
+    value = quantity(objective.metric, number(record, objective.metric, 0.0) or 0.0)
+    text = f"{UNPROVEN[record.origin]}: {value}"
     if chosen is None:
         return text
     gap, _ = _gap(chosen, record, None, objective)
@@ -164,17 +175,25 @@ def published(record: Record, chosen: Record | None, objective: Objective) -> st
 
 
 def published_better(record: Record, objective: Objective) -> str:
-    """After the verdict: a reported number ranks above what was chosen."""
+    """After the verdict: a published number ranks above what was chosen."""
     value = quantity(objective.metric, number(record, objective.metric, 0.0) or 0.0)
-    return f"Reported as better, but not run here: {record.label}, {value} (reported, no spread known)."
+    return f"Reported as better, but not run here: {record.label}, {value} ({UNPROVEN[record.origin]})."
 
 
 def only_published(records: Sequence[Record], objective: Objective) -> str:
-    """The verdict on an imported table: best by its number, and no choice."""
-    if not records:
-        return "Nothing to choose from: no reported result meets the constraints."
-    value = quantity(objective.metric, number(records[0], objective.metric, 0.0) or 0.0)
-    return f"Nothing was run: the best reported number is {records[0].label}, {value} (reported, no spread known)."
+    """The verdict where nothing was run: best by its published number, and no choice."""
+    best, next_one = records[0], records[1] if len(records) > 1 else None
+    value = quantity(objective.metric, number(best, objective.metric, 0.0) or 0.0)
+    if best.origin == "replayed" and next_one is not None:
+        value += f", {_factor(best, next_one, None, objective):.3g}x the next ({next_one.label})"
+    return f"Nothing was run: the best {best.origin} number is {best.label}, {value} ({UNPROVEN[best.origin]})."
+
+
+def no_published(records: Sequence[Record], nearest: tuple[Record, str] | None) -> str:
+    """The verdict where nothing was run and no published number will do."""
+    if nearest is not None:
+        return f"Nothing was run, and no {nearest[0].origin} result meets the constraints; {_nearest(nearest)}"
+    return f"Nothing was run: {_counts(records)}."
 
 
 def number(record: Record, metric: str, default: float | None = None) -> float | None:

@@ -23,6 +23,7 @@ WORKER_SIDE = (
     "materials",
     "replicas",
     "worker",
+    "replaying",
     "backends",
     "workloads",
 )
@@ -39,7 +40,8 @@ LAYERS = {
     "forkserver": {"spec", "failures", "keeper", "processes"},
     "replicas": {"spec", "measure", "forkserver"},
     "deployments": {"spec"},
-    "backends": {"spec", "workloads", "failures"},
+    "backends": {"spec", "workloads", "failures", "reported", "processes"},
+    "replaying": {"spec", "reported", "measure", "failures", "backends"},
     "workloads": {"spec", "hints"},
     "store": {"spec", "files"},
     "forkclient": {"spec", "failures"},
@@ -49,9 +51,9 @@ LAYERS = {
     "accuracy": {"spec", "statistics"},
     "gates": {"spec", "settings", "statistics"},
     "ec2": set[str](),
-    "neuron_host": {"ec2", "processes", "failures", "backends"},
+    "neuron_host": {"ec2", "processes", "failures"},
     "host": {"ec2", "neuron_host"},
-    "hardware": {"host", "spec"},
+    "hardware": {"host", "spec", "deployments"},
 }
 
 

@@ -17,6 +17,7 @@ BUILT_IN = {
     "inductor": "sweep.backends.inductor:Inductor",
     "onnxruntime": "sweep.backends.onnxruntime:OnnxRuntime",
     "openvino": "sweep.backends.openvino:OpenVino",
+    "replay": "sweep.backends.replay:Replay",
     "torch": "sweep.backends.torch_eager:TorchEager",
     "torchscript": "sweep.backends.torchscript:TorchScript",
 }

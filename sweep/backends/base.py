@@ -90,6 +90,8 @@ class Backend(abc.ABC):
     compile_options: Tuple[str, ...] = ()  # option names that change the artifact; all others act at run time
     compiles_cores: bool = False  # True where the number of cores is fixed by the compiler
     replays = False  # True where answers come from a table of results: nothing is compiled, loaded or timed
+    build_entry = "sweep.worker:build"  # what answers a build and a repeat in their workers
+    measure_entry = "sweep.worker:measure"
     extra = ""  # the extra of this project that installs `packages`, for the message when they are missing
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -115,6 +117,11 @@ class Backend(abc.ABC):
                 cls.name,
                 trial.request_items,
             )
+        return None
+
+    @classmethod
+    def unavailable(cls, trial: Trial) -> Optional[str]:
+        """None, or what this trial needs that is not to be had. Called in the parent."""
         return None
 
     @classmethod

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sweep import backends, plan
+from sweep.engine import replays
 from sweep.engine.context import Context, patiently
 from sweep.engine.references import Reference
 from sweep.isolate import by_hand
@@ -169,7 +170,7 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
             context.ledger.append("build", key=key, name=task.name, seconds=passing.seconds, failure=passing)
         facts = {"backend": spec.backend, "spec": to_json(spec), "toolchain": tools, "name": task.name}
         facts |= {"model": reference.model, "data": reference.data}
-        failure = _failure(context, outcome, tools)
+        failure = _failure(context, outcome, tools, spec.python)
         _keep_log(outcome.log, draft.folder)
         if failure is not None:
             facts |= {"peak_memory_mb": peak, "limits": to_json(limits), "user_error": outcome.user_error}
@@ -187,7 +188,7 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
 
 def _run(context: Context, task: Task, artifact: Path, tools: Mapping[str, str]) -> Outcome:
     spec, limits = task.spec, context.settings.limits
-    return context.run(
+    outcome = context.run(
         _request(task, artifact, tools),
         "builds",
         task.name,
@@ -196,6 +197,7 @@ def _run(context: Context, task: Task, artifact: Path, tools: Mapping[str, str])
         python=spec.python,
         preload=() if spec.python else backends.get(spec.backend).preload_build,
     )
+    return replays.as_reported(spec, outcome)
 
 
 def _built_elsewhere(context: Context, task: Task) -> Built:
@@ -234,7 +236,7 @@ def _keep_log(log: str, artifact: Path) -> None:
 
 def _request(task: Task, artifact: Path, toolchain: Mapping[str, str]) -> Json:
     return {
-        "entry": "sweep.worker:build",
+        "entry": backends.get(task.spec.backend).build_entry,
         "spec": to_json(task.spec),
         "toolchain": dict(toolchain),
         "data_folder": str(task.reference.data_folder),
@@ -278,11 +280,11 @@ def _from_entry(context: Context, task: Task, entry: object, reused: bool = True
     return Built(task.spec, entry.key, entry.folder, info, entry.failure, entry.seconds, reused, at_fault)
 
 
-def _failure(context: Context, outcome: Outcome, tools: Mapping[str, str]) -> Failure | None:
+def _failure(context: Context, outcome: Outcome, tools: Mapping[str, str], python: str | None) -> Failure | None:
     """Why there is no artifact to use, if so.
 
     A process that ended by itself without a word was the compiler's. A compiler that returned a program which runs
-    elsewhere than on the target has failed too.
+    elsewhere than on the target has failed too; a backend that knows why says it in notes["fallback"].
     """
     failure = outcome.failure
     if failure is not None:
@@ -295,10 +297,11 @@ def _failure(context: Context, outcome: Outcome, tools: Mapping[str, str]) -> Fa
         return None
     return Failure(
         FailureKind.PARTIAL_PLACEMENT,
-        f"only {info.placement:.0%} of the operators run on the target (limit {limit:.0%}): the compiler fell back",
+        f"only {info.placement:.0%} of the operators run on the target (limit {limit:.0%}): "
+        f"{info.notes.get('fallback') or 'the compiler fell back'}",
         log=outcome.log,
         exit_code=0,
         seconds=outcome.seconds,
         versions=dict(tools),
-        command=by_hand(Path(outcome.log).parent),
+        command=by_hand(Path(outcome.log).parent, python=python),
     )

@@ -18,6 +18,8 @@ def result(context: Context, trial: Trial, identity: str) -> Record | None:
         found = history.records.get(trial.key)
         if found is None or found.identity != identity or found.status not in (Status.OK, Status.REJECTED):
             continue
+        if found.origin == "replayed":  # as quick to do again, and it must not pass for what was measured
+            continue
         if len(found.repeats) < context.settings.effort.repeats:
             continue
         hours = (time.time() - found.started) / 3600

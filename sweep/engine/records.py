@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep import deployments, plan
+from sweep.engine import replays
 from sweep.engine.builds import Built
 from sweep.engine.context import Context
 from sweep.engine.references import Reference
@@ -38,6 +39,7 @@ def without_run(context: Context, trial: Trial, status: Status, reason: str, fai
         overrides=trial.overrides,
         status=status,
         reason=reason,
+        origin=replays.ORIGIN if replays.replays(trial) else "measured",
         failure=failure,
         sweep=context.folder.name,
     )
@@ -66,6 +68,8 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
             summary += f" (after {len(repeats)} whole repeats)"
         status = Status.INVALID if task.user_error else Status.RUN_FAILED
         return replace(base, status=status, reason=summary, failure=task.failure)
+    if replays.replays(trial):
+        return replays.judge(task, base, context.settings.gates)
     from sweep import gates, statistics
 
     comparison = _compare(task, repeats, comparisons)

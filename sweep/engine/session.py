@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from sweep import __version__, backends, deployments, hardware, ledger, plan, select
-from sweep.engine import builds, earlier, ladder, records, references, repeats
+from sweep.engine import builds, earlier, ladder, records, references, repeats, replays
 from sweep.engine.context import Context, writable, write_json
 from sweep.engine.references import Reference, Unusable
 from sweep.interrupts import terminate_as_interrupt
@@ -215,7 +215,7 @@ class Sweep:
             return
         self._await_tracker()
         begun = time.time()
-        repeats.measure_all(context, tasks)
+        repeats.measure_all(context, [task for task in tasks if replays.to_draw(task)])
         for task in tasks:
             record = records.judge(context, task, self._comparisons)
             if self.search:  # its batches are not interleaved with each other
@@ -226,7 +226,9 @@ class Sweep:
         """The entries whose model and data could be loaded and fit each other; the others are settled."""
         new = [e.trial for e in entries if references.pair_key(e.trial) not in self._references]
         if new:
-            self._references |= references.obtain(context, new)
+            self._references |= {references.pair_key(t): replays.reference(t) for t in new if replays.replays(t)}
+            real = [t for t in new if not replays.replays(t)]
+            self._references |= references.obtain(context, real) if real else {}
         usable = []
         for entry in entries:
             reference = self._references[references.pair_key(entry.trial)]
@@ -331,7 +333,8 @@ def _settled(history: ledger.History) -> Mapping[str, Record]:
 def _warm(context: Context, entry: "Entry") -> None:
     """Start the fork servers that will be needed, so that their imports overlap."""
     trial = entry.trial
-    context.warm(references.preload(trial))
+    if not replays.replays(trial):
+        context.warm(references.preload(trial))
     if not trial.backend.get("python"):
         backend = backends.get(str(trial.backend["name"]))
         context.warm(backend.preload_build)

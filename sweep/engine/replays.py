@@ -1,0 +1,101 @@
+"""What the engine does otherwise where a table answers: no reference, reported seconds, and records of what is claimed.
+
+A replayed record has the numbers of its row, not those of the draws: a mean of draws would be another number than the
+one that was published, and its interval would say nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep import backends, plausibility, replaying, reported
+from sweep.engine.references import Reference
+from sweep.reported import Row
+from sweep.spec import BuildSpec, Failure, FailureKind, Json, Outcome, Record, Status, Trial, digest, to_json
+
+if TYPE_CHECKING:
+    from sweep.engine.repeats import Task
+    from sweep.settings import Gates
+
+ORIGIN = "replayed"
+NOT_METRICS = ("placement", "build_seconds", "prediction_seconds", "wall_seconds")
+
+
+def replays(trial: Trial) -> bool:
+    """Whether a table answers this trial."""
+    return backends.get(str(trial.backend["name"])).replays
+
+
+def reference(trial: Trial) -> Reference:
+    """In the place of the original model's answers, which nobody needs: there are no answers to compare."""
+    nowhere = Path("/nonexistent")
+    model, data = (digest(to_json(group)) for group in (trial.model, trial.data))
+    return Reference(model, data, digest([model, data, ORIGIN]), nowhere, nowhere, {})
+
+
+def as_reported(spec: BuildSpec, outcome: Outcome) -> Outcome:
+    """The outcome of a build with the seconds that it was reported to take; of every other backend as it is."""
+    seconds = _row(spec).build_seconds or 0.0 if backends.get(spec.backend).replays else None
+    if seconds is None:
+        return outcome
+    failure = outcome.failure and replace(outcome.failure, seconds=seconds)
+    return replace(outcome, seconds=seconds, failure=failure)
+
+
+def to_draw(task: "Task") -> bool:
+    """Whether there are repeats to ask for: always, but for a row without a distribution."""
+    if not replays(task.trial):
+        return True
+    row = _row(task.builds[0].spec)
+    return row.status is Status.RUN_FAILED or replaying.claim(row).drawable
+
+
+def judge(task: "Task", base: Record, limits: "Gates") -> Record:
+    """The record of a trial as its row has it, with the gates that its numbers can be asked."""
+    row = _row(task.builds[0].spec)
+    said = replaying.claim(row)
+    metrics = metrics_of(row, said, task.trial.hardware)
+    notes = {**base.notes, **notes_of(row, task.builds[0].spec), "replayed": [replaying.DRAWS, *said.notes]}
+    if not base.repeats:
+        notes["replayed"] = list(said.notes)
+    record = replace(base, metrics=metrics or None, notes=notes)
+    hardware = {**task.trial.hardware, "name": row.hardware}
+    flags = plausibility.judge(row, [hardware], limits)
+    if row.status is Status.REJECTED:
+        flags = [Failure(row.failure_kind or FailureKind.UNKNOWN, row.reason or "")]
+    if not flags:
+        return record
+    reason = "; ".join(flag.summary for flag in flags)
+    return replace(record, status=Status.REJECTED, reason=reason, failure=replace(flags[0], summary=reason))
+
+
+def metrics_of(row: Row, said: replaying.Claim, hardware: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of the row, and what follows from them."""
+    from sweep.engine.records import usd_per_million_items
+
+    names = (name for name in reported.RESULTS if name not in NOT_METRICS)
+    known = {name: float(value) for name in names if (value := getattr(row, name)) is not None}
+    if said.rate:
+        known.setdefault("throughput_items_per_s", said.rate)
+        price = usd_per_million_items(hardware, known["throughput_items_per_s"])
+        known |= {} if price is None else {"usd_per_million_items": price}
+    if said.mean_ms and not any(name.startswith("latency_ms") for name in known):
+        known["latency_ms_mean"] = said.mean_ms
+    if row.build_seconds is not None:
+        known["build_seconds"] = row.build_seconds
+    return known
+
+
+def notes_of(row: Row, spec: BuildSpec) -> Json:
+    return {
+        "source": row.source,
+        "date": row.date or "not stated",
+        "mistakes": list(row.mistakes),
+        "table": str(spec.options.get("found_in")),
+        "row": row.to_json(),
+    }
+
+
+def _row(spec: BuildSpec) -> Row:
+    return replaying.row_from(dict(spec.options["row"]))
