@@ -17,6 +17,7 @@ def meant(word: str, choices: Iterable[str], *, listed: bool = True) -> str:
     known = sorted({str(choice) for choice in choices})
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     close = close or [one for one in known if len(word) > 1 and (one.startswith(word) or sorted(one) == sorted(word))]
+    close.sort(key=len)  # of several that begin so, the plainest
     here = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
     if not close:
         return f"choose from {here}" if known else "there are none"

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from sweep import ec2, processes
-from sweep.backends.neuron_monitor import tool
 from sweep.failures import one_line
+from sweep.processes import neuron_tool
 
 SECONDS = 10.0  # neuron-ls answers in well under one; a driver that hangs must not hang us
 SYSFS = "sys/devices/virtual/neuron_device"
@@ -54,7 +54,7 @@ class Neuron:
 def look(root: Path = Path("/")) -> Neuron:
     """The Neuron devices as they are now. `root` is the file system to read, for tests."""
     nodes = sorted(int(path.name[6:]) for path in root.glob("dev/neuron[0-9]*") if path.name[6:].isdigit())
-    command = tool("neuron-ls", root)
+    command = neuron_tool("neuron-ls", root)
     if command is None and not nodes:
         return Neuron()
     found, note = _listed(command) if command else (None, "neuron-ls is not installed (aws-neuronx-tools)")

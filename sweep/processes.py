@@ -4,6 +4,7 @@ Worker side, Python 3.8. Where there is no /proc (macOS) nothing is found and pr
 """
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Dict, List, Optional
@@ -143,3 +144,10 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
+
+
+def neuron_tool(name: str, root: Path = Path("/")) -> Optional[str]:
+    """Path of one of the Neuron tools: from PATH, else from where their package puts them."""
+    found = shutil.which(name)
+    usual = root / "opt/aws/neuron/bin" / name
+    return found or (str(usual) if os.access(str(usual), os.X_OK) and usual.is_file() else None)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sweep.backends.neuron_monitor import TAG, Monitor, tool
+from sweep.backends.neuron_monitor import TAG, Monitor
+from sweep.processes import neuron_tool
 from sweep.spec import to_json
 
 # Prints the lines of `says`, then a torn one, tells through a pipe that it has, and waits to be ended.
@@ -201,7 +202,7 @@ def test_the_group_by_its_old_name(folder: Path) -> None:
 
 def test_without_the_tool(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
-    monkeypatch.setattr("sweep.backends.neuron_monitor.tool", lambda name: None)
+    monkeypatch.setattr("sweep.backends.neuron_monitor.neuron_tool", lambda name: None)
     with Monitor(folder) as monitor:
         pass
     found = monitor.summary()
@@ -252,10 +253,10 @@ def test_a_tool_that_does_not_want_to_end(folder: Path, monkeypatch: pytest.Monk
 
 def test_the_usual_place_of_the_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert tool("neuron-ls", tmp_path) is None
+    assert neuron_tool("neuron-ls", tmp_path) is None
     usual = tmp_path / "opt/aws/neuron/bin/neuron-ls"
     usual.parent.mkdir(parents=True)
     usual.write_text("")
-    assert tool("neuron-ls", tmp_path) is None  # no program
+    assert neuron_tool("neuron-ls", tmp_path) is None  # no program
     usual.chmod(0o755)
-    assert tool("neuron-ls", tmp_path) == str(usual)
+    assert neuron_tool("neuron-ls", tmp_path) == str(usual)

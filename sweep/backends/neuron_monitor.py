@@ -12,19 +12,13 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from sweep.failures import one_line
+from sweep.processes import neuron_tool
 from sweep.spec import Json
 
 TAG = "NEURON_PROCESS_TAG"  # the runtime reports itself under this name; forked replicas inherit it
 GROUPS = ("neuroncore_counters", "memory_used", "execution_stats")
 STOP_SECONDS = 2.0
 MB = float(1 << 20)
-
-
-def tool(name: str, root: Path = Path("/")) -> Optional[str]:
-    """Path of one of the Neuron tools: from PATH, else from where their package puts them."""
-    found = shutil.which(name)
-    usual = root / "opt/aws/neuron/bin" / name
-    return found or (str(usual) if os.access(str(usual), os.X_OK) and usual.is_file() else None)
 
 
 class Monitor:
@@ -51,7 +45,7 @@ class Monitor:
     def __enter__(self) -> "Monitor":
         self._old_tag = os.environ.get(TAG)
         os.environ[TAG] = self._tag
-        command = tool("neuron-monitor")
+        command = neuron_tool("neuron-monitor")
         if command is None:
             self._reason = "neuron-monitor is not installed (aws-neuronx-tools)"
             return self
