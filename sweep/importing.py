@@ -5,6 +5,7 @@ row says is judged by `plausibility`: a number that cannot be true is `rejected`
 """
 
 import fcntl
+import re
 import shutil
 import time
 from collections import Counter
@@ -91,19 +92,23 @@ def beside(outputs: Path, measured: Sequence[Record], include: Sequence[str]) ->
     folders = _folders(outputs)
     if not folders:
         raise UserError("no published table is imported yet: `python -m sweep import` lists those that come with sweep")
-    models = {same_model(record.settings.get("model")): record.settings.get("model") for record in measured}
+    models = list(dict.fromkeys(str(record.settings.get("model")) for record in measured))
     have = {record.key for record in measured}
     found = {key: record for folder in folders for key, record in ledger.History(folder).records.items()}
-    return [
-        replace(record, settings={**record.settings, "model": models[name]})  # one model has one name in a table
-        for key, record in found.items()
-        if key not in have and (name := same_model(record.settings.get("model"))) in models
-    ]
+    beside = []
+    for record in found.values():
+        ours = next((name for name in models if same_model(record.settings.get("model"), name)), None)
+        if record.key not in have and ours is not None:
+            # One model has one name in a table.
+            beside.append(replace(record, settings={**record.settings, "model": ours}))
+    return beside
 
 
-def same_model(name: object) -> str:
-    """Equal for `ResNet-50` and `resnet50`: letters and digits count, nothing else."""
-    return "".join(letter for letter in str(name).lower() if letter.isalnum())
+def same_model(published: object, ours: object) -> bool:
+    """`ResNet-50` and `resnet50` are one model, and `resnet50_keras` is a variant of it; `resnet501` is not."""
+    parts = re.split(r"[\W_]+", str(ours).lower())
+    wanted = re.sub(r"[\W_]", "", str(published).lower())
+    return any("".join(parts[:end]) == wanted for end in range(1, len(parts) + 1))
 
 
 def _one(table: Table, settings: Settings, types: Sequence[Mapping[str, Any]]) -> None:

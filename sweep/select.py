@@ -63,7 +63,7 @@ def verdict(records: Sequence[Record], objective: Objective) -> Verdict:
         reasons.update({r.key: wording.published(r, None, objective) for r in published})
         ran = [r for r in everyone if r.origin not in PUBLISHED]
         alone = bool(everyone) and not ran
-        nearest = _nearest([r for r in ranked if alone or r.origin not in PUBLISHED], misses)
+        nearest = _nearest([r for r in ranked if misses[r.key] and (alone or r.origin not in PUBLISHED)], misses)
         if published and alone:
             sentence = wording.only_published(published, objective)
         elif alone:

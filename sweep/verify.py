@@ -105,13 +105,14 @@ def nearest(known: Mapping[str, Any], rows: Sequence[Row]) -> tuple[Row | None, 
 def _agrees(name: str, known: Mapping[str, Any], row: Row) -> bool:
     value = getattr(row, name)
     if name == "model":
-        return same_model(value) == same_model(known["model"])
+        return same_model(value, known["model"])
     return name != "instance" if value is None else bool(value == known[name])
 
 
 def _differences(known: Mapping[str, Any], row: Row) -> list[str]:
     missing = [name for name in (*EQUAL, *NEAR) if getattr(row, name) is None]
     other = [name for name in NEAR if name not in missing and getattr(row, name) != known[name]]
+    other += [] if same_model(known["model"], row.model) else ["model"]
     return [f"{name} {getattr(row, name)}, here {known[name]}" for name in other] + [f"{n} not stated" for n in missing]
 
 
