@@ -94,7 +94,8 @@ def beside(outputs: Path, measured: Sequence[Record], include: Sequence[str]) ->
         raise UserError("no published table is imported yet: `python -m sweep import` lists those that come with sweep")
     models = list(dict.fromkeys(str(record.settings.get("model")) for record in measured))
     have = {record.key for record in measured}
-    found = {key: record for folder in folders for key, record in ledger.History(folder).records.items()}
+    everything = [record for folder in folders for record in ledger.History(folder).records.values()]
+    found = {record.key: record for record in sorted(everything, key=lambda record: record.started)}  # the newest stays
     beside = []
     for record in found.values():
         ours = next((name for name in models if same_model(record.settings.get("model"), name)), None)
