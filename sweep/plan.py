@@ -124,7 +124,8 @@ def forecast(plan: Plan, effort: Effort, seconds_of: SecondsOf, parallel: int) -
 def _told(replayed: Sequence[BuildSpec]) -> str:
     """What builds that are only replayed took where they were made."""
     seconds = sum(float((spec.options.get("row") or {}).get("build_seconds") or 0.0) for spec in replayed)
-    return f"replayed: the builds are reported to have taken {seconds:,.0f} s" if seconds else ""
+    took = f"; the builds are reported to have taken {seconds:,.0f} s" if seconds else ""
+    return f"replayed: nothing is run, repeats are draws, not evidence{took}" if replayed else ""
 
 
 def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -> Iterator[Verdict]:

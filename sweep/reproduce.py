@@ -79,6 +79,10 @@ def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str,
         if kinds[0] == kinds[1]:
             return "reproduced", f"it ends in {kinds[0]} again: {after.reason}"
         return "drifted", f"it ended in {kinds[0]}, now in {kinds[1]}: {after.reason or 'it works'}"
+    if after.origin == "replayed":
+        if dict(before.metrics or {}) == dict(after.metrics or {}):
+            return "reproduced", "the table says the same again; it was replayed, so this is no evidence of its numbers"
+        return "drifted", "the table says other numbers now"
     then, now = ([repeat.throughput_items_per_s for repeat in record.repeats] for record in (before, after))
     result = statistics.equivalence(now, then, margin)
     rates = f"{_mean(now):,.4g} items/s now, {_mean(then):,.4g} then"

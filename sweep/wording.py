@@ -161,7 +161,7 @@ def open_with(leader: Record, record: Record, ratio: statistics.Ratio | None, ob
     return f"not told apart from {leader.label} ({_distance(leader, record, ratio, objective)}): {needs}"
 
 
-UNPROVEN = {"reported": "reported, no spread known", "replayed": "replayed: draws, not evidence"}
+UNPROVEN = {"reported": "reported, no spread known", "replayed": "replayed: what was reported, no evidence"}
 
 
 def published(record: Record, chosen: Record | None, objective: Objective) -> str:

@@ -148,8 +148,9 @@ def _same(name: Any, other: Any) -> bool:
 def _of_hardware(rows: Sequence[Tuple[str, Row]], hardware: Mapping[str, Any]) -> List[Tuple[str, Row]]:
     """Rows of this hardware type; where there are none, rows whose instance is told in part only."""
     name = str(hardware.get("name"))
-    whole = [one for one in rows if one[1].hardware == name]
-    partly = [one for one in rows if name.startswith(one[1].hardware + "_") or name.endswith("_" + one[1].hardware)]
+    named = [(re.sub("(^|_)ml_", r"\1", row.hardware), (table, row)) for table, row in rows]  # as SageMaker has them
+    whole = [one for text, one in named if text == name]
+    partly = [one for text, one in named if name.startswith(text + "_") or name.endswith("_" + text)]
     return whole or partly
 
 

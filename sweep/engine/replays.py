@@ -59,7 +59,10 @@ def judge(task: "Task", base: Record, limits: "Gates") -> Record:
     notes = {**base.notes, **notes_of(row, task.builds[0].spec), "replayed": [replaying.DRAWS, *said.notes]}
     if not base.repeats:
         notes["replayed"] = list(said.notes)
-    record = replace(base, metrics=metrics or None, notes=notes)
+    builds = base.builds
+    if row.build_seconds is None:
+        builds = tuple({**built, "seconds": None} for built in builds)
+    record = replace(base, metrics=metrics or None, builds=builds, notes=notes)
     hardware = {**task.trial.hardware, "name": row.hardware}
     flags = plausibility.judge(row, [hardware], limits)
     if row.status is Status.REJECTED:
