@@ -16,12 +16,13 @@ _DEVICE_MEMORY = "use a smaller batch, fewer replicas, or a lower precision"
 _HOST_MEMORY = "allow more memory, build fewer at once, or use a smaller batch"
 _COMPILER = "use another batch, precision or compiler version; the log has the compiler's own report"
 _CORES = "another process holds the cores, or the host has fewer than asked for"
+_TOO_FEW = "the model needs more NeuronCores than this process has: use fewer cores, or a larger host"
 _REBUILD = "build again with the versions that are installed here"
 
 _NEURON: Tuple[Tuple[str, K, str], ...] = (
     (
         r"NCC_E(?:UOC002|VRF001|HCA005|VRF015)\b|unsupported CustomCall target|unsupported HLO opcode"
-        r"|using supported XLA operators only|operator aten::\S+ is not supported|an unsupported operator was used",
+        r"|found unhandled resource tensors|using supported XLA operators only|operator aten::\S+ is not supported|an unsupported operator was used",
         K.UNSUPPORTED_OPERATOR,
         _OPERATOR,
     ),
@@ -43,7 +44,8 @@ _NEURON: Tuple[Tuple[str, K, str], ...] = (
         "use a smaller batch, or cut the model into parts",
     ),
     (
-        r"failed with -9\b|compile command returned: -9\b|\bSIG_KILL\b|\[F137\]|BrokenProcessPool",
+        r"failed with -9\b|compile command returned: -9\b|\bSIG_KILL\b|\[F137\]|BrokenProcessPool"
+        r"|(?:^|\n)\s*killed\s*(?:\n|$)",
         K.HOST_OOM,
         _HOST_MEMORY,
     ),
@@ -59,8 +61,14 @@ _NEURON: Tuple[Tuple[str, K, str], ...] = (
     ),
     (r"may not be suitable for this network", K.COMPILER_CRASH, "use another number of pipeline cores"),
     (
-        r"neuronx?-cc failed with (?:-11|-6|70|1|-1)\b|\bNCC_I\w+|\[(?:TEN404|NLA001|F134)\]|internal compiler error"
-        r"|\bBIR error\b|compiler status ERROR|\bSIG_ABORT\b|failed compilation with \[",
+        r"neuronx?-cc: error: (?:unrecognized arguments|argument \S+|the following arguments are required)",
+        K.COMPILER_CRASH,
+        "this release of the compiler does not take that flag: look at backend.options",
+    ),
+    (
+        r"neuronx?-cc (?:compilation )?failed with -?\d+|compile command returned: -?[1-9]|\bNCC_I\w+"
+        r"|\[(?:TEN404|NLA001|F134)\]|internal compiler error"
+        r"|\bBIR error\b|compiler status ERROR|\bSIG_ABORT\b|\bSEGFAULT\b|failed compilation with \[",
         K.COMPILER_CRASH,
         _COMPILER,
     ),
@@ -74,7 +82,7 @@ _NEURON: Tuple[Tuple[str, K, str], ...] = (
         K.CORE_UNAVAILABLE,
         _CORES,
     ),
-    (r"could not find VNC id|could not open the nd\d*", K.CORE_UNAVAILABLE, _CORES),
+    (r"could not find VNC id|could not open the nd\d*", K.CORE_UNAVAILABLE, _TOO_FEW),
     (r"unsupported topology. supported number of neuron cores", K.CORE_UNAVAILABLE, "use a supported number of cores"),
     (
         r"\bNRT_RESOURCE\b|allocation failure|failed to allocate \S+ .{0,80}on ND \d+:NC \d+"
@@ -97,7 +105,12 @@ _NEURON: Tuple[Tuple[str, K, str], ...] = (
         _REBUILD,
     ),
     (
-        r"inconsistent (?:client )?batch sizes|invalid input tensor size|incorrect number of input tensors"
+        r"inconsistent (?:client |NEFF )?batch sizes",
+        K.SHAPE_MISMATCH,
+        "constants of batch 1 (class token and positions of a ViT or CLIP) forbid dynamic_batch: build for each batch",
+    ),
+    (
+        r"invalid input tensor size|incorrect number of input tensors"
         r"|\bNRT_EXEC_BAD_INPUT\b|unable to pad \S+ with shape",
         K.SHAPE_MISMATCH,
         _SHAPE,
@@ -119,7 +132,7 @@ _NEURON: Tuple[Tuple[str, K, str], ...] = (
         "do not trust this device: restart it, or replace the host",
     ),
     (
-        r"unknown builtin op: neuron::|no such operator neuron::",
+        r"unknown builtin op: neuron::|no such operator neuron::|op type not registered 'NeuronOp'",
         K.TOOLCHAIN_MISSING,
         "the Neuron extension of the framework was not imported before loading",
     ),
@@ -212,7 +225,7 @@ _FRAMEWORKS: Tuple[Tuple[str, K, str], ...] = (
     ),
     (
         r"exceeds? (?:the )?maximum protobuf size|serialized model (?:is )?larger than the 2 ?GiB|larger than 2GB"
-        r"|protobuf larger than 2",
+        r"|protobuf larger than 2|larger than the limit \(2147483647",
         K.MODEL_TOO_LARGE,
         "store the weights beside the model (external data)",
     ),
@@ -258,7 +271,7 @@ NEURON_STATUS: Dict[int, Tuple[K, str]] = {
     4: (K.DEVICE_OOM, _DEVICE_MEMORY),
     5: (K.TIMEOUT, "raise NEURON_RT_EXEC_TIMEOUT, or use a smaller batch"),
     6: (K.HARDWARE_ERROR, "do not trust this device: restart it, or replace the host"),
-    9: (K.CORE_UNAVAILABLE, _CORES),
+    9: (K.CORE_UNAVAILABLE, _TOO_FEW),
     10: (K.ARTIFACT_INCOMPATIBLE, _REBUILD),
     11: (K.HOST_OOM, _HOST_MEMORY),
     101: (K.HARDWARE_ERROR, "do not trust this device: restart it, or replace the host"),

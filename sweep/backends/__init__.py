@@ -15,6 +15,8 @@ GROUP = "sweep.backends"
 BUILT_IN = {
     "fake": "sweep.backends.fake:Fake",
     "inductor": "sweep.backends.inductor:Inductor",
+    "neuron": "sweep.backends.neuron:Neuron",
+    "neuronx": "sweep.backends.neuronx:NeuronX",
     "onnxruntime": "sweep.backends.onnxruntime:OnnxRuntime",
     "openvino": "sweep.backends.openvino:OpenVino",
     "replay": "sweep.backends.replay:Replay",
