@@ -51,7 +51,7 @@ def reference(request: Json, folder: Path) -> Json:
     torch's counter takes seconds to import).
     Leaves `data/` and `reference/` in the task's folder, unless their digest is in the roots already.
     """
-    toolchain = installed(["torch", "onnxruntime", "numpy"])
+    toolchain = installed(workloads.packages(request["model"]))
     _note_versions(folder, {name: version for name, version in toolchain.items() if version})
     dataset = workloads.load_data(request["data"])
     model = workloads.load_model(request["model"])

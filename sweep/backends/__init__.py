@@ -20,6 +20,8 @@ BUILT_IN = {
     "onnxruntime": "sweep.backends.onnxruntime:OnnxRuntime",
     "openvino": "sweep.backends.openvino:OpenVino",
     "replay": "sweep.backends.replay:Replay",
+    "tensorflow_neuron": "sweep.backends.tensorflow_neuron:TensorFlowNeuronInf1",
+    "tensorflow_neuronx": "sweep.backends.tensorflow_neuronx:TensorFlowNeuronX",
     "torch": "sweep.backends.torch_eager:TorchEager",
     "torchscript": "sweep.backends.torchscript:TorchScript",
 }

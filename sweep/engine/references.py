@@ -13,7 +13,7 @@ from sweep.engine.context import Context
 from sweep.spec import Failure, Json, Status, Trial, UserError, digest, to_json
 
 SELF_TOLERANCE = 1e-3  # between two answers of the original model to the same samples
-NO_TORCH = ("numpy", "onnx")  # model formats that are read without torch
+NO_TORCH = ("numpy", "onnx", "keras", "saved_model")  # model formats that are read without torch
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from sweep.workloads.base import (
     Dataset,
     NumpyModel,
     OnnxFile,
+    SavedModel,
     checked,
     load_data,
     load_model,
     refusal,
 )
-from sweep.workloads.reference import flops_per_item, model_digest, run_reference
+from sweep.workloads.reference import flops_per_item, model_digest, packages, run_reference
 
 __all__ = [
     "FORMATS",
@@ -23,11 +24,13 @@ __all__ = [
     "Dataset",
     "NumpyModel",
     "OnnxFile",
+    "SavedModel",
     "checked",
     "flops_per_item",
     "load_data",
     "load_model",
     "model_digest",
+    "packages",
     "refusal",
     "run_reference",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from sweep.spec import UserError
 
-RESERVED = ("name", "_target_", "format", "requires", "extra", "data", "bucket_dims", "pad_value", "trust")
+RESERVED = ("name", "_target_", "format", "requires", "extra", "data", "bucket_dims", "pad_value", "trust", "python")
 """Keys of a model's or a data set's config that are not passed to its factory."""
 
 FORMATS: Mapping[str, str] = {
@@ -17,9 +17,11 @@ FORMATS: Mapping[str, str] = {
     "onnx": "an ONNX file",
     "torchscript": "a TorchScript file",
     "exported": "a torch.export file",
+    "keras": "a Keras model",
+    "saved_model": "a TensorFlow SavedModel",
     "numpy": "a plain numpy callable",
 }
-NEEDS_TRUST = ("torchscript", "exported")  # loading these files can run code that stands in them
+NEEDS_TRUST = ("torchscript", "exported", "saved_model")  # loading these files can run code that stands in them
 TASKS = ("classification", "regression")
 
 
@@ -43,6 +45,13 @@ class OnnxFile(NamedTuple):
     path: str
 
 
+class SavedModel(NamedTuple):
+    """A model that is a folder with `saved_model.pb`; its inputs are taken in this order, () is that of their names."""
+
+    path: str
+    inputs: Tuple[str, ...] = ()
+
+
 class NumpyModel:
     """A model in plain numpy: `model(*inputs) -> array` or a tuple of arrays.
 
@@ -64,7 +73,7 @@ def refusal(config: Mapping[str, Any]) -> Optional[str]:
 
 
 def load_model(config: Mapping[str, Any]) -> Any:
-    """The original model of a config: an `nn.Module` in eval mode without gradients, `OnnxFile` or `NumpyModel`.
+    """The original model of a config: an `nn.Module` in eval mode without gradients, or one of the other `FORMATS`.
 
     Raises:
         UserError: for a mistake in the config. What the factory itself raises goes through unchanged.
@@ -73,6 +82,9 @@ def load_model(config: Mapping[str, Any]) -> Any:
     if reason:
         raise UserError(reason)
     model = _call(config, "model")
+    if config.get("format") in _CHECKS:
+        _CHECKS[config["format"]](model, _target(config))
+        return model
     if isinstance(model, OnnxFile) or config.get("format") == "numpy":
         return model
     if not hasattr(model, "state_dict") or not callable(model):
@@ -84,6 +96,19 @@ def load_model(config: Mapping[str, Any]) -> Any:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model
+
+
+def _is_keras(model: Any, target: str) -> None:
+    if not (hasattr(model, "get_weights") and hasattr(model, "predict")):
+        raise UserError("model %s must return a tf.keras.Model, it returned %s" % (target, _kind(model)))
+
+
+def _is_saved(model: Any, target: str) -> None:
+    if not isinstance(model, SavedModel):
+        raise UserError("model %s must return a sweep.workloads.SavedModel, it returned %s" % (target, _kind(model)))
+
+
+_CHECKS: Mapping[str, Callable[[Any, str], None]] = {"keras": _is_keras, "saved_model": _is_saved}
 
 
 def load_data(config: Mapping[str, Any]) -> Dataset:

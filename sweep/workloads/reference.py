@@ -2,13 +2,21 @@
 
 import hashlib
 import inspect
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Tuple
 
 import numpy as np
 
+from sweep.workloads import tensorflow_models
 from sweep.workloads.base import OnnxFile
 
 Arrays = Tuple[np.ndarray, ...]
+
+
+def packages(config: Mapping[str, Any]) -> List[str]:
+    """Distributions that the answers of a model depend on, from its config."""
+    if config.get("format") in tensorflow_models.FORMATS:
+        return ["tensorflow", "numpy"]
+    return ["torch", "onnxruntime", "numpy"]
 
 
 def run_reference(model: Any, inputs: Arrays) -> Arrays:
@@ -18,6 +26,8 @@ def run_reference(model: Any, inputs: Arrays) -> Arrays:
     """
     if isinstance(model, OnnxFile):
         call, batch = _onnx_call(model)
+    elif tensorflow_models.owns(model):
+        call, batch = tensorflow_models.reference_call(model)
     elif hasattr(model, "state_dict"):
         call, batch = _module_call(model), getattr(model, "sweep_batch", None)
     else:
@@ -78,6 +88,8 @@ def model_digest(model: Any) -> str:
             with open(path, "rb") as file:
                 for block in iter(lambda: file.read(1 << 20), b""):
                     state.update(block)
+    elif tensorflow_models.owns(model):
+        tensorflow_models.add_to_digest(model, state)
     elif hasattr(model, "state_dict"):
         _digest_module(model, state)
     else:

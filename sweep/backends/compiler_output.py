@@ -1,0 +1,112 @@
+"""What a compiler prints while a build runs, and the reason that it gives where it fell back without failing.
+
+Compilers of frameworks that "recover" from a failure only warn, so the reason stands in the output and nowhere else.
+Worker side, Python 3.8.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Iterator, List, Tuple
+
+from sweep import failures
+
+KEPT_BYTES = 1 << 20  # of the end of the output
+WAIT_SECONDS = 5.0  # for what still holds the output after the build
+_ICE = tuple(re.compile(r"error %s\s*:\s*(\S.*?)\s*$" % part, re.I | re.M) for part in ("message", "class", "location"))
+_LINES = (
+    re.compile(r"not fusing subgraph .{0,300}?(?:because|:) *(.+)$", re.I | re.M),
+    re.compile(r"cannot infer output tensor shapes for subgraph.*$", re.I | re.M),
+    re.compile(r"command .{0,2000}(timed out after .*)$", re.I | re.M),
+    re.compile(r"neuronx?-cc failed with:\s*\n\s*(\S.*)$", re.I | re.M),
+)
+_SILENT = re.compile(r"neuronx?-cc failed with:|failed to fuse subgraph", re.I)
+
+
+class Output:
+    """Text that was printed; whole only after the context of `captured` was left. `path` is where it goes till then."""
+
+    text = ""
+    path = Path()
+
+
+@contextlib.contextmanager
+def captured() -> Iterator[Output]:
+    """Around a build: what this process and its children print is kept, and goes on to where it went before.
+
+    A process copies it, not a thread: a framework that prints while it holds the interpreter's lock would block.
+    """
+    said = Output()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = said.path = Path(folder) / "output"
+        _flush()
+        before = os.dup(1), os.dup(2)
+        tee = subprocess.Popen(["tee", str(copy)], stdin=subprocess.PIPE, stdout=before[1], stderr=subprocess.DEVNULL)
+        assert tee.stdin is not None
+        for number in (1, 2):
+            os.dup2(tee.stdin.fileno(), number)
+        tee.stdin.close()
+        try:
+            yield said
+        finally:
+            _flush()
+            _restore(before)
+            try:
+                tee.wait(WAIT_SECONDS)
+            except subprocess.TimeoutExpired:  # a process that the build left behind still has the other end
+                tee.kill()
+                tee.wait()
+            said.text = tail(copy)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+
+
+def _restore(before: Tuple[int, int]) -> None:
+    for number, old in zip((1, 2), before):
+        os.dup2(old, number)
+        os.close(old)
+
+
+def tail(path: Path) -> str:
+    """The end of what a file holds, nothing where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - KEPT_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def reason(text: str) -> str:
+    """Why the compiler gave up, in one line, from what it printed; "" where it did not say.
+
+    Its own report of an internal error goes first: `Scheduler Failure! (AssertionError at job.Scheduler.3)`.
+    """
+    found = [pattern.findall(text) for pattern in _ICE]
+    message, kind, place = (each[-1].strip() if each else "" for each in found)
+    if message:
+        where = " at ".join(filter(None, (kind, place)))
+        return failures.one_line("%s (%s)" % (message, where) if where else message)
+    known = failures.match(text[-failures.TAIL_CHARACTERS :])
+    if known is not None:
+        return failures.meaningful_line(text[-failures.TAIL_CHARACTERS :], known)
+    said = _first(text)
+    if said:
+        return failures.one_line(said)
+    return "the compiler failed without a word" if _SILENT.search(text) else ""
+
+
+def _first(text: str) -> str:
+    for pattern in _LINES:
+        matches: List[str] = [match.group(match.lastindex or 0) for match in pattern.finditer(text)]
+        if matches and not matches[-1].startswith(("WARNING:", "INFO:")):
+            return matches[-1]
+    return ""

@@ -1,0 +1,157 @@
+"""TensorFlow's models as originals: how they answer on the CPU, and what identifies them.
+
+TensorFlow 1.15 and 2.x, whichever this interpreter has. Nothing here imports TensorFlow before it is called.
+"""
+
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from sweep.spec import UserError
+from sweep.workloads.base import SavedModel
+
+Arrays = Tuple[np.ndarray, ...]
+FORMATS = ("keras", "saved_model")
+SIGNATURE = "serving_default"
+
+
+def owns(model: Any) -> bool:
+    """True for what a factory of one of the `FORMATS` returns."""
+    return isinstance(model, SavedModel) or (hasattr(model, "get_weights") and hasattr(model, "predict"))
+
+
+def is_tf1() -> bool:
+    """True where this interpreter's TensorFlow is 1.x."""
+    import tensorflow
+
+    return str(tensorflow.__version__).startswith("1.")
+
+
+def reference_call(model: Any) -> Tuple[Callable[[Arrays], Arrays], Optional[int]]:
+    """The model as a function of arrays, run by TensorFlow on the CPU, and its batch size where that is fixed."""
+    if isinstance(model, SavedModel):
+        signature = Signature(model.path, model.inputs)
+        return signature, signature.batch
+
+    def call(inputs: Arrays) -> Arrays:
+        given = list(inputs)
+        return arrays(model.predict(given if len(given) > 1 else given[0], batch_size=len(inputs[0]), verbose=0))
+
+    inputs = getattr(model, "inputs", None)
+    return call, _fixed_batch(inputs[0].shape) if inputs else None
+
+
+def leaves(raw: Any) -> List[Any]:
+    """The tensors in what a model returned, those of a dict in the order of their names, as TensorFlow flattens it."""
+    if isinstance(raw, Mapping):
+        return [leaf for name in sorted(raw) for leaf in leaves(raw[name])]
+    if isinstance(raw, (tuple, list)):
+        return [leaf for part in raw for leaf in leaves(part)]
+    return [raw]
+
+
+def arrays(raw: Any) -> Arrays:
+    """Host arrays of what a model returned; floats of any width as float32."""
+    return tuple(map(_host, leaves(raw)))
+
+
+def _host(leaf: Any) -> np.ndarray:
+    array = np.asarray(leaf.numpy() if hasattr(leaf, "numpy") else leaf)
+    wide = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    return array.astype(np.float32, copy=False) if wide else array
+
+
+class Signature:
+    """The signature `serving_default` of a SavedModel as a function of arrays in a fixed order.
+
+    Outputs come in the order of their names. `prepare` makes what `run` takes, ahead of time.
+    """
+
+    def __init__(self, path: str, inputs: Sequence[str] = ()) -> None:
+        self._tf1 = is_tf1()
+        # What was loaded is kept: the variables of a function live only as long as it
+        self._loaded, self.function, shapes = _predictor(path) if self._tf1 else _signature(path)
+        self.inputs = tuple(inputs) or tuple(sorted(shapes))
+        if sorted(self.inputs) != sorted(shapes):
+            have, named = ", ".join(sorted(shapes)), ", ".join(self.inputs)
+            raise UserError("the SavedModel %s has the inputs %s: model.inputs names %s" % (path, have, named))
+        self.batch = _fixed_batch(shapes[self.inputs[0]])
+
+    def prepare(self, given: Arrays) -> Dict[str, Any]:
+        if len(given) != len(self.inputs):
+            text = "the SavedModel has the inputs %s, the data has %d: choose data with as many"
+            raise UserError(text % (", ".join(self.inputs), len(given)))
+        named = dict(zip(self.inputs, given))
+        return named if self._tf1 else {name: tensor(array) for name, array in named.items()}
+
+    def run(self, request: Dict[str, Any]) -> Any:
+        return self.function(request) if self._tf1 else self.function(**request)
+
+    def __call__(self, given: Arrays) -> Arrays:
+        return arrays(self.run(self.prepare(given)))
+
+
+def traceable(model: Any, given: Arrays) -> Tuple[Any, List[Any]]:
+    """What TensorFlow 2 traces, and its example tensors; a signature takes its inputs in the order of their names."""
+    if not isinstance(model, SavedModel):
+        return model, [tensor(array) for array in given]
+    signature = Signature(model.path, model.inputs)
+    request = signature.prepare(given)
+    return signature.function, [request[name] for name in sorted(request)]
+
+
+def tensor(array: np.ndarray) -> Any:
+    """An eager tensor of TensorFlow 2, of the array's type."""
+    import tensorflow
+
+    return tensorflow.convert_to_tensor(array)
+
+
+def _signature(path: str) -> Tuple[Any, Any, Dict[str, Any]]:
+    """What TensorFlow 2 loads, its function, and the shape of each input."""
+    import tensorflow
+
+    loaded = tensorflow.saved_model.load(path)
+    function = loaded.signatures[SIGNATURE]
+    specs = function.structured_input_signature[1]
+    return loaded, function, {name: spec.shape for name, spec in specs.items()}
+
+
+def _predictor(path: str) -> Tuple[Any, Any, Dict[str, Any]]:
+    """The predictor of TensorFlow 1, twice, and the shape of each input."""
+    from tensorflow.contrib import predictor
+
+    found = predictor.from_saved_model(path)
+    return found, found, {name: symbol.shape for name, symbol in found.feed_tensors.items()}
+
+
+def _fixed_batch(shape: Any) -> Optional[int]:
+    """The first size of a TensorShape where it is known; TensorFlow 1 wraps its sizes."""
+    sizes = shape.as_list() if shape.rank is not None else []
+    return sizes[0] if sizes else None
+
+
+def add_to_digest(model: Any, state: Any) -> None:
+    """Everything that makes a model what it is into a hash: the files of a SavedModel, weights and layers of Keras."""
+    if isinstance(model, SavedModel):
+        for path in sorted(each for each in Path(model.path).rglob("*") if each.is_file()):
+            state.update(str(path.relative_to(model.path)).encode())
+            with open(str(path), "rb") as file:
+                for block in iter(lambda: file.read(1 << 20), b""):
+                    state.update(block)
+        state.update(repr(model.inputs).encode())
+        return
+    for array in model.get_weights():
+        state.update(("%s %s" % (array.dtype, array.shape)).encode())
+        state.update(np.ascontiguousarray(array).tobytes())
+    state.update(_structure(model).encode())
+
+
+def _structure(model: Any) -> str:
+    """The layers with their settings as Keras writes them; the names of the ends for a model that it cannot write."""
+    try:
+        return str(model.to_json())
+    except (AttributeError, NotImplementedError, TypeError):
+        names = (getattr(model, "input_names", ()), getattr(model, "output_names", ()))
+        return "%s %s" % (type(model).__name__, names)
