@@ -178,8 +178,8 @@ def _several(rows: Sequence[Tuple[str, Row]]) -> str:
             ", ".join(_place(one) for one in rows[:NEAREST]),
         )
     how = "backend.options.%s" % name if name in OPTIONS else "backend.options.where={%s: ...}" % name
-    shown = "; ".join(_shorter(text) for text in texts[: 2 * NEAREST])
-    return "%d rows fit, %s tells them apart: choose one with %s of: %s" % (len(rows), name, how, shown)
+    shown = ", ".join(repr(text) for text in _what_differs(texts)[: 2 * NEAREST])
+    return "%d rows fit, %s tells them apart: choose one with %s like %s" % (len(rows), name, how, shown)
 
 
 def _none(trial: Trial) -> str:
@@ -225,5 +225,11 @@ def _cell(row: Row, name: str) -> str:
     return str(to_json(getattr(row, name)) or "")
 
 
-def _shorter(text: str) -> str:
-    return repr(text if len(text) <= 60 else "..." + text[-57:])
+def _what_differs(texts: Sequence[str]) -> List[str]:
+    """Without the words with which all begin, or end."""
+    words = [text.split() for text in texts]
+    while all(len(each) > 1 for each in words) and len({each[0] for each in words}) == 1:
+        words = [each[1:] for each in words]
+    while all(len(each) > 1 for each in words) and len({each[-1] for each in words}) == 1:
+        words = [each[:-1] for each in words]
+    return [" ".join(each) for each in words]

@@ -56,7 +56,7 @@ def judge(task: "Task", base: Record, limits: "Gates") -> Record:
     row = _row(task.builds[0].spec)
     said = replaying.claim(row)
     metrics = metrics_of(row, said, task.trial.hardware)
-    notes = {**base.notes, **notes_of(row, task.builds[0].spec), "replayed": [replaying.DRAWS, *said.notes]}
+    notes = {**base.notes, **notes_of(task.builds[0].spec), "replayed": [replaying.DRAWS, *said.notes]}
     if not base.repeats:
         notes["replayed"] = list(said.notes)
     builds = base.builds
@@ -90,7 +90,9 @@ def metrics_of(row: Row, said: replaying.Claim, hardware: Mapping[str, Any]) -> 
     return known
 
 
-def notes_of(row: Row, spec: BuildSpec) -> Json:
+def notes_of(spec: BuildSpec) -> Json:
+    """Where a record's numbers come from, under the names that imported records have too."""
+    row = _row(spec)
     return {
         "source": row.source,
         "date": row.date or "not stated",

@@ -285,7 +285,8 @@ class Sweep:
         if self.settings.plan == "measure" and failure.kind is FailureKind.TOOLCHAIN_MISSING:
             status = Status.UNAVAILABLE
         record = records.without_run(context, trial, status, failure.summary, failure)
-        return replace(record, builds=tuple(built.to_json() for built in made))
+        notes = replays.notes_of(made[0].spec) if replays.replays(trial) else {}
+        return replace(record, builds=tuple(built.to_json() for built in made), notes=notes)
 
     def _reuse(self, context: Context, trial: Trial, identity: str) -> bool:
         """Take the finished result of an identical trial of an earlier sweep, if that is asked for."""
