@@ -225,8 +225,9 @@ def forget_environment() -> Dict[str, str]:
 
 def use_threads(placement: Placement) -> None:
     """Threads of the operators that stay on the CPU. Set before the first operation, so only once."""
-    from tensorflow.config import threading
+    import tensorflow
 
+    threading = tensorflow.config.threading
     if threading.get_intra_op_parallelism_threads() != max(1, placement.threads):
         threading.set_intra_op_parallelism_threads(max(1, placement.threads))
 

@@ -120,9 +120,9 @@ def _signature(path: str) -> Tuple[Any, Any, Dict[str, Any]]:
 
 def _predictor(path: str) -> Tuple[Any, Any, Dict[str, Any]]:
     """The predictor of TensorFlow 1, twice, and the shape of each input."""
-    from tensorflow.contrib import predictor
+    import tensorflow
 
-    found = predictor.from_saved_model(path)
+    found = tensorflow.contrib.predictor.from_saved_model(path)
     return found, found, {name: symbol.shape for name, symbol in found.feed_tensors.items()}
 
 
