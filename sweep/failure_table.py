@@ -22,7 +22,8 @@ _REBUILD = "build again with the versions that are installed here"
 _NEURON: Tuple[Tuple[str, K, str], ...] = (
     (
         r"NCC_E(?:UOC002|VRF001|HCA005|VRF015)\b|unsupported CustomCall target|unsupported HLO opcode"
-        r"|found unhandled resource tensors|using supported XLA operators only|operator aten::\S+ is not supported|an unsupported operator was used",
+        r"|using supported XLA operators only|operator aten::\S+ is not supported|an unsupported operator was used"
+        r"|found unhandled resource tensors",
         K.UNSUPPORTED_OPERATOR,
         _OPERATOR,
     ),
@@ -110,7 +111,7 @@ _NEURON: Tuple[Tuple[str, K, str], ...] = (
         "constants of batch 1 (class token and positions of a ViT or CLIP) forbid dynamic_batch: build for each batch",
     ),
     (
-        r"invalid input tensor size|incorrect number of input tensors"
+        r"has dynamic batch axis|invalid input tensor size|incorrect number of input tensors"
         r"|\bNRT_EXEC_BAD_INPUT\b|unable to pad \S+ with shape",
         K.SHAPE_MISMATCH,
         _SHAPE,
