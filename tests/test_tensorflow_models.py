@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep import failures, workloads
-from sweep.spec import FailureKind, UserError
+from sweep import backends, failures, workloads
+from sweep.backends.tensorflow_common import NeuronRunner, Stated
+from sweep.spec import FailureKind, TrialError, UserError
 from sweep.workloads import SavedModel, keras, tensorflow_models
 
 RESNET = {"name": "resnet50_keras", "_target_": "sweep.workloads.keras.resnet50", "format": "keras"}
@@ -105,6 +106,48 @@ def test_pictures_as_caffe_took_them() -> None:
     found = keras.caffe_style(red)
     assert found.shape == (1, 2, 2, 3)
     np.testing.assert_allclose(found[0, 0, 0], [-103.939, -116.779, 255 - 123.68], rtol=1e-5)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_runner_takes_the_shapes_that_it_was_built_for(dynamic: bool) -> None:
+    asked = []
+
+    def call(request: Any) -> Any:
+        asked.append([array.shape for array in request])
+        return request[0]
+
+    stated = Stated(False, "bf16", ((2, 8), (2, 3)), ("float32", "int32"), dynamic)
+    runner = NeuronRunner(lambda arrays: arrays, call, stated)
+    assert asked == [[(2, 8), (2, 3)]]  # the first call, which loads it onto its cores
+    assert len(runner.prepare((np.zeros((2, 8)), np.zeros((2, 3))))) == 2
+    wrong = [((2, 9), (2, 3)), ((5, 8), (4, 3)), ((2, 8, 1), (2, 3))] + ([] if dynamic else [((5, 8), (5, 3))])
+    for shapes in wrong:
+        with pytest.raises(TrialError, match="built for inputs of shape 2x8, 2x3, called with"):
+            runner.prepare(tuple(map(np.zeros, shapes)))
+    if dynamic:
+        assert len(runner.prepare((np.zeros((5, 8)), np.zeros((5, 3))))[0]) == 5
+
+
+def test_an_artifact_that_lost_what_it_says_of_itself_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TrialError, match=r"the artifact has no stated\.json"):
+        Stated.read(tmp_path)
+    (tmp_path / "stated.json").write_text('{"tf1": true')
+    with pytest.raises(TrialError, match=r"stated\.json \(12 bytes\) cannot be loaded"):
+        Stated.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "tf1", "precision"),
+    [
+        (["--fp32-cast=all"], False, "bf16"),
+        (["--fp32-cast=matmult-fp16"], True, "fp16"),
+        ([], True, "bf16"),
+        ([], False, "fp16"),
+        (["--fp32-cast=all", "--fp32-cast", "all-fp16"], True, "fp16"),
+    ],
+)
+def test_the_precision_is_what_the_flags_make_of_it(flags: list[str], tf1: bool, precision: str) -> None:
+    assert backends.get("tensorflow_neuron")({}).precision(flags, tf1) == precision  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,24 @@ def _saved_resnet(host: NeuronHost, wheel: str, folder: Path) -> Path:
     return saved
 
 
+def test_built_where_no_device_is_and_measured_where_no_compiler_is(
+    machine: Machine, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = machine(TF2)
+    monkeypatch.delenv("NEURON_DOUBLE")
+    monkeypatch.setenv("PATH", os.defpath)
+    hardware.detect.cache_clear()
+    base = asked(host, pictures)
+    status, history = sweep(tmp_path / "out", "plan=build", base=base)
+    assert (status, only(history).status) == (0, Status.STOPPED)
+    for name, value in host.env.items():
+        monkeypatch.setenv(name, value)
+    hardware.detect.cache_clear()
+    host.fault("compiler_absent")
+    status, history = sweep(tmp_path / "out", "plan=measure", base=base)
+    assert (status, only(history).status) == (0, Status.OK), only(history).reason
+
+
 # --- one sweep, three interpreters ------------------------------------------------------------------------------------
 
 
