@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sweep import backends, hardware, neuron_host
 from sweep.backends.base import Backend
-from sweep.backends.neuron_monitor import tool
 from sweep.isolate import Limits, Workers
+from sweep.processes import neuron_tool
 from sweep.report import count, duration, one_line
 from sweep.spec import Outcome, UserError
 from sweep.store import Store
@@ -89,7 +89,7 @@ def _host_table(host: hardware.Host) -> "Table":
 
 def _neuron_rows(host: hardware.Host) -> Iterator[tuple[str, str]]:
     """The Neuron devices, their tools, and who uses them at this moment."""
-    tools = [path for path in map(tool, ("neuron-ls", "neuron-monitor")) if path]
+    tools = [path for path in map(neuron_tool, ("neuron-ls", "neuron-monitor")) if path]
     if not host.neuron_devices and not tools:
         yield "Neuron", "none (no /dev/neuron0)"
         return

@@ -46,6 +46,7 @@ class Verdict:
     reasons: Mapping[str, str]  # for every trial that was not chosen
     front: tuple[str, ...]  # ok trials that no other beats in throughput and latency_ms_p50 at once; fastest first
     more_repeats: Mapping[str, int] = field(default_factory=dict)  # undecided: about this many more of each
+    outside: tuple[str, ...] = ()  # ok trials that miss a constraint
 
 
 def verdict(records: Sequence[Record], objective: Objective) -> Verdict:
@@ -58,6 +59,7 @@ def verdict(records: Sequence[Record], objective: Objective) -> Verdict:
     ranked = sorted(ok, key=lambda r: (bool(misses[r.key]), _cost(r, objective), r.key))
     feasible = tuple(r for r in ranked if not misses[r.key] and r.origin not in PUBLISHED)
     published = tuple(r for r in ranked if not misses[r.key] and r.origin in PUBLISHED)
+    outside = _keys([r for r in ranked if misses[r.key]])
     front = _front([r for r in ok if r.origin not in PUBLISHED] or ok)
     if not feasible:
         reasons.update({r.key: wording.published(r, None, objective) for r in published})
@@ -70,7 +72,7 @@ def verdict(records: Sequence[Record], objective: Objective) -> Verdict:
             sentence = wording.no_published(everyone, nearest)
         else:
             sentence = wording.nobody(ran, nearest)
-        return Verdict("none", None, (), sentence, _keys(ranked), reasons, _keys(front))
+        return Verdict("none", None, (), sentence, _keys(ranked), reasons, _keys(front), outside=outside)
     race = _Race(feasible, objective)
     decision = _decide(race)
     for record in feasible:
@@ -91,6 +93,7 @@ def verdict(records: Sequence[Record], objective: Objective) -> Verdict:
         reasons,
         _keys(front),
         decision.more,
+        outside,
     )
 
 
@@ -237,6 +240,11 @@ class _Miss:
 
     text: str
     size: float  # relative to the limit; infinite where the value is not known
+
+
+def deciding(objective: Objective) -> set[str]:
+    """The metrics that an objective and its constraints look at."""
+    return {objective.metric, *(name[:-4] for name, _ in _constraints(objective))}
 
 
 def _constraints(objective: Objective) -> list[tuple[str, float]]:

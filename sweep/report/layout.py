@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweep.report import (
+    REQUESTS,
     axis_text,
     common,
     count,
@@ -26,6 +27,7 @@ from sweep.report import (
     varying,
 )
 from sweep.report.tables import metrics_of
+from sweep.select import deciding
 from sweep.spec import BuildSpec, Record, Status
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from sweep.plan import Entry, Plan
     from sweep.select import Verdict
-    from sweep.settings import Settings
+    from sweep.settings import Objective, Settings
 
 Part = tuple["RenderableType", str]
 ROWS = 20  # longer tables are summarised
@@ -161,7 +163,7 @@ def result_parts(
     if shared := common([record.settings for record in records]):
         parts += [(shared, "dim"), ("", "")]
     if shown:
-        parts.append(_result_table(records, shown, verdict, width))
+        parts.append(_result_table(records, shown, verdict, settings.objective, width))
     if len(shown) < len(ordered):
         parts.append((f"  … and {len(ordered) - len(shown):,} more: python -m sweep trials", "dim"))
     failures = _failure_lines(records)
@@ -175,23 +177,33 @@ def _verdict(verdict: Verdict) -> Part:
     return paragraph(f"→ {verdict.sentence}"), VERDICT_STYLES.get(verdict.kind, "bold")
 
 
-def _result_table(records: Sequence[Record], shown: Sequence[Record], verdict: Verdict | None, width: int) -> Part:
+def _result_table(
+    records: Sequence[Record], shown: Sequence[Record], verdict: Verdict | None, objective: Objective, width: int
+) -> Part:
+    """The columns that fit; those that the objective looks at stay in any case."""
+    needed = deciding(objective)
+
+    def spare(place: int, metric: str) -> int:
+        return 0 if metric in needed else place
+
     metrics = [metrics_of(record) if record.status is Status.OK else {} for record in shown]
     places = [str(n) if record.status is Status.OK else "" for n, record in enumerate(shown, 1)]
     ends = [[m.get("throughput_items_per_s" + end) for end in ("", "_low", "_high")] for m in metrics]
     throughput = [plus_minus(*each) for each in ends]
     cost = [f"{m['usd_per_million_items']:.3g}" if "usd_per_million_items" in m else "" for m in metrics]
+    known = {name: [_blank(number(m.get(name))) for m in metrics] for name in ("latency_ms_p50", "latency_ms_p99")}
+    accuracy = [_blank(share(m.get("accuracy"))) for m in metrics]
     seconds = [_blank(number(metrics_of(record).get("build_seconds"))) for record in shown]
     columns = [
         Column("", places, right=True),
         *_axis_columns([r.settings for r in records], [r.label for r in shown], [r.settings for r in shown]),
         Column("items/s", [_blank(text) for text in throughput], right=True),
-        Column("p50 ms", [_blank(number(m.get("latency_ms_p50"))) for m in metrics], right=True, spare=1),
-        Column("p99 ms", [_blank(number(m.get("latency_ms_p99"))) for m in metrics], right=True, spare=2),
-        Column("$/M items", cost, right=True, spare=3),
-        Column("agree", [_blank(share(m.get("agreement"))) for m in metrics], right=True, spare=4),
-        Column("accuracy", [_blank(share(m.get("accuracy"))) for m in metrics], right=True, spare=6),
-        Column("build s", seconds, right=True, spare=7),
+        Column("p50 ms", known["latency_ms_p50"], right=True, spare=spare(1, "latency_ms_p50")),
+        Column("p99 ms", known["latency_ms_p99"], right=True, spare=spare(2, "latency_ms_p99")),
+        Column("$/M items", cost, right=True, spare=spare(3, "usd_per_million_items")),
+        Column("agree", [_blank(share(m.get("agreement"))) for m in metrics], right=True, spare=spare(4, "agreement")),
+        Column("accuracy", accuracy, right=True, spare=spare(6, "accuracy_drop")),
+        Column("build s", seconds, right=True, spare=spare(7, "build_seconds")),
         Column("status", [_state(record, verdict) for record in shown], spare=0),
     ]
     styles = [_row_style(record, verdict) for record in shown]
@@ -208,10 +220,12 @@ def _state(record: Record, verdict: Verdict | None) -> str:
             return "best"
         if record.key in verdict.tied:
             return "tie" if verdict.kind == "tie" else "undecided"
+        if record.key in verdict.outside:
+            return "excluded"  # over a limit, or nobody knows whether it is
     text = status_text(record.status)
-    if record.origin == "reported":
-        return record.origin if record.status is Status.OK else f"{record.origin}, {text}"
-    return text if record.origin == "measured" or record.status is not Status.OK else f"{text}, {record.origin}"
+    if record.status is Status.OK:
+        return text if record.origin == "measured" else record.origin
+    return f"{record.origin}, {text}" if record.origin == "reported" else text
 
 
 def _row_style(record: Record, verdict: Verdict | None) -> str:
@@ -245,8 +259,10 @@ def _axis_columns(
     if not axes:
         return [Column("trial", labels)]
     shown = rows if shown is None else shown
-    numeric = ("batch", "cores", "replicas")
-    return [Column(axis, [axis_text(row.get(axis, "")) for row in shown], right=axis in numeric) for axis in axes]
+    numeric = ("batch", REQUESTS, "cores", "replicas")
+    names = {REQUESTS: "request"}
+    cells = {axis: [axis_text(row.get(axis, "")) for row in shown] for axis in axes}
+    return [Column(names.get(axis, axis), cells[axis], right=axis in numeric) for axis in axes]
 
 
 def _fitting(columns: list[Column], width: int) -> list[Column]:
