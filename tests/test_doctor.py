@@ -29,7 +29,7 @@ def says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr(hardware, "detect", lambda: host)
         monkeypatch.setattr(neuron_host, "look", lambda: now)
         monkeypatch.setattr(neuron_host, "versions", lambda: versions or {})
-        monkeypatch.setattr(diagnosis, "tool", lambda name: f"/opt/{name}" if tools else None)
+        monkeypatch.setattr(diagnosis, "neuron_tool", lambda name: f"/opt/{name}" if tools else None)
         diagnosis.show()
         printed = capsys.readouterr().out
         assert all(len(line) <= 80 for line in printed.splitlines())
