@@ -24,7 +24,7 @@ from sweep.spec import FailureKind, Json, Status
 from sweep.workloads import FORMATS, RESERVED
 from tests.sweeping import QUICK, ROOT
 
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*(page for page in [ROOT / "README.md"] if page.exists()), *DOCS]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"python -m sweep(?![\w.])([^`\n]*)")
