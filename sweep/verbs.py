@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sweep import ledger, plot_verbs, select, stored
+from sweep import ledger, plot_verbs, select, stored, wording
 from sweep.report import one_line
 from sweep.settings import Objective
 from sweep.spec import Record, Status, UserError
@@ -82,8 +82,8 @@ def why(
             "chosen: " + verdict.sentence if record.key == verdict.winner else record.reason
         )
         print(f"{record.label}  {record.status.value.replace('_', ' ')}\n  {reason}")
-        if record.notes.get("unsteady_warmups"):
-            print(f"  warm-up  not steady in {record.notes['unsteady_warmups']} of {len(record.repeats)} repeats")
+        for line in wording.happened(record):
+            print(f"  {line}")
         if record.failure is not None and record.failure.log:
             print(f"  log      {record.failure.log}")
             if record.failure.command:

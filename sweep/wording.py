@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sweep import statistics
 from sweep.settings import Objective
@@ -282,3 +283,32 @@ def _repeats(count: int) -> str:
 
 def _needs(more: int) -> str:
     return f"more than {MANY} more repeats needed" if more > MANY else f"about {_repeats(more)} needed"
+
+
+def happened(record: Record) -> list[str]:
+    """What happened on the way to a result: attempts, other options, neighbours, a warm-up that did not settle."""
+    lines = []
+    for build in record.builds:
+        tried = build.get("attempts") or ()
+        differ = _differing([build, *tried]) if tried else ()
+        lines += [f"build    {_options(one, differ)}: {one['failure']['summary']}" for one in tried]
+        if tried and record.status is not Status.BUILD_FAILED:
+            lines.append(f"build    {_options(build, differ)}: used")
+    for attempt in record.notes.get("attempts", ()):
+        lines.append(f"attempt  {attempt['kind']} after {attempt['seconds']:.1f} s: {attempt['summary']}")
+    if deployment := record.notes.get("deployment"):
+        others = [each["label"] for number, each in enumerate(deployment["members"]) if number != deployment["member"]]
+        lines.append(f"beside   {', '.join(others)}; its first core is {deployment['first_core']}")
+    if record.notes.get("unsteady_warmups"):
+        lines.append(f"warm-up  not steady in {record.notes['unsteady_warmups']} of {len(record.repeats)} repeats")
+    return lines
+
+
+def _differing(builds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The options in which builds differ."""
+    names = dict.fromkeys(name for build in builds for name in build["options"])
+    return [name for name in names if len({repr(build["options"].get(name)) for build in builds}) > 1]
+
+
+def _options(build: Mapping[str, Any], names: Sequence[str]) -> str:
+    return " ".join(f"{name}={build['options'].get(name)}" for name in names)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,3 +109,14 @@ def test_the_json_of_a_build_without_a_ladder_is_as_before() -> None:
     made = Built(spec, "k", Path("f"), BuildInfo("fp32"), None, 1.0, False).to_json()
     assert "attempts" not in made
     assert json.dumps(made)
+
+
+def test_why_tells_every_attempt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sweep.__main__ import run
+
+    sweep(tmp_path, FAULTY, "backend.options.fault_text=too large", "+backend.ladder=[{fault: null}]")
+    capsys.readouterr()
+    assert run(["why", "batch=1", "--outputs", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "build    fault=build_raise: RuntimeError: too large" in told
+    assert "build    fault=None: used" in told
