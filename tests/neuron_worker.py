@@ -1,7 +1,7 @@
 """Build and measure on a pretended Neuron machine through real workers, without the rest of a sweep."""
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,15 @@ def net():
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Linear(64, 4))
 
+class Narrow(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = net().bfloat16()
+    def forward(self, x):
+        return self.inner(x.bfloat16())
+
 def narrow():
-    return net().bfloat16()
+    return Narrow()
 
 class Token(torch.nn.Module):
     def __init__(self):
@@ -144,8 +151,3 @@ class Bench:
             preload=("torch", "sweep.worker"),
             env={**self.host.env, **(env or {})},
         )
-
-
-def with_options(built: Built, **options: Any) -> Built:
-    """The same artifact, asked for with other options."""
-    return replace(built, spec=replace(built.spec, options={**built.spec.options, **options}))

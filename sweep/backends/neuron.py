@@ -34,11 +34,11 @@ CHOICES: Mapping[str, Tuple[Any, ...]] = {
     "static_weights": (True, False),
 }
 OWN_FLAGS = {
-    "--neuroncore-pipeline-cores": "cores (an axis)",
-    "--num-neuroncores": "cores (an axis)",
-    "--fast-math": "cast",
-    "--fp32-cast": "cast",
-    "--static-weights": "static_weights",
+    "--neuroncore-pipeline-cores": "cores",
+    "--num-neuroncores": "cores",
+    "--fast-math": "backend.options.cast",
+    "--fp32-cast": "backend.options.cast",
+    "--static-weights": "backend.options.static_weights",
 }
 
 

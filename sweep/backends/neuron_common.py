@@ -171,5 +171,5 @@ def taken_flag(extra: Sequence[Any], own: Mapping[str, str]) -> Optional[str]:
             return "backend.options.extra_args holds words for the compiler: write '%s' in quotes" % (word,)
         flag = word.partition("=")[0]
         if flag in own:
-            return "backend.options.extra_args holds %s: set backend.options.%s, which is recorded" % (flag, own[flag])
+            return "backend.options.extra_args holds %s: set %s, which is recorded" % (flag, own[flag])
     return None
