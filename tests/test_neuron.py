@@ -33,7 +33,7 @@ def built(bench: Bench) -> Built:
 
 @pytest.fixture(autouse=True)
 def by_the_rules(bench: Bench, request: pytest.FixtureRequest) -> Iterator[None]:
-    """No test may make the backend break a documented rule, but for that of a model which cannot have what is asked for."""
+    """No test may make the backend break a documented rule, but that of a model which cannot have what is asked."""
     before = len(bench.host.violations())
     yield
     bench.host.heal()
