@@ -220,6 +220,13 @@ def test_the_core_is_chosen_by_the_documented_name_then_the_old_one(bench: Bench
     assert len(old.host.calls("neuron_cores_context")) == 1
 
 
+@pytest.mark.parametrize("name", ["neuron", "neuronx"])
+def test_the_sdk_is_never_imported_before_the_fork(name: str) -> None:
+    """A forked copy cannot use a runtime that its parent started, nor choose cores once the SDK is there."""
+    backend = backends.get(name)
+    assert {*backend.preload_build, *backend.preload_run} == {"torch"}
+
+
 def test_cores_that_are_not_consecutive_cannot_be_said() -> None:
     assert neuron_common.cores_text((4,)) == "4"
     assert neuron_common.cores_text((2, 3, 4)) == "2-4"
