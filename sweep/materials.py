@@ -3,6 +3,8 @@
     data/<digest>/        data.json, inputs/<name>.npy, calibration/<name>.npy, labels.npy where there are labels
     reference/<digest>/   reference.json, output_<n>.npy
 
+`sizes.npy` stands beside the arrays where samples differ in size.
+
 Whoever measures needs nothing but numpy to read them, whatever package the data came from.
 """
 
@@ -15,7 +17,7 @@ import numpy as np
 
 from sweep import workloads
 from sweep.backends.base import Arrays
-from sweep.spec import Json, digest
+from sweep.spec import Json, UserError, digest
 
 REFERENCE_BATCH_BYTES = 32 << 20
 SELF_CHECK_ITEMS = 4
@@ -34,6 +36,12 @@ def read_labels(folder: Path) -> Tuple[Optional[np.ndarray], str]:
     return np.load(labels) if labels.exists() else None, task
 
 
+def read_sizes(folder: Path) -> Optional[np.ndarray]:
+    """(N, D): each sample's own size along the D bucket dimensions; None where all are as large as the arrays."""
+    path = folder / "sizes.npy"
+    return np.load(path) if path.exists() else None
+
+
 def write_data(dataset: "workloads.Dataset", folder: Path) -> None:
     for kind, arrays in (("inputs", dataset.inputs), ("calibration", dataset.calibration)):
         (folder / kind).mkdir(parents=True)
@@ -41,6 +49,8 @@ def write_data(dataset: "workloads.Dataset", folder: Path) -> None:
             np.save(folder / kind / (name + ".npy"), np.ascontiguousarray(array))
     if dataset.labels is not None:
         np.save(folder / "labels.npy", dataset.labels)
+    if dataset.sizes is not None:
+        np.save(folder / "sizes.npy", dataset.sizes)
     described = {"inputs": list(dataset.inputs), "calibration": list(dataset.calibration), "task": dataset.task}
     (folder / "data.json").write_text(json.dumps({**described, "classes": dataset.classes}))
 
@@ -48,7 +58,8 @@ def write_data(dataset: "workloads.Dataset", folder: Path) -> None:
 def data_digest(dataset: "workloads.Dataset") -> str:
     """Identity of a data set's content: names, shapes, types and bytes of every array."""
     labels = {} if dataset.labels is None else {"labels": dataset.labels}
-    groups = (("inputs", dataset.inputs), ("calibration", dataset.calibration), ("labels", labels))
+    sizes = {} if dataset.sizes is None else {"sizes": dataset.sizes}
+    groups = (("inputs", dataset.inputs), ("calibration", dataset.calibration), ("labels", labels), ("sizes", sizes))
     described = [
         [kind, name, list(array.shape), str(array.dtype), _sha256(array)]
         for kind, arrays in groups
@@ -63,31 +74,56 @@ def read_reference(folder: Path) -> List[np.ndarray]:
     return [np.load(folder / ("output_%d.npy" % number), mmap_mode="r") for number in range(count)]
 
 
-def write_reference(model: Any, inputs: Arrays, folder: Path) -> Json:
-    """Run the original model over all samples; what was learned on the way.
+def write_reference(model: Any, dataset: "workloads.Dataset", dims: Optional[workloads.Dims], folder: Path) -> Json:
+    """Run the original model over all samples, those of each size together and without padding.
+
+    Args:
+        dims: `bucket_dims` of the model's config.
 
     Returns:
         self_difference (largest difference when a few samples are asked again; None if not finite), outputs (their
         number).
+
+    Raises:
+        UserError: where the shape of a sample's answer depends on its size.
     """
     folder.mkdir()
-    bytes_per_item = sum(array[:1].nbytes for array in inputs)
-    batch = max(1, min(64, REFERENCE_BATCH_BYTES // max(1, bytes_per_item)))
-
-    def run(begin: int) -> Arrays:
-        return workloads.run_reference(model, tuple(array[begin : begin + batch] for array in inputs))
-
-    parts = [run(begin) for begin in range(0, len(inputs[0]), batch)]
-    few = workloads.run_reference(model, tuple(array[:SELF_CHECK_ITEMS] for array in inputs))
-    for number, arrays in enumerate(zip(*parts)):
-        np.save(folder / ("output_%d.npy" % number), np.concatenate(arrays))
-    difference = max(float(np.abs(a[: len(b)] - b).max()) for a, b in zip(parts[0], few))
-    facts = {
-        "self_difference": difference if np.isfinite(difference) else None,
-        "outputs": len(parts[0]),
-    }
+    answers: List[np.ndarray] = []
+    most, difference = 0, 0.0
+    for items, inputs in workloads.groups(dataset.inputs, dataset.sizes, dims):
+        parts = _in_batches(model, inputs)
+        if not answers:
+            count = len(next(iter(dataset.inputs.values())))
+            answers = [np.empty((count, *part.shape[1:]), part.dtype) for part in parts]
+        _check_rows(answers, parts, inputs)
+        for whole, part in zip(answers, parts):
+            whole[items] = part
+        if len(items) > most:  # asked again for the size that most samples have
+            few = workloads.run_reference(model, tuple(array[:SELF_CHECK_ITEMS] for array in inputs))
+            most, difference = len(items), max(float(np.abs(a[: len(b)] - b).max()) for a, b in zip(parts, few))
+    for number, array in enumerate(answers):
+        np.save(folder / ("output_%d.npy" % number), array)
+    facts = {"self_difference": difference if np.isfinite(difference) else None, "outputs": len(answers)}
     (folder / "reference.json").write_text(json.dumps(facts))
     return facts
+
+
+def _in_batches(model: Any, inputs: Arrays) -> List[np.ndarray]:
+    bytes_per_item = sum(array[:1].nbytes for array in inputs)
+    batch = max(1, min(64, REFERENCE_BATCH_BYTES // max(1, bytes_per_item)))
+    starts = range(0, len(inputs[0]), batch)
+    parts = [workloads.run_reference(model, tuple(array[at : at + batch] for array in inputs)) for at in starts]
+    return [np.concatenate(arrays) for arrays in zip(*parts)]
+
+
+def _check_rows(known: List[np.ndarray], found: List[np.ndarray], inputs: Arrays) -> None:
+    for number, (a, b) in enumerate(zip(known, found)):
+        if a.shape[1:] != b.shape[1:]:
+            text = (
+                "output %d of the model has a row of shape %s for some samples and %s for those of size %s: "
+                "let the model pool over the dimensions that model.bucket_dims names"
+            )
+            raise UserError(text % (number, a.shape[1:], b.shape[1:], inputs[0].shape[1:]))
 
 
 def _sha256(array: np.ndarray) -> str:

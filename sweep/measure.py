@@ -27,6 +27,9 @@ class Request(NamedTuple):
     runner: Runner
     inputs: Any
     items: np.ndarray
+    bucket: int = 0  # number of the bucket
+    rows: int = 0  # of the call, where a short batch was filled up with rows that do not count; 0: as many as items
+    elements: Tuple[int, int] = (0, 0)  # size units of the items themselves, and of what is computed for them
 
 
 class Window(NamedTuple):
@@ -35,48 +38,6 @@ class Window(NamedTuple):
     start_ns: np.ndarray
     end_ns: np.ndarray
     kept: List[Tuple[int, Any]]  # (number of the prepared request, raw output)
-
-
-def route(sizes: Sequence[Tuple[int, ...]], buckets: Sequence[Tuple[int, ...]]) -> List[int]:
-    """For every sample the number of the smallest bucket that fits it, or -1.
-
-    Args:
-        sizes: per sample, its size along each bucket dimension.
-        buckets: per bucket, its size along each bucket dimension; one size stands for all dimensions.
-    """
-    order = sorted(range(len(buckets)), key=lambda b: (int(np.prod(buckets[b])), buckets[b]))
-    chosen = []
-    for size in sizes:
-        fits = (b for b in order if all(s <= limit for s, limit in zip(size, widen(buckets[b], len(size)))))
-        chosen.append(next(fits, -1))
-    return chosen
-
-
-def widen(bucket: Tuple[int, ...], dimensions: int) -> Tuple[int, ...]:
-    """A bucket's size along each of its dimensions: `(224,)` means 224 along all of them."""
-    return tuple(bucket) * dimensions if len(bucket) == 1 else tuple(bucket)
-
-
-def pad(array: np.ndarray, axes: Sequence[int], bucket: Tuple[int, ...], value: float) -> np.ndarray:
-    """`array` with `axes` filled up at their end to the bucket's sizes."""
-    widths = [(0, 0)] * array.ndim
-    for axis, size in zip(axes, widen(bucket, len(axes))):
-        widths[axis] = (0, size - array.shape[axis])
-    return np.pad(array, widths, constant_values=value) if any(after for _, after in widths) else array
-
-
-def cut(array: np.ndarray, axes: Sequence[int], bucket: Tuple[int, ...]) -> np.ndarray:
-    """`array` without what is beyond the bucket: only for examples to build from, never for what is measured."""
-    for axis, size in zip(axes, widen(bucket, len(axes))):
-        array = array.take(np.arange(min(size, array.shape[axis])), axis)
-    return array
-
-
-def batches(items: np.ndarray, batch: int, offset: int) -> List[np.ndarray]:
-    """Full batches over all `items`, beginning at `offset` and wrapping round, so that the last one is full too."""
-    turned = np.roll(items, -(offset % len(items)))
-    count = -(-len(turned) // batch)
-    return list(np.resize(turned, count * batch).reshape(count, batch))
 
 
 def first_request(request: Request) -> Tuple[float, int]:
@@ -193,16 +154,31 @@ def outputs_of(window: Window, requests: Sequence[Request]) -> Tuple[np.ndarray,
     items = np.concatenate([requests[number].items for number, _ in window.kept])
     parts = [requests[number].runner.outputs(raw) for number, raw in window.kept]
     for (number, _), arrays in zip(window.kept, parts):
-        expected = len(requests[number].items)
+        expected = requests[number].rows or len(requests[number].items)
         if any(array.ndim == 0 or len(array) != expected for array in arrays):
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise TrialError(FailureKind.SHAPE_MISMATCH, "a batch of %d gave outputs %s" % (expected, shapes))
+    cut = [tuple(array[: len(requests[n].items)] for array in arrays) for (n, _), arrays in zip(window.kept, parts)]
     _, first = np.unique(items, return_index=True)
-    return items[first], tuple(np.concatenate(arrays)[first] for arrays in zip(*parts))
+    return items[first], tuple(np.concatenate(arrays)[first] for arrays in zip(*cut))
 
 
-def throughput(starts: np.ndarray, ends: np.ndarray, replica: np.ndarray, batch: int) -> Tuple[float, float]:
-    """(items/s, seconds) over the window that all replicas share.
+def asked(window: Window, requests: Sequence[Request]) -> Tuple[np.ndarray, np.ndarray]:
+    """Items and bucket of every request of the window: the prepared requests go round."""
+    turns = np.arange(len(window.start_ns)) % len(requests)
+    items = np.array([len(request.items) for request in requests], np.int64)
+    return items[turns], np.array([request.bucket for request in requests], np.int64)[turns]
+
+
+def elements(window: Window, requests: Sequence[Request]) -> List[int]:
+    """Size units of the window's items themselves, and of what was computed for them."""
+    turns = np.arange(len(window.start_ns)) % len(requests)
+    each = np.array([request.elements for request in requests], np.int64)
+    return [int(total) for total in each[turns].sum(axis=0)]
+
+
+def throughput(starts: np.ndarray, ends: np.ndarray, replica: np.ndarray, items: Any) -> Tuple[float, float]:
+    """(items/s, seconds) over the window that all replicas share; `items` of each request, or of all alike.
 
     The window runs from the first start to the moment the first replica ends its last request. A request of another
     replica that straddles the end counts by the share of its time inside, which is unbiased for back-to-back requests.
@@ -211,7 +187,7 @@ def throughput(starts: np.ndarray, ends: np.ndarray, replica: np.ndarray, batch:
     end = min(int(ends[replica == number].max()) for number in np.unique(replica))
     inside = np.clip((end - starts) / np.maximum(ends - starts, 1), 0.0, 1.0)
     seconds = (end - begin) / 1e9
-    return float(inside.sum() * batch / seconds), seconds
+    return float((inside * items).sum() / seconds), seconds
 
 
 def peak_memory_mb() -> float:

@@ -14,7 +14,7 @@ from typing import Callable, ContextManager, Dict, Iterator, List, Mapping, Opti
 
 import numpy as np
 
-from sweep import backends, materials, processes, replicas, workloads
+from sweep import backends, batching, materials, processes, replicas, workloads
 from sweep import measure as measuring
 from sweep.backends.base import Arrays, Backend, Source
 from sweep.replicas import Copy
@@ -47,6 +47,8 @@ def installed(packages: Sequence[str]) -> Json:
 def reference(request: Json, folder: Path) -> Json:
     """Materialise the data and the answers of the original model (fp32, eager); both are skipped where they are stored.
 
+    Answers are to samples without padding: `bucket_dims` of the model and the sizes of the data say what that is.
+
     Request: model, data (configs), data_root, reference_root (folders named by digest), flops (whether to count them:
     torch's counter takes seconds to import).
     Leaves `data/` and `reference/` in the task's folder, unless their digest is in the roots already.
@@ -55,28 +57,29 @@ def reference(request: Json, folder: Path) -> Json:
     _note_versions(folder, {name: version for name, version in toolchain.items() if version})
     dataset = workloads.load_data(request["data"])
     model = workloads.load_model(request["model"])
-    names = tuple(dataset.inputs)
-    inputs = tuple(np.ascontiguousarray(dataset.inputs[name]) for name in names)
+    dims = request["model"].get("bucket_dims")
+    workloads.check_fit(dataset.sizes, dataset.inputs, dims, str(request["data"].get("name")))
     data_key = materials.data_digest(dataset)
     model_key = workloads.model_digest(model)
     if not Path(request["data_root"], data_key).is_dir():
         materials.write_data(dataset, folder / "data")
-    reference_key = digest([model_key, data_key, toolchain])
+    reference_key = digest([model_key, data_key, toolchain, *([] if dataset.sizes is None else [dims])])
     known = Path(request["reference_root"], reference_key, "reference.json")
     facts = (
         json.loads(known.read_text())
         if known.is_file()
-        else materials.write_reference(model, inputs, folder / "reference")
+        else materials.write_reference(model, dataset, dims, folder / "reference")
     )
-    flops = workloads.flops_per_item(model, tuple(array[:1] for array in inputs)) if request["flops"] else None
+    flops = workloads.flops_by_size(model, dataset, dims) if request["flops"] else []
     return {
         "model": model_key,
         "data": data_key,
         "reference": reference_key,
-        "items": len(inputs[0]),
-        "inputs": {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in zip(names, inputs)},
+        "items": len(next(iter(dataset.inputs.values()))),
+        "inputs": {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in dataset.inputs.items()},
         "versions": toolchain,
-        "flops_per_item": flops,
+        "flops_per_item": workloads.mean_flops(flops, dataset.sizes),
+        "flops_by_size": flops,
         **facts,
     }
 
@@ -168,8 +171,11 @@ def _combine(request: Json, folder: Path, parts: List[Json], device: Json) -> Js
     starts = np.concatenate([part["start_ns"] for part in loaded])
     ends = np.concatenate([part["end_ns"] for part in loaded])
     replica = np.concatenate([np.full(len(part["start_ns"]), number) for number, part in enumerate(loaded)])
-    rate, seconds = measuring.throughput(starts, ends, replica, request["batch"])
-    measuring.save_arrays(folder / "samples.npz", {"start_ns": starts, "end_ns": ends, "replica": replica})
+    items = np.concatenate([part["items"] for part in loaded])
+    bucket = np.concatenate([part["bucket"] for part in loaded])
+    rate, seconds = measuring.throughput(starts, ends, replica, items)
+    samples = {"start_ns": starts, "end_ns": ends, "replica": replica, "items": items, "bucket": bucket}
+    measuring.save_arrays(folder / "samples.npz", samples)
     count = sum(name.startswith("output_") for name in loaded[0].files)
     index = np.concatenate([part["index"] for part in loaded])
     index, first = np.unique(index, return_index=True)
@@ -183,7 +189,7 @@ def _combine(request: Json, folder: Path, parts: List[Json], device: Json) -> Js
         "throughput_items_per_s": rate,
         "window_seconds": seconds,
         "requests": len(latency),
-        "items": len(latency) * request["batch"],
+        "items": int(items.sum()),
         "latency_ms_mean": float(latency.mean()),
         "latency_ms": {**quantiles, "max": float(latency.max())},
         "load_seconds": max(part["load_seconds"] for part in parts),
@@ -200,8 +206,32 @@ def _combine(request: Json, folder: Path, parts: List[Json], device: Json) -> Js
             "device_memory_mb": sum(part["device_memory_mb"] for part in parts),
             **({"work_ratio": parts[0]["work_ratio"]} if "work_ratio" in parts[0] else {}),
             **({"device": device} if device else {}),
+            **_by_bucket(request, latency, items, bucket),
+            **_padding(parts),
         },
     }
+
+
+def _by_bucket(request: Json, latency: np.ndarray, items: np.ndarray, bucket: np.ndarray) -> Json:
+    """What each bucket did: requests, items, and the latency of its requests in ms."""
+    sizes = [entry["spec"].get("bucket") for entry in request["builds"]]
+    if sizes[0] is None:
+        return {}
+    found = []
+    for number, size in enumerate(sizes):
+        mine = bucket == number
+        told: Json = {"bucket": size, "requests": int(mine.sum()), "items": int(items[mine].sum())}
+        if mine.any():
+            told["latency_ms_mean"] = float(latency[mine].mean())
+            told["latency_ms"] = {"p50": float(np.percentile(latency[mine], 50)), "max": float(latency[mine].max())}
+        found.append(told)
+    return {"buckets": found}
+
+
+def _padding(parts: Sequence[Json]) -> Json:
+    """The share of what was computed that was padding, where samples have sizes of their own."""
+    own, computed = (sum(part["elements"][place] for part in parts) for place in (0, 1))
+    return {"padding": 1.0 - own / computed} if computed else {}
 
 
 def _replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[measuring.Barrier]) -> Json:
@@ -219,11 +249,13 @@ def _replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[measuring
     facts, window, requests = measuring.run_replica(load, request["effort"], barrier)
     index, outputs = measuring.outputs_of(window, requests)
     arrays = {"output_%d" % i: array for i, array in enumerate(outputs)}
+    items, bucket = measuring.asked(window, requests)
+    asked = {"items": items, "bucket": bucket}
     measuring.save_arrays(
         copy.folder / ("replica-%d.npz" % copy.number),
-        {"start_ns": window.start_ns, "end_ns": window.end_ns, "index": index, **arrays},
+        {"start_ns": window.start_ns, "end_ns": window.end_ns, "index": index, **asked, **arrays},
     )
-    return facts
+    return {**facts, "elements": measuring.elements(window, requests)}
 
 
 def _prepared(request: Json, placement: Placement, share: float) -> List[measuring.Request]:
@@ -235,29 +267,57 @@ def _prepared(request: Json, placement: Placement, share: float) -> List[measuri
         source = _source(request, spec)
         backend = _runner_backend(request, spec)
         runners.append(backend.load(Path(entry["folder"]), spec, placement, source))
-    count = len(next(iter(inputs.values())))
-    if specs[0].bucket is None:
-        chosen = np.zeros(count, int)
-    else:
-        sizes = _sizes(inputs, request["bucket_dims"])
-        chosen = np.array(measuring.route(sizes, [spec.bucket or () for spec in specs]))
-        if (chosen < 0).any():
-            largest = max((spec.bucket or () for spec in specs), key=lambda bucket: int(np.prod(bucket)))
-            lost = int((chosen < 0).sum())
-            raise TrialError(
-                FailureKind.SHAPE_MISMATCH, "%d inputs are larger than the largest bucket %s" % (lost, largest)
-            )
+    sizes, shape = _own_sizes(request, inputs), batching.Shape.of(request)
     requests: List[measuring.Request] = []
     room = measuring.PREPARED_BYTES
-    for number, (spec, runner) in enumerate(zip(specs, runners)):
-        items = np.flatnonzero(chosen == number)
-        for some in measuring.batches(items, request["batch"], int(share * len(items))) if len(items) else ():
-            arrays = _batch(inputs, some, spec, request)
-            room -= sum(array.nbytes for array in arrays)
-            requests.append(measuring.Request(runner, runner.prepare(arrays), some))
-            if room <= 0:
-                break
+    for number, some in _formed(request, specs, sizes, len(next(iter(inputs.values()))), share):
+        rows = np.resize(some, request["batch"])  # a short batch is filled up; what fills it counts for nothing
+        arrays = batching.fitted(inputs, rows, specs[number].bucket, shape, sizes)
+        room -= sum(array.nbytes for array in arrays)
+        elements = _elements(inputs, sizes, shape, specs[number].bucket, some, len(rows))
+        inner = runners[number].prepare(arrays)
+        requests.append(measuring.Request(runners[number], inner, some, number, len(rows), elements))
+        if room <= 0:
+            break
     return requests
+
+
+def _formed(
+    request: Json, specs: Sequence[BuildSpec], sizes: Optional[np.ndarray], count: int, share: float
+) -> List[Tuple[int, np.ndarray]]:
+    """(number of the bucket, samples) of every request, in the order in which they are sent.
+
+    Raises:
+        TrialError: for samples that fit no bucket.
+    """
+    offset = int(share * count)
+    if specs[0].bucket is None or sizes is None:
+        return [(0, some) for some in batching.batches(np.arange(count), request["batch"], offset)]
+    chosen = batching.route(sizes, [spec.bucket or () for spec in specs])
+    if (chosen < 0).any():
+        raise TrialError(FailureKind.SHAPE_MISMATCH, batching.too_large(sizes, [spec.bucket or () for spec in specs]))
+    return batching.in_order(chosen, request["batch"], offset)
+
+
+def _elements(
+    inputs: Dict[str, np.ndarray],
+    sizes: Optional[np.ndarray],
+    shape: batching.Shape,
+    bucket: Optional[Tuple[int, ...]],
+    items: np.ndarray,
+    rows: int,
+) -> Tuple[int, int]:
+    """Size units of the samples themselves and of what is computed for them; (0, 0) where sizes do not vary."""
+    if sizes is None or not shape.dims:
+        return 0, 0
+    stored = tuple(int(size) for size in batching.stored_size(inputs, shape))
+    whole = stored if bucket is None else batching.widen(bucket, len(stored))
+    return int(sizes[items].prod(axis=1).sum()), rows * int(np.prod(whole))
+
+
+def _own_sizes(request: Json, inputs: Dict[str, np.ndarray]) -> Optional[np.ndarray]:
+    stored = materials.read_sizes(Path(request["data_folder"]))
+    return batching.own_sizes(inputs, stored, batching.Shape.of(request))
 
 
 def _backend(spec: BuildSpec) -> Backend:
@@ -267,41 +327,20 @@ def _backend(spec: BuildSpec) -> Backend:
 def _source(request: Json, spec: BuildSpec) -> Source:
     folder = Path(request["data_folder"])
     inputs = materials.read_data(folder)
-    first = np.arange(spec.batch) % len(next(iter(inputs.values())))
+    sizes, shape = _own_sizes(request, inputs), batching.Shape.of(request)
+    first = batching.fitting(sizes, spec.bucket, spec.batch, len(next(iter(inputs.values()))))
     return Source(
         load_model=lambda: workloads.load_model(dict(spec.model)),
-        example=_batch(inputs, first, spec, request, cut=True),
-        calibration=lambda: _calibration(folder, spec, request),
+        example=batching.fitted(inputs, first, spec.bucket, shape, sizes),
+        calibration=lambda: _calibration(folder, spec, shape),
         input_names=tuple(inputs),
     )
 
 
-def _calibration(folder: Path, spec: BuildSpec, request: Json) -> Iterator[Arrays]:
+def _calibration(folder: Path, spec: BuildSpec, shape: batching.Shape) -> Iterator[Arrays]:
     samples = materials.read_data(folder, "calibration")
     count = len(next(iter(samples.values()))) if samples else 0
     if not count:
         raise UserError("data %s has no calibration samples, which %s needs" % (spec.data["name"], spec.precision))
-    for items in measuring.batches(np.arange(count), spec.batch, 0):
-        yield _batch(samples, items, spec, request, cut=True)
-
-
-def _batch(
-    inputs: Dict[str, np.ndarray], items: np.ndarray, spec: BuildSpec, request: Json, cut: bool = False
-) -> Arrays:
-    """The samples `items` as contiguous arrays, padded to the bucket; `cut` to it where that is asked for."""
-    dims = request.get("bucket_dims") or {}
-    arrays = []
-    for name, array in inputs.items():
-        chosen = np.ascontiguousarray(array[items])
-        if spec.bucket is not None and name in dims:
-            if cut:
-                chosen = measuring.cut(chosen, dims[name], spec.bucket)
-            chosen = measuring.pad(chosen, dims[name], spec.bucket, request.get("pad_value", 0.0))
-        arrays.append(chosen)
-    return tuple(arrays)
-
-
-def _sizes(inputs: Dict[str, np.ndarray], dims: Dict[str, Sequence[int]]) -> List[Tuple[int, ...]]:
-    name, axes = next(iter(dims.items()))
-    size = tuple(inputs[name].shape[axis] for axis in axes)
-    return [size] * len(inputs[name])
+    for items in batching.batches(np.arange(count), spec.batch, 0):
+        yield batching.fitted(samples, items, spec.bucket, shape)

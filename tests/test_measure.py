@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep import measure
+from sweep import batching, measure
 from sweep.backends.base import Arrays, Runner
 from sweep.measure import Request, Window
 from sweep.spec import TrialError
@@ -33,46 +33,7 @@ class Doubling(Runner):
 
 def requests_over(count: int, batch: int, runner: Runner) -> list[Request]:
     data = np.arange(count, dtype=np.float32)
-    return [Request(runner, (data[items],), items) for items in measure.batches(np.arange(count), batch, 0)]
-
-
-@given(count=st.integers(1, 40), batch=st.integers(1, 50), offset=st.integers(0, 100))
-def test_batches_are_full_and_cover_everything(count: int, batch: int, offset: int) -> None:
-    made = measure.batches(np.arange(count), batch, offset)
-    assert all(len(items) == batch for items in made)
-    assert set(np.concatenate(made).tolist()) == set(range(count))
-    assert len(made) == -(-count // batch)
-    assert made[0][0] == offset % count
-
-
-sizes = st.tuples(st.integers(1, 50), st.integers(1, 50))
-
-
-@given(st.lists(sizes, min_size=1, max_size=20), st.lists(sizes, min_size=1, max_size=6))
-def test_route_takes_the_smallest_bucket_that_fits(
-    items: list[tuple[int, int]], buckets: list[tuple[int, int]]
-) -> None:
-    for (height, width), chosen in zip(items, measure.route(items, buckets), strict=True):
-        fitting = [h * w for h, w in buckets if height <= h and width <= w]
-        if chosen == -1:
-            assert not fitting
-        else:
-            h, w = buckets[chosen]
-            assert height <= h
-            assert width <= w
-            assert h * w == min(fitting)
-
-
-def test_one_size_stands_for_all_dimensions() -> None:
-    assert measure.route([(100, 200)], [(128,), (224,)]) == [1]
-    assert measure.pad(np.ones((2, 3, 4, 5)), [2, 3], (6,), 0.0).shape == (2, 3, 6, 6)
-
-
-def test_padding_keeps_what_was_there() -> None:
-    array = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
-    padded = measure.pad(array, [2], (5,), -1.0)
-    assert (padded[:, :, :3] == array).all()
-    assert (padded[:, :, 3:] == -1.0).all()
+    return [Request(runner, (data[items],), items) for items in batching.batches(np.arange(count), batch, 0)]
 
 
 def test_outputs_are_those_of_the_timed_requests_each_sample_once() -> None:
@@ -137,7 +98,7 @@ def test_steady(medians: list[float], expected: bool) -> None:
 def test_throughput_of_one_replica_is_items_over_its_window() -> None:
     starts = np.array([0, 10, 20]) * 10**6
     ends = np.array([10, 20, 30]) * 10**6
-    rate, seconds = measure.throughput(starts, ends, np.zeros(3), batch=4)
+    rate, seconds = measure.throughput(starts, ends, np.zeros(3), items=4)
     assert seconds == pytest.approx(0.03)
     assert rate == pytest.approx(3 * 4 / 0.03)
 
@@ -149,7 +110,7 @@ def test_throughput_of_two_replicas_is_the_sum_of_their_rates(first: float, seco
     starts = np.concatenate([edge[:-1] for edge in edges])
     ends = np.concatenate([edge[1:] for edge in edges])
     replica = np.concatenate([np.full(len(edge) - 1, number) for number, edge in enumerate(edges)])
-    rate, _ = measure.throughput(starts, ends, replica, batch=1)
+    rate, _ = measure.throughput(starts, ends, replica, items=1)
     assert rate == pytest.approx(1 / first + 1 / second, rel=1e-4)
 
 

@@ -1,0 +1,149 @@
+"""From samples to requests: which bucket takes a sample, which samples share a request, how they are padded.
+
+Padding and routing stand here, above all backends, once. A sample goes to the smallest bucket that holds it; what fits
+none is never cut. Worker side, Python 3.8.
+"""
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from sweep.spec import Json
+
+PASSES = 4  # through the data before what is left over in the queues is sent as short batches
+Bucket = Tuple[int, ...]
+
+
+class Shape(NamedTuple):
+    """How the inputs of a model carry a size that varies: from its config."""
+
+    dims: Mapping[str, Sequence[int]]  # input -> axes of the batched array, one for each size of a bucket
+    pad_value: Any = 0.0  # of all inputs, or {input: value}
+    pad_side: str = "right"
+
+    @staticmethod
+    def of(request: Json) -> "Shape":
+        dims = request.get("bucket_dims") or {}
+        return Shape(dims, request.get("pad_value") or 0.0, str(request.get("pad_side") or "right"))
+
+    def value(self, name: str) -> float:
+        value = self.pad_value
+        return float(value.get(name, 0.0) if isinstance(value, Mapping) else value)
+
+
+def own_sizes(inputs: Mapping[str, np.ndarray], sizes: Optional[np.ndarray], shape: Shape) -> Optional[np.ndarray]:
+    """(N, D): each sample's size along the D bucket dimensions, or None where the model has none."""
+    if sizes is not None:
+        return np.asarray(sizes)
+    if not shape.dims:
+        return None
+    return np.tile(stored_size(inputs, shape), (len(next(iter(inputs.values()))), 1))
+
+
+def stored_size(inputs: Mapping[str, np.ndarray], shape: Shape) -> List[int]:
+    """The size along the bucket dimensions that the arrays are stored with: that of the largest sample."""
+    name, axes = next(iter(shape.dims.items()))
+    return [inputs[name].shape[axis] for axis in axes]
+
+
+def too_large(sizes: np.ndarray, buckets: Sequence[Bucket]) -> str:
+    """What is wrong with buckets that do not hold all samples, and what would."""
+    lost = sizes[route(sizes, buckets) < 0]
+    largest = lost.max(axis=0)
+    wide = [list(widen(bucket, len(largest))) for bucket in buckets]
+    needed = largest.tolist()[0] if len(largest) == 1 else largest.tolist()
+    return "%d of %d inputs fit no bucket of %s: the largest is %s; add a bucket of %s" % (
+        *(len(lost), len(sizes), wide, "x".join(map(str, largest))),
+        needed,
+    )
+
+
+def widen(bucket: Bucket, dimensions: int) -> Bucket:
+    """A bucket's size along each of its dimensions: `(224,)` means 224 along all of them."""
+    return tuple(bucket) * dimensions if len(bucket) == 1 else tuple(bucket)
+
+
+def route(sizes: np.ndarray, buckets: Sequence[Bucket]) -> np.ndarray:
+    """For every sample the number of the smallest bucket that holds it, or -1.
+
+    Args:
+        sizes: (N, D), each sample's size along the bucket dimensions.
+        buckets: per bucket, its size along each dimension; one size stands for all dimensions.
+    """
+    sizes = np.asarray(sizes)
+    wide = [widen(bucket, sizes.shape[1]) for bucket in buckets]
+    chosen = np.full(len(sizes), -1)
+    for number in sorted(range(len(buckets)), key=lambda b: (int(np.prod(wide[b])), wide[b]), reverse=True):
+        chosen[(sizes <= np.array(wide[number])).all(axis=1)] = number  # a smaller one, later, goes before
+    return chosen
+
+
+def batches(items: np.ndarray, batch: int, offset: int) -> List[np.ndarray]:
+    """Full batches over all `items`, beginning at `offset` and wrapping round, so that the last one is full too."""
+    turned = np.roll(items, -(offset % len(items)))
+    count = -(-len(turned) // batch)
+    return list(np.resize(turned, count * batch).reshape(count, batch))
+
+
+def in_order(chosen: np.ndarray, batch: int, offset: int) -> List[Tuple[int, np.ndarray]]:
+    """(bucket, samples) of every request, as they form when samples arrive in order, from `offset` on.
+
+    Each bucket has a queue; a request leaves when `batch` samples wait. The data is gone through `PASSES` times, and
+    what waits at the end leaves as short requests.
+    """
+    order = np.roll(np.arange(len(chosen)), -(offset % len(chosen)))
+    formed: List[Tuple[int, np.ndarray]] = []
+    queues: Dict[int, List[int]] = {}
+    for item in np.tile(order, PASSES if batch > 1 else 1):
+        queue = queues.setdefault(int(chosen[item]), [])
+        queue.append(int(item))
+        if len(queue) == batch:
+            formed.append((int(chosen[item]), np.array(queue)))
+            queue.clear()
+    return formed + [(bucket, np.array(queue)) for bucket, queue in sorted(queues.items()) if queue]
+
+
+def fitted(
+    inputs: Mapping[str, np.ndarray], items: np.ndarray, bucket: Optional[Bucket], shape: Shape, sizes: Any = None
+) -> Tuple[np.ndarray, ...]:
+    """The samples `items` as contiguous arrays of the bucket's shape. What is beyond the bucket is left out, so only
+    samples that fit may come here, and examples to build from.
+    """
+    arrays = []
+    for name, array in inputs.items():
+        chosen = np.ascontiguousarray(array[items])
+        if bucket is not None and name in shape.dims:
+            axes = shape.dims[name]
+            chosen = resized(chosen, axes, widen(bucket, len(axes)), shape.value(name))
+            if shape.pad_side == "left" and sizes is not None:
+                chosen = _moved_right(chosen, axes, sizes[items])
+        arrays.append(np.ascontiguousarray(chosen))
+    return tuple(arrays)
+
+
+def resized(array: np.ndarray, axes: Sequence[int], sizes: Sequence[int], value: float) -> np.ndarray:
+    """`array` with `axes` filled up at their end, or left out beyond, to exactly `sizes`."""
+    index: List[Any] = [slice(None)] * array.ndim
+    widths = [(0, 0)] * array.ndim
+    for axis, size in zip(axes, sizes):
+        index[axis] = slice(0, size)
+        widths[axis] = (0, max(0, size - array.shape[axis]))
+    array = array[tuple(index)]
+    return np.pad(array, widths, constant_values=value) if any(after for _, after in widths) else array
+
+
+def _moved_right(array: np.ndarray, axes: Sequence[int], sizes: np.ndarray) -> np.ndarray:
+    """Each sample at the end of the bucket instead of at its beginning: what was padding comes first."""
+    moved = np.empty_like(array)
+    for row, size in enumerate(sizes):
+        shifts = [array.shape[axis] - int(own) for axis, own in zip(axes, size)]
+        moved[row] = np.roll(array[row], shifts, [axis - 1 for axis in axes])
+    return moved
+
+
+def fitting(sizes: Optional[np.ndarray], bucket: Optional[Bucket], count: int, total: int) -> np.ndarray:
+    """`count` samples to build or calibrate with: those that fit the bucket, if any does."""
+    if sizes is None or bucket is None:
+        return np.arange(count) % total
+    found = np.flatnonzero((sizes <= np.array(widen(bucket, sizes.shape[1]))).all(axis=1))
+    return np.resize(found if len(found) else np.arange(total), count)
