@@ -116,6 +116,12 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
+def test_an_interpreter_that_follows_from_the_backend_takes_no_column() -> None:
+    rows = [{"backend": "a", "python": "/x"}, {"backend": "b", "python": "/y"}, {"backend": "c"}]
+    assert varying(rows) == ["backend"]
+    assert varying([*rows, {"backend": "a", "python": "/z"}]) == ["backend", "python"]  # two toolchains of one backend
+
+
 def test_names_of_what_varies():
     rows = [record.settings for record in (make_record(batch=1), make_record(batch=5, buckets=((64, 128), (224,))))]
     assert varying(rows) == ["batch", "buckets"]

@@ -11,6 +11,7 @@ from sweep.spec import Record, Status
 AXES = ("model", "data", "hardware", "backend", "precision", "batch", "request_batch", "cores", "replicas", "buckets")
 UNKNOWN = "–"
 REQUESTS = "request_batch"
+PLACES = ("python", "path", "_target_")  # settings that are long and usually follow from others
 NUMBERS = ("batch", REQUESTS, "cores", "replicas", "buckets")  # axes whose values are told with their names
 
 
@@ -88,7 +89,19 @@ def axes_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 def varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The axes in which the settings differ; empty for one trial."""
     moving = [name for name in axes_of(rows) if len({axis_text(row.get(name, "")) for row in rows}) > 1]
-    return [name for name in moving if name != REQUESTS or not _requests_are_batches(rows)]
+    moving = [name for name in moving if name != REQUESTS or not _requests_are_batches(rows)]
+    short = [name for name in moving if name not in PLACES]
+    return [name for name in moving if name in short or not _follows(rows, name, short)]
+
+
+def _follows(rows: Sequence[Mapping[str, Any]], name: str, others: Sequence[str]) -> bool:
+    """The other axes determine this one, as a backend its interpreter: then it takes room and says nothing."""
+    seen: dict[tuple[str, ...], str] = {}
+    for row in rows:
+        place = tuple(axis_text(row.get(other, "")) for other in others)
+        if seen.setdefault(place, axis_text(row.get(name, ""))) != axis_text(row.get(name, "")):
+            return False
+    return True
 
 
 def _requests_are_batches(rows: Iterable[Mapping[str, Any]]) -> bool:
@@ -105,7 +118,7 @@ def common(rows: Sequence[Mapping[str, Any]]) -> str:
     dull = {"replicas": 1, "buckets": []}
     words = []
     for name, value in shared.items():
-        if name == REQUESTS and _requests_are_batches(rows):
+        if name in PLACES or (name == REQUESTS and _requests_are_batches(rows)):
             continue
         if name == "data" and value == shared.get("model"):
             continue
