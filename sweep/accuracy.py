@@ -1,7 +1,9 @@
 """Does what was built still give the original model's answers? Vectorised, and silent about what cannot be known.
 
 Arrays have one row per sample and stand in the order of the model's outputs. For classification the first one holds
-the logits (samples, classes), or the classes themselves as integers (samples,); errors are taken over all outputs.
+the logits (samples, classes), or the classes themselves as integers (samples,); errors are taken over all outputs. An
+output of many numbers a sample that is not those logits is taken for an embedding: it tells which samples are alike, so
+their neighbours are compared too.
 """
 
 import math
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 NOISE = 1e-6  # relative spread over samples that rounding alone can make in single precision
+EMBEDDING_WIDTH = 16  # numbers a sample from which an output is taken for an embedding
+NEIGHBOURS = 10  # of each sample
+NEIGHBOUR_SAMPLES = 2000  # are compared at most, evenly spread: the work grows with their square
+ALIKE = 1e-6  # difference of cosines that rounding alone can make: nearer than that is equally near
 STUCK = 1e-3  # share of the reference's spread below which outputs count as not following the inputs
 
 _UNKNOWN: Json = {
@@ -36,6 +42,7 @@ _UNKNOWN: Json = {
     "reference_accuracy": None,
     "who_was_right": None,
     "mcnemar_p": None,
+    "neighbour_overlap": None,
 }
 
 
@@ -59,6 +66,8 @@ def compare(
         agreement, _low, _high: share of samples with the same top class, Wilson's interval.
         accuracy, _low, _high, reference_accuracy: share of labels hit, Wilson's interval of the candidate's.
         who_was_right: counts of samples: both, only_reference, only_candidate, neither. mcnemar_p: exact, two-sided.
+        neighbour_overlap: of the worst embedding; see the function of that name. None where no output is one, or one
+            is not finite.
 
     A row with NaN has no top class: it agrees with nothing and is wrong.
 
@@ -77,6 +86,7 @@ def compare(
     pairs = [(_flat(a), _flat(b)) for a, b in zip(references, candidates, strict=True)]
     result.update(_errors(pairs))
     result["varies"] = _varies(pairs)
+    result["neighbour_overlap"] = _worst_overlap(references, candidates, task)
     if task == "classification":
         classes = top_classes(references[0], undefined=-2), top_classes(candidates[0])
         if classes[0] is not None and classes[1] is not None:
@@ -84,6 +94,33 @@ def compare(
             if labels is not None:
                 result.update(_who_was_right(classes[0], classes[1], np.asarray(labels).ravel(), confidence))
     return result
+
+
+def neighbour_overlap(reference: "Array", candidate: "Array", neighbours: int = NEIGHBOURS) -> float | None:
+    """The share of each sample's nearest neighbours in the candidate that are among its nearest in the reference.
+
+    Args:
+        reference, candidate: embeddings (samples, values) of the same samples.
+        neighbours: how many of each sample are looked at, by cosine, itself left out. What is as near as the last of
+            the reference's counts too, so that samples that stand twice cost nothing.
+
+    Returns:
+        The mean over samples, 0 to 1. 1 for embeddings that were turned or stretched together; two that have nothing to
+        do with each other have about neighbours / (samples - 1). None for fewer than neighbours + 2 samples, of which
+        all would be neighbours, and where a value is not finite.
+    """
+    import numpy as np
+
+    step = -(-len(reference) // NEIGHBOUR_SAMPLES) if len(reference) else 1
+    a, b = _units(reference[::step]), _units(candidate[::step])
+    if len(a) < neighbours + 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return None
+    near, found = a @ a.T, b @ b.T
+    for cosines in (near, found):
+        np.fill_diagonal(cosines, -np.inf)
+    last = np.partition(near, -neighbours, axis=1)[:, -neighbours]
+    theirs = np.argpartition(found, -neighbours, axis=1)[:, -neighbours:]
+    return float((np.take_along_axis(near, theirs, axis=1) >= last[:, None] - ALIKE).mean())
 
 
 def decisive(discordant: int, confidence: float = 0.95) -> int | None:
@@ -142,6 +179,26 @@ def _errors(pairs: "list[tuple[Array, Array]]") -> Json:
         "cosine_mean": _known(float(every.mean())),
         "cosine_min": _known(float(every.min())),
     }
+
+
+def _worst_overlap(references: "list[Array]", candidates: "list[Array]", task: str) -> float | None:
+    first = 1 if task == "classification" else 0  # the logits are no embedding, however many classes there are
+    found = [
+        neighbour_overlap(a, b)
+        for a, b in zip(references[first:], candidates[first:], strict=True)
+        if a.ndim == 2 and a.dtype.kind == "f" and a.shape[1] >= EMBEDDING_WIDTH
+    ]
+    known = [share for share in found if share is not None]
+    return min(known) if known and len(known) == len(found) else None
+
+
+def _units(array: "Array") -> "Array":
+    """Rows scaled to length 1; what is 0 stays it."""
+    import numpy as np
+
+    rows = array.astype(np.float64)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1.0)
 
 
 def _cosine(a: "Array", b: "Array") -> "Array":

@@ -16,19 +16,32 @@ from sweep.workloads.base import (
     load_model,
     refusal,
 )
-from sweep.workloads.reference import flops_per_item, model_digest, packages, run_reference
+from sweep.workloads.reference import (
+    flops_by_size,
+    flops_per_item,
+    mean_flops,
+    model_digest,
+    packages,
+    run_reference,
+)
+from sweep.workloads.sizes import Dims, check_fit, groups
 
 __all__ = [
     "FORMATS",
     "RESERVED",
     "Dataset",
+    "Dims",
     "NumpyModel",
     "OnnxFile",
     "SavedModel",
+    "check_fit",
     "checked",
+    "flops_by_size",
     "flops_per_item",
+    "groups",
     "load_data",
     "load_model",
+    "mean_flops",
     "model_digest",
     "packages",
     "refusal",

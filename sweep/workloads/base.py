@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 
 from sweep.spec import UserError
+from sweep.workloads.sizes import checked_sizes
 
 RESERVED = ("name", "_target_", "format", "requires", "extra", "data", "bucket_dims", "pad_value", "trust", "python")
 """Keys of a model's or a data set's config that are not passed to its factory."""
@@ -29,7 +30,9 @@ class Dataset(NamedTuple):
     """Samples to measure with and to score, and samples that are only ever used to calibrate.
 
     Every array has one row per sample. `labels` are class numbers (classification) or targets (regression); None where
-    nothing is known. `calibration` has the keys of `inputs`, or none.
+    nothing is known. `calibration` has the keys of `inputs`, or none. `sizes`, where samples differ in size: each one's
+    own along every dimension that the model's `bucket_dims` name (length; height, width). The arrays are then filled up
+    at their end to the largest, and what lies beyond a sample's size is padding only.
     """
 
     inputs: Dict[str, np.ndarray]  # (N, ...) each, in the order of the model's arguments
@@ -37,6 +40,7 @@ class Dataset(NamedTuple):
     calibration: Dict[str, np.ndarray]  # (M, ...) each
     task: str = "classification"
     classes: Optional[int] = None
+    sizes: Optional[np.ndarray] = None  # (N, D) int64; None: all have the arrays' size
 
 
 class OnnxFile(NamedTuple):
@@ -142,7 +146,9 @@ def checked(dataset: Dataset, name: str) -> Dataset:
                 "data %s: input %s has %d samples, input %s has %d" % (name, key, count, first, rows[first])
             )
     labels = None if dataset.labels is None else _labels(dataset, name, rows[first])
-    return dataset._replace(inputs=inputs, labels=labels, calibration=_calibration(dataset, inputs, name))
+    sizes = None if dataset.sizes is None else checked_sizes(dataset.sizes, inputs, name)
+    calibration = _calibration(dataset, inputs, name)
+    return dataset._replace(inputs=inputs, labels=labels, calibration=calibration, sizes=sizes)
 
 
 def nearest(word: str, choices: Any) -> str:

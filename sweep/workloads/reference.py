@@ -1,13 +1,15 @@
 """What a build is compared with: the original model's answers, its identity and its size."""
 
+import contextlib
 import hashlib
 import inspect
-from typing import Any, Callable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, ContextManager, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from sweep.workloads import tensorflow_models
-from sweep.workloads.base import OnnxFile
+from sweep.workloads.base import Dataset, OnnxFile
+from sweep.workloads.sizes import Dims, spread, unpadded
 
 Arrays = Tuple[np.ndarray, ...]
 
@@ -177,7 +179,46 @@ def flops_per_item(model: Any, example: Arrays) -> Optional[float]:
         return None
     batch = getattr(model, "sweep_batch", None) or len(example[0])
     call = _module_call(model)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, _plain_attention():
         call(_rows(example, 0, batch))
     total = counter.get_total_flops()
     return total / batch if total else None
+
+
+def _plain_attention() -> ContextManager[Any]:
+    """Attention as matrix products, which the counter knows; it passes over the fused kernel of CPUs."""
+    try:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+    except ImportError:  # torch before 2.3
+        return contextlib.nullcontext()
+    return sdpa_kernel(SDPBackend.MATH)
+
+
+FLOPS_SIZES = 9  # distinct sizes that are counted; in between the operations are taken to follow the area
+
+
+def flops_by_size(model: Any, dataset: Dataset, dims: Optional[Dims]) -> List[Tuple[List[int], float]]:
+    """(size, operations of one sample without padding), by area; one pair with [] where all have the arrays' size.
+
+    Empty where they cannot be counted.
+    """
+    rows = {name: array[:1] for name, array in dataset.inputs.items()}
+    if dataset.sizes is None or not dims:
+        whole = flops_per_item(model, tuple(rows.values()))
+        return [] if whole is None else [([], whole)]
+    found: List[Tuple[List[int], float]] = []
+    for size, at in spread(dataset.sizes, FLOPS_SIZES).items():
+        one = {name: array[at : at + 1] for name, array in dataset.inputs.items()}
+        flops = flops_per_item(model, unpadded(one, size, dims))
+        if flops is None:
+            return []
+        found.append((list(size), flops))
+    return found
+
+
+def mean_flops(by_size: List[Tuple[List[int], float]], sizes: Optional[np.ndarray]) -> Optional[float]:
+    """Operations of the mean sample, from `flops_by_size` and the samples' sizes (N, D)."""
+    if not by_size or sizes is None:
+        return by_size[0][1] if by_size else None
+    areas = [float(np.prod(size)) for size, _ in by_size]
+    return float(np.interp(sizes.prod(axis=1), areas, [flops for _, flops in by_size]).mean())

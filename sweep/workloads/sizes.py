@@ -1,0 +1,107 @@
+"""Samples of different sizes: what their sizes must be, and samples without their padding."""
+
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from sweep.spec import UserError
+
+Arrays = Mapping[str, np.ndarray]
+Dims = Mapping[str, Sequence[int]]  # input -> its axes that a bucket sets, as in `model.bucket_dims`
+
+
+def checked_sizes(given: np.ndarray, inputs: Arrays, name: str) -> np.ndarray:
+    """Sizes (N, D) int64 of the samples; (N,) counts as one dimension.
+
+    Raises:
+        UserError: where they cannot be sizes of these samples, whatever the model.
+    """
+    sizes = np.asarray(given)
+    sizes = sizes[:, None] if sizes.ndim == 1 else sizes
+    count = len(next(iter(inputs.values())))
+    if sizes.ndim != 2 or sizes.dtype.kind not in "iu" or not sizes.shape[1]:
+        raise UserError(
+            "data %s: sizes must be whole numbers (samples, dimensions), not %s %s" % (name, sizes.dtype, sizes.shape)
+        )
+    if len(sizes) != count:
+        raise UserError("data %s has %d sizes for %d samples" % (name, len(sizes), count))
+    if (sizes < 1).any():
+        at = int(np.argmax((sizes < 1).any(axis=1)))
+        raise UserError("data %s: sample %d has the size %s: sizes begin at 1" % (name, at, sizes[at].tolist()))
+    return np.ascontiguousarray(sizes, dtype=np.int64)
+
+
+def check_fit(sizes: Optional[np.ndarray], inputs: Arrays, dims: Optional[Dims], name: str) -> None:
+    """Do the sizes of the data fit the dimensions that the model's config names?
+
+    Raises:
+        UserError: where they do not, or where values beyond a sample's size are not padding: one and the same value.
+    """
+    if sizes is None:
+        return
+    if not dims:
+        text = "data %s has samples of different sizes: say with model.bucket_dims which axes they are, as in {%s: [1]}"
+        raise UserError(text % (name, next(iter(inputs))))
+    for key, axes in dims.items():
+        if key not in inputs:
+            raise UserError("model.bucket_dims names %s: data %s has the inputs %s" % (key, name, ", ".join(inputs)))
+        array = inputs[key]
+        if len(axes) != sizes.shape[1]:
+            text = "model.bucket_dims has %d axes of %s, the sizes of data %s have %d dimensions"
+            raise UserError(text % (len(axes), key, name, sizes.shape[1]))
+        if any(not 0 < axis < array.ndim for axis in axes):
+            text = "model.bucket_dims: %s has the axes 1 to %d, axis 0 is the batch: %s was given"
+            raise UserError(text % (key, array.ndim - 1, list(axes)))
+        limits = [array.shape[axis] for axis in axes]
+        if (sizes > limits).any():
+            at = int(np.argmax((sizes > limits).any(axis=1)))
+            text = "data %s: sample %d has the size %s, its array %s ends at %s"
+            raise UserError(text % (name, at, sizes[at].tolist(), key, limits))
+        _check_padding(sizes, array, axes, "data %s: input %s" % (name, key))
+
+
+def _check_padding(sizes: np.ndarray, array: np.ndarray, axes: Sequence[int], what: str) -> None:
+    found = None
+    for at, size in enumerate(sizes):
+        beyond = np.zeros(array.shape[1:], bool)
+        for axis, limit in zip(axes, size):
+            beyond[(slice(None),) * (axis - 1) + (slice(limit, None),)] = True
+        values = array[at][beyond]
+        if not len(values):
+            continue
+        found = values[0] if found is None else found
+        if (values != found).any():
+            raise UserError(
+                "%s: sample %d has values beyond its size %s, not padding alone" % (what, at, size.tolist())
+            )
+
+
+def groups(
+    inputs: Arrays, sizes: Optional[np.ndarray], dims: Optional[Dims]
+) -> Iterator[Tuple[np.ndarray, Tuple[np.ndarray, ...]]]:
+    """The samples of each distinct size: their numbers and their arrays without padding. One group if all are alike."""
+    if sizes is None or not dims:
+        yield np.arange(len(next(iter(inputs.values())))), tuple(inputs.values())
+        return
+    distinct, which = np.unique(sizes, axis=0, return_inverse=True)
+    for number, size in enumerate(distinct):
+        items = np.flatnonzero(which.ravel() == number)
+        yield items, unpadded({name: array[items] for name, array in inputs.items()}, size.tolist(), dims)
+
+
+def unpadded(arrays: Arrays, size: Sequence[int], dims: Dims) -> Tuple[np.ndarray, ...]:
+    """Arrays of samples of one size, without what lies beyond it."""
+    found: List[np.ndarray] = []
+    for name, array in arrays.items():
+        for axis, limit in zip(dims.get(name, ()), size):
+            array = array[(slice(None),) * axis + (slice(limit),)]
+        found.append(np.ascontiguousarray(array))
+    return tuple(found)
+
+
+def spread(sizes: np.ndarray, count: int) -> Dict[Tuple[int, ...], int]:
+    """At most `count` distinct sizes, from the smallest area to the largest, each with the number of a sample of it."""
+    distinct, first = np.unique(sizes, axis=0, return_index=True)
+    order = np.argsort(distinct.prod(axis=1), kind="stable")
+    picked = order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
+    return {tuple(distinct[i].tolist()): int(first[i]) for i in picked}
