@@ -12,14 +12,13 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from sweep.backends import artifact, compiler_output, neuron_said
+from sweep.backends import compiler_output, neuron_said
 from sweep.backends import neuron_common as neuron
 from sweep.backends import neuron_torch as shared
 from sweep.backends import torch_common as common
 from sweep.backends.base import Source
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Placement, Trial, TrialError
 
-MODULE = "torch_neuron"
 TARGET = "inf1"
 PIPELINE_MAX = 64
 FUSED = re.compile(r"before = (\d+), fused = (\d+), percent fused = ([\d.]+) ?%", re.IGNORECASE)
@@ -44,6 +43,7 @@ OWN_FLAGS = {
 
 class Neuron(shared.NeuronBackend):
     name = "neuron"
+    sdk = "torch_neuron"
     packages = ("torch-neuron", "neuron-cc", "torch")
     build_packages = ("neuron-cc",)
     precisions = ("bf16", "fp16")
@@ -124,17 +124,7 @@ class Neuron(shared.NeuronBackend):
             traced = trace(shared.flat(model), example, compiler_args=arguments, compiler_workdir=str(workdir), **more)
         return traced, shared.weights_precision(model)
 
-    def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> shared.NeuronRunner:
-        with artifact.reading(folder / shared.MODEL) as path:
-            stated = shared.read_stated(path)
-            neuron.claim(placement, (MODULE,))
-            try:
-                with neuron_said.explained():
-                    return self._load(path, stated, placement)
-            except TrialError as error:
-                raise self.another_version(error, stated) from error
-
-    def _load(self, path: Path, stated: shared.Stated, placement: Placement) -> shared.NeuronRunner:
+    def loaded(self, path: Path, stated: shared.Stated, placement: Placement) -> shared.NeuronRunner:
         import torch
         import torch_neuron  # noqa: F401  # TorchScript knows the device's operator from here on
 

@@ -4,7 +4,9 @@ Built on the documented interfaces of torch-neuronx and torch-neuron alone, and 
 Worker side, Python 3.8; torch is imported inside functions.
 """
 
+import abc
 import json
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -12,12 +14,12 @@ from typing import Any, ContextManager, Dict, List, Mapping, NamedTuple, Optiona
 
 import numpy as np
 
+from sweep.backends import artifact, neuron_said
 from sweep.backends import neuron_common as neuron
-from sweep.backends import neuron_said
 from sweep.backends import torch_common as common
-from sweep.backends.base import Arrays, Backend, Runner
+from sweep.backends.base import Arrays, Backend, Runner, Source
 from sweep.backends.neuron_monitor import Monitor
-from sweep.spec import FailureKind, Json, Placement, Trial, TrialError
+from sweep.spec import BuildSpec, FailureKind, Json, Placement, Trial, TrialError
 
 MODEL = "model.pt"
 STATED = "sweep.json"  # a file inside the archive
@@ -161,6 +163,7 @@ def empty_request(runner: NeuronRunner, dtypes: Sequence[str]) -> Any:
 class NeuronBackend(Backend):
     """What the backends for Neuron devices say alike."""
 
+    sdk = ""  # the module that makes TorchScript know the device's operators
     preload_build = ("torch",)
     preload_run = ("torch",)  # never the SDK: cores are chosen before it is imported
     formats: Tuple[str, ...] = ("module", "torchscript")
@@ -190,6 +193,23 @@ class NeuronBackend(Backend):
 
     def watch(self, folder: Path) -> ContextManager[Any]:
         return Monitor(folder)
+
+    def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> NeuronRunner:
+        """Claim the cores, then import the SDK and read the artifact, each failure told by what the SDK printed."""
+        with artifact.reading(folder / MODEL) as path:
+            stated = read_stated(path)
+            neuron.claim(placement, (self.sdk,))
+            if stated.options.get("lnc"):
+                os.environ[neuron.LNC] = str(stated.options["lnc"])
+            try:
+                with neuron_said.explained():
+                    return self.loaded(path, stated, placement)
+            except TrialError as error:
+                raise self.another_version(error, stated) from error
+
+    @abc.abstractmethod
+    def loaded(self, path: Path, stated: Stated, placement: Placement) -> NeuronRunner:
+        """The runner of the artifact `path`, the cores being claimed."""
 
     def another_version(self, error: TrialError, stated: Stated) -> TrialError:
         """The error of a load, with whose artifact it is where that is the reason."""

@@ -14,14 +14,13 @@ import tempfile
 from pathlib import Path
 from typing import Any, ContextManager, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from sweep.backends import artifact, neuron_said
 from sweep.backends import neuron_common as neuron
+from sweep.backends import neuron_said
 from sweep.backends import neuron_torch as shared
 from sweep.backends import torch_common as common
 from sweep.backends.base import Source
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError
 
-MODULE = "torch_neuronx"
 CORES_OF = {"inf2": "v2", "trn1": "v2", "trn1n": "v2", "trn2": "v3"}  # target -> generation of its NeuronCores
 CHOICES: Mapping[str, Tuple[Any, ...]] = {
     "auto_cast": ("matmult", "all"),
@@ -60,6 +59,7 @@ PARTITION = (
 
 class NeuronX(shared.NeuronBackend):
     name = "neuronx"
+    sdk = "torch_neuronx"
     packages = ("torch-neuronx", "neuronx-cc", "torch")
     build_packages = ("neuronx-cc",)
     precisions = ("fp32", "bf16", "fp16")
@@ -172,19 +172,7 @@ class NeuronX(shared.NeuronBackend):
         )
         return _Made(torch_neuronx, traced, stated, share)
 
-    def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> shared.NeuronRunner:
-        with artifact.reading(folder / shared.MODEL) as path:
-            stated = shared.read_stated(path)
-            neuron.claim(placement, (MODULE,))
-            if stated.options.get("lnc"):
-                os.environ[neuron.LNC] = str(stated.options["lnc"])
-            try:
-                with neuron_said.explained():
-                    return self._load(path, stated, placement)
-            except TrialError as error:
-                raise self.another_version(error, stated) from error
-
-    def _load(self, path: Path, stated: shared.Stated, placement: Placement) -> shared.NeuronRunner:
+    def loaded(self, path: Path, stated: shared.Stated, placement: Placement) -> shared.NeuronRunner:
         import torch
         import torch_neuronx  # TorchScript knows the device's operator from here on
 
