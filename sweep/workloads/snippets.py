@@ -2,7 +2,7 @@
 
 The texts stand in `data/snippets.tsv.gz`, a part of what comes with the Python package vaderSentiment; where they come
 from stands in `data/NOTICE.txt`, and `python -m sweep.workloads.snippets SDIST FILE` makes the file again. Each has the
-mean of some twenty ratings from -4 to 4. Only those of at least 1 in size are taken, which the raters found clearly good
+mean of some twenty ratings from -4 to 4. Only those of at least 1 in size are taken, which raters found clearly good
 or bad; no text stands twice. Per source, in a fixed random order: 300 to score (`test`), 300 more of the same kind
 (`held_out`), 50 to calibrate and up to 1,000 to fit the model's last layer (`train`).
 """
