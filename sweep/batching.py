@@ -103,6 +103,13 @@ def in_order(chosen: np.ndarray, batch: int, offset: int) -> List[Tuple[int, np.
     return formed + [(bucket, np.array(queue)) for bucket, queue in sorted(queues.items()) if queue]
 
 
+def needed(bucket: Optional[Bucket], sizes: Optional[np.ndarray], items: np.ndarray) -> Optional[Bucket]:
+    """The shape that a request is padded to: its bucket, or with dynamic sizes, `()`, that of its largest sample."""
+    if bucket != () or sizes is None:
+        return bucket
+    return tuple(int(size) for size in sizes[items].max(axis=0))
+
+
 def fitted(
     inputs: Mapping[str, np.ndarray], items: np.ndarray, bucket: Optional[Bucket], shape: Shape, sizes: Any = None
 ) -> Tuple[np.ndarray, ...]:

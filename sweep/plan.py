@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sweep import backends, deployments, workloads
 from sweep.backends.base import Backend
 from sweep.settings import Effort
-from sweep.spec import BuildSpec, Status, Trial
+from sweep.spec import DYNAMIC, BuildSpec, Status, Trial
 
 if TYPE_CHECKING:
     from sweep.hardware import Host
@@ -137,7 +137,7 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
     if status is not None:
         yield status, reason
     backend = backends.get(str(trial.backend["name"]))
-    yield from _bucket_rules(trial)
+    yield from _bucket_rules(trial, backend)
     yield from _ladder_rules(trial, backend)
     if int(trial.load.get("concurrency", 1)) != 1:
         yield Status.INVALID, "load.concurrency above 1 is not supported: use replicas=... for requests side by side"
@@ -157,15 +157,17 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
         yield Status.UNAVAILABLE, lacking
 
 
-def _bucket_rules(trial: Trial) -> Iterator[Verdict]:
+def _bucket_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
     if not trial.buckets:
         return
     dims = trial.model.get("bucket_dims") or {}
     if not dims:
-        yield (
-            Status.INVALID,
-            f"model {trial.model['name']} declares no bucket dimension (model.bucket_dims): leave buckets=[]",
-        )
+        reason = f"model {trial.model['name']} declares no bucket dimension (model.bucket_dims): leave buckets=[]"
+        yield Status.INVALID, reason
+        return
+    if trial.buckets == DYNAMIC:
+        if not backend.dynamic_sizes:
+            yield Status.INVALID, f"{backend.name} builds for fixed shapes: list buckets, or use buckets=auto"
         return
     ranks = {1, max(len(axes) for axes in dims.values())}
     if any(len(bucket) not in ranks or any(size < 1 for size in bucket) for bucket in trial.buckets):

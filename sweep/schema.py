@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sweep.hints import no_key
-from sweep.settings import Effort, Gates, Limits, Objective
-from sweep.spec import UserError
+from sweep.settings import Bucketing, Effort, Gates, Limits, Objective
+from sweep.spec import AUTO, DYNAMIC, UserError
 
 T = TypeVar("T")
 
@@ -38,6 +38,7 @@ ONCE = (
     "objective",
     "limits",
     "gates",
+    "bucketing",
     "tracking",
     "outputs",
     "plan",
@@ -83,10 +84,13 @@ RANGES: dict[str, tuple[float, float]] = {
     "gates.cosine_min": (-1.0, 1.0),
     "gates.little_tolerance": (0.0, 1.0),
     "gates.placement_min": (0.0, 1.0),
+    "bucketing.max": (1, math.inf),
+    "bucketing.measure": (1, math.inf),
 }
 CHOICES: dict[str, tuple[str, ...]] = {
     "objective.metric": METRICS,
     "objective.tie_break": METRICS,
+    "bucketing.minimise": ("mean", "p99"),
     "gates.agreement_min": PRECISIONS,
     "gates.cosine_min": PRECISIONS,
 }
@@ -224,9 +228,12 @@ def _replicas(path: str, value: Any) -> int | str:
 
 
 def _buckets(path: str, value: Any) -> tuple[tuple[int, ...], ...]:
+    if value in ("auto", "dynamic"):
+        return AUTO if value == "auto" else DYNAMIC
     if not isinstance(value, (list, tuple)):
         raise UserError(
-            f"buckets must be a list like [128,224], not {value!r}; lists as an axis: buckets='[64,128]','[128,224]'"
+            f"buckets must be a list like [128,224], auto or dynamic, not {value!r}; "
+            "lists as an axis: buckets='[64,128]','[128,224]'"
         )
     rows = [tuple(row) if isinstance(row, (list, tuple)) else (row,) for row in value]
     made = [tuple(_integer(path, size) for size in row) for row in rows]
@@ -358,6 +365,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "objective": partial(structure, Objective),
     "limits": partial(structure, Limits),
     "gates": partial(structure, Gates),
+    "bucketing": partial(structure, Bucketing),
     "name": _name,
     "outputs": lambda path, value: str(Path(_text(path, value)).expanduser().absolute()),
     "plan": lambda path, value: _one_of(path, value, PLANS),

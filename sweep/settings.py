@@ -62,6 +62,18 @@ class Gates:
 
 
 @dataclass(frozen=True)
+class Bucketing:
+    """How `buckets=auto` looks for lists of buckets."""
+
+    max: int = 6  # buckets in a list, at most
+    measure: int = 3  # of the lists that were found, so many are measured, the best predicted first
+    minimise: str = "mean"  # mean | p99: of the latency of the request that an item is in
+    traffic: str | None = None  # a CSV of sizes with counts, or of arrivals; None: the data's own sizes
+    memory_mb: float | None = None  # that all builds of a list may take, by the size of their artifacts
+    build_seconds: float | None = None  # that all builds of a list may take
+
+
+@dataclass(frozen=True)
 class Settings:
     """One sweep."""
 
@@ -76,6 +88,7 @@ class Settings:
     reuse: bool = False  # take finished results of identical trials from earlier sweeps
     retry_failed: bool = False  # build again what is remembered as failed
     seed: int = 0
+    bucketing: Bucketing = field(default_factory=Bucketing)
 
     @property
     def outputs_path(self) -> Path:

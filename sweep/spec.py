@@ -18,6 +18,11 @@ _PLAIN = (str, int, bool, type(None))
 _NOT_IN_LABELS = ("_target_", "path", "name", "table", "where", "python")
 _WITHIN_GROUPS = ("model.", "data.", "hardware.", "backend.", "load.")
 
+AUTO: Tuple[Tuple[int, ...], ...] = ((0,),)  # buckets=auto: lists are chosen from the traffic and a cost curve
+DYNAMIC: Tuple[Tuple[int, ...], ...] = (
+    (),
+)  # buckets=dynamic: one build for any size
+
 
 class UserError(Exception):
     """Bad input: shown as one line with the fix in it, never as a traceback."""
@@ -131,9 +136,15 @@ class Trial:
         if self.deployment:
             parts.append("d%dof%d" % (self.deployment["member"] + 1, len(self.deployment["members"])))
         if self.buckets:
-            parts.append("k" + "_".join("x".join(map(str, bucket)) for bucket in self.buckets))
+            named = self.bucket_word or "_".join("x".join(map(str, bucket)) for bucket in self.buckets)
+            parts.append("k" + named)
         parts += ["%s=%s" % item for item in self._options.items() if item[0] not in _NOT_IN_LABELS]
         return "-".join(parts)
+
+    @property
+    def bucket_word(self) -> str:
+        """`auto` or `dynamic`, empty for a list of buckets."""
+        return {AUTO: "auto", DYNAMIC: "dynamic"}.get(self.buckets, "")
 
     @property
     def _options(self) -> Json:
@@ -154,7 +165,7 @@ class Trial:
             "request_batch": self.request_items,
             "cores": self.cores,
             "replicas": self.replicas,
-            "buckets": [list(bucket) for bucket in self.buckets],
+            "buckets": self.bucket_word or [list(bucket) for bucket in self.buckets],
             **self._options,
         }
 
@@ -169,7 +180,7 @@ class BuildSpec:
     options: Mapping[str, Any]  # compile-time options of the backend
     precision: str
     batch: int
-    bucket: Optional[Tuple[int, ...]] = None
+    bucket: Optional[Tuple[int, ...]] = None  # None: the arrays' own shape; (): any size
     device: str = "cpu"
     cores: Optional[int] = None  # only where the compiler fixes the number of cores
     python: Optional[str] = None  # another interpreter, or None for our own

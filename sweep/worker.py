@@ -215,7 +215,7 @@ def _combine(request: Json, folder: Path, parts: List[Json], device: Json) -> Js
 def _by_bucket(request: Json, latency: np.ndarray, items: np.ndarray, bucket: np.ndarray) -> Json:
     """What each bucket did: requests, items, and the latency of its requests in ms."""
     sizes = [entry["spec"].get("bucket") for entry in request["builds"]]
-    if sizes[0] is None:
+    if not sizes[0]:
         return {}
     found = []
     for number, size in enumerate(sizes):
@@ -272,9 +272,10 @@ def _prepared(request: Json, placement: Placement, share: float) -> List[measuri
     room = measuring.PREPARED_BYTES
     for number, some in _formed(request, specs, sizes, len(next(iter(inputs.values()))), share):
         rows = np.resize(some, request["batch"])  # a short batch is filled up; what fills it counts for nothing
-        arrays = batching.fitted(inputs, rows, specs[number].bucket, shape, sizes)
+        bucket = batching.needed(specs[number].bucket, sizes, some)
+        arrays = batching.fitted(inputs, rows, bucket, shape, sizes)
         room -= sum(array.nbytes for array in arrays)
-        elements = _elements(inputs, sizes, shape, specs[number].bucket, some, len(rows))
+        elements = _elements(inputs, sizes, shape, bucket, some, len(rows))
         inner = runners[number].prepare(arrays)
         requests.append(measuring.Request(runners[number], inner, some, number, len(rows), elements))
         if room <= 0:
@@ -291,7 +292,7 @@ def _formed(
         TrialError: for samples that fit no bucket.
     """
     offset = int(share * count)
-    if specs[0].bucket is None or sizes is None:
+    if not specs[0].bucket or sizes is None:
         return [(0, some) for some in batching.batches(np.arange(count), request["batch"], offset)]
     chosen = batching.route(sizes, [spec.bucket or () for spec in specs])
     if (chosen < 0).any():
@@ -328,10 +329,10 @@ def _source(request: Json, spec: BuildSpec) -> Source:
     folder = Path(request["data_folder"])
     inputs = materials.read_data(folder)
     sizes, shape = _own_sizes(request, inputs), batching.Shape.of(request)
-    first = batching.fitting(sizes, spec.bucket, spec.batch, len(next(iter(inputs.values()))))
+    first = batching.fitting(sizes, spec.bucket or None, spec.batch, len(next(iter(inputs.values()))))
     return Source(
         load_model=lambda: workloads.load_model(dict(spec.model)),
-        example=batching.fitted(inputs, first, spec.bucket, shape, sizes),
+        example=batching.fitted(inputs, first, spec.bucket or None, shape, sizes),
         calibration=lambda: _calibration(folder, spec, shape),
         input_names=tuple(inputs),
     )
@@ -343,4 +344,4 @@ def _calibration(folder: Path, spec: BuildSpec, shape: batching.Shape) -> Iterat
     if not count:
         raise UserError("data %s has no calibration samples, which %s needs" % (spec.data["name"], spec.precision))
     for items in batching.batches(np.arange(count), spec.batch, 0):
-        yield batching.fitted(samples, items, spec.bucket, shape)
+        yield batching.fitted(samples, items, spec.bucket or None, shape)

@@ -89,6 +89,7 @@ class Backend(abc.ABC):
     build_packages: Tuple[str, ...] = ()  # those of `packages` that only a build needs: `plan=measure` goes without
     compile_options: Tuple[str, ...] = ()  # option names that change the artifact; all others act at run time
     compiles_cores: bool = False  # True where the number of cores is fixed by the compiler
+    dynamic_sizes = False  # True where one build can take any size along the bucket dimensions (`spec.bucket == ()`)
     replays = False  # True where answers come from a table of results: nothing is compiled, loaded or timed
     build_entry = "sweep.worker:build"  # what answers a build and a repeat in their workers
     measure_entry = "sweep.worker:measure"

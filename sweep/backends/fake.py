@@ -4,6 +4,7 @@ It takes models of format `numpy`. Options (`backend.options`):
 
 latency_ms          one item takes this long (default 0.2)
 overhead_ms         one request takes this much more (default 0)
+unit_ms             one item takes this much more for each element of its bucket (default 0)
 parallel            share of the time that shrinks with the number of threads (default 0)
 busy                true: use the processor meanwhile; false: sleep (default)
 noise               standard deviation of the latency of a whole repeat, as a share of it (default 0)
@@ -103,7 +104,9 @@ class Fake(Backend):
 
     def _seconds(self, spec: BuildSpec, placement: Placement) -> float:
         """Of one request."""
-        items = float(self.options.get("latency_ms", 0.2)) * spec.batch
+        each = float(self.options.get("latency_ms", 0.2))
+        each += float(self.options.get("unit_ms", 0.0)) * int(np.prod(spec.bucket or (0,)))
+        items = each * spec.batch
         parallel = float(self.options.get("parallel", 0.0))
         scaled = (items + float(self.options.get("overhead_ms", 0.0))) / 1000.0
         scaled *= (1.0 - parallel) + parallel / max(1, placement.threads)
@@ -160,7 +163,7 @@ class FakeRunner(Runner):
         begin = time.perf_counter()
         self._requests += 1
         self._fail()
-        raw = self._model(*(array.astype(self._dtype, copy=False) for array in request))
+        raw = self._model(*(a.astype(self._dtype, copy=False) if a.dtype.kind == "f" else a for a in request))
         answers = tuple(np.asarray(a, np.float32) for a in (raw if isinstance(raw, (tuple, list)) else (raw,)))
         answers = tuple(self._spoiled(array) for array in answers)
         seconds = self._seconds * -(-len(request[0]) // self._batch)  # one batch after the other

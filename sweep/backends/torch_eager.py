@@ -13,6 +13,7 @@ from sweep.spec import BuildInfo, BuildSpec, Placement
 
 class TorchEager(common.TorchBackend):
     name = "torch"
+    dynamic_sizes = True
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         runner = self.load(folder, spec, Placement(device=spec.device, threads=1), source)

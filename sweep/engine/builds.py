@@ -11,7 +11,7 @@ from typing import TypeVar
 from sweep import backends, plan
 from sweep.engine import replays
 from sweep.engine.context import Context, patiently
-from sweep.engine.references import Reference
+from sweep.engine.references import Reference, data_shape
 from sweep.isolate import by_hand
 from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Json, Outcome, Trial, from_json, to_json
 
@@ -50,6 +50,7 @@ class Built:
             **({"options": to_json(self.spec.options), "attempts": tried} if tried else {}),
             "key": self.key,
             "seconds": self.seconds,
+            "artifact_mb": _size_mb(self.folder) if self.failure is None else None,
             "reused": self.reused,
             "folder": str(self.folder),
             "precision": self.info.precision if self.info else None,
@@ -220,6 +221,10 @@ def _built_elsewhere(context: Context, task: Task) -> Built:
     return Built(task.spec, task.spec.key, context.store.root, None, failure, 0.0, reused=False)
 
 
+def _size_mb(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
+
+
 def _with_note(result: Json) -> Json:
     """The processes that a compiler left behind, which were ended, stand in its notes."""
     left = result.get("left_behind")
@@ -243,11 +248,6 @@ def _request(task: Task, artifact: Path, toolchain: Mapping[str, str]) -> Json:
         "artifact": str(artifact),
         **data_shape(task.spec.model),
     }
-
-
-def data_shape(model: Mapping[str, object]) -> Json:
-    """How samples are padded to a bucket, from a model's config."""
-    return {"bucket_dims": to_json(model.get("bucket_dims") or {}), "pad_value": model.get("pad_value") or 0.0}
 
 
 def _stored(context: Context, task: Task, key: str) -> Built | None:

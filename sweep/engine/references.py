@@ -3,14 +3,18 @@
 What cannot be loaded is found here, before anything is built.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sweep import backends, files
 from sweep.engine.context import Context
 from sweep.spec import Failure, Json, Status, Trial, UserError, digest, to_json
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SELF_TOLERANCE = 1e-3  # between two answers of the original model to the same samples
 NO_TORCH = ("numpy", "onnx", "keras", "saved_model")  # model formats that are read without torch
@@ -64,19 +68,31 @@ def preload(trial: Trial) -> tuple[str, ...]:
 
 
 def misfit(trial: Trial, reference: Reference) -> str | None:
-    """Why no bucket fits the inputs, if none does."""
-    if not trial.buckets:
+    """Why the buckets do not hold the inputs, if so: nothing is ever cut."""
+    if not trial.buckets or trial.bucket_word:
         return None
-    for name, axes in (trial.model.get("bucket_dims") or {}).items():
-        shape = reference.facts["inputs"][name]["shape"]
-        size = tuple(shape[axis] for axis in axes)
-        fits = [
-            all(s <= limit for s, limit in zip(size, bucket * len(size) if len(bucket) == 1 else bucket, strict=True))
-            for bucket in trial.buckets
-        ]
-        if not any(fits):
-            return f"no bucket of {[list(bucket) for bucket in trial.buckets]} holds the inputs: {name} is {list(size)}"
-    return None
+    from sweep import batching
+
+    sizes = sizes_of(trial, reference)
+    assert sizes is not None, "a rule has refused buckets for models without a bucket dimension"
+    fits = batching.route(sizes, trial.buckets) >= 0
+    return None if fits.all() else batching.too_large(sizes, trial.buckets)
+
+
+def sizes_of(trial: Trial, reference: Reference) -> "np.ndarray | None":
+    """(N, D): the size of each sample along the model's bucket dimensions; None where the model has none."""
+    from sweep import batching, materials
+
+    shape = batching.Shape.of(data_shape(trial.model))
+    return batching.own_sizes(
+        materials.read_data(reference.data_folder), materials.read_sizes(reference.data_folder), shape
+    )
+
+
+def data_shape(model: Mapping[str, object]) -> Json:
+    """How samples are padded to a bucket, from a model's config."""
+    dims, value, side = (model.get(name) for name in ("bucket_dims", "pad_value", "pad_side"))
+    return {"bucket_dims": to_json(dims or {}), "pad_value": to_json(value or 0.0), "pad_side": side or "right"}
 
 
 def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Unusable:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sweep import backends, deployments, plan
 from sweep.engine import replays
-from sweep.engine.builds import Built, data_shape
+from sweep.engine.builds import Built
 from sweep.engine.context import Context, patiently
-from sweep.engine.references import Reference
+from sweep.engine.references import Reference, data_shape
 from sweep.report import number
 from sweep.spec import Failure, Json, Measurement, Outcome, Placement, Trial, from_json, to_json
 

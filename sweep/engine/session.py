@@ -16,7 +16,7 @@ from sweep.interrupts import terminate_as_interrupt
 from sweep.isolate import Workers
 from sweep.report.terminal import Display
 from sweep.settings import Settings
-from sweep.spec import Failure, FailureKind, Record, Status, Trial, to_json
+from sweep.spec import AUTO, Failure, FailureKind, Record, Status, Trial, to_json
 from sweep.store import Store
 from sweep.tracking import environment, store_uri
 
@@ -78,6 +78,10 @@ class Sweep:
             UserError: the outputs folder cannot be used, or cannot be written any longer.
         """
         with writable(self.settings.outputs_path, self._stack):
+            if any(job.trial.buckets == AUTO for job in jobs):
+                from sweep.engine import auto_buckets
+
+                return auto_buckets.run(self, jobs)
             return self._run([replace(job.trial, overrides=tuple(job.overrides)) for job in jobs])
 
     def _run(self, trials: Sequence[Trial]) -> list[Record]:
@@ -144,6 +148,13 @@ class Sweep:
         """`run` and `finish`."""
         self.run(jobs)
         return self.finish()
+
+    def reference(self, trial: Trial) -> Reference | Unusable:
+        """The data and the original's answers of one trial, which need not be declared."""
+        key = references.pair_key(trial)
+        if key not in self._references:
+            self._references |= references.obtain(self._open([trial]), [trial])
+        return self._references[key]
 
     def _send(
         self, context: Context, found: Sequence[Record], verdict: select.Verdict, files: Sequence[Path]
@@ -284,6 +295,10 @@ class Sweep:
             status = Status.INVALID
         if self.settings.plan == "measure" and failure.kind is FailureKind.TOOLCHAIN_MISSING:
             status = Status.UNAVAILABLE
+        lost = ["x".join(map(str, b.spec.bucket)) for b in made if b.failure is not None and b.spec.bucket]
+        if len(made) > 1 and lost:
+            which = "bucket" if len(lost) == 1 else "buckets"
+            failure = replace(failure, summary=f"{which} {', '.join(lost)}: {failure.summary}")
         record = records.without_run(context, trial, status, failure.summary, failure)
         notes = replays.notes_of(made[0].spec) if replays.replays(trial) else {}
         return replace(record, builds=tuple(built.to_json() for built in made), notes=notes)
