@@ -136,12 +136,10 @@ def serve(traffic: Traffic, buckets: "np.ndarray | Sequence[int | Shape]") -> "n
     Raises:
         UserError: no bucket fits some size.
     """
-    import numpy as np
+    from sweep.batching import route
 
     shapes = as_shapes(buckets, traffic.dimensions)
-    served = np.full(len(traffic.sizes), -1)
-    for number in reversed(range(len(shapes))):
-        served[(traffic.sizes <= shapes[number]).all(axis=1)] = number
+    served = route(traffic.sizes, shapes.tolist())
     if (served < 0).any():
         lost = traffic.sizes[served < 0][-1].tolist()
         raise UserError(f"no bucket of {shapes.tolist()} fits size {lost}: add {list(traffic.largest)}")

@@ -2,9 +2,9 @@
 
 Candidates are ordered by size. Candidate j serves all sizes above the next smaller bucket i and up to its own, at its
 own cost: g(i, j) = (W[j] - W[i]) c[j], where W[j] is the weight of all sizes up to j and c[j] the cost of one request.
-The best cost of everything up to j with at most r buckets, the largest of them j, is then
+The best cost of everything up to j with r buckets, the largest of them j, is then
 
-    V[r][j] = penalty[j] + min(W[j] c[j], min over i < j of V[r - 1][i] + g(i, j)).
+    V[1][j] = penalty[j] + W[j] c[j],    V[r][j] = penalty[j] + min over i < j of V[r - 1][i] + g(i, j).
 
 For a < b < i < j,  g(a, j) + g(b, i) - g(a, i) - g(b, j) = (W[b] - W[a]) (c[j] - c[i]),  which is >= 0 wherever weights
 are not negative and c does not fall: the quadrangle inequality (Yao 1980, STOC 429-435; "Monge"). The best i then never
@@ -20,8 +20,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-LABELS = 100_000  # of a layer, before the search under limits is given up
-BEAM = 300  # labels of a layer in the first, quick search
 SAME = 1e-12  # relative: costs this close are equal, as sums of rounded products are
 
 
@@ -88,6 +86,8 @@ class Candidates:
         """
         both = np.column_stack([self.cost, self.use])
         needed = np.ones(len(both), dtype=bool)
+        if np.all(np.diff(self.cost) > 0) and np.all(np.diff(self.weight) > 0):
+            return needed
         for number in range(len(both)):
             equal = self.weight == self.weight[number]
             larger = np.arange(len(both)) > number
@@ -119,15 +119,14 @@ class Rows(NamedTuple):
     best: np.ndarray
     split: np.ndarray
 
-    def chosen(self, k: int, last: np.ndarray) -> tuple[int, ...]:
-        """The best list of at most k buckets."""
+    def chosen(self, k: int, last: np.ndarray) -> tuple[int, ...] | None:
+        """The best list of k buckets, if there is one."""
         at = int(last[np.argmin(self.best[k - 1, last])])
+        if not np.isfinite(self.best[k - 1, at]):
+            return None
         found = [at]
         for row in range(k - 1, 0, -1):
-            at = int(self.split[row, at])
-            if at < 0:
-                break
-            found.append(at)
+            found.append(int(self.split[row, found[-1]]))
         return tuple(reversed(found))
 
 
@@ -138,8 +137,8 @@ def programme(given: Candidates, k: int, penalty: np.ndarray | float = 0.0) -> R
     best, split = [alone + penalty], [np.full(len(alone), -1)]
     for _ in range(1, k):
         value, index = row(best[-1], given.weight, given.cost, floor)
-        split.append(np.where(value < alone, index, -1))
-        best.append(np.minimum(value, alone) + penalty)
+        split.append(index)
+        best.append(value + penalty)
     return Rows(np.array(best), np.array(split))
 
 
@@ -178,148 +177,3 @@ def _row_any_cost(
     best = values.argmin(axis=0)
     value = values[best, number]
     return value, np.where(np.isfinite(value), best, -1)
-
-
-class TooManyError(Exception):
-    """More labels than can be held: fewer candidates are needed for an exact answer."""
-
-
-_Known = tuple[float, tuple[int, ...]]  # the best list so far and its cost
-
-
-class _Bound(NamedTuple):
-    """A Lagrangian bound: prices per share of each limit, and the rows under these prices."""
-
-    price: np.ndarray
-    rows: Rows
-
-
-def under_limits(given: Candidates, k: int, start: Sequence[int]) -> tuple[int, ...]:
-    """The cheapest list of at most k buckets that fits all limits; `start`: one that fits, of at most k.
-
-    A resource-constrained shortest path by label setting (Desrochers and Soumis 1988, INFOR 26:191-212): a label is a
-    list of the upper buckets with its cost and what it uses. It is dropped where another at the same place is no worse
-    in all of these, or where its cost with the best Lagrangian bound of the rest (Handler and Zang 1980, Networks
-    10:293-310) is no better than a list that is known. Prices make this faster; the answer does not depend on them.
-
-    Raises:
-        TooManyError: too many labels remain.
-    """
-    known = (given.value(start), tuple(start))
-    bounds, known = _bounds(given, k, known)
-    known = _labels(given, k, bounds, known, beam=BEAM)
-    return _labels(given, k, bounds, known)[1]
-
-
-def _bounds(given: Candidates, k: int, known: _Known) -> tuple[list[_Bound], _Known]:
-    """Bounds at no price and at nearly the best prices, and the best list that was met on the way."""
-    resources = given.use.shape[1]
-    scale = float(given.weight[-1] * given.cost[given.last].min())
-
-    def at(price: np.ndarray) -> tuple[float, _Bound, np.ndarray]:
-        nonlocal known
-        bound = _Bound(price, programme(given, k, given.use @ price))
-        chosen = bound.rows.chosen(k, given.last)
-        if given.fits(chosen) and given.value(chosen) < known[0]:
-            known = (given.value(chosen), chosen)
-        value = float(bound.rows.best[k - 1, given.last].min() - price.sum())
-        return value, bound, given.use[list(chosen)].sum(axis=0) - 1
-
-    price = np.zeros(resources)
-    best, bound, _ = at(price)
-    bounds = [bound]
-    for turn in range(1 if resources == 1 else 3):
-        for resource in range(resources):
-            low, high, tried = 0.0, 4.0 * scale, price.copy()
-            for step in range(24 if turn == 0 else 12):
-                # The bound is concave in each price; what is used beyond the limit is its slope.
-                tried[resource] = high if step == 0 else (low + high) / 2 if low else high / 8
-                value, bound, slope = at(tried.copy())
-                if value > best:
-                    best, price = value, tried.copy()
-                    bounds = [bounds[0], bound]
-                if slope[resource] > 0:
-                    low = float(tried[resource])
-                else:
-                    high = float(tried[resource])
-    return bounds, known
-
-
-class _Labels(NamedTuple):
-    """L lists without their smallest buckets."""
-
-    at: np.ndarray  # (L,) the next bucket, not paid yet
-    cost: np.ndarray  # (L,) of those above it
-    use: np.ndarray  # (L, R) of those above it
-    parent: np.ndarray  # (L,) in the layer before
-    least: np.ndarray  # (L,) cost of any whole list that begins like this
-
-    def only(self, which: np.ndarray) -> "_Labels":
-        return _Labels(*(part[which] for part in self))
-
-
-def _labels(given: Candidates, k: int, bounds: list[_Bound], known: _Known, beam: int | None = None) -> _Known:
-    """Lists from the largest bucket down, one more bucket a layer; `beam`: only so many labels of each layer."""
-    last = given.last[(given.use[given.last] <= 1 + SAME).all(axis=1)]
-    none = np.zeros((len(last), given.use.shape[1]))
-    layers = [_Labels(last, np.zeros(len(last)), none, np.full(len(last), -1), np.zeros(len(last)))]
-    for depth in range(k):
-        labels = layers[-1]
-        total = labels.cost + given.alone[labels.at]
-        if total.size and total.min() < known[0]:
-            known = (float(total.min()), _path(layers, int(total.argmin())))
-        if depth == k - 1 or not labels.at.size:
-            break
-        labels = _further(given, labels, bounds, k - depth - 2, known[0])
-        if beam and len(labels.at) > beam:
-            labels = labels.only(np.argpartition(labels.least, beam)[:beam])
-        layers.append(_undominated(labels))
-    return known
-
-
-def _path(layers: list[_Labels], label: int) -> tuple[int, ...]:
-    found = []
-    for layer in reversed(layers):
-        found.append(int(layer.at[label]))
-        label = int(layer.parent[label])
-    return tuple(found)
-
-
-def _further(given: Candidates, labels: _Labels, bounds: list[_Bound], row: int, known: float) -> _Labels:
-    """Every label with each next smaller bucket that fits and can still be better than what is known."""
-    floor, alone, parts, held = given.floor, given.alone, [], 0
-    for number in range(len(labels.at)):
-        at = int(labels.at[number])
-        below = np.arange(floor[at], at)
-        cost = labels.cost[number] + (given.weight[at] - given.weight[below]) * given.cost[at]
-        use = labels.use[number] + given.use[at]
-        useful = (use + given.use[below] <= 1 + SAME).all(axis=1)
-        least = cost + alone[below] if row == 0 else np.full(len(below), -np.inf)
-        for bound in bounds:
-            least = np.maximum(least, cost + bound.rows.best[row, below] + float((use - 1) @ bound.price))
-        useful = np.flatnonzero(useful & (least < known - SAME * abs(known)))
-        if row == 0 and useful.size:  # the smallest bucket: nothing follows, so only the best one counts
-            useful = useful[[least[useful].argmin()]]
-            known = float(least[useful[0]])
-        held += len(useful)
-        if held > LABELS:
-            raise TooManyError
-        uses = np.broadcast_to(use, (len(useful), len(use)))
-        parts.append(_Labels(below[useful], cost[useful], uses, np.full(len(useful), number), least[useful]))
-    return _Labels(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-
-def _undominated(labels: _Labels) -> _Labels:
-    """Without labels that are no better than another at the same place, in cost and in every resource."""
-    order = np.lexsort((*labels.use.T, labels.cost, labels.at))
-    labels = labels.only(order)
-    kept: list[int] = []
-    for place in np.split(np.arange(len(order)), np.flatnonzero(np.diff(labels.at)) + 1):
-        front = np.empty((len(place), labels.use.shape[1]))
-        size = 0
-        for number in place.tolist():
-            use = labels.use[number]
-            if not (front[:size] <= use).all(axis=1).any():
-                front[size], size = use, size + 1
-                kept.append(number)
-    return labels.only(np.array(kept, dtype=np.int64))

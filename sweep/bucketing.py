@@ -3,9 +3,10 @@
 Some bucket must cover the largest size; any other may be given up. Only some shapes need to be looked at: a bucket
 that is not the size of any item can be made smaller, down to the next size, without changing what it serves, and costs
 less unless the curve falls there. A curve falls only between measured sizes, so these are looked at too.
-`bucket_cost` says what is minimised, `bucket_search` how the best list is found and why it is exact.
+`bucket_cost` says what is minimised, `bucket_search` and `bucket_limits` how it is found and why that is exact.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "Curve", "Point", "Traffic", "evaluate", "pad_to_max", "powers_of_two", "serve", "solve", "waste"]
 
-LIMITED = 2_000  # candidates up to which limits are handled exactly; more are thinned out first
+LIMITED = 10_000  # candidates up to which limits are handled exactly; more are thinned out first
 FALLING = 500  # the same where the cost falls with the size somewhere, which takes all pairs
 OBJECTIVES = ("mean", "p99")
 
@@ -59,7 +60,7 @@ def solve(
     item; "p99", first the p99 of a request and then the mean (one bucket at the 99th percentile gives the best p99).
 
     Exact for all sizes of one dimension, and of several where each size fits in the next, but: under limits that rule
-    out the best list, with more than 2,000 candidates (500 where the curve falls), they are thinned out by weight
+    out the best list, with more than 10,000 candidates (500 where the curve falls), they are thinned out by weight
     first; and p99 under limits leaves out shapes that cost more time than a larger one. Sizes of several dimensions
     that do not fit in each other are searched whole where that is quick, else by exchange. `Choice.exact` says which.
 
@@ -125,34 +126,45 @@ class _Chain:
         every = search.Candidates(self._weight, self._seconds, np.empty((len(self._weight), 0)))
         free, shapes = every.only(every.cheapest), self._shapes[every.cheapest]
         free = replace(free, through=_through(free, self._objective))
-        k_max = min(k_max, len(shapes))
-        rows = search.programme(free, k_max)
+        rows = search.programme(free, min(k_max, len(shapes)))
         found: list[Choice] = []
-        for k in range(1, k_max + 1):
-            chosen = rows.chosen(k, free.last) if k > 1 else (len(shapes) - 1,)
-            choice = self._evaluate(shapes[list(chosen)])
-            if over(choice, self._limits):
-                choice = self._under_limits(k)
-            if not found or better(choice, found[-1], self._objective):
+        limited = False  # the best list of all is over a limit
+        for k in range(1, min(k_max, len(self._shapes)) + 1):
+            choice = None
+            if k <= len(shapes):
+                chosen = rows.chosen(k, free.last) if k > 1 else (len(shapes) - 1,)
+                choice = self._evaluate(shapes[list(chosen)]) if chosen else None
+                limited = bool(choice and over(choice, self._limits))
+            if limited:
+                choice = self._under_limits(k, found)
+            if choice and (not found or better(choice, found[-1], self._objective)):
                 found.append(choice)
         return tuple(found)
 
     def _evaluate(self, shapes: "np.ndarray") -> Choice:
         return evaluate(self._traffic, self._cost, shapes)
 
-    def _under_limits(self, k: int) -> Choice:
-        """The best list of at most k buckets that fits; with fewer candidates where there are too many labels."""
-        from sweep import bucket_search as search
+    def _under_limits(self, k: int, before: list[Choice]) -> Choice | None:
+        """The best list of k buckets that fits, if it is better than those before; of fewer candidates if need be."""
+        from sweep import bucket_limits
 
+        scale = self._cost.batch * float(self._weight[-1])
+        found: Choice | None = None
         most = LIMITED
         while True:
-            self._pool = self._pool or self._fitting(most)
+            if self._pool is None:
+                self._pool = self._fitting(most)
+            pool, complete = self._pool, True
+            known = min((choice.expected_seconds for choice in [*before, found] if choice), default=math.inf) * scale
             try:
-                chosen = search.under_limits(self._pool.given, k, self._pool.start) if k > 1 else self._pool.start
-            except search.TooManyError:
-                most, self._pool = len(self._pool.shapes) // 2, None
-                continue
-            return replace(self._evaluate(self._pool.shapes[list(chosen)]), exact=self._pool.exact)
+                chosen = bucket_limits.under_limits(pool.given, k, known) if k > 1 else pool.start
+            except bucket_limits.TooManyError as error:
+                chosen, complete = error.best, False
+                most, self._pool = len(pool.shapes) // 2, None
+            if chosen:
+                found = self._evaluate(pool.shapes[list(chosen)])
+            if complete:
+                return found and replace(found, exact=pool.exact)
 
     def _fitting(self, most: int) -> "_Pool":
         """At most `most` of the candidates that fit the limits by themselves."""
