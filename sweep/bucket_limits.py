@@ -147,7 +147,7 @@ def _further(given: Candidates, labels: _Labels, bounds: list[_Bound], row: int,
         least = cost + alone[below] if row == 0 else np.full(len(below), -np.inf)
         for bound in bounds:
             least = np.maximum(least, cost + bound.rows.best[row, below] + float((use - 1) @ bound.price))
-        useful = np.flatnonzero(useful & (least < known - SAME * abs(known)))
+        useful = np.flatnonzero(useful & (least < known * (1 - SAME)))
         if row == 0 and useful.size:  # the smallest bucket: nothing follows, so only the best one counts
             useful = useful[[least[useful].argmin()]]
             known = float(least[useful[0]])

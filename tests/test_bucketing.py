@@ -250,6 +250,37 @@ def test_quadrangle_inequality(histogram: dict[int, float], values: list[float])
         assert apart <= crossing * (1 + 1e-12)
 
 
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(1, 2), st.booleans(), st.floats(2.0, 6.0))
+def test_search_under_limits_equals_brute_force(seed: int, k: int, resources: int, rising: bool, scale: float) -> None:
+    """More candidates than above, and what they use says nothing of their cost: prices bound little, labels decide."""
+    rng = np.random.default_rng(seed)
+    n = 18
+    cost = rng.random(n)
+    weight = np.cumsum(rng.random(n))
+    use = rng.random((n, resources)) * scale / k
+    candidates = bucket_search.Candidates(weight, np.cumsum(cost) if rising else cost, use)
+    lists = np.array([(*lower, n - 1) for lower in itertools.combinations(range(n - 1), k - 1)])
+    values = (np.diff(weight[lists], axis=1, prepend=0.0) * candidates.cost[lists]).sum(axis=1)
+    known = values[(use[lists].sum(axis=1) <= 1).all(axis=1)].min(initial=math.inf)
+    chosen = bucket_limits.under_limits(candidates, k, math.inf)
+    assert (chosen is None) == math.isinf(known)
+    if chosen is not None:
+        assert candidates.fits(chosen)
+        assert len(chosen) == k
+        assert candidates.value(chosen) == pytest.approx(known)
+        assert bucket_limits.under_limits(candidates, k, known) is None
+
+
+def test_slower_shapes_are_used_where_only_they_fit() -> None:
+    """The level curve needs one bucket, but the one that is fastest takes too much; then two others are best."""
+    points = [Point((1,), 1.0, 1.0), Point((2,), 2.0, 1.0), Point((3,), 1.0, 50.0), Point((4,), 1.0, 50.0)]
+    cost = Curve([*points, Point((5,), 2.0, 1.0)])
+    choices = solve(Traffic.of([1, 2]), cost, 3, memory_mb=2)
+    assert [choice.buckets for choice in choices] == [((2,),), ((1,), (2,))]
+    assert [choice.exact for choice in choices] == [True, True]
+
+
 def test_limits_on_many_candidates_are_exact_or_say_that_they_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     traffic = Traffic.of(np.arange(1, 301), rng.integers(1, 100, 300))
