@@ -69,7 +69,7 @@ _NEURON: Tuple[Tuple[str, K, str], ...] = (
     (
         r"neuronx?-cc (?:compilation )?failed with -?\d+|compile command returned: -?[1-9]|\bNCC_I\w+"
         r"|\[(?:TEN404|NLA001|F134)\]|internal compiler error"
-        r"|\bBIR error\b|compiler status ERROR|\bSIG_ABORT\b|\bSEGFAULT\b|failed compilation with \[",
+        r"|\bBIR error\b|compiler status ERROR|\bSIG_ABORT\b|(?-i:\bSEGFAULT\b)|failed compilation with \[",
         K.COMPILER_CRASH,
         _COMPILER,
     ),

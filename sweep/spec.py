@@ -19,9 +19,7 @@ _NOT_IN_LABELS = ("_target_", "path", "name", "table", "where", "python")
 _WITHIN_GROUPS = ("model.", "data.", "hardware.", "backend.", "load.")
 
 AUTO: Tuple[Tuple[int, ...], ...] = ((0,),)  # buckets=auto: lists are chosen from the traffic and a cost curve
-DYNAMIC: Tuple[Tuple[int, ...], ...] = (
-    (),
-)  # buckets=dynamic: one build for any size
+DYNAMIC: Tuple[Tuple[int, ...], ...] = ((),)  # buckets=dynamic: one build for any size
 
 
 class UserError(Exception):

@@ -190,7 +190,7 @@ def test_what_is_not_reported_is_derived_by_littles_law_or_left_out() -> None:
 
 def test_a_replayed_sweep(tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, history = sweep(tmp_path, "batch=1,2,3,4,8", base=base(table))
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())  # it is wrapped to the terminal
     assert status == 0
     found = by(history, "batch")
     assert {key[0]: record.status.value for key, record in found.items()} == {
