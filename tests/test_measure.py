@@ -136,8 +136,11 @@ def test_work_ratio_is_two_for_a_truthful_runner_and_not_for_one_that_returns_ea
             time.sleep(0.001)
             return (request[0],)
 
-    assert measure.work_ratio(requests_over(2, 1, Early())[0]) < 1.5
-    assert measure.work_ratio(requests_over(2, 1, Truthful())[0]) > 1.7
+    def middle(runner: Doubling) -> float:
+        return float(np.median([measure.work_ratio(requests_over(2, 1, runner)[0]) for _ in range(5)]))
+
+    assert middle(Early()) < 1.5
+    assert middle(Truthful()) > 1.7
 
 
 def test_saved_arrays_appear_whole(tmp_path: Path) -> None:
