@@ -60,9 +60,10 @@ def solve(
     item; "p99", first the p99 of a request and then the mean (one bucket at the 99th percentile gives the best p99).
 
     Exact for all sizes of one dimension, and of several where each size fits in the next, but: under limits that rule
-    out the best list, with more than 10,000 candidates (500 where the curve falls), they are thinned out by weight
-    first; and p99 under limits leaves out shapes that cost more time than a larger one. Sizes of several dimensions
-    that do not fit in each other are searched whole where that is quick, else by exchange. `Choice.exact` says which.
+    out the best list, more than 10,000 candidates (500 where the curve falls), or fewer where the search would hold
+    too many lists, are thinned out by weight, and a k that is then left out is not proven to be of no use; and p99
+    under limits leaves out shapes that cost more time than a larger one. Sizes of several dimensions that do not fit
+    in each other are searched whole where that is quick, else by exchange. `Choice.exact` says which.
 
     Raises:
         UserError: no candidate covers the largest size, one bucket alone is over a limit, or a limit's cost is unknown.
