@@ -229,4 +229,5 @@ def _interpolate(known: "np.ndarray", values: "np.ndarray", at: "np.ndarray") ->
     slopes = np.maximum(np.diff(values) / np.diff(known), 0.0)
     above = values[-1] + slopes[-1] * (at - known[-1])
     below = np.maximum(values[0] - slopes[0] * (known[0] - at), values[0] * at / known[0])
-    return np.where(at > known[-1], above, np.where(at < known[0], below, inside))
+    found: np.ndarray = np.where(at > known[-1], above, np.where(at < known[0], below, inside))
+    return found

@@ -187,7 +187,11 @@ BUCKETS = Group(
     "[8]",
     (
         Injection(
-            "bucket shorter than every input", "[4]", S.INVALID, None, r"no bucket of \[\[4\]\] holds the inputs"
+            "bucket shorter than every input",
+            "[4]",
+            S.INVALID,
+            None,
+            r"32 of 32 inputs fit no bucket of \[\[4, 4\]\]: the largest is 8x8",
         ),
         Injection("bucket that no input needs, beside one that fits", "[4,16]", S.OK, None, ""),
     ),

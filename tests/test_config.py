@@ -162,7 +162,7 @@ def test_buckets_are_tuples_in_one_order() -> None:
         ("replicas=some", "replicas must be an integer >= 1 or auto, not 'some'"),
         ("precision=fp8", "precision must be one of fp32, bf16, fp16, int8, not 'fp8'"),
         ("precision=bf61", "did you mean 'bf16'?"),
-        ("buckets=128,224", "buckets must be a list like [128,224], not 128"),
+        ("buckets=128,224", "buckets must be a list like [128,224], auto or dynamic, not 128"),
         ("buckets=[64,[1,2]]", "same number of dimensions"),
         ("buckets=[64,64]", "given twice"),
         ("buckets=[0]", "buckets must be an integer >= 1, not 0"),
