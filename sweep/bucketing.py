@@ -140,6 +140,8 @@ class _Chain:
                 choice = self._under_limits(k, found)
             if choice and (not found or better(choice, found[-1], self._objective)):
                 found.append(choice)
+        if self._objective == "p99" and self._limits:  # slower shapes are left out, and may be what fits
+            return tuple(replace(choice, exact=False) for choice in found)
         return tuple(found)
 
     def _evaluate(self, shapes: "np.ndarray") -> Choice:
@@ -178,7 +180,6 @@ class _Chain:
         given, shapes = search.Candidates(self._weight, self._seconds, np.column_stack(use)), self._shapes
         exact = True
         if self._objective == "p99":
-            exact = given.monotone
             given, shapes = given.only(given.cheapest), shapes[given.cheapest]
         small: np.ndarray = np.all(given.use <= 1 + search.SAME, axis=1)
         if not small[given.last].any():
