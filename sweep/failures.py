@@ -7,6 +7,7 @@ parent) on the end of the log. Numbers are only read in a context that says what
 import errno
 import re
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from subprocess import CalledProcessError, TimeoutExpired
 from typing import Iterator, List, NamedTuple, Optional, Pattern, Tuple
 
@@ -33,6 +34,16 @@ _STATUS = re.compile(
 )
 _NAMED_STATUS = re.compile(r"\bNRT Error \w+\((?P<code>\d+)\)|\bnrt_\w+\b[^\n]{0,80}\breturned (?P<code2>\d+)\b")
 _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+) in (\S+)', re.MULTILINE)
+
+
+def tail(path: Path, limit: int) -> str:
+    """The last `limit` bytes of a file as text, nothing where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - limit))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def classify(error: Optional[BaseException], text: str) -> Tuple[FailureKind, str]:

@@ -206,13 +206,13 @@ class _Task:
                 return FailureKind.HOST_OOM, f"killed by the kernel's out-of-memory killer, having held {peak:,.0f} MB"
             if limit is not None and peak >= NEAR_LIMIT * limit:
                 return FailureKind.HOST_OOM, f"killed by SIGKILL at {peak:,.0f} MB of a limit of {limit:,.0f} MB"
-        return failures.from_exit(None if signal_name else code, signal_name, _tail(self._log))
+        return failures.from_exit(None if signal_name else code, signal_name, failures.tail(self._log, TAIL_BYTES))
 
     def _told(self, told: Json, code: int | None, seconds: float) -> Failure:
         """The failure that the worker itself reported; what it could not name, the log may."""
         kind, summary = FailureKind(told["kind"]), str(told["summary"])
         if kind is FailureKind.UNKNOWN and not told.get("user"):
-            kind = failures.classify(None, _tail(self._log))[0]
+            kind = failures.classify(None, failures.tail(self._log, TAIL_BYTES))[0]
         return self._failure(kind, summary, seconds, code)
 
     def _failure(
@@ -269,12 +269,3 @@ def _read_json(path: Path) -> Json | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""

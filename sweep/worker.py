@@ -335,6 +335,7 @@ def _source(request: Json, spec: BuildSpec) -> Source:
         example=batching.fitted(inputs, first, spec.bucket or None, shape, sizes),
         calibration=lambda: _calibration(folder, spec, shape),
         input_names=tuple(inputs),
+        dynamic=shape.dims if spec.bucket == () else {},
     )
 
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from sweep import failures
 from sweep.backends import compiler_output
 
 REPORT = """INFO:tensorflow:fusing subgraph {subgraph neuron_op_1 with input tensors [...]} with neuron-cc
@@ -51,7 +52,7 @@ def test_a_process_that_stays_behind_does_not_hold_the_build(monkeypatch: pytest
     with compiler_output.captured() as said:
         left = subprocess.Popen(["sleep", "60"])
         os.write(1, b"done\n")
-        while "done" not in compiler_output.tail(said.path):
+        while "done" not in failures.tail(said.path, compiler_output.KEPT_BYTES):
             pass
     left.kill()
     left.wait()

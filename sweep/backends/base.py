@@ -8,7 +8,7 @@ workers call. Workers may run on Python 3.8 with nothing but numpy and the backe
 import abc
 import contextlib
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Iterator, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, ContextManager, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class Source(NamedTuple):
     example: Arrays  # one real batch of exactly the shape to build for
     calibration: Callable[[], Iterator[Arrays]]  # batches of that shape, never taken from the scored samples
     input_names: Tuple[str, ...]
+    dynamic: Mapping[str, Sequence[int]] = {}  # input -> axes that take any size; the n-th axes of all are equal in size
 
 
 class Runner(abc.ABC):

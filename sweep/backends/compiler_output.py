@@ -60,7 +60,7 @@ def captured() -> Iterator[Output]:
             except subprocess.TimeoutExpired:  # a process that the build left behind still has the other end
                 tee.kill()
                 tee.wait()
-            said.text = tail(copy)
+            said.text = failures.tail(copy, KEPT_BYTES)
 
 
 def _flush() -> None:
@@ -73,16 +73,6 @@ def _restore(before: Tuple[int, int]) -> None:
     for number, old in zip((1, 2), before):
         os.dup2(old, number)
         os.close(old)
-
-
-def tail(path: Path) -> str:
-    """The end of what a file holds, nothing where there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - KEPT_BYTES))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def reason(text: str) -> str:

@@ -65,30 +65,21 @@ def reason(error: BaseException, said: str = "") -> Optional[TrialError]:
 
 def keep_log(workdir: Path, folder: Path) -> None:
     """The end of the compiler's logs beside the artifact; everything else that it left goes."""
-    text = "\n".join(_tail(path) for path in _logs(workdir)).strip()
+    text = "\n".join(_ends(workdir)).strip()
     if text:
         (folder / LOG).write_text(text + "\n", "utf-8")
     shutil.rmtree(str(workdir), ignore_errors=True)
 
 
-def _logs(workdir: Path) -> List[Path]:
-    """The compiler's logs in its working folder, the oldest first."""
+def _ends(workdir: Path) -> List[str]:
+    """The ends of the compiler's logs in its working folder, the oldest first."""
     found = [path for path in workdir.rglob("*") if path.is_file() and "log" in path.name.lower()]
-    return sorted(found, key=lambda path: path.stat().st_mtime)
-
-
-def _tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - LOG_BYTES))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
+    return [failures.tail(path, LOG_BYTES) for path in sorted(found, key=lambda path: path.stat().st_mtime)]
 
 
 def _print_logs(workdir: Path, known: str) -> str:
     """The ends of the logs, printed too unless they were already."""
-    texts = [text for text in map(_tail, _logs(workdir)) if text.strip() and text.strip() not in known]
+    texts = [text for text in _ends(workdir) if text.strip() and text.strip() not in known]
     for text in texts:
         print(text, flush=True)
     return "\n".join(texts)

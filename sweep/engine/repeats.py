@@ -91,7 +91,7 @@ def _run(context: Context, together: Sequence[Task], repeat: int) -> Outcome:
     requests = [_request(context, task, repeat) for task in together]
     request = requests[0] if len(together) == 1 else {"entry": "sweep.worker:measure_together", "members": requests}
     python = first.backend.get("python")
-    loaded = {name for task in together for name in backends.get(str(task.trial.backend["name"])).preload_run}
+    needed = [name for task in together for name in backends.get(str(task.trial.backend["name"])).preload_run]
     key = deployments.group(first)
     return context.run(
         request,
@@ -100,7 +100,7 @@ def _run(context: Context, together: Sequence[Task], repeat: int) -> Outcome:
         seconds=limits.measure_seconds,
         memory_mb=limits.measure_memory_mb,
         python=python,
-        preload=() if python else sorted(loaded),
+        preload=() if python else tuple(dict.fromkeys(needed)),
         cores=cpus([place for task in together for place in placements(context, task.trial)]),
     )
 
@@ -157,9 +157,8 @@ def _measurement(trial: Trial, repeat: int, outcome: Outcome, own: str) -> Measu
         "samples": str(folder / "samples.npz"),
         "outputs": str(folder / "outputs.npz"),
     }
-    if not own and not replays.replays(
-        trial
-    ):  # the members of a deployment share a worker: what it took is nobody's alone
+    # The members of a deployment share a worker: what it took is nobody's alone.
+    if not own and not replays.replays(trial):
         facts["peak_memory_mb"] = max(facts["peak_memory_mb"], outcome.peak_memory_mb)
     facts["notes"] = {**facts["notes"], "wall_seconds": outcome.seconds}
     return from_json(Measurement, facts)
