@@ -24,7 +24,7 @@ class Source(NamedTuple):
     example: Arrays  # one real batch of exactly the shape to build for
     calibration: Callable[[], Iterator[Arrays]]  # batches of that shape, never taken from the scored samples
     input_names: Tuple[str, ...]
-    dynamic: Mapping[str, Sequence[int]] = {}  # input -> axes that take any size; the n-th axes of all are equal in size
+    dynamic: Mapping[str, Sequence[int]] = {}  # input -> axes of any size; the n-th of all inputs are equal
 
 
 class Runner(abc.ABC):
