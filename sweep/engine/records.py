@@ -129,6 +129,7 @@ _COMPARED = (
     "reference_accuracy",
     "cosine_mean",
     "max_abs_error",
+    "neighbour_overlap",
 )
 
 
