@@ -27,6 +27,7 @@ class Evidence:
     gates: Gates
     flops_per_item: float | None
     peak_flops: float | None  # of the whole device at this precision, FLOP/s
+    instead_of_advice: str = ""  # said after the numbers of an answer that is wrong
 
     @property
     def samples(self) -> int:
@@ -61,6 +62,18 @@ def check(
     return next((failure for gate in GATES if (failure := gate(evidence)) is not None), None)
 
 
+def answers(comparison: Mapping[str, Any], precision: str, gates: Gates, instead_of_advice: str = "") -> Failure | None:
+    """The reason that `check` gives where answers are wrong; None where they pass or nothing was compared.
+
+    Args:
+        instead_of_advice: what to say after the numbers where the cause is known.
+    """
+    evidence = Evidence((), comparison, (), precision, gates, None, None, instead_of_advice)
+    if not evidence.samples or comparison.get("mismatch"):
+        return None
+    return next((failure for gate in ANSWERS if (failure := gate(evidence)) is not None), None)
+
+
 def measured(evidence: Evidence) -> Failure | None:
     """An empty, zero or non-finite metric is never a result."""
     kind, advice = FailureKind.IMPLAUSIBLE_TIMING, "see the log of the measurement"
@@ -90,11 +103,9 @@ def finite(evidence: Evidence) -> Failure | None:
     """NaN or infinity where the original model gives numbers."""
     if evidence.comparison.get("finite") is True:
         return None
-    text = (
-        f"outputs of {evidence.samples} samples hold NaN or infinity where the original model gives numbers: "
-        f"{evidence.precision} may overflow, try a precision with a wider range"
-    )
-    return Failure(FailureKind.NUMERICAL_ERROR, text)
+    text = f"outputs of {evidence.samples} samples hold NaN or infinity where the original model gives numbers"
+    advice = f"{evidence.precision} may overflow, try a precision with a wider range"
+    return Failure(FailureKind.NUMERICAL_ERROR, f"{text}: {evidence.instead_of_advice or advice}")
 
 
 def varies(evidence: Evidence) -> Failure | None:
@@ -103,9 +114,10 @@ def varies(evidence: Evidence) -> Failure | None:
         return None
     text = (
         f"outputs do not depend on the inputs: they are the same for all {evidence.samples} samples, and the original "
-        "model's are not; look for constant folding or an input that is not connected"
+        "model's are not"
     )
-    return Failure(FailureKind.WRONG_OUTPUT, text)
+    advice = "look for constant folding or an input that is not connected"
+    return Failure(FailureKind.WRONG_OUTPUT, f"{text}; {evidence.instead_of_advice or advice}")
 
 
 def agreement(evidence: Evidence) -> Failure | None:
@@ -116,10 +128,9 @@ def agreement(evidence: Evidence) -> Failure | None:
         return None
     text = (
         f"same answer as the original model for {_percent(share)} of {evidence.samples} samples, at most "
-        f"{_percent(high)} allowing for chance, and {evidence.precision} must reach {_percent(limit)}: try a wider "
-        f"precision or better calibration data, or lower gates.agreement_min.{evidence.precision} if this is enough"
+        f"{_percent(high)} allowing for chance, and {evidence.precision} must reach {_percent(limit)}"
     )
-    return Failure(FailureKind.WRONG_OUTPUT, text)
+    return Failure(FailureKind.WRONG_OUTPUT, f"{text}: {evidence.instead_of_advice or _wider('agreement', evidence)}")
 
 
 def cosine(evidence: Evidence) -> Failure | None:
@@ -130,10 +141,16 @@ def cosine(evidence: Evidence) -> Failure | None:
         return None
     text = (
         f"outputs point elsewhere than the original model's: mean cosine {mean:.5f}, least {least or 0:.5f}, and "
-        f"{evidence.precision} must reach {limit:.5f}: try a wider precision or better calibration data, or lower "
-        f"gates.cosine_min.{evidence.precision} if this is enough"
+        f"{evidence.precision} must reach {limit:.5f}"
     )
-    return Failure(FailureKind.WRONG_OUTPUT, text)
+    return Failure(FailureKind.WRONG_OUTPUT, f"{text}: {evidence.instead_of_advice or _wider('cosine', evidence)}")
+
+
+def _wider(limit: str, evidence: Evidence) -> str:
+    return (
+        "try a wider precision or better calibration data, or lower "
+        f"gates.{limit}_min.{evidence.precision} if this is enough"
+    )
 
 
 GENERATOR_MS = 0.002  # between two requests, at most: see tests/benchmarks
@@ -244,14 +261,12 @@ def placement(share: float, gates: Gates) -> Failure | None:
     return Failure(FailureKind.PARTIAL_PLACEMENT, text)
 
 
+ANSWERS: tuple[Gate, ...] = (finite, varies, agreement, cosine)
 # `measured` and `compared` stand first: the others divide by what they make sure of.
 GATES: tuple[Gate, ...] = (
     measured,
     compared,
-    finite,
-    varies,
-    agreement,
-    cosine,
+    *ANSWERS,
     little,
     peak,
     scales,

@@ -3,7 +3,7 @@
     data/<digest>/        data.json, inputs/<name>.npy, calibration/<name>.npy, labels.npy where there are labels
     reference/<digest>/   reference.json, output_<n>.npy
 
-`sizes.npy` stands beside the arrays where samples differ in size.
+`sizes.npy` and `calibration_sizes.npy` stand beside the arrays where samples differ in size.
 
 Whoever measures needs nothing but numpy to read them, whatever package the data came from.
 """
@@ -36,9 +36,9 @@ def read_labels(folder: Path) -> Tuple[Optional[np.ndarray], str]:
     return np.load(labels) if labels.exists() else None, task
 
 
-def read_sizes(folder: Path) -> Optional[np.ndarray]:
+def read_sizes(folder: Path, kind: str = "inputs") -> Optional[np.ndarray]:
     """(N, D): each sample's own size along the D bucket dimensions; None where all are as large as the arrays."""
-    path = folder / "sizes.npy"
+    path = folder / ("sizes.npy" if kind == "inputs" else kind + "_sizes.npy")
     return np.load(path) if path.exists() else None
 
 
@@ -51,6 +51,8 @@ def write_data(dataset: "workloads.Dataset", folder: Path) -> None:
         np.save(folder / "labels.npy", dataset.labels)
     if dataset.sizes is not None:
         np.save(folder / "sizes.npy", dataset.sizes)
+    if dataset.calibration_sizes is not None:
+        np.save(folder / "calibration_sizes.npy", dataset.calibration_sizes)
     described = {"inputs": list(dataset.inputs), "calibration": list(dataset.calibration), "task": dataset.task}
     (folder / "data.json").write_text(json.dumps({**described, "classes": dataset.classes}))
 
@@ -59,7 +61,14 @@ def data_digest(dataset: "workloads.Dataset") -> str:
     """Identity of a data set's content: names, shapes, types and bytes of every array."""
     labels = {} if dataset.labels is None else {"labels": dataset.labels}
     sizes = {} if dataset.sizes is None else {"sizes": dataset.sizes}
-    groups = (("inputs", dataset.inputs), ("calibration", dataset.calibration), ("labels", labels), ("sizes", sizes))
+    apart = {} if dataset.calibration_sizes is None else {"calibration_sizes": dataset.calibration_sizes}
+    groups = (
+        ("inputs", dataset.inputs),
+        ("calibration", dataset.calibration),
+        ("labels", labels),
+        ("sizes", sizes),
+        ("calibration_sizes", apart),
+    )
     described = [
         [kind, name, list(array.shape), str(array.dtype), _sha256(array)]
         for kind, arrays in groups
@@ -91,7 +100,7 @@ def write_reference(model: Any, dataset: "workloads.Dataset", dims: Optional[wor
     answers: List[np.ndarray] = []
     most, difference = 0, 0.0
     for items, inputs in workloads.groups(dataset.inputs, dataset.sizes, dims):
-        parts = _in_batches(model, inputs)
+        parts = in_batches(model, inputs)
         if not answers:
             count = len(next(iter(dataset.inputs.values())))
             answers = [np.empty((count, *part.shape[1:]), part.dtype) for part in parts]
@@ -108,7 +117,8 @@ def write_reference(model: Any, dataset: "workloads.Dataset", dims: Optional[wor
     return facts
 
 
-def _in_batches(model: Any, inputs: Arrays) -> List[np.ndarray]:
+def in_batches(model: Any, inputs: Arrays) -> List[np.ndarray]:
+    """Answers of the original model, asked with a few samples at a time."""
     bytes_per_item = sum(array[:1].nbytes for array in inputs)
     batch = max(1, min(64, REFERENCE_BATCH_BYTES // max(1, bytes_per_item)))
     starts = range(0, len(inputs[0]), batch)
