@@ -29,7 +29,9 @@ class Request(NamedTuple):
     items: np.ndarray
     bucket: int = 0  # number of the bucket
     rows: int = 0  # of the call, where a short batch was filled up with rows that do not count; 0: as many as items
+    size: Tuple[int, ...] = ()  # that its items are padded to, where sizes vary
     elements: Tuple[int, int] = (0, 0)  # size units of the items themselves, and of what is computed for them
+    flops: Tuple[float, float] = (0.0, 0.0)  # likewise operations, where they are known
 
 
 class Window(NamedTuple):
@@ -161,20 +163,6 @@ def outputs_of(window: Window, requests: Sequence[Request]) -> Tuple[np.ndarray,
     cut = [tuple(array[: len(requests[n].items)] for array in arrays) for (n, _), arrays in zip(window.kept, parts)]
     _, first = np.unique(items, return_index=True)
     return items[first], tuple(np.concatenate(arrays)[first] for arrays in zip(*cut))
-
-
-def asked(window: Window, requests: Sequence[Request]) -> Tuple[np.ndarray, np.ndarray]:
-    """Items and bucket of every request of the window: the prepared requests go round."""
-    turns = np.arange(len(window.start_ns)) % len(requests)
-    items = np.array([len(request.items) for request in requests], np.int64)
-    return items[turns], np.array([request.bucket for request in requests], np.int64)[turns]
-
-
-def elements(window: Window, requests: Sequence[Request]) -> List[int]:
-    """Size units of the window's items themselves, and of what was computed for them."""
-    turns = np.arange(len(window.start_ns)) % len(requests)
-    each = np.array([request.elements for request in requests], np.int64)
-    return [int(total) for total in each[turns].sum(axis=0)]
 
 
 def throughput(starts: np.ndarray, ends: np.ndarray, replica: np.ndarray, items: Any) -> Tuple[float, float]:

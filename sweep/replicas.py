@@ -28,6 +28,11 @@ class Copy(NamedTuple):
         return self.folder / ("replica-%d.json" % self.number)
 
     @property
+    def doing(self) -> Path:
+        """What this copy is at, if a crash would leave nobody who knows."""
+        return self.folder / ("doing-%d.txt" % self.number)
+
+    @property
     def name(self) -> str:
         return "%s replica %d" % (self.request.get("label", ""), self.number)
 

@@ -10,15 +10,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, ContextManager, List, Mapping, Optional, Sequence
 
 import numpy as np
 
-from sweep import backends, batching, materials, processes, replicas, workloads
+from sweep import backends, by_bucket, materials, processes, replicas, sources, workloads
 from sweep import measure as measuring
-from sweep.backends.base import Arrays, Backend, Source
 from sweep.replicas import Copy
-from sweep.spec import BuildSpec, FailureKind, Json, Placement, TrialError, UserError, digest, from_json, to_json
+from sweep.spec import BuildSpec, Json, Placement, digest, from_json, to_json
 
 
 def probe(request: Json, folder: Path) -> Json:
@@ -58,7 +57,9 @@ def reference(request: Json, folder: Path) -> Json:
     dataset = workloads.load_data(request["data"])
     model = workloads.load_model(request["model"])
     dims = request["model"].get("bucket_dims")
-    workloads.check_fit(dataset.sizes, dataset.inputs, dims, str(request["data"].get("name")))
+    name = str(request["data"].get("name"))
+    workloads.check_fit(dataset.sizes, dataset.inputs, dims, name)
+    workloads.check_fit(dataset.calibration_sizes, dataset.calibration, dims, name + ": calibration")
     data_key = materials.data_digest(dataset)
     model_key = workloads.model_digest(model)
     if not Path(request["data_root"], data_key).is_dir():
@@ -90,7 +91,7 @@ def build(request: Json, folder: Path) -> Json:
     artifact = Path(request["artifact"])
     _note_versions(folder, request.get("toolchain") or {})
     try:
-        info = _backend(spec).build(_source(request, spec), spec, artifact)
+        info = backends.get(spec.backend)(spec.options).build(sources.source(request, spec), spec, artifact)
     except Exception:
         _empty(artifact)  # worthless now; and where the disk is full, the reason needs the room
         raise
@@ -102,7 +103,7 @@ def measure(request: Json, folder: Path) -> Json:
 
     Request: builds ([{spec, folder}] one per bucket), options, toolchain (versions), data_folder, bucket_dims,
     pad_value, batch (items in a request), placements (one per replica), effort, repeat, share (of the data at which
-    this repeat begins).
+    this repeat begins), flops_by_size (what `reference` said).
     Leaves samples.npz (start_ns, end_ns, replica) and outputs.npz (index, output_0, ...) in the folder.
     """
     os.environ["SWEEP_REPEAT"] = str(request["repeat"])
@@ -144,12 +145,7 @@ def _copies(request: Json, folder: Path) -> List[Copy]:
 
 
 def _watch(request: Json, folder: Path) -> ContextManager[Callable[[], Json]]:
-    return _runner_backend(request, from_json(BuildSpec, request["builds"][0]["spec"])).watch(folder)
-
-
-def _runner_backend(request: Json, spec: BuildSpec) -> Backend:
-    """The backend with all its options, not only those that were compiled in; what was compiled stands."""
-    return backends.get(spec.backend)({**request["options"], **spec.options})
+    return sources.runner_backend(request, from_json(BuildSpec, request["builds"][0]["spec"])).watch(folder)
 
 
 def _note_versions(folder: Path, versions: Mapping[str, str]) -> None:
@@ -171,10 +167,10 @@ def _combine(request: Json, folder: Path, parts: List[Json], device: Json) -> Js
     starts = np.concatenate([part["start_ns"] for part in loaded])
     ends = np.concatenate([part["end_ns"] for part in loaded])
     replica = np.concatenate([np.full(len(part["start_ns"]), number) for number, part in enumerate(loaded)])
-    items = np.concatenate([part["items"] for part in loaded])
-    bucket = np.concatenate([part["bucket"] for part in loaded])
+    asked = {name: np.concatenate([part[name] for part in loaded]) for name in ("items", "bucket", "size")}
+    items = asked["items"]
     rate, seconds = measuring.throughput(starts, ends, replica, items)
-    samples = {"start_ns": starts, "end_ns": ends, "replica": replica, "items": items, "bucket": bucket}
+    samples = {"start_ns": starts, "end_ns": ends, "replica": replica, "items": items, "bucket": asked["bucket"]}
     measuring.save_arrays(folder / "samples.npz", samples)
     count = sum(name.startswith("output_") for name in loaded[0].files)
     index = np.concatenate([part["index"] for part in loaded])
@@ -206,32 +202,11 @@ def _combine(request: Json, folder: Path, parts: List[Json], device: Json) -> Js
             "device_memory_mb": sum(part["device_memory_mb"] for part in parts),
             **({"work_ratio": parts[0]["work_ratio"]} if "work_ratio" in parts[0] else {}),
             **({"device": device} if device else {}),
-            **_by_bucket(request, latency, items, bucket),
-            **_padding(parts),
+            **by_bucket.notes(
+                [entry["spec"].get("bucket") for entry in request["builds"]], parts, {**asked, "latency_ms": latency}
+            ),
         },
     }
-
-
-def _by_bucket(request: Json, latency: np.ndarray, items: np.ndarray, bucket: np.ndarray) -> Json:
-    """What each bucket did: requests, items, and the latency of its requests in ms."""
-    sizes = [entry["spec"].get("bucket") for entry in request["builds"]]
-    if not sizes[0]:
-        return {}
-    found = []
-    for number, size in enumerate(sizes):
-        mine = bucket == number
-        told: Json = {"bucket": size, "requests": int(mine.sum()), "items": int(items[mine].sum())}
-        if mine.any():
-            told["latency_ms_mean"] = float(latency[mine].mean())
-            told["latency_ms"] = {"p50": float(np.percentile(latency[mine], 50)), "max": float(latency[mine].max())}
-        found.append(told)
-    return {"buckets": found}
-
-
-def _padding(parts: Sequence[Json]) -> Json:
-    """The share of what was computed that was padding, where samples have sizes of their own."""
-    own, computed = (sum(part["elements"][place] for part in parts) for place in (0, 1))
-    return {"padding": 1.0 - own / computed} if computed else {}
 
 
 def _replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[measuring.Barrier]) -> Json:
@@ -240,109 +215,20 @@ def _replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[measuring
     if placement.cores and placement.device == "cpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, placement.cores)
     share = request["share"] + copy.number / max(1, len(request["placements"]))
+    memory: List[Optional[float]] = []
 
     def load() -> List[measuring.Request]:
-        prepared = _prepared(request, placement, share)
+        prepared, of_builds = sources.prepared(request, placement, share, copy.doing)
+        memory.extend(of_builds)
         loaded()
         return prepared
 
     facts, window, requests = measuring.run_replica(load, request["effort"], barrier)
     index, outputs = measuring.outputs_of(window, requests)
     arrays = {"output_%d" % i: array for i, array in enumerate(outputs)}
-    items, bucket = measuring.asked(window, requests)
-    asked = {"items": items, "bucket": bucket}
+    asked, work = by_bucket.timed(window, requests)
     measuring.save_arrays(
         copy.folder / ("replica-%d.npz" % copy.number),
         {"start_ns": window.start_ns, "end_ns": window.end_ns, "index": index, **asked, **arrays},
     )
-    return {**facts, "elements": measuring.elements(window, requests)}
-
-
-def _prepared(request: Json, placement: Placement, share: float) -> List[measuring.Request]:
-    """Load one runner per bucket and prepare requests over the data, each in the smallest bucket that fits."""
-    inputs = materials.read_data(Path(request["data_folder"]))
-    specs = [from_json(BuildSpec, entry["spec"]) for entry in request["builds"]]
-    runners = []
-    for spec, entry in zip(specs, request["builds"]):
-        source = _source(request, spec)
-        backend = _runner_backend(request, spec)
-        runners.append(backend.load(Path(entry["folder"]), spec, placement, source))
-    sizes, shape = _own_sizes(request, inputs), batching.Shape.of(request)
-    requests: List[measuring.Request] = []
-    room = measuring.PREPARED_BYTES
-    for number, some in _formed(request, specs, sizes, len(next(iter(inputs.values()))), share):
-        rows = np.resize(some, request["batch"])  # a short batch is filled up; what fills it counts for nothing
-        bucket = batching.needed(specs[number].bucket, sizes, some)
-        arrays = batching.fitted(inputs, rows, bucket, shape, sizes)
-        room -= sum(array.nbytes for array in arrays)
-        elements = _elements(inputs, sizes, shape, bucket, some, len(rows))
-        inner = runners[number].prepare(arrays)
-        requests.append(measuring.Request(runners[number], inner, some, number, len(rows), elements))
-        if room <= 0:
-            break
-    return requests
-
-
-def _formed(
-    request: Json, specs: Sequence[BuildSpec], sizes: Optional[np.ndarray], count: int, share: float
-) -> List[Tuple[int, np.ndarray]]:
-    """(number of the bucket, samples) of every request, in the order in which they are sent.
-
-    Raises:
-        TrialError: for samples that fit no bucket.
-    """
-    offset = int(share * count)
-    if not specs[0].bucket or sizes is None:
-        return [(0, some) for some in batching.batches(np.arange(count), request["batch"], offset)]
-    chosen = batching.route(sizes, [spec.bucket or () for spec in specs])
-    if (chosen < 0).any():
-        raise TrialError(FailureKind.SHAPE_MISMATCH, batching.too_large(sizes, [spec.bucket or () for spec in specs]))
-    return batching.in_order(chosen, request["batch"], offset)
-
-
-def _elements(
-    inputs: Dict[str, np.ndarray],
-    sizes: Optional[np.ndarray],
-    shape: batching.Shape,
-    bucket: Optional[Tuple[int, ...]],
-    items: np.ndarray,
-    rows: int,
-) -> Tuple[int, int]:
-    """Size units of the samples themselves and of what is computed for them; (0, 0) where sizes do not vary."""
-    if sizes is None or not shape.dims:
-        return 0, 0
-    stored = tuple(int(size) for size in batching.stored_size(inputs, shape))
-    whole = stored if bucket is None else batching.widen(bucket, len(stored))
-    return int(sizes[items].prod(axis=1).sum()), rows * int(np.prod(whole))
-
-
-def _own_sizes(request: Json, inputs: Dict[str, np.ndarray]) -> Optional[np.ndarray]:
-    stored = materials.read_sizes(Path(request["data_folder"]))
-    return batching.own_sizes(inputs, stored, batching.Shape.of(request))
-
-
-def _backend(spec: BuildSpec) -> Backend:
-    return backends.get(spec.backend)(spec.options)
-
-
-def _source(request: Json, spec: BuildSpec) -> Source:
-    folder = Path(request["data_folder"])
-    inputs = materials.read_data(folder)
-    sizes, shape = _own_sizes(request, inputs), batching.Shape.of(request)
-    first = batching.fitting(sizes, spec.bucket or None, spec.batch, len(next(iter(inputs.values()))))
-    return Source(
-        load_model=lambda: workloads.load_model(dict(spec.model)),
-        example=batching.fitted(inputs, first, spec.bucket or None, shape, sizes),
-        calibration=lambda: _calibration(folder, spec, shape),
-        input_names=tuple(inputs),
-        dynamic=shape.dims if spec.bucket == () else {},
-    )
-
-
-def _calibration(folder: Path, spec: BuildSpec, shape: batching.Shape) -> Iterator[Arrays]:
-    samples = materials.read_data(folder, "calibration")
-    count = len(next(iter(samples.values()))) if samples else 0
-    if not count:
-        raise UserError("data %s has no calibration samples, which %s needs" % (spec.data["name"], spec.precision))
-    for items in batching.batches(np.arange(count), spec.batch, 0):
-        yield batching.fitted(samples, items, spec.bucket or None, shape)
+    return {**facts, **work, "memory_mb": memory}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep import batching, measure
+from sweep import batching, by_bucket, measure
 from sweep.backends.base import Runner
 from sweep.batching import Shape
 
@@ -119,9 +119,9 @@ def test_rows_that_fill_up_a_short_batch_count_for_nothing() -> None:
     index, (answers,) = measure.outputs_of(window, [full, short])
     assert index.tolist() == [0, 1, 2, 3, 4]
     assert answers.tolist() == data.tolist()
-    items, bucket = measure.asked(window, [full, short])
-    assert items[:4].tolist() == [4, 1, 4, 1]
-    assert bucket.tolist() == [0] * len(bucket)
+    asked, _ = by_bucket.timed(window, [full, short])
+    assert asked["items"][:4].tolist() == [4, 1, 4, 1]
+    assert asked["bucket"].tolist() == [0] * len(asked["bucket"])
     ones = np.arange(2) * 100
     rate, seconds = measure.throughput(ones, ones + 100, np.zeros(2), np.array([4, 1]))
     assert rate * seconds == pytest.approx(5.0)

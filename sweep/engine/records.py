@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import deployments, plan
-from sweep.engine import padded, replays
+from sweep import bucket_metrics, deployments, plan
+from sweep.engine import replays
 from sweep.engine.builds import Built
 from sweep.engine.context import Context
 from sweep.engine.references import Reference
@@ -53,14 +53,15 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
             only in cores give the same outputs and are compared once.
     """
     trial, repeats = task.trial, tuple(task.done[index] for index in sorted(task.done))
+    builds = tuple(built.to_json() for built in task.builds)
     base = replace(
         without_run(context, trial, Status.OK, ""),
         repeats=repeats,
-        builds=tuple(built.to_json() for built in task.builds),
+        builds=builds,
         identity=task.identity,
         started=task.started,
         seconds=task.seconds,
-        notes=_notes(task, repeats),
+        notes=_notes(task, repeats, builds),
     )
     if task.failure is not None:
         summary = task.failure.summary
@@ -76,6 +77,7 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
     metrics = statistics.summarize(repeats)
     metrics |= {name: comparison[name] for name in _COMPARED if comparison.get(name) is not None}
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
+    metrics |= bucket_metrics.metrics(repeats, base.builds)
     price = usd_per_million_items(trial.hardware, metrics["throughput_items_per_s"])
     if price is not None:
         metrics["usd_per_million_items"] = price
@@ -88,7 +90,6 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
         task.reference.facts.get("flops_per_item"),
         (trial.hardware.get("peak_flops") or {}).get(trial.precision),
     )
-    failure, comparison = padded.explained(context, task, failure, comparison, comparisons)
     record = replace(base, metrics=metrics, agreement=comparison)
     if failure is not None:
         told = _evidence(context, task, repeats[-1], failure)
@@ -110,7 +111,7 @@ def _evidence(context: Context, task: Task, repeat: Measurement, failure: Failur
     )
 
 
-def _notes(task: Task, repeats: Sequence[Measurement]) -> Json:
+def _notes(task: Task, repeats: Sequence[Measurement], builds: Sequence[Json]) -> Json:
     """What happened on the way, where anything did."""
     unsteady = sum(not repeat.warmup.get("stable", True) for repeat in repeats)
     notes: Json = {"attempts": to_json(task.attempts)} if task.attempts else {}
@@ -119,6 +120,7 @@ def _notes(task: Task, repeats: Sequence[Measurement]) -> Json:
         notes["ladder"] = [{"used": to_json(b.spec.options), "failed_before": len(b.attempts)} for b in climbed]
     if task.trial.deployment:
         notes["deployment"] = deployments.facts(task.trial)
+    notes |= bucket_metrics.notes(repeats, builds)
     return {**notes, "unsteady_warmups": unsteady} if unsteady else notes
 
 

@@ -122,6 +122,7 @@ def _request(context: Context, task: Task, repeat: int) -> Json:
         "effort": to_json(effort),
         "repeat": repeat,
         "share": repeat / max(1, effort.repeats * trial.replicas),
+        "flops_by_size": task.reference.facts.get("flops_by_size") or [],
         **data_shape(trial.model),
     }
 

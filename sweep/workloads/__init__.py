@@ -17,6 +17,7 @@ from sweep.workloads.base import (
     refusal,
 )
 from sweep.workloads.reference import (
+    flops_at,
     flops_by_size,
     flops_per_item,
     mean_flops,
@@ -36,6 +37,7 @@ __all__ = [
     "SavedModel",
     "check_fit",
     "checked",
+    "flops_at",
     "flops_by_size",
     "flops_per_item",
     "groups",

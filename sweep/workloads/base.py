@@ -32,7 +32,8 @@ class Dataset(NamedTuple):
     Every array has one row per sample. `labels` are class numbers (classification) or targets (regression); None where
     nothing is known. `calibration` has the keys of `inputs`, or none. `sizes`, where samples differ in size: each one's
     own along every dimension that the model's `bucket_dims` name (length; height, width). The arrays are then filled up
-    at their end to the largest, and what lies beyond a sample's size is padding only.
+    at their end to the largest, and what lies beyond a sample's size is padding only. `calibration_sizes`: the same of
+    the samples to calibrate with.
     """
 
     inputs: Dict[str, np.ndarray]  # (N, ...) each, in the order of the model's arguments
@@ -41,6 +42,7 @@ class Dataset(NamedTuple):
     task: str = "classification"
     classes: Optional[int] = None
     sizes: Optional[np.ndarray] = None  # (N, D) int64; None: all have the arrays' size
+    calibration_sizes: Optional[np.ndarray] = None  # (M, D) int64
 
 
 class OnnxFile(NamedTuple):
@@ -148,7 +150,10 @@ def checked(dataset: Dataset, name: str) -> Dataset:
     labels = None if dataset.labels is None else _labels(dataset, name, rows[first])
     sizes = None if dataset.sizes is None else checked_sizes(dataset.sizes, inputs, name)
     calibration = _calibration(dataset, inputs, name)
-    return dataset._replace(inputs=inputs, labels=labels, calibration=calibration, sizes=sizes)
+    apart = dataset.calibration_sizes
+    if apart is not None:
+        apart = checked_sizes(apart, calibration, name + ": calibration") if calibration else None
+    return dataset._replace(inputs=inputs, labels=labels, calibration=calibration, sizes=sizes, calibration_sizes=apart)
 
 
 def nearest(word: str, choices: Any) -> str:

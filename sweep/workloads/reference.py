@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import inspect
-from typing import Any, Callable, ContextManager, List, Mapping, Optional, Tuple
+from typing import Any, Callable, ContextManager, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -220,5 +220,15 @@ def mean_flops(by_size: List[Tuple[List[int], float]], sizes: Optional[np.ndarra
     """Operations of the mean sample, from `flops_by_size` and the samples' sizes (N, D)."""
     if not by_size or sizes is None:
         return by_size[0][1] if by_size else None
-    areas = [float(np.prod(size)) for size, _ in by_size]
-    return float(np.interp(sizes.prod(axis=1), areas, [flops for _, flops in by_size]).mean())
+    return float(flops_at(by_size, sizes.prod(axis=1)).mean())
+
+
+def flops_at(by_size: Sequence[Tuple[Sequence[int], float]], areas: np.ndarray) -> np.ndarray:
+    """Operations of one sample of each area, (n,) -> (n,), from those of at least two sizes by area.
+
+    They follow the area in between, and above the largest as they do between the last two.
+    """
+    known = np.array([float(np.prod(size)) for size, _ in by_size])
+    flops = np.array([value for _, value in by_size])
+    slope = (flops[-1] - flops[-2]) / max(1.0, known[-1] - known[-2]) if len(known) > 1 else 0.0
+    return np.asarray(np.interp(areas, known, flops) + slope * np.maximum(0.0, areas - known[-1]))

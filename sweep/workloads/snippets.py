@@ -68,6 +68,7 @@ def snippets(sources: Sequence[str] = tuple(FILES), count: Any = None, seed: int
         task="classification",
         classes=2,
         sizes=np.array([[len(row)] for row in scored], np.int64),
+        calibration_sizes=np.array([[len(row)] for row in apart], np.int64) if apart else None,
     )
 
 

@@ -55,10 +55,10 @@ from pathlib import Path
 request, threads, slices = json.loads(Path(sys.argv[1]).read_text()), int(sys.argv[2]), int(sys.argv[3])
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 import torch
-from sweep import measure, processes, worker
+from sweep import measure, processes, sources
 from sweep.spec import Placement
 processes.keep_freed_memory()
-requests = worker._prepared(request, Placement("cpu", tuple(range(threads)), threads), 0.0)
+requests, _ = sources.prepared(request, Placement("cpu", tuple(range(threads)), threads), 0.0)
 model, tensors = requests[0].runner.call, [entry.inputs[0] for entry in requests]
 clock, size = time.perf_counter_ns, 12
 
