@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep import bucket_metrics, deployments, plan
-from sweep.engine import replays
+from sweep.engine import padded, replays
 from sweep.engine.builds import Built
 from sweep.engine.context import Context
 from sweep.engine.references import Reference
@@ -90,6 +90,7 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
         task.reference.facts.get("flops_per_item"),
         (trial.hardware.get("peak_flops") or {}).get(trial.precision),
     )
+    failure, comparison = padded.explained(context, task, failure, comparison, comparisons)
     record = replace(base, metrics=metrics, agreement=comparison)
     if failure is not None:
         told = _evidence(context, task, repeats[-1], failure)
