@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sweep import deployments, hardware, schema
+from sweep import bucket_config, deployments, hardware, schema
 from sweep import tree as trees
 from sweep.hints import meant, no_key
 from sweep.settings import Settings
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 GROUPS = ("model", "data", "hardware", "backend", "load", "effort", "objective", "tracking", "experiment")
+TOLD = 4  # remarks of one kind
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Composer:
         self._options: dict[str, list[str]] = {}
         self._bases: dict[tuple[str, ...], _Base] = {}
         self._default_data: dict[tuple[str, ...], str] = {}
+        self._reordered: dict[str, str] = {}  # list of buckets as it was written -> as it is taken
 
     def parse(self, line: str) -> "Override":
         """One override as Hydra reads it.
@@ -102,6 +104,7 @@ class Composer:
         part: dict[str, Any] = {name: self._section(base, items, name) for name in schema.AXES}
         if part["replicas"] == "auto":
             part["replicas"] = hardware.replicas(part["hardware"], part["backend"]["device"], part["cores"])
+        part["buckets"] = bucket_config.of_model(part["buckets"], part["model"])
         return Trial(**part, overrides=tuple(overrides))
 
     def settings(self, job_overrides: Sequence[Sequence[str]]) -> Settings:
@@ -130,6 +133,13 @@ class Composer:
         """Resolved and checked sections of one config, for what is neither a trial nor settings, like `search`."""
         base, items = self._split(overrides)
         return {name: self._section(base, items, name) for name in sections}
+
+    def remarks(self) -> list[str]:
+        """What was taken in another way than it was written, a line each; told once."""
+        told = [f"{given} as {taken}" for given, taken in self._reordered.items()]
+        self._reordered.clear()
+        more = f" and {len(told) - TOLD} more" if len(told) > TOLD else ""
+        return [f"buckets are taken sorted, each once: {', '.join(told[:TOLD])}{more}"] if told else []
 
     def remember(self, groups: Sequence[str], master: Any) -> None:
         """Take the data set that a model names from a config that Hydra has composed anyway."""
@@ -235,7 +245,10 @@ class Composer:
             raise UserError(f"no value for '{name}'")
         if any(isinstance(leaf, str) and "${" in leaf for _, leaf in schema.leaves(value)):
             value = trees.resolved(tree, name)
-        value = schema.check(name, value)
+        written, value = value, schema.check(name, value)
+        if name == "buckets" and bucket_config.other_than_written(written, value):
+            rows = [row[0] if len(row) == 1 else list(row) for row in value]
+            self._reordered[trees.text(written)] = trees.text(rows)
         return hardware.fill(value) if name == "hardware" else value
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from sweep import backends, deployments, workloads
+from sweep import backends, bucket_config, deployments, workloads
 from sweep.backends.base import Backend
 from sweep.settings import Effort
 from sweep.spec import DYNAMIC, BuildSpec, Status, Trial
@@ -160,18 +160,11 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
 def _bucket_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
     if not trial.buckets:
         return
-    dims = trial.model.get("bucket_dims") or {}
-    if not dims:
-        reason = f"model {trial.model['name']} declares no bucket dimension (model.bucket_dims): leave buckets=[]"
-        yield Status.INVALID, reason
-        return
-    if trial.buckets == DYNAMIC:
-        if not backend.dynamic_sizes:
-            yield Status.INVALID, f"{backend.name} builds for fixed shapes: list buckets, or use buckets=auto"
-        return
-    ranks = {1, max(len(axes) for axes in dims.values())}
-    if any(len(bucket) not in ranks or any(size < 1 for size in bucket) for bucket in trial.buckets):
-        yield Status.INVALID, f"each bucket is one size, or one for each of {dims}, and at least 1: not {trial.buckets}"
+    refused = bucket_config.refusal(() if trial.buckets == DYNAMIC else trial.buckets, trial.model)
+    if refused:
+        yield Status.INVALID, refused
+    elif trial.buckets == DYNAMIC and not backend.dynamic_sizes:
+        yield Status.INVALID, f"{backend.name} builds for fixed shapes: list buckets, or use buckets=auto"
 
 
 def _deployment_rules(trial: Trial, have: int | None) -> Iterator[Verdict]:

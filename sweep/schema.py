@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sweep import bucket_config
 from sweep.hints import no_key
 from sweep.settings import Bucketing, Effort, Gates, Limits, Objective
-from sweep.spec import AUTO, DYNAMIC, UserError
+from sweep.spec import UserError
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ COSTS = ("build_seconds", "load_seconds", "first_request_ms", "peak_memory_mb", 
 METRICS = ("throughput_items_per_s", *LATENCIES, *COSTS)
 # Keys that a YAML may leave out and the command line may still set without a plus.
 OPTIONAL = {
-    "model": ("data", "format", "requires", "extra", "bucket_dims", "pad_value", "trust", "python"),
+    "model": ("data", "format", "requires", "extra", "bucket_dims", "pad_value", "pad_side", "trust", "python"),
     "data": ("requires", "extra"),
     "backend": ("device", "python", "options", "ladder"),
     "hardware": (
@@ -86,6 +87,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "gates.placement_min": (0.0, 1.0),
     "bucketing.max": (1, math.inf),
     "bucketing.measure": (1, math.inf),
+    "bucketing.memory_mb": (0.001, math.inf),
+    "bucketing.build_seconds": (0.001, math.inf),
 }
 CHOICES: dict[str, tuple[str, ...]] = {
     "objective.metric": METRICS,
@@ -133,6 +136,8 @@ def same_kind(path: str, old: Any, new: Any) -> None:
         UserError: for a number, a switch, a list or a mapping that is replaced by something else.
     """
     anything = (None, "auto", "???")
+    if path == "model.pad_value":  # a number, or one for each input: it has a check of its own
+        return
     if old in anything or new in anything or (isinstance(new, str) and "${" in new):
         return
     for kinds, text in (
@@ -227,23 +232,6 @@ def _replicas(path: str, value: Any) -> int | str:
     return value
 
 
-def _buckets(path: str, value: Any) -> tuple[tuple[int, ...], ...]:
-    if value in ("auto", "dynamic"):
-        return AUTO if value == "auto" else DYNAMIC
-    if not isinstance(value, (list, tuple)):
-        raise UserError(
-            f"buckets must be a list like [128,224], auto or dynamic, not {value!r}; "
-            "lists as an axis: buckets='[64,128]','[128,224]'"
-        )
-    rows = [tuple(row) if isinstance(row, (list, tuple)) else (row,) for row in value]
-    made = [tuple(_integer(path, size) for size in row) for row in rows]
-    if len({len(row) for row in made}) > 1 or () in made:
-        raise UserError(f"buckets must all have the same number of dimensions, not {value!r}")
-    if len(set(made)) < len(made):
-        raise UserError(f"buckets are given twice: {value!r}")
-    return tuple(sorted(made))  # the order that they are written in means nothing
-
-
 def _group(section: str, value: Any) -> dict[str, Any]:
     """A config group: a mapping with a name; what else it holds is up to its YAML."""
     if value is None:
@@ -268,6 +256,7 @@ def _workload(section: str, value: Any) -> dict[str, Any]:
         made["path"] = str(Path(made["path"]).expanduser().absolute())
     if "trust" in made:
         _switch(f"{section}.trust", made["trust"])
+    bucket_config.check_model(section, made)
     return made
 
 
@@ -360,7 +349,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "replicas": _replicas,
     "request_batch": lambda path, value: None if value is None else _integer(path, value),
     "deployment": _deployment,
-    "buckets": _buckets,
+    "buckets": bucket_config.checked,
     "effort": partial(structure, Effort),
     "objective": partial(structure, Objective),
     "limits": partial(structure, Limits),

@@ -8,6 +8,7 @@ import numpy as np
 
 from sweep.workloads import Dataset, NumpyModel
 from sweep.workloads.tiny import Linear, linear, samples
+from tests import text_workloads
 
 SIDE = 8  # of the pictures
 
@@ -82,3 +83,24 @@ def pooled(**_: Any) -> Pooled:
 def pictures(**_: Any) -> Dataset:
     values = np.random.RandomState(1).standard_normal((32, SIDE, SIDE)).astype(np.float32)
     return Dataset({"picture": values}, None, {})
+
+
+def no_texts(**_: Any) -> Dataset:
+    return Dataset({"input_ids": np.zeros((0, 8), np.int64), "attention_mask": np.zeros((0, 8), np.int64)}, None, {})
+
+
+def texts_of_one_length(longest: int = 128, count: int = 8, **_: Any) -> Dataset:
+    ids = np.random.RandomState(0).randint(1, text_workloads.WORDS, (count, longest))
+    return Dataset({"input_ids": ids, "attention_mask": np.ones_like(ids)}, None, {}, sizes=np.full(count, longest))
+
+
+class HeavyBag(text_workloads.Bag):
+    """A model of texts with 64 MB that each of its builds takes when it is loaded."""
+
+    def __init__(self, table: np.ndarray, ballast: np.ndarray) -> None:
+        super().__init__(table)
+        self.ballast = ballast
+
+
+def heavy_bag(**_: Any) -> HeavyBag:
+    return HeavyBag(vars(text_workloads.model())["table"], np.ones(8 << 20))

@@ -72,10 +72,16 @@ def test_sizes_and_bucket_dims_that_do_not_go_together(sizes: int, dims: Any, wo
     assert "\n" not in str(caught.value)
 
 
-def test_what_fits_is_accepted_and_data_without_sizes_is_not_looked_at() -> None:
+def test_what_fits_is_accepted_and_data_without_sizes_must_have_the_axes() -> None:
     data = checked(texts(), "mine")
-    check_fit(data.sizes, data.inputs, DIMS, "mine")
-    check_fit(None, data.inputs, {"anything": [7]}, "mine")
+    for sizes in (data.sizes, None):
+        check_fit(sizes, data.inputs, DIMS, "mine")
+    check_fit(None, data.inputs, None, "mine")
+    check_fit(None, {}, DIMS, "mine")
+    with pytest.raises(UserError, match="names anything: data mine has the inputs"):
+        check_fit(None, data.inputs, {"anything": [1]}, "mine")
+    with pytest.raises(UserError, match=r"axes 1 to 1, axis 0 is the batch: \[7\] was given"):
+        check_fit(None, data.inputs, {"input_ids": [7]}, "mine")
 
 
 @given(st.integers(1, 30), st.integers(1, 9), st.integers(0, 2**32 - 1))

@@ -55,6 +55,8 @@ class LocalLauncher(Launcher):
             command = shlex.join(["python", "-m", "sweep", *sys.argv[1:]])
             more: dict[str, Any] = {} if self.history is None else {"history": self.history}
             self.sweep = engine.Sweep(composer.settings(job_overrides), command=command, search=self.search, **more)
+        for line in composer.remarks():
+            self.sweep.display.note(line)
         return self.sweep, jobs
 
     def finish(self) -> int:

@@ -10,7 +10,10 @@ import numpy as np
 from sweep.spec import UserError
 from sweep.workloads.sizes import checked_sizes
 
-RESERVED = ("name", "_target_", "format", "requires", "extra", "data", "bucket_dims", "pad_value", "trust", "python")
+RESERVED = (
+    *("name", "_target_", "format", "requires", "extra", "data", "trust", "python"),
+    *("bucket_dims", "pad_value", "pad_side"),
+)
 """Keys of a model's or a data set's config that are not passed to its factory."""
 
 FORMATS: Mapping[str, str] = {

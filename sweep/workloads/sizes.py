@@ -32,26 +32,26 @@ def checked_sizes(given: np.ndarray, inputs: Arrays, name: str) -> np.ndarray:
 
 
 def check_fit(sizes: Optional[np.ndarray], inputs: Arrays, dims: Optional[Dims], name: str) -> None:
-    """Do the sizes of the data fit the dimensions that the model's config names?
+    """Do the data, and their sizes where samples differ, fit the dimensions that the model's config names?
 
     Raises:
         UserError: where they do not, or where values beyond a sample's size are not padding: one and the same value.
     """
-    if sizes is None:
-        return
-    if not dims:
+    if sizes is not None and not dims:
         text = "data %s has samples of different sizes: say with model.bucket_dims which axes they are, as in {%s: [1]}"
         raise UserError(text % (name, next(iter(inputs))))
-    for key, axes in dims.items():
+    for key, axes in (dims or {}).items() if inputs else ():
         if key not in inputs:
             raise UserError("model.bucket_dims names %s: data %s has the inputs %s" % (key, name, ", ".join(inputs)))
         array = inputs[key]
-        if len(axes) != sizes.shape[1]:
+        if sizes is not None and len(axes) != sizes.shape[1]:
             text = "model.bucket_dims has %d axes of %s, the sizes of data %s have %d dimensions"
             raise UserError(text % (len(axes), key, name, sizes.shape[1]))
         if any(not 0 < axis < array.ndim for axis in axes):
-            text = "model.bucket_dims: %s has the axes 1 to %d, axis 0 is the batch: %s was given"
-            raise UserError(text % (key, array.ndim - 1, list(axes)))
+            here = "the axes 1 to %d, axis 0 is the batch" % (array.ndim - 1) if array.ndim > 1 else "no axis but 0"
+            raise UserError("model.bucket_dims: %s has %s: %s was given" % (key, here, list(axes)))
+        if sizes is None:
+            continue
         limits = [array.shape[axis] for axis in axes]
         if (sizes > limits).any():
             at = int(np.argmax((sizes > limits).any(axis=1)))
