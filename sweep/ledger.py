@@ -88,6 +88,7 @@ class History:
         self.folder = folder
         self.header: Json = {}
         self.trials: dict[str, Trial] = {}
+        self.asked: dict[str, Trial] = {}  # trials that became others: `buckets=auto`
         self.records: dict[str, Record] = {}
         self.repeats: dict[str, dict[int, Measurement]] = {}  # by identity, then index
         self.runs: dict[str, str] = {}  # trial key -> MLflow run id; "" -> the parent's
@@ -105,6 +106,9 @@ class History:
         elif kind == "trial":
             trial = from_json(Trial, entry["trial"])
             self.trials[trial.key] = trial
+        elif kind == "asked":
+            trial = from_json(Trial, entry["trial"])
+            self.asked[trial.key] = trial
         elif kind == "repeat":
             measurement = from_json(Measurement, entry["measurement"])
             self.repeats.setdefault(entry["identity"], {})[measurement.index] = measurement

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sweep import ledger, plot_verbs, select, stored, wording
+from sweep import bucket_verbs, ledger, plot_verbs, select, stored, wording
 from sweep.report import one_line
 from sweep.settings import Objective
 from sweep.spec import Record, Status, UserError
@@ -24,6 +24,7 @@ builds_app = typer.Typer(no_args_is_help=True, help="The build store: list, expl
 app.add_typer(builds_app, name="builds")
 app.add_typer(plot_verbs.app, name="plot")
 app.command()(plot_verbs.compare)
+app.command("buckets")(bucket_verbs.buckets)
 
 Outputs = Annotated[Path, typer.Option(help="The outputs folder.")]
 SweepName = Annotated[str, typer.Argument(metavar="[SWEEP|last]", help="A sweep's id, its beginning, or last.")]
@@ -154,7 +155,7 @@ def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
         print(f"sweep {history.folder.name} is complete: nothing to do")
         return 0
     settings = replace(stored.settings(history), outputs=str(outputs.absolute()))
-    jobs = [Job(trial.overrides, trial) for trial in history.trials.values()]
+    jobs = [Job(trial.overrides, trial) for trial in (*history.trials.values(), *history.asked.values())]
     return Sweep(settings, command=f"python -m sweep resume {history.folder.name}", history=history).complete(jobs)
 
 

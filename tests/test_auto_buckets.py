@@ -36,9 +36,11 @@ def test_auto_measures_guesses_and_the_best_lists(tmp_path: Path) -> None:
     measured = [row for row in rows if row["measured"]]
     assert len(measured) == 4  # both guesses and two lists
     for row in measured:  # the device takes exactly a time by size, so that the curve must be right
-        predicted = row["expected_seconds"] * 1000 * found["batch"]
-        assert row["measured"]["request_ms_of_an_item"] == pytest.approx(predicted, rel=0.25)
-    ordered = sorted(measured, key=lambda row: row["expected_seconds"])
+        assert row["status"] == "ok"
+        assert row["measured"]["weights"] == "traffic"
+        predicted = row["predicted"]["item_latency_ms"]
+        assert row["measured"]["item_latency_ms_mean"] == pytest.approx(predicted, rel=0.25)
+    ordered = sorted(measured, key=lambda row: row["predicted"]["item_latency_ms"])
     rates = [row["measured"]["throughput_items_per_s"] for row in ordered]
     assert rates[0] > rates[-1]
 

@@ -61,6 +61,7 @@ LAYERS = {
     "bucket_shapes": {"spec", "traffic", "bucket_cost"},
     "bucket_limits": {"bucket_search"},
     "bucketing": {"spec", "traffic", "bucket_cost", "bucket_search", "bucket_limits", "bucket_shapes"},
+    "bucket_lists": {"spec", "settings", "traffic", "batching", "bucketing", "bucket_cost", "backends"},
     "ledger": {"spec", "files"},
     "accuracy": {"spec", "statistics"},
     "gates": {"spec", "settings", "statistics"},

@@ -1,225 +1,200 @@
-"""`buckets=auto`: measure a few shapes, find the best list for every number of buckets, measure the best of them.
+"""`buckets=auto`: measure what people guess, find the best list for every number of buckets, measure the best of them.
 
-Everything that is measured is an ordinary trial. First come powers of two up to the largest size, and the largest alone
-(pad to maximum): what people guess, and at the same time the cost curve, since each bucket's latency is known
-afterwards. From the curve and the traffic `bucketing.solve` finds the best list of k buckets for every k; the best
-predicted are measured as trials, and prediction and measurement stand side by side.
+Everything that is measured is an ordinary trial. First come the guesses: powers of two up to the largest size, the
+largest alone (pad to maximum), and any size where the backend can. The buckets of these lists are the cost curve at the
+same time. From the curve and the traffic `bucketing.solve` finds the best list of k buckets for every k; the best
+predicted are measured, with the powers of two once more beside them: the machine may have changed meanwhile.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING
 
-from sweep import bucketing
-from sweep.bucketing import Choice, Curve, Point, Traffic
-from sweep.engine.context import write_json
-from sweep.engine.references import Reference, sizes_of
+from sweep import batching, bucket_lists, ledger, materials
+from sweep.bucket_cost import rank
+from sweep.bucket_lists import POWERS, Buckets, Group, Search
+from sweep.bucketing import Choice, Traffic
+from sweep.engine.context import Context, write_json
+from sweep.engine.references import Reference, data_shape, pair_key, sizes_of
 from sweep.settings import Bucketing
-from sweep.spec import AUTO, Json, Record, Status, Trial, UserError, to_json
+from sweep.spec import AUTO, Json, Record, Status, Trial, UserError
 
 if TYPE_CHECKING:
     from sweep.config import Job
     from sweep.engine.session import Sweep
 
 FILE = "buckets.json"
-GRID = 8  # shapes on the cost curve, at most
+LATER = "buckets=auto: these are measured first; the best lists follow from what they take, and are measured then"
 
 
 @dataclass(frozen=True)
-class Search:
-    """What was found for one trial that asked for `buckets=auto`."""
+class Asked:
+    """One trial that asked for `buckets=auto`, and what is tried first."""
 
-    trial: Trial
+    job: "Job"
     traffic: Traffic
-    curve: Curve
-    choices: tuple[Choice, ...]
+    guesses: dict[Buckets, str]
+
+    def jobs(self, lists: Sequence[Buckets]) -> list["Job"]:
+        return [_with(self.job, buckets) for buckets in lists]
+
+    def record(self, records: Mapping[str, Record], buckets: Buckets) -> Record:
+        return records[replace(self.job.trial, buckets=buckets).key]
 
 
 def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
     """`Sweep.run` where some trials ask for `buckets=auto`: each becomes those that are worth measuring.
 
-    The record of such a trial is that of the best predicted list that was measured.
+    The record of such a trial is that of the best predicted list that was measured. A trial whose model or data cannot
+    be loaded is one of the data's own shape, whose record says why.
 
     Raises:
         UserError: in a search, which would search within a search; or see `_traffic`.
     """
     if sweep.search:
         raise UserError("buckets=auto searches by itself: leave out hydra/sweeper=optuna, or list the buckets")
-    asked = [job for job in jobs if job.trial.buckets == AUTO]
-    plain = [job for job in jobs if job.trial.buckets != AUTO]
+    pairs = {pair_key(job.trial): job.trial for job in jobs if job.trial.buckets == AUTO}
+    traffics = _traffics(sweep, pairs)
+    sweep.ask(list({job.trial.key: job.trial for job in jobs if job.trial.buckets == AUTO}.values()))
+    asked: dict[str, Asked] = {}
+    plain = []
+    for job in jobs:
+        traffic = traffics[pair_key(job.trial)] if job.trial.buckets == AUTO else None
+        if traffic is None:
+            plain.append(job if job.trial.buckets != AUTO else _with(job, ()))
+        else:
+            asked[job.trial.key] = Asked(job, traffic, bucket_lists.guesses(job.trial, traffic))
+    sweep.run([*plain, *(job for each in asked.values() for job in each.jobs(list(each.guesses)))])
     if sweep.settings.plan == "only":
-        return sweep.run([*plain, *(_with(job, ()) for job in asked)])
-    traffics = {job.trial.key: _traffic(sweep, job.trial) for job in asked}
-    guesses = [_with(job, buckets) for job in asked for buckets in _guesses(traffics[job.trial.key])]
-    sweep.run([*plain, *guesses])
-    found: dict[str, Search] = {}
-    if not sweep.interrupted and sweep.settings.plan != "build":
-        searches = {job.trial.key: _search(sweep, job, traffics[job.trial.key]) for job in asked}
-        found = {key: search for key, search in searches.items() if search is not None}
-    best = {key: _best(search.choices, sweep.settings.bucketing) for key, search in found.items()}
-    wanted = [_with(job, choice.buckets) for job in asked for choice in best.get(job.trial.key, ())]
+        sweep.display.note(LATER)
+        return []
+    best = _best(sweep, asked) if sweep.settings.plan != "build" and not sweep.interrupted else {}
+    return [_record(sweep, job, asked.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
+
+
+def _best(sweep: "Sweep", asked: Mapping[str, Asked]) -> dict[str, Buckets]:
+    """Find lists and measure the best of them; the best predicted for each trial that asked."""
+    wanted: list[Job] = []
+    best = {}
+    for key, each in asked.items():
+        search = _search(sweep, each)
+        if search is None:
+            continue
+        sweep.searches[key] = search
+        if search.problem:
+            sweep.display.note(f"{each.job.trial.label}: {search.problem}")
+            continue
+        lists = [choice.buckets for choice in _first(search.choices, sweep.settings.bucketing)]
+        best[key] = lists[0]
+        found = [job for job in each.jobs(lists) if job.trial.key not in sweep.records]
+        wanted += found
+        powers = next((buckets for buckets, name in each.guesses.items() if name == POWERS), None)
+        if found and powers and each.record(sweep.records, powers).status is Status.OK:
+            sweep.controls[each.jobs([powers])[0].trial.key] = None
     if wanted:
         sweep.run(wanted)
-        _report(sweep, list(found.values()))
-    chosen = {key: choices[0].buckets for key, choices in best.items()}
-    last = {key: chosen.get(key) or _guesses(traffic)[0] for key, traffic in traffics.items()}
-    trials = [_with(job, last[job.trial.key]).trial if job in asked else job.trial for job in jobs]
-    return [sweep.records[trial.key] for trial in trials]
+    return best
 
 
-def lines(folder: Path) -> list[str]:
-    """The tables of a sweep's bucket lists, as text."""
-    path = folder / FILE
-    return [line for found in json.loads(path.read_text()) for line in _table(found)] if path.exists() else []
+def _record(sweep: "Sweep", job: "Job", asked: Asked | None, best: Buckets | None) -> Record:
+    if asked is None:
+        return sweep.records[job.trial.key if job.trial.buckets != AUTO else _with(job, ()).trial.key]
+    return asked.record(sweep.records, best or next(iter(asked.guesses)))
 
 
-def _with(job: "Job", buckets: tuple[tuple[int, ...], ...]) -> "Job":
+def _with(job: "Job", buckets: Buckets) -> "Job":
     from sweep.config import Job
     from sweep.tree import text
 
     own = [line for line in job.overrides if not line.startswith("buckets=")]
-    lists = f"buckets={text([list(bucket) for bucket in buckets])}"
-    return Job((*own, lists), replace(job.trial, buckets=tuple(buckets), overrides=(*own, lists)))
+    trial = replace(job.trial, buckets=buckets)
+    lists = f"buckets={trial.bucket_word or text([list(bucket) for bucket in buckets])}"
+    return Job((*own, lists), replace(trial, overrides=(*own, lists)))
 
 
-def _traffic(sweep: "Sweep", trial: Trial) -> Traffic:
-    """The sizes that lists are chosen for.
+def _traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic | None]:
+    """The sizes that lists are chosen for, by pair of model and data; None where these cannot be loaded.
 
     Raises:
-        UserError: the model has no bucket dimension, its data cannot be loaded, or the file of traffic is wrong.
+        UserError: a model has no bucket dimension, or the file of traffic is wrong.
     """
-    if sweep.settings.bucketing.traffic:
-        return Traffic.read(sweep.settings.bucketing.traffic)
-    if not trial.model.get("bucket_dims"):
-        raise UserError(f"buckets=auto: model {trial.model['name']} declares no bucket dimension (model.bucket_dims)")
+    for trial in pairs.values():
+        if not trial.model.get("bucket_dims"):
+            name = trial.model["name"]
+            raise UserError(f"buckets=auto: model {name} declares no bucket dimension (model.bucket_dims)")
+    file = sweep.settings.bucketing.traffic
+    if file:
+        return dict.fromkeys(pairs, Traffic.read(file))
+    return {pair: _loaded(sweep, trial) for pair, trial in pairs.items()}
+
+
+def _loaded(sweep: "Sweep", trial: Trial) -> Traffic | None:
     reference = sweep.reference(trial)
-    if not isinstance(reference, Reference):
-        raise UserError(f"buckets=auto: {reference.failure.summary}")
-    sizes = sizes_of(trial, reference)
-    assert sizes is not None, "the model has bucket dimensions"
-    return Traffic.of(sizes)
+    sizes = sizes_of(trial, reference) if isinstance(reference, Reference) else None
+    return None if sizes is None else Traffic.of(sizes)
 
 
-def _guesses(traffic: Traffic) -> list[tuple[tuple[int, ...], ...]]:
-    """Powers of two that serve anything, and pad to maximum: the cost curve, and what to compare with."""
-    powers = bucketing.powers_of_two(traffic.largest)
-    used = sorted({int(number) for number in bucketing.serve(traffic, powers)})
-    lists = [tuple(powers[number] for number in used[-GRID:]), bucketing.pad_to_max(traffic.largest)]
-    return list(dict.fromkeys(lists))
-
-
-def _search(sweep: "Sweep", job: "Job", traffic: Traffic) -> Search | None:
+def _search(sweep: "Sweep", asked: Asked) -> Search | None:
     """The best list for every number of buckets; None where nothing was measured, which its records say."""
-    records = [sweep.records[_with(job, buckets).trial.key] for buckets in _guesses(traffic)]
-    points = [point for record in records if record.status is Status.OK for point in points_of(record)]
-    if not points:
-        return None
-    settings = sweep.settings.bucketing
-    curve = Curve(points, job.trial.batch)
-    choices = bucketing.solve(
-        traffic,
-        curve,
-        settings.max,
-        memory_mb=settings.memory_mb,
-        build_seconds=settings.build_seconds,
-        objective=settings.minimise,
-    )
-    return Search(job.trial, traffic, curve, choices)
+    records = [asked.record(sweep.records, buckets) for buckets in asked.guesses]
+    curve = bucket_lists.curve_of(records, asked.job.trial.request_items)
+    return bucket_lists.find(asked.traffic, curve, sweep.settings.bucketing) if curve else None
 
 
-def points_of(record: Record) -> list[Point]:
-    """What each bucket of a measured trial cost: the mean latency of its requests over the repeats, its build."""
-    points = []
-    for number, build in enumerate(record.builds):
-        told = [repeat.notes["buckets"][number] for repeat in record.repeats if repeat.notes.get("buckets")]
-        seen = [each["latency_ms_mean"] for each in told if each.get("latency_ms_mean")]
-        if seen:
-            size = tuple(told[0]["bucket"])
-            points.append(Point(size, mean(seen) / 1000, build.get("artifact_mb"), float(build["seconds"])))
-    return points
-
-
-def _best(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
+def _first(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
     """The best predicted, fewer buckets first among equals."""
-    cost = {"mean": lambda c: c.expected_seconds, "p99": lambda c: (c.p99_seconds, c.expected_seconds)}
-    return sorted(choices, key=cost[settings.minimise])[: settings.measure]
+    return sorted(choices, key=lambda choice: rank(choice, settings.minimise))[: settings.measure]
 
 
-def _report(sweep: "Sweep", searches: Sequence[Search]) -> None:
-    """The tables of what was predicted and what was measured, for people and programs."""
-    found = [_told(search, sweep.records) for search in searches]
-    write_json(sweep.folder / FILE, found)
-    for told in found:
-        for line in _table(told):
-            sweep.display.note(line)
+def write(sweep: "Sweep", context: Context, trials: Sequence[Trial]) -> None:
+    """`buckets.json` and its tables, where lists of buckets or sizes that vary were measured."""
+    from sweep.report.bucket_table import short
+
+    found = [_entry(sweep, context, each) for each in _groups(trials, sweep.records)]
+    told = [entry for entry in found if entry is not None]
+    if told:
+        write_json(context.folder / FILE, told)
+        sweep.display.show(short(told, sweep.display.width))
 
 
-def _told(search: Search, records: Mapping[str, Record]) -> Json:
-    rows = []
-    guesses = dict(zip(_guesses(search.traffic), ("powers of two", "pad to max"), strict=False))
-    lists = {choice.buckets: choice for choice in search.choices}
-    for buckets in [*lists, *(guess for guess in guesses if guess not in lists)]:
-        choice = lists.get(buckets) or bucketing.evaluate(search.traffic, search.curve, buckets)
-        record = next((r for r in records.values() if _is(r, search.trial, buckets)), None)
-        row = {**to_json(choice), "name": guesses.get(buckets, "best"), "best_for_k": buckets in lists}
-        rows.append({**row, "measured": _measured(record), "key": record.key if record else None})
-    points = [to_json(point) for point in search.curve.points]
-    sizes = {"sizes": search.traffic.sizes.tolist(), "weights": search.traffic.weights.tolist()}
-    return {"label": search.trial.label, "batch": search.trial.batch, "rows": rows, "curve": points, "traffic": sizes}
+def _groups(trials: Sequence[Trial], records: Mapping[str, Record]) -> list[tuple[Trial, ...]]:
+    """Trials that are equal but for `buckets`, where any with buckets was measured."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.model.get("bucket_dims"):
+            groups.setdefault(replace(trial, buckets=()).key, []).append(trial)
+    ok = {key for key, record in records.items() if record.status is Status.OK}
+    return [tuple(group) for group in groups.values() if any(trial.buckets and trial.key in ok for trial in group)]
 
 
-def _is(record: Record, trial: Trial, buckets: Sequence[tuple[int, ...]]) -> bool:
-    return record.key == replace(trial, buckets=tuple(buckets)).key
-
-
-def _measured(record: Record | None) -> Json | None:
-    """Mean latency of the request that an item is in, and items per second; None where it was not measured."""
-    if record is None or record.status is not Status.OK or not record.metrics:
+def _entry(sweep: "Sweep", context: Context, trials: tuple[Trial, ...]) -> Json | None:
+    settings, data = sweep.settings.bucketing, str(trials[0].data["name"])
+    search = sweep.searches.get(replace(trials[0], buckets=AUTO).key)
+    traffic = search.traffic if search else _stored(context, trials[0])
+    if traffic is None:
         return None
-    told = [bucket for repeat in record.repeats for bucket in repeat.notes.get("buckets", ()) if bucket["items"]]
-    items = sum(bucket["items"] for bucket in told)
-    latency = sum(bucket["items"] * bucket["latency_ms_mean"] for bucket in told) / items if items else None
-    padding = [repeat.notes["padding"] for repeat in record.repeats if "padding" in repeat.notes]
-    return {
-        "request_ms_of_an_item": latency,
-        "throughput_items_per_s": record.metrics["throughput_items_per_s"],
-        "padding": mean(padding) if padding else None,
-    }
+    file = settings.traffic if search else None
+    group = Group(
+        trials,
+        traffic,
+        source=file or data,
+        own=not file,
+        settings=settings,
+        search=search,
+        control=next((record for trial in trials if (record := sweep.controls.get(trial.key))), None),
+    )
+    return bucket_lists.entry(group, sweep.records)
 
 
-def _table(found: Json) -> list[str]:
-    """Each list with what was predicted and what was measured."""
-    from sweep.report import number, share
-
-    batch = found["batch"]
-    lines = [
-        f"bucket lists for {found['label']}: the latency of the request that an item is in, predicted and measured"
-    ]
-    head = ("k", "buckets", "predicted", "measured", "differs", "p99", "padding", "build s", "items/s")
-    rows = [head]
-    for row in sorted(found["rows"], key=lambda row: (row["k"], not row["best_for_k"])):
-        measured = row["measured"] or {}
-        predicted, seen = row["expected_seconds"] * 1000 * batch, measured.get("request_ms_of_an_item")
-        differs = f"{seen / predicted - 1:+.1%}" if seen else ""
-        name = " ".join("x".join(map(str, bucket)) for bucket in row["buckets"])
-        mark = "*" if row["best_for_k"] else ""
-        rows.append(
-            (
-                f"{row['k']}{mark}",
-                name if row["name"] == "best" else f"{name} ({row['name']})",
-                f"{number(predicted)} ms",
-                f"{number(seen)} ms" if seen else "",
-                differs,
-                f"{number(row['p99_seconds'] * 1000)} ms",
-                share(row["waste"]),
-                number(row["build_seconds"]),
-                number(measured.get("throughput_items_per_s")) if measured else "",
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    for row in rows:
-        lines.append("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    return lines
+def _stored(context: Context, trial: Trial) -> Traffic | None:
+    """The data's sizes, from the store; None where it is gone."""
+    pair = pair_key(trial)
+    entries = (entry for entry in ledger.entries(context.folder) if entry["kind"] == "reference")
+    result = next((entry["result"] for entry in entries if entry["pair"] == pair), None)
+    folder = Path(context.store.root, "data", result["data"]) if result else None
+    if folder is None or not folder.is_dir():
+        return None
+    shape = batching.Shape.of(data_shape(trial.model))
+    sizes = batching.own_sizes(materials.read_data(folder), materials.read_sizes(folder), shape)
+    return Traffic.of(sizes) if sizes is not None else None

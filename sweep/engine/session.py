@@ -21,10 +21,12 @@ from sweep.store import Store
 from sweep.tracking import environment, store_uri
 
 if TYPE_CHECKING:
+    from sweep.bucket_lists import Search
     from sweep.config import Job
     from sweep.plan import Entry, Plan
     from sweep.tracking import Tracker
 
+AGAIN = "-again"  # ends the identity of what is measured once more: its repeats count for nothing else
 BUILT = "built: run the same line with plan=measure where the hardware is"
 INTERRUPTED = "interrupted: continue with `python -m sweep resume last`"
 
@@ -58,6 +60,9 @@ class Sweep:
         self.host = hardware.detect()
         self.records: dict[str, Record] = dict(_settled(history)) if history else {}
         self.interrupted = False
+        self.searches: dict[str, Search] = {}  # what `buckets=auto` found, by the key of the trial that asked
+        # Trials that have their record, by key: measured once more beside those of the next `run`, for comparison
+        self.controls: dict[str, Record | None] = {}
         self._history = history
         self._suffix = suffix
         self._stack = ExitStack()
@@ -109,6 +114,12 @@ class Sweep:
                     self._settle(context, records.without_run(context, entry.trial, Status.STOPPED, INTERRUPTED))
         return [self.records[trial.key] for trial in trials]
 
+    def ask(self, trials: Sequence[Trial]) -> None:
+        """Put down trials that become others (`buckets=auto`), for `resume`."""
+        for trial in trials:
+            if self._history is None or trial.key not in self._history.asked:
+                self._open(trials).ledger.append("asked", trial=trial)
+
     def survey(self, jobs: Sequence["Job"]) -> "Plan":
         """Judge trials by the rules without declaring them: a search looks at its whole space before it asks."""
         trials = [replace(job.trial, overrides=tuple(job.overrides)) for job in jobs]
@@ -130,8 +141,9 @@ class Sweep:
             return self._finish(context)
 
     def _finish(self, context: Context) -> int:
-        from sweep.engine import summary
+        from sweep.engine import auto_buckets, summary
 
+        auto_buckets.write(self, context, list(self._trials.values()))
         found = list(self.records.values())
         verdict = select.verdict(found, self.settings.objective)
         files = summary.write(context.folder, self.settings, self._plans, found, verdict)
@@ -153,7 +165,10 @@ class Sweep:
         """The data and the original's answers of one trial, which need not be declared."""
         key = references.pair_key(trial)
         if key not in self._references:
-            self._references |= references.obtain(self._open([trial]), [trial])
+            context = self._open([trial])
+            if self.settings.plan == "only":  # leaves nothing behind
+                context = replace(context, store=Store(context.folder / "store"))
+            self._references |= references.obtain(context, [trial])
         return self._references[key]
 
     def _send(
@@ -218,7 +233,9 @@ class Sweep:
         for backend in {str(entry.trial.backend["name"]): entry for entry in made.valid}.values():
             _warm(context, backend)
         self._track(context)
-        tasks = self._whole(context, self._build(context, self._usable(context, made.valid)))
+        beside = [self._trials[key] for key, record in self.controls.items() if record is None]
+        entries = [*made.valid, *(plan.Entry(trial, plan.build_specs(trial)) for trial in beside)]
+        tasks = self._whole(context, self._build(context, self._usable(context, entries)))
         if self.settings.plan == "build":
             for task in tasks:
                 record = records.without_run(context, task.trial, Status.STOPPED, BUILT)
@@ -229,6 +246,9 @@ class Sweep:
         repeats.measure_all(context, [task for task in tasks if replays.to_draw(task)])
         for task in tasks:
             record = records.judge(context, task, self._comparisons)
+            if task.trial.key in self.controls:
+                self.controls[task.trial.key] = record
+                continue
             if self.search:  # its batches are not interleaved with each other
                 record = replace(record, notes={**record.notes, "measured_together": begun})
             self._settle(context, record)
@@ -268,8 +288,9 @@ class Sweep:
             if failed is not None and failed.failure is not None:
                 self._settle(context, self._build_failed(context, entry.trial, made, failed.failure))
                 continue
-            name = records.identity(context, entry.trial, made, reference)
-            if not entry.trial.deployment and self._reuse(context, entry.trial, name):
+            again = entry.trial.key in self.controls
+            name = records.identity(context, entry.trial, made, reference) + AGAIN * again
+            if not entry.trial.deployment and not again and self._reuse(context, entry.trial, name):
                 continue
             done = self._history.repeats.get(name, {}) if self._history else {}
             tasks.append(repeats.Task(entry.trial, name, made, reference, dict(done)))

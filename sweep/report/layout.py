@@ -98,14 +98,14 @@ def _plan_table(plan: Plan) -> list[Part]:
     reasons = Column("why", [one_line(entry.reason) for entry in plan.entries])
     if not reasons.empty:
         columns.append(reasons)
-    return [(_table(columns, [STYLES[e.status] if e.status else "" for e in plan.entries], folding="why"), "")]
+    return [(as_table(columns, [STYLES[e.status] if e.status else "" for e in plan.entries], folding="why"), "")]
 
 
 def _plan_summary(plan: Plan) -> list[Part]:
     settings = [entry.trial.settings for entry in plan.entries]
     axes = varying(settings)
     values = [", ".join(dict.fromkeys(axis_text(row.get(axis, "")) for row in settings)) for axis in axes]
-    parts: list[Part] = [(_table([Column("axis", list(axes)), Column("values", values)], [""] * len(axes)), "")]
+    parts: list[Part] = [(as_table([Column("axis", list(axes)), Column("values", values)], [""] * len(axes)), "")]
     groups: dict[tuple[Status, str], list[Entry]] = {}
     for entry in plan.entries:
         if entry.status is not None:
@@ -207,7 +207,7 @@ def _result_table(
         Column("status", [_state(record, verdict) for record in shown], spare=0),
     ]
     styles = [_row_style(record, verdict) for record in shown]
-    return _table(_fitting([c for c in columns if not c.empty], width), styles), ""
+    return as_table(fitting([c for c in columns if not c.empty], width), styles), ""
 
 
 def _blank(text: str) -> str:
@@ -265,7 +265,7 @@ def _axis_columns(
     return [Column(names.get(axis, axis), cells[axis], right=axis in numeric) for axis in axes]
 
 
-def _fitting(columns: list[Column], width: int) -> list[Column]:
+def fitting(columns: list[Column], width: int) -> list[Column]:
     """The columns that fit; what is least needed goes first."""
     kept = list(columns)
     while sum(column.width for column in kept) > width and any(column.spare for column in kept):
@@ -273,7 +273,7 @@ def _fitting(columns: list[Column], width: int) -> list[Column]:
     return kept
 
 
-def _table(columns: Sequence[Column], styles: Sequence[str], folding: str = "values") -> Table:
+def as_table(columns: Sequence[Column], styles: Sequence[str], folding: str = "values") -> Table:
     """A table with one thin line under its head."""
     from rich import box
     from rich.table import Table

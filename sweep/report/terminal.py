@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from sweep.plan import Plan
+    from sweep.report.layout import Part
     from sweep.select import Verdict
     from sweep.settings import Settings
     from sweep.spec import Record
@@ -92,12 +93,20 @@ class Display:
         """One line that stays, above the progress."""
         self._print((one_line(text), "yellow"))
 
+    def show(self, parts: Sequence[Part]) -> None:
+        """Parts with their style, above the progress."""
+        self._print(*parts)
+
     def results(
         self, records: Sequence[Record], verdict: Verdict | None, settings: Settings, lines: Sequence[str] = ()
     ) -> None:
         """The ranked table, the failures beneath, the verdict, then the lines to browse, reproduce and ask why."""
         self.end()
         self._print(*result_parts(records, verdict, settings, lines, self._console.width))
+
+    @property
+    def width(self) -> int:
+        return self._console.width
 
     @property
     def _console(self) -> Console:

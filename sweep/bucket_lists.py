@@ -1,0 +1,303 @@
+"""Lists of buckets beside each other on the same traffic: predicted, measured, and which limit leaves one out.
+
+Pure functions from records, traffic and searches to the entries of `buckets.json`, one for each group of trials that
+are equal but for their buckets. What is predicted holds for the traffic's shares; a window holds what samples it
+happened to hold, and short batches hold fewer. So measured latencies are weighted with the traffic's shares too:
+`weights` of a row says whether that was possible ("traffic") or the window's own mix stands ("window").
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+from typing import Any
+
+from sweep import backends, bucketing
+from sweep.batching import widen
+from sweep.bucket_cost import over
+from sweep.bucketing import Choice, Curve, Point, Traffic
+from sweep.settings import Bucketing
+from sweep.spec import DYNAMIC, Json, Record, Status, Trial, UserError, to_json
+
+Buckets = tuple[tuple[int, ...], ...]
+GRID = 8  # shapes on the cost curve, at most
+POWERS, MAXIMUM, ANY, BEST, ASKED = "powers of two", "pad to max", "dynamic", "best", "asked"
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was found for traffic and a curve."""
+
+    traffic: Traffic
+    curve: Curve
+    choices: tuple[Choice, ...]
+    beyond: tuple[Choice, ...] = ()  # better ones that a limit excludes
+    problem: str = ""  # why there are no choices
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials that are equal but for `buckets`."""
+
+    trials: tuple[Trial, ...]
+    traffic: Traffic
+    source: str  # of the traffic: the data's name, or a file
+    own: bool  # the traffic is the data's own: a window's mix comes near it
+    settings: Bucketing
+    search: Search | None = None  # of `buckets=auto`
+    control: Record | None = None  # powers of two, measured once more beside the lists that were found
+
+
+def guesses(trial: Trial, traffic: Traffic) -> dict[Buckets, str]:
+    """What people guess, by name: powers of two that serve anything, pad to maximum, and any size where that can be.
+
+    The first two are the cost curve too, and all are what the lists that are found have to be better than.
+    """
+    powers = bucketing.powers_of_two(traffic.largest)
+    used = sorted({int(number) for number in bucketing.serve(traffic, powers)})
+    named: dict[Buckets, str] = {bucketing.pad_to_max(traffic.largest): MAXIMUM}
+    found = {tuple(powers[number] for number in used[-GRID:]): POWERS, **named}
+    if backends.get(str(trial.backend["name"])).dynamic_sizes:
+        found[DYNAMIC] = ANY
+    return found
+
+
+def find(traffic: Traffic, curve: Curve, settings: Bucketing) -> Search:
+    """The best list for every number of buckets, and what the limits leave out."""
+    known = limits_of(settings)
+    free = bucketing.solve(traffic, curve, settings.max, objective=settings.minimise)
+    if not known:
+        return Search(traffic, curve, free)
+    beyond = tuple(choice for choice in free if _beyond(choice, known))
+    try:
+        memory, seconds = settings.memory_mb, settings.build_seconds
+        choices = bucketing.solve(
+            traffic, curve, settings.max, memory_mb=memory, build_seconds=seconds, objective=settings.minimise
+        )
+    except UserError as error:
+        return Search(traffic, curve, (), beyond, str(error))
+    return Search(traffic, curve, choices, beyond)
+
+
+def limits_of(settings: Bucketing) -> dict[str, float]:
+    """The limits that are set."""
+    limits = {"memory_mb": settings.memory_mb, "build_seconds": settings.build_seconds}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def curve_of(records: Sequence[Record], batch: int) -> Curve | None:
+    """What a build costs by its shape, from every list that was measured; None where nothing was.
+
+    Memory is what loading added where that is known of every build, else the size of the artifacts.
+    """
+    told = [each for record in records if record.status is Status.OK for each in buckets_of(record)]
+    seen = [each for each in told if each.get("latency_ms_mean")]
+    memory = "memory_mb" if seen and all(each.get("memory_mb") for each in seen) else "artifact_mb"
+    points = [
+        Point(tuple(each["bucket"]), each["latency_ms_mean"] / 1000, each.get(memory), each.get("build_seconds"))
+        for each in seen
+    ]
+    return Curve(points, batch) if points else None
+
+
+def buckets_of(record: Record) -> list[Json]:
+    """What each bucket of a measured trial did, over all its repeats; empty where there are none."""
+    if record.notes.get("buckets"):
+        return list(record.notes["buckets"])
+    repeats = [told for repeat in record.repeats if (told := repeat.notes.get("buckets"))]
+    return [_pooled(each, build) for each, build in zip(zip(*repeats, strict=True), record.builds, strict=True)]
+
+
+def _pooled(told: Sequence[Json], build: Mapping[str, Any]) -> Json:
+    seen = [each["latency_ms_mean"] for each in told if each["requests"]]
+    return {
+        "bucket": told[0]["bucket"],
+        "requests": sum(each["requests"] for each in told),
+        "items": sum(each["items"] for each in told),
+        **({"latency_ms_mean": mean(seen)} if seen else {}),
+        "build_seconds": build.get("seconds"),
+        "artifact_mb": build.get("artifact_mb"),
+    }
+
+
+def entry(group: Group, records: Mapping[str, Record]) -> Json:
+    """One entry of `buckets.json`."""
+    first = group.trials[0]
+    own = [records[trial.key] for trial in group.trials if trial.key in records]
+    curve = group.search.curve if group.search else _curve_of_lists(own, first.request_items)
+    plain = replace(first, buckets=(), overrides=tuple(o for o in first.overrides if not o.startswith("buckets=")))
+    rows = [_row(group, trial, records.get(trial.key), curve) for trial in _listed(group)]
+    return {
+        "label": plain.label,
+        "batch": first.request_items,
+        "auto": group.search is not None,
+        "minimise": group.settings.minimise,
+        "limits": limits_of(group.settings) if group.search else {},
+        "problem": group.search.problem if group.search else "",
+        "traffic": {
+            "sizes": group.traffic.sizes.tolist(),
+            "weights": group.traffic.weights.tolist(),
+            "source": group.source,
+            "own": group.own,
+        },
+        "curve": [to_json(point) for point in curve.points] if curve else [],
+        "control": _control(group, records),
+        "rows": sorted(rows, key=lambda row: (row["k"] is None, row["k"] or 0, not row["best_for_k"])),
+    }
+
+
+def _curve_of_lists(records: Sequence[Record], batch: int) -> Curve | None:
+    """From the lists that a person asked for, where they have at least two shapes."""
+    curve = curve_of(records, batch)
+    return curve if curve and len({point.size for point in curve.points}) > 1 else None
+
+
+def _listed(group: Group) -> list[Trial]:
+    """The trials of a group, and one for every list that was found and not measured."""
+    found = {(): None} | {choice.buckets: None for choice in _all(group)}
+    tried = {trial.buckets for trial in group.trials}
+    more = [replace(group.trials[0], buckets=buckets) for buckets in found if buckets and buckets not in tried]
+    return [*group.trials, *more]
+
+
+def _all(group: Group) -> tuple[Choice, ...]:
+    return (*group.search.choices, *group.search.beyond) if group.search else ()
+
+
+def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None) -> Json:
+    buckets = trial.buckets or bucketing.pad_to_max(group.traffic.largest)
+    chosen = {choice.buckets for choice in group.search.choices} if group.search else set()
+    names = guesses(trial, group.traffic)
+    choice = next((c for c in _all(group) if c.buckets == buckets), None) or _evaluated(group.traffic, curve, buckets)
+    named = names.get(buckets) or (BEST if buckets in chosen else ASKED)
+    seen = measured(record, trial, group.traffic, group.own) if record else None
+    known = limits_of(group.settings) if group.search else {}
+    return {
+        "buckets": "dynamic" if buckets == DYNAMIC else to_json(buckets),
+        "name": named if record or named != ASKED else BEST,
+        "k": None if buckets == DYNAMIC else len(buckets),
+        "best_for_k": buckets in chosen,
+        "over": _beyond(choice, known) if choice else _dynamic_beyond(seen, known),
+        "predicted": _predicted(choice, trial.request_items) if choice else None,
+        "measured": seen,
+        "status": record.status.value if record else None,
+        "reason": record.reason if record else "",
+        "key": record.key if record else None,
+    }
+
+
+def _evaluated(traffic: Traffic, curve: Curve | None, buckets: Buckets) -> Choice | None:
+    if curve is None or buckets == DYNAMIC:
+        return None
+    try:
+        return bucketing.evaluate(traffic, curve, buckets)
+    except UserError:  # a file's traffic may hold larger sizes than a list that somebody asked for
+        return None
+
+
+def _predicted(choice: Choice, batch: int) -> Json:
+    return {
+        "item_latency_ms": choice.expected_seconds * batch * 1000,
+        "item_latency_ms_p99": choice.p99_seconds * 1000,
+        "padding": choice.waste,
+        "build_seconds": choice.build_seconds,
+        "memory_mb": choice.memory_mb,
+        "shares": list(choice.shares),
+        "exact": choice.exact,
+    }
+
+
+def _beyond(choice: Choice, limits: Mapping[str, float]) -> str:
+    """Which limit a list exceeds, in words; costs that are not known exceed none."""
+    return over(choice, {name: limit for name, limit in limits.items() if getattr(choice, name) is not None})
+
+
+def _dynamic_beyond(seen: Json | None, limits: Mapping[str, float]) -> str:
+    """The same of one build for any size, for which nothing is predicted."""
+    if seen is None:
+        return ""
+    memory = seen["loaded_mb"] or seen["artifact_mb"]
+    cost = Choice((), 1, 0.0, 0.0, 0.0, seen["build_seconds"], memory)
+    return _beyond(cost, limits)
+
+
+def measured(record: Record, trial: Trial, traffic: Traffic, own: bool) -> Json | None:
+    """What a trial's repeats say; None where they are not to be believed, or there are none."""
+    if record.status is not Status.OK or not record.metrics:
+        return None
+    metrics, told = record.metrics, buckets_of(record)
+    window = metrics.get("item_latency_ms_mean") or _of_window(told) or metrics.get("latency_ms_mean")
+    weighted = window if trial.buckets == () else _weighted(record, trial, traffic, told, own)
+    rate = metrics["throughput_items_per_s"]
+    padding = [repeat.notes["padding"] for repeat in record.repeats if "padding" in repeat.notes]
+    sizes = [size for build in record.builds if (size := build.get("artifact_mb")) is not None]
+    return {
+        "item_latency_ms_mean": weighted or window,
+        "weights": "traffic" if weighted else "window",
+        "window_item_latency_ms_mean": window,
+        "latency_ms_p50": metrics.get("latency_ms_p50"),
+        "latency_ms_p99": metrics.get("latency_ms_p99"),
+        "throughput_items_per_s": rate,
+        "traffic_items_per_s": rate * window / weighted if weighted and window else rate if own else None,
+        "padding": metrics.get("padding", mean(padding) if padding else None),
+        "padding_flops": metrics.get("padding_flops"),
+        "build_seconds": metrics.get("build_seconds"),
+        "artifact_mb": metrics.get("artifact_mb", sum(sizes) if len(sizes) == len(record.builds) else None),
+        "loaded_mb": metrics.get("loaded_mb"),
+        "buckets": told,
+        "sizes": list(record.notes.get("sizes") or []),
+    }
+
+
+def _of_window(told: Sequence[Json]) -> float | None:
+    """Mean over the items of the latency of the request that each was in."""
+    items = sum(each["items"] for each in told)
+    return sum(each["items"] * each["latency_ms_mean"] for each in told if each["items"]) / items if items else None
+
+
+def _weighted(record: Record, trial: Trial, traffic: Traffic, told: Sequence[Json], own: bool) -> float | None:
+    """The mean latency of an item's request at the traffic's shares; None where something needed was not seen."""
+    import numpy as np
+
+    if trial.buckets == DYNAMIC:
+        return None if own else _dynamic_weighted(record, trial, traffic)
+    seen = {widen(tuple(each["bucket"]), traffic.dimensions): each.get("latency_ms_mean") for each in told}
+    try:
+        served = bucketing.serve(traffic, trial.buckets)
+    except UserError:
+        return None
+    wide = sorted({widen(bucket, traffic.dimensions) for bucket in trial.buckets}, key=_order)
+    shares = np.bincount(served, traffic.weights, len(wide)) / traffic.weights.sum()
+    needed = [(share, seen.get(bucket)) for share, bucket in zip(shares, wide, strict=True) if share > 0]
+    if any(latency is None for _, latency in needed):
+        return None
+    return float(sum(share * latency for share, latency in needed))
+
+
+def _order(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """As `bucketing.serve` counts shapes: by elements, then by dimension."""
+    return math.prod(shape), shape
+
+
+def _dynamic_weighted(record: Record, trial: Trial, traffic: Traffic) -> float | None:
+    """Of a request of one item, whose size is the item's own; how larger ones mix differs from traffic to traffic."""
+    from sweep.traffic import units
+
+    told = [each for each in record.notes.get("sizes") or [] if each.get("latency_ms_mean")]
+    if trial.request_items > 1 or not told:
+        return None
+    curve = Curve([Point(tuple(each["size"]), each["latency_ms_mean"] / 1000) for each in told])
+    return float(traffic.weights @ curve.values("seconds", units(traffic.sizes)) / traffic.weights.sum()) * 1000
+
+
+def _control(group: Group, records: Mapping[str, Record]) -> Json | None:
+    """What was measured twice: how far the machine itself moved between the curve and the lists found from it."""
+    again = group.control
+    trial = next((trial for trial in group.trials if again and trial.key == again.key), None)
+    if again is None or trial is None:
+        return None
+    before, after = (measured(each, trial, group.traffic, group.own) for each in (records[trial.key], again))
+    if before is None or after is None:
+        return None
+    first, second = before["item_latency_ms_mean"], after["item_latency_ms_mean"]
+    return {"buckets": to_json(trial.buckets), "before_ms": first, "after_ms": second, "moved": second / first - 1}

@@ -1,0 +1,40 @@
+"""The verb that sets lists of buckets side by side. `python -m sweep buckets --help`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweep import stored
+from sweep.report import relative
+from sweep.spec import UserError
+
+FILE = "buckets.json"
+
+
+def buckets(
+    sweep: Annotated[
+        str, typer.Argument(metavar="[SWEEP|last]", help="A sweep's id, its beginning, or last.")
+    ] = "last",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    outputs: Annotated[Path, typer.Option(help="The outputs folder.")] = Path("outputs"),
+) -> None:
+    """Lists of buckets beside each other: predicted, measured, and what each bucket of the best list did."""
+    from sweep.report import bucket_table
+    from sweep.report.terminal import Display
+
+    folder = stored.history(outputs, sweep).folder
+    try:
+        found = json.loads((folder / FILE).read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"sweep {folder.name} has measured no lists of buckets: run one with buckets=auto, or name another sweep"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {relative(str(folder / FILE))}: {error}") from None
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    display = Display()
+    display.show(bucket_table.whole(found, display.width))
