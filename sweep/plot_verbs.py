@@ -1,8 +1,9 @@
-"""The verbs that set trials side by side: `plot bars`, `plot box`, `compare`. `python -m sweep VERB --help`."""
+"""The verbs that set trials or lists side by side: `plot bars`, `plot box`, `plot buckets`, `compare`."""
 
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from sweep.stored import Stored
 
 app = typer.Typer(
-    no_args_is_help=True, help="Pictures of stored trials: bars by option, latency boxes.", rich_markup_mode=None
+    no_args_is_help=True,
+    help="Pictures of stored trials: bars by option, latency boxes, lists of buckets.",
+    rich_markup_mode=None,
 )
 
 Words = Annotated[
@@ -50,6 +53,27 @@ def box(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) 
     path = output or _default(found, "box", words or [])
     drawing.save(lambda: boxes.draw(found), path)
     print(relative(str(path)))
+
+
+@app.command()
+def buckets(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) -> None:
+    """Lists of buckets: which lengths there are, what is padding, latency by length and by number of buckets."""
+    from sweep.report import bucket_plots, drawing
+
+    keys: dict[Path, set[str]] = {}
+    for each in stored.trials(outputs, words or []):
+        keys.setdefault(each.history.folder, set()).add(each.record.key)
+    found = [(folder, name, group) for folder in keys for name, group in bucket_plots.named(folder, keys[folder])]
+    if not found:
+        where = ", ".join(folder.name for folder in keys)
+        raise UserError(f"no list of buckets was measured for these trials of {where}: run some with buckets=auto")
+    if output is not None and len(found) > 1:
+        told = ", ".join(str(group["label"]) for _, _, group in found)
+        raise UserError(f"--output is one picture, and these are {len(found)}: {told}; say which, like batch=1")
+    for folder, name, group in found:
+        path = output or folder / "plots" / f"{name}.png"
+        drawing.save(partial(bucket_plots.picture, group), path)
+        print(relative(str(path)))
 
 
 def _default(found: "Sequence[Stored]", kind: str, words: Sequence[str]) -> Path:

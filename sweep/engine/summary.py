@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.engine.context import write_json
-from sweep.report import axis_text, plots, relative, tables, varying
+from sweep.report import axis_text, bucket_plots, plots, relative, tables, varying
 from sweep.settings import Settings
 from sweep.spec import Json, Record, Status, to_json
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def write(
     folder: Path, settings: Settings, plans: Sequence["Plan"], records: Sequence[Record], verdict: "Verdict"
 ) -> list[Path]:
-    """plan.json, results.json, results.csv, verdict.json and the plots; the paths written.
+    """plan.json, results.json, results.csv, verdict.json and the plots, those of buckets.json too; the paths written.
 
     A plot that cannot be drawn is left out: the results are not lost for a picture.
     """
@@ -26,12 +26,13 @@ def write(
     paths = [folder / "plan.json", folder / "verdict.json", *tables.write(records, folder)]
     if any(record.status is Status.OK for record in records):
         paths += plots.write(records, verdict, folder)
-    return paths
+    lists = folder / bucket_plots.FILE
+    return [*paths, lists, *bucket_plots.write(folder)] if lists.exists() else paths
 
 
 def files(folder: Path) -> list[Path]:
     """What `write` left in a sweep's folder."""
-    names = ("plan.json", "verdict.json", "results.json", "results.csv")
+    names = ("plan.json", "verdict.json", "results.json", "results.csv", bucket_plots.FILE)
     return [path for path in (*(folder / name for name in names), *sorted(folder.glob("*.png"))) if path.exists()]
 
 

@@ -43,7 +43,7 @@ def sheet(width: float, height: float, title: str, words: Sequence[str]) -> Figu
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    text = textwrap.fill(" · ".join(word for word in words if word), int(width * 16.5))
+    text = textwrap.fill(" · ".join(word for word in words if word), int(width * 15))
     more = LINE_INCHES * text.count("\n")
     height += more
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
