@@ -133,17 +133,34 @@ def _compared(
     """The samples both have: `original` with padding against without, `build` against the original with padding."""
     import numpy as np
 
-    from sweep import accuracy, materials
+    from sweep import materials
 
     _, kind = materials.read_labels(task.reference.data_folder)
     items, ours, theirs = np.intersect1d(index, answers["index"], return_indices=True)
     padded = [answers[f"output_{number}"][theirs] for number in range(len(answers) - 1)]
     own = [array[items] for array in materials.read_reference(task.reference.folder)]
-    return {
-        "samples": len(items),
-        "original": accuracy.compare(own, padded, task=kind),
-        "build": accuracy.compare(padded, [array[ours] for array in outputs], task=kind),
-    }
+    return _both(own, padded, [array[ours] for array in outputs], kind)
+
+
+def _both(own: "list[np.ndarray]", padded: "list[np.ndarray]", build: "list[np.ndarray]", kind: str) -> Json:
+    from sweep import accuracy
+
+    original = accuracy.compare(own, padded, task=kind)
+    against_padded = accuracy.compare(*_numbers(padded, build), task=kind)
+    return {"samples": len(own[0]), "original": original, "build": against_padded}
+
+
+def _numbers(expected: "list[np.ndarray]", found: "list[np.ndarray]") -> "tuple[list[np.ndarray], list[np.ndarray]]":
+    """Both with 0 where neither is a number: there they agree."""
+    import numpy as np
+
+    alike = [
+        np.isnan(a) & np.isnan(b) if a.shape == b.shape else np.False_ for a, b in zip(expected, found, strict=True)
+    ]
+    return (
+        [np.where(same, 0, array) for same, array in zip(alike, expected, strict=True)],
+        [np.where(same, 0, array) for same, array in zip(alike, found, strict=True)],
+    )
 
 
 def _cause(found: Json, precision: str, limits: "Gates") -> str:
