@@ -1,11 +1,14 @@
 """Build and measure on a pretended Neuron machine through real workers, without the rest of a sweep."""
 
+import functools
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from sweep import backends, materials
 from sweep.isolate import Limits, Workers
@@ -13,6 +16,7 @@ from sweep.spec import BuildInfo, BuildSpec, Failure, Json, Outcome, Placement, 
 from sweep.workloads import Dataset
 from tests.neuron_host import NeuronHost
 
+MACHINES = {"torch_neuronx": "inf2.xlarge", "torch_neuron": "inf1.xlarge"}
 EFFORT = {"warmup_seconds": 0.01, "warmup_seconds_max": 0.05, "window_seconds": 0.02, "min_requests": 3}
 # Importable in the pretended machine's interpreter alone.
 MODELS = """
@@ -128,9 +132,11 @@ class Bench:
         }
         return self._run(request, seconds, env)
 
-    def outputs(self, outcome: Outcome) -> Any:
-        """The answers of a repeat, in the order of the samples."""
-        return np.load(Path(outcome.log).parent / "outputs.npz")["output_0"]
+    def answers(self, *outcomes: Outcome) -> list[Any]:
+        """What repeats answered to the samples that are in all of them: on a busy host a window may miss the last."""
+        found = [np.load(Path(outcome.log).parent / "outputs.npz") for outcome in outcomes]
+        both = functools.reduce(np.intersect1d, [one["index"] for one in found])
+        return [one["output_0"][np.isin(one["index"], both)] for one in found]
 
     def close(self) -> None:
         self.workers.close()
@@ -151,3 +157,21 @@ class Bench:
             preload=("torch", "sweep.worker"),
             env={**self.host.env, **(env or {})},
         )
+
+
+def fixtures(wheel: str) -> tuple[Any, Any]:
+    """Fixtures of a test module: `bench`, a machine with this wheel, and `built`, a build of its plain network."""
+
+    @pytest.fixture(scope="module")
+    def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+        made = Bench(tmp_path_factory.mktemp(wheel), wheel, MACHINES[wheel])
+        yield made
+        made.close()
+
+    @pytest.fixture(scope="module")
+    def built(bench: Bench) -> Built:
+        made = bench.build()
+        assert made.outcome.failure is None
+        return made
+
+    return bench, built

@@ -12,23 +12,10 @@ from sweep import backends, failures
 from sweep.backends import neuron, neuron_torch
 from sweep.spec import BuildSpec, Trial
 from sweep.spec import FailureKind as K
-from tests.neuron_worker import Bench, Built
+from tests.neuron_worker import Bench, Built, fixtures
 
 NEURON = backends.get("neuron")
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("inf1"), "torch_neuron", "inf1.xlarge")
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def built(bench: Bench) -> Built:
-    made = bench.build()
-    assert made.outcome.failure is None
-    return made
+bench, built = fixtures("torch_neuron")
 
 
 @pytest.fixture(autouse=True)
@@ -94,8 +81,7 @@ def test_keywords_are_passed_where_they_are_asked_for(bench: Bench) -> None:
 
 
 def test_answers_agree_as_far_as_the_cast_goes(bench: Bench, built: Built) -> None:
-    bf16 = bench.outputs(bench.measure(built))
-    fp16 = bench.outputs(bench.measure(bench.build(precision="fp16")))
+    bf16, fp16 = bench.answers(bench.measure(built), bench.measure(bench.build(precision="fp16")))
     assert bf16.dtype == np.float32
     assert 0 < np.abs(bf16 - fp16).max() < 0.05
 
@@ -241,3 +227,17 @@ def test_what_cannot_run_is_one_line() -> None:
     assert "h is inf2: use backend=neuronx" in str(NEURON.runs(trial("inf2")))
     assert "leave out request_batch" in str(NEURON.runs(trial("inf1", 6)))
     assert NEURON.runs(trial("inf1", 6, dynamic_batch=True)) is None
+
+
+@pytest.mark.parametrize("name", ["neuron", "neuronx"])
+def test_a_compiler_that_is_not_on_the_path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = backends.get(name)
+    compiler = {"neuron": "neuron-cc", "neuronx": "neuronx-cc"}[name]
+    monkeypatch.setenv("PATH", "")
+    assert backend.missing() is None  # not installed at all: that is told elsewhere, with the line that installs it
+    monkeypatch.setattr(backend, "versions", lambda: {compiler: "2.0"})
+    assert (
+        backend.missing() == f"{compiler} is installed but not on PATH: activate its environment, or use backend.python"
+    )
+    monkeypatch.setattr("shutil.which", lambda name: f"/opt/bin/{name}")
+    assert backend.missing() is None

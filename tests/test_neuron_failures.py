@@ -10,7 +10,7 @@ import pytest
 from sweep import failures
 from sweep.spec import FailureKind as K
 from tests.neuron_host import FAULTS
-from tests.neuron_worker import Bench, Built
+from tests.neuron_worker import Bench, Built, fixtures
 
 # Row of the table -> what it becomes. 7 is a deadline and 16 a signal, too: they have tests of their own.
 KINDS = {
@@ -71,27 +71,8 @@ OTHERS = [
     ("Incorrect number of input tensors: given 1, expect 2", K.SHAPE_MISMATCH),
     ("ValueError: Unable to pad pixel_values with shape: [2, 3]", K.SHAPE_MISMATCH),
 ]
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("inf2"), "torch_neuronx", "inf2.xlarge")
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def built(bench: Bench) -> Built:
-    made = bench.build()
-    assert made.outcome.failure is None
-    return made
-
-
-@pytest.fixture(scope="module")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("inf1"), "torch_neuron", "inf1.xlarge")
-    yield made
-    made.close()
+bench, built = fixtures("torch_neuronx")
+old, _ = fixtures("torch_neuron")
 
 
 @pytest.fixture(autouse=True)

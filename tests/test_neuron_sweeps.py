@@ -9,9 +9,22 @@ from sweep import hardware, ledger
 from sweep.spec import FailureKind as K
 from sweep.spec import Record, Status
 from tests.neuron_host import NeuronHost
-from tests.sweeping import QUICK, entries, sweep
+from tests.sweeping import QUICK, ROOT, entries, sweep
 
 SHORT = ["model=digits", *QUICK, "effort.repeats=1", "effort.warmup_seconds_max=0.1", "gates.little_tolerance=1.0"]
+
+TEXTS = [
+    *SHORT[1:],
+    "model=custom",
+    "model._target_=tests.text_workloads.torch_bag",
+    "model.format=module",
+    "model.requires=[]",
+    "model.bucket_dims={input_ids:[1],attention_mask:[1]}",
+    "data=custom",
+    "data._target_=tests.text_workloads.texts",
+    "+data.count=60",
+    "+data.longest=64",
+]
 
 
 def machine(
@@ -163,6 +176,48 @@ def test_inf1_pipelines_and_what_falls_back(tmp_path: Path, monkeypatch: pytest.
         assert told in record.reason
         assert record.failure is not None
         assert record.failure.seconds > 0
+    assert host.violations() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backend", "wheel", "instance_type", "precision"),
+    [("neuronx", "torch_neuronx", "inf2.xlarge", "fp32"), ("neuron", "torch_neuron", "inf1.xlarge", "bf16")],
+)
+def test_texts_of_any_length_go_to_the_smallest_of_three_shapes(
+    backend: str, wheel: str, instance_type: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = machine(tmp_path / "host", monkeypatch, wheel, instance_type)
+    (host.site / "models.pth").write_text(str(ROOT))
+    status, history = sweep(
+        tmp_path / "outputs",
+        f"backend={backend}",
+        f"backend.python={host.python}",
+        f"hardware={instance_type.replace('.', '_')}",
+        f"precision={precision}",
+        "batch=2",
+        "buckets=[64],[32,64],[16,32,64],dynamic",
+        base=TEXTS,
+    )
+    assert status == 0
+    records = {len(r.builds): r for r in history.records.values()}
+    assert sorted(records) == [0, 1, 2, 3]
+    assert records[0].status is Status.INVALID
+    assert records[0].reason == f"{backend} builds for fixed shapes: list buckets, or use buckets=auto"
+    for count in (1, 2, 3):
+        record = records[count]
+        assert record.status is Status.OK, record.reason
+        assert record.agreement is not None
+        assert record.agreement["agreement"] >= 0.95
+        (repeat,) = record.repeats
+        told = repeat.notes["buckets"]
+        assert [each["bucket"] for each in told] == [[16], [32], [64]][-count:]
+        assert sum(each["requests"] for each in told) == repeat.requests
+    padding = [records[count].repeats[0].notes["padding"] for count in (1, 2, 3)]
+    assert padding == sorted(padding, reverse=True)
+    assert padding[0] > padding[2] > 0
+    assert len(entries(history, "build")) == 3  # as many as there are shapes
+    assert sorted(call["shapes"][0][1] for call in host.calls("trace")) == [16, 32, 64]
     assert host.violations() == []
 
 

@@ -15,24 +15,11 @@ from sweep import backends
 from sweep.backends import neuron_common, neuron_said, neuron_torch, neuronx
 from sweep.spec import BuildSpec, Placement, Trial, TrialError
 from sweep.spec import FailureKind as K
-from tests.neuron_worker import Bench, Built
+from tests.neuron_worker import Bench, Built, fixtures
 
 NEURONX = backends.get("neuronx")
 INF2 = {"name": "inf2_xlarge", "instance_type": "inf2.xlarge", "target": "inf2"}
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("inf2"), "torch_neuronx", "inf2.xlarge")
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def built(bench: Bench) -> Built:
-    made = bench.build()
-    assert made.outcome.failure is None
-    return made
+bench, built = fixtures("torch_neuronx")
 
 
 @pytest.fixture(autouse=True)
@@ -148,8 +135,7 @@ def test_the_environment_of_a_shell_changes_nothing(bench: Bench) -> None:
 
 
 def test_answers_agree_and_outputs_are_float32(bench: Bench) -> None:
-    exact = bench.outputs(bench.measure(bench.build(precision="fp32")))
-    close = bench.outputs(bench.measure(bench.build(precision="bf16")))
+    exact, close = bench.answers(*(bench.measure(bench.build(precision=name)) for name in ("fp32", "bf16")))
     assert exact.dtype == close.dtype == np.float32
     assert 0 < np.abs(exact - close).max() < 0.05
     two = bench.measure(bench.build(model="vit", precision="fp32"))
@@ -252,7 +238,7 @@ def test_several_cores_split_a_request(bench: Bench, built: Built) -> None:
     assert outcome.failure is None
     call = last(bench, "DataParallel")
     assert (call["device_ids"], call["dim"], call["dynamic"]) == ([0, 1], 0, False)
-    np.testing.assert_allclose(bench.outputs(outcome), bench.outputs(bench.measure(built)), rtol=1e-5)
+    np.testing.assert_allclose(*bench.answers(outcome, bench.measure(built)), rtol=1e-5)
     assert _summary(bench.measure(built, (0, 1), request_batch=2)) == ("built for inputs of shape 4x8, called with 2x8")
 
 

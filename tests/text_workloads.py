@@ -69,3 +69,19 @@ def minilm_unmasked() -> Any:
             return self.model(input_ids, torch.ones_like(attention_mask))
 
     return Deaf()
+
+
+def torch_bag() -> Any:
+    """`model()` as a module of torch."""
+    import torch
+
+    class TorchBag(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = torch.nn.Parameter(torch.from_numpy(vars(model())["table"]))
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            counted = attention_mask.unsqueeze(-1).to(self.table.dtype)
+            return (self.table[input_ids] * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
+
+    return TorchBag()

@@ -8,7 +8,6 @@ is the share of operators that its log reports, and the module itself. Worker si
 import contextlib
 import logging
 import re
-import shutil
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -65,13 +64,6 @@ class Neuron(shared.NeuronBackend):
         if target and target != TARGET:
             return "neuron is for Inf1, and %s is %s: use backend=neuronx" % (trial.hardware.get("name"), target)
         return super().runs(trial)
-
-    @classmethod
-    def missing(cls) -> Optional[str]:
-        neuron.own_programs()
-        if "neuron-cc" in cls.versions() and shutil.which("neuron-cc") is None:
-            return "neuron-cc is installed but not on PATH: activate its environment, or use backend.python"
-        return None
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         import torch

@@ -8,6 +8,7 @@ import abc
 import json
 import os
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any, ContextManager, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -172,6 +173,14 @@ class NeuronBackend(Backend):
     @classmethod
     def runs(cls, trial: Trial) -> Optional[str]:
         return None if (trial.backend.get("options") or {}).get("dynamic_batch") else super().runs(trial)
+
+    @classmethod
+    def missing(cls) -> Optional[str]:
+        neuron.own_programs()
+        compiler = cls.build_packages[0]  # its program has the name of its distribution
+        if compiler in cls.versions() and shutil.which(compiler) is None:
+            return "%s is installed but not on PATH: activate its environment, or use backend.python" % compiler
+        return None
 
     @classmethod
     def versions(cls, precision: str = "") -> Dict[str, str]:

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, ContextManager, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -109,13 +108,6 @@ class NeuronX(shared.NeuronBackend):
                 trial.cores,
                 whole,
             )
-        return None
-
-    @classmethod
-    def missing(cls) -> Optional[str]:
-        neuron.own_programs()
-        if "neuronx-cc" in cls.versions() and shutil.which("neuronx-cc") is None:
-            return "neuronx-cc is installed but not on PATH: activate its environment, or use backend.python"
         return None
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
