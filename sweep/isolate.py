@@ -5,7 +5,7 @@ sleeps until the worker's keeper reports. Nothing here polls: while a worker is 
 
 A task folder holds `request.json` (with "entry": "module:function"), and afterwards `log.txt` and `result.json`. An
 entry may write `versions.json` ({distribution: version}) early; a failure then says what it ran with, also after a
-crash.
+crash. What a worker is at that may get it killed stands in `doing-*.txt` meanwhile.
 """
 
 import json
@@ -85,8 +85,8 @@ class Workers:
         folder = folder.absolute()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name in ("result.json", "log.txt", "versions.json"):
-                (folder / name).unlink(missing_ok=True)
+            for path in (*(folder / name for name in ("result.json", "log.txt", "versions.json")), *_doing(folder)):
+                path.unlink(missing_ok=True)
             (folder / "request.json").write_text(json.dumps(request), "utf-8")
         except OSError as error:
             raise UserError(files.cannot_write(error, folder)) from error
@@ -174,6 +174,8 @@ class _Task:
             failure = self._told(told, code, seconds)
             return Outcome(None, failure, str(self._log), seconds, peak, user_error=bool(told.get("user")))
         kind, summary = self._explain(report, peak)
+        stages = [path.read_text("utf-8") for path in _doing(self.folder)]
+        summary = f"{stages[0]}: {summary}" if stages else summary
         signal_name = _signal_name(code) if code is not None and code < 0 else None
         failure = self._failure(kind, summary, seconds, code if signal_name is None else None, signal_name)
         return Outcome(None, failure, str(self._log), seconds, peak)
@@ -231,6 +233,11 @@ class _Task:
     def command(self) -> str:
         """A shell line that runs this worker again by hand."""
         return by_hand(self.folder, python=self.python, cores=self.cores, env=self.env)
+
+
+def _doing(folder: Path) -> list[Path]:
+    """Files in which a worker, or each of its copies, says what it is at while it could be killed for it."""
+    return sorted([*folder.glob("doing-*.txt"), *folder.glob("*/doing-*.txt")])
 
 
 def by_hand(

@@ -1,7 +1,7 @@
 """Data sets and reference answers as arrays in folders: written once by a worker, read by all others and by the parent.
 
     data/<digest>/        data.json, inputs/<name>.npy, calibration/<name>.npy, labels.npy where there are labels
-    reference/<digest>/   reference.json, output_<n>.npy
+    reference/<digest>/   reference.json, output_<n>.npy, flops.json where operations were counted
 
 `sizes.npy` and `calibration_sizes.npy` stand beside the arrays where samples differ in size.
 
@@ -10,8 +10,9 @@ Whoever measures needs nothing but numpy to read them, whatever package the data
 
 import hashlib
 import json
+import os
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -124,6 +125,15 @@ def in_batches(model: Any, inputs: Arrays) -> List[np.ndarray]:
     starts = range(0, len(inputs[0]), batch)
     parts = [workloads.run_reference(model, tuple(array[at : at + batch] for array in inputs)) for at in starts]
     return [np.concatenate(arrays) for arrays in zip(*parts)]
+
+
+def kept(path: Path, made: Callable[[], Any]) -> Any:
+    """What the JSON file has; made and written where it is not there yet."""
+    if not path.is_file():
+        aside = path.with_name("%s.%d.part" % (path.name, os.getpid()))
+        aside.write_text(json.dumps(made()))
+        aside.replace(path)  # two sweeps may do so at once
+    return json.loads(path.read_text())
 
 
 def _check_rows(known: List[np.ndarray], found: List[np.ndarray], inputs: Arrays) -> None:

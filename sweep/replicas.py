@@ -130,7 +130,9 @@ def _check(copy: Copy, status: int) -> None:
         kind, summary = answer["failure"]["kind"], answer["failure"]["summary"]
         raise TrialError(FailureKind(kind), "%s: %s" % (copy.name.strip(), summary))
     if os.WIFSIGNALED(status):
-        raise TrialError(FailureKind.CRASH, "%s was killed by signal %d" % (copy.name.strip(), os.WTERMSIG(status)))
+        doing = " while " + copy.doing.read_text() if copy.doing.exists() else ""
+        summary = "%s was killed by signal %d%s" % (copy.name.strip(), os.WTERMSIG(status), doing)
+        raise TrialError(FailureKind.CRASH, summary)
     if "result" not in answer:
         summary = "%s ended without a result (exit %d)" % (copy.name.strip(), status >> 8)
         raise TrialError(FailureKind.CRASH, summary)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sweep import bucket_verbs, ledger, plot_verbs, select, stored, wording
+from sweep import bucket_metrics, bucket_verbs, ledger, plot_verbs, select, stored, wording
 from sweep.report import one_line
 from sweep.settings import Objective
 from sweep.spec import Record, Status, UserError
@@ -103,7 +103,12 @@ def best(
     """Rank what is stored by another objective or other limits, without running anything."""
     history = stored.history(outputs, sweep)
     objective = _objective(stored.settings(history).objective, changes or [])
-    _show(history, _with(outputs, history, include), objective)
+    found = _with(outputs, history, include)
+    verdict = _show(history, found, objective)
+    for record in found:
+        leads = record.key == (verdict.winner or next(iter(verdict.ranking), None))
+        if leads and (lines := bucket_metrics.lines(record)):
+            print("\n".join(["", record.label, *(f"  {line}" for line in lines)]))
 
 
 @app.command("import")
@@ -258,13 +263,14 @@ def _with(outputs: Path, history: ledger.History, include: Sequence[str] | None)
     return [*found, *importing.beside(outputs.absolute(), found, include or [])]
 
 
-def _show(history: ledger.History, found: Sequence[Record], objective: Objective) -> None:
+def _show(history: ledger.History, found: Sequence[Record], objective: Objective) -> select.Verdict:
     from sweep.engine import summary
     from sweep.report.terminal import Display
 
     settings = replace(stored.settings(history), objective=objective)
     verdict = select.verdict(found, objective)
     Display().results(found, verdict, settings, summary.lines(history.folder, verdict, found, history.runs))
+    return verdict
 
 
 def _objective(stored: Objective, changes: Sequence[str]) -> Objective:

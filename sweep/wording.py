@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweep import statistics
+from sweep import bucket_metrics, statistics
 from sweep.settings import Objective
 from sweep.spec import Record, Status
 
@@ -23,7 +23,7 @@ def quantity(metric: str, value: float) -> str:
     """A value with its unit: `23,410 items/s`, `0.231 ms`, `$0.42 per million items`, `99.2 %`."""
     if metric == "throughput_items_per_s":
         return f"{plain(value)} items/s"
-    if metric.startswith(("latency_ms", "first_request_ms")):
+    if metric.startswith(("latency_ms", "item_latency_ms", "first_request_ms")):
         return f"{plain(value)} ms"
     if metric == "usd_per_million_items":
         return f"${plain(value)} per million items"
@@ -31,7 +31,7 @@ def quantity(metric: str, value: float) -> str:
         return f"{plain(value)} MB"
     if metric.endswith("_seconds"):
         return f"{plain(value)} s"
-    if metric.startswith(("agreement", "accuracy", "reference_accuracy")):
+    if metric.startswith(("agreement", "accuracy", "reference_accuracy", "padding")):
         return f"{100 * value:.4g} %"
     return f"{plain(value)} {metric}"
 
@@ -296,6 +296,7 @@ def happened(record: Record) -> list[str]:
             lines.append(f"build    {_options(build, differ)}: used")
     for attempt in record.notes.get("attempts", ()):
         lines.append(f"attempt  {attempt['kind']} after {attempt['seconds']:.1f} s: {attempt['summary']}")
+    lines += bucket_metrics.lines(record)
     if deployment := record.notes.get("deployment"):
         others = [each["label"] for number, each in enumerate(deployment["members"]) if number != deployment["member"]]
         lines.append(f"beside   {', '.join(others)}; its first core is {deployment['first_core']}")

@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 import sys
+import traceback
 from pathlib import Path
-from typing import Callable, ContextManager, List, Mapping, Optional, Sequence
+from typing import Any, Callable, ContextManager, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -71,7 +72,10 @@ def reference(request: Json, folder: Path) -> Json:
         if known.is_file()
         else materials.write_reference(model, dataset, dims, folder / "reference")
     )
-    flops = workloads.flops_by_size(model, dataset, dims) if request["flops"] else []
+    flops = []
+    if request["flops"]:
+        stored = known.parent if known.is_file() else folder / "reference"
+        flops = materials.kept(stored / "flops.json", lambda: _flops(model, dataset, dims))
     return {
         "model": model_key,
         "data": data_key,
@@ -83,6 +87,15 @@ def reference(request: Json, folder: Path) -> Json:
         "flops_by_size": flops,
         **facts,
     }
+
+
+def _flops(model: Any, dataset: workloads.Dataset, dims: Optional[workloads.Dims]) -> List[Any]:
+    """Operations by size; none where counting fails, which spoils nothing else."""
+    try:
+        return workloads.flops_by_size(model, dataset, dims)
+    except Exception:
+        traceback.print_exc()
+        return []
 
 
 def build(request: Json, folder: Path) -> Json:

@@ -49,8 +49,7 @@ def pair_key(trial: Trial) -> str:
 def obtain(context: Context, trials: Sequence[Trial]) -> dict[str, Reference | Unusable]:
     """References of all trials by `pair_key`, computed in parallel where they are not stored."""
     pairs = {pair_key(trial): trial for trial in trials}
-    # Only a known peak of the hardware gives them a meaning
-    counted = {pair_key(t) for t in trials if (t.hardware.get("peak_flops") or {}).get(t.precision) is not None}
+    counted = {pair_key(t) for t in trials if _counts_flops(t)}
     context.display.begin("reference", len(pairs))
     with ThreadPoolExecutor(max(1, min(len(pairs), 2))) as pool:
         futures = {key: pool.submit(_obtain, context, trial, key in counted) for key, trial in pairs.items()}
@@ -93,6 +92,12 @@ def data_shape(model: Mapping[str, object]) -> Json:
     """How samples are padded to a bucket, from a model's config."""
     dims, value, side = (model.get(name) for name in ("bucket_dims", "pad_value", "pad_side"))
     return {"bucket_dims": to_json(dims or {}), "pad_value": to_json(value or 0.0), "pad_side": side or "right"}
+
+
+def _counts_flops(trial: Trial) -> bool:
+    """Operations mean something beside the hardware's known peak, and where padding costs some."""
+    known_peak = (trial.hardware.get("peak_flops") or {}).get(trial.precision) is not None
+    return known_peak or bool(trial.model.get("bucket_dims"))
 
 
 def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Unusable:

@@ -193,6 +193,7 @@ def _result_table(
     cost = [f"{m['usd_per_million_items']:.3g}" if "usd_per_million_items" in m else "" for m in metrics]
     known = {name: [_blank(number(m.get(name))) for m in metrics] for name in ("latency_ms_p50", "latency_ms_p99")}
     accuracy = [_blank(share(m.get("accuracy"))) for m in metrics]
+    padding = [_blank(share(m.get("padding"))) for m in metrics]
     seconds = [_blank(number(metrics_of(record).get("build_seconds"))) for record in shown]
     columns = [
         Column("", places, right=True),
@@ -202,6 +203,7 @@ def _result_table(
         Column("p99 ms", known["latency_ms_p99"], right=True, spare=spare(2, "latency_ms_p99")),
         Column("$/M items", cost, right=True, spare=spare(3, "usd_per_million_items")),
         Column("agree", [_blank(share(m.get("agreement"))) for m in metrics], right=True, spare=spare(4, "agreement")),
+        Column("padding", padding, right=True, spare=spare(5, "padding")),
         Column("accuracy", accuracy, right=True, spare=spare(6, "accuracy_drop")),
         Column("build s", seconds, right=True, spare=spare(7, "build_seconds")),
         Column("status", [_state(record, verdict) for record in shown], spare=0),

@@ -67,6 +67,8 @@ def _counts(settings: Settings, plan: Plan | None, records: Sequence[Record]) ->
 def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None) -> str:
     axes = varying([record.settings for record in records])
     head = ["", "trial", "items/s", "p50 ms", "p99 ms", "agreement", "accuracy", "build"]
+    padded = any("padding" in metrics_of(record) for record in good[:TOP])
+    head += ["padding"] if padded else []
     rows = ["| " + " | ".join(head) + " |", "|:-|:-|" + "-:|" * (len(head) - 2)]
     for place, record in enumerate(good[:TOP], 1):
         metrics = metrics_of(record)
@@ -81,6 +83,8 @@ def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None
             share(metrics.get("accuracy")),
             duration(metrics.get("build_seconds")),
         ]
+        if padded:
+            cells.append(share(metrics.get("padding")))
         if record.key == winner:
             cells[1] = f"**{cells[1]}**"
         rows.append("| " + " | ".join(cells) + " |")

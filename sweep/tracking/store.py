@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep import bucket_metrics
 from sweep.report.tables import metrics_of
 from sweep.settings import Settings
 from sweep.spec import Record, Status
@@ -67,7 +68,7 @@ class RunStore:
         run_id = str(run.info.run_id)
         self._trial_files(run_id, record, files)
         params = _new_params(run, _params(record.settings))
-        self._batch(run_id, ended, metrics_of(record), params, sent)
+        self._batch(run_id, ended, {**metrics_of(record), **bucket_metrics.flat(record)}, params, sent)
         # Last: a run that was cut off half way is still running, and is sent again.
         self._client.set_terminated(run_id, _RUN_STATUS.get(record.status, "FAILED"), ended)
         return run_id

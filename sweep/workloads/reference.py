@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import inspect
-from typing import Any, Callable, ContextManager, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -207,13 +207,30 @@ def flops_by_size(model: Any, dataset: Dataset, dims: Optional[Dims]) -> List[Tu
         whole = flops_per_item(model, tuple(rows.values()))
         return [] if whole is None else [([], whole)]
     found: List[Tuple[List[int], float]] = []
-    for size, at in spread(dataset.sizes, FLOPS_SIZES).items():
-        one = {name: array[at : at + 1] for name, array in dataset.inputs.items()}
-        flops = flops_per_item(model, unpadded(one, size, dims))
-        if flops is None:
-            return []
-        found.append((list(size), flops))
+    with _one_thread(model):
+        for size, at in spread(dataset.sizes, FLOPS_SIZES).items():
+            one = {name: array[at : at + 1] for name, array in dataset.inputs.items()}
+            flops = flops_per_item(model, unpadded(one, size, dims))
+            if flops is None:
+                return []
+            found.append((list(size), flops))
     return found
+
+
+@contextlib.contextmanager
+def _one_thread(model: Any) -> Iterator[None]:
+    """Counting makes many small operations; beside other workers several threads spend their time waiting."""
+    if not hasattr(model, "named_modules"):
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def mean_flops(by_size: List[Tuple[List[int], float]], sizes: Optional[np.ndarray]) -> Optional[float]:
