@@ -6,7 +6,7 @@ import textwrap
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from sweep.report import axis_text, naming, number, status_text
+from sweep.report import axis_text, number, status_text
 from sweep.report.bucket_sizes import LEGEND
 from sweep.report.bucket_view import LOOKS, Shape, View, failed, sizes_of
 from sweep.report.drawing import FAINT, INK, stretch
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 CUT = 1.7  # times the highest mean: percentiles beyond are cut off, with their number
 GREY, WRONG = "#808080", "#A33A00"
-WIDE = 12  # times the lowest that the highest latency must be for a logarithmic axis
+WIDE = 50  # times the lowest that the highest latency must be for a logarithmic axis
 NUMBERED = 10  # with more lists no numbers stand beside them
-LINE_LETTERS = 140  # that fit under the axis side by side
+LINE_LETTERS = 108  # that fit under the axis side by side
 
 
 def by_size(axes: Axes, view: View) -> None:
@@ -30,7 +30,7 @@ def by_size(axes: Axes, view: View) -> None:
     handles, means = _references(axes, view)
     means += [each["latency_ms_mean"] for each in told.values()]
     means = means or [1.0]
-    top = _scale(axes, min(means), max(max(means), min(max(tails.values(), default=0.0), CUT * max(means))))
+    _scale(axes, min(means), max(max(means), min(max(tails.values(), default=0.0), CUT * max(means))))
     axes.set_ylabel("latency of a request, ms")
     axes.set_title("What a request takes, by the size of its items", loc="left")
     before: tuple[float, float] | None = None  # end and height of the last step
@@ -43,24 +43,21 @@ def by_size(axes: Axes, view: View) -> None:
         if shape in tails:
             style: Any = {"color": colour, "alpha": 0.22, "lw": 0, "zorder": 1}
             axes.fill_between([low, high], told[shape]["latency_ms"]["p50"], tails[shape], **style)
-            if tails[shape] > top:
-                words = f"p99 {number(tails[shape])}"
-                axes.text((low + high) / 2, top, words, ha="center", va="top", fontsize=7.5, color=INK, zorder=6)
+            _cut_off(axes, (low + high) / 2, tails[shape])
         axes.plot([low, high], [mean, mean], color=colour, lw=2.6, solid_capstyle="butt", zorder=4)
         if before is not None and view.dimensions == 1:
             axes.plot([low, low], [before[1], mean], color=FAINT, lw=0.8, zorder=1)
         before = high, mean
-    axes.legend(handles=[*_steps_in_legend(view, told, bool(tails)), *handles], loc="lower right", **LEGEND)
+    axes.legend(handles=[*_steps_in_legend(view, told, bool(tails)), *handles], **LEGEND)
 
 
-def _scale(axes: Axes, low: float, high: float) -> float:
-    """Latencies from zero, or where they differ too much for that on a logarithmic axis; where the axis ends."""
+def _scale(axes: Axes, low: float, high: float) -> None:
+    """Latencies from zero, or where they differ too much for that on a logarithmic axis."""
     if high > WIDE * low:
         stretch(axes, "y", low, high)
     else:
         axes.set_ylim(0, 1.12 * high)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-    return float(axes.get_ylim()[1])
 
 
 def _has_spread(each: Json) -> bool:
@@ -111,7 +108,7 @@ def _references(axes: Axes, view: View) -> tuple[list[Line2D], list[float]]:
         style = {"color": LOOKS["dynamic"][0], "lw": 1.3, "marker": ".", "ms": 4}
         axes.plot([size for size, _ in points], [value for _, value in points], zorder=3, **style)
         seen += [value for _, value in points]
-        label = "dynamic, mean" if view.batch == 1 else "dynamic, mean by the largest of a request"
+        label = "dynamic, mean" if view.batch == 1 else "dynamic, mean by the\nlargest of a request"
         handles.append(Line2D([], [], label=label, **style))
     return handles, seen
 
@@ -148,58 +145,62 @@ def by_k(axes: Axes, view: View) -> None:
     if best:
         style: Any = {"color": GREY, "marker": "o", "mfc": "white", "mec": GREY, "ms": 5, "lw": 1.2}
         axes.plot(*line, zorder=2, **style)
-        handles.append(Line2D([], [], label="best list of so many buckets, predicted", **style))
-    shown = _rows(axes, view)
+        handles.append(Line2D([], [], label="best list, predicted", **style))
+    shown = [row for row in listed(view) if view.measured(row)]
+    reference = view.measured(view.dynamic) if view.dynamic else None
+    values = [value for row in listed(view) if (value := view.measured(row) or view.expected(row))]
+    values += [reference] if reference else []
+    tails = [tail for row in shown if (tail := row["measured"].get("latency_ms_p99"))]
+    _scale(axes, min(values), max(max(values), min(max(tails, default=0.0), CUT * max(values))))
+    _rows(axes, view)
     for name in dict.fromkeys(str(row["name"]) for row in shown):
         colour, marker = LOOKS[name]
-        label = {"best": "best list", "asked": "as asked for"}.get(name, name) + ", measured"
+        label = {"best": "best list, measured", "asked": "asked for, measured"}.get(name, name)
         handles.append(Line2D([], [], marker=marker, ms=7, mec="white", color=colour, ls="", label=label))
-    if any((row["measured"] or {}).get("latency_ms_p99") for row in shown):
-        handles.append(Line2D([], [], color=GREY, lw=1.2, alpha=0.6, label="p50 to p99 of its requests"))
-    values = [value for row in listed(view) if (value := view.measured(row) or view.expected(row))]
-    reference = view.measured(view.dynamic) if view.dynamic else None
+    if tails:
+        handles.append(Line2D([], [], color=GREY, lw=1.2, alpha=0.6, label="p50 to p99 of requests"))
     if reference:
-        values.append(reference)
-        colour = LOOKS["dynamic"][0]
-        axes.axhline(reference, color=colour, lw=1.5, ls=":", zorder=1)
-        label = f"dynamic, measured: {number(reference)} ms"
-        handles.append(Line2D([], [], color=colour, lw=1.5, ls=":", label=label))
-    _scale(axes, min(values), max(values))
+        style = {"color": LOOKS["dynamic"][0], "lw": 1.5, "ls": ":"}
+        axes.axhline(reference, zorder=1, **style)
+        handles.append(Line2D([], [], label=f"dynamic: {number(reference)} ms", **style))
     axes.set_ylabel("latency, ms")
     what = "p99 of a request" if view.is_p99 else "latency of the request that an item is in, mean over items"
     axes.set_title(f"What each further bucket gains: {what}", loc="left")
     _numbers(axes, view)
     _ticks(axes, view)
-    figure = axes.get_figure(root=True)
-    assert figure is not None, "axes are drawn in a figure"
-    naming.legend(figure, handles)
+    axes.legend(handles=handles, **LEGEND)
 
 
-def _rows(axes: Axes, view: View) -> list[Json]:
-    """A marker for every list that was measured, a cross for those that failed; the former."""
-    shown: list[Json] = []
+def _rows(axes: Axes, view: View) -> None:
+    """A marker for every list that was measured, on a line from p50 to p99, and a cross for those that failed."""
     taken: list[float] = []
     for row in listed(view):
-        value = view.measured(row)
-        colour, marker = LOOKS[row["name"]]
+        value, expected = view.measured(row), view.expected(row)
         place = float(len(row["buckets"]))
-        if failed(row):
-            height = view.expected(row) or 0.0
-            axes.plot(place, height, "x", color=WRONG, ms=8, mew=2, zorder=5)
-            _below(axes, (place, height), status_text(Status(row["status"])), WRONG)
+        if failed(row) and expected:
+            axes.plot(place, expected, "x", color=WRONG, ms=8, mew=2, zorder=5)
+            _below(axes, (place, expected), status_text(Status(row["status"])), WRONG)
         if value is None:
             continue
         while place in taken:  # several lists of as many buckets
-            place += 0.1
+            place = round(place + 0.1, 1)
         taken.append(place)
-        shown.append(row)
+        colour, marker = LOOKS[row["name"]]
         low, high = (row["measured"].get(f"latency_ms_{name}") for name in ("p50", "p99"))
         if low and high:
             axes.plot([place, place], [low, high], color=colour, lw=1.2, alpha=0.6, zorder=1.5)
+            _cut_off(axes, place, high)
         axes.plot(place, value, marker, color=colour, ms=7.5, mec="white", mew=0.8, zorder=4)
         if row.get("over"):
             _below(axes, (place, value), "over a limit", GREY)
-    return shown
+
+
+def _cut_off(axes: Axes, place: float, tail: float) -> None:
+    """The number of a p99 that is above the axis."""
+    top = axes.get_ylim()[1]
+    if tail > top:
+        style: Any = {"ha": "center", "va": "top", "fontsize": 7.5, "color": INK, "zorder": 6}
+        axes.text(place, top, f"p99 {number(tail)}", **style)
 
 
 def _below(axes: Axes, place: tuple[float, float], words: str, colour: str) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 FILE = "buckets.json"
 MOVED = 0.01  # of the machine between the cost curve and the best lists, from which on it is worth a word
-WIDTH_INCHES, BETWEEN_INCHES = 9.25, 0.32
+TITLE = 80  # letters of a label
+WIDTH_INCHES, BETWEEN_INCHES = 10.0, 0.32
 Panel = Callable[["Axes", View], None]
 
 
@@ -78,7 +79,7 @@ def draw(group: Json) -> Figure | None:
     if not panels or (not view.static and view.dynamic is None):
         return None
     height = HEADING_INCHES + sum(inches + BETWEEN_INCHES for _, inches, _ in panels)
-    title = textwrap.shorten(f"{view.label}: bucket lists", 92, placeholder=" …")
+    title = f"Bucket lists: {view.label if len(view.label) <= TITLE else view.label[: TITLE - 2] + ' …'}"
     figure = sheet(WIDTH_INCHES, height, title, _words(view))
     column = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[inches for _, inches, _ in panels])[:, 0]
     sized = [axes for axes, (_, _, by_size) in zip(column, panels, strict=True) if by_size]
@@ -116,16 +117,18 @@ def _words(view: View) -> list[str]:
     if view.traffic is not None:
         low, high = (int(view.elements[place]) for place in (0, -1))
         what = "length" if view.dimensions == 1 else "elements"
-        span = f"{what} {low:,}" if low == high else f"{what} {low:,} to {high:,}, median {view.median:,.0f}"
+        span = f"{what}: {low:,}" if low == high else f"{what}: {low:,} to {high:,}, median {view.median:,.0f}"
         items = float(view.traffic.weights.sum())
-        told = f"{count(round(items), 'item')} of {span}" if items.is_integer() and items >= len(view.sizes) else span
-        words.append(": ".join(filter(None, (view.source, told))))
+        told = count(round(items), "item") if items.is_integer() and items >= len(view.sizes) else ""
+        words += [" of ".join(filter(None, (told, Path(view.source).name))), span]
     words.append(f"batch {view.batch}")
     if view.drawn is not None:
         told = textwrap.shorten(axis_text(view.drawn["buckets"]), 60, placeholder=" …")
-        known = "the fastest measured" if view.measured(view.drawn) else "not measured"
-        words.append(f"buckets drawn: {told} ({known})")
-    pairs = [(view.measured(row), view.expected(row)) for row in view.static if row.get("best_for_k")]
+        how = "the fastest measured" if view.measured(view.drawn) else "not measured"
+        words.append(f"buckets drawn: {told} ({how})")
+    known = [point["size"] for point in view.curve]  # a list of nothing but these is no prediction
+    found = [row for row in view.static if row.get("best_for_k") and any(size not in known for size in row["buckets"])]
+    pairs = [(view.measured(row), view.expected(row)) for row in found]
     far = [100 * abs(seen / expected - 1) for seen, expected in pairs if seen and expected]
     if far:
         words.append(f"best lists measured within {number(max(far))} % of what was predicted")

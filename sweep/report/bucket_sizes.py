@@ -12,20 +12,18 @@ from sweep.report.drawing import COLOURS, FAINT, INK
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sweep.report.bucket_view import Array
-
-LISTED = 18  # buckets in a legend
+LISTED = 9  # buckets in a legend
 NEEDED, PADDING = COLOURS[0], COLOURS[1]
-LEGEND: Any = {
-    "frameon": True,
-    "facecolor": "white",
-    "edgecolor": "none",
-    "framealpha": 0.9,
+LEGEND: Any = {  # beside a panel, so that it covers nothing, whatever the sizes are
+    "loc": "upper left",
+    "bbox_to_anchor": (1.012, 1.0),
+    "borderaxespad": 0.0,
+    "borderpad": 0.0,
+    "frameon": False,
     "fontsize": 8,
     "title_fontsize": 8,
     "alignment": "left",
-    "labelspacing": 0.3,
-    "borderpad": 0.25,
+    "labelspacing": 0.35,
 }
 
 
@@ -40,9 +38,10 @@ def histogram(axes: Axes, view: View) -> None:
         style: Any = {"align": "edge", "color": colour, "edgecolor": "white", "lw": 0.3}
         axes.bar(view.bins[:-1], height, np.diff(view.bins), bottom, **style)
         bottom += height
+    axes.set_ylim(0, 1.1 * float(bottom.max()))
     axes.set_ylabel("of the items, %")
     _bounds(axes, view)
-    _legend(axes, view, **_free(axes, view, bottom))
+    _legend(axes, view)
     what = "long" if view.dimensions == 1 else "large"
     axes.set_title(f"How {what} the items are" + (", and which bucket serves them" if view.shapes else ""), loc="left")
 
@@ -59,15 +58,19 @@ def padding(axes: Axes, view: View) -> None:
     wasted: Any = {"facecolor": "#FFF4EC", "edgecolor": PADDING, "hatch": "//////", "lw": 0.3}
     axes.bar(place, lower, width, align="edge", **used)
     axes.bar(place, upper, width, lower, align="edge", **wasted)
+    axes.set_ylim(0, 1.1 * float((lower + upper).max()))
     axes.set_ylabel("of the elements, %")
     _bounds(axes, view)
     axes.set_title("What is computed for them: needed and padding", loc="left")
     at_most = 1 - float(view.weights @ view.elements) / prod(map(int, view.sizes.max(axis=0)))
     handles = [
-        Patch(label=f"padding {share(float(filled.sum()))}; padded to the maximum {share(at_most)}", **wasted),
+        Patch(label=f"padding {share(float(filled.sum()))}", **wasted),
         Patch(label=f"needed {share(float(needed.sum()))}", **used),
     ]
-    axes.legend(handles=handles, **LEGEND, **_free(axes, view, lower + upper))
+    if len(view.shapes) > 1:
+        words = f"(padding would be {share(at_most)}\nif all were padded to max)"
+        handles.append(Patch(label=words, facecolor="none"))
+    axes.legend(handles=handles, handlelength=1.2, **LEGEND)
 
 
 def rectangles(axes: Axes, view: View) -> None:
@@ -90,29 +93,10 @@ def rectangles(axes: Axes, view: View) -> None:
     axes.set_aspect("equal", anchor="W")
     axes.set_xlabel("second size (width)")
     axes.set_ylabel("first size (height)")
-    axes.set_title("How large the items are; a dot's area is their number", loc="left")
+    axes.set_title("How large the items are (area of a dot: how many), and which bucket serves them", loc="left")
     axes.grid(True, color="#EEEEEE", lw=0.8)
     axes.set_axisbelow(True)
-    _legend(axes, view, loc="upper left", bbox_to_anchor=(1.03, 1.0))
-
-
-def _free(axes: Axes, view: View, heights: Array) -> dict[str, Any]:
-    """Where the legend covers no bars and not the largest bucket's line; makes room for it if bars are high all over.
-
-    heights: of the bins' bars.
-    """
-    import numpy as np
-
-    to_axes = axes.transData + axes.transAxes.inverted()
-    place = to_axes.transform(np.column_stack([view.bins[:-1], np.zeros(len(heights))]))[:, 0]
-    peaks = [float(heights[side].max(initial=0.0)) for side in (place < 0.35, place > 0.6)]
-    highest = float(heights.max())
-    axes.set_ylim(0, highest * (1.12 if min(peaks) < 0.4 * highest else 1.9))
-    if peaks[0] < peaks[1]:
-        return {"loc": "upper left", "bbox_to_anchor": (0.01, 1.0), "borderaxespad": 0.0}
-    largest = max([float(view.elements[-1]), *(float(prod(shape)) for shape in view.shapes if len(shape) == 1)])
-    right = float(to_axes.transform((largest, 0))[0]) - 0.012
-    return {"loc": "upper right", "bbox_to_anchor": (right, 1.0), "borderaxespad": 0.0}
+    _legend(axes, view)
 
 
 def _bounds(axes: Axes, view: View) -> None:
@@ -126,18 +110,17 @@ def _told(part: float) -> str:
     return "<0.1 %" if 0 < part < 0.0005 else share(part)
 
 
-def _legend(axes: Axes, view: View, **where: Any) -> None:
+def _legend(axes: Axes, view: View) -> None:
     """The buckets, with the share of the items that each serves."""
     from matplotlib.patches import Patch
 
     told = zip(view.shapes, view.colours, view.shares, strict=True)
     handles = [Patch(facecolor=colour, label=f"{axis_text([shape])}:  {_told(part)}") for shape, colour, part in told]
     if len(handles) > LISTED:
-        rest = sum(view.shares[LISTED:])
-        handles[LISTED:] = [Patch(facecolor="none", label=f"and {len(handles) - LISTED} more:  {share(rest)}")]
+        rest = sum(view.shares[LISTED - 1 :])
+        handles[LISTED - 1 :] = [Patch(facecolor="none", label=f"{len(handles) - LISTED + 1} more:  {_told(rest)}")]
     lost = float(view.weights[view.served < 0].sum())
     if lost and view.shapes:
-        handles.append(Patch(facecolor=FAINT, edgecolor=INK, lw=0.5, label=f"in no bucket:  {share(lost)}"))
+        handles.append(Patch(facecolor=FAINT, edgecolor=INK, lw=0.5, label=f"in no bucket:  {_told(lost)}"))
     if handles:
-        look = {**LEGEND, "ncols": -(-len(handles) // 7), "handlelength": 1.2, **where}
-        axes.legend(handles=handles, title="bucket: share of the items", **look)
+        axes.legend(handles=handles, title="bucket: share of the items", handlelength=1.2, **LEGEND)

@@ -67,7 +67,9 @@ class View:
         None where it was not measured, is not believed, or does not hold for this traffic.
         """
         told = row.get("measured") or {}
-        if failed(row) or not (self.own or told.get("weights", "traffic") == "traffic"):
+        if row.get("status") not in (None, Status.OK.value) or not (
+            self.own or told.get("weights", "traffic") == "traffic"
+        ):
             return None
         value = told.get("latency_ms_p99" if self.is_p99 else "item_latency_ms_mean")
         return float(value) if value else None
@@ -202,8 +204,8 @@ class View:
 
 
 def failed(row: Json) -> bool:
-    """It was tried, and there is nothing to believe."""
-    return row.get("status") not in (None, Status.OK.value)
+    """It was tried, and there is nothing to believe: one that was only interrupted counts as not tried."""
+    return row.get("status") not in (None, Status.OK.value, Status.STOPPED.value)
 
 
 def sizes_of(row: Json | None) -> list[Json]:
