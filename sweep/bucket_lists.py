@@ -4,13 +4,15 @@ Pure functions from records, traffic and searches to the entries of `buckets.jso
 are equal but for their buckets. What is predicted holds for the traffic's shares; a window holds what samples it
 happened to hold, and short batches hold fewer. So measured latencies are weighted with the traffic's shares too:
 `weights` of a row says whether that was possible ("traffic") or the window's own mix stands ("window").
+
+Machines drift. The guesses are measured once more beside the lists that were found, in the same interleaved blocks, and
+these are the numbers that are compared; what the first measurement says is in the curve and in what is predicted.
+`control` has the powers of two before and after: how far the machine moved meanwhile.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import mean
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from sweep import backends, bucketing
 from sweep.batching import widen
@@ -45,7 +47,7 @@ class Group:
     own: bool  # the traffic is the data's own: a window's mix comes near it
     settings: Bucketing
     search: Search | None = None  # of `buckets=auto`
-    control: Record | None = None  # powers of two, measured once more beside the lists that were found
+    again: Mapping[str, Record] = field(default_factory=dict)  # guesses, measured once more beside the lists found
 
 
 def guesses(trial: Trial, traffic: Traffic) -> dict[Buckets, str]:
@@ -102,22 +104,7 @@ def curve_of(records: Sequence[Record], batch: int) -> Curve | None:
 
 def buckets_of(record: Record) -> list[Json]:
     """What each bucket of a measured trial did, over all its repeats; empty where there are none."""
-    if record.notes.get("buckets"):
-        return list(record.notes["buckets"])
-    repeats = [told for repeat in record.repeats if (told := repeat.notes.get("buckets"))]
-    return [_pooled(each, build) for each, build in zip(zip(*repeats, strict=True), record.builds, strict=True)]
-
-
-def _pooled(told: Sequence[Json], build: Mapping[str, Any]) -> Json:
-    seen = [each["latency_ms_mean"] for each in told if each["requests"]]
-    return {
-        "bucket": told[0]["bucket"],
-        "requests": sum(each["requests"] for each in told),
-        "items": sum(each["items"] for each in told),
-        **({"latency_ms_mean": mean(seen)} if seen else {}),
-        "build_seconds": build.get("seconds"),
-        "artifact_mb": build.get("artifact_mb"),
-    }
+    return list(record.notes.get("buckets") or [])
 
 
 def entry(group: Group, records: Mapping[str, Record]) -> Json:
@@ -170,7 +157,10 @@ def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None)
     names = guesses(trial, group.traffic)
     choice = next((c for c in _all(group) if c.buckets == buckets), None) or _evaluated(group.traffic, curve, buckets)
     named = names.get(buckets) or (BEST if buckets in chosen else ASKED)
-    seen = measured(record, trial, group.traffic, group.own) if record else None
+    again = group.again.get(trial.key)
+    seen = measured(again, trial, group.traffic, group.own) if again else None
+    if seen is None and record is not None:
+        seen = measured(record, trial, group.traffic, group.own)
     known = limits_of(group.settings) if group.search else {}
     return {
         "buckets": "dynamic" if buckets == DYNAMIC else to_json(buckets),
@@ -226,11 +216,9 @@ def measured(record: Record, trial: Trial, traffic: Traffic, own: bool) -> Json 
     if record.status is not Status.OK or not record.metrics:
         return None
     metrics, told = record.metrics, buckets_of(record)
-    window = metrics.get("item_latency_ms_mean") or _of_window(told) or metrics.get("latency_ms_mean")
+    window = metrics.get("item_latency_ms_mean") or metrics.get("latency_ms_mean")
     weighted = window if trial.buckets == () else _weighted(record, trial, traffic, told, own)
     rate = metrics["throughput_items_per_s"]
-    padding = [repeat.notes["padding"] for repeat in record.repeats if "padding" in repeat.notes]
-    sizes = [size for build in record.builds if (size := build.get("artifact_mb")) is not None]
     return {
         "item_latency_ms_mean": weighted or window,
         "weights": "traffic" if weighted else "window",
@@ -239,20 +227,14 @@ def measured(record: Record, trial: Trial, traffic: Traffic, own: bool) -> Json 
         "latency_ms_p99": metrics.get("latency_ms_p99"),
         "throughput_items_per_s": rate,
         "traffic_items_per_s": rate * window / weighted if weighted and window else rate if own else None,
-        "padding": metrics.get("padding", mean(padding) if padding else None),
+        "padding": metrics.get("padding"),
         "padding_flops": metrics.get("padding_flops"),
         "build_seconds": metrics.get("build_seconds"),
-        "artifact_mb": metrics.get("artifact_mb", sum(sizes) if len(sizes) == len(record.builds) else None),
+        "artifact_mb": metrics.get("artifact_mb"),
         "loaded_mb": metrics.get("loaded_mb"),
         "buckets": told,
         "sizes": list(record.notes.get("sizes") or []),
     }
-
-
-def _of_window(told: Sequence[Json]) -> float | None:
-    """Mean over the items of the latency of the request that each was in."""
-    items = sum(each["items"] for each in told)
-    return sum(each["items"] * each["latency_ms_mean"] for each in told if each["items"]) / items if items else None
 
 
 def _weighted(record: Record, trial: Trial, traffic: Traffic, told: Sequence[Json], own: bool) -> float | None:
@@ -292,12 +274,13 @@ def _dynamic_weighted(record: Record, trial: Trial, traffic: Traffic) -> float |
 
 def _control(group: Group, records: Mapping[str, Record]) -> Json | None:
     """What was measured twice: how far the machine itself moved between the curve and the lists found from it."""
-    again = group.control
-    trial = next((trial for trial in group.trials if again and trial.key == again.key), None)
-    if again is None or trial is None:
-        return None
-    before, after = (measured(each, trial, group.traffic, group.own) for each in (records[trial.key], again))
-    if before is None or after is None:
-        return None
-    first, second = before["item_latency_ms_mean"], after["item_latency_ms_mean"]
-    return {"buckets": to_json(trial.buckets), "before_ms": first, "after_ms": second, "moved": second / first - 1}
+    twice = sorted((trial for trial in group.trials if trial.key in group.again), key=lambda trial: -len(trial.buckets))
+    for trial in twice:  # powers of two before the others
+        both = (
+            measured(each, trial, group.traffic, group.own) for each in (records[trial.key], group.again[trial.key])
+        )
+        before, after = (seen["item_latency_ms_mean"] if seen else None for seen in both)
+        if before and after:
+            told = {"buckets": to_json(trial.buckets), "before_ms": before, "after_ms": after}
+            return {**told, "moved": after / before - 1}
+    return None

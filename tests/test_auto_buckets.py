@@ -1,14 +1,18 @@
 """buckets=auto: a cost curve from powers of two, the best list for every k, and the best of them measured."""
 
 import json
+import os
+import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from sweep import batching, materials
+from sweep import batching, ledger, materials
+from sweep.backends.fake import Fake
 from sweep.engine import auto_buckets
-from sweep.spec import Status
-from tests.sweeping import QUICK, entries, sweep
+from sweep.spec import Json, Status
+from tests.sweeping import QUICK, entries, read_until, start, sweep
 
 BAG = [
     "backend=fake",
@@ -116,3 +120,104 @@ def test_the_sizes_that_lists_are_chosen_for_are_those_of_the_data(tmp_path: Pat
     sizes = materials.read_sizes(folder)
     assert sizes is not None
     assert (batching.route(sizes, [(128,)]) == 0).all()
+
+
+def found(outputs: Path) -> list[Json]:
+    """The entries of the last sweep's buckets.json."""
+    folder = ledger.find(outputs, "last")
+    told: list[Json] = json.loads((folder / auto_buckets.FILE).read_text())
+    return told
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [("measure 3/6", signal.SIGKILL), ("measure: 6 in", signal.SIGINT), ("measure 3/", signal.SIGINT)],
+)
+def test_an_interrupted_search_for_lists_resumes(tmp_path: Path, phase: str, number: signal.Signals) -> None:
+    """Killed while the guesses are measured, stopped after them, and while the best lists are."""
+    process = start(tmp_path, "buckets=auto", "bucketing.max=2", "bucketing.measure=1", *SLOW, base=BAG)
+    read_until(process, lambda line: line.startswith(phase))
+    os.killpg(process.pid, number)
+    process.communicate(timeout=60)
+    from sweep.__main__ import run
+
+    assert run(["resume", "--outputs", str(tmp_path)]) == 0
+    history = ledger.History(ledger.find(tmp_path, "last"))
+    count = Counter((entry["identity"], entry["measurement"]["index"]) for entry in entries(history, "repeat"))
+    assert set(count.values()) == {1}
+    assert {record.status for record in history.records.values()} == {Status.OK}
+    (group,) = found(tmp_path)
+    assert group["auto"]
+    assert [row["k"] for row in group["rows"] if row["best_for_k"]] == [1, 2]
+    assert [row["name"] for row in group["rows"] if row["measured"]] == ["pad to max", "best", "powers of two"]
+    assert group["control"]["moved"] == pytest.approx(group["control"]["after_ms"] / group["control"]["before_ms"] - 1)
+
+
+def test_the_plan_shows_what_is_tried_first_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sweep.__main__ import run
+
+    assert run([*BAG, f"outputs={tmp_path}", "buckets=auto", "plan=only"]) == 0
+    said = capsys.readouterr().out
+    assert "1 2 4 8 16 32 64 128" in said or "2 4 8 16 32 64 128" in said
+    assert auto_buckets.LATER in " ".join(said.split())
+    assert not list(tmp_path.rglob("*.npy"))
+    assert not list(tmp_path.glob("sweeps/*"))
+
+
+def test_sizes_that_cannot_be_built_for_are_a_row_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fake device takes fixed shapes: one that says it takes any fails, and everything else goes on."""
+    monkeypatch.setattr(Fake, "dynamic_sizes", True)
+    fault = ["backend.options.fault=build_raise", "backend.options.fault_when={bucket:[]}"]
+    status, _ = sweep(tmp_path, "buckets=auto", "bucketing.max=2", "bucketing.measure=1", *fault, *SLOW, base=BAG)
+    assert status == 0
+    (group,) = found(tmp_path)
+    (row,) = [row for row in group["rows"] if row["name"] == "dynamic"]
+    assert (row["buckets"], row["k"], row["status"], row["measured"]) == ("dynamic", None, "build_failed", None)
+    assert row["reason"]
+    assert len([row for row in group["rows"] if row["measured"]]) == 3
+    assert "dynamic: build failed" in capsys.readouterr().out
+
+
+def test_a_limit_that_nothing_fits_leaves_the_guesses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, history = sweep(tmp_path, "buckets=auto", "bucketing.build_seconds=0.001", *SLOW, base=BAG)
+    assert status == 0
+    assert len(history.records) == 2
+    (group,) = found(tmp_path)
+    assert "no list of buckets fits" in group["problem"]
+    assert all(row["over"] for row in group["rows"])
+    assert "no list of buckets fits" in " ".join(capsys.readouterr().out.split())
+
+
+def test_lists_that_were_asked_for_are_set_side_by_side_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sweep.__main__ import run
+
+    sweep(tmp_path, "buckets=[128],[64,128],[32,64,128]", "batch=1,2", *SLOW, base=BAG)
+    capsys.readouterr()
+    assert run(["buckets", "--outputs", str(tmp_path), "--json"]) == 0
+    groups = json.loads(capsys.readouterr().out)
+    assert [(group["batch"], group["auto"]) for group in groups] == [(1, False), (2, False)]
+    for group in groups:
+        assert [(row["name"], row["buckets"]) for row in group["rows"]] == [
+            ("pad to max", [[128]]),
+            ("asked", [[64], [128]]),
+            ("asked", [[32], [64], [128]]),
+        ]
+        assert all(row["measured"]["item_latency_ms_mean"] > 0 for row in group["rows"])
+        assert [point["size"] for point in group["curve"]] == [[32], [64], [64], [128], [128], [128]]
+    assert run(["buckets", "--outputs", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "Static buckets pay here: " in said
+    assert "each bucket of " in said
+
+
+def test_a_sweep_without_buckets_has_nothing_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sweep.__main__ import run
+
+    _, history = sweep(tmp_path)
+    assert not (history.folder / auto_buckets.FILE).exists()
+    assert run(["buckets", "--outputs", str(tmp_path)]) == 1
+    assert "has measured no lists of buckets" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 Everything that is measured is an ordinary trial. First come the guesses: powers of two up to the largest size, the
 largest alone (pad to maximum), and any size where the backend can. The buckets of these lists are the cost curve at the
 same time. From the curve and the traffic `bucketing.solve` finds the best list of k buckets for every k; the best
-predicted are measured, with the powers of two once more beside them: the machine may have changed meanwhile.
+predicted are measured, with the guesses once more beside them: the machine may have changed meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sweep import batching, bucket_lists, ledger, materials
 from sweep.bucket_cost import rank
-from sweep.bucket_lists import POWERS, Buckets, Group, Search
+from sweep.bucket_lists import Buckets, Group, Search
 from sweep.bucketing import Choice, Traffic
 from sweep.engine.context import Context, write_json
 from sweep.engine.references import Reference, data_shape, pair_key, sizes_of
@@ -65,7 +65,9 @@ def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
             plain.append(job if job.trial.buckets != AUTO else _with(job, ()))
         else:
             asked[job.trial.key] = Asked(job, traffic, bucket_lists.guesses(job.trial, traffic))
-    sweep.run([*plain, *(job for each in asked.values() for job in each.jobs(list(each.guesses)))])
+    named = {job.trial.key for job in plain}  # after a `resume` the guesses too
+    first = [job for each in asked.values() for job in each.jobs(list(each.guesses))]
+    sweep.run([*plain, *(job for job in first if job.trial.key not in named)])
     if sweep.settings.plan == "only":
         sweep.display.note(LATER)
         return []
@@ -89,9 +91,9 @@ def _best(sweep: "Sweep", asked: Mapping[str, Asked]) -> dict[str, Buckets]:
         best[key] = lists[0]
         found = [job for job in each.jobs(lists) if job.trial.key not in sweep.records]
         wanted += found
-        powers = next((buckets for buckets, name in each.guesses.items() if name == POWERS), None)
-        if found and powers and each.record(sweep.records, powers).status is Status.OK:
-            sweep.controls[each.jobs([powers])[0].trial.key] = None
+        if found:  # the guesses beside them: else a machine that drifts would be taken for a difference
+            again = (each.record(sweep.records, buckets) for buckets in each.guesses)
+            sweep.controls |= {record.key: None for record in again if record.status is Status.OK}
     if wanted:
         sweep.run(wanted)
     return best
@@ -182,7 +184,7 @@ def _entry(sweep: "Sweep", context: Context, trials: tuple[Trial, ...]) -> Json 
         own=not file,
         settings=settings,
         search=search,
-        control=next((record for trial in trials if (record := sweep.controls.get(trial.key))), None),
+        again={trial.key: record for trial in trials if (record := sweep.controls.get(trial.key))},
     )
     return bucket_lists.entry(group, sweep.records)
 

@@ -5,6 +5,7 @@ Latency is that of the request that an item is in, the mean over the items.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,8 @@ def whole(found: Sequence[Json], width: int) -> list[Part]:
             ("", ""),
             *_said(group),
         ]
-        if (row := best(group)) is not None and row["measured"]["buckets"]:
-            parts += [("", ""), (f"each bucket of {_name(row)}, the best", "bold"), ("", ""), _buckets(row, width)]
+        if (row := best(group, lists=True)) is not None:
+            parts += [("", ""), (f"each bucket of {_name(row)}", "bold"), ("", ""), _buckets(row, width)]
     return [*parts, ("", "")]
 
 
@@ -47,13 +48,25 @@ def short(found: Sequence[Json], width: int) -> list[Part]:
     else:
         parts = []
         for group in found:
-            parts += [("", ""), *_headline(group), ("", ""), _lists(group, width, brief=True), ("", ""), *_said(group)]
+            parts += [
+                ("", ""),
+                *_headline(group),
+                ("", ""),
+                _lists(group, width, brief=True),
+                ("", ""),
+                *_said(group, brief=True),
+            ]
     return [*parts, ("  more: python -m sweep buckets", "dim")]
 
 
-def best(group: Json) -> Json | None:
-    """The row with the smallest measured latency that is within the limits; fewer buckets among equals."""
+def best(group: Json, lists: bool = False) -> Json | None:
+    """The row with the smallest measured latency that is within the limits; fewer buckets among equals.
+
+    Args:
+        lists: only among those with buckets.
+    """
     rows = [row for row in group["rows"] if row["measured"] and not row["over"]]
+    rows = [row for row in rows if row["measured"]["buckets"] or not lists]
     name = "latency_ms_p99" if group["minimise"] == "p99" else "item_latency_ms_mean"
     known = [row for row in rows if _comparable(group, row) and row["measured"][name] is not None]
     return min(known, key=lambda row: (row["measured"][name], row["k"] or 0), default=None)
@@ -66,7 +79,9 @@ def sentence(group: Json) -> str:
     rivals = [row for name in ("pad to max", "dynamic") if (row := _of(rows, name)) is not None]
     top = max(lists, key=lambda row: _rate(group, row), default=None)
     if top is None or not rivals:
-        return "No list of several buckets can be compared: it takes one, and pad to maximum or any size, measured."
+        over = any(row["over"] for row in rows)
+        why = "none is within the limits" if over else "it takes one, and pad to maximum or any size, measured"
+        return f"No list of several buckets can be compared: {why}."
     rate = _rate(group, top)
     ratios = {row["name"]: rate / _rate(group, row) for row in rivals}
     against = " and ".join(
@@ -75,12 +90,16 @@ def sentence(group: Json) -> str:
     behind = [_rival(name) for name, ratio in ratios.items() if ratio < 1 - ALIKE]
     alike = [_rival(name) for name, ratio in ratios.items() if abs(ratio - 1) <= ALIKE]
     if behind:
-        verdict = f"Static buckets do not pay here, {' and '.join(behind)} does more"
+        verdict = f"Static buckets do not pay here, {' and '.join(behind)} {_do(behind)} more"
     elif alike:
         verdict = f"Static buckets gain nothing over {' and '.join(alike)} here"
     else:
         verdict = "Static buckets pay here"
     return f"{verdict}: {_name(top)} does {number(rate)} items/s, {against}."
+
+
+def _do(names: Sequence[str]) -> str:
+    return "does" if list(names) == [_rival("pad to max")] else "do"
 
 
 def _comparable(group: Json, row: Json) -> bool:
@@ -109,7 +128,10 @@ def _headline(group: Json) -> list[Part]:
     ends = [axis_text([size]) for size in (sizes[0], sizes[-1])]
     between = ends[0] if len(sizes) == 1 else f"{ends[0]} to {ends[1]}"
     of = f"{count(round(sum(weights)), 'item')} of {group['traffic']['source']}, {count(len(sizes), 'size')}, {between}"
-    return [(f"buckets of {group['label']}", "bold"), (f"latency in ms of the request that an item is in; {of}", "dim")]
+    return [
+        (f"buckets of {group['label']}", "bold"),
+        (paragraph(f"latency in ms of the request that an item is in; {of}"), "dim"),
+    ]
 
 
 def _lists(group: Json, width: int, brief: bool = False) -> Part:
@@ -133,19 +155,20 @@ def _lists(group: Json, width: int, brief: bool = False) -> Part:
         ]
         return [_blank(share(value)) for value in of]
 
+    failed = any(row["status"] not in (None, "ok") for row in rows)
     builds = [str(row["k"] or 1) if row["measured"] else "" for row in rows]
     rate = "throughput_items_per_s" if own else "traffic_items_per_s"
     columns = [
         Column("", ["→" if row is top else "" for row in rows]),
         Column("k", [str(row["k"] or "") for row in rows], right=True),
         Column("buckets", [_name(row) for row in rows]),
-        Column("", [_kind(row) for row in rows], spare=5),
+        Column("", [_kind(row) for row in rows], spare=0 if failed else 1),
         Column("predicted", [_blank(number(each.get("item_latency_ms"))) for each in expected], right=True),
         Column("measured", [_blank(number(each.get("item_latency_ms_mean"))) for each in seen], right=True),
         Column("differs", [_differs(row) for row in rows], right=True),
         Column("p50", told("latency_ms_p50") if own else [], right=True, spare=6),
-        Column("p99", told("latency_ms_p99") if own else [], right=True, spare=2),
-        Column("padding", shares("padding", "padding"), right=True, spare=1),
+        Column("p99", told("latency_ms_p99") if own else [], right=True, spare=3),
+        Column("padding", shares("padding", "padding"), right=True, spare=2),
         Column("of FLOPs", shares("padding_flops"), right=True, spare=9),
         Column("builds", builds, right=True, spare=12),
         Column("build s", told("build_seconds", "build_seconds"), right=True, spare=4),
@@ -186,7 +209,8 @@ def _differs(row: Json) -> str:
 
 
 def _blank(text: str) -> str:
-    return "" if text == "–" else text
+    """Nothing for what is not known, and for nothing: a backend that leaves no artifact."""
+    return "" if text in ("–", "0") else text
 
 
 def _reasons(group: Json) -> list[Part]:
@@ -198,13 +222,17 @@ def _reasons(group: Json) -> list[Part]:
     ]
 
 
-def _said(group: Json) -> list[Part]:
+def _hope(row: Json) -> float:
+    return float(row["predicted"]["item_latency_ms"]) if row["predicted"] else math.inf
+
+
+def _said(group: Json, brief: bool = False) -> list[Part]:
     """What follows from the table, what limits leave out, and what is to be known before believing it."""
     parts: list[Part] = [(paragraph(f"→ {sentence(group)}"), "bold")]
-    for row in group["rows"]:
-        if row["over"]:
-            better = f", {number(row['predicted']['item_latency_ms'])} ms" if row["predicted"] else ""
-            parts.append((paragraph(f"beyond the limit: {_name(row)}{better}: {row['over']}"), "yellow"))
+    over = sorted((row for row in group["rows"] if row["over"]), key=_hope)
+    for row in over[:1] if brief else over:
+        better = f", {number(_hope(row))} ms" if row["predicted"] else ""
+        parts.append((paragraph(f"beyond the limit: {_name(row)}{better}: {row['over']}"), "yellow"))
     if group["problem"]:
         parts.append((paragraph(group["problem"]), "yellow"))
     control = group["control"]
@@ -212,9 +240,8 @@ def _said(group: Json) -> list[Part]:
         again = axis_text(control["buckets"])
         moved = f"{100 * control['moved']:+.1f} %"
         text = f"the machine moved by {moved} meanwhile: {again} took {number(control['before_ms'])} ms when the curve"
-        parts.append(
-            (paragraph(f"{text} was measured, and {number(control['after_ms'])} ms beside the best lists"), "dim")
-        )
+        text += f" was measured, and {number(control['after_ms'])} ms beside the best lists{_net(group)}"
+        parts.append((paragraph(text), "dim"))
     if not group["traffic"]["own"]:
         text = f"measured on the data's sizes and weighted with the shares of {group['traffic']['source']}"
         lost = [_name(row) for row in group["rows"] if row["measured"] and not _comparable(group, row)]
@@ -223,6 +250,16 @@ def _said(group: Json) -> list[Part]:
     if any(row["predicted"] and not row["predicted"]["exact"] and row["best_for_k"] for row in group["rows"]):
         parts.append(("not every combination was looked at: a list of as many buckets may be better", "dim"))
     return parts
+
+
+def _net(group: Json) -> str:
+    """How far the prediction of the best list that was found is off beside what the machine moved."""
+    found = [row for row in group["rows"] if row["name"] == "best" and row["measured"] and row["predicted"]]
+    if not found:
+        return ""
+    row = min(found, key=lambda row: row["measured"]["item_latency_ms_mean"])
+    ratio = row["measured"]["item_latency_ms_mean"] / row["predicted"]["item_latency_ms"]
+    return f"; without that {_name(row)} differs by {100 * (ratio / (1 + group['control']['moved']) - 1):+.1f} %"
 
 
 def _buckets(row: Json, width: int) -> Part:
