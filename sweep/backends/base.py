@@ -15,6 +15,8 @@ import numpy as np
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError
 
 Arrays = Tuple[np.ndarray, ...]
+Shape = Tuple[Any, ...]  # None for an axis that may have any size
+Shapes = Tuple[Shape, ...]  # one per input
 
 
 class Source(NamedTuple):
@@ -32,7 +34,7 @@ class Runner(abc.ABC):
 
     asynchronous = False  # True where `run` may return before the device has finished
     precision = ""  # what really runs, read back from the framework
-    shapes: Optional[Tuple[Tuple[int, ...], ...]] = None  # that it was built for, read back; None: any will do
+    shapes: Optional[Shapes] = None  # that it was built for, read back; None: any will do
 
     def prepare(self, inputs: Arrays) -> Any:
         """Turn one batch of host arrays into what `run` takes, ahead of time. A copy to the device belongs in `run`."""
@@ -45,8 +47,8 @@ class Runner(abc.ABC):
             TrialError: where they are not of the shapes that it was built for; some runtimes would read beyond them.
         """
         given = tuple(array.shape for array in inputs)
-        if self.shapes is not None and given != self.shapes:
-            summary = "built for inputs of shape %s, called with %s" % (_listed(self.shapes), _listed(given))
+        if self.shapes is not None and not _fit(given, self.shapes):
+            summary = "built for inputs of shape %s, called with %s" % (listed(self.shapes), listed(given))
             raise TrialError(FailureKind.SHAPE_MISMATCH, summary)
         return inputs
 
@@ -69,8 +71,16 @@ class Runner(abc.ABC):
         """Free the device."""
 
 
-def _listed(shapes: Tuple[Tuple[int, ...], ...]) -> str:
-    return ", ".join("x".join(map(str, shape)) for shape in shapes)
+def _fit(given: Shapes, built: Shapes) -> bool:
+    return len(given) == len(built) and all(
+        len(have) == len(want) and all(size in (None, own) for own, size in zip(have, want))
+        for have, want in zip(given, built)
+    )
+
+
+def listed(shapes: Shapes) -> str:
+    """2x3, 2xany."""
+    return ", ".join("x".join("any" if size is None else str(size) for size in shape) for shape in shapes)
 
 
 class Backend(abc.ABC):

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from sweep.backends import artifact
+from sweep.backends import artifact, dynamic
 from sweep.backends import torch_common as common
 from sweep.backends.base import Arrays, Backend, Source
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError
@@ -29,6 +29,7 @@ class Inductor(Backend):
     formats = ("module", "exported")
     devices = ("cpu", "cuda")
     compile_options = ("channels_last", "freezing", "max_autotune")
+    dynamic_sizes = True
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:
@@ -58,10 +59,10 @@ class Inductor(Backend):
         channels_last = common.wants_channels_last(self.options, spec.precision)
         model = common.converted(source.load_model(), spec.precision, spec.device, channels_last)
         precision = common.precision_of(tensor.dtype for tensor in model.parameters()) or spec.precision
-        example = tuple(tensor.to(spec.device) for tensor in common.tensors(source.example))
         with common.quiet(), torch.no_grad():
-            program = torch.export.export(common.cast_inside(model, spec.precision, channels_last), example)
-            self._compile(program, common.stated(precision, source.example), folder)
+            plain = common.cast_inside(model, spec.precision, channels_last)
+            program = common.exported(plain, source, spec.device)
+            self._compile(program, common.stated(precision, dynamic.shapes(source)), folder)
         notes = {"channels_last": channels_last, "portable": False, "instructions": _instructions()}
         return BuildInfo(precision=precision, versions=self.versions(), notes=notes)
 

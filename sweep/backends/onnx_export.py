@@ -1,32 +1,38 @@
-"""The original model as an ONNX file with static shapes: the way in for every runtime that reads ONNX."""
+"""The original model as an ONNX file: the way in for every runtime that reads ONNX.
+
+Shapes are static, but for the axes that the source says may have any size.
+"""
 
 from pathlib import Path
 from typing import Any
 
+from sweep.backends import dynamic
 from sweep.backends import torch_common as common
-from sweep.backends.base import Arrays, Source
+from sweep.backends.base import Source, listed
 from sweep.spec import BuildSpec, FailureKind, TrialError
 
 PRELOAD = ("torch", "torch._dynamo", "onnx", "onnxscript")  # what an export imports, for a fork server to have ahead
 
 
 def export(source: Source, spec: BuildSpec, path: Path) -> None:
-    """Write `source` to `path`, fp32, for exactly the shapes of its example. An ONNX file is copied.
+    """Write `source` to `path`, fp32, for the shapes of its example; its free axes stay free. An ONNX file is copied.
 
     Raises:
+        TrialError: of the kind dynamic_shape, where the model fixes a size that should be free.
         Exception: whatever the exporter says; its text names the operator.
     """
     model = source.load_model()
     if spec.model.get("format") == "onnx":
-        _copy(Path(model.path), path, source.example)
+        _copy(Path(model.path), path, source)
         return
     import torch
 
     names = list(source.input_names)
     with common.quiet():
+        plain = common.cast_inside(model, "fp32", False)
         program = torch.onnx.export(
-            common.cast_inside(model, "fp32", False),
-            common.tensors(source.example),
+            common.exported(plain, source) if source.dynamic else plain,
+            () if source.dynamic else common.tensors(source.example),
             input_names=names,
             dynamo=True,
             verbose=False,
@@ -46,11 +52,13 @@ def _check_inputs(path: Path, names: Any) -> None:
         raise RuntimeError("the exported model takes %s, not %s" % (found, list(names)))
 
 
-def _copy(given: Path, path: Path, example: Arrays) -> None:
-    """The file with its free dimensions fixed to those of `example`; the weights that stood beside it go along.
+def _copy(given: Path, path: Path, source: Source) -> None:
+    """The file with its free dimensions fixed to those of the example, but for those that are to stay free.
+
+    The weights that stood beside it go along.
 
     Raises:
-        TrialError: where the file's own fixed dimensions are others.
+        TrialError: where the file's own fixed dimensions are others, or are to be free.
     """
     import onnx
     from onnx.external_data_helper import uses_external_data
@@ -58,16 +66,16 @@ def _copy(given: Path, path: Path, example: Arrays) -> None:
     model = onnx.load(str(given))
     constants = {tensor.name for tensor in model.graph.initializer}
     entries = [entry for entry in model.graph.input if entry.name not in constants]
-    for entry, array in zip(entries, example):
+    for entry, shape in zip(entries, dynamic.shapes(source)):
         dims = entry.type.tensor_type.shape.dim
-        fixed = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
-        fits = len(dims) == array.ndim and all(have in (None, size) for have, size in zip(fixed, array.shape))
-        if not fits:
-            wanted = "x".join(str(size or "?") for size in fixed)
-            summary = "the ONNX file's input %s is %s, not %s" % (entry.name, wanted, "x".join(map(str, array.shape)))
+        fixed = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
+        dynamic.check_free(entry.name, fixed, shape)
+        if len(fixed) != len(shape) or any(have not in (None, size) for have, size in zip(fixed, shape)):
+            summary = "the ONNX file's input %s is %s, not %s" % (entry.name, listed((fixed,)), listed((shape,)))
             raise TrialError(FailureKind.SHAPE_MISMATCH, summary)
-        for dim, size in zip(dims, array.shape):
-            dim.dim_value = size
+        for dim, size in zip(dims, shape):
+            if size is not None:
+                dim.dim_value = size
     header = onnx.load(str(given), load_external_data=False)
     beside = any(uses_external_data(tensor) for tensor in header.graph.initializer)
     onnx.save(model, str(path), save_as_external_data=beside, location=path.name + ".data" if beside else None)

@@ -10,7 +10,7 @@ A file optimised at the level `all` is laid out for the processor that optimised
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
-from sweep.backends import artifact, onnx_export
+from sweep.backends import artifact, dynamic, onnx_export
 from sweep.backends.base import Arrays, Backend, Runner, Source
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError, UserError
 
@@ -32,6 +32,7 @@ class OnnxRuntime(Backend):
     precisions = ("fp32", "int8")
     formats = ("module", "exported", "onnx")
     compile_options = ("optimization", "int8_convolutions")
+    dynamic_sizes = True
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         level = str(self.options.get("optimization", "all"))
@@ -41,7 +42,7 @@ class OnnxRuntime(Backend):
         onnx_export.export(source, spec, exported)
         if spec.precision == "int8":
             _quantise(exported, bool(self.options.get("int8_convolutions", False)))
-        _optimise(exported, target, level, source.example)
+        _optimise(exported, target, level, source)
         for leftover in folder.glob("exported.onnx*"):
             leftover.unlink()
         notes = _describe(target)
@@ -73,7 +74,7 @@ class OnnxRunner(Runner):
         self._run = session.run
         entries = session.get_inputs()
         self._names = [entry.name for entry in entries]
-        self.shapes = tuple(tuple(entry.shape) for entry in entries)
+        self.shapes = tuple(tuple(size if isinstance(size, int) else None for size in entry.shape) for entry in entries)
         self.precision = session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "")
 
     def prepare(self, inputs: Arrays) -> Dict[str, Any]:
@@ -119,14 +120,20 @@ def _quantise(path: Path, convolutions: bool) -> None:
         quiet.setLevel(level)
 
 
-def _optimise(path: Path, target: Path, level: str, example: Arrays) -> None:
+def _optimise(path: Path, target: Path, level: str, source: Source) -> None:
     """Write the optimised file, and ask it once, so that what cannot run fails as a build."""
     import onnxruntime
 
     options = _session_options(level)
     options.optimized_model_filepath = str(target)
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    session.run(None, {entry.name: array for entry, array in zip(session.get_inputs(), example)})
+    runner = OnnxRunner(session)
+
+    def answer(inputs: Arrays) -> Arrays:
+        return runner.outputs(runner.run(runner.prepare(inputs)))
+
+    answer(source.example)
+    dynamic.check(source, answer)
 
 
 def _describe(path: Path) -> Json:

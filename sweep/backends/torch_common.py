@@ -4,11 +4,12 @@ import contextlib
 import json
 import logging
 import warnings
-from typing import Any, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from sweep.backends.base import Arrays, Backend, Runner
+from sweep.backends import dynamic
+from sweep.backends.base import Arrays, Backend, Runner, Shapes, Source
 from sweep.spec import BuildSpec, FailureKind, Json, Placement, TrialError
 
 NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -126,12 +127,47 @@ def cast_inside(model: Any, precision: str, channels_last: bool) -> Any:
     return module
 
 
-def stated(precision: str, example: Arrays) -> str:
-    """What an artifact says about itself, to be kept inside it: precision and shapes."""
-    return json.dumps({"precision": precision, "shapes": [list(array.shape) for array in example]})
+def exported(module: Any, source: Source, device: str = "cpu") -> Any:
+    """The program that torch.export makes of `cast_inside`'s module, with the free axes of the source free.
+
+    Which limits there are and which axes must be equal is left to torch: positions may end at 512, a picture's side may
+    have to be a multiple of 32, and the model says so itself.
+
+    Raises:
+        TrialError: of the kind dynamic_shape, where the model fixes a size.
+    """
+    import torch
+
+    example = tuple(tensor.to(device) for tensor in tensors(source.example))
+    if not source.dynamic:
+        return torch.export.export(module, example)
+    axes = tuple(dict.fromkeys(source.dynamic.get(name, ()), torch.export.Dim.DYNAMIC) for name in source.input_names)
+    try:
+        program = torch.export.export(module, example, dynamic_shapes=(axes,))
+    except Exception as error:
+        raise dynamic.explained(error) from error
+    dynamic.check(source, answering(program.module(), device), answering(module, device))
+    return program
 
 
-def read_stated(text: str) -> Tuple[str, Tuple[Tuple[int, ...], ...]]:
+def answering(call: Any, device: str = "cpu") -> Callable[[Arrays], Arrays]:
+    """Host arrays in, host arrays out."""
+
+    def answer(inputs: Arrays) -> Arrays:
+        import torch
+
+        with torch.no_grad():
+            return arrays(call(*(tensor.to(device) for tensor in tensors(inputs))))
+
+    return answer
+
+
+def stated(precision: str, shapes: Shapes) -> str:
+    """What an artifact says about itself, to be kept inside it: precision and shapes, null for any size."""
+    return json.dumps({"precision": precision, "shapes": [list(shape) for shape in shapes]})
+
+
+def read_stated(text: str) -> Tuple[str, Shapes]:
     """Precision and shapes of `stated`."""
     found = json.loads(text)
     return str(found["precision"]), tuple(tuple(shape) for shape in found["shapes"])

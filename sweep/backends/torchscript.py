@@ -1,13 +1,14 @@
 """TorchScript: the model traced at one shape, frozen, and optimised for inference when it is loaded.
 
 The trace is of one path through the model: where its control flow depends on values, the agreement with the original
-shows it. The optimisation repacks weights for this processor, which cannot be saved; it is part of loading.
+shows it; where it depends on sizes, a build for any size fails. The optimisation repacks weights for this processor,
+which cannot be saved; it is part of loading.
 """
 
 from pathlib import Path
 from typing import Any, List
 
-from sweep.backends import artifact
+from sweep.backends import artifact, dynamic
 from sweep.backends import torch_common as common
 from sweep.backends.base import Source
 from sweep.spec import BuildInfo, BuildSpec, Placement
@@ -18,6 +19,7 @@ STATED = "sweep.json"  # a file inside the archive
 
 class TorchScript(common.TorchBackend):
     name = "torchscript"
+    dynamic_sizes = True
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         import torch
@@ -27,11 +29,13 @@ class TorchScript(common.TorchBackend):
         model = common.converted(source.load_model(), spec.precision, spec.device, channels_last)
         example = tuple(tensor.to(spec.device) for tensor in common.tensors(source.example))
         with common.quiet(), torch.no_grad():
-            traced = trace(common.cast_inside(model, spec.precision, channels_last), example, check_trace=False)
+            plain = common.cast_inside(model, spec.precision, channels_last)
+            traced = trace(plain, example, check_trace=False)
             frozen = torch.jit.freeze(traced.eval())
             frozen(*example)
+            dynamic.check(source, common.answering(frozen, spec.device), common.answering(plain, spec.device))
             precision = _precision(frozen)
-            stated = {STATED: common.stated(precision, source.example)}
+            stated = {STATED: common.stated(precision, dynamic.shapes(source))}
             torch.jit.save(frozen, str(folder / MODEL), _extra_files=stated)
         notes = {"channels_last": channels_last, "optimised": "when loaded"}
         return BuildInfo(precision=precision, versions=self.versions(), notes=notes)
