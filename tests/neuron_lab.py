@@ -1,8 +1,11 @@
 """The interpreters in which tests run what is written for the doubles of the Neuron packages."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.forks import Forks, Ran
 from tests.neuron_host import NeuronHost
@@ -72,3 +75,19 @@ class Lab:
 
 def inf1(tmp_path: Path, **more: Any) -> NeuronHost:
     return NeuronHost(tmp_path / "inf1", ("torch_neuron",), "inf1.xlarge", **more)
+
+
+def fixtures() -> tuple[Any, Any]:
+    """Fixtures of a test module: `lab`, started once, and `host`, another machine for each test."""
+
+    @pytest.fixture(scope="module")
+    def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+        made = Lab(tmp_path_factory.mktemp("lab"))
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def host(tmp_path: Path) -> NeuronHost:
+        return NeuronHost(tmp_path / "host")
+
+    return lab, host

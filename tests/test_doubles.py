@@ -5,25 +5,14 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.neuron_host import NeuronHost
-from tests.neuron_lab import TWO, WHEELS, Lab, inf1
+from tests.neuron_lab import TWO, WHEELS, Lab, fixtures, inf1
 
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab(tmp_path_factory.mktemp("lab"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> NeuronHost:
-    return NeuronHost(tmp_path / "host")
+lab, host = fixtures()
 
 
 # rule -> (wheel, a snippet that breaks it); `refused` says how the double took it

@@ -5,26 +5,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.neuron_host import FAULTS, NeuronHost
-from tests.neuron_lab import Lab, inf1
+from tests.neuron_lab import Lab, fixtures, inf1
 
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab(tmp_path_factory.mktemp("lab"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> NeuronHost:
-    return NeuronHost(tmp_path / "host")
+lab, host = fixtures()
 
 
 def _lines(host: NeuronHost, name: str) -> list[Any]:
