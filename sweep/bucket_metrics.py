@@ -11,15 +11,15 @@ from typing import Any
 
 from sweep.report import number, share
 from sweep.spec import Json, Measurement, Record
-
-LATENCIES = ("p50", "p90", "p95", "p99")
+from sweep.statistics import QUANTILES, percentile_supported
 
 
 def of(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]]) -> list[Json]:
     """Each bucket over all repeats; empty where there are none.
 
     bucket, share (of the items), requests, items, latency_ms_mean (over requests), latency_ms (medians of the repeats'
-    percentiles), memory_mb (median), build_seconds, artifact_mb. What is not known is absent.
+    percentiles, those that so many requests carry), memory_mb (median), build_seconds, artifact_mb. What is not known
+    is absent.
 
     Args:
         builds: as in `Record.builds`, in the order of the buckets.
@@ -99,7 +99,8 @@ def _latency(each: Sequence[Json]) -> Json:
         return {}
     requests = sum(one["requests"] for one in used)
     mean = sum(one["requests"] * one["latency_ms_mean"] for one in used) / requests
-    middles = {name: _middle([one["latency_ms"].get(name) for one in used]) for name in LATENCIES}
+    carried = [name for name, q in QUANTILES.items() if percentile_supported(requests, q)]
+    middles = {name: _middle([one["latency_ms"].get(name) for one in used]) for name in carried}
     return {"latency_ms_mean": mean, "latency_ms": {name: value for name, value in middles.items() if value}}
 
 

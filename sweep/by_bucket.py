@@ -20,7 +20,10 @@ Bucket = Tuple[int, ...]
 
 
 class Loaded(NamedTuple):
-    """The builds of one replica, and what loading each of them took in MB; None where that cannot be known."""
+    """The builds of one replica, and what loading each of them took in MB; None where that cannot be known.
+
+    The first one's share includes what the runtime takes to start.
+    """
 
     runners: List[Runner]
     memory_mb: List[Optional[float]]

@@ -140,11 +140,17 @@ def test_operations_go_on_above_the_largest_counted_size() -> None:
 def test_a_record_pools_its_repeats() -> None:
     def bucket(size: int, requests: int, p50: float | None) -> Json:
         latency = {} if p50 is None else {"latency_ms_mean": p50 + 1, "latency_ms": {"p50": p50, "p99": p50 + 2}}
-        return {"bucket": [size], "requests": requests, "items": 2 * requests, **latency, "memory_mb": 50.0 + requests}
+        return {
+            "bucket": [size],
+            "requests": requests,
+            "items": 2 * requests,
+            **latency,
+            "memory_mb": 50.0 + requests / 100,
+        }
 
     notes = [
-        {"buckets": [bucket(8, 10, 1.0), bucket(16, 0, None)], "padding": 0.25, "loaded_mb": 100.0},
-        {"buckets": [bucket(8, 30, 3.0), bucket(16, 10, 9.0)], "padding": 0.75, "loaded_mb": 104.0},
+        {"buckets": [bucket(8, 100, 1.0), bucket(16, 0, None)], "padding": 0.25, "loaded_mb": 100.0},
+        {"buckets": [bucket(8, 500, 3.0), bucket(16, 150, 9.0)], "padding": 0.75, "loaded_mb": 104.0},
     ]
     repeats = [repeat(each, index) for index, each in enumerate(notes)]
     builds = [{"seconds": 2.0, "artifact_mb": 5.0}, {"seconds": 3.0, "artifact_mb": None}]
@@ -152,19 +158,19 @@ def test_a_record_pools_its_repeats() -> None:
     assert small == {
         "bucket": [8],
         "share": 0.8,
-        "requests": 40,
-        "items": 80,
-        "latency_ms_mean": pytest.approx((10 * 2 + 30 * 4) / 40),
+        "requests": 600,
+        "items": 1200,
+        "latency_ms_mean": pytest.approx((100 * 2 + 500 * 4) / 600),
         "latency_ms": {"p50": 2.0, "p99": 4.0},
         "build_seconds": 2.0,
         "artifact_mb": 5.0,
-        "memory_mb": 70.0,
+        "memory_mb": 53.0,
     }
-    assert (large["latency_ms"], "artifact_mb" in large) == ({"p50": 9.0, "p99": 11.0}, False)
+    assert (large["latency_ms"], "artifact_mb" in large) == ({"p50": 9.0}, False)  # 150 requests carry no p99
     metrics = bucket_metrics.metrics(repeats, builds)
     assert metrics == {
         "padding": 0.5,
-        "item_latency_ms_mean": pytest.approx((80 * 3.5 + 20 * 10) / 100),
+        "item_latency_ms_mean": pytest.approx((1200 * 11 / 3 + 300 * 10) / 1500),
         "loaded_mb": 102.0,
     }
     assert bucket_metrics.metrics([repeat({"loaded_mb": 9.0})], builds) == {}  # nothing varies
@@ -183,7 +189,10 @@ def test_a_sweep_tells_every_bucket_and_its_sums(tmp_path: Path, capsys: pytest.
     assert math.fsum(each["build_seconds"] for each in told) == pytest.approx(metrics["build_seconds"])
     assert math.fsum(each["artifact_mb"] for each in told) == pytest.approx(metrics["artifact_mb"])
     used = [each for each in told if each["items"]]
-    assert all(each["latency_ms"]["p50"] <= each["latency_ms"]["p90"] <= each["latency_ms"]["p99"] for each in used)
+    assert all(list(each["latency_ms"].values()) == sorted(each["latency_ms"].values()) for each in used)
+    for one in (each for told in (one.notes["buckets"] for one in record.repeats) for each in told if each["items"]):
+        assert list(one["latency_ms"].values()) == sorted(one["latency_ms"].values())
+        assert list(one["latency_ms"]) == ["p50", "p90", "p95", "p99", "max"]
     mean = sum(each["items"] * each["latency_ms_mean"] for each in used) / sum(each["items"] for each in used)
     assert metrics["item_latency_ms_mean"] == pytest.approx(mean)
     assert 0 <= min(each["memory_mb"] for each in told) <= metrics["loaded_mb"]

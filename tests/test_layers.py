@@ -45,7 +45,7 @@ LAYERS = {
     "batching": {"spec"},
     "padding": {"spec", "batching", "materials", "measure", "workloads"},
     "by_bucket": {"spec", "measure", "failures", "backends"},
-    "bucket_metrics": {"spec", "report", "by_bucket"},
+    "bucket_metrics": {"spec", "statistics", "report", "by_bucket"},
     "sources": {"spec", "measure", "by_bucket", "batching", "materials", "backends", "workloads"},
     "replicas": {"spec", "measure", "forkserver"},
     "deployments": {"spec"},
