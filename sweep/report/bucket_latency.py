@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 CUT = 1.7  # times the highest mean: percentiles beyond are cut off, with their number
 GREY, WRONG = "#808080", "#A33A00"
 WIDE = 50  # times the lowest that the highest latency must be for a logarithmic axis
+STEP = 0.1  # between lists of as many buckets
 NUMBERED = 10  # with more lists no numbers stand beside them
 LINE_LETTERS = 108  # that fit under the axis side by side
 
@@ -183,7 +185,7 @@ def _rows(axes: Axes, view: View) -> None:
         if value is None:
             continue
         while place in taken:  # several lists of as many buckets
-            place = round(place + 0.1, 1)
+            place = round(place + STEP, 3)
         taken.append(place)
         colour, marker = LOOKS[row["name"]]
         low, high = (row["measured"].get(f"latency_ms_{name}") for name in ("p50", "p99"))
@@ -210,22 +212,25 @@ def _below(axes: Axes, place: tuple[float, float], words: str, colour: str) -> N
 
 def _numbers(axes: Axes, view: View) -> None:
     """Beside the best list of each k: its latency, measured or else predicted, and what is expected to be gained."""
-    rows = {len(row["buckets"]): row for row in reversed(view.static) if row.get("best_for_k")}
-    rows = {k: row for k, row in rows.items() if view.expected(row) or view.measured(row)}
+    rows = {len(row["buckets"]): row for row in listed(view) if row.get("best_for_k")}
     if len(rows) > NUMBERED:
         return
+    crowd = Counter(len(row["buckets"]) for row in listed(view) if view.measured(row))
     before: float | None = None
     for k, row in sorted(rows.items()):
         expected, seen = view.expected(row), view.measured(row)
-        value = seen or expected or 0.0
-        words = f"{number(value)} ms" if seen else f"({number(value)} ms)"
+        words = f"{number(seen)} ms" if seen else f"({number(expected)} ms)"
         gain = 100 * (1 - expected / before) if before and expected else 0.0
         if gain >= 0.05:
             words += f"\n\N{MINUS SIGN}{gain:.{0 if gain >= 1 else 1}f} %"
         before = expected
+        is_below = bool(seen and expected and seen < 0.97 * expected)  # away from the line of what was predicted
+        if seen and expected:
+            axes.plot([k, k], [expected, seen], color=GREY, lw=1.0, ls=":", zorder=2)
+        place = k + STEP * max(0, crowd[k] - 1), seen or expected or 0.0
         back = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8}
-        style: Any = {"fontsize": 7.5, "color": INK, "zorder": 3, "bbox": back}
-        axes.annotate(words, (k, value), (9, 5), textcoords="offset points", **style)
+        style: Any = {"fontsize": 7.5, "color": INK, "zorder": 3, "bbox": back, "va": "top" if is_below else "bottom"}
+        axes.annotate(words, place, (9, -3 if is_below else 4), textcoords="offset points", **style)
 
 
 def _ticks(axes: Axes, view: View) -> None:

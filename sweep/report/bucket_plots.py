@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.report import axis_text, bucket_latency, bucket_sizes, count, number
+from sweep.report import axis_text, bucket_latency, bucket_sizes, count
 from sweep.report.bucket_view import View, sizes_of
 from sweep.report.drawing import DPI, HEADING_INCHES, STYLE, sheet
 from sweep.spec import Json, UserError
@@ -129,9 +129,10 @@ def _words(view: View) -> list[str]:
     known = [point["size"] for point in view.curve]  # a list of nothing but these is no prediction
     found = [row for row in view.static if row.get("best_for_k") and any(size not in known for size in row["buckets"])]
     pairs = [(view.measured(row), view.expected(row)) for row in found]
-    far = [100 * abs(seen / expected - 1) for seen, expected in pairs if seen and expected]
+    far = sorted(100 * (seen / expected - 1) for seen, expected in pairs if seen and expected)
     if far:
-        words.append(f"best lists measured within {number(max(far))} % of what was predicted")
+        ends = [f"{value:+.1f} %" for value in (far if len(far) == 1 else (far[0], far[-1]))]
+        words.append(f"best lists measured against predicted: {' to '.join(ends)}")
     moved = (view.control or {}).get("moved") or 0.0
     if abs(moved) >= MOVED:
         words.append(f"the machine itself moved by {100 * moved:+.1f} % meanwhile")

@@ -12,6 +12,8 @@ from sweep.report.drawing import COLOURS, FAINT, INK
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from sweep.report.bucket_view import Array
+
 LISTED = 9  # buckets in a legend
 NEEDED, PADDING = COLOURS[0], COLOURS[1]
 LEGEND: Any = {  # beside a panel, so that it covers nothing, whatever the sizes are
@@ -35,8 +37,7 @@ def histogram(axes: Axes, view: View) -> None:
     for number, colour in [*enumerate(view.colours), (-1, FAINT)]:
         mine = view.served == number
         height = 100 * np.histogram(view.elements[mine], view.bins, weights=view.weights[mine])[0]
-        style: Any = {"align": "edge", "color": colour, "edgecolor": "white", "lw": 0.3}
-        axes.bar(view.bins[:-1], height, np.diff(view.bins), bottom, **style)
+        _bars(axes, view, height, bottom, facecolor=colour, edgecolor="white", lw=0.3)
         bottom += height
     axes.set_ylim(0, 1.1 * float(bottom.max()))
     axes.set_ylabel("of the items, %")
@@ -53,11 +54,10 @@ def padding(axes: Axes, view: View) -> None:
 
     needed, filled = view.needed_and_padding
     lower, upper = (np.histogram(view.elements, view.bins, weights=100 * part)[0] for part in (needed, filled))
-    place, width = view.bins[:-1], np.diff(view.bins)
     used: Any = {"facecolor": NEEDED, "edgecolor": "white", "lw": 0.3}
     wasted: Any = {"facecolor": "#FFF4EC", "edgecolor": PADDING, "hatch": "//////", "lw": 0.3}
-    axes.bar(place, lower, width, align="edge", **used)
-    axes.bar(place, upper, width, lower, align="edge", **wasted)
+    _bars(axes, view, lower, np.zeros(len(lower)), **used)
+    _bars(axes, view, upper, lower, **wasted)
     axes.set_ylim(0, 1.1 * float((lower + upper).max()))
     axes.set_ylabel("of the elements, %")
     _bounds(axes, view)
@@ -97,6 +97,15 @@ def rectangles(axes: Axes, view: View) -> None:
     axes.grid(True, color="#EEEEEE", lw=0.8)
     axes.set_axisbelow(True)
     _legend(axes, view)
+
+
+def _bars(axes: Axes, view: View, heights: Array, bottoms: Array, **style: Any) -> None:
+    """A bar on each bin that has anything."""
+    import numpy as np
+
+    some = heights > 0
+    if some.any():
+        axes.bar(view.bins[:-1][some], heights[some], np.diff(view.bins)[some], bottoms[some], align="edge", **style)
 
 
 def _bounds(axes: Axes, view: View) -> None:
