@@ -21,7 +21,7 @@ def buckets(
     outputs: Annotated[Path, typer.Option(help="The outputs folder.")] = Path("outputs"),
 ) -> None:
     """Lists of buckets beside each other: predicted, measured, and what each bucket of the best list did."""
-    from sweep.report import bucket_table
+    from sweep.report.buckets import table as bucket_table
     from sweep.report.terminal import Display
 
     folder = stored.history(outputs, sweep).folder

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sweep import bucket_config, deployments, hardware, schema
+from sweep import deployments, hardware, schema
 from sweep import tree as trees
+from sweep.buckets import config as bucket_config
 from sweep.hints import meant, no_key
 from sweep.settings import Settings
 from sweep.spec import Json, Trial, UserError

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from sweep import backends, bucket_config, deployments, workloads
+from sweep import backends, deployments, workloads
 from sweep.backends.base import Backend
+from sweep.buckets import config as bucket_config
 from sweep.settings import Effort
 from sweep.spec import DYNAMIC, BuildSpec, Status, Trial
 

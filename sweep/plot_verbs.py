@@ -58,7 +58,8 @@ def box(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) 
 @app.command()
 def buckets(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) -> None:
     """Lists of buckets: which lengths there are, what is padding, latency by length and by number of buckets."""
-    from sweep.report import bucket_plots, drawing
+    from sweep.report import drawing
+    from sweep.report.buckets import plots as bucket_plots
 
     keys: dict[Path, set[str]] = {}
     for each in stored.trials(outputs, words or []):

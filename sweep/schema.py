@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sweep import bucket_config
+from sweep.buckets import config as bucket_config
 from sweep.hints import no_key
 from sweep.settings import Bucketing, Effort, Gates, Limits, Objective
 from sweep.spec import UserError

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sweep import bucket_metrics, bucket_verbs, ledger, plot_verbs, select, stored, wording
+from sweep import bucket_verbs, ledger, plot_verbs, select, stored, wording
+from sweep.buckets import metrics as bucket_metrics
 from sweep.report import one_line
 from sweep.settings import Objective
 from sweep.spec import Record, Status, UserError

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweep import bucket_metrics, statistics
+from sweep import statistics
+from sweep.buckets import metrics as bucket_metrics
 from sweep.settings import Objective
 from sweep.spec import Record, Status
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from sweep import bucketing
-from sweep.bucketing import Curve, Point, Traffic
+from sweep.buckets import bucketing
+from sweep.buckets.bucketing import Curve, Point, Traffic
 from sweep.spec import Json
 
 CURVE_1D = [(8,), (16,), (32,), (64,), (128,), (178,)]

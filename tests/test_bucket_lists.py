@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from sweep import bucket_lists
-from sweep.bucket_lists import Group
-from sweep.bucketing import Traffic
-from sweep.report import bucket_table
+from sweep.buckets import lists as bucket_lists
+from sweep.buckets.bucketing import Traffic
+from sweep.buckets.lists import Group
+from sweep.report.buckets import table as bucket_table
 from sweep.report.terminal import Display
 from sweep.settings import Bucketing
 from sweep.spec import DYNAMIC, Json, Record, Status, Trial

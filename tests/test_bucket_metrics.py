@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep import bucket_metrics, by_bucket, materials, measure, sources, verbs, workloads
+from sweep import by_bucket, materials, measure, sources, verbs, workloads
 from sweep.backends.base import Arrays, Runner
+from sweep.buckets import metrics as bucket_metrics
 from sweep.isolate import Limits, Workers
 from sweep.report import tables
 from sweep.report.terminal import Display

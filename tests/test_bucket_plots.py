@@ -11,8 +11,8 @@ from matplotlib.colors import to_hex
 
 from sweep.__main__ import run
 from sweep.engine import summary
-from sweep.report import bucket_plots
-from sweep.report.bucket_view import LOOKS, View
+from sweep.report.buckets import plots as bucket_plots
+from sweep.report.buckets.view import LOOKS, View
 from sweep.report.drawing import STYLE
 from sweep.spec import Json
 from tests.bucket_groups import asked, group, images, lengths, unmeasured

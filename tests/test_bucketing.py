@@ -8,9 +8,22 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sweep import bucket_limits, bucket_search, bucketing
 from sweep.batching import route
-from sweep.bucketing import Choice, Curve, Point, Traffic, evaluate, pad_to_max, powers_of_two, serve, solve, waste
+from sweep.buckets import bucketing
+from sweep.buckets import limits as bucket_limits
+from sweep.buckets import search as bucket_search
+from sweep.buckets.bucketing import (
+    Choice,
+    Curve,
+    Point,
+    Traffic,
+    evaluate,
+    pad_to_max,
+    powers_of_two,
+    serve,
+    solve,
+    waste,
+)
 from sweep.spec import UserError
 
 # The first call imports scipy, which a deadline would count.

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import batching, bucket_lists, ledger, materials
-from sweep.bucket_cost import rank
-from sweep.bucket_lists import Buckets, Group, Search
-from sweep.bucketing import Choice, Traffic
+from sweep import batching, ledger, materials
+from sweep.buckets import lists as bucket_lists
+from sweep.buckets.bucketing import Choice, Traffic
+from sweep.buckets.cost import rank
+from sweep.buckets.lists import Buckets, Group, Search
 from sweep.engine.context import Context, write_json
 from sweep.engine.references import Reference, data_shape, pair_key, sizes_of
 from sweep.settings import Bucketing
@@ -151,7 +152,7 @@ def _first(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
 
 def write(sweep: "Sweep", context: Context, trials: Sequence[Trial]) -> None:
     """`buckets.json` and its tables, where lists of buckets or sizes that vary were measured."""
-    from sweep.report.bucket_table import short
+    from sweep.report.buckets.table import short
 
     found = [_entry(sweep, context, each) for each in _groups(trials, sweep.records)]
     told = [entry for entry in found if entry is not None]

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import bucket_metrics, deployments, plan
+from sweep import deployments, plan
+from sweep.buckets import metrics as bucket_metrics
 from sweep.engine import padded, replays
 from sweep.engine.builds import Built
 from sweep.engine.context import Context

@@ -21,7 +21,7 @@ from sweep.store import Store
 from sweep.tracking import environment, store_uri
 
 if TYPE_CHECKING:
-    from sweep.bucket_lists import Search
+    from sweep.buckets.lists import Search
     from sweep.config import Job
     from sweep.plan import Entry, Plan
     from sweep.tracking import Tracker

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.engine.context import write_json
-from sweep.report import axis_text, bucket_plots, plots, relative, tables, varying
+from sweep.report import axis_text, plots, relative, tables, varying
+from sweep.report.buckets import plots as bucket_plots
 from sweep.settings import Settings
 from sweep.spec import Json, Record, Status, to_json
 

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import bucket_metrics
+from sweep.buckets import metrics as bucket_metrics
 from sweep.report.tables import metrics_of
 from sweep.settings import Settings
 from sweep.spec import Record, Status

@@ -6,13 +6,13 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from sweep.report import axis_text, share
-from sweep.report.bucket_view import View
+from sweep.report.buckets.view import View
 from sweep.report.drawing import COLOURS, FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sweep.report.bucket_view import Array
+    from sweep.report.buckets.view import Array
 
 LISTED = 9  # buckets in a legend
 NEEDED, PADDING = COLOURS[0], COLOURS[1]

@@ -8,8 +8,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from sweep.report import axis_text, number, status_text
-from sweep.report.bucket_sizes import LEGEND
-from sweep.report.bucket_view import LOOKS, Shape, View, failed, sizes_of
+from sweep.report.buckets.sizes import LEGEND
+from sweep.report.buckets.view import LOOKS, Shape, View, failed, sizes_of
 from sweep.report.drawing import FAINT, INK, stretch
 from sweep.spec import Json, Status
 
@@ -119,7 +119,7 @@ def _curve(axes: Axes, view: View) -> list[float]:
     """The measured points of the cost curve and what is assumed between them; those within the axis, in ms."""
     import numpy as np
 
-    from sweep.bucketing import Curve, Point
+    from sweep.buckets.bucketing import Curve, Point
 
     curve = Curve([Point(tuple(point["size"]), point["seconds"]) for point in view.curve], view.batch)
     at = np.array([float(prod(point.size)) for point in curve.points])

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sweep.buckets.traffic import Traffic, units
 from sweep.spec import UserError
-from sweep.traffic import Traffic, units
 
 if TYPE_CHECKING:
     import numpy as np

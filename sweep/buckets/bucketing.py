@@ -3,7 +3,7 @@
 Some bucket must cover the largest size; any other may be given up. Only some shapes need to be looked at: a bucket
 that is not the size of any item can be made smaller, down to the next size, without changing what it serves, and costs
 less unless the curve falls there. A curve falls only between measured sizes, so these are looked at too.
-`bucket_cost` says what is minimised, `bucket_search` and `bucket_limits` how it is found and why that is exact.
+`cost` says what is minimised, `search` and `limits` how it is found and why that is exact.
 """
 
 import math
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from sweep.bucket_cost import (
+from sweep.buckets.cost import (
     SHARE,
     Choice,
     Curve,
@@ -27,13 +27,13 @@ from sweep.bucket_cost import (
     serve,
     waste,
 )
+from sweep.buckets.traffic import Traffic, units
 from sweep.spec import UserError
-from sweep.traffic import Traffic, units
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from sweep.bucket_search import Candidates
+    from sweep.buckets.search import Candidates
 
 __all__ = ["Choice", "Curve", "Point", "Traffic", "evaluate", "pad_to_max", "powers_of_two", "serve", "solve", "waste"]
 
@@ -68,7 +68,7 @@ def solve(
     Raises:
         UserError: no candidate covers the largest size, one bucket alone is over a limit, or a limit's cost is unknown.
     """
-    from sweep import bucket_shapes
+    from sweep.buckets import shapes as bucket_shapes
 
     if k_max < 1 or objective not in OBJECTIVES:
         raise UserError(f"k_max must be at least 1 and the objective one of {', '.join(OBJECTIVES)}")
@@ -122,7 +122,7 @@ class _Chain:
     def solve(self, k_max: int) -> tuple[Choice, ...]:
         import numpy as np
 
-        from sweep import bucket_search as search
+        from sweep.buckets import search
 
         every = search.Candidates(self._weight, self._seconds, np.empty((len(self._weight), 0)))
         free, shapes = every.only(every.cheapest), self._shapes[every.cheapest]
@@ -149,7 +149,7 @@ class _Chain:
 
     def _under_limits(self, k: int, before: list[Choice]) -> Choice | None:
         """The best list of k buckets that fits, if it is better than those before; of fewer candidates if need be."""
-        from sweep import bucket_limits
+        from sweep.buckets import limits as bucket_limits
 
         scale = self._cost.batch * float(self._weight[-1])
         found: Choice | None = None
@@ -173,7 +173,7 @@ class _Chain:
         """At most `most` of the candidates that fit the limits by themselves."""
         import numpy as np
 
-        from sweep import bucket_search as search
+        from sweep.buckets import search
 
         elements = units(self._shapes)
         use = [self._cost.values(name, elements) / limit for name, limit in self._limits.items()]

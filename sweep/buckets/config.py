@@ -7,8 +7,8 @@ another order is told so.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sweep.buckets.traffic import LARGEST
 from sweep.spec import AUTO, DYNAMIC, UserError
-from sweep.traffic import LARGEST
 
 Buckets = tuple[tuple[int, ...], ...]
 SIDES = ("right", "left")

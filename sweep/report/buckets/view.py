@@ -6,9 +6,9 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from sweep.buckets.traffic import Traffic, units
 from sweep.report.drawing import COLOURS
 from sweep.spec import Json, Status
-from sweep.traffic import Traffic, units
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,7 +95,7 @@ class View:
     @cached_property
     def shapes(self) -> list[Shape]:
         """The buckets of the list that is drawn, from the smallest."""
-        from sweep.bucket_cost import as_shapes
+        from sweep.buckets.cost import as_shapes
 
         if self.drawn is None:
             return []

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sweep.bucket_search import SAME, Candidates, Rows, programme
+from sweep.buckets.search import SAME, Candidates, Rows, programme
 
 LABELS = 100_000  # of a layer, before the search is given up
 BEAM = 300  # labels of a layer in the first, quick search

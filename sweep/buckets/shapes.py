@@ -9,9 +9,9 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sweep.bucket_cost import SHARE, Choice, Curve, better, evaluate, no_list
+from sweep.buckets.cost import SHARE, Choice, Curve, better, evaluate, no_list
+from sweep.buckets.traffic import Traffic, units
 from sweep.spec import UserError
-from sweep.traffic import Traffic, units
 
 if TYPE_CHECKING:
     import numpy as np

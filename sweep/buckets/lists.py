@@ -14,10 +14,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sweep import backends, bucketing
+from sweep import backends
 from sweep.batching import widen
-from sweep.bucket_cost import over
-from sweep.bucketing import Choice, Curve, Point, Traffic
+from sweep.buckets import bucketing
+from sweep.buckets.bucketing import Choice, Curve, Point, Traffic
+from sweep.buckets.cost import over
 from sweep.settings import Bucketing
 from sweep.spec import DYNAMIC, Json, Record, Status, Trial, UserError, to_json
 
@@ -263,7 +264,7 @@ def _order(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
 
 def _dynamic_weighted(record: Record, trial: Trial, traffic: Traffic) -> float | None:
     """Of a request of one item, whose size is the item's own; how larger ones mix differs from traffic to traffic."""
-    from sweep.traffic import units
+    from sweep.buckets.traffic import units
 
     told = [each for each in record.notes.get("sizes") or [] if each.get("latency_ms_mean")]
     if trial.request_items > 1 or not told:

@@ -14,8 +14,10 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.report import axis_text, bucket_latency, bucket_sizes, count
-from sweep.report.bucket_view import View, sizes_of
+from sweep.report import axis_text, count
+from sweep.report.buckets import latency as bucket_latency
+from sweep.report.buckets import sizes as bucket_sizes
+from sweep.report.buckets.view import View, sizes_of
 from sweep.report.drawing import DPI, HEADING_INCHES, STYLE, sheet
 from sweep.spec import Json, UserError
 

@@ -1,0 +1,1 @@
+"""Lists of buckets in tables and pictures, from `buckets.json` alone."""
