@@ -11,6 +11,7 @@ from matplotlib.colors import to_hex
 
 from sweep.__main__ import run
 from sweep.engine import summary
+from sweep.report import number
 from sweep.report.buckets import plots as bucket_plots
 from sweep.report.buckets.view import LOOKS, View
 from sweep.report.drawing import STYLE
@@ -190,8 +191,13 @@ def test_very_skewed_sizes_have_a_logarithmic_axis() -> None:
 
 
 def test_lists_that_a_person_asked_for(found: Json) -> None:
-    axes = panel(drawn(asked(found)), BY_K)
+    lists = asked(found)
+    lists["rows"] = [{**each, "best_for_k": False} for each in lists["rows"]]
+    axes = panel(drawn(lists), "What the lists take")
     assert "asked for, measured" in legend(axes)
+    assert "best list, predicted" not in legend(axes)
+    measured = [each["measured"]["item_latency_ms_mean"] for each in lists["rows"] if each["k"]]
+    assert sorted(texts(axes)) == sorted(f"{number(value)} ms" for value in measured)
 
 
 @pytest.mark.parametrize(

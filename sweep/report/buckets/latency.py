@@ -167,7 +167,8 @@ def by_k(axes: Axes, view: View) -> None:
         handles.append(Line2D([], [], label=f"dynamic: {number(reference)} ms", **style))
     axes.set_ylabel("latency, ms")
     what = "p99 of a request" if view.is_p99 else "latency of the request that an item is in, mean over items"
-    axes.set_title(f"What each further bucket gains: {what}", loc="left")
+    title = "What each further bucket gains" if best else "What the lists take"
+    axes.set_title(f"{title}: {what}", loc="left")
     _numbers(axes, view)
     _ticks(axes, view)
     axes.legend(handles=handles, **LEGEND)
@@ -211,22 +212,30 @@ def _below(axes: Axes, place: tuple[float, float], words: str, colour: str) -> N
 
 
 def _numbers(axes: Axes, view: View) -> None:
-    """Beside the best list of each k: its latency, measured or else predicted, and what is expected to be gained."""
-    rows = {len(row["buckets"]): row for row in listed(view) if row.get("best_for_k")}
+    """Beside the best list of each k: its latency, measured or else predicted, and what is expected to be gained.
+
+    Where no best lists were looked for, beside the fastest of each k, without gains.
+    """
+    shown = listed(view)
+    rows = {len(row["buckets"]): row for row in shown if row.get("best_for_k")}
+    is_searched = bool(rows)
+    for row in sorted((row for row in shown if view.measured(row)), key=lambda row: view.measured(row) or 0.0):
+        if not is_searched:
+            rows.setdefault(len(row["buckets"]), row)
     if len(rows) > NUMBERED:
         return
-    crowd = Counter(len(row["buckets"]) for row in listed(view) if view.measured(row))
+    crowd = Counter(len(row["buckets"]) for row in shown if view.measured(row))
     before: float | None = None
     for k, row in sorted(rows.items()):
         expected, seen = view.expected(row), view.measured(row)
         words = f"{number(seen)} ms" if seen else f"({number(expected)} ms)"
         gain = 100 * (1 - expected / before) if before and expected else 0.0
-        if gain >= 0.05:
+        if is_searched and gain >= 0.05:
             words += f"\n\N{MINUS SIGN}{gain:.{0 if gain >= 1 else 1}f} %"
         before = expected
-        is_below = bool(seen and expected and seen < 0.97 * expected)  # away from the line of what was predicted
-        if seen and expected:
+        if is_searched and seen and expected:
             axes.plot([k, k], [expected, seen], color=GREY, lw=1.0, ls=":", zorder=2)
+        is_below = bool(is_searched and seen and expected and seen < 0.97 * expected)  # away from the predicted line
         place = k + STEP * max(0, crowd[k] - 1), seen or expected or 0.0
         back = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8}
         style: Any = {"fontsize": 7.5, "color": INK, "zorder": 3, "bbox": back, "va": "top" if is_below else "bottom"}
