@@ -113,15 +113,17 @@ def needed(bucket: Optional[Bucket], sizes: Optional[np.ndarray], items: np.ndar
 def fitted(
     inputs: Mapping[str, np.ndarray], items: np.ndarray, bucket: Optional[Bucket], shape: Shape, sizes: Any = None
 ) -> Tuple[np.ndarray, ...]:
-    """The samples `items` as contiguous arrays of the bucket's shape. What is beyond the bucket is left out, so only
-    samples that fit may come here, and examples to build from.
+    """The samples `items` as contiguous arrays of the bucket's shape; None: as large as they are stored.
+
+    What is beyond the bucket is left out, so only samples that fit may come here, and examples to build from.
     """
     arrays = []
     for name, array in inputs.items():
         chosen = np.ascontiguousarray(array[items])
-        if bucket is not None and name in shape.dims:
+        if name in shape.dims:
             axes = shape.dims[name]
-            chosen = resized(chosen, axes, widen(bucket, len(axes)), shape.value(name))
+            if bucket is not None:
+                chosen = resized(chosen, axes, widen(bucket, len(axes)), shape.value(name))
             if shape.pad_side == "left" and sizes is not None:
                 chosen = _moved_right(chosen, axes, sizes[items])
         arrays.append(np.ascontiguousarray(chosen))

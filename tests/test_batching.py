@@ -85,6 +85,13 @@ def test_two_dimensions_are_padded_on_their_side() -> None:
         assert made.sum() == 30.0
 
 
+def test_the_side_holds_without_buckets_too() -> None:
+    stored = np.array([[1, 2, 0, 0], [3, 4, 5, 6]])
+    shape, sizes = Shape({"x": [1]}, 0.0, "left"), np.array([[2], [4]])
+    (made,) = batching.fitted({"x": stored}, np.array([0, 1]), None, shape, sizes)
+    assert made.tolist() == [[0, 0, 1, 2], [3, 4, 5, 6]]
+
+
 def test_a_smaller_bucket_leaves_out_padding_only() -> None:
     stored = np.array([[1, 2, 0, 0, 0]])
     (made,) = batching.fitted({"x": stored}, np.array([0]), (3,), Shape({"x": [1]}), np.array([[2]]))

@@ -16,7 +16,7 @@ from sweep.spec import DYNAMIC, Json, Record, Status, Trial
 
 TWO = Bucketing(max=2)
 TRAFFIC = Traffic.of([10, 60], [3, 1])
-MS = {16: 2.0, 60: 6.0, 64: 8.0}  # a request of each bucket
+MS = {16: 2.0, 32: 4.0, 60: 6.0, 64: 8.0}  # a request of each bucket
 
 
 def trial(*buckets: int) -> Trial:
@@ -147,6 +147,10 @@ def test_memory_is_what_loading_added_where_that_is_known_of_all() -> None:
     curve = bucket_lists.curve_of(loaded, 1)
     assert curve is not None
     assert [point.memory_mb for point in curve.points] == [30, 50, 30]
+    three = trial(16, 32, 64)
+    curve = bucket_lists.curve_of([record(three, {16: 1, 32: 1, 64: 1}, memory_mb=30.0)], 1)
+    assert curve is not None
+    assert [point.memory_mb for point in curve.points] == [None, 30, 30]  # the first of a process brings the runtime
     curve = bucket_lists.curve_of([loaded[0], record(LARGEST, {60: 1})], 1)
     assert curve is not None
     assert [point.memory_mb for point in curve.points] == [10, 10, 10]

@@ -91,15 +91,19 @@ def limits_of(settings: Bucketing) -> dict[str, float]:
 def curve_of(records: Sequence[Record], batch: int) -> Curve | None:
     """What a build costs by its shape, from every list that was measured; None where nothing was.
 
-    Memory is what loading added where that is known of every build, else the size of the artifacts.
+    Memory is what loading added where that is known of every build, else the size of the artifacts. With the first
+    build that a process loads comes the runtime's own, so it is taken from later ones where two shapes or more have it.
     """
-    told = [each for record in records if record.status is Status.OK for each in buckets_of(record)]
-    seen = [each for each in told if each.get("latency_ms_mean")]
-    memory = "memory_mb" if seen and all(each.get("memory_mb") for each in seen) else "artifact_mb"
-    points = [
-        Point(tuple(each["bucket"]), each["latency_ms_mean"] / 1000, each.get(memory), each.get("build_seconds"))
-        for each in seen
-    ]
+    told = [buckets_of(record) for record in records if record.status is Status.OK]
+    seen = [(number, each) for some in told for number, each in enumerate(some) if each.get("latency_ms_mean")]
+    loaded = bool(seen) and all(each.get("memory_mb") for _, each in seen)
+    later = len({tuple(each["bucket"]) for number, each in seen if number}) > 1
+    points = []
+    for number, each in seen:
+        memory = each.get("memory_mb" if loaded else "artifact_mb")
+        if loaded and later and not number:
+            memory = None
+        points.append(Point(tuple(each["bucket"]), each["latency_ms_mean"] / 1000, memory, each.get("build_seconds")))
     return Curve(points, batch) if points else None
 
 

@@ -18,6 +18,7 @@ from sweep.buckets.cost import rank
 from sweep.buckets.lists import Buckets, Group, Search
 from sweep.engine.context import Context, write_json
 from sweep.engine.references import Reference, data_shape, pair_key, sizes_of
+from sweep.report import axis_text
 from sweep.settings import Bucketing
 from sweep.spec import AUTO, Json, Record, Status, Trial, UserError
 
@@ -128,8 +129,33 @@ def _traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic |
             raise UserError(f"buckets=auto: model {name} declares no bucket dimension (model.bucket_dims)")
     file = sweep.settings.bucketing.traffic
     if file:
-        return dict.fromkeys(pairs, Traffic.read(file))
+        traffic = Traffic.read(file)
+        for trial in pairs.values():
+            _check_fit(traffic, _loaded(sweep, trial), file, trial)
+        return dict.fromkeys(pairs, traffic)
     return {pair: _loaded(sweep, trial) for pair, trial in pairs.items()}
+
+
+def _check_fit(traffic: Traffic, data: Traffic | None, file: str, trial: Trial) -> None:
+    """Lists for a file's traffic are measured with the data, so they must hold it.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if data is None:
+        return
+    name = trial.data["name"]
+    if traffic.dimensions != data.dimensions:
+        raise UserError(
+            f"{file}: its sizes have {traffic.dimensions} numbers, those of data {name} {data.dimensions}: "
+            "one column for each bucket dimension of the model"
+        )
+    if any(more > most for more, most in zip(data.largest, traffic.largest, strict=True)):
+        sizes = axis_text([traffic.largest]), axis_text([data.largest])
+        raise UserError(
+            f"{file}: its largest size is {sizes[0]}, and data {name}, which is measured with, has {sizes[1]}: "
+            "add larger sizes to the file, with a small count, or choose data that fits"
+        )
 
 
 def _loaded(sweep: "Sweep", trial: Trial) -> Traffic | None:

@@ -1,5 +1,6 @@
 """What is left in a sweep's folder for people and programs, and the lines that say how to go on."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +72,6 @@ def lines(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Map
     others = [record for record in ran if record.key != best]
     if others:
         moving = varying([record.settings for record in ran])
-        asked = " ".join(f"{name}={axis_text(others[0].settings.get(name))}" for name in moving)
+        asked = " ".join(shlex.quote(f"{name}={axis_text(others[0].settings.get(name))}") for name in moving)
         found.append(f"ask        python -m sweep why {asked}{where}")
     return found

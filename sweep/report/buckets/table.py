@@ -78,6 +78,9 @@ def sentence(group: Json) -> str:
     lists = [row for row in rows if row["name"] != "dynamic" and row["k"] and row["k"] > 1 and not row["over"]]
     rivals = [row for name in ("pad to max", "dynamic") if (row := _of(rows, name)) is not None]
     top = max(lists, key=lambda row: _rate(group, row), default=None)
+    sizes = group["traffic"]["sizes"]
+    if len(sizes) == 1:
+        return f"All inputs have the size {axis_text(sizes)}: more than one bucket is of no use."
     if top is None or not rivals:
         over = any(row["over"] for row in rows)
         why = "none is within the limits" if over else "it takes one, and pad to maximum or any size, measured"
