@@ -147,6 +147,9 @@ def test_latency_by_k_has_what_was_predicted_and_what_was_measured(found: Json, 
     assert ticks[0] == "1\n178"
     assert " ".join(ticks[5].split()) == " ".join(map(str, [6, *(bucket[0] for bucket in best[5]["buckets"])]))
     assert "p50 to p99 of requests" in legend(axes)
+    second = best[1]["predicted"]["item_latency_ms"]
+    gain = 1 - second / best[0]["predicted"]["item_latency_ms"]
+    assert f"({number(second)} ms\n\N{MINUS SIGN}{100 * gain:.0f} %)" in texts(axes)
 
 
 def test_no_words_cover_each_other(figure: Any) -> None:
@@ -195,7 +198,7 @@ def test_lists_that_a_person_asked_for(found: Json) -> None:
     lists["rows"] = [{**each, "best_for_k": False} for each in lists["rows"]]
     axes = panel(drawn(lists), "What the lists take")
     assert "asked for, measured" in legend(axes)
-    assert "best list, predicted" not in legend(axes)
+    assert not [text for text in legend(axes) if "predicted" in text]
     measured = [each["measured"]["item_latency_ms_mean"] for each in lists["rows"] if each["k"]]
     assert sorted(texts(axes)) == sorted(f"{number(value)} ms" for value in measured)
 

@@ -147,7 +147,7 @@ def by_k(axes: Axes, view: View) -> None:
     if best:
         style: Any = {"color": GREY, "marker": "o", "mfc": "white", "mec": GREY, "ms": 5, "lw": 1.2}
         axes.plot(*line, zorder=2, **style)
-        handles.append(Line2D([], [], label="best list, predicted", **style))
+        handles.append(Line2D([], [], label="best list, predicted\n(numbers in brackets)", **style))
     shown = [row for row in listed(view) if view.measured(row)]
     reference = view.measured(view.dynamic) if view.dynamic else None
     values = [value for row in listed(view) if (value := view.measured(row) or view.expected(row))]
@@ -202,8 +202,8 @@ def _cut_off(axes: Axes, place: float, tail: float) -> None:
     """The number of a p99 that is above the axis."""
     top = axes.get_ylim()[1]
     if tail > top:
-        style: Any = {"ha": "center", "va": "top", "fontsize": 7.5, "color": INK, "zorder": 6}
-        axes.text(place, top, f"p99 {number(tail)}", **style)
+        style: Any = {"textcoords": "offset points", "va": "top", "fontsize": 7.5, "color": INK, "zorder": 6}
+        axes.annotate(f"p99 {number(tail)}", (place, top), (4, 0), **style)
 
 
 def _below(axes: Axes, place: tuple[float, float], words: str, colour: str) -> None:
@@ -214,7 +214,7 @@ def _below(axes: Axes, place: tuple[float, float], words: str, colour: str) -> N
 def _numbers(axes: Axes, view: View) -> None:
     """Beside the best list of each k: its latency, measured or else predicted, and what is expected to be gained.
 
-    Where no best lists were looked for, beside the fastest of each k, without gains.
+    What is predicted stands in brackets. Where no best lists were looked for: beside the fastest of each k, no gains.
     """
     shown = listed(view)
     rows = {len(row["buckets"]): row for row in shown if row.get("best_for_k")}
@@ -228,10 +228,11 @@ def _numbers(axes: Axes, view: View) -> None:
     before: float | None = None
     for k, row in sorted(rows.items()):
         expected, seen = view.expected(row), view.measured(row)
-        words = f"{number(seen)} ms" if seen else f"({number(expected)} ms)"
-        gain = 100 * (1 - expected / before) if before and expected else 0.0
-        if is_searched and gain >= 0.05:
-            words += f"\n\N{MINUS SIGN}{gain:.{0 if gain >= 1 else 1}f} %"
+        gain = 100 * (1 - expected / before) if is_searched and before and expected else 0.0
+        less = f"\N{MINUS SIGN}{gain:.{0 if gain >= 1 else 1}f} %" if gain >= 0.05 else ""
+        words = f"{number(seen)} ms" + (f"\n({less})" if less else "")
+        if not seen:
+            words = f"({number(expected)} ms" + (f"\n{less})" if less else ")")
         before = expected
         if is_searched and seen and expected:
             axes.plot([k, k], [expected, seen], color=GREY, lw=1.0, ls=":", zorder=2)
