@@ -4,7 +4,7 @@ First `buckets=auto`: pad to maximum, powers of two, dynamic sizes where the bac
 every number of buckets, each measured. Then, on the held-out texts, the best lists beside powers of two with as many
 buckets. Needs the extra `text`. A backend takes 5 to 20 minutes; nothing else should run meanwhile.
 
-python tests/benchmarks/bucket_lists.py [--outputs outputs] [--batch 1] [--count 1200] [backend ...]
+python tests/benchmarks/bucket_lists.py [--outputs outputs] [--batch 1] [--count 1200] [--buckets 7] [backend ...]
 """
 
 import argparse
@@ -21,7 +21,6 @@ from sweep.buckets.bucketing import powers_of_two
 BACKENDS = ["torch", "torchscript", "onnxruntime", "openvino", "inductor"]
 COMMON = ["model=minilm", "effort=quick", "effort.window_seconds=3", "tracking=none"]
 HELD_OUT = (4, 7)  # numbers of buckets that are tried on the other texts
-MOST = max(HELD_OUT)  # as many as there are powers of two that serve any of the texts
 
 Row = dict[str, Any]
 
@@ -31,11 +30,12 @@ def main() -> None:
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--count", type=int, default=1200)
+    parser.add_argument("--buckets", type=int, default=7, help="as many powers of two serve any of the texts")
     parser.add_argument("backends", nargs="*", metavar="backend")
     options = parser.parse_args()
     for backend in options.backends or BACKENDS:
         where = [f"backend={backend}", f"batch={options.batch}", f"data.count={options.count}"]
-        most = [f"bucketing.max={MOST}", f"bucketing.measure={MOST}"]
+        most = [f"bucketing.max={options.buckets}", f"bucketing.measure={options.buckets}"]
         chosen, seconds = sweep(options.outputs, *where, "buckets=auto", *most)
         show(f"{backend}, batch {options.batch}, {options.count} texts: {seconds:.0f} s", chosen)
         lists = [*held_out_lists(chosen), [[largest(chosen)]]]
