@@ -50,11 +50,12 @@ POWERS, LARGEST = trial(16, 64), trial(60)
 GUESSES = [(POWERS, record(POWERS, {16: 50, 64: 50}, rate=200)), (LARGEST, record(LARGEST, {60: 100}, rate=100))]
 
 
-def searched(settings: Bucketing = TWO, pairs: Any = GUESSES, **more: Any) -> Json:
+def searched(settings: Bucketing = TWO, pairs: Any = GUESSES, seen: Any = None, **more: Any) -> Json:
+    """Lists found from `pairs`; `seen`: what is on record of the trials by now."""
     curve = bucket_lists.curve_of([told for _, told in pairs], 1)
     assert curve is not None
     search = bucket_lists.find(TRAFFIC, curve, settings)
-    return made(list(pairs), settings=settings, search=search, **more)
+    return made(list(seen or pairs), settings=settings, search=search, **more)
 
 
 def row(entry: Json, name: str) -> Json:
@@ -118,8 +119,8 @@ def test_the_largest_alone_is_also_what_a_trial_without_buckets_is() -> None:
 
 def test_guesses_that_were_measured_again_are_compared_by_that(capsys: pytest.CaptureFixture[str]) -> None:
     """The curve stays as it was; rows are those of the same blocks as the lists that were found."""
-    again = {POWERS.key: record(POWERS, {16: 75, 64: 25}, factor=1.1, rate=180)}
-    entry = searched(again=again)
+    again = (POWERS, record(POWERS, {16: 75, 64: 25}, factor=1.1, rate=180))
+    entry = searched(seen=[again, GUESSES[1]], before={POWERS.key: GUESSES[0][1]})
     seen = row(entry, "powers of two")
     assert seen["predicted"]["item_latency_ms"] == pytest.approx(3.5)
     assert seen["measured"]["item_latency_ms_mean"] == pytest.approx(3.85)
@@ -161,8 +162,8 @@ def test_memory_is_what_loading_added_where_that_is_known_of_all() -> None:
 
 
 def test_the_control_says_how_far_the_machine_moved() -> None:
-    again = record(POWERS, {16: 70, 64: 30}, factor=1.1)  # another mix: it does not count
-    assert searched(again={POWERS.key: again})["control"] == {
+    again = (POWERS, record(POWERS, {16: 70, 64: 30}, factor=1.1))  # another mix: it does not count
+    assert searched(seen=[again, GUESSES[1]], before={POWERS.key: GUESSES[0][1]})["control"] == {
         "buckets": [[16], [64]],
         "before_ms": pytest.approx(3.5),
         "after_ms": pytest.approx(3.85),

@@ -48,7 +48,7 @@ class Group:
     own: bool  # the traffic is the data's own: a window's mix comes near it
     settings: Bucketing
     search: Search | None = None  # of `buckets=auto`
-    again: Mapping[str, Record] = field(default_factory=dict)  # guesses, measured once more beside the lists found
+    before: Mapping[str, Record] = field(default_factory=dict)  # of guesses, from the time of the curve
 
 
 def guesses(trial: Trial, traffic: Traffic) -> dict[Buckets, str]:
@@ -162,10 +162,7 @@ def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None)
     names = guesses(trial, group.traffic)
     choice = next((c for c in _all(group) if c.buckets == buckets), None) or _evaluated(group.traffic, curve, buckets)
     named = names.get(buckets) or (BEST if buckets in chosen else ASKED)
-    again = group.again.get(trial.key)
-    seen = measured(again, trial, group.traffic, group.own) if again else None
-    if seen is None and record is not None:
-        seen = measured(record, trial, group.traffic, group.own)
+    seen = measured(record, trial, group.traffic, group.own) if record else None
     known = limits_of(group.settings) if group.search else {}
     return {
         "buckets": "dynamic" if buckets == DYNAMIC else to_json(buckets),
@@ -279,10 +276,10 @@ def _dynamic_weighted(record: Record, trial: Trial, traffic: Traffic) -> float |
 
 def _control(group: Group, records: Mapping[str, Record]) -> Json | None:
     """What was measured twice: how far the machine itself moved between the curve and the lists found from it."""
-    twice = sorted((trial for trial in group.trials if trial.key in group.again), key=lambda trial: -len(trial.buckets))
+    twice = sorted((trial for trial in group.trials if trial.key in group.before), key=lambda t: -len(t.buckets))
     for trial in twice:  # powers of two before the others
         both = (
-            measured(each, trial, group.traffic, group.own) for each in (records[trial.key], group.again[trial.key])
+            measured(each, trial, group.traffic, group.own) for each in (group.before[trial.key], records[trial.key])
         )
         before, after = (seen["item_latency_ms_mean"] if seen else None for seen in both)
         if before and after:

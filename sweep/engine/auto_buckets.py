@@ -56,6 +56,7 @@ def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
     """
     if sweep.search:
         raise UserError("buckets=auto searches by itself: leave out hydra/sweeper=optuna, or list the buckets")
+    sweep.staged = True
     pairs = {pair_key(job.trial): job.trial for job in jobs if job.trial.buckets == AUTO}
     traffics = _traffics(sweep, pairs)
     sweep.ask(list({job.trial.key: job.trial for job in jobs if job.trial.buckets == AUTO}.values()))
@@ -95,7 +96,7 @@ def _best(sweep: "Sweep", asked: Mapping[str, Asked]) -> dict[str, Buckets]:
         wanted += found
         if found:  # the guesses beside them: else a machine that drifts would be taken for a difference
             again = (each.record(sweep.records, buckets) for buckets in each.guesses)
-            sweep.controls |= {record.key: None for record in again if record.status is Status.OK}
+            sweep.controls |= {record.key: record for record in again if record.status is Status.OK}
     if wanted:
         sweep.run(wanted)
     return best
@@ -211,7 +212,7 @@ def _entry(sweep: "Sweep", context: Context, trials: tuple[Trial, ...]) -> Json 
         own=not file,
         settings=settings,
         search=search,
-        again={trial.key: record for trial in trials if (record := sweep.controls.get(trial.key))},
+        before={trial.key: record for trial in trials if (record := sweep.controls.get(trial.key))},
     )
     return bucket_lists.entry(group, sweep.records)
 

@@ -61,8 +61,9 @@ class Sweep:
         self.records: dict[str, Record] = dict(_settled(history)) if history else {}
         self.interrupted = False
         self.searches: dict[str, Search] = {}  # what `buckets=auto` found, by the key of the trial that asked
-        # Trials that have their record, by key: measured once more beside those of the next `run`, for comparison
-        self.controls: dict[str, Record | None] = {}
+        self.staged = search  # `run` is called more than once: what one measures is not interleaved with the next
+        # The record of a trial that is measured once more beside those of a later `run`, by key: the newer one counts
+        self.controls: dict[str, Record] = {}
         self._history = history
         self._suffix = suffix
         self._stack = ExitStack()
@@ -233,7 +234,7 @@ class Sweep:
         for backend in {str(entry.trial.backend["name"]): entry for entry in made.valid}.values():
             _warm(context, backend)
         self._track(context)
-        beside = [self._trials[key] for key, record in self.controls.items() if record is None]
+        beside = [self._trials[key] for key, first in self.controls.items() if self.records[key] is first]
         entries = [*made.valid, *(plan.Entry(trial, plan.build_specs(trial)) for trial in beside)]
         tasks = self._whole(context, self._build(context, self._usable(context, entries)))
         if self.settings.plan == "build":
@@ -246,10 +247,13 @@ class Sweep:
         repeats.measure_all(context, [task for task in tasks if replays.to_draw(task)])
         for task in tasks:
             record = records.judge(context, task, self._comparisons)
-            if task.trial.key in self.controls:
-                self.controls[task.trial.key] = record
-                continue
-            if self.search:  # its batches are not interleaved with each other
+            first = self.controls.get(task.trial.key)
+            if first is not None:
+                if record.status is not Status.OK:  # what it could do before stands
+                    self.display.note(f"{record.label}, measured once more: {record.reason}")
+                    continue
+                record = replace(record, identity=first.identity)
+            if self.staged:
                 record = replace(record, notes={**record.notes, "measured_together": begun})
             self._settle(context, record)
 

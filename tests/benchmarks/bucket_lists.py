@@ -4,7 +4,7 @@ First `buckets=auto`: pad to maximum, powers of two, dynamic sizes where the bac
 every number of buckets, each measured. Then, on the held-out texts, the best lists beside powers of two with as many
 buckets. Needs the extra `text`. A backend takes 5 to 20 minutes; nothing else should run meanwhile.
 
-python tests/benchmarks/bucket_lists.py [--outputs outputs] [--batch 1] [--count 1200] [--buckets 7] [backend ...]
+python tests/benchmarks/bucket_lists.py [--outputs F] [--batch 1] [--count 1200] [--buckets 7] [--no-held-out] [backend ...]
 """
 
 import argparse
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--count", type=int, default=1200)
     parser.add_argument("--buckets", type=int, default=7, help="as many powers of two serve any of the texts")
+    parser.add_argument("--no-held-out", action="store_true", help="leave out the other texts")
     parser.add_argument("backends", nargs="*", metavar="backend")
     options = parser.parse_args()
     for backend in options.backends or BACKENDS:
@@ -38,6 +39,8 @@ def main() -> None:
         most = [f"bucketing.max={options.buckets}", f"bucketing.measure={options.buckets}"]
         chosen, seconds = sweep(options.outputs, *where, "buckets=auto", *most)
         show(f"{backend}, batch {options.batch}, {options.count} texts: {seconds:.0f} s", chosen)
+        if options.no_held_out:
+            continue
         lists = [*held_out_lists(chosen), [[largest(chosen)]]]
         if any(row["buckets"] == "dynamic" for row in chosen):
             lists.append("dynamic")
