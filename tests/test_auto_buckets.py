@@ -47,6 +47,12 @@ def test_auto_measures_guesses_and_the_best_lists(tmp_path: Path) -> None:
     ordered = sorted(measured, key=lambda row: row["predicted"]["item_latency_ms"])
     rates = [row["measured"]["throughput_items_per_s"] for row in ordered]
     assert rates[0] > rates[-1]
+    # What the verdict compares was measured in the same blocks: the guesses once more, beside the lists
+    kept = history.records.values()
+    assert len({record.notes["measured_together"] for record in kept}) == 1
+    for record in kept:
+        rates = [repeat.throughput_items_per_s for repeat in record.repeats]
+        assert any(row["measured"]["throughput_items_per_s"] == pytest.approx(sum(rates) / 3) for row in measured)
 
 
 def test_builds_are_shared_by_shape(tmp_path: Path) -> None:

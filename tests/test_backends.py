@@ -30,7 +30,6 @@ TINY: dict[str, Any] = {"name": "tiny", "_target_": "sweep.workloads.tiny.linear
 SAMPLES: dict[str, Any] = {"name": "tiny", "_target_": "sweep.workloads.tiny.samples"}
 OWN = "tests.test_backends."
 
-slow = pytest.mark.slow
 bf16_here = pytest.mark.skipif(not host.has_bf16(), reason="this processor does not multiply bf16")
 CASES = [
     pytest.param(("fake", "fp32"), id="fake-fp32"),
@@ -43,9 +42,9 @@ CASES = [
     pytest.param(("onnxruntime", "int8"), id="onnxruntime-int8"),
     pytest.param(("openvino", "fp32"), id="openvino-fp32"),
     pytest.param(("openvino", "bf16"), id="openvino-bf16", marks=bf16_here),
-    pytest.param(("openvino", "int8"), id="openvino-int8", marks=slow),
-    pytest.param(("inductor", "fp32"), id="inductor-fp32", marks=slow),
-    pytest.param(("inductor", "bf16"), id="inductor-bf16", marks=slow),
+    pytest.param(("openvino", "int8"), id="openvino-int8"),
+    pytest.param(("inductor", "fp32"), id="inductor-fp32"),
+    pytest.param(("inductor", "bf16"), id="inductor-bf16"),
 ]
 RELATIVE_ERROR = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 3e-2, "int8": 0.2}
 

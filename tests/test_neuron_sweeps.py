@@ -52,7 +52,6 @@ def by_label(history: ledger.History) -> dict[str, Record]:
     return {record.label: record for record in history.records.values()}
 
 
-@pytest.mark.slow
 def test_a_sweep_over_precision_requests_and_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = machine(tmp_path / "host", monkeypatch)
     dynamic = "backend.options.dynamic_batch:true"
@@ -86,7 +85,6 @@ def test_a_sweep_over_precision_requests_and_copies(tmp_path: Path, monkeypatch:
     assert host.violations() == []
 
 
-@pytest.mark.slow
 def test_every_bad_luck_is_one_record_and_the_rest_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = machine(tmp_path / "host", monkeypatch)
     host.fault("compiler_crash", batch=2, optlevel="2")
@@ -131,7 +129,6 @@ def test_every_bad_luck_is_one_record_and_the_rest_is_measured(tmp_path: Path, m
     assert host.violations() == []
 
 
-@pytest.mark.slow
 def test_built_on_a_host_without_a_device_and_measured_on_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = NeuronHost(tmp_path / "host", ("torch_neuronx",), "inf2.xlarge", tools="real")
     asked = ["backend=neuronx", f"backend.python={host.python}", "hardware=inf2_xlarge", "precision=bf16", "batch=2"]
@@ -151,7 +148,6 @@ def test_built_on_a_host_without_a_device_and_measured_on_one(tmp_path: Path, mo
     assert target.violations() == []
 
 
-@pytest.mark.slow
 def test_inf1_pipelines_and_what_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = machine(tmp_path / "host", monkeypatch, "torch_neuron", "inf1.xlarge")
     host.fault("low_on_device_ratio", batch=2, pipeline=1, ratio=0.3)

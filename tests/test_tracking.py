@@ -593,7 +593,6 @@ def test_the_command_serves_this_machine_only_with_one_worker(tmp_path):
     assert options["--backend-store-uri"] == "sqlite:///x.db"
 
 
-@pytest.mark.slow
 def test_the_real_ui_shows_a_sweep_and_leaves_no_process(settings, folder):
     import psutil
 

@@ -4,7 +4,7 @@ First `buckets=auto`: pad to maximum, powers of two, dynamic sizes where the bac
 every number of buckets, each measured. Then, on the held-out texts, the best lists beside powers of two with as many
 buckets. Needs the extra `text`. A backend takes 5 to 20 minutes; nothing else should run meanwhile.
 
-python tests/benchmarks/bucket_lists.py [--outputs F] [--batch 1] [--count 1200] [--buckets 7] [--no-held-out] [backend ...]
+python tests/benchmarks/bucket_lists.py [--outputs F] [--batch 1] [--buckets 7] [--no-held-out] [backend ...]
 """
 
 import argparse
