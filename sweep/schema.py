@@ -87,6 +87,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "gates.placement_min": (0.0, 1.0),
     "bucketing.max": (1, math.inf),
     "bucketing.measure": (1, math.inf),
+    "bucketing.rounds": (1, math.inf),
     "bucketing.memory_mb": (0.001, math.inf),
     "bucketing.build_seconds": (0.001, math.inf),
 }

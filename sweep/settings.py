@@ -67,6 +67,7 @@ class Bucketing:
 
     max: int = 6  # buckets in a list, at most
     measure: int = 3  # of the lists that were found, so many are measured, the best predicted first
+    rounds: int = 2  # lists are looked for once more, with what the first ones showed
     minimise: str = "mean"  # mean | p99: of the latency of the request that an item is in
     traffic: str | None = None  # a CSV of sizes with counts, or of arrivals; None: the data's own sizes
     memory_mb: float | None = None  # that all builds of a list may take, by the size of their artifacts

@@ -25,6 +25,7 @@ BAG = [
     "data._target_=tests.text_workloads.texts",
     "+data.longest=128",
     "+data.count=60",
+    "bucketing.rounds=1",
     *QUICK,
 ]
 SLOW = ["backend.options.latency_ms=0.0", "backend.options.unit_ms=0.05"]  # an element costs so much
@@ -53,6 +54,24 @@ def test_auto_measures_guesses_and_the_best_lists(tmp_path: Path) -> None:
     for record in kept:
         rates = [repeat.throughput_items_per_s for repeat in record.repeats]
         assert any(row["measured"]["throughput_items_per_s"] == pytest.approx(sum(rates) / 3) for row in measured)
+
+
+def test_lists_are_looked_for_again_with_what_the_first_ones_showed(tmp_path: Path) -> None:
+    """Sizes that are no multiple of 8 cost more than a curve through powers of two says."""
+    uneven = [*SLOW, "backend.options.uneven_ms=2.0"]
+    asked = ["buckets=auto", "bucketing.max=3", "bucketing.measure=1", "bucketing.rounds=3"]
+    status, history = sweep(tmp_path, *asked, *uneven, base=BAG)
+    assert status == 0
+    (group,) = found(tmp_path)
+    measured = [row for row in group["rows"] if row["measured"]]
+    first = [row for row in measured if row["name"] == "best before"]
+    assert first
+    assert first[0]["predicted"]["item_latency_ms"] < 0.8 * first[0]["measured"]["item_latency_ms_mean"]
+    best = min(measured, key=lambda row: row["measured"]["item_latency_ms_mean"])
+    assert best["measured"]["item_latency_ms_mean"] < 0.9 * first[0]["measured"]["item_latency_ms_mean"]
+    assert len({record.notes["measured_together"] for record in history.records.values()}) == 1
+    count = Counter((entry["identity"], entry["measurement"]["index"]) for entry in entries(history, "repeat"))
+    assert set(count.values()) == {1}
 
 
 def test_builds_are_shared_by_shape(tmp_path: Path) -> None:
@@ -213,7 +232,7 @@ def test_lists_that_were_asked_for_are_set_side_by_side_too(tmp_path: Path, caps
             ("asked", [[32], [64], [128]]),
         ]
         assert all(row["measured"]["item_latency_ms_mean"] > 0 for row in group["rows"])
-        assert [point["size"] for point in group["curve"]] == [[32], [64], [64], [128], [128], [128]]
+        assert [point["size"] for point in group["curve"]] == [[32], [64], [128]]
     assert run(["buckets", "--outputs", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "Static buckets pay here: " in said

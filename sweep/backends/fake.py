@@ -106,6 +106,7 @@ class Fake(Backend):
         """Of one request."""
         each = float(self.options.get("latency_ms", 0.2))
         each += float(self.options.get("unit_ms", 0.0)) * int(np.prod(spec.bucket or (0,)))
+        each += float(self.options.get("uneven_ms", 0.0)) * bool(int(np.prod(spec.bucket or (0,))) % 8)
         items = each * spec.batch
         parallel = float(self.options.get("parallel", 0.0))
         scaled = (items + float(self.options.get("overhead_ms", 0.0))) / 1000.0

@@ -13,6 +13,7 @@ these are the numbers that are compared; what the first measurement says is in t
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 from sweep import backends
 from sweep.batching import widen
@@ -25,6 +26,7 @@ from sweep.spec import DYNAMIC, Json, Record, Status, Trial, UserError, to_json
 Buckets = tuple[tuple[int, ...], ...]
 GRID = 8  # shapes on the cost curve, at most
 POWERS, MAXIMUM, ANY, BEST, ASKED = "powers of two", "pad to max", "dynamic", "best", "asked"
+EARLIER = "best before"  # found with an earlier curve, and measured
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Search:
     curve: Curve
     choices: tuple[Choice, ...]
     beyond: tuple[Choice, ...] = ()  # better ones that a limit excludes
+    earlier: tuple[Choice, ...] = ()  # found with an earlier curve and measured, as they were predicted then
     problem: str = ""  # why there are no choices
 
 
@@ -71,15 +74,15 @@ def find(traffic: Traffic, curve: Curve, settings: Bucketing) -> Search:
     free = bucketing.solve(traffic, curve, settings.max, objective=settings.minimise)
     if not known:
         return Search(traffic, curve, free)
-    beyond = tuple(choice for choice in free if _beyond(choice, known))
+    excluded = tuple(choice for choice in free if beyond(choice, known))
     try:
         memory, seconds = settings.memory_mb, settings.build_seconds
         choices = bucketing.solve(
             traffic, curve, settings.max, memory_mb=memory, build_seconds=seconds, objective=settings.minimise
         )
     except UserError as error:
-        return Search(traffic, curve, (), beyond, str(error))
-    return Search(traffic, curve, choices, beyond)
+        return Search(traffic, curve, (), excluded, problem=str(error))
+    return Search(traffic, curve, choices, excluded)
 
 
 def limits_of(settings: Bucketing) -> dict[str, float]:
@@ -96,15 +99,25 @@ def curve_of(records: Sequence[Record], batch: int) -> Curve | None:
     """
     told = [buckets_of(record) for record in records if record.status is Status.OK]
     seen = [(number, each) for some in told for number, each in enumerate(some) if each.get("latency_ms_mean")]
-    loaded = bool(seen) and all(each.get("memory_mb") for _, each in seen)
+    loaded = all(each.get("memory_mb") for _, each in seen)
     later = len({tuple(each["bucket"]) for number, each in seen if number}) > 1
-    points = []
+    by_size: dict[tuple[int, ...], list[tuple[bool, Json]]] = {}
     for number, each in seen:
-        memory = each.get("memory_mb" if loaded else "artifact_mb")
-        if loaded and later and not number:
-            memory = None
-        points.append(Point(tuple(each["bucket"]), each["latency_ms_mean"] / 1000, memory, each.get("build_seconds")))
+        by_size.setdefault(tuple(each["bucket"]), []).append((bool(number) or not later, each))
+    points = []
+    for size, some in by_size.items():
+        requests = sum(each["requests"] for _, each in some)
+        seconds = sum(each["requests"] * each["latency_ms_mean"] for _, each in some) / requests / 1000
+        memory = [
+            each.get("memory_mb" if loaded else "artifact_mb") for of_builds, each in some if of_builds or not loaded
+        ]
+        points.append(Point(size, seconds, _mean(memory), _mean([each.get("build_seconds") for _, each in some])))
     return Curve(points, batch) if points else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def buckets_of(record: Record) -> list[Json]:
@@ -146,22 +159,27 @@ def _curve_of_lists(records: Sequence[Record], batch: int) -> Curve | None:
 
 def _listed(group: Group) -> list[Trial]:
     """The trials of a group, and one for every list that was found and not measured."""
-    found = {(): None} | {choice.buckets: None for choice in _all(group)}
+    found = {choice.buckets: None for choice in _all(group)}
     tried = {trial.buckets for trial in group.trials}
     more = [replace(group.trials[0], buckets=buckets) for buckets in found if buckets and buckets not in tried]
     return [*group.trials, *more]
 
 
 def _all(group: Group) -> tuple[Choice, ...]:
-    return (*group.search.choices, *group.search.beyond) if group.search else ()
+    """What was found; of what was found twice, what was predicted before it was measured."""
+    search = group.search
+    return (*search.earlier, *search.choices, *search.beyond) if search else ()
 
 
 def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None) -> Json:
     buckets = trial.buckets or bucketing.pad_to_max(group.traffic.largest)
-    chosen = {choice.buckets for choice in group.search.choices} if group.search else set()
+    chosen, earlier = (
+        {choice.buckets for choice in choices}
+        for choices in ((group.search.choices, group.search.earlier) if group.search else ((), ()))
+    )
     names = guesses(trial, group.traffic)
-    choice = next((c for c in _all(group) if c.buckets == buckets), None) or _evaluated(group.traffic, curve, buckets)
-    named = names.get(buckets) or (BEST if buckets in chosen else ASKED)
+    choice = next((c for c in _all(group) if c.buckets == buckets), None) or evaluated(group.traffic, curve, buckets)
+    named = names.get(buckets) or (BEST if buckets in chosen else EARLIER if buckets in earlier else ASKED)
     seen = measured(record, trial, group.traffic, group.own) if record else None
     known = limits_of(group.settings) if group.search else {}
     return {
@@ -169,7 +187,7 @@ def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None)
         "name": named if record or named != ASKED else BEST,
         "k": None if buckets == DYNAMIC else len(buckets),
         "best_for_k": buckets in chosen,
-        "over": _beyond(choice, known) if choice else _dynamic_beyond(seen, known),
+        "over": beyond(choice, known) if choice else _dynamic_beyond(seen, known),
         "predicted": _predicted(choice, trial.request_items) if choice else None,
         "measured": seen,
         "status": record.status.value if record else None,
@@ -178,7 +196,8 @@ def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None)
     }
 
 
-def _evaluated(traffic: Traffic, curve: Curve | None, buckets: Buckets) -> Choice | None:
+def evaluated(traffic: Traffic, curve: Curve | None, buckets: Buckets) -> Choice | None:
+    """What a list is expected to cost; None for any size, without a curve, or where it does not hold the traffic."""
     if curve is None or buckets == DYNAMIC:
         return None
     try:
@@ -199,7 +218,7 @@ def _predicted(choice: Choice, batch: int) -> Json:
     }
 
 
-def _beyond(choice: Choice, limits: Mapping[str, float]) -> str:
+def beyond(choice: Choice, limits: Mapping[str, float]) -> str:
     """Which limit a list exceeds, in words; costs that are not known exceed none."""
     return over(choice, {name: limit for name, limit in limits.items() if getattr(choice, name) is not None})
 
@@ -210,7 +229,7 @@ def _dynamic_beyond(seen: Json | None, limits: Mapping[str, float]) -> str:
         return ""
     memory = seen["loaded_mb"] or seen["artifact_mb"]
     cost = Choice((), 1, 0.0, 0.0, 0.0, seen["build_seconds"], memory)
-    return _beyond(cost, limits)
+    return beyond(cost, limits)
 
 
 def measured(record: Record, trial: Trial, traffic: Traffic, own: bool) -> Json | None:

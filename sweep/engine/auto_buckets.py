@@ -4,6 +4,10 @@ Everything that is measured is an ordinary trial. First come the guesses: powers
 largest alone (pad to maximum), and any size where the backend can. The buckets of these lists are the cost curve at the
 same time. From the curve and the traffic `bucketing.solve` finds the best list of k buckets for every k; the best
 predicted are measured, with the guesses once more beside them: the machine may have changed meanwhile.
+
+A curve through a few sizes misses what lies between: some compilers take longer for 23 rows than for 24. So the best
+lists are looked for again (`bucketing.rounds`) with what all measured lists showed, and new ones that are better are
+measured too, beside everything that was measured before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,13 +24,14 @@ from sweep.engine.context import Context, write_json
 from sweep.engine.references import Reference, data_shape, pair_key, sizes_of
 from sweep.report import axis_text
 from sweep.settings import Bucketing
-from sweep.spec import AUTO, Json, Record, Status, Trial, UserError
+from sweep.spec import AUTO, DYNAMIC, Json, Record, Status, Trial, UserError
 
 if TYPE_CHECKING:
     from sweep.config import Job
     from sweep.engine.session import Sweep
 
 FILE = "buckets.json"
+GAIN = 0.01  # that a new list must promise over the best of those that were measured
 LATER = "buckets=auto: these are measured first; the best lists follow from what they take, and are measured then"
 
 
@@ -80,26 +85,65 @@ def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
 
 def _best(sweep: "Sweep", asked: Mapping[str, Asked]) -> dict[str, Buckets]:
     """Find lists and measure the best of them; the best predicted for each trial that asked."""
-    wanted: list[Job] = []
-    best = {}
-    for key, each in asked.items():
-        search = _search(sweep, each)
-        if search is None:
-            continue
-        sweep.searches[key] = search
-        if search.problem:
-            sweep.display.note(f"{each.job.trial.label}: {search.problem}")
-            continue
-        lists = [choice.buckets for choice in _first(search.choices, sweep.settings.bucketing)]
-        best[key] = lists[0]
-        found = [job for job in each.jobs(lists) if job.trial.key not in sweep.records]
-        wanted += found
-        if found:  # the guesses beside them: else a machine that drifts would be taken for a difference
-            again = (each.record(sweep.records, buckets) for buckets in each.guesses)
-            sweep.controls |= {record.key: record for record in again if record.status is Status.OK}
-    if wanted:
+    best: dict[str, Buckets] = {}
+    for _ in range(sweep.settings.bucketing.rounds):
+        wanted = [job for key, each in asked.items() for job in _wanted(sweep, key, each, best)]
+        if not wanted or sweep.interrupted:
+            break
         sweep.run(wanted)
     return best
+
+
+def _wanted(sweep: "Sweep", key: str, asked: Asked, best: dict[str, Buckets]) -> list["Job"]:
+    """The best lists that were not measured yet; what was is to be measured once more beside them.
+
+    Else a machine that drifts would be taken for a difference.
+    """
+    settings, known = sweep.settings.bucketing, _known(sweep, asked)
+    search = _search(asked, known, settings)
+    if search is None:
+        return []
+    before = sweep.searches.get(key)
+    if before is None:
+        sweep.searches[key] = search
+        if search.problem:
+            sweep.display.note(f"{asked.job.trial.label}: {search.problem}")
+    first = _first(search.choices, settings)
+    if before is not None:
+        limits = bucket_lists.limits_of(settings)
+        tried = [bucket_lists.evaluated(asked.traffic, search.curve, buckets) for buckets in known if buckets]
+        top = _first([each for each in tried if each and not bucket_lists.beyond(each, limits)], settings)
+        first = [c for c in first if c.buckets not in known and all(_gains(c, each, settings) for each in top[:1])]
+    if not first:
+        return []
+    if before is not None:
+        measured = tuple(choice for choice in before.choices if choice.buckets in known)
+        sweep.searches[key] = replace(search, earlier=(*before.earlier, *measured))
+    best[key] = first[0].buckets
+    found = [job for job in asked.jobs([choice.buckets for choice in first]) if job.trial.key not in sweep.records]
+    if found:
+        sweep.controls |= {record.key: record for record in known.values()}
+    return found
+
+
+def _known(sweep: "Sweep", asked: Asked) -> dict[Buckets, Record]:
+    """What was measured side by side last, by list; any size is ()."""
+    mine = [
+        (trial, sweep.records[key])
+        for key, trial in sweep.trials.items()
+        if key in sweep.records and replace(trial, buckets=AUTO).key == asked.job.trial.key
+    ]
+    ok = [(trial, record) for trial, record in mine if record.status is Status.OK]
+    last = max((record.notes.get("measured_together", 0.0) for _, record in ok), default=0.0)
+    return {
+        () if trial.buckets == DYNAMIC else trial.buckets: record
+        for trial, record in ok
+        if record.notes.get("measured_together", 0.0) == last
+    }
+
+
+def _gains(choice: Choice, over: Choice, settings: Bucketing) -> bool:
+    return rank(choice, settings.minimise)[0] < (1 - GAIN) * rank(over, settings.minimise)[0]
 
 
 def _record(sweep: "Sweep", job: "Job", asked: Asked | None, best: Buckets | None) -> Record:
@@ -165,11 +209,10 @@ def _loaded(sweep: "Sweep", trial: Trial) -> Traffic | None:
     return None if sizes is None else Traffic.of(sizes)
 
 
-def _search(sweep: "Sweep", asked: Asked) -> Search | None:
+def _search(asked: Asked, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
     """The best list for every number of buckets; None where nothing was measured, which its records say."""
-    records = [asked.record(sweep.records, buckets) for buckets in asked.guesses]
-    curve = bucket_lists.curve_of(records, asked.job.trial.request_items)
-    return bucket_lists.find(asked.traffic, curve, sweep.settings.bucketing) if curve else None
+    curve = bucket_lists.curve_of(list(known.values()), asked.job.trial.request_items)
+    return bucket_lists.find(asked.traffic, curve, settings) if curve else None
 
 
 def _first(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:

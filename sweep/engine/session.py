@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sweep.plan import Entry, Plan
     from sweep.tracking import Tracker
 
-AGAIN = "-again"  # ends the identity of what is measured once more: its repeats count for nothing else
+AGAIN = "-again"  # and how often: ends the identity of what is measured once more; its repeats are its own
 BUILT = "built: run the same line with plan=measure where the hardware is"
 INTERRUPTED = "interrupted: continue with `python -m sweep resume last`"
 
@@ -58,6 +58,7 @@ class Sweep:
         self.search = search
         self.display = Display()
         self.host = hardware.detect()
+        self.trials: dict[str, Trial] = {}  # that were declared, by key
         self.records: dict[str, Record] = dict(_settled(history)) if history else {}
         self.interrupted = False
         self.searches: dict[str, Search] = {}  # what `buckets=auto` found, by the key of the trial that asked
@@ -70,7 +71,6 @@ class Sweep:
         self._context: Context | None = None
         self._tracker: Tracker | None = None
         self._plans: list[Plan] = []
-        self._trials: dict[str, Trial] = {}
         self._references: dict[str, Reference | Unusable] = {}
         self._builds: dict[tuple[str, str], builds.Built] = {}
         self._comparisons: records.Comparisons = {}
@@ -98,8 +98,8 @@ class Sweep:
             return []
         with context.ledger.together():
             for trial in trials:
-                if trial.key not in self._trials:
-                    self._trials[trial.key] = trial
+                if trial.key not in self.trials:
+                    self.trials[trial.key] = trial
                     context.ledger.append("trial", trial=trial)
         lacking = {deployments.group(trial) for trial in trials if trial.key not in self.records}
         still_open = tuple(entry for entry in made.entries if deployments.group(entry.trial) in lacking)
@@ -144,7 +144,7 @@ class Sweep:
     def _finish(self, context: Context) -> int:
         from sweep.engine import auto_buckets, summary
 
-        auto_buckets.write(self, context, list(self._trials.values()))
+        auto_buckets.write(self, context, list(self.trials.values()))
         found = list(self.records.values())
         verdict = select.verdict(found, self.settings.objective)
         files = summary.write(context.folder, self.settings, self._plans, found, verdict)
@@ -234,7 +234,7 @@ class Sweep:
         for backend in {str(entry.trial.backend["name"]): entry for entry in made.valid}.values():
             _warm(context, backend)
         self._track(context)
-        beside = [self._trials[key] for key, first in self.controls.items() if self.records[key] is first]
+        beside = [self.trials[key] for key, first in self.controls.items() if self.records[key] is first]
         entries = [*made.valid, *(plan.Entry(trial, plan.build_specs(trial)) for trial in beside)]
         tasks = self._whole(context, self._build(context, self._usable(context, entries)))
         if self.settings.plan == "build":
@@ -252,7 +252,8 @@ class Sweep:
                 if record.status is not Status.OK:  # what it could do before stands
                     self.display.note(f"{record.label}, measured once more: {record.reason}")
                     continue
-                record = replace(record, identity=first.identity)
+                notes = {**record.notes, "measured_before": _times(first)}
+                record = replace(record, identity=first.identity, notes=notes)
             if self.staged:
                 record = replace(record, notes={**record.notes, "measured_together": begun})
             self._settle(context, record)
@@ -292,8 +293,10 @@ class Sweep:
             if failed is not None and failed.failure is not None:
                 self._settle(context, self._build_failed(context, entry.trial, made, failed.failure))
                 continue
-            again = entry.trial.key in self.controls
-            name = records.identity(context, entry.trial, made, reference) + AGAIN * again
+            first = self.controls.get(entry.trial.key)
+            again = first is not None
+            name = records.identity(context, entry.trial, made, reference)
+            name += f"{AGAIN}{_times(first)}" if first is not None else ""
             if not entry.trial.deployment and not again and self._reuse(context, entry.trial, name):
                 continue
             done = self._history.repeats.get(name, {}) if self._history else {}
@@ -348,7 +351,7 @@ class Sweep:
             return
         folder = context.folder / "trials" / record.key
         folder.mkdir(parents=True, exist_ok=True)
-        trial = self._trials[record.key]
+        trial = self.trials[record.key]
         write_json(folder / "config.json", {"trial": to_json(trial), "settings": self.settings.to_json()})
         write_json(folder / "record.json", to_json(record))
         if record.agreement is not None:
@@ -365,6 +368,11 @@ class Sweep:
         """Importing MLflow would disturb what is measured: wait for it, but not for a server that is away."""
         if self._tracker is not None:
             self._tracker.ready(20.0)
+
+
+def _times(first: Record) -> int:
+    """How often a trial was measured in this sweep by now."""
+    return 1 + int(first.notes.get("measured_before", 0))
 
 
 def _settled(history: ledger.History) -> Mapping[str, Record]:

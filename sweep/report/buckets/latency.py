@@ -157,7 +157,11 @@ def by_k(axes: Axes, view: View) -> None:
     _rows(axes, view)
     for name in dict.fromkeys(str(row["name"]) for row in shown):
         colour, marker = LOOKS[name]
-        label = {"best": "best list, measured", "asked": "asked for, measured"}.get(name, name)
+        label = {
+            "best": "best list, measured",
+            "asked": "asked for, measured",
+            "best before": "found before, measured",
+        }.get(name, name)
         handles.append(Line2D([], [], marker=marker, ms=7, mec="white", color=colour, ls="", label=label))
     if tails:
         handles.append(Line2D([], [], color=GREY, lw=1.2, alpha=0.6, label="p50 to p99 of requests"))

@@ -191,7 +191,8 @@ def _lists(group: Json, width: int, brief: bool = False) -> Part:
 
 def _kind(row: Json) -> str:
     """What a list is: a guess, found, asked for; or why it is not measured."""
-    kind = f"best of {row['k']}" if row["name"] == "best" else row["name"]
+    named = str(row["name"])
+    kind = {"best": f"best of {row['k']}", "best before": "found before"}.get(named, named)
     if row["best_for_k"] and row["name"] != "best" and row["k"] > 1:
         kind = f"best of {row['k']}: {kind}"
     if row["over"]:

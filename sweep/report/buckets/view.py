@@ -23,6 +23,7 @@ LOOKS = {  # colour and marker by a row's name, the same in all panels
     "powers of two": (COLOURS[2], "s"),
     "dynamic": (COLOURS[3], "P"),
     "asked": (COLOURS[4], "D"),
+    "best before": (COLOURS[5], "d"),
 }
 BINS = 90  # across the axis; half as many where sizes have several dimensions or the axis is logarithmic
 SKEWED = 12  # times the median that the largest size must be for a logarithmic axis
