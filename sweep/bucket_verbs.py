@@ -8,9 +8,8 @@ import typer
 
 from sweep import stored
 from sweep.report import relative
+from sweep.report.buckets import FILE
 from sweep.spec import UserError
-
-FILE = "buckets.json"
 
 
 def buckets(

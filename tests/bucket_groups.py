@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep.buckets import bucketing
+from sweep.buckets import bucketing, lists
 from sweep.buckets.bucketing import Curve, Point, Traffic
 from sweep.spec import Json
 
@@ -119,15 +119,7 @@ def _row(
         "name": name,
         "k": choice.k,
         "best_for_k": name == "best",
-        "predicted": {
-            "item_latency_ms": choice.expected_seconds * 1000 * cost.batch,
-            "item_latency_ms_p99": choice.p99_seconds * 1000,
-            "padding": choice.waste,
-            "build_seconds": choice.build_seconds,
-            "memory_mb": choice.memory_mb,
-            "shares": list(choice.shares),
-            "exact": choice.exact,
-        },
+        "predicted": lists.predicted(choice, cost.batch),
         "measured": measured if is_measured else None,
         "status": "ok" if is_measured else None,
         "reason": "",

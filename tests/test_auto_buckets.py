@@ -11,6 +11,7 @@ import pytest
 from sweep import batching, ledger, materials
 from sweep.backends.fake import Fake
 from sweep.engine import auto_buckets
+from sweep.report.buckets import FILE
 from sweep.spec import Json, Status
 from tests.sweeping import QUICK, entries, read_until, start, sweep
 
@@ -34,7 +35,7 @@ SLOW = ["backend.options.latency_ms=0.0", "backend.options.unit_ms=0.05"]  # an 
 def test_auto_measures_guesses_and_the_best_lists(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, "buckets=auto", "bucketing.max=3", "bucketing.measure=2", *SLOW, base=BAG)
     assert status == 0
-    (found,) = json.loads((history.folder / auto_buckets.FILE).read_text())
+    (found,) = json.loads((history.folder / FILE).read_text())
     rows = found["rows"]
     assert [row["k"] for row in rows if row["best_for_k"]] == [1, 2, 3]
     assert {row["name"] for row in rows} == {"best", "powers of two", "pad to max"}
@@ -135,7 +136,7 @@ def test_traffic_of_a_file_decides_the_lists(tmp_path: Path) -> None:
     _, history = sweep(
         tmp_path / "out", "buckets=auto", "bucketing.max=2", f"bucketing.traffic={traffic}", *SLOW, base=BAG
     )
-    (found,) = json.loads((history.folder / auto_buckets.FILE).read_text())
+    (found,) = json.loads((history.folder / FILE).read_text())
     assert [row["buckets"] for row in found["rows"] if row["best_for_k"]] == [[[128]], [[10], [128]]]
 
 
@@ -150,7 +151,7 @@ def test_the_sizes_that_lists_are_chosen_for_are_those_of_the_data(tmp_path: Pat
 def found(outputs: Path) -> list[Json]:
     """The entries of the last sweep's buckets.json."""
     folder = ledger.find(outputs, "last")
-    told: list[Json] = json.loads((folder / auto_buckets.FILE).read_text())
+    told: list[Json] = json.loads((folder / FILE).read_text())
     return told
 
 
@@ -243,6 +244,6 @@ def test_a_sweep_without_buckets_has_nothing_to_show(tmp_path: Path, capsys: pyt
     from sweep.__main__ import run
 
     _, history = sweep(tmp_path)
-    assert not (history.folder / auto_buckets.FILE).exists()
+    assert not (history.folder / FILE).exists()
     assert run(["buckets", "--outputs", str(tmp_path)]) == 1
     assert "has measured no lists of buckets" in capsys.readouterr().err

@@ -9,8 +9,7 @@ import pytest
 
 from sweep import ledger
 from sweep.__main__ import run
-from sweep.engine import auto_buckets
-from sweep.report.buckets import table
+from sweep.report.buckets import FILE, table
 from sweep.spec import FailureKind, Record, Status
 from tests.sweeping import TINY, entries, sweep
 from tests.test_auto_buckets import BAG, SLOW
@@ -192,7 +191,7 @@ def test_inputs_of_one_length_need_one_bucket(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, "buckets=auto", ONCE, *SLOW, base=base)
     assert status == 0
     assert by_buckets(history).keys() == {"[[128]]"}
-    (found,) = json.loads((history.folder / auto_buckets.FILE).read_text())
+    (found,) = json.loads((history.folder / FILE).read_text())
     assert [row["buckets"] for row in found["rows"] if row["best_for_k"]] == [[[128]]]
     assert table.sentence(found) == "All inputs have the size 128: more than one bucket is of no use."
 
@@ -239,7 +238,7 @@ def test_memory_for_some_of_the_buckets(tmp_path: Path) -> None:
     asked = ["buckets=auto", "bucketing.max=4", "bucketing.memory_mb=0.0035", ONCE, *SLOW]
     status, history = sweep(tmp_path, *asked, base=BAG)
     assert status == 0
-    (found,) = json.loads((history.folder / auto_buckets.FILE).read_text())
+    (found,) = json.loads((history.folder / FILE).read_text())
     assert [row["k"] for row in found["rows"] if row["best_for_k"]] == [1, 2]
 
 

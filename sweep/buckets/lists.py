@@ -19,11 +19,11 @@ from sweep import backends
 from sweep.batching import widen
 from sweep.buckets import bucketing
 from sweep.buckets.bucketing import Choice, Curve, Point, Traffic
+from sweep.buckets.config import Buckets
 from sweep.buckets.cost import over
 from sweep.settings import Bucketing
 from sweep.spec import DYNAMIC, Json, Record, Status, Trial, UserError, to_json
 
-Buckets = tuple[tuple[int, ...], ...]
 GRID = 8  # shapes on the cost curve, at most
 POWERS, MAXIMUM, ANY, BEST, ASKED = "powers of two", "pad to max", "dynamic", "best", "asked"
 EARLIER = "best before"  # found with an earlier curve, and measured
@@ -188,7 +188,7 @@ def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None)
         "k": None if buckets == DYNAMIC else len(buckets),
         "best_for_k": buckets in chosen,
         "over": beyond(choice, known) if choice else _dynamic_beyond(seen, known),
-        "predicted": _predicted(choice, trial.request_items) if choice else None,
+        "predicted": predicted(choice, trial.request_items) if choice else None,
         "measured": seen,
         "status": record.status.value if record else None,
         "reason": record.reason if record else "",
@@ -206,7 +206,8 @@ def evaluated(traffic: Traffic, curve: Curve | None, buckets: Buckets) -> Choice
         return None
 
 
-def _predicted(choice: Choice, batch: int) -> Json:
+def predicted(choice: Choice, batch: int) -> Json:
+    """What a row says of a list that was not measured yet; `batch`: items of a request."""
     return {
         "item_latency_ms": choice.expected_seconds * batch * 1000,
         "item_latency_ms_p99": choice.p99_seconds * 1000,

@@ -15,14 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import batching, ledger, materials
+from sweep import ledger
 from sweep.buckets import lists as bucket_lists
 from sweep.buckets.bucketing import Choice, Traffic
+from sweep.buckets.config import Buckets
 from sweep.buckets.cost import rank
-from sweep.buckets.lists import Buckets, Group, Search
+from sweep.buckets.lists import Group, Search
 from sweep.engine.context import Context, write_json
-from sweep.engine.references import Reference, data_shape, pair_key, sizes_of
+from sweep.engine.references import Reference, pair_key, sizes_of, stored_sizes
 from sweep.report import axis_text
+from sweep.report.buckets import FILE
 from sweep.settings import Bucketing
 from sweep.spec import AUTO, DYNAMIC, Json, Record, Status, Trial, UserError
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from sweep.config import Job
     from sweep.engine.session import Sweep
 
-FILE = "buckets.json"
 GAIN = 0.01  # that a new list must promise over the best of those that were measured
 LATER = "buckets=auto: these are measured first; the best lists follow from what they take, and are measured then"
 
@@ -57,7 +58,7 @@ def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
     be loaded is one of the data's own shape, whose record says why.
 
     Raises:
-        UserError: in a search, which would search within a search; or see `_traffic`.
+        UserError: in a search, which would search within a search; or see `_traffics`.
     """
     if sweep.search:
         raise UserError("buckets=auto searches by itself: leave out hydra/sweeper=optuna, or list the buckets")
@@ -268,6 +269,5 @@ def _stored(context: Context, trial: Trial) -> Traffic | None:
     folder = Path(context.store.root, "data", result["data"]) if result else None
     if folder is None or not folder.is_dir():
         return None
-    shape = batching.Shape.of(data_shape(trial.model))
-    sizes = batching.own_sizes(materials.read_data(folder), materials.read_sizes(folder), shape)
+    sizes = stored_sizes(trial, folder)
     return Traffic.of(sizes) if sizes is not None else None

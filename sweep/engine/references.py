@@ -80,12 +80,15 @@ def misfit(trial: Trial, reference: Reference) -> str | None:
 
 def sizes_of(trial: Trial, reference: Reference) -> "np.ndarray | None":
     """(N, D): the size of each sample along the model's bucket dimensions; None where the model has none."""
+    return stored_sizes(trial, reference.data_folder)
+
+
+def stored_sizes(trial: Trial, data_folder: Path) -> "np.ndarray | None":
+    """The same from the data's folder in the store."""
     from sweep import batching, materials
 
     shape = batching.Shape.of(data_shape(trial.model))
-    return batching.own_sizes(
-        materials.read_data(reference.data_folder), materials.read_sizes(reference.data_folder), shape
-    )
+    return batching.own_sizes(materials.read_data(data_folder), materials.read_sizes(data_folder), shape)
 
 
 def data_shape(model: Mapping[str, object]) -> Json:

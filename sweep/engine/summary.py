@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweep.engine.context import write_json
 from sweep.report import axis_text, plots, relative, tables, varying
+from sweep.report.buckets import FILE
 from sweep.report.buckets import plots as bucket_plots
 from sweep.settings import Settings
 from sweep.spec import Json, Record, Status, to_json
@@ -28,13 +29,13 @@ def write(
     paths = [folder / "plan.json", folder / "verdict.json", *tables.write(records, folder)]
     if any(record.status is Status.OK for record in records):
         paths += plots.write(records, verdict, folder)
-    lists = folder / bucket_plots.FILE
+    lists = folder / FILE
     return [*paths, lists, *bucket_plots.write(folder)] if lists.exists() else paths
 
 
 def files(folder: Path) -> list[Path]:
     """What `write` left in a sweep's folder."""
-    names = ("plan.json", "verdict.json", "results.json", "results.csv", bucket_plots.FILE)
+    names = ("plan.json", "verdict.json", "results.json", "results.csv", FILE)
     return [path for path in (*(folder / name for name in names), *sorted(folder.glob("*.png"))) if path.exists()]
 
 

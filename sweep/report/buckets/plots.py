@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.report import axis_text, count
+from sweep.report.buckets import FILE
 from sweep.report.buckets import latency as bucket_latency
 from sweep.report.buckets import sizes as bucket_sizes
 from sweep.report.buckets.view import View, sizes_of
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FILE = "buckets.json"
 MOVED = 0.01  # of the machine between the cost curve and the best lists, from which on it is worth a word
 TITLE = 80  # letters of a label
 WIDTH_INCHES, BETWEEN_INCHES = 10.0, 0.32
