@@ -162,20 +162,34 @@ def test_a_sweep_in_the_store(settings, folder, tmp_path):
     assert json.loads(files["config.json"].read_text())["batch"] == 1
     assert files["overrides.txt"].read_text().splitlines()[0] == "backend=onnxruntime"
 
+    told = tags["mlflow.note.content"]
+    assert told.startswith("**Rank ")
+    assert f"python -m sweep reproduce {run.info.run_id}" in told
+
     failed = found["digits-torch-fp32-b5-c1"]
     assert failed.info.status == "FAILED"
     assert failed.data.tags["sweep.failure_kind"] == "crash"
     assert failed.data.tags["sweep.status"] == "build_failed"
     assert failed.data.metrics == {"build_seconds": 2.5}
+    assert failed.data.tags["mlflow.note.content"].startswith("**build failed: crash: ")
 
     parent = client(settings).get_run(logged.parent)
     assert parent.info.status == "FINISHED"
-    assert parent.data.tags["mlflow.note.content"] == "**The** description"
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("**The** description")
+    assert (
+        f"[the chosen one](#/experiments/{logged.experiment_id}/runs/{logged.runs[make_verdict(records).winner]})"
+        in note
+    )
     assert parent.data.tags["sweep.kind"] == "sweep"
     assert parent.data.tags["sweep.winner"] == "digits-onnxruntime-fp32-b1-c4"
     assert parent.data.metrics["throughput_items_per_s"] == pytest.approx(1987.51)
     assert parent.data.metrics["trials"] == 9
     assert parent.data.metrics["trials_failed"] == 3
+    assert parent.data.metrics["all_repeats"] == 11  # without what was not measured
+    assert f"[all trials, best first](#/experiments/{logged.experiment_id}/runs?viewStateShareKey={ID})" in note
+    experiment = client(settings).get_experiment(logged.experiment_id)
+    assert f"sweep {ID}" in experiment.tags["mlflow.note.content"]
     assert parent.data.params["cores"] == "4"
     assert set(artifacts(parent)) == {"results.csv", "environment.json"}
     assert parent.info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
@@ -237,6 +251,7 @@ def test_batches_of_a_search_are_sent_between(settings, folder):
 
 def test_a_sweep_without_any_result_is_a_failed_run(settings, folder):
     logged = send(settings, folder, [make_record("invalid"), make_record("build_failed", batch=5)])
+    assert logged.problem is None
     parent = client(settings).get_run(logged.parent)
     assert parent.info.status == "FAILED"
     assert parent.data.metrics["trials_not_possible"] == 1
@@ -302,6 +317,25 @@ def test_a_store_that_was_cut_off_while_it_was_made_is_made_again(tmp_path, monk
     database.make_database(uri)
     assert (tmp_path / "mlflow.db").read_text() == "whole"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+
+
+def test_a_description_of_an_experiment_that_somebody_wrote_stays(settings, folder):
+    first = send(settings, folder, [make_record()])
+    client(settings).set_experiment_tag(first.experiment_id, "mlflow.note.content", "Mine.")
+    send(settings, folder, [make_record()])
+    assert client(settings).get_experiment(first.experiment_id).tags["mlflow.note.content"] == "Mine."
+
+
+def test_a_batch_of_a_search_is_sent_once_and_gets_its_description_at_the_end(settings, folder):
+    tracker = Tracker(settings, ID, folder)
+    record = make_record()
+    tracker.log(record)
+    run_id = tracker.flush().runs[record.key]
+    found = client(settings)
+    assert "mlflow.note.content" not in found.get_run(run_id).data.tags
+    tracker.finish([record], make_verdict([record]))
+    assert found.get_run(run_id).data.tags["mlflow.note.content"].startswith("**Chosen among 1 trial. ")
+    assert len(found.get_metric_history(run_id, "latency_ms_p50")) == 1
 
 
 def test_a_deleted_experiment_is_brought_back(settings, folder):
@@ -378,13 +412,16 @@ class Fake:
         self.experiment_id, self.parent = "7", "parent"
         self.closed = False
 
-    def log_trial(self, record, files):
+    def log_trial(self, record, files, note=""):
         self.calls += 1
         if self.error is not None and self.calls == self.at:
             raise self.error
         return f"run-{record.label}"
 
     def set_view(self, name, value):
+        pass
+
+    def describe_experiment(self, note):
         pass
 
     def add_parent_files(self, files):
@@ -421,9 +458,9 @@ def test_a_record_that_the_store_refuses_does_not_take_the_others_along(monkeypa
 
 def test_a_store_that_is_slow_over_all_is_given_up(monkeypatch, tmp_path):
     class Slow(Fake):
-        def log_trial(self, record, files):
+        def log_trial(self, record, files, note=""):
             pause.wait(0.1)
-            return super().log_trial(record, files)
+            return super().log_trial(record, files, note)
 
     pause = threading.Event()
     monkeypatch.setattr(tracking, "SECONDS_A_TRIAL", 0.01)

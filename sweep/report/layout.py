@@ -1,4 +1,4 @@
-"""The parts that the terminal shows: what stands in the plan's table and in the ranked table, and what is left out.
+"""The parts that the terminal shows of a plan, and the tables that every part is made of.
 
 Each part is something that rich can print, with a style. Many trials are summarised: a table of a thousand rows is
 read by nobody, and `trials` has them all.
@@ -10,33 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweep.report import (
-    REQUESTS,
-    axis_text,
-    common,
-    count,
-    duration,
-    failure_groups,
-    number,
-    one_line,
-    plus_minus,
-    ranked,
-    relative,
-    share,
-    status_text,
-    varying,
-)
-from sweep.report.tables import metrics_of
-from sweep.select import deciding
-from sweep.spec import BuildSpec, Record, Status
+from sweep.report import REQUESTS, axis_text, common, count, duration, one_line, status_text, varying
+from sweep.spec import BuildSpec, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
     from sweep.plan import Entry, Plan
-    from sweep.select import Verdict
-    from sweep.settings import Objective, Settings
+    from sweep.settings import Settings
 
 Part = tuple["RenderableType", str]
 ROWS = 20  # longer tables are summarised
@@ -50,7 +32,6 @@ STYLES = {
     Status.REJECTED: "yellow",
     Status.STOPPED: "dim",
 }
-VERDICT_STYLES = {"winner": "bold green", "tie": "bold cyan", "undecided": "bold yellow", "none": "bold red"}
 
 
 @dataclass
@@ -92,7 +73,7 @@ def _plan_table(plan: Plan) -> list[Part]:
     if not plan.entries:
         return []
     settings = [entry.trial.settings for entry in plan.entries]
-    columns = _axis_columns(settings, [entry.trial.label for entry in plan.entries])
+    columns = axis_columns(settings, [entry.trial.label for entry in plan.entries])
     states = [status_text(entry.status) if entry.status else "to run" for entry in plan.entries]
     columns.append(Column("plan", states))
     reasons = Column("why", [one_line(entry.reason) for entry in plan.entries])
@@ -153,107 +134,7 @@ def _forecast(plan: Plan) -> list[Part]:
     return [(f"forecast: about {duration(plan.forecast_seconds)}{note}", "")]
 
 
-def result_parts(
-    records: Sequence[Record], verdict: Verdict | None, settings: Settings, lines: Sequence[str], width: int
-) -> list[Part]:
-    """The ranked table, what did not work, the verdict, the lines to go on with."""
-    parts: list[Part] = [("", "")]
-    ordered = ranked(records, verdict.ranking if verdict else ())
-    shown = ordered if len(ordered) <= ROWS else [r for r in ordered if r.status is Status.OK][:ROWS]
-    if shared := common([record.settings for record in records]):
-        parts += [(shared, "dim"), ("", "")]
-    if shown:
-        parts.append(_result_table(records, shown, verdict, settings.objective, width))
-    if len(shown) < len(ordered):
-        parts.append((f"  … and {len(ordered) - len(shown):,} more: python -m sweep trials", "dim"))
-    failures = _failure_lines(records)
-    parts += [("", ""), *failures] if failures else []
-    if verdict is not None:
-        parts += [("", ""), _verdict(verdict)]
-    return [*parts, ("", ""), *((line, "") for line in lines)]
-
-
-def _verdict(verdict: Verdict) -> Part:
-    return paragraph(f"→ {verdict.sentence}"), VERDICT_STYLES.get(verdict.kind, "bold")
-
-
-def _result_table(
-    records: Sequence[Record], shown: Sequence[Record], verdict: Verdict | None, objective: Objective, width: int
-) -> Part:
-    """The columns that fit; those that the objective looks at stay in any case."""
-    needed = deciding(objective)
-
-    def spare(place: int, metric: str) -> int:
-        return 0 if metric in needed else place
-
-    metrics = [metrics_of(record) if record.status is Status.OK else {} for record in shown]
-    places = [str(n) if record.status is Status.OK else "" for n, record in enumerate(shown, 1)]
-    ends = [[m.get("throughput_items_per_s" + end) for end in ("", "_low", "_high")] for m in metrics]
-    throughput = [plus_minus(*each) for each in ends]
-    cost = [f"{m['usd_per_million_items']:.3g}" if "usd_per_million_items" in m else "" for m in metrics]
-    known = {name: [_blank(number(m.get(name))) for m in metrics] for name in ("latency_ms_p50", "latency_ms_p99")}
-    accuracy = [_blank(share(m.get("accuracy"))) for m in metrics]
-    padding = [_blank(share(m.get("padding"))) for m in metrics]
-    seconds = [_blank(number(metrics_of(record).get("build_seconds"))) for record in shown]
-    columns = [
-        Column("", places, right=True),
-        *_axis_columns([r.settings for r in records], [r.label for r in shown], [r.settings for r in shown]),
-        Column("items/s", [_blank(text) for text in throughput], right=True),
-        Column("p50 ms", known["latency_ms_p50"], right=True, spare=spare(1, "latency_ms_p50")),
-        Column("p99 ms", known["latency_ms_p99"], right=True, spare=spare(2, "latency_ms_p99")),
-        Column("$/M items", cost, right=True, spare=spare(3, "usd_per_million_items")),
-        Column("agree", [_blank(share(m.get("agreement"))) for m in metrics], right=True, spare=spare(4, "agreement")),
-        Column("padding", padding, right=True, spare=spare(5, "padding")),
-        Column("accuracy", accuracy, right=True, spare=spare(6, "accuracy_drop")),
-        Column("build s", seconds, right=True, spare=spare(7, "build_seconds")),
-        Column("status", [_state(record, verdict) for record in shown], spare=0),
-    ]
-    styles = [_row_style(record, verdict) for record in shown]
-    return as_table(fitting([c for c in columns if not c.empty], width), styles), ""
-
-
-def _blank(text: str) -> str:
-    return "" if text == "–" else text
-
-
-def _state(record: Record, verdict: Verdict | None) -> str:
-    if verdict is not None and record.status is Status.OK:
-        if record.key == verdict.winner:
-            return "best"
-        if record.key in verdict.tied:
-            return "tie" if verdict.kind == "tie" else "undecided"
-        if record.key in verdict.outside:
-            return "excluded"  # over a limit, or nobody knows whether it is
-    text = status_text(record.status)
-    if record.status is Status.OK:
-        return text if record.origin == "measured" else record.origin
-    return f"{record.origin}, {text}" if record.origin == "reported" else text
-
-
-def _row_style(record: Record, verdict: Verdict | None) -> str:
-    if verdict is not None and record.key == verdict.winner:
-        return "bold green"
-    return "" if record.status is Status.OK else STYLES[record.status]
-
-
-def _failure_lines(records: Sequence[Record]) -> list[Part]:
-    groups = failure_groups(records)
-    parts: list[Part] = []
-    for text, group in groups[:GROUPS]:
-        first = group[0]
-        names = first.label if len(group) == 1 else f"{first.label} and {len(group) - 1:,} more"
-        parts.append((f"  {status_text(first.status)}  {names}", STYLES[first.status]))
-        parts.append((paragraph(text, 6), ""))
-        if first.failure is not None and first.failure.log:
-            parts.append((f"      log: {relative(first.failure.log)}", "dim"))
-    if len(groups) > GROUPS:
-        rest = sum(len(group) for _, group in groups[GROUPS:])
-        reasons = count(len(groups) - GROUPS, "other reason")
-        parts.append((f"  {rest:,} more for {reasons}: python -m sweep trials", "dim"))
-    return parts
-
-
-def _axis_columns(
+def axis_columns(
     rows: Sequence[Mapping[str, Any]], labels: list[str], shown: Sequence[Mapping[str, Any]] | None = None
 ) -> list[Column]:
     """The axes that vary over `rows`, for the rows that are shown; where none varies, the label."""

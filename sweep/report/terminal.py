@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sweep.report import duration, one_line
-from sweep.report.layout import plan_parts, result_parts
+from sweep.report.layout import plan_parts
+from sweep.report.results import result_parts
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -6,6 +6,7 @@ goes on, one line says what to do. The ledger has everything, and `replay` sends
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.report import one_line, ranked, varying
+from sweep.report.markdown import describe_trial
 from sweep.report.tables import metrics_of
 from sweep.settings import Settings
 from sweep.spec import Record, Status
@@ -22,6 +24,7 @@ from sweep.tracking import environment
 from sweep.tracking.address import is_server, prepare_client, store_uri, tracked_after_all
 from sweep.tracking.database import import_client
 from sweep.tracking.links import links, shared_view
+from sweep.tracking.pages import experiment_note, sweep_note
 from sweep.tracking.store import WITHOUT_RUN, RunStore
 from sweep.tracking.ui import serve
 
@@ -33,6 +36,7 @@ __all__ = ["Logged", "Tracker", "links", "replay", "serve", "store_uri"]
 SERVER_SECONDS = 15.0  # silent for longer: a server hangs
 LOCAL_SECONDS = 60.0  # a file does not hang, but a loaded machine takes its time to make it
 SECONDS_A_TRIAL = 1.0  # and a store that is only slow gets this much a trial on top
+TOP = 5  # trials that a link sets side by side
 _DATA_ERRORS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 
 
@@ -75,6 +79,7 @@ class Tracker:
         self._files: dict[str, tuple[Path, ...]] = {}
         self._pending: dict[str, Record] = {}
         self._runs: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
         self._problem: str | None = None
         self._skipped: list[str] = []
         self._store: RunStore | None = None
@@ -138,16 +143,23 @@ class Tracker:
         """
         for record in records:
             self.log(record)
+            self._notes[record.key] = describe_trial(record, len(records), verdict)
         self._send()
         winner, leader = _winner(records, verdict), _leader(records, verdict)
 
+        best = self._best(records, verdict)
+        known = {name for record in records for name in metrics_of(record)}
+
         def close(store: RunStore) -> None:
-            store.set_view(*shared_view(self._settings.objective, self._sweep_id, _varying(records)))
+            store.set_view(*shared_view(self._settings.objective, self._sweep_id, _varying(records), known))
+            store.describe_experiment(experiment_note(store.experiment_id, self._sweep_id, self._settings))
+            pages = {"parent": store.parent, "winner": self._runs.get(winner.key if winner else "", "")}
+            files_sent = [path.name for path in files if path.exists()]
             store.close_parent(
-                {**(metrics_of(leader) if leader else {}), **_counts(records)},
+                {**(metrics_of(leader) if leader else {}), **_counts(records), **_work(records)},
                 winner.settings if winner and not interrupted else {},
                 _parent_tags(self._settings, verdict, winner, leader),
-                markdown,
+                sweep_note(markdown, store.experiment_id, self._sweep_id, pages, best, files_sent),
                 "KILLED" if interrupted else "FINISHED" if _counts(records)["trials_ok"] else "FAILED",
             )
 
@@ -156,8 +168,12 @@ class Tracker:
             store.add_parent_files(present)
 
         self._wait([self._submit(lambda: self._with_store(attach)), self._submit(lambda: self._with_store(close))])
+        return self._logged({"top": best})
+
+    def _best(self, records: Sequence[Record], verdict: Verdict | None) -> list[str]:
+        """Runs of the best trials."""
         order = ranked([r for r in records if r.status is Status.OK], verdict.ranking if verdict else ())
-        return self._logged({"top": [self._runs[r.key] for r in order[:5] if r.key in self._runs]})
+        return [self._runs[r.key] for r in order[:TOP] if r.key in self._runs]
 
     def _send(self) -> None:
         self.start()
@@ -171,7 +187,7 @@ class Tracker:
         def send(store: RunStore) -> None:
             found = sorted(own.iterdir()) if own.is_dir() else []
             files = [self._folder / "environment.json", *found, *self._files.get(record.key, ())]
-            self._runs[record.key] = store.log_trial(record, files)
+            self._runs[record.key] = store.log_trial(record, files, self._notes.get(record.key, ""))
 
         self._with_store(send, record.label)
 
@@ -287,6 +303,20 @@ def _counts(records: Sequence[Record]) -> dict[str, float]:
         "trials_ok": float(good),
         "trials_not_possible": float(refused),
         "trials_failed": float(len(records) - good - refused),
+    }
+
+
+def _work(records: Sequence[Record]) -> dict[str, float]:
+    """What the whole sweep took, beside the numbers of the leader alone."""
+    builds = {build["key"]: build for record in records for build in record.builds if build.get("key")}
+    new = [build for build in builds.values() if not build.get("reused")]
+    repeats = [repeat for record in records if record.origin == "measured" for repeat in record.repeats]
+    return {
+        "all_builds": float(len(builds)),
+        "all_builds_reused": float(len(builds) - len(new)),
+        "all_build_seconds": math.fsum(float(build.get("seconds") or 0) for build in new),
+        "all_repeats": float(len(repeats)),
+        "all_repeat_seconds": math.fsum(float(repeat.notes.get("wall_seconds") or 0) for repeat in repeats),
     }
 
 

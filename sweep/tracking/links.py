@@ -6,7 +6,7 @@ experiment that the UI writes itself when one presses Share) carries filter, ord
 
 import json
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sweep.settings import Objective, Settings
 from sweep.spec import Json
@@ -14,7 +14,16 @@ from sweep.tracking.address import is_server, store_uri
 
 PORT = 5000
 VIEW_TAG = "mlflow.sharedViewState."
-COLUMNS = ("throughput_items_per_s", "latency_ms_p50", "latency_ms_p99", "agreement", "accuracy", "build_seconds")
+COLUMNS = (
+    "capacity_items_per_s",
+    "throughput_items_per_s",
+    "latency_ms_p50",
+    "latency_ms_p99",
+    "usd_per_million_items",
+    "agreement",
+    "accuracy",
+    "build_seconds",
+)
 _ALL = 'tags.`sweep.kind` = "trial"'
 
 
@@ -68,13 +77,16 @@ def _query(filter_text: str, objective: Objective) -> str:
     return urllib.parse.urlencode(values, quote_via=urllib.parse.quote)
 
 
-def shared_view(objective: Objective, sweep_id: str, params: Sequence[str]) -> tuple[str, str]:
+def shared_view(
+    objective: Objective, sweep_id: str, params: Sequence[str], known: Collection[str] = COLUMNS
+) -> tuple[str, str]:
     """The tag of the experiment behind the `sweep` link: its name and its value.
 
     Args:
         params: the axes that vary, shown as columns.
+        known: metrics that any of the trials has: the others get no column.
     """
-    metrics = dict.fromkeys((objective.metric, *COLUMNS))
+    metrics = dict.fromkeys((objective.metric, *(name for name in COLUMNS if name in known)))
     columns = {f"metrics.`{name}`": 120 for name in metrics} | {f"params.`{name}`": 90 for name in params}
     state: Json = {
         "searchFilter": f'{_ALL} and tags.`sweep.id` = "{sweep_id}"',

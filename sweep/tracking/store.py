@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.buckets import metrics as bucket_metrics
+from sweep.report.markdown import RUN
 from sweep.report.tables import metrics_of
 from sweep.settings import Settings
 from sweep.spec import Record, Status
 from sweep.tracking.address import artifact_location
 from sweep.tracking.database import make_database, open_client
+from sweep.tracking.pages import OURS
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -32,6 +34,7 @@ PARAM_CHARACTERS = 6000
 NOTE_CHARACTERS = 7900  # MLflow keeps 8000 of a tag
 _RUN_STATUS = {Status.OK: "FINISHED", Status.STOPPED: "KILLED"}
 _SENT = "sweep.sent"  # fingerprint of the record that was sent
+NOTE = "mlflow.note.content"
 WITHOUT_RUN = (Status.INVALID, Status.UNAVAILABLE)
 
 
@@ -44,43 +47,59 @@ class RunStore:
         self._client = open_client(uri)
         self.experiment_id = self._experiment(settings, artifact_location(settings, uri))
         self._runs = self._existing()
+        # Tags of the runs that are whole: one that was cut off half way is still running, and is sent again.
+        self._sent = {key: dict(run.data.tags) for key, run in self._runs.items() if run.info.status != "RUNNING"}
         self.parent = self._open_parent()
 
-    def log_trial(self, record: Record, files: Sequence[Path]) -> str:
+    def log_trial(self, record: Record, files: Sequence[Path], note: str = "") -> str:
         """Send one trial, unless it is there already.
 
         Args:
             files: what belongs to it beside what the record names; those that do not exist are left out.
+            note: its description, with RUN in the place of the run's id.
         Returns:
             The run's id.
         """
         run, fingerprint = self._runs.get(record.key), _fingerprint(record)
-        if run is not None and run.data.tags.get(_SENT) == fingerprint and run.info.status != "RUNNING":
+        if run is not None and self._sent.get(record.key, {}).get(_SENT) == fingerprint:
+            self._describe(record.key, str(run.info.run_id), note)
             return str(run.info.run_id)
         began = int((record.started or time.time()) * 1000)
         ended = began + int(record.seconds * 1000)
         tags = _trial_tags(record, self.sweep_id, self.parent)
-        sent = {_SENT: fingerprint}
         if run is None:
             run = self._runs[record.key] = self._client.create_run(self.experiment_id, began, tags, record.label)
-        else:
-            sent |= tags
+            tags = {}
         run_id = str(run.info.run_id)
+        sent = {**tags, **_note(note, run_id), _SENT: fingerprint}
         self._trial_files(run_id, record, files)
         params = _new_params(run, _params(record.settings))
         self._batch(run_id, ended, {**metrics_of(record), **bucket_metrics.flat(record)}, params, sent)
-        # Last: a run that was cut off half way is still running, and is sent again.
+        # Last, so that a run which is cut off half way is told by its status.
         self._client.set_terminated(run_id, _RUN_STATUS.get(record.status, "FAILED"), ended)
+        self._sent[record.key] = sent
         return run_id
+
+    def describe_experiment(self, note: str) -> None:
+        """Set the experiment's description, unless somebody has written one."""
+        tags = self._client.get_experiment(self.experiment_id).tags
+        if OURS in tags.get(NOTE, OURS):
+            self._client.set_experiment_tag(self.experiment_id, NOTE, note)
+
+    def _describe(self, key: str, run_id: str, note: str) -> None:
+        """Give a run that is there another description, where it has not this one."""
+        for name, text in _note(note, run_id).items():
+            if self._sent[key].get(name) != text:
+                self._client.set_tag(run_id, name, text)
+                self._sent[key] = {**self._sent[key], name: text}
 
     def close_parent(
         self, metrics: Mapping[str, float], params: Mapping[str, Any], tags: Mapping[str, str], note: str, status: str
     ) -> None:
         """Headline numbers, what was chosen, the description; the run of the sweep is over."""
         now = int(time.time() * 1000)
-        note = note if len(note) <= NOTE_CHARACTERS else note[:NOTE_CHARACTERS] + "\n\n…"
         new = _new_params(self._client.get_run(self.parent), _params(params))
-        self._batch(self.parent, now, metrics, new, {**tags, "mlflow.note.content": note})
+        self._batch(self.parent, now, metrics, new, {**tags, **_note(note, self.parent)})
         self._client.set_terminated(self.parent, status, now)
 
     def add_parent_files(self, files: Sequence[Path]) -> None:
@@ -194,6 +213,13 @@ def _trial_tags(record: Record, sweep_id: str, parent: str) -> dict[str, str]:
         "sweep.mistakes": ";".join(record.notes.get("mistakes", ())),
     }
     return {name: value for name, value in tags.items() if value or name == "sweep.failure_kind"}
+
+
+def _note(note: str, run_id: str) -> dict[str, str]:
+    """The tag that holds a run's description; none for an empty one."""
+    text = note.replace(RUN, run_id)
+    text = text if len(text) <= NOTE_CHARACTERS else text[:NOTE_CHARACTERS] + "\n\n…"
+    return {NOTE: text} if text else {}
 
 
 def _params(settings: Mapping[str, Any]) -> dict[str, str]:

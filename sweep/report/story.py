@@ -1,0 +1,178 @@
+"""The short story beneath a verdict: who comes next and by how much, how sure it is, what the machine did, its price.
+
+One line each, the same in the terminal and on the sweep's MLflow page. The verdict's own sentence is not repeated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from sweep import money
+from sweep.report import count, number, share
+from sweep.report.tables import metrics_of
+from sweep.spec import Measurement, Record, Status
+
+if TYPE_CHECKING:
+    from sweep.select import Verdict
+    from sweep.settings import Settings
+
+WIDTH = 8  # of the names
+FOREIGN = 0.05  # share of the machine's CPU time that others may take before it is said
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line; `warns` where it says that something was not as it should be."""
+
+    name: str
+    text: str
+    warns: bool = False
+
+
+def lines(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Line]:
+    """What there is to say, in the order in which a person asks; nothing where nothing was measured."""
+    leader = chosen(records, verdict)
+    if leader is None:
+        return []
+    told = [
+        Line("next", _next(records, verdict, leader)),
+        Line("sure", _sure(records, verdict, settings)),
+        Line("noise", _noise(records), warns=True),
+        Line("load", _load(leader), warns=_overloaded(leader)),
+        Line("cost", _cost(leader, settings)),
+    ]
+    return [line for line in told if line.text]
+
+
+def has_numbers(record: Record) -> bool:
+    """It was measured and its numbers stand: also where it was stopped because enough was known of it."""
+    return record.status is Status.OK or (record.status is Status.STOPPED and bool(record.metrics))
+
+
+def chosen(records: Sequence[Record], verdict: Verdict) -> Record | None:
+    """The winner, or who leads while it is undecided; nobody where nobody qualifies."""
+    if verdict.kind == "none":
+        return None
+    key = verdict.winner or next(iter(verdict.ranking), None)
+    return next((record for record in records if record.key == key), None)
+
+
+def runner_up(records: Sequence[Record], verdict: Verdict) -> Record | None:
+    """The best of the others that meet the constraints and were measured here; of a tie one that ties."""
+    first = chosen(records, verdict)
+    by_key = {record.key: record for record in records}
+    wanted = [*verdict.tied, *verdict.ranking, *(r.key for r in records if r.status is Status.STOPPED)]
+    for key in dict.fromkeys(wanted):
+        record = by_key.get(key)
+        if record is None or record is first or not has_numbers(record) or not _qualifies(record, verdict):
+            continue
+        if record.origin in ("measured", "reused"):
+            return record
+    return None
+
+
+def _qualifies(record: Record, verdict: Verdict) -> bool:
+    """It meets the constraints, as far as anybody knows."""
+    missed = record.status is Status.STOPPED and record.reason.startswith("infeasible")
+    return record.key not in verdict.outside and not (missed and record.key not in verdict.ranking)
+
+
+def _next(records: Sequence[Record], verdict: Verdict, leader: Record) -> str:
+    """The runner-up and by how much it is behind, with the interval."""
+    second = runner_up(records, verdict)
+    if second is None:
+        return ""
+    reason = verdict.reasons.get(second.key) or second.reason
+    return f"{second.label}: {reason}" if reason else second.label
+
+
+def _sure(records: Sequence[Record], verdict: Verdict, settings: Settings) -> str:
+    """What the confidence is about."""
+    objective = settings.objective
+    confidence = verdict.confidence or objective.confidence  # less is left to err where a race had many looks
+    rivals = [r for r in records if has_numbers(r) and r.repeats and _qualifies(r, verdict)]
+    repeats = sorted({len(record.repeats) for record in rivals})
+    if not repeats:
+        return ""
+    each = count(repeats[0], "repeat") + " each" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats each"
+    among = f"{count(len(rivals), 'trial')} that qualify" if len(rivals) > 1 else "one trial that qualifies"
+    told = f"{100 * confidence:.4g} %, over all of {among}" if len(rivals) > 1 else among
+    if verdict.kind == "undecided":
+        going = "" if settings.effort.repeats_max else "; effort=until_decided measures them until it is decided"
+        return f"not yet: {each}{going}"
+    return f"{told}; {each}, a difference of {100 * objective.margin:.3g} % does not count"
+
+
+def _noise(records: Sequence[Record]) -> str:
+    """What the machine did meanwhile, where that was something."""
+    repeats = [repeat for record in records if record.status is not Status.REJECTED for repeat in record.repeats]
+    told = [_levels(repeats), _others(repeats)]
+    unsteady = sum(not repeat.warmup.get("stable", True) for repeat in repeats)
+    if unsteady:
+        told.append(f"the warm-up did not settle in {unsteady:,} of {count(len(repeats), 'repeat')}")
+    return "; ".join(text for text in told if text)
+
+
+def _levels(repeats: Sequence[Measurement]) -> str:
+    """Speeds of the machine other than its usual one, which the ranking takes out."""
+    levels = [float(repeat.notes["level"]) for repeat in repeats if repeat.notes.get("level", 1.0) != 1.0]
+    if not levels:
+        return ""
+    low, high = min(levels), max(levels)
+    span = f"{low:.2f}x" if math.isclose(low, high, rel_tol=0.01) else f"{low:.2f}x to {high:.2f}x"
+    return f"the machine ran at {span} of its usual speed in {len(levels):,} of {len(repeats):,} repeats: corrected for"
+
+
+def _others(repeats: Sequence[Measurement]) -> str:
+    """CPU time that went to somebody else."""
+    hosts = [repeat.notes.get("host") or {} for repeat in repeats]
+    names = {"foreign_cpu_share": "other programs took", "steal_share": "the hypervisor took"}
+    told = []
+    for name, text in names.items():
+        shares = [float(host[name]) for host in hosts if isinstance(host.get(name), int | float)]
+        if shares and max(shares) > FOREIGN:
+            told.append(f"{text} {share(median(shares))} of the CPU time (at most {share(max(shares))} in one repeat)")
+    return ", ".join(told)
+
+
+def _loads(record: Record) -> list[dict[str, float]]:
+    return [dict(repeat.notes["load"]) for repeat in record.repeats if isinstance(repeat.notes.get("load"), dict)]
+
+
+def _overloaded(record: Record) -> bool:
+    return any(load.get("overloaded") for load in _loads(record))
+
+
+def _load(record: Record) -> str:
+    """Open loops: what arrived and whether it could be served."""
+    loads = _loads(record)
+    rates = [float(load["rate"]) for load in loads if isinstance(load.get("rate"), int | float)]
+    if not rates:
+        return ""
+    told = f"{loads[0].get('scenario', 'arrivals')} at {number(median(rates))} items/s"
+    left = sum(int(load.get("left") or 0) for load in loads)
+    if _overloaded(record):
+        return f"{told} are more than it can serve: the queue grows, so latency is a matter of how long one waits"
+    return f"{told}; {left:,} still waited when the windows ended" if left else told
+
+
+def _cost(record: Record, settings: Settings) -> str:
+    """What the chosen setup costs, and the hosts for the load that was declared."""
+    metrics = metrics_of(record)
+    rate, cost = money.rate_of(metrics), metrics.get(money.COST)
+    hourly = money.break_even(rate, cost) if rate and cost is not None else None
+    told = []
+    if cost is not None and hourly is not None:
+        kind = f" ({settings.objective.price.replace('_', ' ')})" if settings.objective.price else ""
+        told.append(f"${number(cost)} per million items at ${number(hourly)} an hour{kind}")
+    fleet = settings.fleet
+    if fleet.items_per_s and rate:
+        hosts = money.fleet(fleet.items_per_s, rate, hourly, fleet.headroom, fleet.spare_hosts)
+        kept = f"{share(fleet.headroom)} kept free, {fleet.spare_hosts} may be lost"
+        price = "" if hosts.usd_per_month is None else f", ${number(hosts.usd_per_month)} a month"
+        told.append(f"{number(fleet.items_per_s)} items/s take {count(hosts.hosts, 'host')} ({kept}){price}")
+    return "; ".join(told)
