@@ -1,5 +1,6 @@
 """From declared trials to a plan: what can work, what cannot and why, and which builds are really needed."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sweep import backends, deployments, workloads
 from sweep.backends.base import Backend
 from sweep.buckets import config as bucket_config
+from sweep.load import config as load_config
+from sweep.report import duration
 from sweep.settings import Effort
 from sweep.spec import DYNAMIC, BuildSpec, Status, Trial
 
@@ -96,30 +99,70 @@ def toolchain(spec: BuildSpec, installed: Installed) -> dict[str, str]:
     return {name: version for name, version in sorted(found.items()) if version is not None}
 
 
-def forecast(plan: Plan, effort: Effort, seconds_of: SecondsOf, parallel: int) -> tuple[float | None, str]:
-    """Seconds that the plan will take, and what the figure rests on.
+def forecast(
+    plan: Plan,
+    effort: Effort,
+    seconds_of: SecondsOf,
+    parallel: int,
+    start_seconds_of: Callable[[Trial], float | None] | None = None,
+    price: str | None = None,
+) -> tuple[float | None, str]:
+    """Seconds that the plan will take, and what the figure rests on. Of a race: to its first look.
 
     Args:
         seconds_of: 0 for a build that is stored, the typical seconds of like builds, None where nothing is known.
         parallel: builds that go on at once.
+        start_seconds_of: from starting a worker to its warm-up, as earlier sweeps saw it; None where none did.
+        price: kind of price to tell the cost of this host's time by, where its hardware has one.
     """
     real = {key: spec for key, spec in plan.builds.items() if not backends.get(spec.backend).replays}
     known = {key: seconds_of(spec) for key, spec in real.items()}
     figures = [seconds for seconds in known.values() if seconds is not None]
     unknown = len(known) - len(figures)
-    repeat = effort.window_seconds + 1.5 * effort.warmup_seconds + LOAD_SECONDS
-    replayed = len(plan.builds) - len(real)
-    runs = sum(not backends.get(str(entry.trial.backend["name"])).replays for entry in plan.valid)
-    measuring = runs * effort.repeats * repeat + (len(plan.valid) - runs) * effort.repeats * REPLAY_SECONDS
-    measuring += replayed * REPLAY_SECONDS
-    building = sum(figures) / max(1, parallel)
-    told = _told([spec for key, spec in plan.builds.items() if key not in real])
-    if not unknown:
-        return measuring + building, told
-    if figures and any(figures):
+    together = {deployments.group(entry.trial): entry.trial for entry in plan.valid}
+    measuring = effort.repeats * sum(_repeat_seconds(t, effort, start_seconds_of) for t in together.values())
+    building = sum(figures) / max(1, parallel) + (len(plan.builds) - len(real)) * REPLAY_SECONDS
+    if unknown and any(figures):
         building += unknown * median(seconds for seconds in figures if seconds) / max(1, parallel)
-    note = f"{unknown} {'build' if unknown == 1 else 'builds'} of unknown duration"
-    return measuring + building, "; ".join(filter(None, (f"at least; {note}", told)))
+    most = building + measuring * max(effort.repeats, effort.repeats_max or 0) / effort.repeats
+    first = min(building + measuring, effort.budget_seconds or math.inf)
+    notes = [
+        f"at least; {unknown} {'build' if unknown == 1 else 'builds'} of unknown duration" if unknown else "",
+        _told([spec for key, spec in plan.builds.items() if key not in real]),
+        _ending(effort, first, most),
+        _costing(plan, first, min(most, effort.budget_seconds or math.inf), price),
+    ]
+    return first, "; ".join(filter(None, notes))
+
+
+def _repeat_seconds(trial: Trial, effort: Effort, start_seconds_of: Callable[[Trial], float | None] | None) -> float:
+    if backends.get(str(trial.backend["name"])).replays:
+        return REPLAY_SECONDS
+    start = start_seconds_of(trial) if start_seconds_of else None
+    windows = 1 + int(trial.load.get("probes", 0))  # load=capacity tries rates, then confirms the one that it found
+    window = load_config.seconds(trial.load, effort.window_seconds)
+    return windows * window + 1.5 * effort.warmup_seconds + (LOAD_SECONDS if start is None else start)
+
+
+def _ending(effort: Effort, first: float, most: float) -> str:
+    """When it ends, where that depends on what is measured, or on the clock."""
+    budget = effort.budget_seconds
+    if effort.repeats_max is not None and most > first:
+        until = f"to the first look; then trials that may still be chosen, up to {effort.repeats_max} repeats each"
+        return f"{until}: at most {duration(min(most, budget or math.inf))}"
+    return f"the budget ends it after {duration(budget)}" if budget is not None and most > budget else ""
+
+
+def _costing(plan: Plan, least: float, most: float, price: str | None) -> str:
+    """The cost of so many seconds of this host, where all trials are on hardware of one known price."""
+    from sweep import money
+
+    prices = {money.price_of(entry.trial.hardware, price) for entry in plan.valid}
+    known = next(iter(prices)) if len(prices) == 1 else None
+    if known is None:
+        return ""
+    low, high = (f"${known.usd_per_hour * seconds / 3600:.2g}" for seconds in (least, most))
+    return f"{low} of this host's time" if low == high else f"{low} to {high} of this host's time"
 
 
 def _told(replayed: Sequence[BuildSpec]) -> str:
@@ -140,8 +183,7 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
     backend = backends.get(str(trial.backend["name"]))
     yield from _bucket_rules(trial, backend)
     yield from _ladder_rules(trial, backend)
-    if int(trial.load.get("concurrency", 1)) != 1:
-        yield Status.INVALID, "load.concurrency above 1 is not supported: use replicas=... for requests side by side"
+    yield from _load_rules(trial, backend)
     for spec in build_specs(trial):
         refused = backend.supports(spec)
         if refused:
@@ -166,6 +208,17 @@ def _bucket_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
         yield Status.INVALID, refused
     elif trial.buckets == DYNAMIC and not backend.dynamic_sizes:
         yield Status.INVALID, f"{backend.name} builds for fixed shapes: list buckets, or use buckets=auto"
+
+
+def _load_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
+    name, clients = trial.load.get("name", "saturate"), load_config.clients(trial.load)
+    if backend.replays and (clients > 1 or name != "saturate"):
+        yield Status.INVALID, f"{backend.name} answers from a table that has no other load: use load=saturate"
+    elif clients > 1 and not backend.concurrent:
+        told = "answers one request at a time: use replicas=... for requests side by side, and load.concurrency=1"
+        yield Status.INVALID, f"{backend.name} {told}"
+    if name == "single" and trial.replicas > 1:
+        yield Status.INVALID, "load=single has one client, whom one replica answers: use replicas=1"
 
 
 def _deployment_rules(trial: Trial, have: int | None) -> Iterator[Verdict]:

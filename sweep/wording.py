@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweep import statistics
+from sweep import report, statistics
 from sweep.buckets import metrics as bucket_metrics
 from sweep.settings import Objective
 from sweep.spec import Record, Status
@@ -17,12 +17,13 @@ UNKNOWN = {
     "latency_ms_p99": "p99 was not measured",
     "latency_ms_p50": "p50 was not measured",
 }
+INTERVALS = 0.95  # confidence of the `_low` and `_high` of a metric: see statistics.summarize
 MANY = 100  # more repeats than this are not worth counting
 
 
 def quantity(metric: str, value: float) -> str:
     """A value with its unit: `23,410 items/s`, `0.231 ms`, `$0.42 per million items`, `99.2 %`."""
-    if metric == "throughput_items_per_s":
+    if metric.endswith("_items_per_s"):
         return f"{plain(value)} items/s"
     if metric.startswith(("latency_ms", "item_latency_ms", "first_request_ms")):
         return f"{plain(value)} ms"
@@ -102,8 +103,14 @@ def ties(choice: Record, tied: Sequence[Record], safe: Sequence[Record], objecti
 
 
 def undecided(
-    leader: Record, rivals: Sequence[Record], ratio: statistics.Ratio | None, objective: Objective, more: int
+    leader: Record,
+    rivals: Sequence[Record],
+    ratio: statistics.Ratio | None,
+    objective: Objective,
+    more: int,
+    seconds: float | None = None,
 ) -> str:
+    """`seconds`: that so many more repeats of them take in all."""
     names = _names([leader, *rivals])
     first = rivals[0]
     others = f" and {len(rivals) - 1} more" if len(rivals) > 1 else ""
@@ -114,7 +121,21 @@ def undecided(
     if more > MANY:
         return f"{start}; more than {MANY} more repeats would be needed, a larger objective.margin settles it sooner."
     about = "about" if ratio is not None else "at least"
-    return f"{start}; {about} {_repeats(more)} of {names} would tell."
+    time = "" if seconds is None else f" (about {report.duration(seconds)})"
+    return f"{start}; {about} {_repeats(more)} of {names}{time} would tell."
+
+
+def left_out(count: int, trials: int) -> str:
+    """After the verdict of a race: trials that were not measured to its end."""
+    return f" {count} of {trials} trials were stopped early." if count else ""
+
+
+def dominated(best: Record, ratio: statistics.Ratio, objective: Objective, confidence: float, repeats: int) -> str:
+    """Why a race leaves a trial out; `ratio`: how many times better the best is."""
+    its = ratio.inverse() if objective.maximize else ratio
+    value, low, high = its.interval(confidence)
+    share = f"{value:.3g}x [{low:.3g}, {high:.3g}] its {objective.metric}"
+    return f"dominated by {best.label}: {share} after {report.count(repeats, 'repeat')}"
 
 
 def nobody(records: Sequence[Record], nearest: tuple[Record, str] | None) -> str:
@@ -218,7 +239,7 @@ def _with_interval(record: Record, objective: Objective) -> str:
         low, high = _cost_ends(record, value) if metric == "usd_per_million_items" else (None, None)
     if low is None or high is None:
         return quantity(metric, value)
-    percent = f"{100 * objective.confidence:.3g} %"
+    percent = f"{100 * INTERVALS:.3g} %"
     return f"{quantity(metric, value)} ({percent} interval {plain(low)} to {plain(high)})"
 
 
@@ -252,7 +273,13 @@ def _gap(chosen: Record, record: Record, ratio: statistics.Ratio | None, objecti
     interval = f"{_percent(low)} to {_percent(high)} %"
     if low < 0:  # "-6 to 55 % slower" is hard to read
         interval = f"{_percent(-low)} % {better if behind >= 0 else worse} to {_percent(high)} % {word}"
-    return f"{_percent(abs(behind))} % {word}", f"{100 * objective.confidence:.3g} % interval {interval}"
+    return f"{_percent(abs(behind))} % {word}", f"{_sure(objective.confidence)} interval {interval}"
+
+
+def _sure(confidence: float) -> str:
+    """A confidence with two digits of what it leaves to err: 95 %, 99.55 %."""
+    decimals = 1 - math.floor(math.log10(100 * (1 - confidence)))
+    return f"{round(100 * confidence, decimals):.10g} %"
 
 
 def _distance(chosen: Record, record: Record, ratio: statistics.Ratio | None, objective: Objective) -> str:

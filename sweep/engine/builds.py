@@ -24,6 +24,7 @@ PASSING = (
     FailureKind.TOOLCHAIN_MISSING,
     FailureKind.CRASH,
 )
+BUILDING = 0.5  # share of the budget of time in which builds are begun: the rest is to measure what there is
 TYPICAL_BUILD_MB = 1500.0  # until a build of the same backend has been measured
 
 
@@ -158,6 +159,8 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
             f"{task.name}: {'remembered failure' if found.failure else 'stored'}", bool(found.failure)
         )
         return found
+    if context.is_overdue(BUILDING):
+        return _too_late(context, task, key)
     with context.store.building(key) as draft:
         if draft.existing is not None:  # another sweep finished it while this one waited for the lock
             return _from_entry(context, task, draft.existing)
@@ -199,6 +202,14 @@ def _run(context: Context, task: Task, artifact: Path, tools: Mapping[str, str])
         preload=() if spec.python else backends.get(spec.backend).preload_build,
     )
     return replays.as_reported(spec, outcome)
+
+
+def _too_late(context: Context, task: Task, key: str) -> Built:
+    """Not begun, because half of the budget of time is over; nothing of it is remembered."""
+    context.display.advance(f"{task.name}: budget spent", failed=True)
+    summary = "budget spent before it was built: `python -m sweep resume last` goes on, with as much again"
+    failure = Failure(FailureKind.PREEMPTED, summary)
+    return Built(task.spec, key, context.store.root, None, failure, 0.0, reused=False)
 
 
 def _built_elsewhere(context: Context, task: Task) -> Built:

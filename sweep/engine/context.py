@@ -40,7 +40,18 @@ class Context:
     store: Store
     workers: Workers
     ledger: Ledger
+    begun: float = field(default_factory=time.monotonic)
     _versions: dict[tuple[str | None, str], str | None] = field(default_factory=dict)
+
+    def seconds_left(self) -> float | None:
+        """Of the budget of time, which from when this process began the sweep; None: no limit."""
+        budget = self.settings.effort.budget_seconds
+        return None if budget is None else max(0.0, self.begun + budget - time.monotonic())
+
+    def is_overdue(self, share: float = 1.0) -> bool:
+        """Whether this share of the budget of time is spent."""
+        left, budget = self.seconds_left(), self.settings.effort.budget_seconds
+        return left is not None and budget is not None and left <= (1.0 - share) * budget
 
     def installed(self, python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
         """Version of each distribution in an interpreter, None where it is missing; every one is looked up once."""

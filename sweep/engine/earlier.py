@@ -1,7 +1,9 @@
 """What earlier sweeps in the same outputs folder already know: results to reuse, and how long builds take."""
 
 import functools
+import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -9,7 +11,9 @@ from statistics import median
 from sweep import ledger
 from sweep.engine.context import Context
 from sweep.plan import SecondsOf
-from sweep.spec import BuildSpec, Json, Record, Status, Trial, canonical, to_json
+from sweep.spec import BuildSpec, Json, Record, Status, Trial, canonical, from_json, to_json
+
+SWEEPS, TRIALS = 2, 100  # that are looked at for how long workers take to start
 
 
 def result(context: Context, trial: Trial, identity: str) -> Record | None:
@@ -51,3 +55,31 @@ def typical_seconds(context: Context) -> SecondsOf:
         return median(known) if known else None
 
     return seconds_of
+
+
+def start_seconds(context: Context) -> Callable[[Trial], float | None]:
+    """What workers took before their warm-up in the newest sweeps: the median for the same model and backend."""
+    found: dict[tuple[str, str], list[float]] = {}
+    newest = [folder for folder in reversed(ledger.sweeps(context.settings.outputs_path)) if folder != context.folder]
+    for folder in newest[:SWEEPS]:
+        for path in sorted(folder.glob("trials/*/record.json"))[:TRIALS]:
+            _add_start(path, found)
+
+    def seconds_of(trial: Trial) -> float | None:
+        known = found.get((str(trial.model["name"]), str(trial.backend["name"])))
+        return median(known) if known else None
+
+    return seconds_of
+
+
+def _add_start(path: Path, found: dict[tuple[str, str], list[float]]) -> None:
+    """The seconds of one record's repeats; a file that cannot be read says nothing."""
+    try:
+        record = from_json(Record, json.loads(path.read_text()))
+        for repeat in record.repeats:
+            windows = repeat.window_seconds * (1 + len((repeat.notes.get("capacity") or {}).get("curve") or ()))
+            took = float(repeat.notes["wall_seconds"]) - windows - float(repeat.warmup["seconds"])
+            key = str(record.settings["model"]), str(record.settings["backend"])
+            found.setdefault(key, []).append(max(0.0, took))
+    except (OSError, ValueError, KeyError, TypeError):
+        return
