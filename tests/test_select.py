@@ -1,5 +1,4 @@
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,44 +10,14 @@ from hypothesis import strategies as st
 
 from sweep import select, statistics, wording
 from sweep.settings import Objective
-from sweep.spec import Failure, FailureKind, Measurement, Record, Status, canonical, from_json, to_json
+from sweep.spec import Failure, FailureKind, Record, Status, canonical, from_json, to_json
+from tests.rates import THROUGHPUT, around, trial
 
 settings.register_profile("no deadline", deadline=None)  # the first call imports scipy, which a deadline would count
 settings.load_profile("no deadline")
 
-THROUGHPUT = Objective("max_throughput", "throughput_items_per_s", True)
 LATENCY = Objective("min_latency", "latency_ms_p50", False)
 COST = Objective("min_cost", "usd_per_million_items", False)
-
-
-def trial(key: str, rates: Sequence[float], latency_ms: float | None = None, **metrics: float | None) -> Record:
-    """An ok record whose repeats ran at these rates; latency goes with the inverse unless it is given."""
-    repeats = tuple(
-        Measurement(
-            i, rate, 2.0, 600, 600, 1e3 / rate, {"p50": latency_ms or 1e3 / rate}, 0.1, 1.0, {}, 100.0, 1.0, "", ""
-        )
-        for i, rate in enumerate(rates)
-    )
-    mean = math.fsum(rates) / len(rates)
-    known: dict[str, float | None] = {
-        "throughput_items_per_s": mean,
-        "throughput_items_per_s_low": 0.98 * mean,
-        "throughput_items_per_s_high": 1.02 * mean,
-        "latency_ms_p50": latency_ms or 1e3 / mean,
-        "sample_count": 100.0,
-        "build_seconds": 5.0,
-        **metrics,
-    }
-    given = {name: value for name, value in known.items() if value is not None}
-    return Record(key, f"net-{key}", {}, (), Status.OK, metrics=given, repeats=repeats, sweep="s")
-
-
-def around(mean: float, spread: float = 0.005, n: int = 5, shift: int = 0) -> list[float]:
-    """n rates with this relative spread, in an order that `shift` turns."""
-    steps = np.linspace(-1, 1, n)
-    return [mean * (1 + spread * float(steps[(i * 2 + shift) % n])) for i in range(n)]
-
-
 FAILED = Record(
     "f", "net-f", {}, (), Status.BUILD_FAILED, "took too long", failure=Failure(FailureKind.TIMEOUT, "no end")
 )

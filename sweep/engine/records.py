@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import deployments, plan
+from sweep import deployments, plan, race, select
 from sweep.buckets import metrics as bucket_metrics
 from sweep.engine import padded, replays
 from sweep.engine.builds import Built
@@ -14,6 +14,7 @@ from sweep.engine.context import Context
 from sweep.engine.references import Reference
 from sweep.engine.repeats import Task, cpus, placements
 from sweep.isolate import by_hand
+from sweep.load import told as load_told
 from sweep.spec import Failure, Json, Measurement, Record, Status, Trial, digest, to_json
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
             summary += f" (after {len(repeats)} whole repeats)"
         status = Status.INVALID if task.user_error else Status.RUN_FAILED
         return replace(base, status=status, reason=summary, failure=task.failure)
+    if not repeats and task.out is not None:
+        return replace(base, status=Status.STOPPED, reason=task.out.reason)
     if replays.replays(trial):
         return replays.judge(task, base, context.settings.gates)
     from sweep import gates, statistics
@@ -79,7 +82,9 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
     metrics |= {name: comparison[name] for name in _COMPARED if comparison.get(name) is not None}
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
     metrics |= bucket_metrics.metrics(repeats, base.builds)
-    price = usd_per_million_items(trial.hardware, metrics["throughput_items_per_s"])
+    metrics |= load_told.metrics(repeats)
+    rate = metrics.get("capacity_items_per_s", metrics["throughput_items_per_s"])
+    price = usd_per_million_items(trial.hardware, rate)
     if price is not None:
         metrics["usd_per_million_items"] = price
     failure = gates.check(
@@ -96,6 +101,8 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
     if failure is not None:
         told = _evidence(context, task, repeats[-1], failure)
         record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=told)
+    elif task.out is not None:
+        record = replace(record, status=Status.STOPPED, reason=task.out.reason)
     return record
 
 
@@ -117,12 +124,18 @@ def _notes(task: Task, repeats: Sequence[Measurement], builds: Sequence[Json]) -
     """What happened on the way, where anything did."""
     unsteady = sum(not repeat.warmup.get("stable", True) for repeat in repeats)
     notes: Json = {"attempts": to_json(task.attempts)} if task.attempts else {}
+    notes |= {race.LOOK: task.look} if task.look else {}
+    notes |= {select.STOPPED: to_json(task.out)} if task.out is not None else {}
     climbed = [built for built in task.builds if built.attempts]
     if climbed:
         notes["ladder"] = [{"used": to_json(b.spec.options), "failed_before": len(b.attempts)} for b in climbed]
     if task.trial.deployment:
         notes["deployment"] = deployments.facts(task.trial)
     notes |= bucket_metrics.notes(repeats, builds)
+    notes |= load_told.notes(repeats)
+    at_level = {str(repeat.index): repeat.notes["level"] for repeat in repeats if "level" in repeat.notes}
+    if at_level:
+        notes["levels"] = at_level  # of the machine, where it was not at its usual speed
     return {**notes, "unsteady_warmups": unsteady} if unsteady else notes
 
 

@@ -8,14 +8,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sweep import backends, deployments, plan
-from sweep.engine import replays
+from sweep import backends, deployments, plan, telemetry
+from sweep.elimination import Out
+from sweep.engine import control, replays
 from sweep.engine.builds import Built
 from sweep.engine.context import Context, patiently
 from sweep.engine.references import Reference, data_shape
-from sweep.report import number
+from sweep.load import config as load_config
+from sweep.report import duration, number
 from sweep.spec import Failure, Json, Measurement, Outcome, Placement, Trial, from_json, to_json
+
+if TYPE_CHECKING:
+    from sweep.engine.deciding import Decider
+
+BUDGET = "budget spent before it was measured: `python -m sweep resume last` goes on, with as much again"
 
 
 @dataclass
@@ -32,31 +40,71 @@ class Task:
     attempts: list[Failure] = field(default_factory=list)  # transient failures that were tried again
     started: float = 0.0  # seconds since the epoch
     seconds: float = 0.0  # spent in this sweep's workers
+    measured_at: float = 0.0  # when its last repeat ended, by a clock that never goes back
+    look: int = 0  # of a race at which it was judged last, from 1; 0: there is none
+    out: Out | None = None  # why no more of it is measured
+    resting: bool = False  # no more of it is needed
+
+    @property
+    def is_open(self) -> bool:
+        """More of it may be measured."""
+        return self.failure is None and self.out is None and not self.resting
 
 
-def measure_all(context: Context, tasks: Sequence[Task]) -> None:
+def measure_all(context: Context, tasks: Sequence[Task], decider: "Decider | None" = None) -> None:
     """Fill `done` or `failure` of every task. A trial that fails is not asked again; what it measured stands.
 
-    Trials of one deployment are measured in one worker, side by side; if one of them fails, all have.
+    Trials of one deployment are measured in one worker, side by side; if one of them fails, all have. When the budget
+    of time is spent no repeat is begun any more: what was never measured gets a reason in `out`.
+
+    Args:
+        decider: says after `effort.repeats` of each whether there are to be more, and of which; None: there are none.
     """
+    watch = control.Control(context, tasks, lambda task, repeat: _beside(context, task, repeat))
+    begun, upto = 0, context.settings.effort.repeats
+    while begun < upto:
+        whole = _measure(context, [task for task in tasks if task.is_open], upto, watch)
+        control.mark(context, tasks, upto)
+        if not whole:
+            _spent(context, tasks, decider)
+            return
+        begun = upto
+        upto = upto if decider is None else decider.go_on(tasks, upto)
+
+
+def _measure(context: Context, tasks: Sequence[Task], repeats: int, watch: control.Control) -> bool:
+    """Block after block, until every task has so many repeats; False where the budget of time does not suffice."""
     by_key = {task.trial.key: task for task in tasks}
     groups = {
         trials[0].key: [by_key[trial.key] for trial in trials]
         for trials in deployments.grouped(task.trial for task in tasks).values()
     }
-    repeats = context.settings.effort.repeats
-    todo = sum(repeat not in task.done for task in tasks for repeat in range(repeats))
-    context.display.begin("measure", todo)
+    context.display.begin("measure", sum(repeat not in task.done for task in tasks for repeat in range(repeats)))
     for repeat in range(repeats):
         for first in block([together[0] for together in groups.values()], context.settings.seed, repeat):
             together = groups[first.trial.key]
             if all(repeat in task.done for task in together):
                 continue
+            if context.is_overdue():
+                context.display.end()
+                return False
             if first.failure is None:
+                if watch.due():
+                    watch.measure(repeat)
                 _repeat(context, together, repeat)
             for task in together:
                 context.display.advance(_progress(task, repeat), failed=task.failure is not None)
     context.display.end()
+    return True
+
+
+def _spent(context: Context, tasks: Sequence[Task], decider: "Decider | None") -> None:
+    context.display.note(f"the budget of {duration(context.settings.effort.budget_seconds)} is spent")
+    if decider is not None:
+        decider.end([task for task in tasks if task.done])
+    for task in tasks:
+        if task.is_open and not task.done:
+            task.out = Out("budget", BUDGET)
 
 
 def block(tasks: Sequence[Task], seed: int, repeat: int) -> list[Task]:
@@ -77,6 +125,7 @@ def _repeat(context: Context, together: Sequence[Task], repeat: int) -> None:
     parts = (outcome.result or {}).get("members") if len(together) > 1 else [outcome.result]
     for place, task in enumerate(together):
         task.seconds += outcome.seconds
+        task.measured_at = time.monotonic()
         if outcome.failure is not None or not parts or parts[place] is None:
             task.failure, task.user_error = outcome.failure, outcome.user_error
             continue
@@ -93,7 +142,10 @@ def _run(context: Context, together: Sequence[Task], repeat: int) -> Outcome:
     python = first.backend.get("python")
     needed = [name for task in together for name in backends.get(str(task.trial.backend["name"])).preload_run]
     key = deployments.group(first)
-    return context.run(
+    places = [place for task in together for place in placements(context, task.trial)]
+    gpus = [int(place.device.partition(":")[2] or 0) for place in places if place.device.startswith("cuda")]
+    before = telemetry.look(cpus(places), gpus)
+    outcome = context.run(
         request,
         "repeats",
         f"{first.label}-{key[:6]}-{repeat}",
@@ -101,8 +153,16 @@ def _run(context: Context, together: Sequence[Task], repeat: int) -> Outcome:
         memory_mb=limits.measure_memory_mb,
         python=python,
         preload=() if python else tuple(dict.fromkeys(needed)),
-        cores=cpus([place for task in together for place in placements(context, task.trial)]),
+        cores=cpus(places),
     )
+    after = telemetry.look(cpus(places), gpus)
+    return telemetry.noted(outcome, telemetry.between(before, after, outcome.cpu_seconds))
+
+
+def _beside(context: Context, task: Task, repeat: int) -> Measurement | Failure:
+    """One more measurement of a trial, for the control: it is no repeat of it."""
+    outcome = _run(context, [task], repeat)
+    return outcome.failure or _measurement(task.trial, repeat, outcome, "")
 
 
 def _request(context: Context, task: Task, repeat: int) -> Json:
@@ -118,6 +178,7 @@ def _request(context: Context, task: Task, repeat: int) -> Json:
         "toolchain": plan.toolchain(task.builds[0].spec, context.installed),
         "data_folder": str(task.reference.data_folder),
         "batch": trial.request_items,
+        "load": to_json(trial.load),
         "placements": to_json(placements(context, trial)),
         "effort": to_json(effort),
         "repeat": repeat,
@@ -150,9 +211,8 @@ def placements(context: Context, trial: Trial) -> list[Placement]:
 def _measurement(trial: Trial, repeat: int, outcome: Outcome, own: str) -> Measurement:
     """What one worker says of one trial; `own` is the trial's part of the worker's folder in a deployment."""
     folder = Path(outcome.log).parent / own
-    concurrency = float(trial.load.get("concurrency", 1))
     facts: Json = {
-        "in_flight": trial.replicas * concurrency,
+        "in_flight": float(trial.replicas * load_config.clients(trial.load)),
         **(outcome.result or {}),
         "index": repeat,
         "samples": str(folder / "samples.npz"),

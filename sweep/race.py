@@ -1,0 +1,260 @@
+"""How the trials that meet the constraints compare with the one that leads, and what that decides.
+
+Two trials are compared by the ratio of their repeats (`statistics.ratio`), paired by block where both were measured in
+the same ones.
+
+A race (`effort=until_decided`) is looked at several times, and each look could name a false winner. The error allowed
+for all of them is spent like alpha / (j (j + 1)) at look j, which adds up to alpha however many looks there are (error
+spending: Lan and DeMets 1983, Biometrika 70:659-663; union over the looks, so nothing is assumed of how they hang
+together). Half of it is for leaving trials out, half for the verdict: see `elimination`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from sweep import statistics, wording
+from sweep.settings import Effort, Objective
+from sweep.spec import Measurement, Record
+from sweep.wording import number
+
+PUBLISHED = ("reported", "replayed")  # origins of what a table says, imported or in the place of a device
+LOOK = "look"  # a record's note: at which look of a race it was judged last, from 1
+
+
+def looks(effort: Effort) -> list[int]:
+    """Repeats of every trial at each look of a race: half as many more from one to the next, like 3, 5, 8, 12."""
+    most = max(effort.repeats, effort.repeats_max or 0)
+    found = [effort.repeats]
+    while found[-1] < most:
+        found.append(min(most, max(found[-1] + 1, math.ceil(1.5 * found[-1]))))
+    return found
+
+
+def at_look(confidence: float, look: int, claims: int = 1) -> float:
+    """Confidence of each of `claims` simultaneous claims at look 1, 2, ... of a race.
+
+    Claims of one kind (who is left out; the verdict) have half of 1 - confidence in all looks together.
+    """
+    return 1 - (1 - confidence) / 2 / (look * (look + 1)) / claims
+
+
+def confidence(records: Sequence[Record], objective: Objective) -> float:
+    """That of a verdict: as asked for, or what the last look of a race leaves of it."""
+    look = max((int(r.notes.get(LOOK, 0)) for r in records), default=0)
+    return at_look(objective.confidence, look) if look else objective.confidence
+
+
+class Race:
+    """The trials that meet the constraints, leader first, and how they compare."""
+
+    def __init__(self, records: Sequence[Record], objective: Objective) -> None:
+        self.leader, *self.others = records
+        self.objective = objective
+        self.rank = {r.key: number for number, r in enumerate(records)}
+        self._values = {r.key: repeat_values(r, objective.metric) for r in records}
+        self._ratios = {r.key: self.compare(self.leader, r) for r in self.others}
+
+    def compare(self, a: Record, b: Record) -> statistics.Ratio | None:
+        """Above 1: a is better. None: too few repeats to say."""
+        return compare(a, b, self.objective, self._values)
+
+    def beaten(self, record: Record, confidence: float | None = None) -> bool:
+        """The leader is surely better than this one."""
+        return low(self._ratios[record.key], confidence or self.objective.confidence) > 0
+
+    def negligible(self, record: Record) -> bool:
+        """The difference from the leader, whatever its sign, is surely within the margin."""
+        return negligible(self._ratios[record.key], self.objective)
+
+    def more_repeats(self, rivals: Sequence[Record]) -> dict[str, int]:
+        """About how many more repeats of the leader and each of its rivals would decide."""
+        wanted: dict[str, int] = {}
+        for rival in rivals:
+            have = min(len(self.leader.repeats), len(rival.repeats))
+            ratio, goal = self._ratios[rival.key], self.objective
+            total = 3  # the least that says anything about a spread, where there is none to go by
+            if ratio is not None:
+                total = statistics.repeats_to_decide(ratio, goal.margin, goal.confidence, len(rivals))
+            wanted[rival.key] = max(1, total - have)
+        return {self.leader.key: max(wanted.values()), **wanted}
+
+
+@dataclass(frozen=True)
+class Decision:
+    kind: str  # winner | tie | undecided
+    choice: Record | None
+    tied: Sequence[Record]
+    sentence: str
+    more: Mapping[str, int] = field(default_factory=dict)
+    more_seconds: float | None = None
+    safe: Sequence[Record] = ()  # with a tie: those that the tie-break chose from
+
+
+def decide(race: Race, stopped: Record | None = None) -> Decision:
+    """What the comparisons show at the confidence of the objective.
+
+    Args:
+        stopped: the best of those that left the race, to name where nobody else is in it.
+    """
+    open_ones = [r for r in race.others if not race.beaten(r)]
+    close = [r for r in race.others if not race.beaten(r) or race.negligible(r)]
+    safe = _safe(race, close) if close else []
+    if not open_ones and len(safe) < 2:
+        next_one = race.others[0] if race.others else stopped
+        ratio = compare(race.leader, next_one, race.objective) if next_one else None
+        return Decision("winner", race.leader, (), wording.wins(race.leader, next_one, ratio, race.objective))
+    if safe:
+        tie_break = race.objective.tie_break
+        choice = min(safe, key=lambda r: (_at_least(r, tie_break), race.rank[r.key]))
+        tied = [race.leader, *close]
+        return Decision("tie", choice, tied, wording.ties(choice, tied, safe, race.objective), safe=safe)
+    more = race.more_repeats(open_ones)
+    seconds = _seconds(more, [race.leader, *open_ones])
+    ratio = race.compare(race.leader, open_ones[0])
+    sentence = wording.undecided(race.leader, open_ones, ratio, race.objective, max(more.values()), seconds)
+    return Decision("undecided", None, [race.leader, *open_ones], sentence, more, seconds)
+
+
+def _safe(race: Race, close: Sequence[Record]) -> list[Record]:
+    """The leader and its close rivals, as far as nobody still in the race can be better by more than the margin.
+
+    Half of the error goes into leaving trials out of the race, half into the claims about those that are in it.
+    """
+    alpha, floor = 1 - race.objective.confidence, -math.log1p(race.objective.margin)
+    near = {r.key for r in close}
+    rivals = [r for r in race.others if r.key in near or not race.beaten(r, 1 - alpha / len(race.others))]
+    confidence = 1 - alpha / len(rivals)
+
+    def safe(candidate: Record) -> bool:
+        against = [r for r in (race.leader, *rivals) if r is not candidate]
+        return all(low(race.compare(candidate, r), confidence) > floor for r in against)
+
+    return [race.leader, *filter(safe, close)] if safe(race.leader) else []
+
+
+def compare(
+    a: Record, b: Record, objective: Objective, known: Mapping[str, statistics.Values] | None = None
+) -> statistics.Ratio | None:
+    """How many times better a is than b, by their repeats. None: too few to say.
+
+    Args:
+        known: `repeat_values` by key, as far as somebody has them.
+    """
+    values = known or {}
+    first = values[a.key] if a.key in values else repeat_values(a, objective.metric)
+    second = values[b.key] if b.key in values else repeat_values(b, objective.metric)
+    together = [(r.sweep, r.origin, r.notes.get("measured_together")) for r in (a, b)]
+    if together[0] != together[1] or a.origin != "measured":
+        # Equal indexes mean the same block only among what was interleaved; elsewhere they are a coincidence.
+        first, second = _unpaired(first), _unpaired(second)
+    else:
+        first, second = _in_common(first, second)
+    ratio = statistics.ratio(first, second)
+    return ratio if ratio is None or objective.maximize else ratio.inverse()
+
+
+def low(ratio: statistics.Ratio | None, confidence: float) -> float:
+    """Lower end of the logarithm of a ratio; minus infinity where nothing is known."""
+    return -math.inf if ratio is None else ratio.log_interval(confidence)[0]
+
+
+def negligible(ratio: statistics.Ratio | None, objective: Objective) -> bool:
+    """The ratio, whichever is the better, is surely within the margin."""
+    if ratio is None:
+        return False
+    lower, upper = ratio.log_interval(objective.confidence)
+    return max(-lower, upper) <= math.log1p(objective.margin)
+
+
+def repeat_values(record: Record, metric: str) -> statistics.Values:
+    """The metric in each repeat, by repeat index; empty where repeats do not have it.
+
+    A list without indexes where two repeats share one, as after results of two sweeps were put together. What a repeat
+    lost or won by the machine's own change of speed (its note `level`) is taken out.
+    """
+    known = [(m.index, value) for m in record.repeats if (value := _levelled(record, m, metric)) is not None]
+    by_index = dict(known)
+    return by_index if len(by_index) == len(known) else [value for _, value in known]
+
+
+def cost(record: Record, objective: Objective) -> float:
+    """What is ranked by, smaller is better; infinite where it is not known."""
+    value = number(record, objective.metric)
+    if value is None:
+        return math.inf
+    value *= _correction(record, objective.metric)
+    return -value if objective.maximize else value
+
+
+def _correction(record: Record, metric: str) -> float:
+    """By how much a metric changes where the repeats are set right for the machine's level; 1 where it never moved."""
+    if all(_level(m) == 1.0 for m in record.repeats):
+        return 1.0
+    raw = [value for m in record.repeats if (value := _of_repeat(record, m, metric)) is not None]
+    right = [value for m in record.repeats if (value := _levelled(record, m, metric)) is not None]
+    return math.fsum(right) / math.fsum(raw) if raw and math.fsum(raw) > 0 else 1.0
+
+
+def _levelled(record: Record, repeat: Measurement, metric: str) -> float | None:
+    value = _of_repeat(record, repeat, metric)
+    if value is None:
+        return None
+    level = _level(repeat)
+    if metric.startswith(("latency", "usd")):
+        return value * level
+    return value / level if metric.endswith("_items_per_s") else value
+
+
+def _level(repeat: Measurement) -> float:
+    """Speed of the machine in this repeat, 1 where it was as usual."""
+    level = repeat.notes.get("level", 1.0)
+    return float(level) if isinstance(level, (int, float)) and level > 0 else 1.0
+
+
+def _of_repeat(record: Record, repeat: Measurement, metric: str) -> float | None:
+    if metric == "latency_ms_mean":
+        return repeat.latency_ms_mean
+    if metric.startswith("latency_ms_"):
+        return repeat.latency_ms.get(metric[len("latency_ms_") :])
+    if metric == "capacity_items_per_s":
+        value = (repeat.notes.get("capacity") or {}).get("items_per_s")
+        return float(value) if isinstance(value, (int, float)) else None
+    if metric == "usd_per_million_items":
+        # The price of an hour is the same for all repeats: cost goes with the inverse of the rate.
+        basis = "throughput_items_per_s" if number(record, "capacity_items_per_s") is None else "capacity_items_per_s"
+        cost, rate, own = number(record, metric), number(record, basis), _of_repeat(record, repeat, basis)
+        return None if cost is None or not rate or not own else cost * rate / own
+    value = getattr(repeat, metric, None)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _unpaired(values: statistics.Values) -> list[float]:
+    return list(values.values()) if isinstance(values, Mapping) else list(values)
+
+
+def _in_common(first: statistics.Values, second: statistics.Values) -> tuple[statistics.Values, statistics.Values]:
+    """Repeats of the same blocks, where that loses a third of them at most: pairs tell more than their number."""
+    if not (isinstance(first, Mapping) and isinstance(second, Mapping)):
+        return first, second
+    both = sorted(set(first) & set(second))
+    if len(both) < 2 or 3 * len(both) < 2 * max(len(first), len(second)):
+        return first, second
+    return {index: first[index] for index in both}, {index: second[index] for index in both}
+
+
+def _at_least(record: Record, metric: str) -> float:
+    value = number(record, metric)
+    return math.inf if value is None else value
+
+
+def _seconds(more: Mapping[str, int], records: Sequence[Record]) -> float | None:
+    """That so many more repeats of each take, by what its repeats took; None where nobody wrote that down."""
+    total = 0.0
+    for record in records:
+        known = [float(m.notes["wall_seconds"]) for m in record.repeats if m.notes.get("wall_seconds")]
+        if not known:
+            return None
+        total += more[record.key] * fmean(known)
+    return total
