@@ -102,6 +102,7 @@ class Backend(abc.ABC):
     compiles_cores: bool = False  # True where the number of cores is fixed by the compiler
     dynamic_sizes = False  # True where one build can take any size along the bucket dimensions (`spec.bucket == ()`)
     replays = False  # True where answers come from a table of results: nothing is compiled, loaded or timed
+    concurrent = False  # True where a loaded copy may be asked by several threads at once, and gains by it
     build_entry = "sweep.worker:build"  # what answers a build and a repeat in their workers
     measure_entry = "sweep.worker:measure"
     extra = ""  # the extra of this project that installs `packages`, for the message when they are missing

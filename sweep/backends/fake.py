@@ -6,7 +6,10 @@ latency_ms          one item takes this long (default 0.2)
 overhead_ms         one request takes this much more (default 0)
 unit_ms             one item takes this much more for each element of its bucket (default 0)
 parallel            share of the time that shrinks with the number of threads (default 0)
-busy                true: use the processor meanwhile; false: sleep (default)
+busy                true: use the processor meanwhile, exact to a microsecond; false: sleep (default)
+stall_ms            every so often a request takes this much more (default 0)
+stall_every_ms      how often, by the clock, whether or not requests come (default 1000)
+slow                {file: PATH, factor: 1.1}: everything takes so much longer in repeats that find this file
 noise               standard deviation of the latency of a whole repeat, as a share of it (default 0)
 build_seconds       a build sleeps this long (default 0)
 dynamic_batch       requests may have any number of items: they are cut into batches (default false)
@@ -71,6 +74,7 @@ class Fake(Backend):
     formats = ("numpy",)
     devices = ("cpu",)
     compile_options = ("build_seconds", "fault", "fault_when", "fault_text", "fault_memory_mb")
+    concurrent = True  # a device that answers any number of requests side by side, where it sleeps
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:
@@ -111,6 +115,9 @@ class Fake(Backend):
         parallel = float(self.options.get("parallel", 0.0))
         scaled = (items + float(self.options.get("overhead_ms", 0.0))) / 1000.0
         scaled *= (1.0 - parallel) + parallel / max(1, placement.threads)
+        slow = self.options.get("slow")
+        if slow and os.path.exists(str(slow["file"])):  # noqa: PTH110  # as cheap as it gets
+            scaled *= float(slow["factor"])
         noise = float(self.options.get("noise", 0.0))
         if noise:
             scaled *= max(0.1, 1.0 + noise * np.random.RandomState(_repeat() + 1).standard_normal())
@@ -159,6 +166,9 @@ class FakeRunner(Runner):
         self._fault = fault
         self._text = str(options.get("fault_text") or "fake device: a request failed")
         self._requests = 0
+        self._stall = float(options.get("stall_ms", 0.0)) / 1000.0
+        self._every = float(options.get("stall_every_ms", 1000.0)) / 1000.0
+        self._stalled = time.perf_counter()
 
     def run(self, request: Arrays) -> Any:
         begin = time.perf_counter()
@@ -168,12 +178,20 @@ class FakeRunner(Runner):
         answers = tuple(np.asarray(a, np.float32) for a in (raw if isinstance(raw, (tuple, list)) else (raw,)))
         answers = tuple(self._spoiled(array) for array in answers)
         seconds = self._seconds * -(-len(request[0]) // self._batch)  # one batch after the other
+        seconds += self._stall_seconds(begin)
         left = seconds - (time.perf_counter() - begin)
         if not self._busy and left > 0:
             time.sleep(left)
         while self._busy and time.perf_counter() - begin < seconds:
             pass
         return answers
+
+    def _stall_seconds(self, now: float) -> float:
+        """What this request takes more: at a moment that depends on the clock alone, as when a machine is held up."""
+        if not self._stall or now < self._stalled + self._every:
+            return 0.0
+        self._stalled += self._every * ((now - self._stalled) // self._every)
+        return self._stall
 
     def _fail(self) -> None:
         if self._fault == "run_raise":

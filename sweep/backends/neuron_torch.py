@@ -169,6 +169,7 @@ class NeuronBackend(Backend):
     preload_run = ("torch",)  # never the SDK: cores are chosen before it is imported
     formats: Tuple[str, ...] = ("module", "torchscript")
     devices = ("neuron",)
+    concurrent = True  # what fills a pipeline of cores; never run on a device by this project
 
     @classmethod
     def runs(cls, trial: Trial) -> Optional[str]:

@@ -33,6 +33,7 @@ class OnnxRuntime(Backend):
     formats = ("module", "exported", "onnx")
     compile_options = ("optimization", "int8_convolutions")
     dynamic_sizes = True
+    concurrent = True  # sessions are made to be shared by threads
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         level = str(self.options.get("optimization", "all"))

@@ -194,6 +194,7 @@ class TorchBackend(Backend):
     formats = ("module", "torchscript", "exported")
     devices = ("cpu", "cuda")
     compile_options = ("channels_last",)
+    concurrent = True
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:
