@@ -11,7 +11,7 @@ import numpy as np
 
 from sweep import failures
 from sweep.backends.base import Runner
-from sweep.measure import Request, Window
+from sweep.measure import Window
 from sweep.spec import Json, TrialError, UserError
 
 QUANTILES = (50, 90, 95, 99)
@@ -86,21 +86,24 @@ def _which(buckets: Sequence[Optional[Bucket]], number: int) -> str:
     return "bucket %s, the %d%s of %d" % ("x".join(map(str, buckets[number] or ())), place, end, len(buckets))
 
 
-def timed(window: Window, requests: Sequence[Request]) -> Tuple[Dict[str, np.ndarray], Json]:
+def timed(window: Window) -> Tuple[Dict[str, np.ndarray], Json]:
     """Of the window: items, bucket and padded size of every request, (n,), (n,) and (n, D), and its sums of work.
 
     Returns:
         the arrays, and `elements` and `flops`, each (of the items themselves, of what was computed), 0 where sizes do
         not vary or operations are not known.
     """
-    turns = np.arange(len(window.start_ns)) % len(requests)  # the prepared requests go round
+    requests, turns = window.requests, window.number
     each = {
         "items": np.array([len(request.items) for request in requests], np.int64),
         "bucket": np.array([request.bucket for request in requests], np.int64),
-        "size": np.array([request.size for request in requests], np.int64).reshape(len(requests), -1),
+        "size": np.array([request.size for request in requests], np.int64).reshape(max(1, len(requests)), -1),
     }
     sums = {
-        name: np.array([getattr(request, name) for request in requests], np.float64)[turns].sum(axis=0).tolist()
+        name: np.array([getattr(request, name) for request in requests], np.float64)
+        .reshape(-1, 2)[turns]
+        .sum(axis=0)
+        .tolist()
         for name in ("elements", "flops")
     }
     return {name: array[turns] for name, array in each.items()}, sums

@@ -162,8 +162,12 @@ def little(evidence: Evidence) -> Failure | None:
     A window cuts one request of each lane at its ends, so a window of few requests is allowed that much more; so is one
     of requests so short that the generator's own time between them counts. The repeat in the middle decides: one repeat
     in which the host took the processor away between two requests is no lie.
+    In an open load the number in flight is what comes out, so there is nothing to check.
     """
-    judged = sorted((_off_little(evidence, m) for m in evidence.measurements), key=lambda one: one.excess)
+    closed = [m for m in evidence.measurements if not m.notes.get("load")]
+    judged = sorted((_off_little(evidence, m) for m in closed), key=lambda one: one.excess)
+    if not judged:
+        return None
     middle = judged[len(judged) // 2]
     if middle.excess <= 0:
         return None
@@ -198,6 +202,33 @@ def _off_little(evidence: Evidence, m: Measurement) -> _Little:
     seen = m.throughput_items_per_s / (m.items / m.requests) * m.latency_ms_mean / 1000.0
     allowed = evidence.gates.little_tolerance + m.in_flight / m.requests + GENERATOR_MS / m.latency_ms_mean
     return _Little(m, seen, abs(seen - m.in_flight) / m.in_flight, allowed)
+
+
+def generator(evidence: Evidence) -> Failure | None:
+    """In an open load, what hands out the requests must not be what is slow: see `load.account` for both numbers.
+
+    The repeat in the middle decides, as for Little's law.
+    """
+    judged = sorted((m for m in evidence.measurements if m.notes.get("load")), key=_of_generator)
+    if not judged:
+        return None
+    m, allowed = judged[len(judged) // 2], evidence.gates.generator_tolerance
+    if _of_generator(m) <= allowed:
+        return None
+    load = m.notes["load"]
+    text = (
+        f"repeat {m.index}: the load generator was the bottleneck: batches left {load['lag_ms_mean']:.2g} ms late on "
+        f"average where items take {m.latency_ms_mean:.3g} ms, and it took {_percent(load['own_share'])} of the time "
+        f"in which work waited; {_percent(allowed)} is allowed: keep other work off this machine, give each replica "
+        "cores of its own, or use a larger batch or load=saturate"
+    )
+    return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
+
+
+def _of_generator(m: Measurement) -> float:
+    """The larger of its two shares: of the latency, and of the time in which work waits."""
+    load = m.notes["load"]
+    return max(float(load["lag_ms_mean"]) / m.latency_ms_mean, float(load["own_share"]))
 
 
 def peak(evidence: Evidence) -> Failure | None:
@@ -268,6 +299,7 @@ GATES: tuple[Gate, ...] = (
     compared,
     *ANSWERS,
     little,
+    generator,
     peak,
     scales,
     placed,

@@ -2,6 +2,7 @@
 
 The timed loop does nothing but call the runner and read the clock. Inputs are real, prepared ahead and rotate through
 the data, so that no cache answers for the device; the outputs kept for checking are those of the timed requests.
+Loads other than one client a replica are in `sweep.load`.
 """
 
 import gc
@@ -19,6 +20,7 @@ from sweep.spec import FailureKind, Json, TrialError
 clock = time.perf_counter_ns  # CLOCK_MONOTONIC: one time base for all processes of a host
 PREPARED_BYTES = 512 << 20  # at most this much input is prepared ahead
 KEPT_BYTES = 512 << 20  # at most this much output is kept for checking
+STRETCHED = 3  # times its length, at most
 
 
 class Request(NamedTuple):
@@ -35,11 +37,21 @@ class Request(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Start and end of every request in ns, and the outputs of the first pass through the data."""
+    """What one replica did, request by request."""
 
     start_ns: np.ndarray
     end_ns: np.ndarray
-    kept: List[Tuple[int, Any]]  # (number of the prepared request, raw output)
+    kept: List[Tuple[int, Any]]  # (number in `requests`, raw output) of one pass through the data, at most
+    requests: Sequence[Request]  # the different ones; their inputs may be gone
+    number: np.ndarray  # which of `requests` each was
+    client: np.ndarray  # which of the replica's clients sent it
+
+    @staticmethod
+    def of(start_ns: Any, end_ns: Any, kept: List[Tuple[int, Any]], requests: Sequence[Request]) -> "Window":
+        """Of one client that sent `requests` in turn, round and round."""
+        starts, ends = np.asarray(start_ns, np.int64), np.asarray(end_ns, np.int64)
+        turns = np.arange(len(starts))
+        return Window(starts, ends, kept, requests, turns % max(1, len(requests)), np.zeros_like(turns))
 
 
 def first_request(request: Request) -> Tuple[float, int]:
@@ -97,6 +109,12 @@ def steady(medians: Sequence[float]) -> bool:
     return max(a, b, c) <= 1.10 * min(a, b, c) and not falling
 
 
+def stretched(effort: Json, requests_per_s: float) -> float:
+    """Seconds of a window that is expected to hold `min_requests` at this pace: as asked for, up to 3 times as long."""
+    asked = float(effort["window_seconds"])
+    return min(STRETCHED * asked, max(asked, float(effort["min_requests"]) / requests_per_s))
+
+
 def timed_window(requests: Sequence[Request], start_ns: int, seconds: float, min_requests: int, keep: int) -> Window:
     """Requests back to back from `start_ns` for `seconds`, longer (up to 3x) until there are `min_requests`.
 
@@ -110,31 +128,27 @@ def timed_window(requests: Sequence[Request], start_ns: int, seconds: float, min
     ends: List[int] = []
     kept: List[Any] = []
     begun, ended, keep_output = starts.append, ends.append, kept.append
-    deadline, last = start_ns + int(seconds * 1e9), start_ns + int(3 * seconds * 1e9)
+    deadline, last = start_ns + int(seconds * 1e9), start_ns + int(STRETCHED * seconds * 1e9)
     number, total = 0, len(calls)
     keep = min(keep, total)
-    gc.disable()
-    try:
-        while clock() < start_ns:
-            pass  # at most a few ms: replicas begin together
-        now = start_ns
-        while now < deadline or (len(ends) < min_requests and now < last):
-            run, inputs = calls[number]
-            begin = clock()
-            output = run(inputs)
-            if asynchronous:
-                runners[number].synchronize()
-            now = clock()
-            begun(begin)
-            ended(now)
-            if len(kept) < keep:
-                keep_output(output)
-            number += 1
-            if number == total:
-                number = 0
-    finally:
-        gc.enable()
-    return Window(np.array(starts, np.int64), np.array(ends, np.int64), list(enumerate(kept)))
+    while clock() < start_ns:
+        pass  # at most a few ms: replicas begin together
+    now = start_ns
+    while now < deadline or (len(ends) < min_requests and now < last):
+        run, inputs = calls[number]
+        begin = clock()
+        output = run(inputs)
+        if asynchronous:
+            runners[number].synchronize()
+        now = clock()
+        begun(begin)
+        ended(now)
+        if len(kept) < keep:
+            keep_output(output)
+        number += 1
+        if number == total:
+            number = 0
+    return Window.of(starts, ends, list(enumerate(kept)), requests)
 
 
 def work_ratio(request: Request) -> float:
@@ -149,30 +163,31 @@ def work_ratio(request: Request) -> float:
     return times[1] / times[0]
 
 
-def outputs_of(window: Window, requests: Sequence[Request]) -> Tuple[np.ndarray, Arrays]:
+def outputs_of(window: Window) -> Tuple[np.ndarray, Arrays]:
     """The samples that the timed requests answered, each once, and their outputs in the same order."""
     if not window.kept:
         raise TrialError(FailureKind.IMPLAUSIBLE_TIMING, "the timed window holds no request")
-    items = np.concatenate([requests[number].items for number, _ in window.kept])
-    parts = [requests[number].runner.outputs(raw) for number, raw in window.kept]
-    for (number, _), arrays in zip(window.kept, parts):
-        expected = requests[number].rows or len(requests[number].items)
+    requests = [window.requests[number] for number, _ in window.kept]
+    items = np.concatenate([request.items for request in requests])
+    parts = [request.runner.outputs(raw) for request, (_, raw) in zip(requests, window.kept)]
+    for request, arrays in zip(requests, parts):
+        expected = request.rows or len(request.items)
         if any(array.ndim == 0 or len(array) != expected for array in arrays):
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise TrialError(FailureKind.SHAPE_MISMATCH, "a batch of %d gave outputs %s" % (expected, shapes))
-    cut = [tuple(array[: len(requests[n].items)] for array in arrays) for (n, _), arrays in zip(window.kept, parts)]
+    cut = [tuple(array[: len(request.items)] for array in arrays) for request, arrays in zip(requests, parts)]
     _, first = np.unique(items, return_index=True)
     return items[first], tuple(np.concatenate(arrays)[first] for arrays in zip(*cut))
 
 
-def throughput(starts: np.ndarray, ends: np.ndarray, replica: np.ndarray, items: Any) -> Tuple[float, float]:
-    """(items/s, seconds) over the window that all replicas share; `items` of each request, or of all alike.
+def throughput(starts: np.ndarray, ends: np.ndarray, client: np.ndarray, items: Any) -> Tuple[float, float]:
+    """(items/s, seconds) over the window that all clients share; `items` of each request, or of all alike.
 
-    The window runs from the first start to the moment the first replica ends its last request. A request of another
-    replica that straddles the end counts by the share of its time inside, which is unbiased for back-to-back requests.
+    The window runs from the first start to the moment the first client has its last answer. A request of another client
+    that straddles the end counts by the share of its time inside, which is unbiased for back-to-back requests.
     """
     begin = int(starts.min())
-    end = min(int(ends[replica == number].max()) for number in np.unique(replica))
+    end = min(int(ends[client == number].max()) for number in np.unique(client))
     inside = np.clip((end - starts) / np.maximum(ends - starts, 1), 0.0, 1.0)
     seconds = (end - begin) / 1e9
     return float((inside * items).sum() / seconds), seconds
@@ -195,28 +210,44 @@ def save_arrays(path: Path, arrays: Dict[str, np.ndarray]) -> None:
 Barrier = Callable[[], int]
 
 
+class Warm(NamedTuple):
+    """A replica that is ready for its window."""
+
+    requests: Sequence[Request]  # prepared ahead
+    pace: float  # requests/s, as the warm-up ended
+    keep: int  # outputs of so many requests at most
+    start: Barrier  # blocks until every replica is ready for what it is called for, then gives the common start in ns
+
+
+Drive = Callable[[Warm], Window]  # sends the requests of one window
+
+
 def run_replica(
-    load: Callable[[], Sequence[Request]], effort: Json, barrier: Optional[Barrier] = None
-) -> Tuple[Json, Window, Sequence[Request]]:
+    load: Callable[[], Sequence[Request]], effort: Json, drive: Drive, barrier: Optional[Barrier] = None
+) -> Tuple[Json, Window]:
     """One replica from load to the end of its window.
 
     Args:
         load: loads the artifacts and prepares the requests.
         effort: the fields of `settings.Effort`.
-        barrier: blocks until every replica is warm, then gives the common start in ns; None for a single replica.
+        barrier: as `Warm.start`; None for a single replica, which may start at once.
 
     Returns:
-        facts (load_seconds, first_request_ms, warmup, precision, ...), the window, and the requests.
+        facts (load_seconds, first_request_ms, warmup, precision, ...) and the window.
     """
     begin = clock()
     requests = load()
     load_seconds = (clock() - begin) / 1e9
     first_ms, output_bytes = first_request(requests[0])
     warmup = warm_up(requests, effort["warmup_seconds"], effort["warmup_seconds_max"])
+    each_ms = warmup["chunk_ms_p50"][-1:] or [1000 * warmup["seconds"] / warmup["requests"]]
     keep = max(1, KEPT_BYTES // max(1, output_bytes))
     gc.collect()  # before the start is agreed on: it takes a while, and none happens inside the window
-    start = barrier() if barrier else clock()
-    window = timed_window(requests, start, effort["window_seconds"], effort["min_requests"], keep)
+    gc.disable()
+    try:
+        window = drive(Warm(requests, 1000.0 / max(each_ms[0], 1e-6), keep, barrier or clock))
+    finally:
+        gc.enable()
     facts: Json = {
         "load_seconds": load_seconds,
         "first_request_ms": first_ms,
@@ -227,4 +258,4 @@ def run_replica(
     }
     if any(request.runner.asynchronous for request in requests):
         facts["work_ratio"] = work_ratio(requests[0])
-    return facts, window, requests
+    return facts, window

@@ -7,10 +7,11 @@ by a byte that they have loaded and by another that they are warm; then all get 
 import json
 import os
 from pathlib import Path
-from typing import Callable, List, NamedTuple, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from sweep import measure as measuring
-from sweep.spec import FailureKind, Json, Placement, TrialError
+from sweep.load.queue import Shared
+from sweep.spec import FailureKind, Json, Placement, TrialError, UserError
 
 GAVE_UP = 75  # exit status of a copy that got no start, because another one failed
 
@@ -22,6 +23,7 @@ class Copy(NamedTuple):
     folder: Path
     number: int
     placement: Placement
+    shared: Optional[Shared] = None  # by all replicas of this trial, in an open load
 
     @property
     def answer(self) -> Path:
@@ -47,7 +49,7 @@ def run(copies: Sequence[Copy], work: Work, one_by_one: bool = False) -> List[Js
         one_by_one: start each copy only when the one before it has loaded its model.
 
     Raises:
-        TrialError: of the first copy that failed.
+        TrialError, UserError: of the first copy that failed.
     """
     said: List[int] = []  # pipes on which the copies speak
     go: List[int] = []  # pipes on which they are told when to start
@@ -128,6 +130,8 @@ def _check(copy: Copy, status: int) -> None:
     answer: Json = json.loads(copy.answer.read_text()) if copy.answer.exists() else {}
     if "failure" in answer:
         kind, summary = answer["failure"]["kind"], answer["failure"]["summary"]
+        if answer["failure"].get("user"):
+            raise UserError(summary)
         raise TrialError(FailureKind(kind), "%s: %s" % (copy.name.strip(), summary))
     if os.WIFSIGNALED(status):
         doing = " while " + copy.doing.read_text() if copy.doing.exists() else ""

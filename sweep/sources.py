@@ -1,19 +1,23 @@
-"""From stored data to what a build starts from, and to the requests that a replica is asked.
+"""From stored data to what a build starts from, and to what a replica is asked.
 
 Worker side, Python 3.8.
 """
 
+import itertools
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from sweep import backends, batching, by_bucket, materials, workloads
 from sweep import measure as measuring
 from sweep.backends.base import Arrays, Backend, Runner, Source
+from sweep.load import config as load_config
+from sweep.load.batcher import Padded, Stock, Together
 from sweep.spec import BuildSpec, FailureKind, Json, Placement, TrialError, UserError, from_json
 
-Prepared = Tuple[List[measuring.Request], List[Optional[float]]]
+Memory = List[Optional[float]]  # what loading each build took in MB; None where that cannot be known
+WARM = 64  # requests that an open load warms up with
 
 
 def runner_backend(request: Json, spec: BuildSpec) -> Backend:
@@ -23,16 +27,14 @@ def runner_backend(request: Json, spec: BuildSpec) -> Backend:
 
 def source(request: Json, spec: BuildSpec) -> Source:
     """What a build starts from. Request: data_folder, bucket_dims, pad_value, pad_side."""
-    folder = Path(request["data_folder"])
-    inputs = materials.read_data(folder)
-    sizes, shape = _own_sizes(request, inputs), batching.Shape.of(request)
-    first = batching.fitting(sizes, spec.bucket or None, spec.batch, len(next(iter(inputs.values()))))
+    data = _Data(request)
+    first = batching.fitting(data.sizes, spec.bucket or None, spec.batch, data.count)
     return Source(
         load_model=lambda: workloads.load_model(dict(spec.model)),
-        example=batching.fitted(inputs, first, spec.bucket or None, shape, sizes),
-        calibration=lambda: _calibration(folder, spec, shape),
-        input_names=tuple(inputs),
-        dynamic=shape.dims if spec.bucket == () else {},
+        example=data.fitted(first, spec.bucket or None),
+        calibration=lambda: _calibration(data.folder, spec, data.shape),
+        input_names=tuple(data.inputs),
+        dynamic=data.shape.dims if spec.bucket == () else {},
     )
 
 
@@ -52,16 +54,86 @@ def _calibration(folder: Path, spec: BuildSpec, shape: batching.Shape) -> Iterat
         yield batching.fitted(samples, items, batching.needed(spec.bucket, sizes, items), shape, sizes)
 
 
-def prepared(request: Json, placement: Placement, share: float, doing: Optional[Path] = None) -> Prepared:
+def prepared(
+    request: Json, placement: Placement, share: float, doing: Optional[Path] = None
+) -> Tuple[List[measuring.Request], Memory]:
     """Load one runner per bucket and prepare requests over the data, each in the smallest bucket that fits.
 
     Args:
         share: of the data at which the first request begins.
         doing: see `by_bucket.load`.
+    """
+    server, memory = _loaded(request, placement, doing)
+    return list(server.formed(share)), memory
+
+
+def stocked(
+    request: Json, placement: Placement, share: float, doing: Optional[Path] = None
+) -> Tuple[Stock, List[measuring.Request], Memory]:
+    """Load one runner per bucket and pad the samples, so that any of them can be put together when they have arrived.
 
     Returns:
-        the requests, and what loading each build took in MB.
+        what a replica serves from, requests to warm up with, and what loading took.
     """
+    server, memory = _loaded(request, placement, doing)
+    data = server.data
+    order = np.roll(np.arange(data.count), -int(share * data.count))[: max(1, measuring.PREPARED_BYTES // data.bytes)]
+    bucket_of = _routed(server.specs, data)
+    together = [server.together(number, order[bucket_of[order] == number]) for number in range(len(server.specs))]
+    stock = Stock(server.runners, together, order, bucket_of, request["batch"], server.ask)
+    return stock, list(itertools.islice(server.formed(share), WARM)), memory
+
+
+class _Data:
+    """The stored samples of a request (data_folder, bucket_dims, pad_value, pad_side)."""
+
+    def __init__(self, request: Json) -> None:
+        self.folder = Path(request["data_folder"])
+        self.inputs = materials.read_data(self.folder)
+        self.shape = batching.Shape.of(request)
+        self.sizes = batching.own_sizes(self.inputs, materials.read_sizes(self.folder), self.shape)
+        self.count = len(next(iter(self.inputs.values())))
+        self.bytes = max(1, sum(array.nbytes for array in self.inputs.values()) // self.count)  # of one, as stored
+
+    def fitted(self, items: np.ndarray, bucket: Optional[batching.Bucket]) -> Arrays:
+        return batching.fitted(self.inputs, items, bucket, self.shape, self.sizes)
+
+
+class _Server(NamedTuple):
+    """One replica with its builds loaded, and the data that it is asked about."""
+
+    request: Json
+    specs: Sequence[BuildSpec]  # one for each bucket
+    runners: Sequence[Runner]  # likewise
+    data: _Data
+    work: "_Work"
+
+    def ask(self, number: int, some: np.ndarray) -> measuring.Request:
+        """A request for samples of one bucket, without its inputs."""
+        rows = self.request["batch"]
+        bucket = batching.needed(self.specs[number].bucket, self.data.sizes, some)
+        return measuring.Request(self.runners[number], None, some, number, rows, *self.work.of(bucket, some, rows))
+
+    def formed(self, share: float) -> Iterator[measuring.Request]:
+        """Requests over the data, in the order in which clients send them, as many as may be prepared ahead."""
+        room = measuring.PREPARED_BYTES
+        for number, some in _formed(self.request, self.specs, self.data, share):
+            rows = np.resize(some, self.request["batch"])  # what fills a short batch up counts for nothing
+            arrays = self.data.fitted(rows, batching.needed(self.specs[number].bucket, self.data.sizes, some))
+            yield self.ask(number, some)._replace(inputs=self.runners[number].prepare(arrays))
+            room -= sum(array.nbytes for array in arrays)
+            if room <= 0:
+                return
+
+    def together(self, number: int, samples: np.ndarray) -> Together:
+        """What puts samples of one bucket together: padded ahead, unless the batch says how far."""
+        bucket, data = self.specs[number].bucket, self.data
+        if bucket == () and data.sizes is not None:
+            return lambda rows: data.fitted(rows, batching.needed((), data.sizes, rows))
+        return Padded(samples, data.fitted(samples, bucket))
+
+
+def _loaded(request: Json, placement: Placement, doing: Optional[Path]) -> Tuple[_Server, Memory]:
     specs = [from_json(BuildSpec, entry["spec"]) for entry in request["builds"]]
 
     def one(number: int) -> Runner:
@@ -69,40 +141,37 @@ def prepared(request: Json, placement: Placement, share: float, doing: Optional[
         return runner_backend(request, spec).load(folder, spec, placement, source(request, spec))
 
     loaded = by_bucket.load([spec.bucket for spec in specs], one, doing)
-    inputs = materials.read_data(Path(request["data_folder"]))
-    sizes, shape = _own_sizes(request, inputs), batching.Shape.of(request)
-    work = _Work(inputs, sizes, shape, request.get("flops_by_size") or [])
-    requests: List[measuring.Request] = []
-    room = measuring.PREPARED_BYTES
-    for number, some in _formed(request, specs, sizes, len(next(iter(inputs.values()))), share):
-        rows = np.resize(some, request["batch"])  # a short batch is filled up; what fills it counts for nothing
-        bucket = batching.needed(specs[number].bucket, sizes, some)
-        arrays = batching.fitted(inputs, rows, bucket, shape, sizes)
-        room -= sum(array.nbytes for array in arrays)
-        inner = loaded.runners[number].prepare(arrays)
-        requests.append(
-            measuring.Request(loaded.runners[number], inner, some, number, len(rows), *work.of(bucket, some, len(rows)))
-        )
-        if room <= 0:
-            break
-    return requests, loaded.memory_mb
+    data = _Data(request)
+    work = _Work(data.inputs, data.sizes, data.shape, request.get("flops_by_size") or [])
+    return _Server(request, specs, loaded.runners, data, work), loaded.memory_mb
 
 
-def _formed(
-    request: Json, specs: Sequence[BuildSpec], sizes: Optional[np.ndarray], count: int, share: float
-) -> List[Tuple[int, np.ndarray]]:
+def _formed(request: Json, specs: Sequence[BuildSpec], data: _Data, share: float) -> List[Tuple[int, np.ndarray]]:
     """(number of the bucket, samples) of every request, in the order in which they are sent.
 
     Raises:
         TrialError: for samples that fit no bucket.
     """
-    offset = int(share * count)
-    if not specs[0].bucket or sizes is None:
-        return [(0, some) for some in batching.batches(np.arange(count), request["batch"], offset)]
-    chosen = batching.route(sizes, [spec.bucket or () for spec in specs])
+    items, offset = load_config.request_items(request.get("load") or {}, request["batch"]), int(share * data.count)
+    bucket_of = _routed(specs, data)
+    if not specs[0].bucket or data.sizes is None:
+        return [(0, some) for some in batching.batches(np.arange(data.count), items, offset)]
+    return batching.in_order(bucket_of, items, offset)
+
+
+def _routed(specs: Sequence[BuildSpec], data: _Data) -> np.ndarray:
+    """(N,) the number of the bucket that takes each sample.
+
+    Raises:
+        TrialError: for samples that fit none.
+    """
+    if not specs[0].bucket or data.sizes is None:
+        return np.zeros(data.count, np.int64)
+    buckets = [spec.bucket or () for spec in specs]
+    chosen = batching.route(data.sizes, buckets)
     if (chosen < 0).any():
-        raise TrialError(FailureKind.SHAPE_MISMATCH, batching.too_large(sizes, [spec.bucket or () for spec in specs]))
-    return batching.in_order(chosen, request["batch"], offset)
+        raise TrialError(FailureKind.SHAPE_MISMATCH, batching.too_large(data.sizes, buckets))
+    return chosen
 
 
 class _Work:
@@ -133,8 +202,3 @@ class _Work:
             own = float(workloads.flops_at(self._flops, areas).sum())
             flops = (own, rows * float(workloads.flops_at(self._flops, np.array([padded]))[0]))
         return whole, (int(areas.sum()), rows * padded), flops
-
-
-def _own_sizes(request: Json, inputs: Dict[str, np.ndarray]) -> Optional[np.ndarray]:
-    stored = materials.read_sizes(Path(request["data_folder"]))
-    return batching.own_sizes(inputs, stored, batching.Shape.of(request))

@@ -13,10 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Callable, ContextManager, List, Mapping, Optional, Sequence
 
-import numpy as np
-
-from sweep import backends, by_bucket, materials, processes, replicas, sources, workloads
-from sweep import measure as measuring
+from sweep import backends, materials, one_repeat, processes, replicas, sources, workloads
 from sweep.replicas import Copy
 from sweep.spec import BuildSpec, Json, Placement, digest, from_json, to_json
 
@@ -115,18 +112,21 @@ def measure(request: Json, folder: Path) -> Json:
     """One repeat of a trial: all its replicas, each in a process of its own, over one common window.
 
     Request: builds ([{spec, folder}] one per bucket), options, toolchain (versions), data_folder, bucket_dims,
-    pad_value, batch (items in a request), placements (one per replica), effort, repeat, share (of the data at which
-    this repeat begins), flops_by_size (what `reference` said).
-    Leaves samples.npz (start_ns, end_ns, replica) and outputs.npz (index, output_0, ...) in the folder.
+    pad_value, batch (items in a request), load (config), placements (one per replica), effort, repeat, share (of the
+    data at which this repeat begins), flops_by_size (what `reference` said).
+    Leaves samples.npz (start_ns, end_ns, replica, items and bucket of every request; of open loads also due_ns and
+    done_ns of every item) and outputs.npz (index, output_0, ...) in the folder.
     """
     os.environ["SWEEP_REPEAT"] = str(request["repeat"])
     processes.keep_freed_memory()
     _note_versions(folder, request.get("toolchain") or {})
     copies = _copies(request, folder)
     with _watch(request, folder) as facts:
-        alone = len(copies) == 1
-        parts = [_replica(copies[0], lambda: None, None)] if alone else replicas.run(copies, _replica)
-    return _combine(request, folder, parts, facts())
+        if len(copies) == 1:
+            parts = [one_repeat.replica(copies[0], lambda: None, None)]
+        else:
+            parts = replicas.run(copies, one_repeat.replica)
+    return one_repeat.combined(request, folder, parts, facts())
 
 
 def measure_together(request: Json, folder: Path) -> Json:
@@ -144,17 +144,18 @@ def measure_together(request: Json, folder: Path) -> Json:
         own.mkdir(exist_ok=True)
         copies += _copies(each, own)
     with _watch(members[0], folder) as facts:
-        parts = replicas.run(copies, _replica, one_by_one=True)
+        parts = replicas.run(copies, one_repeat.replica, one_by_one=True)
     answers = []
     for each, own in zip(members, folders):
         mine = [part for part, copy in zip(parts, copies) if copy.folder == own]
-        answers.append(_combine(each, own, mine, facts()))
+        answers.append(one_repeat.combined(each, own, mine, facts()))
     return {"members": answers}
 
 
 def _copies(request: Json, folder: Path) -> List[Copy]:
     places = [from_json(Placement, placement) for placement in request["placements"]]
-    return [Copy(request, folder, number, place) for number, place in enumerate(places)]
+    common = one_repeat.shared(request)
+    return [Copy(request, folder, number, place, common) for number, place in enumerate(places)]
 
 
 def _watch(request: Json, folder: Path) -> ContextManager[Callable[[], Json]]:
@@ -173,75 +174,3 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(str(path), ignore_errors=True)
         else:
             path.unlink()
-
-
-def _combine(request: Json, folder: Path, parts: List[Json], device: Json) -> Json:
-    loaded = [np.load(folder / ("replica-%d.npz" % number)) for number in range(len(parts))]
-    starts = np.concatenate([part["start_ns"] for part in loaded])
-    ends = np.concatenate([part["end_ns"] for part in loaded])
-    replica = np.concatenate([np.full(len(part["start_ns"]), number) for number, part in enumerate(loaded)])
-    asked = {name: np.concatenate([part[name] for part in loaded]) for name in ("items", "bucket", "size")}
-    items = asked["items"]
-    rate, seconds = measuring.throughput(starts, ends, replica, items)
-    samples = {"start_ns": starts, "end_ns": ends, "replica": replica, "items": items, "bucket": asked["bucket"]}
-    measuring.save_arrays(folder / "samples.npz", samples)
-    count = sum(name.startswith("output_") for name in loaded[0].files)
-    index = np.concatenate([part["index"] for part in loaded])
-    index, first = np.unique(index, return_index=True)
-    outputs = {"output_%d" % i: np.concatenate([part["output_%d" % i] for part in loaded])[first] for i in range(count)}
-    measuring.save_arrays(folder / "outputs.npz", {"index": index, **outputs})
-    for number in range(len(parts)):
-        (folder / ("replica-%d.npz" % number)).unlink()
-    latency = (ends - starts) / 1e6
-    quantiles = dict(zip(("p50", "p90", "p95", "p99"), np.percentile(latency, [50, 90, 95, 99]).tolist()))
-    return {
-        "throughput_items_per_s": rate,
-        "window_seconds": seconds,
-        "requests": len(latency),
-        "items": int(items.sum()),
-        "latency_ms_mean": float(latency.mean()),
-        "latency_ms": {**quantiles, "max": float(latency.max())},
-        "load_seconds": max(part["load_seconds"] for part in parts),
-        "first_request_ms": max(part["first_request_ms"] for part in parts),
-        "warmup": {
-            "requests": sum(part["warmup"]["requests"] for part in parts),
-            "seconds": max(part["warmup"]["seconds"] for part in parts),
-            "stable": all(part["warmup"]["stable"] for part in parts),
-            "chunk_ms_p50": parts[0]["warmup"]["chunk_ms_p50"],
-        },
-        "peak_memory_mb": sum(part["peak_memory_mb"] for part in parts),
-        "notes": {
-            "precision": parts[0]["precision"],
-            "device_memory_mb": sum(part["device_memory_mb"] for part in parts),
-            **({"work_ratio": parts[0]["work_ratio"]} if "work_ratio" in parts[0] else {}),
-            **({"device": device} if device else {}),
-            **by_bucket.notes(
-                [entry["spec"].get("bucket") for entry in request["builds"]], parts, {**asked, "latency_ms": latency}
-            ),
-        },
-    }
-
-
-def _replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[measuring.Barrier]) -> Json:
-    """One copy from load to the end of its window."""
-    request, placement = copy.request, copy.placement
-    if placement.cores and placement.device == "cpu" and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, placement.cores)
-    share = request["share"] + copy.number / max(1, len(request["placements"]))
-    memory: List[Optional[float]] = []
-
-    def load() -> List[measuring.Request]:
-        prepared, of_builds = sources.prepared(request, placement, share, copy.doing)
-        memory.extend(of_builds)
-        loaded()
-        return prepared
-
-    facts, window, requests = measuring.run_replica(load, request["effort"], barrier)
-    index, outputs = measuring.outputs_of(window, requests)
-    arrays = {"output_%d" % i: array for i, array in enumerate(outputs)}
-    asked, work = by_bucket.timed(window, requests)
-    measuring.save_arrays(
-        copy.folder / ("replica-%d.npz" % copy.number),
-        {"start_ns": window.start_ns, "end_ns": window.end_ns, "index": index, **asked, **arrays},
-    )
-    return {**facts, **work, "memory_mb": memory}

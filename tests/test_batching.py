@@ -123,10 +123,10 @@ def test_rows_that_fill_up_a_short_batch_count_for_nothing() -> None:
     full = measure.Request(runner, (data[:4],), np.arange(4), 0, 4)
     short = measure.Request(runner, (np.resize(data[4:], 4),), np.array([4]), 0, 4)
     window = measure.timed_window([full, short], measure.clock(), 0.001, 4, keep=2)
-    index, (answers,) = measure.outputs_of(window, [full, short])
+    index, (answers,) = measure.outputs_of(window)
     assert index.tolist() == [0, 1, 2, 3, 4]
     assert answers.tolist() == data.tolist()
-    asked, _ = by_bucket.timed(window, [full, short])
+    asked, _ = by_bucket.timed(window)
     assert asked["items"][:4].tolist() == [4, 1, 4, 1]
     assert asked["bucket"].tolist() == [0] * len(asked["bucket"])
     ones = np.arange(2) * 100

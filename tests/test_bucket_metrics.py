@@ -73,7 +73,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def notes_of(requests: list[measure.Request], buckets: list[Any], turns: int = 1) -> Json:
     """The notes of a window in which every request was asked so many times and took as many ms as its size."""
     count = len(requests) * turns
-    arrays, work = by_bucket.timed(measure.Window(np.zeros(count), np.zeros(count), []), requests)
+    arrays, work = by_bucket.timed(measure.Window.of(np.zeros(count), np.zeros(count), [], requests))
     latency = arrays["size"].prod(axis=1).astype(float)
     parts = [{"memory_mb": [10.0] * len(buckets), **work}]
     return by_bucket.notes(buckets, parts, {**arrays, "latency_ms": latency})

@@ -40,7 +40,7 @@ def test_outputs_are_those_of_the_timed_requests_each_sample_once() -> None:
     runner = Doubling()
     requests = requests_over(10, 4, runner)
     window = measure.timed_window(requests, measure.clock(), 0.02, 3, keep=100)
-    index, outputs = measure.outputs_of(window, requests)
+    index, outputs = measure.outputs_of(window)
     assert index.tolist() == list(range(10))
     assert (outputs[0] == index * 2.0).all()
 
@@ -116,9 +116,9 @@ def test_throughput_of_two_replicas_is_the_sum_of_their_rates(first: float, seco
 
 def test_wrong_output_length_is_a_shape_mismatch() -> None:
     requests = requests_over(4, 2, Doubling())
-    window = Window(np.array([0]), np.array([1]), [(0, (np.zeros((3, 1)),))])
+    window = Window.of([0], [1], [(0, (np.zeros((3, 1)),))], requests)
     with pytest.raises(TrialError, match="a batch of 2 gave outputs"):
-        measure.outputs_of(window, requests)
+        measure.outputs_of(window)
 
 
 def test_work_ratio_is_two_for_a_truthful_runner_and_not_for_one_that_returns_early() -> None:

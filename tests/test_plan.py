@@ -25,6 +25,7 @@ HARDWARE = {
 MODEL = {"name": "tiny", "_target_": "sweep.workloads.tiny.model", "format": "numpy"}
 DATA = {"name": "tiny", "_target_": "sweep.workloads.tiny.data"}
 EFFORT = Effort("test", 5, 2.0, 30, 0.4, 5.0)
+OPENVINO = {"name": "openvino", "device": "cpu", "python": None, "options": {}}
 
 
 def trial(batch: int = 1, cores: int = 1, **more: Any) -> Trial:
@@ -70,7 +71,8 @@ def test_reasons() -> None:
         (trial(precision="int8"), Status.INVALID, "int8"),
         (trial(buckets=((128,),)), Status.INVALID, "declares no bucket dimension"),
         (trial(model=bucketed, buckets=((0,),)), Status.INVALID, "at least 1"),
-        (trial(load={"concurrency": 2}), Status.INVALID, "use replicas="),
+        (trial(load={"concurrency": 2}, backend=OPENVINO), Status.INVALID, "openvino answers one request at a time: use"),
+        (trial(load={"name": "single"}, replicas=2), Status.INVALID, "use replicas=1"),
     ]
     for declared, status, text in cases:
         (entry,) = make(declared).entries

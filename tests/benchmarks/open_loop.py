@@ -1,0 +1,102 @@
+"""The open loop in real time against theory, and what a closed loop does not see.
+
+Run it with nothing else on the machine.
+
+    python -m tests.benchmarks.open_loop [--seconds 60] [--service-ms 2] [--servers 1 2]
+
+Theory     A fake model that takes exactly `service-ms`, under random arrivals: M/D/c. Three numbers of each percentile:
+           what was measured; what the very same arrivals give by recursion (the difference is the generator's own);
+           and what theory gives for ever so many arrivals, with the spread of so many over 200 seeds.
+Stalls     The same model, held up for 1 s every 10 s, measured by a closed loop and by an open one at a tenth of the
+           rate that the model can do. Theory: s seconds of stall in w seconds of window are met by a share s / w of
+           the arrivals, which wait for what is left of it.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from sweep import ledger, statistics
+from sweep.__main__ import run
+from sweep.load import arrivals
+from sweep.spec import Record
+from tests import queueing
+
+PERCENTILES = (50, 90, 95, 99)
+BASE = ["model=tiny", "backend=fake", "backend.options.busy=true", "tracking=none", "effort.repeats=1"]
+SEEDS = 200
+
+
+def measure(outputs: Path, service_ms: float, seconds: float, *overrides: str) -> Record:
+    options = [f"backend.options.latency_ms={service_ms}", f"effort.window_seconds={seconds}", f"outputs={outputs}"]
+    run([*BASE, *options, "effort.warmup_seconds=0.3", *overrides])
+    (record,) = ledger.History(ledger.find(outputs, "last")).records.values()
+    return record
+
+
+def percentiles(latency: np.ndarray) -> np.ndarray:
+    return np.percentile(latency, PERCENTILES)
+
+
+def theory(outputs: Path, service_ms: float, seconds: float, servers: int, busy_share: float) -> None:
+    """One load: measured, recursion and theory side by side."""
+    service, rate = round(service_ms * 1e6), busy_share * servers * 1e3 / service_ms
+    load = ["load=poisson", f"load.rate={rate}", "load.max_wait_ms=0", f"replicas={servers}"]
+    record = measure(outputs, service_ms, seconds, *load)
+    (repeat,) = record.repeats
+    seen = percentiles(statistics.load_samples(repeat.samples) / 1e6)
+    same = percentiles(queueing.latencies(arrivals.poisson(rate, seconds, (0, 0)), service, servers) / 1e6)
+    spread = [
+        percentiles(queueing.latencies(arrivals.poisson(rate, seconds, (1, seed)), service, servers) / 1e6)
+        for seed in range(SEEDS)
+    ]
+    known = queueing.Theory(busy_share, servers)
+    notes = repeat.notes["load"]
+    print(
+        f"\nM/D/{servers} at {busy_share:.0%} of {servers * 1e3 / service_ms:g} items/s, {repeat.items} items, "
+        f"{record.status.value} {record.reason}; lag p50 {notes['lag_ms_p50'] * 1e3:.1f} us, p99 "
+        f"{notes['lag_ms_p99'] * 1e3:.1f} us, own share {notes['own_share']:.2%}"
+    )
+    print("        measured   same arrivals          theory   spread of so many arrivals")
+    for place, percentile in enumerate(PERCENTILES):
+        exact = known.latency(percentile) * service_ms
+        print(
+            f"  p{percentile:<3} {seen[place]:9.3f} ms {same[place]:9.3f} ms {seen[place] / same[place] - 1:+6.2%} "
+            f"{exact:9.3f} ms {seen[place] / exact - 1:+6.2%}   +-{np.std(spread, axis=0)[place] / exact:.2%}"
+        )
+
+
+def stalls(outputs: Path, service_ms: float, seconds: float) -> None:
+    held_up = ["backend.options.stall_ms=1000", "backend.options.stall_every_ms=10000"]
+    rate = 0.1 * 1e3 / service_ms
+    closed = measure(outputs, service_ms, seconds, *held_up)
+    opened = measure(outputs, service_ms, seconds, *held_up, "load=poisson", f"load.rate={rate}", "load.max_wait_ms=0")
+    print(f"\nstalls of 1 s every 10 s, service {service_ms:g} ms, {seconds:g} s")
+    print("        closed loop     open loop   share of arrivals that must wait longer, by theory")
+    for name, record in (("closed", closed), ("open", opened)):
+        assert record.repeats, f"{name}: {record.status.value} {record.reason}"
+    seen = [statistics.load_samples(record.repeats[0].samples) / 1e6 for record in (closed, opened)]
+    for percentile in (*PERCENTILES, 99.9):
+        hidden, shown = (float(np.percentile(latency, percentile)) for latency in seen)
+        share = max(0.0, 0.1 * (1 - shown / 1000))
+        print(f"  p{percentile:<5g} {hidden:9.3f} ms {shown:9.3f} ms   {share:.2%} (asked: {1 - percentile / 100:.2%})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--service-ms", type=float, default=2.0)
+    parser.add_argument("--servers", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--busy", type=float, nargs="*", default=[0.5, 0.7, 0.8])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for servers in options.servers:
+            for busy_share in options.busy:
+                theory(Path(folder), options.service_ms, options.seconds, servers, busy_share)
+        stalls(Path(folder), options.service_ms, options.seconds)
+
+
+if __name__ == "__main__":
+    main()
