@@ -15,7 +15,8 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar, Union, ge
 Json = Dict[str, Any]
 T = TypeVar("T")
 _PLAIN = (str, int, bool, type(None))
-_NOT_IN_LABELS = ("_target_", "path", "name", "table", "where", "python")
+_NOT_IN_LABELS = ("_target_", "path", "file", "name", "table", "where", "python")
+_USUAL_LOADS = (None, "saturate", "closed")  # the last is what earlier versions called it
 _WITHIN_GROUPS = ("model.", "data.", "hardware.", "backend.", "load.")
 
 AUTO: Tuple[Tuple[int, ...], ...] = ((0,),)  # buckets=auto: lists are chosen from the traffic and a cost curve
@@ -131,6 +132,8 @@ class Trial:
             parts.append("r%d" % self.replicas)
         if self.request_items != self.batch:
             parts.append("q%d" % self.request_items)
+        if self._other_load:
+            parts.append(self._other_load)
         if self.deployment:
             parts.append("d%dof%d" % (self.deployment["member"] + 1, len(self.deployment["members"])))
         if self.buckets:
@@ -143,6 +146,12 @@ class Trial:
     def bucket_word(self) -> str:
         """`auto` or `dynamic`, empty for a list of buckets."""
         return {AUTO: "auto", DYNAMIC: "dynamic"}.get(self.buckets, "")
+
+    @property
+    def _other_load(self) -> str:
+        """The name of the load, empty for the usual one: clients that wait."""
+        name = self.load.get("name")
+        return "" if name in _USUAL_LOADS else str(name)
 
     @property
     def _options(self) -> Json:
@@ -164,6 +173,7 @@ class Trial:
             "cores": self.cores,
             "replicas": self.replicas,
             "buckets": self.bucket_word or [list(bucket) for bucket in self.buckets],
+            **({"load": self._other_load} if self._other_load else {}),
             **self._options,
         }
 
@@ -218,6 +228,7 @@ class Outcome:
     seconds: float  # wall time from start to exit
     peak_memory_mb: float = 0.0  # largest resident set of the whole process tree that was seen
     user_error: bool = False  # the failure is a UserError of the worker: the input is at fault
+    cpu_seconds: Optional[float] = None  # CPU time of the whole process tree
 
     @property
     def ok(self) -> bool:

@@ -207,7 +207,10 @@ def repeats_to_decide(compared: Ratio, margin: float, confidence: float, compari
 
 
 def load_samples(path: str) -> "np.ndarray":
-    """Latency in ns of every request in one repeat's raw samples (.npz with int64 start_ns and end_ns), all replicas.
+    """Latencies in ns in one repeat's raw samples (.npz of int64), all replicas.
+
+    Of every item in an open load, from the moment at which it was meant to arrive (due_ns, done_ns), in that order;
+    else of every request (start_ns, end_ns), in the order in which they began.
 
     A file that cannot be read counts as no samples: `sample_count` shows it, and no percentile is made up.
     """
@@ -216,7 +219,10 @@ def load_samples(path: str) -> "np.ndarray":
     try:
         # Opened here: numpy leaves its own file open where it is not a whole archive.
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return np.asarray(file["end_ns"] - file["start_ns"], dtype=np.int64).ravel()
+            begin, end = ("due_ns", "done_ns") if "due_ns" in file.files else ("start_ns", "end_ns")
+            moments = file[begin].ravel()
+            taken = np.asarray(file[end].ravel() - moments, dtype=np.int64)
+            return taken[np.argsort(moments, kind="stable")]
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return np.empty(0, dtype=np.int64)
 
@@ -242,6 +248,8 @@ def summarize(
     pooled = np.concatenate(per_repeat)
     metrics["sample_count"] = float(pooled.size)
     _add_mean(metrics, "throughput_items_per_s", [m.throughput_items_per_s for m in repeats], confidence)
+    found = [(m.notes.get("capacity") or {}).get("items_per_s", math.nan) for m in repeats]
+    _add_mean(metrics, "capacity_items_per_s", found, confidence)
     if pooled.size:
         # Whole nanoseconds add up exactly, so the mean does not depend on the order.
         metrics["latency_ms_mean"] = int(pooled.sum()) / pooled.size / 1e6
