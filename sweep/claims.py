@@ -1,0 +1,226 @@
+"""Service levels as claims: is `latency p99 <= X` proved, refuted, or unproved by the requests that were measured?
+
+The claim is about the share of requests that are late, which may be 1 % for a p99. It is proved where the upper end of
+an exact one-sided interval of that share (Clopper and Pearson 1934, Biometrika 26:404-413) is within what may be late,
+and refuted where the lower end is beyond it; each of the two is wrong at most 1 - confidence of the time. An estimate
+of the percentile itself proves nothing: from 71 requests it is just the largest.
+
+Late requests that come together say less than as many that come singly. Whether they do is tested, at the limit and,
+where late ones are too few to tell, at levels below it that say something about it: pairs of requests beyond the level
+within 1, 4, 16, ... requests of each other are counted against what chance gives (the counts of Knox 1964, Applied
+Statistics 13:25-29, along one dimension). Where there are too many, requests count in blocks: n of them, k of them
+late, as n/b with k/b late, b being the factor by which their coming together widens the spread of k (the effective
+number of Bayley and Hammersley 1946, JRSS Supplement 8:184-197; exact intervals with an effective number: Korn and
+Graubard 1998, Survey Methodology 24:193-201). From few bunches their size is known badly, so b is the upper end of what
+it may be, for sizes that vary as bursts do that end at random.
+
+What never happened while it was measured cannot be seen: without a single late request, bursts that come seldom are as
+unlikely as they are long. So a proof says up to how many late requests at a time it holds, and requests closer together
+than `STALL_MS` never count as more than one.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sweep import report, statistics
+from sweep.settings import Objective
+from sweep.spec import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LIMITS = {"latency_ms_p50_max": 0.50, "latency_ms_p99_max": 0.99}  # constraints that are claims, and their quantiles
+MEASURED = ("measured", "reused")  # origins whose samples are evidence; those of a replay are drawn from a table
+STALL_MS = 3.0  # what a scheduler takes away at a time (Linux: a base slice of 3 ms): who waits then, waits together
+MOST = 10_000_000  # requests; where more would be needed the share is too close to what may be late
+LEVELS = (50.0, 75.0, 90.0, 95.0, 98.0)  # percentiles below the limit at which bunching is looked for
+REACH = 2.0  # a level speaks for a limit at most so much further above it than it is above the lower quartile, in logs
+CHANCE = 0.01  # that requests at random look bunched, at one level and distance
+UNSURE = 0.10  # that bunches are larger than they are taken for
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the requests say about one limit on a percentile of latency."""
+
+    verdict: str  # proved | refuted | unproved
+    late: int  # requests beyond the limit
+    n: int  # requests in all
+    effective_n: float  # as many independent requests as they are worth
+    low: float  # the share of late requests is above this, and
+    high: float  # below this, each surely at `confidence`
+    more: int | None  # requests that should settle it if they go on like these; 0: it is; None: more than anybody sends
+    limit_ms: float
+    quantile: float
+    confidence: float
+    together: int = 0  # proved: it holds for late requests that come up to so many at a time
+
+
+def late(
+    latency_ms: "Sequence[np.ndarray]",
+    limit_ms: float,
+    quantile: float = 0.99,
+    confidence: float = 0.99,
+    together: float = 1.0,
+) -> Claim:
+    """Judge the claim that at most 1 - quantile of all requests take longer than `limit_ms`.
+
+    Args:
+        latency_ms: of each repeat, in the order in which the requests came; NaN and infinity are late.
+        together: at least so many requests count as one.
+    """
+    import numpy as np
+
+    huge = np.finfo(np.float64).max / 4
+    arrays = [np.asarray(each, np.float64).ravel() for each in latency_ms]
+    series = [np.nan_to_num(each, nan=huge, posinf=huge) for each in arrays if each.size]
+    allowed = round(1.0 - quantile, 12)
+    n = sum(each.size for each in series)
+    count = sum(int((each > limit_ms).sum()) for each in series)
+    unit = min(float(max(n, 1)), max(1.0, together, _block(series, limit_ms) if n else 1.0))
+    low, high = bounds(count / unit, n / unit, confidence)
+    verdict = "proved" if high <= allowed else "refuted" if low > allowed else "unproved"
+    more = 0 if verdict != "unproved" else _more(count, n, unit, allowed, confidence)
+    held = _together(count, n, allowed, confidence) if verdict == "proved" else 0
+    return Claim(verdict, count, n, n / unit, low, high, more, limit_ms, quantile, confidence, held)
+
+
+def bounds(late: float, n: float, confidence: float) -> tuple[float, float]:
+    """One-sided bounds of a share, each at `confidence`: exact (Clopper and Pearson) for whole numbers."""
+    from scipy.special import betaincinv
+
+    if n <= 0:
+        return 0.0, 1.0
+    low = float(betaincinv(late, n - late + 1, 1 - confidence)) if late > 0 else 0.0
+    high = float(betaincinv(late + 1, n - late, confidence)) if late < n else 1.0
+    return low, high
+
+
+def of(record: Record, objective: Objective) -> Mapping[str, Claim]:
+    """The claims of a trial about the limits on latency that are asked for, by the constraint's name.
+
+    Reads the samples of its repeats, once for each limit. Where they are gone, or were never measured, there is none.
+    """
+    if record.origin not in MEASURED:
+        return {}
+    paths = tuple(repeat.samples for repeat in sorted(record.repeats, key=lambda repeat: repeat.index))
+    seconds = math.fsum(repeat.window_seconds for repeat in record.repeats)
+    found = {}
+    for name, quantile in LIMITS.items():
+        limit = getattr(objective, name)
+        claim = None if limit is None else _read(paths, seconds, float(limit), quantile, objective.claim_confidence)
+        if claim is not None:
+            found[name] = claim
+    return found
+
+
+@functools.lru_cache(maxsize=8192)
+def _read(paths: tuple[str, ...], seconds: float, limit_ms: float, quantile: float, confidence: float) -> Claim | None:
+    """The claim from files of samples, which never change once they are written."""
+    series = [statistics.load_samples(path) / 1e6 for path in paths if path]
+    n = sum(each.size for each in series)
+    if not n:
+        return None
+    pace = n / seconds * STALL_MS / 1e3 if seconds > 0 else 1.0
+    return late(series, limit_ms, quantile, confidence, together=pace)
+
+
+def sentence(claim: Claim) -> str:
+    """`p99 <= 20 ms is proved: 3 of 12,000 requests were later, at most 0.08 % at 99 % confidence, 1 % may be; ...`"""
+    allowed, sure = 1.0 - claim.quantile, f"{100 * claim.confidence:.4g} % confidence"
+    start = f"p{100 * claim.quantile:.4g} <= {report.number(claim.limit_ms)} ms is {claim.verdict}"
+    if not claim.n:
+        return f"{start}: nothing was measured; {_needs(claim)}"
+    counted = f"{claim.late:,} of {report.count(claim.n, 'request')} {'was' if claim.late == 1 else 'were'} later"
+    if claim.effective_n < 0.75 * claim.n:
+        counted += f" (as good as {max(1, int(claim.effective_n)):,} independent ones)"
+    may = f"{_share(allowed)} may be"
+    if claim.verdict == "proved":
+        held = f"; it holds for up to {claim.together:,} late at a time" if claim.together > 1 else ""
+        return f"{start}: {counted}, at most {_share(claim.high)} at {sure}, {may}{held}"
+    if claim.verdict == "refuted":
+        return f"{start}: {counted}, at least {_share(claim.low)} at {sure}, {may}"
+    return f"{start}: {counted}, {_share(claim.low)} to {_share(claim.high)}, {may}; {_needs(claim)}"
+
+
+def _needs(claim: Claim) -> str:
+    if claim.more is None:
+        return "too close for more requests to settle it"
+    digits = max(0, len(str(claim.more)) - 2)  # it is an expectation: two digits say enough
+    return f"about {report.count(math.ceil(claim.more / 10**digits) * 10**digits, 'more request')} would settle it"
+
+
+def _share(value: float) -> str:
+    """A small share as a percentage of two digits."""
+    return f"{100 * value:.2g} %" if value < 0.995 else "100 %"
+
+
+def _block(series: "Sequence[np.ndarray]", limit_ms: float) -> float:
+    """How many requests count as one: the worst of what the limit shows and the levels that speak for it."""
+    import numpy as np
+
+    base, *levels = np.percentile(np.concatenate(series), [25.0, *LEVELS]).tolist()
+    near = [level for level in levels if base < level < limit_ms and _speaks(base, level, limit_ms)]
+    return max(_bunching(series, level) for level in dict.fromkeys([limit_ms, *near]))
+
+
+def _speaks(base: float, level: float, limit_ms: float) -> bool:
+    """Whether the limit is so near that what bunches requests beyond `level` may bring them beyond the limit."""
+    return base > 0 and math.log(limit_ms / level) <= REACH * math.log(level / base)
+
+
+def _bunching(series: "Sequence[np.ndarray]", level: float) -> float:
+    """The factor by which requests beyond `level` come together: 1 where they are not shown to.
+
+    Sums of autocorrelations of "is beyond": variance of their number over what it would be if they came singly.
+    """
+    import numpy as np
+    from scipy.special import gammaincinv, pdtrc
+
+    places = [np.flatnonzero(each > level) for each in series]
+    n, k = sum(each.size for each in series), sum(each.size for each in places)
+    if k < 2 or k == n:
+        return 1.0
+    worst, reach = 1.0, 1
+    while reach <= max(1, max(each.size for each in series) // 4):
+        near = sum(int((np.searchsorted(p, p + reach, "right") - np.arange(p.size) - 1).sum()) for p in places)
+        apart = (min(reach, each.size - 1) for each in series)
+        possible = sum(far * each.size - far * (far + 1) / 2 for far, each in zip(apart, series, strict=True))
+        expected = k * (k - 1) / (n * (n - 1)) * possible
+        if near > expected and pdtrc(near - 1, expected) < CHANCE:
+            factor = 1.0 + 2.0 * (near - expected) / (k * (1.0 - k / n))
+            bunches = max(1.0, k / factor)
+            worst = max(worst, factor * bunches / float(gammaincinv(bunches, UNSURE)))
+        reach *= 4
+    return worst
+
+
+def _more(count: int, n: int, unit: float, allowed: float, confidence: float) -> int | None:
+    """Requests beyond `n` after which the claim should be settled, if the share of late ones stays as it is."""
+    share = count / n if n else 0.0
+
+    def settled(total: int) -> bool:
+        low, high = bounds(share * total / unit, total / unit, confidence)
+        return high <= allowed or low > allowed
+
+    return None if not settled(MOST + n) else _least(settled, n, MOST + n) - n
+
+
+def _together(count: int, n: int, allowed: float, confidence: float) -> int:
+    """The largest block in which requests may count for the proof to stand."""
+
+    def falls(block: int) -> bool:
+        return bounds(count / block, n / block, confidence)[1] > allowed
+
+    return _least(falls, 1, n) - 1
+
+
+def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The least number in (low, high] for which a condition holds that stays once it does; it does for `high`."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
