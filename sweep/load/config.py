@@ -69,8 +69,6 @@ def request_items(load: Mapping[str, Any], batch: int) -> int:
 
 def seconds(load: Mapping[str, Any], window_seconds: float) -> float:
     """How long items arrive in one repeat, as far as that is known before: a trace is played whole."""
-    if load.get("name") == "capacity":  # every probe is a window, and then comes the one at the capacity
-        return (int(load["probes"]) + 1) * window_seconds
     return float(load["seconds"]) / float(load["speed"]) if load.get("name") == "trace" else window_seconds
 
 
