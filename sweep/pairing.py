@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from sweep import ledger, reproduce, select, stored
 from sweep.ledger import History
-from sweep.report import REQUESTS
+from sweep.report import REQUESTS, share
 from sweep.settings import Effort
 from sweep.spec import Json, Record, canonical, digest, to_json
 
 Pairs = Sequence[tuple[Record, Record]]  # the same trial in A and in B
+BUSY = 0.1  # share of the CPU time of others from which a difference between sweeps may well be theirs
 RENAMED = {"closed": "saturate"}  # loads that had another name
 
 
@@ -115,10 +117,21 @@ def _content(a: History, b: History, pairs: Pairs) -> list[str]:
     return list(found)
 
 
+def _foreign(history: History) -> float:
+    """The share of the machine's CPU time that other programs took while it measured; the median of the repeats."""
+    hosts = [m.notes.get("host") or {} for record in history.records.values() for m in record.repeats]
+    known = [float(host["foreign_cpu_share"]) for host in hosts if host.get("foreign_cpu_share") is not None]
+    return median(known) if known else 0.0
+
+
 def notes(histories: Sequence[History]) -> list[str]:
+    """What a reader must bear in mind."""
     found = [f"sweep {each.folder.name} did not come to its end" for each in histories if not each.finished]
     metrics = [stored.settings(each).objective.metric for each in histories]
     if metrics[0] != metrics[1]:
         found.append(f"A was ranked by {metrics[0]}, B by {metrics[1]}: compared by B's")
+    if (shares := [_foreign(each) for each in histories]) and max(shares) > BUSY:
+        told = " and ".join(share(each) for each in shares)
+        found.append(f"other programs took {told} of the CPU time (before, after): a difference may be theirs")
     imported = sum(r.origin in select.PUBLISHED for each in histories for r in stored.records(each))
     return found + ([f"{imported:,} reported results are left out: they were not measured"] if imported else [])

@@ -319,3 +319,12 @@ def shown(found: Comparison, width: int) -> str:
     stream = io.StringIO()
     Display(plain=True, stream=stream, width=width).show(regression.parts(found, width))
     return stream.getvalue()
+
+
+def test_a_busy_machine_is_told(tmp_path: Path) -> None:
+    a, b = compared(tmp_path, 1.0)
+    for key, record in b.records.items():
+        repeats = tuple(replace(r, notes={"host": {"foreign_cpu_share": 0.4}}) for r in record.repeats)
+        b.records[key] = replace(record, repeats=repeats)
+    told = pairing.notes((a, b))
+    assert told == ["other programs took 0 % and 40 % of the CPU time (before, after): a difference may be theirs"]

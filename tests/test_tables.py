@@ -169,7 +169,7 @@ def test_the_description_shows_ten_at_most_and_is_not_broken_by_markup(tmp_path)
     text = describe(make_settings(tmp_path), None, records, make_verdict(records))
     assert text.count("\n| ") == 11  # a head and ten rows
     assert "and 20 more" in text
-    assert "a \\| b \\<script\\> \\_x\\_" in text
+    assert "a \\| b &lt;script&gt; \\_x\\_" in text
 
 
 def test_the_description_of_nothing(tmp_path):

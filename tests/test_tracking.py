@@ -530,7 +530,7 @@ def test_links_open_sorted_and_filtered(tmp_path):
     assert found["sweep"].endswith(f"?viewStateShareKey={name.removeprefix('mlflow.sharedViewState.')}")
     assert ID in view["searchFilter"]
     assert view["orderByKey"] == "metrics.`throughput_items_per_s`"
-    assert view["columnOrder"][0] == view["orderByKey"]
+    assert view["columnOrder"][:2] == ["params.`batch`", view["orderByKey"]]
     assert "params.`batch`" in view["selectedColumns"]
     latency = replace(settings.objective, metric="latency_ms_p50", maximize=False)
     assert "orderByAsc=true" in links(settings, "3", latency)["trials"]

@@ -211,6 +211,6 @@ def _failure(text: str, group: Sequence[Record]) -> str:
 
 def _escape(text: str) -> str:
     """Text from logs and configs must not become markup or break a table."""
-    for character in "\\|*_`<>[]#":
+    for character in "\\|*_`[]#":
         text = text.replace(character, "\\" + character)
-    return text
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

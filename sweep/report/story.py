@@ -99,8 +99,8 @@ def _sure(records: Sequence[Record], verdict: Verdict, settings: Settings) -> st
     if not repeats:
         return ""
     each = count(repeats[0], "repeat") + " each" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats each"
-    among = f"{count(len(rivals), 'trial')} that qualify" if len(rivals) > 1 else "one trial that qualifies"
-    told = f"{100 * confidence:.4g} %, over all of {among}" if len(rivals) > 1 else among
+    told = f"{100 * confidence:.4g} %, over all {len(rivals):,} trials that qualify"
+    told = told if len(rivals) > 1 else "one trial that qualifies"
     if verdict.kind == "undecided":
         going = "" if settings.effort.repeats_max else "; effort=until_decided measures them until it is decided"
         return f"not yet: {each}{going}"

@@ -87,7 +87,7 @@ def shared_view(
         known: metrics that any of the trials has: the others get no column.
     """
     metrics = dict.fromkeys((objective.metric, *(name for name in COLUMNS if name in known)))
-    columns = {f"metrics.`{name}`": 120 for name in metrics} | {f"params.`{name}`": 90 for name in params}
+    columns = {f"params.`{name}`": 90 for name in params} | {f"metrics.`{name}`": 120 for name in metrics}
     state: Json = {
         "searchFilter": f'{_ALL} and tags.`sweep.id` = "{sweep_id}"',
         "orderByKey": f"metrics.`{objective.metric}`",

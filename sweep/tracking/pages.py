@@ -49,9 +49,9 @@ def experiment_note(experiment_id: str, sweep_id: str, settings: Settings) -> st
     """The description of an experiment: what its runs are, and the way to the newest."""
     objective = settings.objective.name.replace("_", " ")
     return (
+        f"Newest: [sweep {sweep_id}, best by {objective} first]({view(experiment_id, sweep_id)})\n\n"
         f"Each run called *sweep …* is one sweep (`{OURS}`): its description has the verdict, its artifacts the "
-        "report. The runs below it are its trials, one setup each.\n\n"
-        f"Newest: [sweep {sweep_id}, best by {objective} first]({view(experiment_id, sweep_id)})\n"
+        "report. The runs below it are its trials, one setup each.\n"
     )
 
 

@@ -22,6 +22,7 @@ from sweep.settings import Settings
 from sweep.spec import Record, Status
 from sweep.tracking.address import artifact_location
 from sweep.tracking.database import make_database, open_client
+from sweep.tracking.links import COLUMNS
 from sweep.tracking.pages import OURS
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class RunStore:
 
         self._client.log_batch(
             run_id,
-            [Metric(_name(name), _readable(value), time_ms, 0) for name, value in metrics.items()],
+            [Metric(_name(name), _readable(value), time_ms, 0) for name, value in _headline_first(metrics)],
             [Param(name, value) for name, value in params.items()],
             [RunTag(name, value) for name, value in tags.items()],
         )
@@ -231,6 +232,16 @@ def _params(settings: Mapping[str, Any]) -> dict[str, str]:
 def _new_params(run: Run, params: Mapping[str, str]) -> dict[str, str]:
     """Without those that the run has: a param can be set once only."""
     return {name: value for name, value in params.items() if name not in run.data.params}
+
+
+def _headline_first(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    """The UI lists metrics as they came: those that a person looks for on top."""
+
+    def place(name: str) -> int:
+        base = name.removesuffix("_low").removesuffix("_high")
+        return COLUMNS.index(base) if base in COLUMNS else len(COLUMNS)
+
+    return sorted(metrics.items(), key=lambda item: place(item[0]))
 
 
 def _readable(value: float) -> float:
