@@ -257,7 +257,7 @@ def test_a_regression_is_found_named_and_gives_status_3(tmp_path: Path, capsys: 
     page = tmp_path / "pages" / "regressions.html"
     assert regressions.run(a, b, page) == 3
     text = capsys.readouterr().out
-    assert "→ Regression: 2 trials are slower (digits-onnxruntime-fp32-b" in text
+    assert "→ Regression: 2 trials are slower, digits-onnxruntime-fp32-b" in text
     assert "-20.0 % (" in text
     assert "All 2 trials together: -20.0 %" in text
     html = page.read_text()

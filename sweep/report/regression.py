@@ -42,13 +42,13 @@ def _bad(found: Comparison) -> list[str]:
     if broke := found.of("broke"):
         told.append(f"{_some(broke)} no longer {'works' if len(broke) == 1 else 'work'}")
     if slower := sorted(found.of("slower"), key=lambda change: -_size(change)):
-        most = f"{slower[0].label} most: " if len(slower) > 1 else ""
+        most = f", {slower[0].label} most" if len(slower) > 1 else ""
         be = "is" if len(slower) == 1 else "are"
-        told.append(f"{_some(slower)} {be} slower ({most}{change_text(slower[0].ratio)})")
+        told.append(f"{_some(slower)} {be} slower{most}: {change_text(slower[0].ratio)}")
     if wrong := found.wrong:
         told.append(f"{_some(wrong)} {'agrees' if len(wrong) == 1 else 'agree'} less with the original model")
     if found.common is not None and found.common.kind == "slower":
-        told.append(f"all {found.common.trials} together are slower ({change_text(found.common.ratio)})")
+        told.append(f"all {found.common.trials} together are slower: {change_text(found.common.ratio)}")
     return told
 
 
