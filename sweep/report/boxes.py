@@ -77,12 +77,12 @@ def draw(found: Sequence[Stored]) -> Figure:
     axes = figure.add_subplot()
     _, palette, groups = naming.colours(trials)
     shapes = [shape for _, shape in shown]
-    stretch(axes, "x", *_range(shapes))
+    stretch(axes, "x", *reach(shapes))
     for place, (shape, group) in enumerate(zip(shapes, groups, strict=True)):
         if isinstance(shape, Box):
-            _box(axes, place, shape, palette[group])
+            paint_box(axes, place, shape, palette[group])
         else:
-            _marks(axes, place, shape, palette[group])
+            paint_marks(axes, place, shape, palette[group])
     axes.set_yticks([place - RAISED for place in range(len(shown))], naming.names(trials))
     axes.set_ylim(len(shown) - 0.4, -0.5)
     figure.draw_without_rendering()  # the width that is left beside the names decides where words fit
@@ -160,7 +160,8 @@ def _without(found: Sequence[Stored]) -> str:
     return f"{count(len(found), 'trial')}, none of them ok ({', '.join(kinds)}); python -m sweep why says more"
 
 
-def _range(shapes: Sequence[Box | Marks]) -> tuple[float, float]:
+def reach(shapes: Sequence[Box | Marks]) -> tuple[float, float]:
+    """The smallest and the largest latency of all shapes."""
     values: list[float] = []
     for shape in shapes:
         if isinstance(shape, Box):
@@ -170,8 +171,9 @@ def _range(shapes: Sequence[Box | Marks]) -> tuple[float, float]:
     return float(min(values)), float(max(values))
 
 
-def _box(axes: Axes, place: int, shape: Box, colour: str) -> None:
-    y = place - RAISED
+def paint_box(axes: Axes, place: int, shape: Box, colour: str, raised: float = RAISED) -> None:
+    """A box in the line `place`, so far above its middle that words fit below it."""
+    y = place - raised
     for begin, end in ((shape.low, shape.q1), (shape.q3, shape.high)):
         axes.plot([begin, end], [y, y], color=colour, lw=1.3, zorder=2)
     for end in (shape.low, shape.high):
@@ -181,8 +183,9 @@ def _box(axes: Axes, place: int, shape: Box, colour: str) -> None:
     axes.plot(shape.beyond, [y] * len(shape.beyond), ".", ms=4.5, color=colour, mew=0, alpha=0.7, zorder=3)
 
 
-def _marks(axes: Axes, place: int, shape: Marks, colour: str) -> None:
-    y = place - RAISED
+def paint_marks(axes: Axes, place: int, shape: Marks, colour: str, raised: float = RAISED) -> None:
+    """Percentiles in the line `place`, see `paint_box`."""
+    y = place - raised
     values = list(shape.values.values())
     axes.plot([min(values), max(values)], [y, y], color=colour, lw=0.8, ls=":", zorder=2)
     for name, value in shape.values.items():

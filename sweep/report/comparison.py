@@ -26,7 +26,7 @@ def lines(found: Comparison) -> list[str]:
     return told + [f"note           {note}" for note in found.notes]
 
 
-def sentence(only_a: int, only_b: int, confidence: float = 0.95) -> str:
+def sentence(only_a: int, only_b: int, confidence: float = 0.95, names: tuple[str, str] = ("A", "B")) -> str:
     """What the items that only one got right can and cannot say about which is more accurate."""
     discordant, p = only_a + only_b, statistics.mcnemar_exact(only_a, only_b)
     if discordant == 0:
@@ -38,7 +38,7 @@ def sentence(only_a: int, only_b: int, confidence: float = 0.95) -> str:
         even = f"show a difference (even {discordant} v 0: p = {most:.2g})"
         return f"{only_a} v {only_b} says nothing about accuracy: {these} {even}"
     if p < 1 - confidence:
-        more, less = ("A", "B") if only_a > only_b else ("B", "A")
+        more, less = names if only_a > only_b else names[::-1]
         return f"{only_a} v {only_b}: {more} is right more often than {less}"
     return (
         f"{only_a} v {only_b} shows no difference in accuracy: "

@@ -106,12 +106,12 @@ class Point:
 
 
 def points_of(records: Sequence[Record]) -> list[Point]:
-    """Those that are `ok` and have both numbers."""
+    """Those that have both numbers, and were not rejected: `ok`, or stopped because enough was known of them."""
     found = []
     for record in records:
         metrics = metrics_of(record)
         latency, value = metrics.get("latency_ms_p50"), metrics.get("throughput_items_per_s")
-        if record.status is Status.OK and latency and value:
+        if record.status in (Status.OK, Status.STOPPED) and latency and value:
             low, high = (metrics.get("throughput_items_per_s" + end, value) for end in ("_low", "_high"))
             found.append(
                 Point(record, latency, value, metrics.get("latency_ms_p99"), min(low, value), max(high, value))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sweep.report import axis_text, common, count, number, status_text, varying
@@ -35,7 +37,37 @@ _ABBREVIATED = {
 }
 
 
-def draw(records: Sequence[Record], verdict: Verdict | None) -> Figure | None:
+@dataclass(frozen=True)
+class Panel:
+    """What has one combination of the other axes."""
+
+    names: tuple[str, ...]  # values of those axes
+    records: Sequence[Record]
+
+    def cell(self, batch: int, cores: int) -> list[Record]:
+        """More than one where the number of replicas varies; none where it was not asked for."""
+        return [r for r in self.records if (r.settings.get("batch"), r.settings.get("cores")) == (batch, cores)]
+
+    @property
+    def best(self) -> float:
+        return max((p.throughput for p in points_of(self.records)), default=0.0)
+
+
+@dataclass(frozen=True)
+class Grid:
+    axes: Sequence[str]  # whose values name a panel
+    batches: Sequence[int]
+    cores: Sequence[int]
+    panels: Sequence[Panel]  # the fastest first, at most `PANELS`
+    all: int  # panels that there are
+
+    @cached_property
+    def highest(self) -> float:
+        """Throughput, items/s."""
+        return max((panel.best for panel in self.panels), default=0.0)
+
+
+def grid(records: Sequence[Record]) -> Grid | None:
     """A panel for each combination of the other axes; None where there are fewer than two cells in both directions."""
     rows = [record.settings for record in records]
     batches = sorted({int(row["batch"]) for row in rows if "batch" in row})
@@ -43,50 +75,53 @@ def draw(records: Sequence[Record], verdict: Verdict | None) -> Figure | None:
     if max(len(batches), len(cores)) < 2:
         return None
     split = [name for name in varying(rows) if name not in ("batch", "cores", "replicas")]
-    panels: dict[tuple[str, ...], list[Record]] = {}
+    groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
-        panels.setdefault(tuple(axis_text(record.settings.get(name, "")) for name in split), []).append(record)
-    shown = dict(sorted(panels.items(), key=lambda item: -_best(item[1]))[:PANELS])
+        groups.setdefault(tuple(axis_text(record.settings.get(name, "")) for name in split), []).append(record)
+    panels = sorted((Panel(names, group) for names, group in groups.items()), key=lambda panel: -panel.best)
+    return Grid(split, batches, cores, panels[:PANELS], len(panels))
+
+
+def draw(records: Sequence[Record], verdict: Verdict | None) -> Figure | None:
+    """The panels of `grid`; None where there is none."""
+    found = grid(records)
+    if found is None:
+        return None
+    shown, batches, cores = found.panels, found.batches, found.cores
     across = min(len(shown), 3)
     down = -(-len(shown) // across)
     cell_width, cell_height = max(0.95, 2.6 / len(cores)), max(0.42, 1.2 / len(batches))
     width = max(5.0, across * (cell_width * len(cores) + 0.7) + 1.2)
     height = down * (cell_height * len(batches) + 0.9) + HEADING_INCHES
-    words = [common(rows), "grey was not tried, hatched failed"]
-    words += [f"the best {PANELS} of {len(panels)} panels"] if len(panels) > PANELS else []
+    words = [common([record.settings for record in records]), "grey was not tried, hatched failed"]
+    words += [f"the best {len(shown)} of {found.all} panels"] if found.all > len(shown) else []
     figure = sheet(min(width, 22), min(height, 22), "Throughput by batch and cores, items/s", words)
-    highest = max(map(_best, shown.values()), default=0.0)
-    grid = figure.subplots(down, across, squeeze=False)
+    places = figure.subplots(down, across, squeeze=False)
     for place in range(down * across):
-        axes = grid[place // across][place % across]
+        axes = places[place // across][place % across]
         if place >= len(shown):
             axes.axis("off")
             continue
-        names, group = list(shown.items())[place]
-        _panel(axes, group, batches, cores, highest, verdict.winner if verdict else None)
-        axes.set_title(" · ".join(names), loc="left")
+        _draw_panel(axes, found, shown[place], verdict.winner if verdict else None)
+        axes.set_title(" · ".join(shown[place].names), loc="left")
     return figure
 
 
-def _best(records: Sequence[Record]) -> float:
-    return max((p.throughput for p in points_of(records)), default=0.0)
+def word(record: Record) -> str:
+    """In a cell: what became of a trial that has no number."""
+    kind = record.failure.kind.value if record.failure else status_text(record.status)
+    return _ABBREVIATED.get(kind, kind.replace("_", " "))
 
 
-def _panel(
-    axes: Axes,
-    group: Sequence[Record],
-    batches: Sequence[int],
-    cores: Sequence[int],
-    highest: float,
-    winner: str | None,
-) -> None:
+def _draw_panel(axes: Axes, found: Grid, panel: Panel, winner: str | None) -> None:
     import matplotlib
     from matplotlib.patches import Rectangle
 
-    colours = matplotlib.colormaps["viridis"]
+    colours, batches, cores = matplotlib.colormaps["viridis"], found.batches, found.cores
+    highest = found.highest
     for row, batch in enumerate(batches):
         for column, core in enumerate(cores):
-            cell = [r for r in group if (r.settings.get("batch"), r.settings.get("cores")) == (batch, core)]
+            cell = panel.cell(batch, core)
             corner, middle = (column - 0.5, row - 0.5), (column, row)
             points = points_of(cell)
             if points:
@@ -119,7 +154,6 @@ def _unmeasured(axes: Axes, record: Record, corner: tuple[float, float], middle:
     hatch = "////" if failed else ""
     axes.add_patch(Rectangle(corner, 1, 1, facecolor="#F2F2F2", edgecolor="#CCCCCC", hatch=hatch, lw=0))
     axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="white", lw=1.5))
-    kind = record.failure.kind.value if record.failure else status_text(record.status)
-    text = _ABBREVIATED.get(kind, kind.replace("_", " "))
     back = {"boxstyle": "round,pad=0.15", "fc": "#F2F2F2", "ec": "none"} if failed else None
-    axes.text(*middle, text, ha="center", va="center", fontsize=8, color="#A33A00" if failed else "#888888", bbox=back)
+    ink = "#A33A00" if failed else "#888888"
+    axes.text(*middle, word(record), ha="center", va="center", fontsize=8, color=ink, bbox=back)

@@ -6,6 +6,7 @@ colour says is also said by a marker, a hatch or a word. matplotlib is imported 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from sweep.select import Verdict
 
 LABELS = 14  # with more points only the front and the winner are named
+LETTERS = 40  # of a label
+WIDE = 2.5  # times a value: what of its interval lies further away does not widen the axis
 
 
 def write(records: Sequence[Record], verdict: Verdict | None, folder: Path) -> list[Path]:
@@ -41,8 +44,9 @@ def write(records: Sequence[Record], verdict: Verdict | None, folder: Path) -> l
 def _scatter(records: Sequence[Record], verdict: Verdict | None) -> Figure | None:
     """One point a trial; bars are the interval of the throughput, the thin line goes on to the p99 latency."""
     points = points_of(records)
-    counts = {status: sum(record.status is status for record in records) for status in Status}
-    lost = ", ".join(f"{n} {status_text(s)}" for s, n in counts.items() if n and s is not Status.OK)
+    drawn = {point.record.key for point in points}
+    counts = Counter(record.status for record in records if record.key not in drawn)
+    lost = ", ".join(f"{counts[status]} {status_text(status)}" for status in Status if counts[status])
     words = [common([record.settings for record in records]), f"not shown: {lost}" if lost else ""]
     figure = sheet(8, 5, "Throughput against latency", words)
     axes = figure.add_subplot()
@@ -68,11 +72,11 @@ def _scatter(records: Sequence[Record], verdict: Verdict | None) -> Figure | Non
     if len(front) > 1:
         line = [point.latency for point in front], [point.throughput for point in front]
         axes.plot(*line, color=FAINT, lw=1.2, ls="--", drawstyle="steps-post", zorder=0)
-    _scales(axes, points)
+    scales(axes, points)
     _legend(axes, backends, precisions, winner is not None, len(front) > 1)
     figure.draw_without_rendering()  # labels are placed in pixels
     named = points if len(points) <= LABELS else [p for p in points if p in front or p.record.key == winner]
-    _place_labels(axes, points, named[: 2 * LABELS], varying([record.settings for record in records]))
+    place_labels(axes, points, named[: 2 * LABELS], varying([record.settings for record in records]))
     return figure
 
 
@@ -85,13 +89,17 @@ def _front(points: Sequence[Point]) -> list[Point]:
     return front
 
 
-def _scales(axes: Axes, points: Sequence[Point]) -> None:
-    """What the axes say and how far they reach."""
-    axes.set_xlabel("latency of a request, ms (p50; the thin line reaches to p99)")
+def scales(axes: Axes, points: Sequence[Point], tails: bool = True) -> None:
+    """What the axes say and how far they reach; `tails`: the p99 is drawn."""
+    axes.set_xlabel("latency of a request, ms (p50" + ("; the thin line reaches to p99)" if tails else ")"))
     axes.set_ylabel("throughput, items/s")
     spans = {
-        "x": (min(p.latency for p in points), max(max(p.latency, p.tail or 0) for p in points)),
-        "y": (min(p.low for p in points), max(p.high for p in points)),
+        "x": (min(p.latency for p in points), max(max(p.latency, p.tail or 0) if tails else p.latency for p in points)),
+        # An interval of two repeats may reach down to nothing, or far up: it goes beyond the edge, the points do not.
+        "y": (
+            min(max(p.low, p.throughput / WIDE) for p in points),
+            max(min(p.high, p.throughput * WIDE) for p in points),
+        ),
     }
     for name, (low, high) in spans.items():
         stretch(axes, name, low, high)
@@ -114,7 +122,7 @@ def _legend(axes: Axes, backends: Sequence[str], precisions: Sequence[str], winn
     axes.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
 
 
-def _place_labels(axes: Axes, points: Sequence[Point], named: Sequence[Point], names: Sequence[str]) -> None:
+def place_labels(axes: Axes, points: Sequence[Point], named: Sequence[Point], names: Sequence[str]) -> None:
     """Write each name where it covers least: beside, above or below its point, judged in pixels."""
     shown = [name for name in names if name not in ("backend", "precision")]
     spots = [axes.transData.transform((p.latency, p.throughput)) for p in points]
@@ -123,6 +131,7 @@ def _place_labels(axes: Axes, points: Sequence[Point], named: Sequence[Point], n
     scale = axes.figure.dpi / 72
     for point in named:
         text = short_name(point.record.settings, shown)
+        text = text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"
         if not text:
             continue
         width, height = len(text) * 4.6 * scale, 10 * scale
@@ -137,7 +146,9 @@ def _place_labels(axes: Axes, points: Sequence[Point], named: Sequence[Point], n
         assert best is not None
         taken.append(best[3])
         offset = (best[1] / scale, best[2] / scale)
-        axes.annotate(text, (point.latency, point.throughput), offset, textcoords="offset points", fontsize=8, zorder=5)
+        at = (point.latency, point.throughput)
+        label = axes.annotate(text, at, offset, textcoords="offset points", fontsize=8, zorder=5)
+        label.set_in_layout(False)  # a long one would take the room of the drawing
 
 
 def _around(width: float, height: float) -> list[tuple[float, float]]:
