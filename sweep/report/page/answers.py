@@ -1,0 +1,135 @@
+"""Do the builds still give the original model's answers: agreement, accuracy, and who was right where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweep.report import comparison, count, share
+from sweep.report.page.gather import Facts
+from sweep.report.page.markup import Cell, Column, Row, Section, badge, esc, paragraph, table, whisker
+from sweep.spec import Json, Record, Status, canonical
+
+MOST, NAMED = 25, 3
+RIGHT = ("both", "only_reference", "only_candidate", "neither")
+DIFFER = RIGHT[1:3]
+
+
+def section(told: Facts) -> Section | None:
+    """None where nothing was compared. Trials with the same answers, as from the same build, share a line."""
+    groups: dict[str, list[Record]] = {}
+    for record in told.records:
+        if (record.agreement or {}).get("samples") or (record.agreement or {}).get("agreement") is not None:
+            same = {name: value for name, value in (record.agreement or {}).items() if name != "samples"}
+            groups.setdefault(canonical([same, record.status.value]), []).append(record)
+    if not groups:
+        return None
+    shown = list(groups.values())[:MOST]
+    html = _classes(told, [group for group in shown if _of(group).get("agreement") is not None])
+    html += _distances(told, [group for group in shown if _of(group).get("agreement") is None])
+    if len(groups) > MOST:
+        html += paragraph(f"The first {MOST} of {len(groups):,} different sets of answers.", "soft")
+    return Section("answers", "Accuracy and agreement", html)
+
+
+def _of(group: Sequence[Record]) -> Json:
+    return dict(group[0].agreement or {})
+
+
+def _named(told: Facts, group: Sequence[Record]) -> Cell:
+    names = ", ".join(told.name(record) for record in group[:NAMED])
+    more = f" and {len(group) - NAMED:,} more" if len(group) > NAMED else ""
+    state = "" if group[0].status is Status.OK else " " + badge(group[0].status)
+    return Cell(esc(names + more) + state, names, "wrap")
+
+
+def _classes(told: Facts, groups: Sequence[Sequence[Record]]) -> str:
+    if not groups:
+        return ""
+    found = [_of(group) for group in groups]
+    labelled = any(each.get("accuracy") is not None for each in found)
+    lows = [float(each.get("agreement_low") or each["agreement"]) for each in found]
+    if labelled:
+        lows += [
+            float(each.get("accuracy_low") or each["accuracy"]) for each in found if each.get("accuracy") is not None
+        ]
+    span = (max(0.0, min(lows) - 0.02), 1.0)
+    columns = [Column("trials"), Column("items", "answered and compared", True)]
+    columns.append(Column("agreement", "share with the original's top class; 95 % interval by Wilson", False, True))
+    if labelled:
+        columns += [
+            Column("accuracy", "share of the labels that were hit; 95 % interval by Wilson", False, True),
+            Column("original", "accuracy of the original model on the same items", True, True),
+            Column("both right", "", True),
+            Column("only original", "", True),
+            Column("only this", "", True),
+            Column("neither", "", True),
+            Column("McNemar p", "exact, two-sided: that both are right equally often", True),
+            Column("who was right"),
+        ]
+    rows = [Row(_cells(told, group, each, labelled, span)) for group, each in zip(groups, found, strict=True)]
+    scale = f"The drawn intervals reach from {share(span[0])} to 100 %."
+    return table(columns, rows, name="answers-table", css="tight") + paragraph(scale, "soft")
+
+
+def _cells(told: Facts, group: Sequence[Record], each: Json, labelled: bool, span: tuple[float, float]) -> list[Cell]:
+    items = each.get("samples")
+    cells = [_named(told, group), Cell("–" if items is None else f"{int(items):,}", items)]
+    cells.append(_share(each, "agreement", span))
+    if not labelled:
+        return cells
+    cells.append(_share(each, "accuracy", span))
+    cells.append(Cell(share(each.get("reference_accuracy")), each.get("reference_accuracy")))
+    right = each.get("who_was_right") or {}
+    cells += [Cell("–" if right.get(name) is None else f"{right[name]:,}", right.get(name)) for name in RIGHT]
+    p = each.get("mcnemar_p")
+    cells.append(Cell("–" if p is None else f"{p:.2g}", p))
+    words = ""
+    if right:
+        names = ("the original", "this build")
+        words = (
+            comparison.sentence(int(right["only_reference"]), int(right["only_candidate"]), names=names)
+            if any(right[name] for name in DIFFER)
+            else "right on the same items"
+        )
+    cells.append(Cell(esc(words), words or None, "wrap"))
+    return cells
+
+
+def _share(each: Json, name: str, span: tuple[float, float]) -> Cell:
+    value, low, high = (each.get(name + end) for end in ("", "_low", "_high"))
+    if value is None:
+        return Cell("–")
+    ends = f"<br><small>{esc(share(low))} to {esc(share(high))}</small>" if low is not None and high is not None else ""
+    return Cell(f"{esc(share(value))}{whisker(value, low, high, span)}{ends}", value)
+
+
+def _distances(told: Facts, groups: Sequence[Sequence[Record]]) -> str:
+    """Answers that are no classes: how far they are apart."""
+    if not groups:
+        return ""
+    names = {
+        "max_abs_error": "largest difference",
+        "relative_error": "relative error",
+        "cosine_mean": "cosine, mean",
+        "cosine_min": "cosine, least",
+        "neighbour_overlap": "same neighbours",
+    }
+    known = {name: text for name, text in names.items() if any(_of(group).get(name) is not None for group in groups)}
+    columns = [Column("trials"), Column("items", "", True), *(Column(text, "", True) for text in known.values())]
+    rows = []
+    for group in groups:
+        each = _of(group)
+        cells = [_named(told, group), Cell(f"{int(each.get('samples') or 0):,}", each.get("samples"))]
+        cells += [_plain(name, each.get(name)) for name in known]
+        rows.append(Row(cells))
+    alone = paragraph(f"The answers of {count(sum(map(len, groups)), 'trial')} are no classes.", "lead")
+    return alone + table(columns, rows, name="distances-table")
+
+
+def _plain(name: str, value: float | None) -> Cell:
+    if value is None:
+        return Cell("–")
+    text = (
+        share(value) if name == "neighbour_overlap" else f"{value:.6f}" if name.startswith("cosine") else f"{value:.3g}"
+    )
+    return Cell(esc(text), value)

@@ -1,0 +1,127 @@
+"""The rates that meet the service level: what every probe showed, and what all of them say together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sweep.report import number, plus_minus, share
+from sweep.report.page import svg
+from sweep.report.page.gather import Facts
+from sweep.report.page.markup import Cell, Column, Row, Section, esc, table
+from sweep.report.page.svg import Drawn, Hit
+from sweep.spec import Json, Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LATE = 0.01  # share of the items that may be late
+LEAST = 3e-4  # shares below are drawn here: the axis is logarithmic and most probes have none that is late
+
+
+def section(told: Facts) -> Section | None:
+    """None where no rate was looked for."""
+    found = [(record, notes) for record in told.records if (notes := _notes(record))]
+    if not found:
+        return None
+    drawn = [(record, notes) for record, notes in found if any(each.get("curve") for each in notes)][
+        : len(told.best) or 8
+    ]
+    level = next((each.get("slo_p99_ms") for _, notes in found for each in notes), None)
+    words = (
+        f"Arrivals at random at one rate after the other: which share of the items took longer than "
+        f"{number(level)} ms. "
+        "One point a probe, hollow where the queue grew; the line is the fit that never falls with the rate, and "
+        f"capacity is where it reaches {share(LATE)}."
+    )
+    chart = svg.chart("late-items-by-rate", lambda wide: _draw(told, drawn, wide), esc(words)) if drawn else ""
+    return Section("capacity", "Capacity", chart + _table(told, found))
+
+
+def _notes(record: Record) -> list[Json]:
+    return [m.notes["capacity"] for m in record.repeats if isinstance(m.notes.get("capacity"), dict)]
+
+
+def _draw(told: Facts, found: Sequence[tuple[Record, list[Json]]], wide: bool) -> Drawn:
+    figure = svg.canvas(wide, 3.6 if wide else 3.2)
+    axes = figure.add_subplot()
+    hits: list[Hit] = []
+    for record, notes in found:
+        for each in notes:
+            hits += _curve(told, axes, record, each.get("curve") or [])
+    axes.axhline(LATE, color="#333333", lw=1, ls=":")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(LEAST / 1.4, 1.4)
+    axes.set_yticks([LEAST, 1e-3, LATE, 0.1, 1.0], ["none", "0.1 %", "1 %", "10 %", "100 %"])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: "")
+    axes.minorticks_off()
+    axes.set_xlabel("rate of arrivals, items/s")
+    axes.set_ylabel("late items")
+    axes.grid(True, color="#EEEEEE", lw=0.8)
+    axes.set_axisbelow(True)
+    _legend(told, axes, found, wide)
+    return figure, hits
+
+
+def _curve(told: Facts, axes: Axes, record: Record, curve: Sequence[Json]) -> list[Hit]:
+    colour, hits = told.colour(record), []
+    fitted = sorted({(float(row["rate"]), float(row["fitted"])) for row in curve if row.get("fitted") is not None})
+    axes.plot([x for x, _ in fitted], [max(LEAST, y) for _, y in fitted], color=colour, lw=1.3, alpha=0.8)
+    for row in curve:
+        late = max(LEAST, float(row.get("late_share") or 0.0))
+        face = "none" if row.get("overloaded") else colour
+        strength = 1.0 if row.get("counted", True) else 0.35
+        axes.plot(float(row["rate"]), late, "o", ms=4.5, mec=colour, mfc=face, alpha=strength)
+        p99 = (row.get("latency_ms") or {}).get("p99")
+        tip = f"{told.name(record)}\n{number(float(row['rate']))} items/s: {share(row.get('late_share'))} late"
+        tip += f", p99 {number(p99)} ms" if p99 is not None else ""
+        tip += "\nthe queue grew" if row.get("overloaded") else ""
+        hits.append(Hit(axes, float(row["rate"]), late, colour, told.place.get(record.key), tip))
+    return hits
+
+
+def _legend(told: Facts, axes: Axes, found: Sequence[tuple[Record, list[Json]]], wide: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], marker="o", color=told.colour(r), ms=4.5, label=svg.clipped(told.name(r), 28 if wide else 20))
+        for r, _ in found
+    ]
+    figure = axes.get_figure()
+    if figure is not None:
+        figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=4 if wide else 2, fontsize=8)
+
+
+def _table(told: Facts, found: Sequence[tuple[Record, list[Json]]]) -> str:
+    columns = [
+        Column("trial"),
+        Column("service level", "p99 of the latency of an item", True),
+        Column("capacity items/s", "mean over repeats ± half of its interval", True, True),
+        Column("probes", "of all repeats", True),
+        Column("note"),
+    ]
+    rows = []
+    for record, notes in found:
+        metrics = told.metrics[record.key]
+        value = metrics.get("capacity_items_per_s")
+        if value is None:
+            value = sum(float(each.get("items_per_s") or 0.0) for each in notes) / len(notes)
+        ends = [metrics.get("capacity_items_per_s" + end) for end in ("_low", "_high")]
+        text = "; ".join(dict.fromkeys(str(each["note"]) for each in notes if each.get("note")))
+        rows.append(
+            Row(
+                [
+                    Cell(
+                        f'<span style="color:{told.colour(record)}">■</span> {esc(told.name(record))}',
+                        told.name(record),
+                    ),
+                    Cell(esc(f"{number(notes[0].get('slo_p99_ms'))} ms"), notes[0].get("slo_p99_ms")),
+                    Cell(esc(plus_minus(value, *ends)), value),
+                    Cell(f"{sum(len(each.get('curve') or []) for each in notes):,}"),
+                    Cell(esc(text), text or None, "wrap"),
+                ]
+            )
+        )
+    return table(columns, rows, name="capacities")

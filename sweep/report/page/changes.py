@@ -1,0 +1,74 @@
+"""What would change the choice: prices and limits at which another trial leads, and the hosts that the load takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sweep.report import count, number, share, whatif
+from sweep.report.page.gather import Facts
+from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
+
+if TYPE_CHECKING:
+    from sweep.flips import Steps
+    from sweep.whatif import View
+
+MOST = 8  # fleets
+
+
+def section(told: Facts) -> Section | None:
+    """None where nothing was chosen from, or nothing that is known would change it."""
+    if not told.over or not told.good:
+        return None
+    from sweep import flips, prices
+    from sweep.whatif import Question, View
+
+    settings = told.settings
+    found = [told.stored(record) for record in told.records]
+    question = Question(settings.objective, settings.fleet)
+    view = View(found, question, prices.read(told.folder.parent.parent))
+    html = _flips(told, flips.find(view)) + _fleets(told, view)
+    return Section("changes", "What would change it", html) if html else None
+
+
+def _flips(told: Facts, found: tuple[Steps, ...]) -> str:
+    labels = {record.key: told.name(record) for record in told.records}
+    rows = [
+        Row([Cell(esc(what)), Cell(esc(where)), Cell(esc(who))], {"class": "chosen" if now else ""})
+        for steps in found
+        for what, where, who, now in whatif.rows_of(steps, labels)
+    ]
+    if not rows:
+        return ""
+    lost = sum(steps.unconfirmed for steps in found)
+    note = f"{count(lost, 'further change')} could not be confirmed 1 % away." if lost else ""
+    columns = [Column("if this changes"), Column("where"), Column("then leads")]
+    return table(columns, rows, sortable=False, css="loose") + paragraph(note, "soft")
+
+
+def _fleets(told: Facts, view: View) -> str:
+    """The hosts for the declared load."""
+    fleet = told.settings.fleet
+    if fleet.items_per_s is None or not view.fleets:
+        return ""
+    spare = f"{count(fleet.spare_hosts, 'host')} may be lost"
+    head = f"Hosts for {number(fleet.items_per_s)} items/s; {share(fleet.headroom)} of each kept free, {spare}"
+    columns = [
+        Column("trial"),
+        Column("items/s a host", "", True, True),
+        Column("hosts", "", True),
+        Column("load", "share of what all can do, while none is lost", True, True),
+        Column("USD/h", "", True),
+        Column("USD/month", "730 hours", True),
+        Column("$/M items", "of the load, with what stands idle", True),
+        Column(""),
+    ]
+    rows = []
+    for each in view.fleets[:MOST]:
+        hosts, name = each.hosts, told.name(each.record)
+        money = (hosts.usd_per_hour, hosts.usd_per_month, hosts.usd_per_million_items)
+        cells = [Cell(esc(name), name), Cell(number(each.rate), each.rate), Cell(f"{hosts.hosts:,}", hosts.hosts)]
+        cells.append(Cell(esc(share(hosts.load, 0)), hosts.load))
+        cells += [Cell("unknown" if value is None else number(value), value) for value in money]
+        cells.append(Cell(esc(each.idle)))
+        rows.append(Row(cells, {"class": "chosen" if each.record.key == told.verdict.winner else ""}))
+    return f"<h3>{esc(head)}</h3>" + table(columns, rows, name="fleets")

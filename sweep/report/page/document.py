@@ -1,0 +1,64 @@
+"""One self-contained HTML file: its style and its script are in it, and it asks no network for anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweep import __version__
+from sweep.report.page.markup import Section, esc
+
+HERE = Path(__file__).parent
+# Nothing may be loaded, even where a text from a log slipped through: scripts and styles are those in the file.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+def document(title: str, sections: Sequence[Section], header: str = "") -> str:
+    """The whole page.
+
+    Args:
+        title: plain text.
+        sections: in their order; those with a heading are listed at the top.
+        header: HTML that stands on top in the place of the title.
+    """
+    listed = "".join(f'<a href="#{esc(each.id)}">{esc(each.heading)}</a>' for each in sections if each.heading)
+    top = header or f"<h1>{esc(title)}</h1>"
+    body = "\n".join(_section(each) for each in sections)
+    return _writable(f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light">
+<link rel="icon" href="data:,">
+<meta name="generator" content="sweep {esc(__version__)}">
+<title>{esc(title)}</title>
+<style>
+{_own("page.css")}</style>
+</head>
+<body>
+<nav aria-label="contents"><div>{listed}</div></nav>
+<main>
+<header>{top}</header>
+{body}
+</main>
+<script>
+{_own("page.js")}</script>
+</body>
+</html>
+""")
+
+
+def _writable(text: str) -> str:
+    """Without halves of characters, which a log or a label may hold and no file can."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _section(section: Section) -> str:
+    heading = f"<h2>{esc(section.heading)}</h2>\n" if section.heading else ""
+    return f'<section id="{esc(section.id)}">\n{heading}{section.html}\n</section>'
+
+
+def _own(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")

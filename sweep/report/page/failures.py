@@ -1,0 +1,48 @@
+"""What did not work, grouped by what went wrong, the largest group first, with the ends of the logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweep.report import count, failure_groups, relative, status_text
+from sweep.report.page.gather import Facts
+from sweep.report.page.markup import Section, badge, commands, details, esc, paragraph, tail
+from sweep.spec import Record, Status
+
+GROUPS, NAMED = 30, 6
+MILD = (Status.INVALID, Status.UNAVAILABLE, Status.STOPPED)  # nothing was tried, or nothing is wrong with it
+
+
+def section(told: Facts) -> Section | None:
+    """None where everything worked."""
+    ended = [record for record in told.records if record.key in told.book.records]
+    groups = sorted(failure_groups(ended), key=lambda item: item[1][0].status in MILD)
+    if not groups:
+        return None
+    html = "".join(_group(told, text, records) for text, records in groups[:GROUPS])
+    if len(groups) > GROUPS:
+        rest = sum(len(records) for _, records in groups[GROUPS:])
+        html += paragraph(
+            f"{rest:,} more for {count(len(groups) - GROUPS, 'other reason')}: see the table above.", "soft"
+        )
+    return Section("failures", "What did not work", html)
+
+
+def _group(told: Facts, text: str, records: Sequence[Record]) -> str:
+    first = records[0]
+    names = [told.name(record) for record in records]
+    shown = ", ".join(names[:NAMED])
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    head = badge(first.status, f"{len(records):,} {status_text(first.status)}")
+    css = "failure mild" if first.status in MILD else "failure"
+    body = f'<p>{head} <b>{esc(text)}</b></p><p class="soft">{esc(shown + more)}</p>'
+    failure = first.failure
+    if failure is not None:
+        versions = ", ".join(f"{name} {version}" for name, version in failure.versions.items())
+        body += paragraph(f"with {versions}" if versions else "", "soft")
+        log = told.log(first)
+        body += tail(log)
+        body += paragraph(f"log: {relative(failure.log)}" if failure.log else "", "soft")
+        if failure.command:
+            body += details("run it again by hand", commands([failure.command]), "log")
+    return f'<div class="{css}">{body}</div>'

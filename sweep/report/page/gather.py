@@ -1,0 +1,236 @@
+"""What a page is made from: the ledger of a sweep, read once, and the files beside it, as far as they are there."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep import ledger, select, series, stored
+from sweep.report import ranked, relative, short_name, varying
+from sweep.report.drawing import COLOURS
+from sweep.report.tables import metrics_of
+from sweep.settings import Settings
+from sweep.spec import Json, Measurement, Record, Status, UserError
+from sweep.stored import Stored
+
+if TYPE_CHECKING:
+    from sweep.select import Verdict
+
+FINISHED, INTERRUPTED, RUNNING, KILLED = "finished", "interrupted", "running", "killed"
+PALETTE = (*COLOURS[:7], "#111111")  # yellow lines are too faint
+SHOWN = len(PALETTE)  # trials that are drawn side by side
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One repeat as the ledger has it."""
+
+    time: float  # seconds since the epoch, when it ended
+    trial: str  # its key
+    measurement: Measurement
+
+
+class Book(ledger.History):
+    """A sweep's history, with the times at which things happened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.repeated: list[Repeat] = []
+        self.last = 0.0
+        self.stopped = False
+        super().__init__(folder)
+
+    def _take(self, entry: Json) -> None:
+        super()._take(entry)
+        kind, when = entry["kind"], float(entry.get("time") or 0.0)
+        if kind != "runs":  # sent to MLflow, perhaps a year later
+            self.last = when
+        if kind == "repeat":
+            known = self.repeats[entry["identity"]][int(entry["measurement"]["index"])]
+            self.repeated.append(Repeat(when, str(entry["trial"]), known))
+        elif kind == "finish":
+            self.stopped = bool(entry.get("interrupted"))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that a page tells, of one sweep."""
+
+    book: Book
+    settings: Settings
+    records: Sequence[Record]  # ranked; of what has not ended, with the numbers of its whole repeats
+    verdict: Verdict
+    state: str
+    plan: Json
+    drift: Json
+    environment: Json
+
+    @property
+    def folder(self) -> Path:
+        return self.book.folder
+
+    @property
+    def over(self) -> bool:
+        """The sweep came to its end: there is a verdict."""
+        return self.state in (FINISHED, INTERRUPTED)
+
+    @cached_property
+    def axes(self) -> list[str]:
+        """In which the trials differ."""
+        return varying([record.settings for record in self.records])
+
+    @cached_property
+    def good(self) -> list[Record]:
+        return [record for record in self.records if record.status is Status.OK and record.metrics]
+
+    @cached_property
+    def by_key(self) -> dict[str, Record]:
+        return {record.key: record for record in self.records}
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """The number of a trial's row."""
+        return {record.key: number for number, record in enumerate(self.records)}
+
+    @cached_property
+    def ranks(self) -> dict[str, int]:
+        """The rank of a trial that has one, from 1."""
+        return {key: rank for rank, key in enumerate(self.verdict.ranking, 1)}
+
+    def stored(self, record: Record) -> Stored:
+        return Stored(self.book, record)
+
+    def shortened(self, text: str) -> str:
+        """A reason with the name of the trial that it compares with in the place of its label."""
+        leader = self.by_key.get(self.verdict.winner or next(iter(self.verdict.ranking), ""))
+        return text.replace(leader.label, self.name(leader)) if leader is not None and self.axes else text
+
+    def name(self, record: Record) -> str:
+        """What tells a trial from the others; where nothing does, its label."""
+        return short_name(record.settings, self.axes) or record.label
+
+    @cached_property
+    def best(self) -> list[Record]:
+        """The trials that are looked at closely, best first; of those that were measured here, where there are any."""
+        here = [record for record in self.good if self.stored(record).is_measured]
+        return (here or self.good)[:SHOWN]
+
+    def colour(self, record: Record) -> str:
+        """The same in every drawing that shows the best trials side by side."""
+        keys = [each.key for each in self.best]
+        return PALETTE[keys.index(record.key)] if record.key in keys else "#999999"
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        return {record.key: metrics_of(record) for record in self.records}
+
+    @property
+    def outputs(self) -> str:
+        """What a command needs to find this sweep from here."""
+        where = relative(str(self.folder.parent.parent))
+        return "" if where == "outputs" else f" --outputs {where}"
+
+    def log(self, record: Record) -> Path | None:
+        """The log of what failed, wherever the outputs folder lies now."""
+        recorded = record.failure.log if record.failure else None
+        if not recorded:
+            return None
+        found = self.stored(record).file(recorded)
+        parts = Path(recorded).parts
+        if found is None and "store" in parts:
+            here = self.folder.parent.parent.joinpath(*parts[len(parts) - 1 - parts[::-1].index("store") :])
+            found = here if here.is_file() else None
+        return found
+
+
+def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Facts:
+    """The facts of the sweep in a folder.
+
+    Args:
+        verdict: where it is known already.
+        over: everything has been measured, and the ledger is about to say so.
+
+    Raises:
+        UserError: there is no ledger, or it has no beginning.
+    """
+    book = Book(folder)
+    if not book.header:
+        raise UserError(f"the ledger of {folder.name} has no beginning: it cannot be read")
+    settings = stored.settings(book)
+    done: dict[str, dict[int, Measurement]] = {}
+    for each in book.repeated:
+        done.setdefault(each.trial, {})[each.measurement.index] = each.measurement
+    records = [_with_repeats(book, record, done.get(record.key, {})) for record in stored.records(book)]
+    chosen = verdict or select.verdict(records, settings.objective)
+    return Facts(
+        book,
+        settings,
+        ranked(records, chosen.ranking),
+        chosen,
+        _state(book, over, records),
+        _json(folder / "plan.json"),
+        _drift(folder, settings),
+        _json(folder / "environment.json"),
+    )
+
+
+def _with_repeats(book: Book, record: Record, done: Mapping[int, Measurement]) -> Record:
+    """A trial that has not ended, with what its whole repeats say; any other as it is."""
+    if record.key in book.records or not done:
+        return record
+    from sweep import statistics
+
+    where = Stored(book, record)
+    repeats = tuple(done[index] for index in sorted(done))
+    found = statistics.summarize(
+        [replace(each, samples=str(where.file(each.samples) or each.samples)) for each in repeats]
+    )
+    return replace(record, repeats=repeats, metrics=found)
+
+
+def _state(book: Book, over: bool, records: Sequence[Record]) -> str:
+    if over:
+        cut = any(record.status is Status.STOPPED and record.reason.startswith("interrupted") for record in records)
+        return INTERRUPTED if cut else FINISHED
+    if book.finished:
+        return INTERRUPTED if book.stopped else FINISHED
+    return RUNNING if _held(book.folder / ledger.LEDGER) else KILLED
+
+
+def _held(path: Path) -> bool:
+    """Another process writes this ledger."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
+
+
+def _drift(folder: Path, settings: Settings) -> Json:
+    """What is on record of the machine's speed; of a sweep that has not come so far, what can be told by now."""
+    found = _json(folder / series.FILE)
+    if found:
+        return found
+    seen = series.read(ledger.entries(folder))
+    drift, levels = series.judge(seen, settings.objective.margin / 2, settings.seed)
+    return series.document(seen, drift, levels)
+
+
+def _json(path: Path) -> Json:
+    """What a file holds; nothing where it is not there, or is not whole because the sweep was killed."""
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def day(seconds: float) -> str:
+    """A moment for a person, in local time."""
+    return time.strftime("%d %B %Y, %H:%M", time.localtime(seconds)).lstrip("0") if seconds else ""

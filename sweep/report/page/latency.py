@@ -1,0 +1,197 @@
+"""Latencies of the best trials side by side: boxes, shares of requests answered within, percentiles with counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sweep.report import boxes, count, number, share
+from sweep.report.boxes import Box, Marks
+from sweep.report.drawing import stretch
+from sweep.report.page import svg
+from sweep.report.page.gather import Facts
+from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
+from sweep.report.page.svg import Drawn, Hit
+from sweep.spec import Json, Record
+from sweep.statistics import QUANTILES, samples_needed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+POINTS = 60  # beyond the whiskers of one box that are drawn
+LEVELS = (0.5, 0.9, 0.99)
+
+
+def section(told: Facts) -> Section | None:
+    """None where no latency is known."""
+    shapes = {record.key: shape for record in told.best if (shape := boxes.shape_of(told.stored(record)))}
+    records = [record for record in told.best if record.key in shapes]
+    if not records:
+        return None
+    curves = {record.key: curve for record in records if (curve := _curve(told, record)) is not None}
+    words = [_what(records)]
+    words.append(f"The best {len(records)} of {len(told.good)}." if len(told.good) > len(records) else "")
+    words.append("Box: quartiles and median; whiskers: the last request within 1.5 box lengths; points: beyond.")
+    words.append("Right, or below: the share of requests that were as quick." if curves else "")
+    caption = esc(" ".join(filter(None, words)))
+    html = svg.chart("latency-of-requests", lambda wide: _draw(told, records, shapes, curves, wide), caption)
+    return Section("latency", "Latency", html + _percentiles(told, records) + _open_loads(told, records))
+
+
+def _what(records: Sequence[Record]) -> str:
+    loads = [m.notes["load"] for r in records for m in r.repeats if isinstance(m.notes.get("load"), dict)]
+    if any(load.get("rate") for load in loads):
+        return "Latency of an item, from the moment at which it was meant to arrive."
+    return (
+        "Latency of a request; a closed loop sends the next one when the last is answered, so there is no queue in it."
+    )
+
+
+def _curve(told: Facts, record: Record) -> tuple[list[float], list[float]] | None:
+    """Latency in ms and the share of requests that took at most so long: more points where the tail is."""
+    import numpy as np
+
+    found = told.stored(record).latencies_ms()
+    if not found:
+        return None
+    ordered = np.sort(np.concatenate(list(found.values())))
+    shares = np.unique(np.concatenate([np.linspace(0, 1, 81), 1 - np.geomspace(0.05, 1e-4, 25)]))
+    places = np.unique(np.clip(np.ceil(shares * len(ordered)).astype(int) - 1, 0, len(ordered) - 1))
+    return ordered[places].tolist(), ((places + 1) / len(ordered)).tolist()
+
+
+def _draw(
+    told: Facts,
+    records: Sequence[Record],
+    shapes: Mapping[str, Box | Marks],
+    curves: Mapping[str, tuple[list[float], list[float]]],
+    wide: bool,
+) -> Drawn:
+    row = (0.34 if wide else 0.28) * len(records) + 0.6
+    both = bool(curves)
+    height = max(row, 2.9 if both else 1.3) if wide else row + (2.3 if both else 0.0)
+    figure = svg.canvas(wide, height)
+    if wide and both:
+        left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    elif both:
+        left, right = figure.subplots(2, 1, height_ratios=(row, 2.3))
+    else:
+        left, right = figure.subplots(), None
+    low, high = boxes.reach(list(shapes.values()))
+    hits = []
+    stretch(left, "x", low, high)
+    for place, record in enumerate(records):
+        shape, colour = shapes[record.key], told.colour(record)
+        if isinstance(shape, Box):
+            thinned = replace(shape, beyond=boxes.thin(shape.beyond, POINTS))
+            boxes.paint_box(left, place, thinned, colour, 0.0)
+            middle = shape.median
+        else:
+            boxes.paint_marks(left, place, shape, colour, 0.0)
+            middle = next(iter(shape.values.values()))
+        hits.append(Hit(left, middle, place, colour, told.place[record.key]))
+    left.set_yticks(range(len(records)), [svg.clipped(told.name(record), 34 if wide else 18) for record in records])
+    left.set_ylim(len(records) - 0.4, -0.6)
+    left.tick_params(axis="y", length=0)
+    left.grid(True, axis="x", color="#E6E6E6", lw=0.8)
+    left.set_axisbelow(True)
+    left.set_xlabel("ms")
+    if right is not None:
+        _curves(told, right, records, curves, (low, high))
+    return figure, hits
+
+
+def _curves(
+    told: Facts,
+    axes: Axes,
+    records: Sequence[Record],
+    curves: Mapping[str, tuple[list[float], list[float]]],
+    span: tuple[float, float],
+) -> None:
+    stretch(axes, "x", *span)
+    for level in LEVELS:
+        axes.axhline(level, color="#CCCCCC", lw=0.7, ls=":")
+    for record in reversed(records):
+        if record.key in curves:
+            axes.plot(*curves[record.key], color=told.colour(record), lw=1.5, drawstyle="steps-post")
+    axes.set_ylim(0, 1.02)
+    axes.set_yticks([0, *LEVELS], ["0", *(f"{100 * level:.0f} %" for level in LEVELS)])
+    axes.grid(True, axis="x", color="#E6E6E6", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("ms")
+    axes.set_title("share of requests answered within", loc="left", fontsize=8.5)
+
+
+def _percentiles(told: Facts, records: Sequence[Record]) -> str:
+    """With their sample counts; what so few cannot support is not printed."""
+    names = list(QUANTILES)
+    columns = [
+        Column("trial"),
+        *(Column(f"{name} ms", f"from {samples_needed(QUANTILES[name]):,} requests on", True) for name in names),
+        Column("mean ms", "", True),
+        Column("max ms", "", True),
+        Column("requests", "of all repeats", True),
+        Column("repeats", "", True),
+    ]
+    rows, lacking = [], set()
+    for record in records:
+        metrics = told.metrics[record.key]
+        n = metrics.get("sample_count")
+        cells = [
+            Cell(f'<span style="color:{told.colour(record)}">■</span> {esc(told.name(record))}', told.name(record))
+        ]
+        for name in names:
+            value = metrics.get(f"latency_ms_{name}")
+            if value is None:
+                lacking.add(name)
+            cells.append(Cell(number(value), value))
+        cells += [
+            Cell(number(metrics.get(f"latency_ms_{name}")), metrics.get(f"latency_ms_{name}"))
+            for name in ("mean", "max")
+        ]
+        cells.append(Cell("–" if n is None else f"{int(n):,}", n))
+        cells.append(Cell(f"{len(record.repeats):,}", len(record.repeats)))
+        rows.append(Row(cells))
+    needs = ", ".join(f"a {name} needs {samples_needed(QUANTILES[name]):,}" for name in names if name in lacking)
+    html = table(columns, rows, name="percentiles")
+    return html + paragraph(f"Not printed where there are too few requests: {needs}." if needs else "", "soft")
+
+
+def _open_loads(told: Facts, records: Sequence[Record]) -> str:
+    """What arrived, what was answered, and whether the generator kept its times."""
+    rows = []
+    for record in records:
+        loads: list[Json] = [m.notes["load"] for m in record.repeats if isinstance(m.notes.get("load"), dict)]
+        if not any(load.get("arrived") for load in loads):
+            continue
+        sums = {name: sum(int(load.get(name) or 0) for load in loads) for name in ("arrived", "finished", "left")}
+        worst = {name: max(float(load.get(name) or 0.0) for load in loads) for name in ("lag_ms_p99", "own_share")}
+        overloaded = sum(bool(load.get("overloaded")) for load in loads)
+        state = f"queue grows in {overloaded} of {count(len(loads), 'repeat')}" if overloaded else "keeps up"
+        rate = loads[0].get("rate")
+        rows.append(
+            Row(
+                [
+                    Cell(esc(told.name(record)), told.name(record)),
+                    Cell(esc(loads[0].get("scenario") or "")),
+                    Cell(number(float(rate)) if isinstance(rate, (int, float)) else "", rate),
+                    *(Cell(f"{value:,}", value) for value in sums.values()),
+                    Cell(number(worst["lag_ms_p99"]), worst["lag_ms_p99"]),
+                    Cell(share(worst["own_share"]), worst["own_share"]),
+                    Cell(esc(state), overloaded),
+                ]
+            )
+        )
+    if not rows:
+        return ""
+    columns = [
+        Column("trial"),
+        Column("load"),
+        Column("items/s asked", "", True),
+        *(Column(name, hint, True) for name, hint in (("arrived", ""), ("answered", ""), ("left", "in the queue"))),
+        Column("lag p99 ms", "of the load generator, in its worst repeat", True),
+        Column("own time", "share that the generator took for itself, in its worst repeat", True),
+        Column("queue"),
+    ]
+    return "<h3>The load</h3>" + table(columns, rows, name="loads")

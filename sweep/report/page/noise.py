@@ -1,0 +1,159 @@
+"""How steady the machine was: every repeat beside its trial's own level, the control, what was found, telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from sweep.report import count, number, share
+from sweep.report.page import svg
+from sweep.report.page.gather import Facts
+from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
+from sweep.report.page.svg import Drawn, Hit
+from sweep.spec import Json
+
+TESTS = (("level shift", "shift_p"), ("trend", "trend_p"))
+BLUE, GREY, ORANGE = "#0072B2", "#737d86", "#D55E00"
+HOST = {  # as telemetry calls it: what it is, and how it is written
+    "steal_share": ("CPU time taken by the hypervisor", share),
+    "foreign_cpu_share": ("CPU time of other processes", share),
+    "load_1min": ("load average before", number),
+    "mhz": ("CPU clock, MHz", number),
+    "celsius": ("hottest zone, °C", number),
+    "gpu_mhz": ("GPU clock, MHz", number),
+    "gpu_celsius": ("GPU, °C", number),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement beside the level of its trial."""
+
+    minutes: float  # since the first
+    relative: float  # 1: what its trial usually does
+    trial: str
+    block: int
+    repeat: int | None  # None: measured for the control alone
+    control: bool  # of the trial that watches the machine
+    level: float  # of the machine, as it was found: 1 is usual
+
+
+def section(told: Facts) -> Section | None:
+    """None where nothing was measured twice."""
+    points = _points(told)
+    if len({point.trial for point in points}) == len(points):
+        return None
+    control = told.drift.get("control")
+    label = told.name(told.by_key[control]) if control in told.by_key else ""
+    words = ["Each point is one repeat: its rate beside what its own trial usually does, in the order of time."]
+    words += [f"Blue, joined: the control, {label}, measured again and again to watch the machine."] if label else []
+    words += (
+        ["Orange: the level that the machine was found to have; comparisons take it out."] if _found(points) else []
+    )
+    html = svg.chart("repeats-over-time", lambda wide: _draw(told, points, wide), esc(" ".join(words)))
+    return Section("noise", "Noise", _findings(told) + html + _host(told))
+
+
+def _points(told: Facts) -> list[Point]:
+    """All whole repeats in the order in which they were measured, and what was measured for the control alone."""
+    rows: list[Json] = told.drift.get("points") or []
+    first = min((float(row["time"]) for row in rows), default=0.0)
+    return [
+        Point(
+            (float(row["time"]) - first) / 60,
+            float(row["relative"]),
+            str(row["trial"]),
+            int(row["block"]),
+            row["repeat"],
+            row["trial"] == told.drift.get("control"),
+            float(row["level"]),
+        )
+        for row in rows
+    ]
+
+
+def _found(points: Sequence[Point]) -> bool:
+    return any(point.level != 1.0 for point in points)
+
+
+def _draw(told: Facts, points: Sequence[Point], wide: bool) -> Drawn:
+    figure = svg.canvas(wide, 2.7 if wide else 2.5)
+    axes = figure.add_subplot()
+    axes.axhline(1.0, color="#CCCCCC", lw=0.8, zorder=0)
+    for edge in _blocks(points):
+        axes.axvline(edge, color="#E3E6EA", lw=0.8, zorder=0)
+    others = [point for point in points if not point.control]
+    control = [point for point in points if point.control]
+    raster = len(points) > svg.RASTER
+    style: dict[str, Any] = {"ls": "", "mew": 0, "rasterized": raster}
+    axes.plot([p.minutes for p in others], [p.relative for p in others], "o", ms=4.2, color=GREY, alpha=0.8, **style)
+    if control:
+        times, values = [p.minutes for p in control], [p.relative for p in control]
+        axes.plot(times, values, "-o", ms=4.6, lw=1.2, color=BLUE, mec="white", mew=0.6, zorder=3)
+    if _found(points):
+        times, values = [p.minutes for p in points], [p.level for p in points]
+        axes.plot(times, values, color=ORANGE, lw=1.6, drawstyle="steps-mid", zorder=2)
+    low, high = min(p.relative for p in points), max(p.relative for p in points)
+    axes.set_ylim(min(low, 0.95) - 0.02, max(high, 1.05) + 0.02)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.set_xlabel("minutes since the first repeat" + ("; lines: blocks" if len(_blocks(points)) else ""))
+    axes.set_ylabel("beside its trial's usual rate")
+    axes.grid(True, axis="y", color="#EEEEEE", lw=0.8)
+    axes.set_axisbelow(True)
+    hits = []
+    if not raster:
+        for point in points:
+            name = told.name(told.by_key[point.trial]) if point.trial in told.by_key else point.trial
+            which = "control" if point.repeat is None else f"repeat {point.repeat + 1}"
+            tip = f"{name}\n{which}: {100 * point.relative:.1f} % of what is usual for it"
+            hits.append(Hit(axes, point.minutes, point.relative, GREY, told.place.get(point.trial), tip))
+    return figure, hits
+
+
+def _blocks(points: Sequence[Point]) -> list[float]:
+    """Between two blocks; nothing where repeats are not interleaved, as in a search."""
+    edges, last = [], None
+    for point in points:
+        if last is not None and point.block < last.block:
+            return []
+        if last is not None and point.block > last.block:
+            edges.append((last.minutes + point.minutes) / 2)
+        last = point
+    return edges
+
+
+def _findings(told: Facts) -> str:
+    """What the tests for drift say, and what stood out beside the measurements."""
+    lines = [str(line) for line in told.drift.get("sentences") or []]
+    if told.drift.get("findings"):
+        return "".join(paragraph(line) for line in lines)
+    tested: Json = told.drift.get("tested") or {}
+    tests = [f"{name} p = {tested[key]:.2g}" for name, key in TESTS if tested.get(key) is not None]
+    none = (
+        f"No level shift and no trend was found ({', '.join(tests)})."
+        if tests
+        else "Too few repeats to test for drift."
+    )
+    return "".join(paragraph(line) for line in [none, *lines])
+
+
+def _host(told: Facts) -> str:
+    """What the host showed around the repeats, where it showed anything."""
+    looks = [m.notes["host"] for r in told.records for m in r.repeats if isinstance(m.notes.get("host"), Mapping)]
+    rows = []
+    for name, (text, written) in HOST.items():
+        values = [float(look[name]) for look in looks if isinstance(look.get(name), (int, float))]
+        if values:
+            told_as = [written(value) for value in (min(values), median(values), max(values))]
+            rows.append(Row([Cell(esc(text)), *(Cell(esc(each)) for each in told_as), Cell(f"{len(values):,}")]))
+    if not rows:
+        return ""
+    columns = [
+        Column("around the repeats"),
+        *(Column(name, "", True) for name in ("least", "median", "most", "repeats")),
+    ]
+    unsteady = sum(not m.warmup.get("stable", True) for r in told.records for m in r.repeats)
+    note = f"The warm-up did not settle in {count(unsteady, 'repeat')}." if unsteady else ""
+    return "<h3>The host meanwhile</h3>" + table(columns, rows, sortable=False) + paragraph(note, "soft")

@@ -1,0 +1,103 @@
+"""Where and with what it was measured, how long it took, and the pictures of bucket lists."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from sweep.report import count, duration, number
+from sweep.report.page.gather import Facts, day
+from sweep.report.page.markup import Section, details, esc, facts, paragraph
+from sweep.spec import Json, to_json
+
+MOST_PICTURES = 12
+
+
+def buckets(told: Facts) -> Section | None:
+    """None where no lists of buckets were measured."""
+    from sweep.report.buckets import plots
+
+    pictures = [_picture(group) for _, group in plots.named(told.folder)[:MOST_PICTURES]]
+    html = "".join(pictures)
+    return Section("buckets", "Bucket lists", html) if html else None
+
+
+def _picture(group: Json) -> str:
+    import matplotlib
+
+    from sweep.report.buckets import plots
+    from sweep.report.drawing import STYLE
+
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": "buckets"}):
+        figure = plots.draw(group)
+        if figure is None:
+            return ""
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    # As an image, so that its names and styles are its own.
+    data = base64.b64encode(file.getvalue().encode()).decode()
+    name = esc(group.get("label") or "bucket lists")
+    return f'<figure class="picture"><img src="data:image/svg+xml;base64,{data}" alt="{name}"></figure>'
+
+
+def environment(told: Facts) -> Section:
+    found, settings = told.environment, to_json(told.settings)
+    host: Json = found.get("host") or {}
+    machine = [
+        ("processor", esc(host.get("cpu") or found.get("processor") or "")),
+        ("instance", esc(host.get("instance_type") or "")),
+        ("cores", esc(host.get("cores") or found.get("cpus") or "")),
+        ("memory", esc(f"{number(float(host['memory_mb']) / 1024)} GiB") if host.get("memory_mb") else ""),
+        ("GPUs", esc(host.get("gpus") or "")),
+        ("NeuronCores", esc(host.get("neuron_cores") or "")),
+        ("features", esc(", ".join(map(str, host.get("features") or [])))),
+        ("system", esc(" ".join(str(found[name]) for name in ("system", "release", "machine") if found.get(name)))),
+        ("Python", esc(" ".join(str(found[name]) for name in ("implementation", "python") if found.get(name)))),
+        ("sweep", esc(told.book.header.get("version") or found.get("sweep") or "")),
+    ]
+    software = [
+        (name, esc(version)) for name, version in {**(found.get("packages") or {}), **_variables(found)}.items()
+    ]
+    html = f'<div class="two"><div>{facts(machine)}</div><div>{facts(software)}</div></div>'
+    if not found:
+        html = paragraph("The sweep has left no environment.json.", "soft")
+    asked = {name: settings[name] for name in ("effort", "objective", "gates", "limits", "fleet") if name in settings}
+    html += "<h3>Time</h3>" + facts(_time(told))
+    return Section(
+        "environment", "Environment", html + details("effort, objective, gates and limits", _nested(asked), "log")
+    )
+
+
+def _variables(found: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(found.get("variables") or {})
+
+
+def _nested(values: Mapping[str, Any]) -> str:
+    return "".join(f"<h3>{esc(name)}</h3>{facts(_flat(value))}" for name, value in values.items())
+
+
+def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        return [pair for key, item in value.items() for pair in _flat(item, f"{name}.{key}" if name else str(key))]
+    return [(name, esc("–" if value is None else value))]
+
+
+def _time(told: Facts) -> list[tuple[str, str]]:
+    """The forecast beside what it took, and where the time went."""
+    began = float(told.book.header.get("time") or 0.0)
+    forecasts = [each for each in told.plan.get("forecast_seconds") or [] if isinstance(each, (int, float))]
+    seconds = [float(m.notes.get("wall_seconds") or 0.0) for m in (each.measurement for each in told.book.repeated)]
+    built = {
+        str(b.get("key")): float(b.get("seconds") or 0.0) for r in told.records for b in r.builds if not b.get("reused")
+    }
+    ended = told.book.last
+    return [
+        ("began", esc(day(began))),
+        ("ended" if told.over else "last entry", esc(day(ended))),
+        ("forecast", esc(duration(sum(forecasts))) if forecasts else ""),
+        ("took", esc(duration(max(0.0, ended - began))) if ended and began else ""),
+        ("measuring", esc(f"{duration(sum(seconds))} in {count(len(seconds), 'repeat')}") if seconds else ""),
+        ("building", esc(f"{duration(sum(built.values()))} in {count(len(built), 'build')}") if built else ""),
+    ]

@@ -1,0 +1,118 @@
+"""Drawings for the page: matplotlib's SVG inline, one for wide screens and paper and one for narrow screens.
+
+Text stays text, in the page's font. What can be pointed at lies on top as transparent circles: small marks are hard to
+hit with a finger. matplotlib is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sweep.report.drawing import STYLE
+from sweep.report.page.markup import attributes, esc
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDE_INCHES, NARROW_INCHES = 9.4, 3.7
+DPI = 72  # one unit of the drawing is a point
+RASTER = 1500  # marks from which they are drawn as one image: as shapes they would make the page heavy
+REACH = 6.0  # radius of what can be hit
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A place of the drawing that tells something when it is pointed at."""
+
+    axes: Axes
+    x: float
+    y: float
+    colour: str
+    trial: int | None = None  # number of the trial's row
+    tip: str = ""  # in the place of what the row says
+
+
+Drawn = tuple["Figure", Sequence[Hit]]
+
+
+def clipped(text: str, most: int) -> str:
+    """Names of any length must leave room for the drawing."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def chart(name: str, draw: Callable[[bool], Drawn], caption: str = "") -> str:
+    """The drawing twice: `draw` is asked with True for a wide one.
+
+    Args:
+        name: unique on the page.
+        caption: HTML.
+    """
+    parts = "".join(
+        f'<div class="{css}">{render(f"{name}-{css}", draw, css == "wide")}</div>' for css in ("wide", "narrow")
+    )
+    return f'<figure class="chart">{parts}' + (f"<figcaption>{caption}</figcaption>" if caption else "") + "</figure>"
+
+
+def canvas(wide: bool, height: float) -> Figure:
+    """An empty figure; `height` in inches."""
+    from matplotlib.figure import Figure
+
+    size = (WIDE_INCHES if wide else NARROW_INCHES, height)
+    return Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="none")
+
+
+def render(name: str, draw: Callable[[bool], Drawn], wide: bool) -> str:
+    """The drawing as an `svg` element."""
+    import matplotlib
+
+    style = {**STYLE, "font.size": 8.5, "svg.fonttype": "none", "svg.hashsalt": name, "axes.facecolor": "none"}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has other fonts
+        figure, hits = draw(wide)
+        figure.draw_without_rendering()
+        text = io.StringIO()
+        figure.savefig(text, format="svg", dpi=DPI, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        height = figure.get_figheight() * DPI
+        over = "".join(_hit(hit, height) for hit in hits)
+    drawn = _inline(text.getvalue(), name, bool(hits))
+    return drawn.replace("</svg>", f'<g class="hits">{over}</g></svg>') if over else drawn
+
+
+def _hit(hit: Hit, height: float) -> str:
+    x, y = hit.axes.transData.transform((hit.x, hit.y))
+    values = {
+        "class": "hit",
+        "cx": f"{x:.1f}",
+        "cy": f"{height - y:.1f}",
+        "r": f"{REACH:g}",
+        "data-t": hit.trial,
+        "data-tip": hit.tip,
+        "style": f"--c:{hit.colour}",
+    }
+    return f"<circle{attributes(values)}/>"
+
+
+def _inline(text: str, name: str, linked: bool) -> str:
+    """As it may stand in a page: no head, no size of its own, no style that reaches others, no name used twice."""
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(
+        r"<metadata>.*?</metadata>\s*|<style[^>]*>.*?</style>\s*|<defs>\s*</defs>\s*", "", text, flags=re.DOTALL
+    )
+    head, rest = text.split(">", 1)
+    box = re.search(r'viewBox="([^"]*)"', head)
+    label = esc(name.rpartition("-")[0].replace("-", " "))
+    css = ' class="linked"' if linked else ""
+    frame = attributes({"viewBox": box[1] if box else "", "xmlns:xlink": "http://www.w3.org/1999/xlink"})
+    head = f'<svg{css} role="img" aria-label="{label}"{frame}'
+    used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', rest))
+    rest = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", rest)
+    # Only the size and the weight of a font: its family is the page's.
+    rest = re.sub(r" *font-family: [^;\"]*;?", "", rest)
+    rest = re.sub(r"font: ((?:\w+ )*)([\d.]+)px [^;\"]*", r"font: \1\2px var(--sans)", rest)
+    return head + ">" + re.sub(r">\s+<", "><", rest)
