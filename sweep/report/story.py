@@ -82,9 +82,9 @@ def _qualifies(record: Record, verdict: Verdict) -> bool:
 
 
 def _next(records: Sequence[Record], verdict: Verdict, leader: Record) -> str:
-    """The runner-up and by how much it is behind, with the interval."""
+    """The runner-up and by how much it is behind, with the interval; while it is undecided the verdict has it."""
     second = runner_up(records, verdict)
-    if second is None:
+    if second is None or verdict.kind == "undecided":
         return ""
     reason = verdict.reasons.get(second.key) or second.reason
     return f"{second.label}: {reason}" if reason else second.label
