@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from sweep.buckets import config as bucket_config
 from sweep.hints import no_key
-from sweep.settings import Bucketing, Effort, Gates, Limits, Objective
+from sweep.load import config as load_config
+from sweep.settings import Bucketing, Effort, Fleet, Gates, Limits, Objective
 from sweep.spec import UserError
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ ONCE = (
     "limits",
     "gates",
     "bucketing",
+    "fleet",
     "tracking",
     "outputs",
     "plan",
@@ -53,10 +55,11 @@ PLANS = ("run", "only", "build", "measure")
 KNOWN = AXES + ONCE + OTHERS
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+PRICES = ("on_demand", "reserved", "spot")
 FORMATS = ("module", "onnx", "torchscript", "exported", "keras", "saved_model", "numpy")
 LATENCIES = tuple(f"latency_ms_{name}" for name in ("mean", "p50", "p90", "p95", "p99", "max"))
 COSTS = ("build_seconds", "load_seconds", "first_request_ms", "peak_memory_mb", "usd_per_million_items")
-METRICS = ("throughput_items_per_s", *LATENCIES, *COSTS)
+METRICS = ("throughput_items_per_s", "capacity_items_per_s", *LATENCIES, *COSTS)
 # Keys that a YAML may leave out and the command line may still set without a plus.
 OPTIONAL = {
     "model": ("data", "format", "requires", "extra", "bucket_dims", "pad_value", "pad_side", "trust", "python"),
@@ -71,9 +74,12 @@ OPTIONAL = {
 # Smallest and largest value of a number; the least is 0 for every other number of the settings.
 RANGES: dict[str, tuple[float, float]] = {
     "effort.repeats": (1, math.inf),
+    "effort.repeats_max": (1, math.inf),
+    "effort.budget_seconds": (1.0, math.inf),
     "effort.window_seconds": (0.01, math.inf),
     "effort.min_requests": (1, math.inf),
     "objective.confidence": (0.5, 0.9999),
+    "objective.claim_confidence": (0.5, 0.9999),
     "objective.margin": (0.0, 1.0),
     "objective.agreement_min": (0.0, 1.0),
     "objective.accuracy_drop_max": (0.0, 1.0),
@@ -84,7 +90,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "gates.agreement_min": (0.0, 1.0),
     "gates.cosine_min": (-1.0, 1.0),
     "gates.little_tolerance": (0.0, 1.0),
+    "gates.generator_tolerance": (0.0, 1.0),
     "gates.placement_min": (0.0, 1.0),
+    "fleet.items_per_s": (0.001, math.inf),
+    "fleet.headroom": (0.0, 0.95),
     "bucketing.max": (1, math.inf),
     "bucketing.measure": (1, math.inf),
     "bucketing.rounds": (1, math.inf),
@@ -94,6 +103,7 @@ RANGES: dict[str, tuple[float, float]] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "objective.metric": METRICS,
     "objective.tie_break": METRICS,
+    "objective.price": PRICES,
     "bucketing.minimise": ("mean", "p99"),
     "gates.agreement_min": PRECISIONS,
     "gates.cosine_min": PRECISIONS,
@@ -276,7 +286,7 @@ def _hardware(section: str, value: Any) -> dict[str, Any]:
         _one_of(f"{section}.peak_flops (its keys)", precision, PRECISIONS)
     for price in made.get("price") or ():
         _number("", f"{section}.price.usd_per_hour", _mapping(f"{section}.price", price).get("usd_per_hour"))
-        _one_of(f"{section}.price.kind", price.get("kind"), ("on_demand", "reserved", "spot"))
+        _one_of(f"{section}.price.kind", price.get("kind"), PRICES)
     return made
 
 
@@ -315,10 +325,7 @@ def _deployment(section: str, value: Any) -> dict[str, Any]:
 
 
 def _load(section: str, value: Any) -> dict[str, Any]:
-    made = _group(section, value)
-    if "concurrency" in made:
-        _integer(f"{section}.concurrency", made["concurrency"])
-    return made
+    return load_config.check(section, _group(section, value))
 
 
 def _name(path: str, value: Any) -> str | None:
@@ -356,6 +363,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "limits": partial(structure, Limits),
     "gates": partial(structure, Gates),
     "bucketing": partial(structure, Bucketing),
+    "fleet": partial(structure, Fleet),
     "name": _name,
     "outputs": lambda path, value: str(Path(_text(path, value)).expanduser().absolute()),
     "plan": lambda path, value: _one_of(path, value, PLANS),

@@ -17,6 +17,9 @@ class Effort:
     min_requests: int  # a window is stretched until it holds this many, up to three times its length
     warmup_seconds: float  # at least this long before the steadiness test may pass
     warmup_seconds_max: float  # give up waiting for steadiness, and say so in the notes
+    repeats_max: int | None = None  # None: exactly `repeats`; else more where the verdict is open, up to this many
+    budget_seconds: float | None = None  # of the whole sweep, builds included; None: no limit
+    control_every_seconds: float = 60.0  # the control trial is measured again after this long; 0: never
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,13 @@ class Objective:
     """What is best, and what is not acceptable. `conf/objective/*.yaml`; a limit of None is not asked for."""
 
     name: str  # max_throughput | min_latency | min_cost
-    metric: str  # throughput_items_per_s | latency_ms_p50 | usd_per_million_items
+    metric: str  # throughput_items_per_s | capacity_items_per_s | latency_ms_p50 | usd_per_million_items
     maximize: bool
     tie_break: str = "build_seconds"  # metric, smaller is better, among trials that tie
     margin: float = 0.02  # relative difference that nobody cares about
     confidence: float = 0.95
+    claim_confidence: float = 0.99  # that a limit on latency is proved or refuted
+    price: str | None = None  # on_demand | reserved | spot; None: the first that is listed for the hardware
     latency_ms_p50_max: float | None = None
     latency_ms_p99_max: float | None = None
     throughput_items_per_s_min: float | None = None
@@ -58,6 +63,7 @@ class Gates:
     agreement_min: dict[str, float] = field(default_factory=dict)
     cosine_min: dict[str, float] = field(default_factory=dict)
     little_tolerance: float = 0.12
+    generator_tolerance: float = 0.05  # of an open load: share of the latency, and of the time in which work waits
     placement_min: float = 0.9
 
 
@@ -72,6 +78,15 @@ class Bucketing:
     traffic: str | None = None  # a CSV of sizes with counts, or of arrivals; None: the data's own sizes
     memory_mb: float | None = None  # that all builds of a list may take, by the size of their artifacts
     build_seconds: float | None = None  # that all builds of a list may take
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """How many hosts a declared load takes."""
+
+    items_per_s: float | None = None  # None: not asked
+    headroom: float = 0.3  # share of every host that is kept free
+    spare_hosts: int = 1  # that may be lost
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,7 @@ class Settings:
     retry_failed: bool = False  # build again what is remembered as failed
     seed: int = 0
     bucketing: Bucketing = field(default_factory=Bucketing)
+    fleet: Fleet = field(default_factory=Fleet)
 
     @property
     def outputs_path(self) -> Path:

@@ -57,7 +57,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "model": "digits", "data": "digits", "hardware": "local", "backend": "onnxruntime", "precision": "fp32",
         "batch": 1, "request_batch": 1, "cores": 1, "replicas": 1, "buckets": [],
     }  # fmt: skip
-    assert trial.load == {"name": "closed", "concurrency": 1}
+    assert trial.load == {"name": "saturate", "concurrency": 1}
     made = shared().settings([[]])
     assert made.name == "digits"
     assert made.effort == Effort("normal", 5, 2.0, 30, 0.3, 5.0)

@@ -233,7 +233,7 @@ def test_a_space_of_explicit_combinations_has_these_points_alone(tmp_path: Path)
 
 def test_points_that_ask_for_the_same_are_one(tmp_path: Path) -> None:
     space, _ = space_of(
-        tmp_path, "batch=1,2", "hardware=local", "load=closed", "cores=1", "combinations=[{},{replicas:1}]"
+        tmp_path, "batch=1,2", "hardware=local", "load=saturate", "cores=1", "combinations=[{},{replicas:1}]"
     )
     assert space.declared == 4
     assert len(space.valid) == 2

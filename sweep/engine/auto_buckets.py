@@ -62,7 +62,7 @@ def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
     """
     if sweep.search:
         raise UserError("buckets=auto searches by itself: leave out hydra/sweeper=optuna, or list the buckets")
-    sweep.staged = True
+    sweep.stages.several = True
     pairs = {pair_key(job.trial): job.trial for job in jobs if job.trial.buckets == AUTO}
     traffics = _traffics(sweep, pairs)
     sweep.ask(list({job.trial.key: job.trial for job in jobs if job.trial.buckets == AUTO}.values()))
@@ -104,9 +104,9 @@ def _wanted(sweep: "Sweep", key: str, asked: Asked, best: dict[str, Buckets]) ->
     search = _search(asked, known, settings)
     if search is None:
         return []
-    before = sweep.searches.get(key)
+    before = sweep.stages.searches.get(key)
     if before is None:
-        sweep.searches[key] = search
+        sweep.stages.searches[key] = search
         if search.problem:
             sweep.display.note(f"{asked.job.trial.label}: {search.problem}")
     first = _first(search.choices, settings)
@@ -119,11 +119,11 @@ def _wanted(sweep: "Sweep", key: str, asked: Asked, best: dict[str, Buckets]) ->
         return []
     if before is not None:
         measured = tuple(choice for choice in before.choices if choice.buckets in known)
-        sweep.searches[key] = replace(search, earlier=(*before.earlier, *measured))
+        sweep.stages.searches[key] = replace(search, earlier=(*before.earlier, *measured))
     best[key] = first[0].buckets
     found = [job for job in asked.jobs([choice.buckets for choice in first]) if job.trial.key not in sweep.records]
     if found:
-        sweep.controls |= {record.key: record for record in known.values()}
+        sweep.stages.again |= {record.key: record for record in known.values()}
     return found
 
 
@@ -244,7 +244,7 @@ def _groups(trials: Sequence[Trial], records: Mapping[str, Record]) -> list[tupl
 
 def _entry(sweep: "Sweep", context: Context, trials: tuple[Trial, ...]) -> Json | None:
     settings, data = sweep.settings.bucketing, str(trials[0].data["name"])
-    search = sweep.searches.get(replace(trials[0], buckets=AUTO).key)
+    search = sweep.stages.searches.get(replace(trials[0], buckets=AUTO).key)
     traffic = search.traffic if search else _stored(context, trials[0])
     if traffic is None:
         return None
@@ -256,7 +256,7 @@ def _entry(sweep: "Sweep", context: Context, trials: tuple[Trial, ...]) -> Json 
         own=not file,
         settings=settings,
         search=search,
-        before={trial.key: record for trial in trials if (record := sweep.controls.get(trial.key))},
+        before={trial.key: record for trial in trials if (record := sweep.stages.again.get(trial.key))},
     )
     return bucket_lists.entry(group, sweep.records)
 

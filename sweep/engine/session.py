@@ -1,6 +1,5 @@
 """One sweep from the declared trials to the verdict."""
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -8,26 +7,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from sweep import __version__, backends, deployments, hardware, ledger, plan, select
-from sweep.engine import builds, earlier, ladder, records, references, repeats, replays
+from sweep import __version__, deployments, hardware, ledger, plan, prices, select
+from sweep.engine import builds, earlier, records
 from sweep.engine.context import Context, writable, write_json
 from sweep.engine.references import Reference, Unusable
+from sweep.engine.resolve import BUILT, Resolver, entries_of
+from sweep.engine.stages import Stages, settled
 from sweep.interrupts import terminate_as_interrupt
 from sweep.isolate import Workers
 from sweep.report.terminal import Display
 from sweep.settings import Settings
-from sweep.spec import AUTO, Failure, FailureKind, Record, Status, Trial, to_json
+from sweep.spec import AUTO, Record, Status, Trial, to_json
 from sweep.store import Store
 from sweep.tracking import environment, store_uri
 
 if TYPE_CHECKING:
-    from sweep.buckets.lists import Search
     from sweep.config import Job
-    from sweep.plan import Entry, Plan
+    from sweep.plan import Plan
     from sweep.tracking import Tracker
 
-AGAIN = "-again"  # and how often: ends the identity of what is measured once more; its repeats are its own
-BUILT = "built: run the same line with plan=measure where the hardware is"
 INTERRUPTED = "interrupted: continue with `python -m sweep resume last`"
 
 
@@ -59,21 +57,16 @@ class Sweep:
         self.display = Display()
         self.host = hardware.detect()
         self.trials: dict[str, Trial] = {}  # that were declared, by key
-        self.records: dict[str, Record] = dict(_settled(history)) if history else {}
+        self.records: dict[str, Record] = settled(history.records.values()) if history else {}
         self.interrupted = False
-        self.searches: dict[str, Search] = {}  # what `buckets=auto` found, by the key of the trial that asked
-        self.staged = search  # `run` is called more than once: what one measures is not interleaved with the next
-        # The record of a trial that is measured once more beside those of a later `run`, by key: the newer one counts
-        self.controls: dict[str, Record] = {}
+        self.stages = Stages(several=search)
         self._history = history
         self._suffix = suffix
         self._stack = ExitStack()
         self._context: Context | None = None
         self._tracker: Tracker | None = None
         self._plans: list[Plan] = []
-        self._references: dict[str, Reference | Unusable] = {}
-        self._builds: dict[tuple[str, str], builds.Built] = {}
-        self._comparisons: records.Comparisons = {}
+        self._resolver: Resolver | None = None
 
     def run(self, jobs: Sequence["Job"]) -> list[Record]:
         """Resolve every trial; the records in the order of `jobs`. Nothing is run where `plan=only`.
@@ -112,7 +105,7 @@ class Sweep:
             context.store.interrupt()
             for entry in still_open:
                 if entry.trial.key not in self.records:
-                    self._settle(context, records.without_run(context, entry.trial, Status.STOPPED, INTERRUPTED))
+                    self._settle(records.without_run(context, entry.trial, Status.STOPPED, INTERRUPTED))
         return [self.records[trial.key] for trial in trials]
 
     def ask(self, trials: Sequence[Trial]) -> None:
@@ -154,7 +147,7 @@ class Sweep:
         self._stack.close()
         if self.interrupted:
             return 130
-        done = any(record.status is Status.OK or record.reason == BUILT for record in found)
+        done = any(r.status is Status.OK or r.reason == BUILT or select.stopped_early(r) for r in found)
         return 0 if done else 2
 
     def complete(self, jobs: Sequence["Job"]) -> int:
@@ -164,13 +157,10 @@ class Sweep:
 
     def reference(self, trial: Trial) -> Reference | Unusable:
         """The data and the original's answers of one trial, which need not be declared."""
-        key = references.pair_key(trial)
-        if key not in self._references:
-            context = self._open([trial])
-            if self.settings.plan == "only":  # leaves nothing behind
-                context = replace(context, store=Store(context.folder / "store"))
-            self._references |= references.obtain(context, [trial])
-        return self._references[key]
+        context = self._open([trial])
+        if self.settings.plan == "only":  # leaves nothing behind
+            context = replace(context, store=Store(context.folder / "store"))
+        return self._resolving(context).reference(trial, context)
 
     def _send(
         self, context: Context, found: Sequence[Record], verdict: select.Verdict, files: Sequence[Path]
@@ -194,7 +184,8 @@ class Sweep:
         if self._context is not None:
             return self._context
         outputs = self.settings.outputs_path
-        store_uri(self.settings)  # a wrong address is told before anything is done
+        store_uri(self.settings)  # a wrong address is told before anything is done, and so is
+        table = prices.read(outputs)  # what cannot be read there
         if self.settings.plan == "only":  # leaves nothing behind
             folder = Path(self._stack.enter_context(TemporaryDirectory()))
         else:
@@ -203,7 +194,7 @@ class Sweep:
         book = ledger.Ledger(folder)
         self._stack.callback(book.close)
         workers = self._stack.enter_context(Workers())
-        self._context = Context(self.settings, folder, self.host, self.display, store, workers, book)
+        self._context = Context(self.settings, folder, self.host, self.display, store, workers, book, price_table=table)
         write_json(
             folder / "environment.json", environment.capture(to_json(vars(self.host) | {"gpus": len(self.host.gpus)}))
         )
@@ -216,7 +207,9 @@ class Sweep:
     def _plan(self, context: Context, trials: Sequence[Trial]) -> "Plan":
         made = plan.make(trials, self.host, context.installed, self.settings.plan)
         parallel = builds.parallel_builds(context)
-        seconds, note = plan.forecast(made, self.settings.effort, earlier.typical_seconds(context), parallel)
+        starts, price = earlier.start_seconds(context), self.settings.objective.price
+        typical = earlier.typical_seconds(context)
+        seconds, note = plan.forecast(made, self.settings.effort, typical, parallel, starts, price)
         made = replace(made, forecast_seconds=seconds, forecast_note=note)
         self._plans.append(made)
         if not self.search:  # which has shown its whole space
@@ -225,120 +218,26 @@ class Sweep:
 
     def _resolve(self, context: Context, made: "Plan") -> None:
         """Every entry of the plan to a record."""
+        resolver = self._resolving(context)
         with context.ledger.together():
-            for entry in made.entries:
-                if entry.status is not None:
-                    self._settle(context, records.without_run(context, entry.trial, entry.status, entry.reason))
+            resolver.refuse(made.entries)
         if not made.valid:
             return
-        for backend in {str(entry.trial.backend["name"]): entry for entry in made.valid}.values():
-            _warm(context, backend)
+        resolver.warm(made.valid)
         self._track(context)
-        beside = [self.trials[key] for key, first in self.controls.items() if self.records[key] is first]
-        entries = [*made.valid, *(plan.Entry(trial, plan.build_specs(trial)) for trial in beside)]
-        tasks = self._whole(context, self._build(context, self._usable(context, entries)))
-        if self.settings.plan == "build":
-            for task in tasks:
-                record = records.without_run(context, task.trial, Status.STOPPED, BUILT)
-                self._settle(context, replace(record, builds=tuple(built.to_json() for built in task.builds)))
-            return
-        self._await_tracker()
-        begun = time.time()
-        repeats.measure_all(context, [task for task in tasks if replays.to_draw(task)])
-        for task in tasks:
-            record = records.judge(context, task, self._comparisons)
-            first = self.controls.get(task.trial.key)
-            if first is not None:
-                if record.status is not Status.OK:  # what it could do before stands
-                    self.display.note(f"{record.label}, measured once more: {record.reason}")
-                    continue
-                notes = {**record.notes, "measured_before": _times(first)}
-                record = replace(record, identity=first.identity, notes=notes)
-            if self.staged:
-                record = replace(record, notes={**record.notes, "measured_together": begun})
-            self._settle(context, record)
+        tasks = resolver.prepare([*made.valid, *entries_of(self.stages.beside(self.trials, self.records))])
+        if tasks:
+            self._await_tracker()
+            resolver.measure(tasks)
 
-    def _usable(self, context: Context, entries: Sequence["Entry"]) -> list[tuple["Entry", Reference]]:
-        """The entries whose model and data could be loaded and fit each other; the others are settled."""
-        new = [e.trial for e in entries if references.pair_key(e.trial) not in self._references]
-        if new:
-            self._references |= {references.pair_key(t): replays.reference(t) for t in new if replays.replays(t)}
-            real = [t for t in new if not replays.replays(t)]
-            self._references |= references.obtain(context, real) if real else {}
-        usable = []
-        for entry in entries:
-            reference = self._references[references.pair_key(entry.trial)]
-            if isinstance(reference, Unusable):
-                status, failure = reference.status, reference.failure
-                self._settle(context, records.without_run(context, entry.trial, status, failure.summary, failure))
-            elif problem := references.misfit(entry.trial, reference):
-                self._settle(context, records.without_run(context, entry.trial, Status.INVALID, problem))
-            else:
-                usable.append((entry, reference))
-        return usable
+    def _resolving(self, context: Context) -> Resolver:
+        if self._resolver is None:
+            self._resolver = Resolver(context, self.stages, self._history, self._settle)
+        return self._resolver
 
-    def _build(self, context: Context, usable: Sequence[tuple["Entry", Reference]]) -> list[repeats.Task]:
-        """Tasks to measure; trials with a failed build are settled."""
-        asked = [
-            [builds.Task(each, reference, builds.build_name(entry.trial, each)) for each in variants]
-            for entry, reference in usable
-            for variants in (ladder.variants(entry.trial, spec) for spec in entry.builds)
-        ]
-        hopeless = () if self.settings.plan == "measure" else ladder.HOPELESS
-        found = iter(ladder.climb(asked, self._builds, lambda some: builds.build_all(context, some), hopeless))
-        tasks = []
-        for entry, reference in usable:
-            made = tuple(next(found) for _ in entry.builds)
-            failed = next((built for built in made if built.failure is not None), None)
-            if failed is not None and failed.failure is not None:
-                self._settle(context, self._build_failed(context, entry.trial, made, failed.failure))
-                continue
-            first = self.controls.get(entry.trial.key)
-            again = first is not None
-            name = records.identity(context, entry.trial, made, reference)
-            name += f"{AGAIN}{_times(first)}" if first is not None else ""
-            if not entry.trial.deployment and not again and self._reuse(context, entry.trial, name):
-                continue
-            done = self._history.repeats.get(name, {}) if self._history else {}
-            tasks.append(repeats.Task(entry.trial, name, made, reference, dict(done)))
-        return tasks
-
-    def _whole(self, context: Context, tasks: Sequence[repeats.Task]) -> list[repeats.Task]:
-        """The tasks without those of deployments that are not whole, which are settled: it is all or nothing."""
-        groups = deployments.grouped(task.trial for task in tasks)
-        left = []
-        for task in tasks:
-            lacking = len(task.trial.deployment.get("members") or [0]) - len(groups[deployments.group(task.trial)])
-            if not lacking:
-                left.append(task)
-                continue
-            reason = f"its deployment is not whole: {lacking} of {lacking + len(groups[deployments.group(task.trial)])}"
-            reason += " members could not be built or cannot run here"
-            self._settle(context, records.without_run(context, task.trial, Status.STOPPED, reason))
-        return left
-
-    def _build_failed(self, context: Context, trial: Trial, made: Sequence[builds.Built], failure: Failure) -> Record:
-        status = Status.STOPPED if failure.kind is FailureKind.PREEMPTED else Status.BUILD_FAILED
-        if any(built.user_error for built in made):
-            status = Status.INVALID
-        if self.settings.plan == "measure" and failure.kind is FailureKind.TOOLCHAIN_MISSING:
-            status = Status.UNAVAILABLE
-        lost = ["x".join(map(str, b.spec.bucket)) for b in made if b.failure is not None and b.spec.bucket]
-        if len(made) > 1 and lost:
-            which = "bucket" if len(lost) == 1 else "buckets"
-            failure = replace(failure, summary=f"{which} {', '.join(lost)}: {failure.summary}")
-        record = records.without_run(context, trial, status, failure.summary, failure)
-        notes = replays.notes_of(made[0].spec) if replays.replays(trial) else {}
-        return replace(record, builds=tuple(built.to_json() for built in made), notes=notes)
-
-    def _reuse(self, context: Context, trial: Trial, identity: str) -> bool:
-        """Take the finished result of an identical trial of an earlier sweep, if that is asked for."""
-        found = earlier.result(context, trial, identity) if self.settings.reuse else None
-        if found is not None:
-            self._settle(context, found)
-        return found is not None
-
-    def _settle(self, context: Context, record: Record) -> None:
+    def _settle(self, record: Record) -> None:
+        assert self._context is not None
+        context = self._context
         self.records[record.key] = record
         self._leave(context, record)
         context.ledger.append("record", record=record)
@@ -368,23 +267,3 @@ class Sweep:
         """Importing MLflow would disturb what is measured: wait for it, but not for a server that is away."""
         if self._tracker is not None:
             self._tracker.ready(20.0)
-
-
-def _times(first: Record) -> int:
-    """How often a trial was measured in this sweep by now."""
-    return 1 + int(first.notes.get("measured_before", 0))
-
-
-def _settled(history: ledger.History) -> Mapping[str, Record]:
-    return {key: record for key, record in history.records.items() if record.status is not Status.STOPPED}
-
-
-def _warm(context: Context, entry: "Entry") -> None:
-    """Start the fork servers that will be needed, so that their imports overlap."""
-    trial = entry.trial
-    if not replays.replays(trial):
-        context.warm(references.preload(trial))
-    if not trial.backend.get("python"):
-        backend = backends.get(str(trial.backend["name"]))
-        context.warm(backend.preload_build)
-        context.warm(backend.preload_run)

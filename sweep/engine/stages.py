@@ -1,0 +1,58 @@
+"""What a sweep carries from one `run` to the next, where later trials follow from what the earlier ones showed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from sweep.select import stopped_early
+from sweep.spec import Record, Status, Trial
+
+if TYPE_CHECKING:
+    from sweep.buckets.lists import Search
+
+AGAIN = "-again"  # and how often: ends the identity of what is measured once more; its repeats are its own
+
+
+@dataclass
+class Stages:
+    """Which stages there are, and what is measured in more than one of them."""
+
+    several: bool  # what one `run` measures is not interleaved with the next
+    searches: dict[str, "Search"] = field(default_factory=dict)  # of `buckets=auto`, by the key of who asked
+    # The record of a trial that is measured once more beside those of a later `run`, by key: the newer one counts
+    again: dict[str, Record] = field(default_factory=dict)
+
+    def beside(self, trials: Mapping[str, Trial], records: Mapping[str, Record]) -> list[Trial]:
+        """The trials to measure once more in this `run`."""
+        return [trials[key] for key, first in self.again.items() if records[key] is first]
+
+    def identity(self, key: str, name: str) -> str:
+        """The identity of a measurement: that of the trial, and how often it was measured before."""
+        first = self.again.get(key)
+        return name if first is None else f"{name}{AGAIN}{_times(first)}"
+
+    def merged(self, record: Record, begun: float) -> Record | None:
+        """A new record as it goes on record: with what it stands beside.
+
+        None where it failed and an earlier one of the same trial stands.
+
+        Args:
+            begun: when the measurements of this `run` began, in seconds since the epoch.
+        """
+        first = self.again.get(record.key)
+        if first is not None:
+            if record.status is not Status.OK:
+                return None
+            notes = {**record.notes, "measured_before": _times(first)}
+            record = replace(record, identity=first.identity, notes=notes)
+        return replace(record, notes={**record.notes, "measured_together": begun}) if self.several else record
+
+
+def _times(first: Record) -> int:
+    """How often a trial was measured in this sweep by now."""
+    return 1 + int(first.notes.get("measured_before", 0))
+
+
+def settled(records: Iterable[Record]) -> dict[str, Record]:
+    """Those that an earlier process brought to an end, by key; what a race stopped is among them."""
+    return {record.key: record for record in records if record.status is not Status.STOPPED or stopped_early(record)}
