@@ -92,6 +92,7 @@ class History:
         self.records: dict[str, Record] = {}
         self.repeats: dict[str, dict[int, Measurement]] = {}  # by identity, then index
         self.runs: dict[str, str] = {}  # trial key -> MLflow run id; "" -> the parent's
+        self.controls: list[Json] = []  # what was measured only to watch the machine
         self.verdict: Json | None = None
         self.finished = False
         self.torn = 0
@@ -115,6 +116,8 @@ class History:
         elif kind == "record":
             record = from_json(Record, entry["record"])
             self.records[record.key] = record
+        elif kind == "control":
+            self.controls.append(entry)
         elif kind == "runs":
             self.runs.update(entry["runs"])
         elif kind == "finish":

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweep import series
 from sweep.engine.context import write_json
 from sweep.report import axis_text, plots, relative, tables, varying
 from sweep.report.buckets import FILE
@@ -29,13 +30,14 @@ def write(
     paths = [folder / "plan.json", folder / "verdict.json", *tables.write(records, folder)]
     if any(record.status is Status.OK for record in records):
         paths += plots.write(records, verdict, folder)
+    paths += [path for path in [folder / series.FILE] if path.exists()]  # written while it was measured
     lists = folder / FILE
     return [*paths, lists, *bucket_plots.write(folder)] if lists.exists() else paths
 
 
 def files(folder: Path) -> list[Path]:
     """What `write` left in a sweep's folder."""
-    names = ("plan.json", "verdict.json", "results.json", "results.csv", FILE)
+    names = ("plan.json", "verdict.json", "results.json", "results.csv", FILE, series.FILE)
     return [path for path in (*(folder / name for name in names), *sorted(folder.glob("*.png"))) if path.exists()]
 
 
