@@ -162,6 +162,7 @@ class _Task:
         """What the keeper's report and the files in the folder say together."""
         answer = _read_json(self.folder / "result.json")
         seconds, peak = float(report.get("seconds", 0.0)), float(report.get("peak_memory_mb", 0.0))
+        cpu = report.get("cpu_seconds")
         why, code = report.get("why", ""), report.get("code")
         killed = why and code != 0  # a worker that ended well just before it was killed has ended well
         if answer is not None and not killed and "lost" not in report:
@@ -169,7 +170,7 @@ class _Task:
             if result is not None:
                 if report.get("left"):
                     result = {**result, "left_behind": report["left"]}
-                return Outcome(result, None, str(self._log), seconds, peak)
+                return Outcome(result, None, str(self._log), seconds, peak, cpu_seconds=cpu)
             told = answer["failure"]
             failure = self._told(told, code, seconds)
             return Outcome(None, failure, str(self._log), seconds, peak, user_error=bool(told.get("user")))

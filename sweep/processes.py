@@ -85,6 +85,12 @@ def _stat(pid: int) -> List[str]:
     return _read("/proc/%d/stat" % pid).rpartition(")")[2].split()
 
 
+def cpu_ticks(pid: int) -> int:
+    """CPU time of a process in the kernel's ticks, without that of its children; 0 where it is gone."""
+    fields = _stat(pid)
+    return int(fields[11]) + int(fields[12]) if len(fields) > 12 else 0
+
+
 def descendants(pid: int) -> List[int]:
     """Living processes below `pid`, children before grandchildren; zombies are left out, their children are not."""
     found: List[int] = []
