@@ -1,0 +1,237 @@
+"""A series of measurements of several things, and what a change of level that all share would explain of it.
+
+The machinery of `drift`: arrays in, arrays out. Every group (a thing that was measured more than once) has a level of
+its own; a step or a slope is looked at within groups. numpy is imported inside functions, as in `statistics`.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[np.float64]]
+    Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+SIDE = 3  # points before and after a step, at least: one slow measurement is no new level
+PRIOR = 4.0  # points' worth of belief that a group is as noisy as all are
+CLIP = 4.0  # standard deviations from its group's level that a point may lie away
+HUBER = 1.5  # standard deviations from which a residual loses weight
+ROUNDS = 12  # of reweighting
+STEADIER = 1.0  # standard errors by which the autocorrelation is taken to be higher than estimated
+USUAL, BELIEF = 0.5, 12.0  # autocorrelation that is believed in beforehand, and as strongly as so many points speak
+HIGHEST = 0.9  # autocorrelation: beyond that noise and drift are the same thing
+TINY = 1e-12
+
+
+class Data(NamedTuple):
+    """The points that can speak: those of groups with more than one."""
+
+    logs: "Array"  # of their values
+    group: "Numbers"  # number of each point's group
+    sizes: "Array"  # points of each group
+    places: "Numbers"  # number of each point in the whole series
+    done: "Array"  # share of the whole series that lay behind it
+
+
+class Model(NamedTuple):
+    """Changes of level: of each step the number of its first point in `Data`, and its p; the p of a trend, if any."""
+
+    cuts: tuple[int, ...] = ()
+    chances: tuple[float, ...] = ()
+    trend: float | None = None
+
+    def with_step(self, cut: int, chance: float = 1.0) -> "Model":
+        return self._replace(cuts=(*self.cuts, cut), chances=(*self.chances, chance))
+
+    def columns(self, data: Data) -> "Array":
+        """[changes, points]: the trend, where there is one, from 0 at the first to 1 at the last; then the steps."""
+        import numpy as np
+
+        rows = [] if self.trend is None else [data.done]
+        rows += [(np.arange(len(data.logs)) >= cut).astype(float) for cut in self.cuts]
+        return np.array(rows, float).reshape(-1, len(data.logs))
+
+
+class Fit(NamedTuple):
+    """Sizes of a model's changes in logs, their standard errors for independent noise, and what is left over."""
+
+    sizes: "Array"
+    errors: "Array"
+    degrees: float
+    residual: "Array"
+    scale: "Array"  # standard deviation that each point is believed to have
+
+
+def data_of(values: Sequence[float], groups: Sequence[str]) -> Data | None:
+    """None where there are too few points for a step to have two sides."""
+    import numpy as np
+
+    if not values:
+        return None
+    _, group, sizes = np.unique(np.array(groups), return_inverse=True, return_counts=True)
+    speaks = np.flatnonzero(sizes[group] > 1)
+    if len(speaks) < 2 * SIDE:
+        return None
+    _, group, sizes = np.unique(group[speaks], return_inverse=True, return_counts=True)
+    logs = np.log(np.array(values, float)[speaks])
+    return Data(logs, group, sizes.astype(float), speaks, speaks / (len(values) - 1))
+
+
+def scores(data: Data, rest: "Array", scale: "Array") -> "tuple[Array, Array]":
+    """What a step at each place and what a trend take off the sum of squares.
+
+    Args:
+        rest: [draws, points], of mean 0 within each group.
+
+    Returns:
+        [draws, points], for a level that begins at that point, 0 where it is too near an end; and [draws].
+    """
+    import numpy as np
+
+    weight = 1 / scale**2
+    sums = np.cumsum(rest * weight, axis=1)[:, :-1]
+    # When one more point of a group goes over to the new level, m of its n being there, the weighted sum of squares of
+    # the step, taken within groups, grows by 1 - (2 m + 1) / n.
+    spread = np.cumsum(weight * (1 - (2 * _rank(data.group) + 1) / data.sizes[data.group]))[:-1]
+    usable = spread > 1e-9 * weight.sum()
+    usable[: SIDE - 1] = False
+    usable[len(usable) - SIDE + 1 :] = False
+    steps = np.zeros_like(rest)
+    steps[:, 1:][:, usable] = sums[:, usable] ** 2 / spread[usable]
+    slope = within(data, data.done[None])[0]
+    trend = (rest @ (weight * slope)) ** 2 / max(float((weight * slope**2).sum()), TINY)
+    return steps, trend
+
+
+def clipped(data: Data, logs: "Array") -> "tuple[Array, Array]":
+    """Deviations from the groups' medians without what lies far out, of mean 0 in each group; and their scale."""
+    import numpy as np
+
+    order = np.lexsort((logs, data.group))
+    starts, sizes = _starts(data), data.sizes.astype(int)
+    middle = (logs[order][starts + (sizes - 1) // 2] + logs[order][starts + sizes // 2]) / 2
+    away = logs - middle[data.group]
+    scale = _scale(data, away)
+    return within(data, np.clip(away, -CLIP * scale, CLIP * scale)[None])[0], scale
+
+
+def drawn(data: Data, noise: "Array", autocorrelation: float, draws: int, random: "np.random.Generator") -> "Array":
+    """[draws, points] of noise like this, of mean 0 in each group, as it would be if it came in any other order.
+
+    Each group's values are permuted among its own places; of noise with autocorrelation its innovations are, from which
+    it is made again.
+    """
+    import numpy as np
+
+    steady = math.sqrt(1 - autocorrelation**2)
+    fresh = noise.copy()
+    fresh[1:] -= autocorrelation * noise[:-1]
+    fresh[0] *= steady
+    fresh = within(data, fresh[None])[0]
+    order = np.argsort(data.group, kind="stable")
+    shuffled = np.argsort(data.group[order] + random.random((draws, len(noise))), axis=1)
+    made = np.empty((draws, len(noise)))
+    made[:, order] = fresh[order][shuffled]
+    if autocorrelation > 0:
+        made[:, 0] /= steady
+        for number in range(1, len(noise)):
+            made[:, number] += autocorrelation * made[:, number - 1]
+    return within(data, made)
+
+
+def autocorrelation(data: Data, suspected: Model) -> float:
+    """Of neighbouring residuals with the suspected changes taken out; rather too high than too low, and never < 0.
+
+    A low one that is wrong accuses a quiet machine. The estimate is too small by (1 + 3 r) / n where a mean is fitted
+    (Marriott and Pope 1954, Biometrika 41:390-402), taken twice here for the changes; few points say so little that
+    what machines usually have is mixed in.
+    """
+    import numpy as np
+
+    fitted = fit(data, suspected)
+    noise = np.clip(fitted.residual / fitted.scale, -CLIP, CLIP)
+    found = float((noise[1:] * noise[:-1]).sum()) / max(float((noise**2).sum()), TINY)
+    count = len(noise)
+    likely = found + 2 * (1 + 3 * max(0.0, found)) / count
+    likely = (count * likely + BELIEF * USUAL) / (count + BELIEF) + STEADIER / math.sqrt(count)
+    return min(HIGHEST, max(0.0, likely))
+
+
+def fit(data: Data, model: Model) -> Fit:
+    """Every group's own level and the model's changes, by least squares that give less weight to what lies far out."""
+    import numpy as np
+
+    changes = model.columns(data)
+    both = np.vstack([changes, data.logs])
+    trust, weight = np.ones(len(data.logs)), 1 / clipped(data, data.logs)[1] ** 2
+    for _ in range(ROUNDS):
+        whole = np.bincount(data.group, weight)
+        means = np.array([np.bincount(data.group, weight * row) / whole for row in both])
+        rows = both - means[:, data.group]
+        inverse = np.linalg.pinv((rows[:-1] * weight) @ rows[:-1].T, hermitian=True)
+        sizes = inverse @ ((rows[:-1] * weight) @ rows[-1])
+        residual = rows[-1] - sizes @ rows[:-1]
+        scale = _scale(data, residual)
+        trust = np.minimum(1.0, HUBER * scale / np.maximum(np.abs(residual), TINY))
+        weight = trust / scale**2
+    degrees = max(1.0, len(data.logs) - len(data.sizes) - len(changes))
+    variance = float((weight * residual**2).sum()) / degrees
+    errors = np.sqrt(np.maximum(variance * np.diag(inverse), 0.0))
+    return Fit(sizes, errors, degrees, residual, scale)
+
+
+def improved(data: Data, model: Model) -> Model:
+    """Each step where it explains most while the other changes stay."""
+    import numpy as np
+
+    for _ in range(2):
+        for place in range(len(model.cuts)):
+            others = model._replace(cuts=model.cuts[:place] + model.cuts[place + 1 :])
+            sizes = np.delete(fit(data, model).sizes, place + (model.trend is not None))
+            rest, scale = clipped(data, data.logs - sizes @ others.columns(data))
+            steps = scores(data, rest[None], scale)[0][0]
+            steps[list(others.cuts)] = 0.0
+            cut = int(np.argmax(steps))
+            model = model._replace(cuts=(*model.cuts[:place], cut, *model.cuts[place + 1 :]))
+    return model
+
+
+def within(data: Data, values: "Array") -> "Array":
+    """[rows, points] less the mean of each group."""
+    import numpy as np
+
+    order = np.argsort(data.group, kind="stable")
+    means = np.add.reduceat(values[:, order], _starts(data), axis=1) / data.sizes
+    return np.asarray(values - means[:, data.group])
+
+
+def _starts(data: Data) -> "Numbers":
+    """Where each group begins when the points are sorted by group."""
+    import numpy as np
+
+    return np.asarray(np.cumsum(data.sizes) - data.sizes).astype(int)
+
+
+def _rank(group: "Numbers") -> "Numbers":
+    """How many points of its own group come before each point."""
+    import numpy as np
+
+    order = np.argsort(group, kind="stable")
+    rank = np.empty(len(group), int)
+    rank[order] = np.arange(len(group)) - np.searchsorted(group[order], group[order])
+    return rank
+
+
+def _scale(data: Data, away: "Array") -> "Array":
+    """Standard deviation of each point: of its group, drawn towards that of all groups; above 0."""
+    import numpy as np
+
+    size = np.abs(away)
+    apart = size[size > 1e-9]  # a median of the group is a point of it, which is not away at all
+    free = max(1.0, len(away) - len(data.sizes))
+    pooled = 1.4826 * float(np.median(apart)) * math.sqrt(len(apart) / free) if len(apart) else 0.0
+    pooled = max(pooled, 1e-9)
+    squares = np.bincount(data.group, np.minimum(size, CLIP * pooled) ** 2)
+    return np.asarray(np.sqrt((PRIOR * pooled**2 + squares) / (PRIOR + data.sizes - 1))[data.group])
