@@ -118,9 +118,9 @@ def made_grids(runs: int) -> None:
 
 def grid_of(random: np.random.Generator) -> np.ndarray:
     """True rates of 5 backends x 4 batches x 2 core counts."""
-    factors = [random.lognormal(0.0, sigma, size) for sigma, size in ((0.3, 5), (0.2, 4), (0.2, 2))]
+    factors = [random.lognormal(0.0, sigma, size) for sigma, size in ((0.06, 5), (0.05, 4), (0.05, 2))]
     rates = 1000.0 * factors[0][:, None, None] * factors[1][None, :, None] * factors[2][None, None, :]
-    return np.asarray((rates * random.lognormal(0.0, 0.03, rates.shape)).ravel())
+    return np.asarray((rates * random.lognormal(0.0, 0.02, rates.shape)).ravel())
 
 
 def compare(name: str, truths: Sequence[np.ndarray], drawn: Sequence[np.ndarray]) -> None:
