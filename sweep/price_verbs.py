@@ -1,0 +1,94 @@
+"""The verbs about prices: `prices` lists what is known, `prices refresh` asks AWS. `python -m sweep prices --help`."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweep.hints import meant
+from sweep.report import count, relative
+from sweep.spec import Json, UserError
+
+app = typer.Typer(invoke_without_command=True, help="What hosts cost an hour: list, refresh.", rich_markup_mode=None)
+
+Outputs = Annotated[Path, typer.Option(help="The outputs folder, where the table of your own prices lies.")]
+OUTPUTS = Path("outputs")
+
+
+@app.callback()
+def listed(context: typer.Context, outputs: Outputs = OUTPUTS) -> None:
+    """The price of every hardware type, with its kind, region, date and source. `refresh` asks AWS."""
+    if context.invoked_subcommand is not None:
+        return
+    from sweep import config, money, prices
+    from sweep.report.layout import Column, as_table, fitting
+    from sweep.report.terminal import Display
+
+    rows = prices.read(outputs)
+    found: list[tuple[str, ...]] = []
+    unknown = []
+    for declared in config.hardware_types():
+        known = money.listed(prices.over(declared, rows))
+        own = money.listed(declared)
+        unknown += [] if known or declared.get("withdrawn") else [str(declared["name"])]
+        for place, price in enumerate(known):
+            told = [price.kind, price.region, price.date, price.source]
+            where = "" if price in own else prices.TABLE
+            name = "" if place else str(declared["name"])
+            found.append((name, f"{price.usd_per_hour:.6g}", *(each or "" for each in told), where))
+    names = ("hardware", "USD/h", "kind", "region", "date", "source", "from")
+    cells = list(zip(*found, strict=True))
+    columns = [Column(name, list(cells[at]), right=at == 1, spare=at if at > 3 else 0) for at, name in enumerate(names)]
+    display = Display()
+    shown = fitting([column for column in columns if not column.empty], display.width)
+    display.show([(as_table(shown, [""] * len(found)), ""), ("", "")])
+    print(
+        "The first price of a hardware is meant where no kind is asked for (objective.price=on_demand|reserved|spot)."
+    )
+    if unknown:
+        print(f"Not known: {', '.join(unknown)} (`best` takes price.HARDWARE=0.17)")
+    if rows:
+        print(f"Over those of the configs: {count(len(rows), 'price')} of {relative(str(outputs / prices.TABLE))}")
+
+
+@app.command()
+def refresh(
+    region: Annotated[str, typer.Option(help="An AWS region.")] = "us-east-1",
+    hardware: Annotated[list[str] | None, typer.Option(help="Only this type; may be given again.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="on_demand, reserved or spot; default: all.")] = None,
+    lease: Annotated[str, typer.Option(help="1yr or 3yr, of reserved prices: standard, nothing upfront.")] = "1yr",
+    outputs: Outputs = OUTPUTS,
+) -> None:
+    """Ask AWS what its instances cost now, and put that into a table of your own, over the prices of the configs."""
+    from sweep import prices
+    from sweep.schema import PRICES
+
+    kinds = kind or list(PRICES)
+    for word in kinds:
+        if word not in PRICES:
+            raise UserError(f"--kind {word}: {meant(word, PRICES)}")
+    if lease not in prices.LEASES:
+        raise UserError(f"--lease {lease}: {meant(lease, prices.LEASES)}")
+    types = _types(hardware or [])
+    rows, lacking = prices.fetch(types, region, kinds, lease, prices.clients(region), time.strftime("%Y-%m-%d"))
+    if rows:
+        path = prices.write(outputs, rows)
+        print(f"{count(len(rows), 'price')} of {region} in {relative(str(path))}: they stand over those of the configs")
+    if lacking:
+        print(f"AWS tells no price, or several: {', '.join(lacking)}")
+    if not rows:
+        raise UserError(f"no price of {region} was found: nothing is changed")
+
+
+def _types(names: Sequence[str]) -> list[Json]:
+    """The hardware types that are instances which can still be had."""
+    from sweep import config
+
+    known = {str(each["name"]): each for each in config.hardware_types() if each["instance_type"]}
+    known = {name: each for name, each in known.items() if not each.get("withdrawn")}
+    for name in names:
+        if name not in known:
+            raise UserError(f"--hardware {name}: {meant(name, known)}")
+    return [each for name, each in known.items() if name in names or not names]
