@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweep import __version__, files, ledger, plausibility, reported, select
+from sweep import __version__, files, ledger, money, plausibility, reported, select
 from sweep.hints import meant
 from sweep.report import count, relative
 from sweep.reported import Row
@@ -217,9 +217,8 @@ def _record(table: Table, row: Row, sweep: str, flags: Sequence[Failure]) -> Rec
 
 def _metrics(row: Row) -> dict[str, float]:
     known = {name: float(value) for name in _METRICS if (value := getattr(row, name)) is not None}
-    if row.usd_per_hour is not None and row.throughput_items_per_s:
-        known["usd_per_million_items"] = row.usd_per_hour / 3600.0 / row.throughput_items_per_s * 1e6
-    return known
+    cost = money.usd_per_million_items(money.rate_of(known), row.usd_per_hour)
+    return known if cost is None else {**known, money.COST: cost}
 
 
 def _settings(row: Row) -> Json:

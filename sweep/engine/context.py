@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sweep import files
+from sweep import files, money, prices
 from sweep.isolate import Limits, Workers
 from sweep.ledger import Ledger
 from sweep.settings import Settings
-from sweep.spec import Failure, FailureKind, Json, Outcome, UserError
+from sweep.spec import Failure, FailureKind, Json, Outcome, UserError, to_json
 from sweep.store import Store
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Context:
     workers: Workers
     ledger: Ledger
     begun: float = field(default_factory=time.monotonic)
+    price_table: Sequence[prices.Row] = ()  # the user's own
     _versions: dict[tuple[str | None, str], str | None] = field(default_factory=dict)
 
     def seconds_left(self) -> float | None:
@@ -52,6 +53,15 @@ class Context:
         """Whether this share of the budget of time is spent."""
         left, budget = self.seconds_left(), self.settings.effort.budget_seconds
         return left is not None and budget is not None and left <= (1.0 - share) * budget
+
+    def cost(self, declared: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[dict[str, float], Json]:
+        """What a million items cost on a hardware, as a metric, and the price that it comes from, as a note.
+
+        Both are empty where the price is not known.
+        """
+        price = money.price_of(prices.over(declared, self.price_table), self.settings.objective.price)
+        cost = None if price is None else money.usd_per_million_items(money.rate_of(metrics), price.usd_per_hour)
+        return ({}, {}) if cost is None else ({money.COST: cost}, {"price": to_json(price)})
 
     def installed(self, python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
         """Version of each distribution in an interpreter, None where it is missing; every one is looked up once."""

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweep import deployments, plan, race, select
 from sweep.buckets import metrics as bucket_metrics
@@ -74,7 +74,7 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
     if not repeats and task.out is not None:
         return replace(base, status=Status.STOPPED, reason=task.out.reason)
     if replays.replays(trial):
-        return replays.judge(task, base, context.settings.gates)
+        return replays.judge(context, task, base)
     from sweep import gates, statistics
 
     comparison = _compare(task, repeats, comparisons)
@@ -83,10 +83,8 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
     metrics |= bucket_metrics.metrics(repeats, base.builds)
     metrics |= load_told.metrics(repeats)
-    rate = metrics.get("capacity_items_per_s", metrics["throughput_items_per_s"])
-    price = usd_per_million_items(trial.hardware, rate)
-    if price is not None:
-        metrics["usd_per_million_items"] = price
+    cost, paid = context.cost(trial.hardware, metrics)
+    metrics |= cost
     failure = gates.check(
         repeats,
         comparison,
@@ -97,7 +95,7 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
         (trial.hardware.get("peak_flops") or {}).get(trial.precision),
     )
     failure, comparison = padded.explained(context, task, failure, comparison, comparisons)
-    record = replace(base, metrics=metrics, agreement=comparison)
+    record = replace(base, metrics=metrics, agreement=comparison, notes={**base.notes, **paid})
     if failure is not None:
         told = _evidence(context, task, repeats[-1], failure)
         record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=told)
@@ -149,13 +147,6 @@ _COMPARED = (
     "max_abs_error",
     "neighbour_overlap",
 )
-
-
-def usd_per_million_items(hardware: Mapping[str, Any], items_per_s: float) -> float | None:
-    """Cost at the first price listed for the hardware; None where no price is known."""
-    prices = hardware.get("price") or []
-    hourly = prices[0].get("usd_per_hour") if prices else None
-    return None if hourly is None or items_per_s <= 0 else float(hourly) / 3600.0 / items_per_s * 1e6
 
 
 def load_outputs(path: str) -> "Mapping[str, np.ndarray]":

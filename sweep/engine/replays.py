@@ -4,10 +4,9 @@ A replayed record has the numbers of its row, not those of the draws: a mean of 
 one that was published, and its interval would say nothing.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweep import backends, plausibility, replaying, reported
 from sweep.engine.references import Reference
@@ -15,8 +14,8 @@ from sweep.reported import Row
 from sweep.spec import BuildSpec, Failure, FailureKind, Json, Outcome, Record, Status, Trial, digest, to_json
 
 if TYPE_CHECKING:
+    from sweep.engine.context import Context
     from sweep.engine.repeats import Task
-    from sweep.settings import Gates
 
 ORIGIN = "replayed"
 NOT_METRICS = ("placement", "build_seconds", "prediction_seconds", "wall_seconds")
@@ -51,12 +50,14 @@ def to_draw(task: "Task") -> bool:
     return row.status is Status.RUN_FAILED or replaying.claim(row).drawable
 
 
-def judge(task: "Task", base: Record, limits: "Gates") -> Record:
+def judge(context: "Context", task: "Task", base: Record) -> Record:
     """The record of a trial as its row has it, with the gates that its numbers can be asked."""
     row = _row(task.builds[0].spec)
     said = replaying.claim(row)
-    metrics = metrics_of(row, said, task.trial.hardware)
-    notes = {**base.notes, **notes_of(task.builds[0].spec), "replayed": [replaying.DRAWS, *said.notes]}
+    metrics = metrics_of(row, said)
+    cost, paid = context.cost(task.trial.hardware, metrics)
+    metrics |= cost
+    notes = {**base.notes, **paid, **notes_of(task.builds[0].spec), "replayed": [replaying.DRAWS, *said.notes]}
     if not base.repeats:
         notes["replayed"] = list(said.notes)
     builds = base.builds
@@ -64,7 +65,7 @@ def judge(task: "Task", base: Record, limits: "Gates") -> Record:
         builds = tuple({**built, "seconds": None} for built in builds)
     record = replace(base, metrics=metrics or None, builds=builds, notes=notes)
     hardware = {**task.trial.hardware, "name": row.hardware}
-    flags = plausibility.judge(row, [hardware], limits)
+    flags = plausibility.judge(row, [hardware], context.settings.gates)
     if row.status is Status.REJECTED:
         flags = [Failure(row.failure_kind or FailureKind.UNKNOWN, row.reason or "")]
     if not flags:
@@ -73,16 +74,12 @@ def judge(task: "Task", base: Record, limits: "Gates") -> Record:
     return replace(record, status=Status.REJECTED, reason=reason, failure=replace(flags[0], summary=reason))
 
 
-def metrics_of(row: Row, said: replaying.Claim, hardware: Mapping[str, Any]) -> dict[str, float]:
+def metrics_of(row: Row, said: replaying.Claim) -> dict[str, float]:
     """The numbers of the row, and what follows from them."""
-    from sweep.engine.records import usd_per_million_items
-
     names = (name for name in reported.RESULTS if name not in NOT_METRICS)
     known = {name: float(value) for name in names if (value := getattr(row, name)) is not None}
     if said.rate:
         known.setdefault("throughput_items_per_s", said.rate)
-        price = usd_per_million_items(hardware, known["throughput_items_per_s"])
-        known |= {} if price is None else {"usd_per_million_items": price}
     if said.mean_ms and not any(name.startswith("latency_ms") for name in known):
         known["latency_ms_mean"] = said.mean_ms
     if row.build_seconds is not None:
