@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweep.ledger import LEDGER, History, Ledger, entries, find, sweeps
-from sweep.spec import Measurement, Record, Status, UserError
+from sweep.spec import Measurement, Record, Status, UserError, canonical
 
 
 def measurement(index: int) -> Measurement:
@@ -113,3 +114,18 @@ def test_find_by_id_by_beginning_and_last(tmp_path: Path) -> None:
         find(tmp_path, "2026")
     with pytest.raises(UserError, match="no sweep begins"):
         find(tmp_path, "1999")
+
+
+def test_a_line_as_it_was_written_before_is_still_believed_and_an_altered_one_is_not(tmp_path: Path) -> None:
+    """The sum was one of the sorted entry, under another name."""
+    entry = {"kind": "note", "time": 1.5, "text": "é", "values": [1, 2.5, None], "number": 1}
+    crc = f"{zlib.crc32(canonical(entry).encode()):08x}"
+    old = json.dumps({"crc": crc, **entry}, separators=(",", ":"))
+    wrong = [old.replace('"number":1', '"number":7'), '{"crc":1}', "[]", '{"crc32":"', '{"crc32":"00000000",}']
+    (tmp_path / LEDGER).write_text("\n".join([old, *wrong]) + "\n")
+    assert list(entries(tmp_path)) == [entry]
+    assert History(tmp_path).torn == len(wrong)
+    book = Ledger(tmp_path)
+    book.append("note", number=2)
+    book.close()
+    assert [each["number"] for each in entries(tmp_path)] == [1, 2]
