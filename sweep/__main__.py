@@ -5,7 +5,7 @@ import sys
 from sweep.spec import UserError
 
 VERBS = (
-    *("trials", "why", "best", "plot", "compare", "buckets", "import", "verify"),
+    *("trials", "why", "best", "plot", "compare", "buckets", "report", "prices", "import", "verify"),
     *("reproduce", "resume", "sync", "ui", "doctor", "builds"),
 )
 

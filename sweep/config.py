@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from sweep import schema
 from sweep.axes import Space, expand, spaces
@@ -23,10 +23,13 @@ from sweep.tree import put
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
 
+T = TypeVar("T")
+
 __all__ = [
     "Composer",
     "Job",
     "Space",
+    "changed",
     "composer_of",
     "conf_dir",
     "expand",
@@ -109,18 +112,27 @@ def settings(overrides: Sequence[str] = ()) -> Settings:
 
 def objective(stored: Objective, changes: Sequence[str]) -> Objective:
     """The stored objective with overrides such as `objective=min_latency` or `objective.latency_ms_p99_max=20`."""
+    return changed("objective", stored, changes)
+
+
+def changed(section: str, stored: T, changes: Sequence[str]) -> T:
+    """A stored section, like `objective` or `fleet`, with overrides of it such as `fleet.items_per_s=1000`."""
+    if not changes:
+        return stored
     composer = Composer(loader())
     items = [composer.item(line) for line in changes]
     for item in items:
-        if item.section != "objective":
-            raise UserError(f"'{item.line}' is not about the objective: say objective=... or objective.<limit>=...")
-    tree: Json = {"objective": to_json(stored)}
+        if item.section != section:
+            raise UserError(
+                f"'{item.line}' is not about the {section}: say {section}.KEY=..., or {section}=... for a group"
+            )
+    tree: Json = {section: to_json(stored)}
     groups = [item.line for item in items if item.group]
     if groups:
-        tree = {"objective": to_json(composer.config(groups, ("objective",))["objective"])}
+        tree = {section: to_json(composer.config(groups, (section,))[section])}
     for item in items:
         tree = tree if item.group else put(tree, item)
-    made: Objective = schema.check("objective", tree["objective"])
+    made: T = schema.check(section, tree[section])
     return made
 
 

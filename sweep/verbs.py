@@ -8,11 +8,9 @@ from typing import Annotated
 
 import typer
 
-from sweep import bucket_verbs, ledger, plot_verbs, select, stored, wording
-from sweep.buckets import metrics as bucket_metrics
+from sweep import best_verbs, bucket_verbs, ledger, plot_verbs, price_verbs, report_verbs, select, stored, wording
 from sweep.report import one_line
-from sweep.settings import Objective
-from sweep.spec import Record, Status, UserError
+from sweep.spec import Status, UserError
 
 app = typer.Typer(
     add_completion=False,
@@ -26,10 +24,12 @@ app.add_typer(builds_app, name="builds")
 app.add_typer(plot_verbs.app, name="plot")
 app.command()(plot_verbs.compare)
 app.command("buckets")(bucket_verbs.buckets)
+app.command()(best_verbs.best)
+app.add_typer(price_verbs.app, name="prices")
+app.command()(report_verbs.report)
 
 Outputs = Annotated[Path, typer.Option(help="The outputs folder.")]
 SweepName = Annotated[str, typer.Argument(metavar="[SWEEP|last]", help="A sweep's id, its beginning, or last.")]
-Include = Annotated[list[str] | None, typer.Option(help="`reported`: also what imported tables say of the same model.")]
 OUTPUTS = Path("outputs")
 
 
@@ -51,18 +51,18 @@ def run(arguments: Sequence[str]) -> int:
 def trials(
     sweep: SweepName = "last",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    include: Include = None,
+    include: best_verbs.Include = None,
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """Every declared trial of a sweep and how it ended."""
     from sweep.report import tables
 
     history = stored.history(outputs, sweep)
-    found = _with(outputs, history, include)
+    found = best_verbs.with_reported(outputs, history, include)
     if as_json:
         print(json.dumps(tables.trial_rows(found, history.runs), indent=1))
         return
-    _show(history, found, stored.settings(history).objective)
+    best_verbs.show(history, found, stored.settings(history))
 
 
 @app.command()
@@ -90,26 +90,6 @@ def why(
             print(f"  log      {record.failure.log}")
             if record.failure.command:
                 print(f"  again    {record.failure.command}")
-
-
-@app.command()
-def best(
-    changes: Annotated[
-        list[str] | None, typer.Argument(help="Like objective=min_latency objective.latency_ms_p99_max=20.")
-    ] = None,
-    sweep: Annotated[str, typer.Option(help="A sweep's id, its beginning, or last.")] = "last",
-    include: Include = None,
-    outputs: Outputs = OUTPUTS,
-) -> None:
-    """Rank what is stored by another objective or other limits, without running anything."""
-    history = stored.history(outputs, sweep)
-    objective = _objective(stored.settings(history).objective, changes or [])
-    found = _with(outputs, history, include)
-    verdict = _show(history, found, objective)
-    for record in found:
-        leads = record.key == (verdict.winner or next(iter(verdict.ranking), None))
-        if leads and (lines := bucket_metrics.lines(record)):
-            print("\n".join(["", record.label, *(f"  {line}" for line in lines)]))
 
 
 @app.command("import")
@@ -156,7 +136,8 @@ def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
         raise UserError(f"{history.folder.name} is an imported table: there is nothing to run")
     if search.stored(history.folder) is not None:  # it also spends what is left of its budget
         return config.run(search.resume(history.folder))
-    open_keys = {record.key for record in stored.records(history) if record.status is Status.STOPPED}
+    stopped = [record for record in stored.records(history) if record.status is Status.STOPPED]
+    open_keys = {record.key for record in stopped if not select.stopped_early(record)}
     if not open_keys and history.finished:
         print(f"sweep {history.folder.name} is complete: nothing to do")
         return 0
@@ -254,27 +235,3 @@ def builds_clean(
     from sweep import diagnosis
 
     diagnosis.clean_builds(outputs.absolute(), older_than_days, max_mb, failures)
-
-
-def _with(outputs: Path, history: ledger.History, include: Sequence[str] | None) -> list[Record]:
-    """The records of a sweep and, where it is asked for, what imported tables say beside them."""
-    from sweep import importing
-
-    found = stored.records(history)
-    return [*found, *importing.beside(outputs.absolute(), found, include or [])]
-
-
-def _show(history: ledger.History, found: Sequence[Record], objective: Objective) -> select.Verdict:
-    from sweep.engine import summary
-    from sweep.report.terminal import Display
-
-    settings = replace(stored.settings(history), objective=objective)
-    verdict = select.verdict(found, objective)
-    Display().results(found, verdict, settings, summary.lines(history.folder, verdict, found, history.runs))
-    return verdict
-
-
-def _objective(stored: Objective, changes: Sequence[str]) -> Objective:
-    from sweep import config
-
-    return config.objective(stored, changes)
