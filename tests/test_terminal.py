@@ -226,3 +226,10 @@ def test_an_ascii_terminal_is_enough(tmp_path):
     whole_sweep(Display(stream=stream), make_records(), make_settings(tmp_path))
     stream.flush()
     assert b"1,988 ? 40" in raw.getvalue()
+
+
+def test_a_note_is_broken_between_words_on_a_terminal_and_nowhere_in_a_log():
+    text = "the machine became slower, " * 6
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", printed(lambda display: display.note(text), 60, plain=False))
+    assert [word for line in shown.splitlines() for word in line.split()] == text.split()
+    assert len(printed(lambda display: display.note(text), 60).splitlines()) == 1

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sweep.report import duration, one_line
-from sweep.report.layout import plan_parts
+from sweep.report.layout import paragraph, plan_parts
 from sweep.report.results import result_parts
 
 if TYPE_CHECKING:
@@ -91,8 +91,9 @@ class Display:
                 self._print((phase.close(), "dim"))
 
     def note(self, text: str) -> None:
-        """One line that stays, above the progress."""
-        self._print((one_line(text), "yellow"))
+        """One line that stays, above the progress; a terminal breaks it between words."""
+        line = one_line(text)
+        self._print((line if self.plain else paragraph(line), "yellow"))
 
     def show(self, parts: Sequence[Part]) -> None:
         """Parts with their style, above the progress."""
