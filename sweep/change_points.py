@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[np.float64]]
     Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
-SIDE = 3  # points before and after a step, at least: one slow measurement is no new level
+SIDE = 3  # points on each side of a step, at least: one slow measurement is no new level
+EDGES = 64  # places at which an episode may begin or end, in a long series
 PRIOR = 4.0  # points' worth of belief that a group is as noisy as all are
 CLIP = 4.0  # standard deviations from its group's level that a point may lie away
 HUBER = 1.5  # standard deviations from which a residual loses weight
@@ -42,8 +43,13 @@ class Model(NamedTuple):
     chances: tuple[float, ...] = ()
     trend: float | None = None
 
-    def with_step(self, cut: int, chance: float = 1.0) -> "Model":
-        return self._replace(cuts=(*self.cuts, cut), chances=(*self.chances, chance))
+    def with_steps(self, *cuts: int) -> "Model":
+        return self._replace(cuts=(*self.cuts, *cuts), chances=(*self.chances, *[1.0] * len(cuts)))
+
+    def sure(self, before: "Model", chance: float) -> "Model":
+        """With the p of those changes that `before` has not."""
+        chances = (*self.chances[: len(before.cuts)], *[chance] * (len(self.cuts) - len(before.cuts)))
+        return self._replace(chances=chances, trend=chance if before.trend is None and self.trend else self.trend)
 
     def columns(self, data: Data) -> "Array":
         """[changes, points]: the trend, where there is one, from 0 at the first to 1 at the last; then the steps."""
@@ -79,14 +85,14 @@ def data_of(values: Sequence[float], groups: Sequence[str]) -> Data | None:
     return Data(logs, group, sizes.astype(float), speaks, speaks / (len(values) - 1))
 
 
-def scores(data: Data, rest: "Array", scale: "Array") -> "tuple[Array, Array]":
-    """What a step at each place and what a trend take off the sum of squares.
+def steps(data: Data, rest: "Array", scale: "Array") -> "Array":
+    """What a new level from each point on takes off the sum of squares; 0 where that is too near an end.
 
     Args:
         rest: [draws, points], of mean 0 within each group.
 
     Returns:
-        [draws, points], for a level that begins at that point, 0 where it is too near an end; and [draws].
+        [draws, points].
     """
     import numpy as np
 
@@ -98,11 +104,44 @@ def scores(data: Data, rest: "Array", scale: "Array") -> "tuple[Array, Array]":
     usable = spread > 1e-9 * weight.sum()
     usable[: SIDE - 1] = False
     usable[len(usable) - SIDE + 1 :] = False
-    steps = np.zeros_like(rest)
-    steps[:, 1:][:, usable] = sums[:, usable] ** 2 / spread[usable]
-    slope = within(data, data.done[None])[0]
-    trend = (rest @ (weight * slope)) ** 2 / max(float((weight * slope**2).sum()), TINY)
-    return steps, trend
+    made = np.zeros_like(rest)
+    made[:, 1:][:, usable] = sums[:, usable] ** 2 / spread[usable]
+    return made
+
+
+def trend(data: Data, rest: "Array", scale: "Array") -> "Array":
+    """[draws]: what a slope over the whole series takes off the sum of squares."""
+    import numpy as np
+
+    weight, slope = 1 / scale**2, within(data, data.done[None])[0]
+    return np.asarray((rest @ (weight * slope)) ** 2 / max(float((weight * slope**2).sum()), TINY))
+
+
+def episodes(data: Data, rest: "Array", scale: "Array") -> "tuple[Array, Numbers]":
+    """What a level that begins and ends again takes off the sum of squares; of a long series only some are looked at.
+
+    Returns:
+        [draws, episodes]; and [episodes, 2]: the first point of the episode, and the first after it.
+    """
+    import numpy as np
+
+    count = len(data.group)
+    edges = np.unique(np.linspace(SIDE, count - SIDE, min(EDGES, count - 2 * SIDE + 1)).astype(int))
+    first, last = np.triu_indices(len(edges), 1)
+    long_enough = edges[last] - edges[first] >= SIDE
+    first, last = first[long_enough], last[long_enough]
+    weight = 1 / scale**2
+    sums = np.cumsum(rest * weight, axis=1)[:, edges - 1]
+    seen = np.zeros((count, len(data.sizes)))
+    seen[np.arange(count), data.group] = 1.0
+    seen = np.cumsum(seen, axis=0)[edges - 1]
+    of_group = np.zeros(len(data.sizes))
+    of_group[data.group] = weight
+    inside = seen[last] - seen[first]
+    spread = (inside * (1 - inside / data.sizes)) @ of_group
+    usable = spread > 1e-9 * weight.sum()
+    first, last, spread = first[usable], last[usable], spread[usable]
+    return (sums[:, last] - sums[:, first]) ** 2 / spread, np.stack([edges[first], edges[last]], axis=1)
 
 
 def clipped(data: Data, logs: "Array") -> "tuple[Array, Array]":
@@ -145,8 +184,8 @@ def autocorrelation(data: Data, suspected: Model) -> float:
     """Of neighbouring residuals with the suspected changes taken out; rather too high than too low, and never < 0.
 
     A low one that is wrong accuses a quiet machine. The estimate is too small by (1 + 3 r) / n where a mean is fitted
-    (Marriott and Pope 1954, Biometrika 41:390-402), taken twice here for the changes; few points say so little that
-    what machines usually have is mixed in.
+    (Marriott and Pope 1954, Biometrika 41:390-402), and about as much again for each change that was looked for; few
+    points say so little that what machines usually have is mixed in.
     """
     import numpy as np
 
@@ -154,7 +193,8 @@ def autocorrelation(data: Data, suspected: Model) -> float:
     noise = np.clip(fitted.residual / fitted.scale, -CLIP, CLIP)
     found = float((noise[1:] * noise[:-1]).sum()) / max(float((noise**2).sum()), TINY)
     count = len(noise)
-    likely = found + 2 * (1 + 3 * max(0.0, found)) / count
+    fitted_to_it = 1 + len(suspected.cuts) + (suspected.trend is not None)
+    likely = found + fitted_to_it * (1 + 3 * max(0.0, found)) / count
     likely = (count * likely + BELIEF * USUAL) / (count + BELIEF) + STEADIER / math.sqrt(count)
     return min(HIGHEST, max(0.0, likely))
 
@@ -191,9 +231,9 @@ def improved(data: Data, model: Model) -> Model:
             others = model._replace(cuts=model.cuts[:place] + model.cuts[place + 1 :])
             sizes = np.delete(fit(data, model).sizes, place + (model.trend is not None))
             rest, scale = clipped(data, data.logs - sizes @ others.columns(data))
-            steps = scores(data, rest[None], scale)[0][0]
-            steps[list(others.cuts)] = 0.0
-            cut = int(np.argmax(steps))
+            taken = steps(data, rest[None], scale)[0]
+            taken[list(others.cuts)] = 0.0
+            cut = int(np.argmax(taken))
             model = model._replace(cuts=(*model.cuts[:place], cut, *model.cuts[place + 1 :]))
     return model
 

@@ -1,4 +1,4 @@
-"""Whether the machine changed its speed while a sweep ran: tests for a level shift and for a trend, and their size.
+"""Whether the machine changed its speed while a sweep ran: tests for level shifts and for a trend, and their size.
 
 Every measurement is a witness, not only the control: what is looked at is the logarithm of its rate beside those of the
 other measurements of the same trial, in the order in which they ran. Nothing is assumed about the noise but that the
@@ -8,21 +8,22 @@ measurements of one trial are alike:
   say little about a spread; what lies far out is clipped, so that one bad repeat makes no shift;
 - level shift: the largest standardised difference of the levels before and after any one moment (the likelihood ratio
   of Sen and Srivastava 1975, Annals of Statistics 3:98-108), with the trials' own levels fitted beside it;
+- episode: a level that begins and ends again, likewise (Levin and Kline 1985, Statistics in Medicine 4:469-488);
 - trend: the regression on the order of measurement, within trials (as Hirsch, Slack and Smith 1982, Water Resources
   Research 18:107-121, compare within seasons);
-- what either is by chance is drawn by permuting the measurements of each trial among its own places (for change points
+- what each is by chance is drawn by permuting the measurements of each trial among its own places (for change points
   Antoch and Huskova 2001, Statistics and Probability Letters 53:37-46). Noise that is alike from one measurement to the
   next would pass for drift: its autocorrelation is estimated with the suspected change taken out, and where it is
   positive, innovations are permuted and the noise made from them (Kirch and Steinebach 2006, J. Computational and
   Applied Mathematics 186:64-88; Robbins et al. 2011, J. Time Series Analysis 32:498-511);
-- half of the permitted false alarms go to each test. After a finding what is left is looked at again for one more (Bai
-  and Perron 1998, Econometrica 66:47-78), and the places of all are improved together.
+- a third of the permitted false alarms goes to each test. After a finding what is left is looked at again for one more
+  (Bai and Perron 1998, Econometrica 66:47-78), and the places of all are improved together.
 
 Sizes and intervals come from a robust regression (Huber 1964, Annals of Mathematical Statistics 35:73-101).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +34,8 @@ from sweep.statistics import student_quantile
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from sweep.change_points import Array
 
 MOST = 4  # shifts that are looked for
 SURE = 0.95  # of the intervals
@@ -76,18 +79,20 @@ class Drift:
     findings: tuple[Finding, ...] = ()  # in the order of time
     points: int = 0  # that could say anything: of what was measured at least twice
     shift_p: float | None = None  # of the whole series; None where there are too few points
+    episode_p: float | None = None
     trend_p: float | None = None
     autocorrelation: float | None = None  # that was allowed for
 
 
-class _Test(NamedTuple):
-    cut: int
-    shift: float  # largest statistic of a shift: how much it takes off the sum of squares
-    trend: float
+class _Suspect(NamedTuple):
+    """A change that may be there."""
+
+    model: Model  # with it
+    explained: float  # what it takes off the sum of squares
+    parameters: int
     total: float  # sum of squares
-    shift_p: float
-    trend_p: float
-    autocorrelation: float
+    p: float
+    alike: float  # autocorrelation that was allowed for
 
 
 def find(points: Sequence[Point], least: float = 0.01, alpha: float = 0.05, seed: int = 0) -> Drift:
@@ -106,15 +111,16 @@ def find(points: Sequence[Point], least: float = 0.01, alpha: float = 0.05, seed
         return Drift()
     random = np.random.default_rng(seed)
     model = Model()
-    first = tested = _test(data, model, random)
-    while len(model.cuts) < MOST and (further := _step(data, model, tested, alpha)) is not None:
+    first = suspects = _suspects(data, model, random)
+    while (further := _convicted(data, suspects, alpha)) is not None and len(further.cuts) <= MOST:
         further = change_points.improved(data, further)
         if min(abs(change_points.fit(data, further).sizes)) < math.log1p(least):
             break
         model = further
-        tested = _test(data, model, random)
-    found = _findings(data, points, model, tested.autocorrelation)
-    return Drift(found, len(data.logs), first.shift_p, first.trend_p, round(first.autocorrelation, 4))
+        suspects = _suspects(data, model, random)
+    shift, episode, trend = first
+    alike = round(shift.alike, 4)
+    return Drift(_findings(data, points, model), len(data.logs), shift.p, episode.p, trend.p, alike)
 
 
 def levels(drift: Drift, points: Sequence[Point], settled: Mapping[int, float] | None = None) -> list[float]:
@@ -139,51 +145,64 @@ def _log_level(findings: Sequence[Finding], number: int, count: int) -> float:
     )
 
 
-def _test(data: Data, model: Model, random: "np.random.Generator") -> _Test:
-    """Both statistics of what the model leaves over, and how often chance does as much."""
+def _suspects(data: Data, model: Model, random: "np.random.Generator") -> list[_Suspect]:
+    """The likeliest step, episode and trend in what the model leaves over, and how often chance does as much."""
     import numpy as np
 
     explained = change_points.fit(data, model).sizes @ model.columns(data)
     rest, scale = change_points.clipped(data, data.logs - explained)
-    shifts, trends = change_points.scores(data, rest[None], scale)
-    cut = int(np.argmax(shifts[0]))
-    shift, trend = float(shifts[0, cut]), float(trends[0])
-    suspected = model._replace(trend=1.0) if trend > shift else model.with_step(cut)
-    alike = change_points.autocorrelation(data, suspected)
+    total = float((rest**2 / scale**2).sum())
     draws = max(LEAST_DRAWS, min(DRAWS, DRAWN_VALUES // len(rest)))
-    drawn = change_points.drawn(data, rest / scale, alike, draws, random) * scale
-    shifts, trends = change_points.scores(data, drawn, scale)
-    chances = _chance(shifts.max(axis=1), shift), _chance(trends, trend)
-    return _Test(cut, shift, trend, float((rest**2 / scale**2).sum()), *chances, alike)
+
+    def suspect(statistic: "Callable[[Array], Array]", further: Model, parameters: int) -> _Suspect:
+        alike = change_points.autocorrelation(data, further)
+        observed = float(statistic(rest[None])[0])
+        by_chance = statistic(change_points.drawn(data, rest / scale, alike, draws, random) * scale)
+        p = _chance(by_chance, observed)
+        return _Suspect(further.sure(model, p), observed, parameters, total, p, alike)
+
+    def step(values: "Array") -> "Array":
+        return np.asarray(change_points.steps(data, values, scale).max(axis=1))
+
+    def episode(values: "Array") -> "Array":
+        return np.asarray(change_points.episodes(data, values, scale)[0].max(axis=1, initial=0.0))
+
+    def trend(values: "Array") -> "Array":
+        return change_points.trend(data, values, scale)
+
+    cut = int(np.argmax(change_points.steps(data, rest[None], scale)[0]))
+    sizes, spans = change_points.episodes(data, rest[None], scale)
+    span = spans[np.argmax(sizes[0])] if len(spans) else (cut,)
+    return [
+        suspect(step, model.with_steps(cut), 2),
+        suspect(episode, model.with_steps(*map(int, span)), 3),
+        suspect(trend, model._replace(trend=1.0), 1),
+    ]
 
 
-def _chance(drawn: "np.ndarray", observed: float) -> float:
+def _chance(drawn: "Array", observed: float) -> float:
     """How often a draw is as large as what was observed, which counts as a draw itself."""
     return float((1 + (drawn >= observed * (1 - 1e-9)).sum()) / (1 + len(drawn)))
 
 
-def _step(data: Data, model: Model, tested: _Test, alpha: float) -> Model | None:
+def _convicted(data: Data, suspects: Sequence[_Suspect], alpha: float) -> Model | None:
     """The model with one more change: of the significant ones that which explains more for its number of parameters.
 
     Compared by Schwarz's criterion (1978, Annals of Statistics 6:461-464).
     """
     count = len(data.logs)
 
-    def cost(explained: float, parameters: int) -> float:
-        left = max(tested.total - explained, 1e-9 * tested.total, 1e-300)
-        return count * math.log(left) + parameters * math.log(count)
+    def cost(suspect: _Suspect) -> float:
+        left = max(suspect.total - suspect.explained, 1e-9 * suspect.total, 1e-300)
+        return count * math.log(left) + suspect.parameters * math.log(count)
 
-    found = []
-    if tested.shift_p <= alpha / 2:
-        found.append((cost(tested.shift, 2), model.with_step(tested.cut, tested.shift_p)))
-    if tested.trend_p <= alpha / 2 and model.trend is None:
-        found.append((cost(tested.trend, 1), model._replace(trend=tested.trend_p)))
-    return min(found, key=lambda each: each[0])[1] if found else None
+    sure = [suspect for suspect in suspects if suspect.p <= alpha / len(suspects)]
+    return min(sure, key=cost).model if sure else None
 
 
-def _findings(data: Data, points: Sequence[Point], model: Model, alike: float) -> tuple[Finding, ...]:
+def _findings(data: Data, points: Sequence[Point], model: Model) -> tuple[Finding, ...]:
     """The model's changes with their intervals."""
-    fitted = change_points.fit(data, model)
+    fitted, alike = change_points.fit(data, model), change_points.autocorrelation(data, model)
     # Where neighbours are alike, the variance of a mean is this much larger than that of independent values.
     reach = student_quantile((1 + SURE) / 2, fitted.degrees) * math.sqrt((1 + alike) / (1 - alike))
     places = [("shift", int(data.places[cut]), p) for cut, p in zip(model.cuts, model.chances, strict=True)]

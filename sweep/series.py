@@ -126,6 +126,7 @@ def document(series: Series, found: Drift, levels: Sequence[float]) -> Json:
         "tested": {
             "points": found.points,
             "shift_p": found.shift_p,
+            "episode_p": found.episode_p,
             "trend_p": found.trend_p,
             "autocorrelation": found.autocorrelation,
         },

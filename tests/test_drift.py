@@ -7,7 +7,7 @@ from scipy.stats import binom
 from sweep.drift import Drift, Point, find, levels
 from tests.machine_laws import LAWS, Law, autocorrelated, heavy_tail, log_normal, ranking, simulated, speed
 
-SWEEPS = 120
+SWEEPS = 60
 
 
 def found(law: Law, sweeps: int = SWEEPS, **sweep: object) -> list[tuple[list[Point], Drift]]:
@@ -58,7 +58,7 @@ def test_a_passing_neighbour_makes_two_shifts_and_its_measurements_get_the_level
     assert [each.kind for each in drift.findings] == ["shift", "shift"]
     assert [each.number for each in drift.findings] == [16, 28]
     told = levels(drift, points)
-    assert told[:16] == pytest.approx([1.0] * 16)
+    assert told[:16] == pytest.approx([1.0] * 16, rel=0.02)
     assert told[16:28] == pytest.approx([0.8] * 12, rel=0.02)
     assert told[28:] == pytest.approx([1.0] * 12, rel=0.02)
 

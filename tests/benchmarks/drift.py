@@ -49,7 +49,7 @@ def quiet(law: Law, shape: tuple[int, int], sweeps: int) -> str:
 
 
 def disturbed(law: Law, shape: tuple[int, int], sweeps: int) -> str:
-    """A slow-down of 10 % that begins anywhere in the middle third and stays."""
+    """A slow-down of 10 % that begins anywhere in the middle third and stays, or that passes again."""
     random = np.random.default_rng(1)
     block = ranked = plainly = covered = found_some = 0
     for seed in range(sweeps):
