@@ -1,6 +1,7 @@
 """The control trial: when it is measured again, what that leaves behind, and what drift does to a real sweep."""
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,8 +67,22 @@ class Stage:
         task.measured_at = clock.now
 
 
-def test_it_is_due_only_when_the_machine_was_not_looked_at_for_long(tmp_path: Path, clock: Clock) -> None:
-    stage = Stage(tmp_path)
+@pytest.fixture
+def staged(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Stage]]:
+    """Makes stages, and closes their ledgers."""
+    made: list[Stage] = []
+
+    def make(**asked: Any) -> Stage:
+        made.append(Stage(tmp_path / str(len(made)), **asked))
+        return made[-1]
+
+    yield make
+    for stage in made:
+        stage.book.close()
+
+
+def test_it_is_due_only_when_the_machine_was_not_looked_at_for_long(staged: Callable[..., Stage], clock: Clock) -> None:
+    stage = staged()
     assert not stage.control.due()
     clock.now += 61.0
     assert not stage.control.due()  # nothing was measured yet
@@ -88,15 +103,17 @@ def test_it_is_due_only_when_the_machine_was_not_looked_at_for_long(tmp_path: Pa
     assert all(len(task.done) in (1, 2) and task.failure is None for task in stage.tasks)
 
 
-def test_a_short_sweep_pays_nothing_and_zero_means_never(tmp_path: Path, clock: Clock) -> None:
-    never = Stage(tmp_path, every=0.0)
+def test_a_short_sweep_pays_nothing_and_zero_means_never(staged: Callable[..., Stage], clock: Clock) -> None:
+    never = staged(every=0.0)
     never.repeat(0, clock)
     clock.now += 1e6
     assert not never.control.due()
 
 
-def test_a_control_that_fails_is_on_record_and_another_takes_its_place(tmp_path: Path, clock: Clock) -> None:
-    stage = Stage(tmp_path)
+def test_a_control_that_fails_is_on_record_and_another_takes_its_place(
+    staged: Callable[..., Stage], clock: Clock
+) -> None:
+    stage = staged()
     stage.repeat(0, clock)
     stage.repeat(1, clock)
     clock.now += 100.0
@@ -109,31 +126,31 @@ def test_a_control_that_fails_is_on_record_and_another_takes_its_place(tmp_path:
     stage.answer = make_measurement(4, 800.0)
     stage.control.measure(4)
     assert [task.trial.batch for task in stage.asked] == [2, 1]
-    stage.book.close()
-    history = ledger.History(tmp_path)
+    history = ledger.History(stage.context.folder)
     assert [(each["block"], each["trial"]) for each in history.controls] == [
         (3, stage.tasks[1].trial.key),
         (4, stage.tasks[0].trial.key),
     ]
     assert history.controls[0]["measurement"] is None
     assert history.controls[0]["failure"]["summary"] == "it fell over"
-    assert [p.value for p in series.read(ledger.entries(tmp_path)).points] == [800.0]
+    assert [p.value for p in series.read(ledger.entries(stage.context.folder)).points] == [800.0]
 
 
-def test_a_load_at_a_fixed_rate_is_replaced_by_one_that_shows_the_speed(tmp_path: Path, clock: Clock) -> None:
-    stage = Stage(tmp_path, load={"name": "poisson", "rate": 10.0})
+def test_a_load_at_a_fixed_rate_is_replaced_by_one_that_shows_the_speed(
+    staged: Callable[..., Stage], clock: Clock
+) -> None:
+    stage = staged(load={"name": "poisson", "rate": 10.0})
     stage.repeat(1, clock)
     clock.now += 100.0
     assert stage.control.due()
     stage.control.measure(0)
     assert stage.asked[0].trial.load == {"name": "saturate", "concurrency": 1}
-    stage.book.close()
-    assert ledger.History(tmp_path).controls[0]["identity"] == "i2-control"
+    assert ledger.History(stage.context.folder).controls[0]["identity"] == "i2-control"
 
 
-def test_members_of_a_deployment_and_replays_are_no_control(tmp_path: Path, clock: Clock) -> None:
-    together = Stage(tmp_path / "a", deployment={"member": 0, "members": [{"key": "x"}]})
-    replayed = Stage(tmp_path / "b", backend={"name": "replay"})
+def test_members_of_a_deployment_and_replays_are_no_control(staged: Callable[..., Stage], clock: Clock) -> None:
+    together = staged(deployment={"member": 0, "members": [{"key": "x"}]})
+    replayed = staged(backend={"name": "replay"})
     for stage in (together, replayed):
         stage.repeat(0, clock)
         clock.now += 100.0
