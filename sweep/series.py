@@ -17,7 +17,7 @@ from sweep.report import count
 from sweep.spec import Json, Trial, from_json, to_json
 
 FILE = "drift.json"
-AGAIN = "-again"  # ends the identity of what is measured once more: the same thing for all that, at the same level
+AGAIN = "-again"  # and how often: ends the identity of what is measured once more; the thing itself is the same
 FIXED_RATE = ("poisson", "trace")  # loads answered as fast as items arrive: that tells nothing of the machine
 STEAL = 0.02  # share of the machine's CPU time taken by the hypervisor, from which a measurement is marked
 FOREIGN = 0.05  # likewise, used by other programs
@@ -176,13 +176,17 @@ def tell_marks(noticed: Sequence[Json], points: Sequence[Point]) -> list[str]:
     return told
 
 
+def stored(folder: Path) -> Json:
+    """What `drift.json` says; empty where there is none that can be read."""
+    try:
+        return dict(json.loads((folder / FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def sentences(folder: Path) -> list[str]:
     """What a person is told of the machine during a sweep; nothing where nothing is known or nothing happened."""
-    try:
-        said = json.loads((folder / FILE).read_text())["sentences"]
-    except (OSError, ValueError, KeyError):
-        return []
-    return [str(line) for line in said]
+    return [str(line) for line in stored(folder).get("sentences", ())]
 
 
 def judge(series: Series, least: float, seed: int) -> tuple[Drift, list[float]]:

@@ -104,6 +104,7 @@ def test_nothing_is_said_where_nothing_is_known(tmp_path: Path) -> None:
     assert series.sentences(tmp_path) == []
     (tmp_path / series.FILE).write_text("{")
     assert series.sentences(tmp_path) == []
+    assert series.stored(tmp_path) == {}
 
 
 def test_a_trend_is_told_too() -> None:

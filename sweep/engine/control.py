@@ -95,12 +95,11 @@ def mark(context: Context, tasks: Sequence["Task"], blocks: int | None = None) -
     for task in tasks:
         for index, repeat in task.done.items():
             task.done[index] = _at_level(repeat, by_samples.get(repeat.samples, 1.0))
-    told = series.sentences(context.folder)
-    document = series.document(found, drift, levels)
-    write_json(context.folder / series.FILE, document)
-    for line in document["sentences"]:
-        if line not in told:
-            context.display.note(line)
+    known = {(each["kind"], each["block"]) for each in series.stored(context.folder).get("findings", ())}
+    write_json(context.folder / series.FILE, series.document(found, drift, levels))
+    for finding in drift.findings:
+        if (finding.kind, finding.block) not in known:
+            context.display.note(series.tell(finding, found.points))
 
 
 def _at_level(repeat: Measurement, level: float) -> Measurement:

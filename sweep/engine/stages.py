@@ -5,12 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sweep.select import stopped_early
+from sweep.series import AGAIN
 from sweep.spec import Record, Status, Trial
 
 if TYPE_CHECKING:
     from sweep.buckets.lists import Search
-
-AGAIN = "-again"  # and how often: ends the identity of what is measured once more; its repeats are its own
 
 
 @dataclass
