@@ -136,10 +136,12 @@ def place_labels(axes: Axes, points: Sequence[Point], named: Sequence[Point], na
             continue
         width, height = len(text) * 4.6 * scale, 10 * scale
         x, y = axes.transData.transform((point.latency, point.throughput))
+        far = width + 40 * scale
+        near = [other for other in taken if abs(other[0] - x) < 2 * far and abs(other[1] - y) < far]
         best: tuple[float, float, float, tuple[float, float, float, float]] | None = None
         for rank, (dx, dy) in enumerate(_around(width, height)):
             box = (x + dx, y + dy, x + dx + width, y + dy + height)
-            cost = rank * 2.0 + sum(_overlap(box, other) for other in taken)
+            cost = rank * 2.0 + sum(_overlap(box, other) for other in near)
             cost += 1e3 * (box[2] > frame.x1 or box[0] < frame.x0 or box[3] > frame.y1 or box[1] < frame.y0)
             if best is None or cost < best[0]:
                 best = (cost, dx, dy, box)

@@ -60,7 +60,7 @@ def main() -> None:
             seconds.append(time.perf_counter() - begin)
         size = path.stat().st_size / 1e6
         packed = len(gzip.compress(path.read_bytes())) / 1e6
-        print(f"{len(told.records):,} trials, {len(told.book.repeated):,} repeats")
+        print(f"{len(told.records):,} trials, {len(told.times.repeats):,} repeats")
         print(f"write   {min(seconds):.2f} to {max(seconds):.2f} s, of which reading {min(reading):.2f} s")
         print(f"size    {size:.2f} MB, {packed:.2f} MB packed")
         if browser.CHROMIUM:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sweep.report import number, plus_minus, share
+from sweep.report.drawing import stretch
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, table
@@ -50,12 +51,11 @@ def _draw(told: Facts, found: Sequence[tuple[Record, list[Json]]], wide: bool) -
         for each in notes:
             hits += _curve(told, axes, record, each.get("curve") or [])
     axes.axhline(LATE, color="#333333", lw=1, ls=":")
-    axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(LEAST / 1.4, 1.4)
     axes.set_yticks([LEAST, 1e-3, LATE, 0.1, 1.0], ["none", "0.1 %", "1 %", "10 %", "100 %"])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: "")
+    rates = [float(row["rate"]) for _, notes in found for each in notes for row in each.get("curve") or []]
+    stretch(axes, "x", min(rates), max(rates))
     axes.minorticks_off()
     axes.set_xlabel("rate of arrivals, items/s")
     axes.set_ylabel("late items")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from sweep.report import ranked, relative, short_name, varying
 from sweep.report.drawing import COLOURS
 from sweep.report.tables import metrics_of
 from sweep.settings import Settings
-from sweep.spec import Json, Measurement, Record, Status, UserError
+from sweep.spec import Json, Measurement, Record, Status, UserError, from_json
 from sweep.stored import Stored
 
 if TYPE_CHECKING:
@@ -33,35 +33,37 @@ class Repeat:
 
     time: float  # seconds since the epoch, when it ended
     trial: str  # its key
-    measurement: Measurement
+    measurement: Json  # as the ledger has it
 
 
-class Book(ledger.History):
-    """A sweep's history, with the times at which things happened."""
+@dataclass(frozen=True)
+class Times:
+    """When things happened, as the ledger has it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.repeated: list[Repeat] = []
-        self.last = 0.0
-        self.stopped = False
-        super().__init__(folder)
+    repeats: Sequence[Repeat]  # in the order in which they were measured
+    last: float  # the last sign of life
+    interrupted: bool  # as its end says
 
-    def _take(self, entry: Json) -> None:
-        super()._take(entry)
-        kind, when = entry["kind"], float(entry.get("time") or 0.0)
-        if kind != "runs":  # sent to MLflow, perhaps a year later
-            self.last = when
-        if kind == "repeat":
-            known = self.repeats[entry["identity"]][int(entry["measurement"]["index"])]
-            self.repeated.append(Repeat(when, str(entry["trial"]), known))
-        elif kind == "finish":
-            self.stopped = bool(entry.get("interrupted"))
+    @staticmethod
+    def of(entries: Iterable[Json]) -> Times:
+        repeats, last, interrupted = [], 0.0, False
+        for entry in entries:
+            kind, when = entry["kind"], float(entry.get("time") or 0.0)
+            if kind != "runs":  # sent to MLflow, perhaps a year later
+                last = when
+            if kind == "repeat":
+                repeats.append(Repeat(when, str(entry["trial"]), entry["measurement"]))
+            elif kind == "finish":
+                interrupted = bool(entry.get("interrupted"))
+        return Times(repeats, last, interrupted)
 
 
 @dataclass(frozen=True)
 class Facts:
     """Everything that a page tells, of one sweep."""
 
-    book: Book
+    book: ledger.History
+    times: Times
     settings: Settings
     records: Sequence[Record]  # ranked; of what has not ended, with the numbers of its whole repeats
     verdict: Verdict
@@ -158,47 +160,50 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
     Raises:
         UserError: there is no ledger, or it has no beginning.
     """
-    book = Book(folder)
+    book = ledger.History(folder)
     if not book.header:
         raise UserError(f"the ledger of {folder.name} has no beginning: it cannot be read")
     settings = stored.settings(book)
-    done: dict[str, dict[int, Measurement]] = {}
-    for each in book.repeated:
-        done.setdefault(each.trial, {})[each.measurement.index] = each.measurement
+    entries = list(ledger.entries(folder))
+    times = Times.of(entries)
+    done: dict[str, dict[int, Json]] = {}
+    for each in times.repeats:
+        done.setdefault(each.trial, {})[int(each.measurement["index"])] = each.measurement
     records = [_with_repeats(book, record, done.get(record.key, {})) for record in stored.records(book)]
     chosen = verdict or select.verdict(records, settings.objective)
     return Facts(
         book,
+        times,
         settings,
         ranked(records, chosen.ranking),
         chosen,
-        _state(book, over, records),
+        _state(book, times, over, records),
         _json(folder / "plan.json"),
-        _drift(folder, settings),
+        _drift(folder, settings, entries),
         _json(folder / "environment.json"),
     )
 
 
-def _with_repeats(book: Book, record: Record, done: Mapping[int, Measurement]) -> Record:
+def _with_repeats(book: ledger.History, record: Record, done: Mapping[int, Json]) -> Record:
     """A trial that has not ended, with what its whole repeats say; any other as it is."""
     if record.key in book.records or not done:
         return record
     from sweep import statistics
 
     where = Stored(book, record)
-    repeats = tuple(done[index] for index in sorted(done))
+    repeats = tuple(from_json(Measurement, done[index]) for index in sorted(done))
     found = statistics.summarize(
         [replace(each, samples=str(where.file(each.samples) or each.samples)) for each in repeats]
     )
     return replace(record, repeats=repeats, metrics=found)
 
 
-def _state(book: Book, over: bool, records: Sequence[Record]) -> str:
+def _state(book: ledger.History, times: Times, over: bool, records: Sequence[Record]) -> str:
     if over:
         cut = any(record.status is Status.STOPPED and record.reason.startswith("interrupted") for record in records)
         return INTERRUPTED if cut else FINISHED
     if book.finished:
-        return INTERRUPTED if book.stopped else FINISHED
+        return INTERRUPTED if times.interrupted else FINISHED
     return RUNNING if _held(book.folder / ledger.LEDGER) else KILLED
 
 
@@ -212,12 +217,12 @@ def _held(path: Path) -> bool:
         return False
 
 
-def _drift(folder: Path, settings: Settings) -> Json:
+def _drift(folder: Path, settings: Settings, entries: Sequence[Json]) -> Json:
     """What is on record of the machine's speed; of a sweep that has not come so far, what can be told by now."""
     found = _json(folder / series.FILE)
     if found:
         return found
-    seen = series.read(ledger.entries(folder))
+    seen = series.read(entries)
     drift, levels = series.judge(seen, settings.objective.margin / 2, settings.seed)
     return series.document(seen, drift, levels)
 

@@ -18,6 +18,7 @@ SPEAKING = ("model", "data", "hardware", "backend", "precision")  # axes whose v
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # Points of matplotlib's viridis (Smith and van der Walt 2015), which is even in lightness for every kind of eye.
 VIRIDIS = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
+ROOMY = 12  # rows; more of them are set closer
 LIGHT = 0.55  # level from which the ink is dark
 
 
@@ -54,8 +55,9 @@ def _panel(told: Facts, grid: Grid, panel: Panel, notes: dict[str, str]) -> str:
         rows += f'<tr><th scope="row">{batch}</th>{cells}</tr>'
     values = zip(grid.axes, panel.names, strict=True)
     name = " · ".join(value if axis in SPEAKING else f"{axis} {value}" for axis, value in values)
+    dense = " dense" if len(grid.batches) > ROOMY else ""
     return (
-        f'<div class="heat scroll"><table><caption>{esc(name)}</caption>'
+        f'<div class="heat scroll{dense}"><table><caption>{esc(name)}</caption>'
         f"<thead><tr><th>batch \\ cores</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 

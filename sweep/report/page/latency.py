@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 POINTS = 60  # beyond the whiskers of one box that are drawn
+TOLD = {
+    "item": "Latency of an item, from the moment at which it was meant to arrive.",
+    "request": "Latency of a request; each is sent when the last one is answered, so there is no queue in it.",
+}
 LEVELS = (0.5, 0.9, 0.99)
 
 
@@ -30,22 +34,19 @@ def section(told: Facts) -> Section | None:
     if not records:
         return None
     curves = {record.key: curve for record in records if (curve := _curve(told, record)) is not None}
-    words = [_what(records)]
+    what = "item" if _is_open(records) else "request"
+    words = [TOLD[what]]
     words.append(f"The best {len(records)} of {len(told.good)}." if len(told.good) > len(records) else "")
-    words.append("Box: quartiles and median; whiskers: the last request within 1.5 box lengths; points: beyond.")
-    words.append("Right, or below: the share of requests that were as quick." if curves else "")
+    words.append(f"Box: quartiles and median; whiskers: the last {what} within 1.5 box lengths; points: beyond.")
+    words.append(f"Right, or below: the share of {what}s that were as quick." if curves else "")
     caption = esc(" ".join(filter(None, words)))
-    html = svg.chart("latency-of-requests", lambda wide: _draw(told, records, shapes, curves, wide), caption)
-    return Section("latency", "Latency", html + _percentiles(told, records) + _open_loads(told, records))
+    html = svg.chart(f"latency-of-{what}s", lambda wide: _draw(told, records, shapes, curves, wide, what), caption)
+    return Section("latency", "Latency", html + _percentiles(told, records, what) + _open_loads(told, records))
 
 
-def _what(records: Sequence[Record]) -> str:
+def _is_open(records: Sequence[Record]) -> bool:
     loads = [m.notes["load"] for r in records for m in r.repeats if isinstance(m.notes.get("load"), dict)]
-    if any(load.get("rate") for load in loads):
-        return "Latency of an item, from the moment at which it was meant to arrive."
-    return (
-        "Latency of a request; a closed loop sends the next one when the last is answered, so there is no queue in it."
-    )
+    return any(load.get("rate") for load in loads)
 
 
 def _curve(told: Facts, record: Record) -> tuple[list[float], list[float]] | None:
@@ -67,6 +68,7 @@ def _draw(
     shapes: Mapping[str, Box | Marks],
     curves: Mapping[str, tuple[list[float], list[float]]],
     wide: bool,
+    what: str,
 ) -> Drawn:
     row = (0.34 if wide else 0.28) * len(records) + 0.6
     both = bool(curves)
@@ -91,6 +93,7 @@ def _draw(
             boxes.paint_marks(left, place, shape, colour, 0.0)
             middle = next(iter(shape.values.values()))
         hits.append(Hit(left, middle, place, colour, told.place[record.key]))
+    left.minorticks_off()
     left.set_yticks(range(len(records)), [svg.clipped(told.name(record), 34 if wide else 18) for record in records])
     left.set_ylim(len(records) - 0.4, -0.6)
     left.tick_params(axis="y", length=0)
@@ -99,6 +102,7 @@ def _draw(
     left.set_xlabel("ms")
     if right is not None:
         _curves(told, right, records, curves, (low, high))
+        right.set_title(f"share of {what}s answered within", loc="left", fontsize=8.5)
     return figure, hits
 
 
@@ -110,6 +114,7 @@ def _curves(
     span: tuple[float, float],
 ) -> None:
     stretch(axes, "x", *span)
+    axes.minorticks_off()
     for level in LEVELS:
         axes.axhline(level, color="#CCCCCC", lw=0.7, ls=":")
     for record in reversed(records):
@@ -120,18 +125,17 @@ def _curves(
     axes.grid(True, axis="x", color="#E6E6E6", lw=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel("ms")
-    axes.set_title("share of requests answered within", loc="left", fontsize=8.5)
 
 
-def _percentiles(told: Facts, records: Sequence[Record]) -> str:
+def _percentiles(told: Facts, records: Sequence[Record], what: str) -> str:
     """With their sample counts; what so few cannot support is not printed."""
     names = list(QUANTILES)
     columns = [
         Column("trial"),
-        *(Column(f"{name} ms", f"from {samples_needed(QUANTILES[name]):,} requests on", True) for name in names),
+        *(Column(f"{name} ms", f"from {samples_needed(QUANTILES[name]):,} {what}s on", True) for name in names),
         Column("mean ms", "", True),
         Column("max ms", "", True),
-        Column("requests", "of all repeats", True),
+        Column(f"{what}s", "of all repeats", True),
         Column("repeats", "", True),
     ]
     rows, lacking = [], set()
@@ -155,7 +159,7 @@ def _percentiles(told: Facts, records: Sequence[Record]) -> str:
         rows.append(Row(cells))
     needs = ", ".join(f"a {name} needs {samples_needed(QUANTILES[name]):,}" for name in names if name in lacking)
     html = table(columns, rows, name="percentiles")
-    return html + paragraph(f"Not printed where there are too few requests: {needs}." if needs else "", "soft")
+    return html + paragraph(f"Not printed where there are too few {what}s: {needs}." if needs else "", "soft")
 
 
 def _open_loads(told: Facts, records: Sequence[Record]) -> str:

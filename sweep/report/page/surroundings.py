@@ -88,11 +88,11 @@ def _time(told: Facts) -> list[tuple[str, str]]:
     """The forecast beside what it took, and where the time went."""
     began = float(told.book.header.get("time") or 0.0)
     forecasts = [each for each in told.plan.get("forecast_seconds") or [] if isinstance(each, (int, float))]
-    seconds = [float(m.notes.get("wall_seconds") or 0.0) for m in (each.measurement for each in told.book.repeated)]
+    seconds = [float(each.measurement["notes"].get("wall_seconds") or 0.0) for each in told.times.repeats]
     built = {
         str(b.get("key")): float(b.get("seconds") or 0.0) for r in told.records for b in r.builds if not b.get("reused")
     }
-    ended = told.book.last
+    ended = told.times.last
     return [
         ("began", esc(day(began))),
         ("ended" if told.over else "last entry", esc(day(ended))),

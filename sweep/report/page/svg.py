@@ -70,14 +70,16 @@ def canvas(wide: bool, height: float) -> Figure:
 def render(name: str, draw: Callable[[bool], Drawn], wide: bool) -> str:
     """The drawing as an `svg` element."""
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     style = {**STYLE, "font.size": 8.5, "svg.fonttype": "none", "svg.hashsalt": name, "axes.facecolor": "none"}
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has other fonts
         figure, hits = draw(wide)
-        figure.draw_without_rendering()
         text = io.StringIO()
-        figure.savefig(text, format="svg", dpi=DPI, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        # Not `savefig`, which draws everything twice.
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(text, metadata=nothing)  # type: ignore[no-untyped-call]
         height = figure.get_figheight() * DPI
         over = "".join(_hit(hit, height) for hit in hits)
     drawn = _inline(text.getvalue(), name, bool(hits))

@@ -76,7 +76,7 @@ def _sentence(told: Facts) -> tuple[str, str, str]:
         return "No verdict yet", "So far: " + _named(told, told.verdict.sentence), ""
     some = [record for record in told.records if record.metrics]
     so_far = f"No verdict yet: {count(ended, 'trial')} of {len(told.records):,} ended"
-    so_far += f", {len(told.book.repeated):,} repeats measured."
+    so_far += f", {len(told.times.repeats):,} repeats measured."
     if not some or ended:
         return "No verdict yet", so_far, ""
     lead = max(some, key=lambda record: (record.metrics or {}).get("throughput_items_per_s", 0.0))
@@ -99,9 +99,9 @@ def _banner(told: Facts) -> str:
     again = f"python -m sweep report {name}{told.outputs}"
     resume = f"python -m sweep resume {name}{told.outputs}"
     words = {
-        RUNNING: f"This sweep is still running. The page shows what was known at {day(told.book.last)}; "
+        RUNNING: f"This sweep is still running. The page shows what was known at {day(told.times.last)}; "
         f"<code>{esc(again)}</code> writes it again.",
-        KILLED: f"This sweep was ended before its end, or killed; its last sign of life is of {day(told.book.last)}. "
+        KILLED: f"This sweep was ended before its end, or killed; its last sign of life is of {day(told.times.last)}. "
         f"What was measured stands: <code>{esc(resume)}</code> does the rest.",
         INTERRUPTED: "This sweep was interrupted: the verdict is about what was measured until then. "
         f"<code>{esc(resume)}</code> does the rest.",
@@ -167,7 +167,7 @@ def _evidence(told: Facts) -> str:
 
 def _time(told: Facts) -> str:
     began = float(told.book.header.get("time") or 0.0)
-    took = duration(max(0.0, told.book.last - began)) if began and told.book.last else ""
+    took = duration(max(0.0, told.times.last - began)) if began and told.times.last else ""
     forecasts = [each for each in told.plan.get("forecast_seconds") or [] if isinstance(each, (int, float))]
     forecast = f" (forecast: {duration(sum(forecasts))})" if forecasts else ""
     return f"took {took}{forecast}" if took else ""

@@ -64,7 +64,9 @@ def _draw(told: Facts, points: Sequence[Point], wide: bool) -> Drawn:
     if not wide:
         axes.set_xlabel("latency, ms (p50" + ("; thin line to p99)" if tails else ")"))
     _legend(figure, backends, precisions, bool(chosen), len(front) > 1, wide)
-    figure.draw_without_rendering()
+    axes.minorticks_off()
+    figure.draw_without_rendering()  # labels are placed in its units
+    figure.set_layout_engine("none")  # and it stays as it is
     named = [*chosen, *(point for point in front if point not in chosen)]
     if len(points) <= plots.LABELS and wide:
         named = list(points)

@@ -180,4 +180,4 @@ def _why(told: Facts, record: Record) -> Cell:
     body = facts([("why", esc(reason) if reason != short else ""), *known])
     if failure is not None and failure.command:
         body += commands([failure.command])
-    return Cell(details(esc(short) if short else '<span class="soft">details</span>', body), reason or None)
+    return Cell(details(esc(short) if short else '<span class="soft">details</span>', body), reason or None, "why")
