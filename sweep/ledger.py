@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from sweep.spec import Json, Measurement, Record, Trial, UserError, canonical, f
 
 LEDGER = "ledger.jsonl"
 _MARK = b'{"crc32":"'  # begins every line; then the sum of all that follows it
+_BODY = len(_MARK) + 10  # where that begins: behind the sum, a quotation mark and a comma
+_REPEAT = b'"kind":"repeat"'
 REPRODUCTION = "-reproduction"  # ends the id of a sweep that only runs an old trial again; `last` passes over it
 REPORTED = "-reported"  # of an imported table: nothing was run, and `last` never means it
 
@@ -91,17 +94,30 @@ class History:
         self.trials: dict[str, Trial] = {}
         self.asked: dict[str, Trial] = {}  # trials that became others: `buckets=auto`
         self.records: dict[str, Record] = {}
-        self.repeats: dict[str, dict[int, Measurement]] = {}  # by identity, then index
         self.runs: dict[str, str] = {}  # trial key -> MLflow run id; "" -> the parent's
         self.controls: list[Json] = []  # what was measured only to watch the machine
         self.verdict: Json | None = None
         self.finished = False
         self.torn = 0
-        for _, entry in _lines(folder / LEDGER):
-            if entry is None:
-                self.torn += 1
-            else:
+        self._repeats: list[bytes | Json] = []
+        for line in _raw(folder / LEDGER):
+            if line.startswith(_REPEAT, _BODY) and _whole(line):
+                self._repeats.append(line)
+                self.finished = False  # what comes behind an end goes on
+            elif (entry := _parse(line)) is not None:
                 self._take(entry)
+            else:
+                self.torn += 1
+
+    @cached_property
+    def repeats(self) -> dict[str, dict[int, Measurement]]:
+        """Every whole repeat, by identity, then index; for who goes on with a sweep: records have theirs."""
+        found: dict[str, dict[int, Measurement]] = {}
+        for line in self._repeats:
+            entry = line if isinstance(line, dict) else (_parse(line) or {})
+            measurement = from_json(Measurement, entry["measurement"])
+            found.setdefault(entry["identity"], {})[measurement.index] = measurement
+        return found
 
     def _take(self, entry: Json) -> None:
         kind = entry["kind"]
@@ -114,8 +130,7 @@ class History:
             trial = from_json(Trial, entry["trial"])
             self.asked[trial.key] = trial
         elif kind == "repeat":
-            measurement = from_json(Measurement, entry["measurement"])
-            self.repeats.setdefault(entry["identity"], {})[measurement.index] = measurement
+            self._repeats.append(entry)
         elif kind == "record":
             record = from_json(Record, entry["record"])
             self.records[record.key] = record
@@ -184,21 +199,27 @@ def find(outputs: Path, name: str) -> Path:
 
 def _lines(path: Path) -> Iterator[tuple[bytes, Json | None]]:
     """Every line with its entry, or None where the line is not whole."""
+    return ((line, _parse(line)) for line in _raw(path))
+
+
+def _raw(path: Path) -> Iterator[bytes]:
     if not path.exists():
         return
     with open(path, "rb") as file:
-        for line in file:
-            yield line, _parse(line)
+        yield from file
 
 
 def _parse(line: bytes) -> Json | None:
     if not line.endswith(b"\n"):
         return None
     if line.startswith(_MARK):
-        start = len(_MARK) + 10  # behind the sum, a quotation mark and a comma
-        body = line[start:-1]
-        return dict(json.loads(b"{" + body)) if line[len(_MARK) : start] == _crc(body) + b'",' else None
+        return dict(json.loads(b"{" + line[_BODY:])) if _whole(line) else None
     return _parse_old(line)
+
+
+def _whole(line: bytes) -> bool:
+    """The sum is that of what follows it."""
+    return line.startswith(_MARK) and line[len(_MARK) : _BODY] == _crc(line[_BODY:-1]) + b'",' and line[-1:] == b"\n"
 
 
 def _parse_old(line: bytes) -> Json | None:

@@ -54,10 +54,13 @@ class Race:
         self.objective = objective
         self.rank = {r.key: number for number, r in enumerate(records)}
         self._values = {r.key: repeat_values(r, objective.metric) for r in records}
+        self._ratios: dict[str, statistics.Ratio | None] = {}
         self._ratios = {r.key: self.compare(self.leader, r) for r in self.others}
 
     def compare(self, a: Record, b: Record) -> statistics.Ratio | None:
         """Above 1: a is better. None: too few repeats to say."""
+        if a is self.leader and b.key in self._ratios:
+            return self._ratios[b.key]
         return compare(a, b, self.objective, self._values)
 
     def beaten(self, record: Record, confidence: float | None = None) -> bool:

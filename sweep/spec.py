@@ -303,7 +303,7 @@ def to_json(value: Any) -> Any:
     if kind in _PLAIN:  # most values, and planning asks this a million times
         return value
     if kind is dict:
-        return {str(key): to_json(item) for key, item in value.items()}
+        return {str(key): item if type(item) in _PLAIN else to_json(item) for key, item in value.items()}
     if isinstance(value, enum.Enum):
         return value.value
     if is_dataclass(value) and not isinstance(value, type):

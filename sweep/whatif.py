@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sweep import config, constraints, mix, money, prices, race, select
+from sweep import config, constraints, money, prices, race, select
 from sweep.hints import meant
 from sweep.money import COST, Price
 from sweep.settings import Fleet, Objective, Settings
@@ -201,6 +201,8 @@ class View:
         traffic = self.question.traffic
         if traffic is None:
             return [each.record for each in found]
+        from sweep import mix
+
         kept = []
         for each in found:
             made = mix.reweighed(each, traffic) if each.record.metrics else each.record

@@ -138,7 +138,7 @@ def test_start_up_loads_nothing_heavy() -> None:
     """Everything up to the plan, in a fresh interpreter: frameworks and trackers load behind it."""
     code = """
 import sys
-import sweep.__main__, sweep.config, sweep.engine, sweep.verbs, sweep.plan, sweep.hardware, sweep.select
+import sweep.__main__, sweep.config, sweep.engine.session, sweep.verbs, sweep.plan, sweep.hardware, sweep.select
 import hydra_plugins.sweep_plugins.grid_sweeper, hydra_plugins.sweep_plugins.local_launcher
 print(sorted({name.split(".")[0] for name in sys.modules}))
 """

@@ -129,3 +129,14 @@ def test_a_line_as_it_was_written_before_is_still_believed_and_an_altered_one_is
     book.append("note", number=2)
     book.close()
     assert [each["number"] for each in entries(tmp_path)] == [1, 2]
+
+
+def test_a_repeat_behind_the_end_says_that_the_sweep_goes_on(tmp_path: Path) -> None:
+    book = Ledger(tmp_path)
+    book.append("finish", verdict=None)
+    assert History(tmp_path).finished
+    book.append("repeat", trial="k", identity="i", measurement=measurement(4))
+    history = History(tmp_path)
+    book.close()
+    assert not history.finished
+    assert history.repeats == {"i": {4: measurement(4)}}

@@ -1,5 +1,17 @@
 """The engine: plan, references, builds, repeats, records; the parent that never imports a framework."""
 
-from sweep.engine.session import Sweep
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweep.engine.session import Sweep
 
 __all__ = ["Sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Sweep` when it is asked for: verbs that run nothing take single modules of the engine and start sooner."""
+    if name != "Sweep":
+        raise AttributeError(name)
+    from sweep.engine.session import Sweep
+
+    return Sweep

@@ -22,12 +22,9 @@ FLEETS = 5  # rows
 
 def parts(answer: Answer, found: Sequence[Steps], fleet: Fleet, kind: str | None, width: int) -> list[Part]:
     """Everything that there is something to say about."""
-    told = [
-        *_left_out(answer),
-        *_prices(answer.hosts, kind),
-        *_fleets(answer, fleet, width),
-        *_flips(answer, found, width),
-    ]
+    labels = _names(answer.records)
+    told = [*_left_out(answer), *_prices(answer.hosts, kind), *_fleets(answer, fleet, labels, width)]
+    told += _flips(found, labels)
     return [*told, ("", "")] if told else []
 
 
@@ -55,7 +52,7 @@ def _prices(hosts: Sequence[Host], kind: str | None) -> list[Part]:
     return parts
 
 
-def _fleets(answer: Answer, fleet: Fleet, width: int) -> list[Part]:
+def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int) -> list[Part]:
     if fleet.items_per_s is None:
         return []
     spare = count(fleet.spare_hosts, "host") + " to lose"
@@ -65,7 +62,6 @@ def _fleets(answer: Answer, fleet: Fleet, width: int) -> list[Part]:
     chosen = answer.verdict.winner
     shown = list(answer.fleets[:FLEETS])
     shown += [each for each in answer.fleets[FLEETS:] if each.record.key == chosen]
-    labels = _names(answer.records)
     rows = [_fleet(each, labels[each.record.key], each.record.key == chosen) for each in shown]
     names = ("", "trial", "items/s a host", "hosts", "load", "USD/h", "USD/month", "$/M items", "")
     spares = (0, 0, 1, 0, 3, 2, 0, 4, 5)
@@ -109,10 +105,9 @@ def _names(records: Sequence[Record]) -> dict[str, str]:
     return {record.key: record.label for record in records}
 
 
-def _flips(answer: Answer, found: Sequence[Steps], width: int) -> list[Part]:
+def _flips(found: Sequence[Steps], labels: Mapping[str, str]) -> list[Part]:
     if not any(steps.at for steps in found):
         return []
-    labels = _names(answer.records)
     rows = [row for steps in found for row in rows_of(steps, labels)]
     names = ("what would change the choice", "where", "then leads")
     columns = [Column(name, [str(row[place]) for row in rows]) for place, name in enumerate(names)]
