@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweep import series
 from sweep.engine.context import write_json
-from sweep.report import axis_text, plots, relative, tables, varying
+from sweep.report import axis_text, page, plots, relative, tables, varying
 from sweep.report.buckets import FILE
 from sweep.report.buckets import plots as bucket_plots
 from sweep.settings import Settings
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 def write(
     folder: Path, settings: Settings, plans: Sequence["Plan"], records: Sequence[Record], verdict: "Verdict"
 ) -> list[Path]:
-    """plan.json, results.json, results.csv, verdict.json and the plots, those of buckets.json too; the paths written.
+    """plan.json, results.json, results.csv, verdict.json, the plots, those of buckets.json too, and the page.
 
     A plot that cannot be drawn is left out: the results are not lost for a picture.
+
+    Returns:
+        The paths written, and that of drift.json, which is there since it was measured.
     """
     write_json(folder / "plan.json", plan_json(plans))
     write_json(folder / "verdict.json", to_json(verdict))
@@ -32,12 +35,13 @@ def write(
         paths += plots.write(records, verdict, folder)
     paths += [path for path in [folder / series.FILE] if path.exists()]  # written while it was measured
     lists = folder / FILE
-    return [*paths, lists, *bucket_plots.write(folder)] if lists.exists() else paths
+    paths += [lists, *bucket_plots.write(folder)] if lists.exists() else []
+    return [*paths, page.write(folder, verdict, over=True)]
 
 
 def files(folder: Path) -> list[Path]:
     """What `write` left in a sweep's folder."""
-    names = ("plan.json", "verdict.json", "results.json", "results.csv", FILE, series.FILE)
+    names = ("plan.json", "verdict.json", "results.json", "results.csv", FILE, series.FILE, page.FILE)
     return [path for path in (*(folder / name for name in names), *sorted(folder.glob("*.png"))) if path.exists()]
 
 
@@ -62,12 +66,15 @@ def plan_json(plans: Sequence["Plan"]) -> Json:
 
 
 def lines(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Mapping[str, str]) -> list[str]:
-    """How to browse, to reproduce the winner, and to ask why something was not chosen."""
+    """Where the page is, how to browse, to reproduce the winner, and to ask why something was not chosen."""
     outputs = relative(str(folder.parent.parent))
     where = "" if outputs == "outputs" else f" --outputs {outputs}"
     ran = [record for record in records if record.origin != "reported"]
     which = "" if ran else f" {folder.name}"
-    found = [f"browse     python -m sweep ui{which}{where}    # the files: {relative(str(folder))}"]
+    page_file = folder / page.FILE
+    told = f"{relative(str(page_file))}    # one page; the files are beside it"
+    found = [f"report     {told if page_file.exists() else relative(str(folder))}"]
+    found.append(f"browse     python -m sweep ui{which}{where}")
     keys = {record.key for record in ran}
     best = verdict.winner or next((key for key in verdict.ranking if key in keys), None)
     if best is not None:
