@@ -417,3 +417,23 @@ def test_the_best_trials_have_colours_of_their_own(tmp_path: Path) -> None:
     assert len(set(colours)) == len(colours) == 5
     assert told.colour(told.records[-1]) not in colours
     assert len(members()) == len(told.records)
+
+
+def test_trials_that_a_race_stopped_keep_their_numbers_and_are_no_failures(tmp_path: Path) -> None:
+    folder = store(tmp_path)
+    best, *others = [r for r in gather.read(folder).records if r.status is Status.OK]
+    book = ledger.Ledger(folder)
+    for record in others[1:]:
+        told = f"dominated by {best.label}: 0.5x"
+        book.append("record", record=replace(record, status=Status.STOPPED, reason=told))
+    book.append("finish", verdict=None, interrupted=False)
+    book.close()
+    told = gather.read(folder)
+    rates = [told.metrics[r.key]["throughput_items_per_s"] for r in told.records if r.metrics]
+    assert rates == sorted(rates, reverse=True), "they follow those with a rank"
+    text = html(folder)
+    read(text)
+    assert text.count('<span class="tag stopped">dominated</span>') == 3
+    failures = text[text.index('<section id="failures">') : text.index('<section id="builds">')]
+    assert "dominated" not in failures
+    assert text.count('class="hit"') >= 2 * 5, "they are drawn"

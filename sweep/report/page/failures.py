@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep.report import count, failure_groups, relative, status_text
+from sweep.report import count, failure_groups, relative, status_text, story
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Section, badge, commands, details, esc, paragraph, tail
 from sweep.spec import Record, Status
@@ -15,7 +15,8 @@ MILD = (Status.INVALID, Status.UNAVAILABLE, Status.STOPPED)  # nothing was tried
 
 def section(told: Facts) -> Section | None:
     """None where everything worked."""
-    ended = [record for record in told.records if record.key in told.book.records]
+    # What was stopped because enough was known of it worked: its numbers and its reason stand in the table.
+    ended = [r for r in told.records if r.key in told.book.records and not story.has_numbers(r)]
     groups = sorted(failure_groups(ended), key=lambda item: item[1][0].status in MILD)
     if not groups:
         return None

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import ledger, select, series, stored
-from sweep.report import ranked, relative, short_name, varying
+from sweep import ledger, race, select, series, stored
+from sweep.report import ranked, relative, short_name, story, varying
 from sweep.report.drawing import COLOURS
 from sweep.report.tables import metrics_of
 from sweep.settings import Settings
@@ -175,13 +175,23 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
         book,
         times,
         settings,
-        ranked(records, chosen.ranking),
+        _ordered(records, chosen, settings),
         chosen,
         _state(book, times, over, records),
         _json(folder / "plan.json"),
         _drift(folder, settings, entries),
         _json(folder / "environment.json"),
     )
+
+
+def _ordered(records: Sequence[Record], chosen: Verdict, settings: Settings) -> list[Record]:
+    """As ranked; then what has numbers without a rank, by the objective, and the rest."""
+    in_order = ranked(records, chosen.ranking)
+    some = [record for record in in_order if record.key not in chosen.ranking and story.has_numbers(record)]
+    some.sort(key=lambda record: race.cost(record, settings.objective))
+    first = [record for record in in_order if record.key in chosen.ranking]
+    keys = {record.key for record in (*first, *some)}
+    return [*first, *some, *(record for record in in_order if record.key not in keys)]
 
 
 def _with_repeats(book: ledger.History, record: Record, done: Mapping[int, Json]) -> Record:

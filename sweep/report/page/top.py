@@ -12,7 +12,7 @@ from sweep.report.page.markup import Section, badge, commands, details, esc, fac
 from sweep.report.tables import metrics_of
 from sweep.spec import Record, Status, from_json, to_json
 from sweep.statistics import QUANTILES
-from sweep.wording import quantity
+from sweep.wording import MANY, quantity
 
 LONG = 320  # letters of a sentence
 KINDS = {
@@ -117,7 +117,7 @@ def _tiles(told: Facts) -> list[tuple[str, str]]:
     shared = common([record.settings for record in told.records])
     lines = {line.name: line.text for line in story.lines(records, told.verdict, told.settings)} if told.over else {}
     drift = [str(line) for line in told.drift.get("sentences") or []]
-    noise = "; ".join([*drift, lines.get("noise", "")]).strip("; ")
+    noise = " ".join(drift) or lines.get("noise", "")
     if not noise and (told.drift.get("tested") or {}).get("points"):
         noise = "no level shift and no trend was found"
     return [
@@ -143,10 +143,13 @@ def _settles(told: Facts) -> str:
     if not verdict.more_repeats:
         return "nothing more is needed" if verdict.kind in ("winner", "tie") else ""
     most = max(verdict.more_repeats.values())
+    if most > MANY:
+        return f"more than {MANY} more repeats; a larger objective.margin settles it sooner"
     text = f"about {count(most, 'more repeat')} of {count(len(verdict.more_repeats), 'trial')}"
     if verdict.more_seconds:
         text += f", about {duration(verdict.more_seconds)}"
-    return esc(f"{text}: effort=until_decided takes as many as it needs")
+    how = "" if told.settings.effort.repeats_max else ": effort=until_decided takes as many as it needs"
+    return esc(text + how)
 
 
 def _claims(told: Facts) -> str:

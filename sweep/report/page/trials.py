@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sweep.report import NUMBERS, REQUESTS, axis_text, number, one_line, plus_minus, relative, share, status_text, why
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, badge, bar, commands, details, esc, facts, table
+from sweep.report.results import STOPS
 from sweep.spec import Record, Status
 from sweep.statistics import QUANTILES, samples_needed
 
@@ -157,6 +158,8 @@ def _status(told: Facts, record: Record) -> Cell:
         if record.key in verdict.tied:
             return Cell(badge(Status.OK, "tie" if verdict.kind == "tie" else "undecided"), -0.5)
     told_as = "" if record.origin == "measured" or record.status is not Status.OK else record.origin
+    if record.status is Status.STOPPED and record.metrics:
+        told_as = next((word for word in STOPS if record.reason.startswith(word)), "")
     if record.key not in told.book.records:
         told_as = f"{len(record.repeats)} of {told.settings.effort.repeats} repeats" if record.repeats else "open"
     return Cell(badge(record.status, told_as), order)
