@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweep import __version__, files, ledger, money, plausibility, reported, select
+from sweep import __version__, files, ledger, plausibility, reported
+from sweep.costs import money
 from sweep.hints import meant
 from sweep.report import count, relative
 from sweep.reported import Row
 from sweep.settings import Gates, Settings
 from sweep.spec import Failure, FailureKind, Json, Record, Status, UserError
+from sweep.verdict import select
 
 EXPERIMENT = "reported"  # of MLflow: its own, so that pages of measured trials stay free of it
 FLAGGED = 20  # rows that are listed; `trials SWEEP` has them all

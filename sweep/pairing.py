@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from sweep import ledger, reproduce, select, stored
+from sweep import ledger, reproduce, stored
 from sweep.ledger import History
 from sweep.report import REQUESTS, share
 from sweep.settings import Effort
 from sweep.spec import Json, Record, canonical, digest, to_json
+from sweep.verdict import select
 
 Pairs = Sequence[tuple[Record, Record]]  # the same trial in A and in B
 BUSY = 0.1  # share of the CPU time of others from which a difference between sweeps may well be theirs

@@ -21,11 +21,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep import pairing, select, statistics, stored
+from sweep import pairing, statistics, stored
 from sweep.ledger import History
 from sweep.report.tables import metrics_of
 from sweep.settings import Objective
 from sweep.spec import Record, Status, UserError
+from sweep.verdict import select
 
 BROKEN = (Status.BUILD_FAILED, Status.RUN_FAILED, Status.REJECTED)
 RATE = "throughput_items_per_s"

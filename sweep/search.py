@@ -34,7 +34,7 @@ from sweep.engine.context import write_json
 from sweep.report import count, duration, relative
 from sweep.search_options import RAISED, Options
 from sweep.spec import Json, Record, Status, UserError, digest
-from sweep.wording import number, quantity
+from sweep.verdict.wording import number, quantity
 
 if TYPE_CHECKING:
     from sweep.compose import Composer

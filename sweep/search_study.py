@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sweep.search_space import Exhausted, Point, SearchSpace, Value
 from sweep.settings import Objective
 from sweep.spec import FailureKind, Record, Status, UserError
-from sweep.wording import number
+from sweep.verdict.wording import number
 
 Direction = Literal["maximize", "minimize"]
 FAULTS = (

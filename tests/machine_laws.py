@@ -10,8 +10,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from sweep.drift import Point
 from sweep.ledger import Ledger
+from sweep.noise.drift import Point
 
 Random = np.random.Generator
 Law = Callable[[Random, int], np.ndarray]  # (random, measurements) -> deviations of log rates, in order of measurement

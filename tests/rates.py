@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sweep import elimination, race, select
 from sweep.settings import Effort, Objective
 from sweep.spec import Measurement, Record, Status
+from sweep.verdict import elimination, race, select
 
 THROUGHPUT = Objective("max_throughput", "throughput_items_per_s", True)
 RACE = Effort("until_decided", 3, 0.5, 20, 0.1, 2.0, repeats_max=40)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sweep.plan import Entry, Plan
-from sweep.select import Verdict
 from sweep.settings import Effort, Gates, Limits, Objective, Settings
 from sweep.spec import BuildSpec, Failure, FailureKind, Measurement, Record, Status, Trial
+from sweep.verdict.select import Verdict
 
 REFUSED = (Status.INVALID, Status.UNAVAILABLE)
 EFFORT = Effort("quick", 2, 0.5, 10, 0.1, 1.0)

@@ -8,9 +8,9 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep import claims
 from sweep.settings import Objective
 from sweep.spec import Measurement, Record, Status, from_json, to_json
+from sweep.verdict import claims
 from tests import claim_laws as laws
 
 settings.register_profile("no deadline", deadline=None)  # the first call imports scipy

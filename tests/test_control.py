@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from sweep import ledger, series
+from sweep import ledger
 from sweep.__main__ import run
 from sweep.engine import control, repeats
 from sweep.engine.control import Control
 from sweep.engine.repeats import Task
+from sweep.noise import series
 from sweep.spec import Failure, FailureKind, Measurement, Outcome, Status, Trial
 from tests.machine_laws import slowed
 from tests.records import EFFORT, make_measurement, make_settings, make_trial

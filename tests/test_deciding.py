@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from sweep import deployments, plan
-from sweep.elimination import Out
 from sweep.engine import earlier
 from sweep.engine.context import Context
 from sweep.engine.deciding import Decider
@@ -19,6 +18,7 @@ from sweep.ledger import History
 from sweep.settings import Effort
 from sweep.spec import Failure, FailureKind, Measurement, Record, Status, Trial
 from sweep.verbs import run as verb
+from sweep.verdict.elimination import Out
 from tests.rates import RACE, around, trial
 from tests.records import make_settings, make_trial
 from tests.sweeping import TINY, entries, sweep

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from sweep.drift import Drift, Point, find, levels
+from sweep.noise.drift import Drift, Point, find, levels
 from tests.machine_laws import LAWS, Law, autocorrelated, heavy_tail, log_normal, ranking, simulated, speed
 
 SWEEPS = 60

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from sweep import config, importing, ledger, plausibility, reported, select, verbs
+from sweep import config, importing, ledger, plausibility, reported, verbs
 from sweep.__main__ import VERBS
 from sweep.reported import Row
 from sweep.settings import Gates
 from sweep.spec import FailureKind, Record, Status, UserError
 from sweep.tracking import address, database
+from sweep.verdict import select
 from tests.records import THROUGHPUT, make_record
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

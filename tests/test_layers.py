@@ -60,24 +60,16 @@ LAYERS = {
     "forkclient": {"spec", "failures"},
     "isolate": {"spec", "failures", "forkclient", "files"},
     "statistics": {"spec"},
-    "claims": {"spec", "settings", "statistics", "report"},
     "ledger": {"spec", "files"},
     "accuracy": {"spec", "statistics"},
     "gates": {"spec", "settings", "statistics"},
-    "race": {"spec", "settings", "statistics", "wording"},
-    "constraints": {"spec", "settings", "statistics", "wording", "claims", "race"},
-    "elimination": {"spec", "settings", "statistics", "wording", "constraints", "race", "select"},
+    "verdict": {"spec", "settings", "statistics", "report", "buckets"},
+    "noise": {"spec", "statistics", "report", "ec2", "processes"},
+    "costs": {"spec", "hints", "files", "schema", "hardware", "deployments"},
     "ec2": set[str](),
     "neuron_host": {"ec2", "processes", "failures"},
     "host": {"ec2", "neuron_host"},
     "hardware": {"host", "spec", "deployments"},
-    "money": {"spec", "hardware", "deployments"},
-    "prices": {"spec", "hints", "files", "schema", "money"},
-    "mix": {"spec", "statistics", "batching", "buckets"},
-    "telemetry": {"spec", "ec2", "processes"},
-    "change_points": set[str](),
-    "drift": {"spec", "statistics", "change_points"},
-    "series": {"spec", "drift", "report"},
 }
 
 
@@ -138,7 +130,7 @@ def test_start_up_loads_nothing_heavy() -> None:
     """Everything up to the plan, in a fresh interpreter: frameworks and trackers load behind it."""
     code = """
 import sys
-import sweep.__main__, sweep.config, sweep.engine.session, sweep.verbs, sweep.plan, sweep.hardware, sweep.select
+import sweep.__main__, sweep.config, sweep.engine.session, sweep.verbs, sweep.plan, sweep.hardware, sweep.verdict.select
 import hydra_plugins.sweep_plugins.grid_sweeper, hydra_plugins.sweep_plugins.local_launcher
 print(sorted({name.split(".")[0] for name in sys.modules}))
 """

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep import ledger, mix, statistics, stored, verbs
+from sweep import ledger, statistics, stored, verbs
 from sweep.buckets import metrics as bucket_metrics
 from sweep.buckets.traffic import Traffic
 from sweep.spec import Json, Measurement, Record, Trial
-from sweep.whatif import Question, View
+from sweep.whatif import mix
+from sweep.whatif.answers import Question, View
 from tests.priced_sweeps import NAME
 from tests.records import THROUGHPUT, make_record, make_settings, make_trial
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep import money
+from sweep.costs import money
 from tests.records import make_trial
 
 RATES = st.floats(1e-3, 1e7)

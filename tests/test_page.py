@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from sweep import ledger, select, stored
+from sweep import ledger, stored
 from sweep.__main__ import run
 from sweep.report import page
 from sweep.report.page import gather, markup
 from sweep.report.page.markup import Cell, Column, Row, Section
 from sweep.spec import Status, UserError
+from sweep.verdict import select
 from tests.page_sweeps import SWEEP, html, latencies, members, repeated
 from tests.page_sweeps import stored as store
 from tests.records import make_measurement

@@ -11,10 +11,11 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 from botocore.stub import ANY, Stubber
 
-from sweep import config, money, prices, verbs
+from sweep import config, verbs
 from sweep.__main__ import VERBS, run
-from sweep.money import Price
-from sweep.prices import Clients, Row
+from sweep.costs import money, prices
+from sweep.costs.money import Price
+from sweep.costs.prices import Clients, Row
 from sweep.spec import UserError
 from tests.sweeping import TINY, sweep
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweep import constraints, elimination, race, select, statistics
-from sweep.constraints import Standing
-from sweep.elimination import Out
+from sweep import statistics
 from sweep.settings import Effort, Objective
 from sweep.spec import Record, Status, to_json
+from sweep.verdict import constraints, elimination, race, select
+from sweep.verdict.constraints import Standing
+from sweep.verdict.elimination import Out
 from tests.rates import LAWS, RACE, THROUGHPUT, around, log_normal, run_race, trial
 
 LATENCY = Objective("min_latency", "latency_ms_p50", False)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep import select, statistics, wording
+from sweep import statistics
 from sweep.settings import Objective
 from sweep.spec import Failure, FailureKind, Record, Status, canonical, from_json, to_json
+from sweep.verdict import select, wording
 from tests.rates import THROUGHPUT, around, trial
 
 settings.register_profile("no deadline", deadline=None)  # the first call imports scipy, which a deadline would count

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep import series
-from sweep.drift import Point
+from sweep.noise import series
+from sweep.noise.drift import Point
 from sweep.spec import Json, to_json
 from tests.machine_laws import log_normal, simulated, speed
 from tests.records import make_measurement, make_trial

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from sweep import select
 from sweep.report import story
 from sweep.report.markdown import RUN, describe, describe_trial
 from sweep.report.terminal import Display
-from sweep.select import Verdict
 from sweep.settings import Effort, Fleet, Settings
 from sweep.spec import Record, Status
+from sweep.verdict import select
+from sweep.verdict.select import Verdict
 from tests.records import THROUGHPUT, make_record, make_records, make_settings
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sweep import telemetry
+from sweep.noise import telemetry
+from sweep.noise.telemetry import Look, between, look
 from sweep.spec import Outcome
-from sweep.telemetry import Look, between, look
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

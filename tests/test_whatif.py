@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep import flips, prices, verbs, whatif
+from sweep import verbs
 from sweep.__main__ import run
-from sweep.flips import Steps
-from sweep.money import Price
+from sweep.costs import prices
+from sweep.costs.money import Price
 from sweep.settings import Fleet, Objective, Settings
 from sweep.spec import UserError
 from sweep.stored import Stored
-from sweep.whatif import Question, View
+from sweep.whatif import answers, flips
+from sweep.whatif.answers import Question, View
+from sweep.whatif.flips import Steps
 from tests.priced_sweeps import NAME, Line, cost_of, found, random_lines, sheet, store
 from tests.records import make_settings
 
@@ -321,15 +323,15 @@ def settings_of(outputs: Path) -> Settings:
 def test_words_change_what_they_name_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "mix.csv").write_text("size,count\n8,3\n16,1\n")
     words = ["objective.latency_ms_p99_max=20", "price.small=0.31", "fleet.items_per_s=1000"]
-    question = whatif.read([*words, f"traffic={tmp_path / 'mix.csv'}"], settings_of(tmp_path), ["small", "large"])
+    question = answers.read([*words, f"traffic={tmp_path / 'mix.csv'}"], settings_of(tmp_path), ["small", "large"])
     assert question.objective == replace(CHEAP, latency_ms_p99_max=20.0)
     assert question.fleet == Fleet(1000.0, 0.5, 2)
     assert question.prices == {"small": 0.31}
     assert question.traffic is not None
     assert question.traffic.largest == (16,)
-    assert whatif.read([], settings_of(tmp_path), []) == Question(CHEAP, Fleet(500.0, 0.5, 2))
-    assert whatif.read(["objective=max_throughput", "objective.price=spot"], settings_of(tmp_path), []).objective == (
-        replace(whatif.read(["objective=max_throughput"], settings_of(tmp_path), []).objective, price="spot")
+    assert answers.read([], settings_of(tmp_path), []) == Question(CHEAP, Fleet(500.0, 0.5, 2))
+    assert answers.read(["objective=max_throughput", "objective.price=spot"], settings_of(tmp_path), []).objective == (
+        replace(answers.read(["objective=max_throughput"], settings_of(tmp_path), []).objective, price="spot")
     )
 
 
@@ -354,7 +356,7 @@ def test_words_change_what_they_name_and_nothing_else(tmp_path: Path) -> None:
 )
 def test_wrong_words(word: str, error: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as said:
-        whatif.read([word], settings_of(tmp_path), ["small", "large"])
+        answers.read([word], settings_of(tmp_path), ["small", "large"])
     assert error in str(said.value)
     assert "\n" not in str(said.value)
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import files, money, prices
+from sweep import files
+from sweep.costs import money, prices
 from sweep.isolate import Limits, Workers
 from sweep.ledger import Ledger
 from sweep.settings import Settings

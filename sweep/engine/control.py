@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sweep import ledger, series
+from sweep import ledger
 from sweep.engine import replays
 from sweep.engine.context import Context, write_json
+from sweep.noise import series
 from sweep.spec import Failure, Measurement
 
 if TYPE_CHECKING:

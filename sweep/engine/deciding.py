@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from sweep import deployments, elimination, race
+from sweep import deployments
 from sweep.engine import replays
 from sweep.engine.context import Context
 from sweep.engine.repeats import Task
 from sweep.report import count, duration
 from sweep.spec import Record, Status, to_json
+from sweep.verdict import elimination, race
 
 
 class Decider:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import deployments, plan, race, select
+from sweep import deployments, plan
 from sweep.buckets import metrics as bucket_metrics
 from sweep.engine import padded, replays
 from sweep.engine.builds import Built
@@ -16,6 +16,7 @@ from sweep.engine.repeats import Task, cpus, placements
 from sweep.isolate import by_hand
 from sweep.load import told as load_told
 from sweep.spec import Failure, Json, Measurement, Record, Status, Trial, digest, to_json
+from sweep.verdict import race, select
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import backends, deployments, plan, telemetry
-from sweep.elimination import Out
+from sweep import backends, deployments, plan
 from sweep.engine import control, replays
 from sweep.engine.builds import Built
 from sweep.engine.context import Context, patiently
 from sweep.engine.references import Reference, data_shape
 from sweep.load import config as load_config
+from sweep.noise import telemetry
 from sweep.report import duration, number
 from sweep.spec import Failure, Json, Measurement, Outcome, Placement, Trial, from_json, to_json
+from sweep.verdict.elimination import Out
 
 if TYPE_CHECKING:
     from sweep.engine.deciding import Decider

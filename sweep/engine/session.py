@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from sweep import __version__, deployments, hardware, ledger, plan, prices, select
+from sweep import __version__, deployments, hardware, ledger, plan
+from sweep.costs import prices
 from sweep.engine import builds, earlier, records
 from sweep.engine.context import Context, writable, write_json
 from sweep.engine.references import Reference, Unusable
@@ -20,6 +21,7 @@ from sweep.settings import Settings
 from sweep.spec import AUTO, Record, Status, Trial, to_json
 from sweep.store import Store
 from sweep.tracking import environment, store_uri
+from sweep.verdict import select
 
 if TYPE_CHECKING:
     from sweep.config import Job

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from sweep.select import stopped_early
-from sweep.series import AGAIN
+from sweep.noise.series import AGAIN
 from sweep.spec import Record, Status, Trial
+from sweep.verdict.select import stopped_early
 
 if TYPE_CHECKING:
     from sweep.buckets.lists import Search

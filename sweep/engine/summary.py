@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import series
 from sweep.engine.context import write_json
+from sweep.noise import series
 from sweep.report import axis_text, page, plots, relative, tables, varying
 from sweep.report.buckets import FILE
 from sweep.report.buckets import plots as bucket_plots
@@ -15,7 +15,7 @@ from sweep.spec import Json, Record, Status, to_json
 
 if TYPE_CHECKING:
     from sweep.plan import Plan
-    from sweep.select import Verdict
+    from sweep.verdict.select import Verdict
 
 
 def write(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from sweep.select import Verdict
+    from sweep.verdict.select import Verdict
 
 PANELS = 12
 _ABBREVIATED = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sweep import wording
 from sweep.report import (
     UNKNOWN,
     common,
@@ -24,11 +23,12 @@ from sweep.report import (
 )
 from sweep.report.tables import metrics_of
 from sweep.spec import Record, Status
+from sweep.verdict import wording
 
 if TYPE_CHECKING:
     from sweep.plan import Plan
-    from sweep.select import Verdict
     from sweep.settings import Settings
+    from sweep.verdict.select import Verdict
 
 TOP = 10
 RUN = "{run}"  # stands for the run's id, which is not known before the run is made
@@ -142,9 +142,9 @@ def _with_ends(metrics: Mapping[str, float], name: str) -> str:
 
 def _claims(record: Record, verdict: Verdict | None) -> list[str]:
     """What the samples prove of the limits on latency."""
-    from sweep import claims
-    from sweep.claims import Claim
     from sweep.spec import from_json
+    from sweep.verdict import claims
+    from sweep.verdict.claims import Claim
 
     found = verdict.claims.get(record.key, {}) if verdict else {}
     return [claims.sentence(from_json(Claim, one)) for one in found.values()]

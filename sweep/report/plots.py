@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from sweep.select import Verdict
+    from sweep.verdict.select import Verdict
 
 LABELS = 14  # with more points only the front and the winner are named
 LETTERS = 40  # of a label

@@ -9,7 +9,7 @@ from sweep.report import UNKNOWN, common, count, plus_minus, short_name, status_
 from sweep.report.layout import Column, Part, as_table, fitting, paragraph
 from sweep.report.tables import metrics_of
 from sweep.spec import Record
-from sweep.wording import quantity
+from sweep.verdict.wording import quantity
 
 if TYPE_CHECKING:
     from sweep.regressions import Change, Comparison

@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sweep.constraints import deciding
-from sweep.race import cost
 from sweep.report import (
     common,
     count,
@@ -27,12 +25,14 @@ from sweep.report.layout import GROUPS, ROWS, STYLES, Column, Part, as_table, ax
 from sweep.report.tables import metrics_of
 from sweep.spec import Record, Status
 from sweep.statistics import QUANTILES, samples_needed
+from sweep.verdict.constraints import deciding
+from sweep.verdict.race import cost
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from sweep.select import Verdict
     from sweep.settings import Objective, Settings
+    from sweep.verdict.select import Verdict
 
 VERDICT_STYLES = {"winner": "bold green", "tie": "bold cyan", "undecided": "bold yellow", "none": "bold red"}
 STOPS = ("dominated", "infeasible", "budget spent", "interrupted")  # how the reason of a stopped trial begins

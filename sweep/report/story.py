@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from sweep import money
+from sweep.costs import money
 from sweep.report import count, number, share
 from sweep.report.tables import metrics_of
 from sweep.spec import Measurement, Record, Status
 
 if TYPE_CHECKING:
-    from sweep.select import Verdict
     from sweep.settings import Settings
+    from sweep.verdict.select import Verdict
 
 WIDTH = 8  # of the names
 FOREIGN = 0.05  # share of the machine's CPU time that others may take before it is said

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from sweep.plan import Plan
     from sweep.report.layout import Part
-    from sweep.select import Verdict
     from sweep.settings import Settings
     from sweep.spec import Record
+    from sweep.verdict.select import Verdict
 
 PLAIN_WIDTH = 100
 _EACH_LINE_UP_TO = 20  # plain: phases no longer than this get a line a step

@@ -6,16 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sweep import prices
+from sweep.costs import prices
 from sweep.report import count, number, share, short_name, varying
 from sweep.report.layout import Column, as_table, fitting, paragraph
 from sweep.spec import Json, Record, to_json
 
 if TYPE_CHECKING:
-    from sweep.flips import Steps
     from sweep.report.layout import Part
     from sweep.settings import Fleet
-    from sweep.whatif import Answer, FleetOf, Host
+    from sweep.whatif.answers import Answer, FleetOf, Host
+    from sweep.whatif.flips import Steps
 
 FLEETS = 5  # rows
 

@@ -29,7 +29,7 @@ from sweep.tracking.store import WITHOUT_RUN, RunStore
 from sweep.tracking.ui import serve
 
 if TYPE_CHECKING:
-    from sweep.select import Verdict
+    from sweep.verdict.select import Verdict
 
 __all__ = ["Logged", "Tracker", "links", "replay", "serve", "store_uri"]
 

@@ -17,7 +17,7 @@ import time
 import numpy as np
 from scipy.stats import binomtest
 
-from sweep import claims
+from sweep.verdict import claims
 from tests import claim_laws as laws
 
 LAWS = [

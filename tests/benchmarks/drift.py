@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sweep import ledger, series, telemetry
+from sweep import ledger
 from sweep.__main__ import run
-from sweep.drift import find, levels
+from sweep.noise import series, telemetry
+from sweep.noise.drift import find, levels
 from sweep.statistics import wilson
 from tests.machine_laws import LAWS, Law, ranking, simulated, slowed, speed
 

@@ -25,7 +25,7 @@ from sweep import config, hardware, ledger, plan, search, search_study, worker
 from sweep.compose import Composer
 from sweep.settings import Objective
 from sweep.spec import Record, Status
-from sweep.wording import number
+from sweep.verdict.wording import number
 
 SPACE = [
     "model=digits",

@@ -15,10 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from sweep import ledger, race, stored
-from sweep.select import stopped_early
+from sweep import ledger, stored
 from sweep.spec import Record, Status
-from sweep.wording import number
+from sweep.verdict import race
+from sweep.verdict.select import stopped_early
+from sweep.verdict.wording import number
 
 SPACE = [
     "model=digits",

@@ -21,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sweep import ledger, race, select, stored
+from sweep import ledger, stored
 from sweep.spec import Status
 from sweep.statistics import wilson
+from sweep.verdict import race, select
 from tests.rates import LAWS, RACE, THROUGHPUT, records_of, run_race
 
 BETTER = 2 * THROUGHPUT.margin

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from sweep import flips, ledger, stored, whatif
+from sweep import ledger, stored
 from sweep.spec import Record, Trial
+from sweep.whatif import answers, flips
 from tests.priced_sweeps import NAME, Line, random_lines, record_of, sheet, trial_of
 from tests.records import make_settings
 from tests.test_whatif import CHEAP, first_prices
@@ -103,12 +104,12 @@ def timed(runs: int, work: Callable[[], Any]) -> tuple[list[float], Any]:
     return seconds, last
 
 
-def parts(outputs: Path, runs: int) -> whatif.View:
+def parts(outputs: Path, runs: int) -> answers.View:
     """Inside one process."""
     seconds, history = timed(runs, lambda: stored.history(outputs, NAME))
     shown("  reading the ledger", seconds)
     found = [stored.Stored(history, record) for record in stored.records(history)]
-    question = whatif.Question(CHEAP)
+    question = answers.Question(CHEAP)
     seconds, view = timed(runs, lambda: _asked(found, question))
     shown("  costs and verdict", seconds)
     seconds, _ = timed(runs, lambda: flips.find(view))
@@ -116,8 +117,8 @@ def parts(outputs: Path, runs: int) -> whatif.View:
     return view  # type: ignore[no-any-return]  # of a lambda
 
 
-def _asked(found: list[stored.Stored], question: whatif.Question) -> whatif.View:
-    view = whatif.View(found, question)
+def _asked(found: list[stored.Stored], question: answers.Question) -> answers.View:
+    view = answers.View(found, question)
     view.answer()
     return view
 

@@ -16,7 +16,7 @@ from sweep.report.page.gather import Facts, read
 from sweep.report.page.markup import Section, paragraph
 
 if TYPE_CHECKING:
-    from sweep.select import Verdict
+    from sweep.verdict.select import Verdict
 
 __all__ = ["FILE", "Section", "document", "write"]
 

@@ -9,8 +9,8 @@ from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
 
 if TYPE_CHECKING:
-    from sweep.flips import Steps
-    from sweep.whatif import View
+    from sweep.whatif.answers import View
+    from sweep.whatif.flips import Steps
 
 MOST = 8  # fleets
 
@@ -19,8 +19,9 @@ def section(told: Facts) -> Section | None:
     """None where nothing was chosen from, or nothing that is known would change it."""
     if not told.over or not told.good:
         return None
-    from sweep import flips, prices
-    from sweep.whatif import Question, View
+    from sweep.costs import prices
+    from sweep.whatif import flips
+    from sweep.whatif.answers import Question, View
 
     settings = told.settings
     found = [told.stored(record) for record in told.records]

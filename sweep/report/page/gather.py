@@ -11,16 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import ledger, race, select, series, stored
+from sweep import ledger, stored
+from sweep.noise import series
 from sweep.report import ranked, relative, short_name, story, varying
 from sweep.report.drawing import COLOURS
 from sweep.report.tables import metrics_of
 from sweep.settings import Settings
 from sweep.spec import Json, Measurement, Record, Status, UserError, from_json
 from sweep.stored import Stored
+from sweep.verdict import race, select
 
 if TYPE_CHECKING:
-    from sweep.select import Verdict
+    from sweep.verdict.select import Verdict
 
 FINISHED, INTERRUPTED, RUNNING, KILLED = "finished", "interrupted", "running", "killed"
 PALETTE = (*COLOURS[:7], "#111111")  # yellow lines are too faint

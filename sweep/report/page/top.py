@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from sweep import claims
 from sweep.report import axes_of, axis_text, common, count, duration, number, plus_minus, share, status_text, story
 from sweep.report.page.gather import INTERRUPTED, KILLED, RUNNING, Facts, day
 from sweep.report.page.markup import Section, badge, commands, details, esc, facts, paragraph
 from sweep.report.tables import metrics_of
 from sweep.spec import Record, Status, from_json, to_json
 from sweep.statistics import QUANTILES
-from sweep.wording import MANY, quantity
+from sweep.verdict import claims
+from sweep.verdict.wording import MANY, quantity
 
 LONG = 320  # letters of a sentence
 KINDS = {

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from sweep import best_verbs, bucket_verbs, ledger, plot_verbs, price_verbs, report_verbs, select, stored, wording
+from sweep import ledger, stored
 from sweep.report import one_line
 from sweep.spec import Status, UserError
+from sweep.verbs import best, buckets, plots, prices, report
+from sweep.verdict import select, wording
 
 app = typer.Typer(
     add_completion=False,
@@ -21,12 +23,12 @@ app = typer.Typer(
 )
 builds_app = typer.Typer(no_args_is_help=True, help="The build store: list, explain, clean.", rich_markup_mode=None)
 app.add_typer(builds_app, name="builds")
-app.add_typer(plot_verbs.app, name="plot")
-app.command()(plot_verbs.compare)
-app.command("buckets")(bucket_verbs.buckets)
-app.command()(best_verbs.best)
-app.add_typer(price_verbs.app, name="prices")
-app.command()(report_verbs.report)
+app.add_typer(plots.app, name="plot")
+app.command()(plots.compare)
+app.command("buckets")(buckets.buckets)
+app.command()(best.best)
+app.add_typer(prices.app, name="prices")
+app.command()(report.report)
 
 Outputs = Annotated[Path, typer.Option(help="The outputs folder.")]
 SweepName = Annotated[str, typer.Argument(metavar="[SWEEP|last]", help="A sweep's id, its beginning, or last.")]
@@ -51,18 +53,18 @@ def run(arguments: Sequence[str]) -> int:
 def trials(
     sweep: SweepName = "last",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    include: best_verbs.Include = None,
+    include: best.Include = None,
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """Every declared trial of a sweep and how it ended."""
     from sweep.report import tables
 
     history = stored.history(outputs, sweep)
-    found = best_verbs.with_reported(outputs, history, include)
+    found = best.with_reported(outputs, history, include)
     if as_json:
         print(json.dumps(tables.trial_rows(found, history.runs), indent=1))
         return
-    best_verbs.show(history, found, stored.settings(history))
+    best.show(history, found, stored.settings(history))
 
 
 @app.command()

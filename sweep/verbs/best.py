@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from sweep import ledger, select, stored
+from sweep import ledger, stored
 from sweep.buckets import metrics as bucket_metrics
 from sweep.settings import Settings
 from sweep.spec import Record
+from sweep.verdict import select
 
 Include = Annotated[list[str] | None, typer.Option(help="`reported`: also what imported tables say of the same model.")]
 
@@ -31,16 +32,17 @@ def best(
     outputs: Annotated[Path, typer.Option(help="The outputs folder.")] = Path("outputs"),
 ) -> None:
     """What to choose by other limits, prices, loads or lengths, from what is stored, and what would change that."""
-    from sweep import flips, prices, whatif
+    from sweep.costs import prices
     from sweep.report import whatif as telling
     from sweep.report.terminal import Display
+    from sweep.whatif import answers, flips
 
     history = stored.history(outputs, sweep)
     found = [stored.Stored(history, record) for record in with_reported(outputs, history, include)]
-    names = sorted({whatif.hardware_of(each.record) for each in found})
+    names = sorted({answers.hardware_of(each.record) for each in found})
     settings = stored.settings(history)
-    question = whatif.read(changes or [], settings, names)
-    view = whatif.View(found, question, prices.read(outputs))
+    question = answers.read(changes or [], settings, names)
+    view = answers.View(found, question, prices.read(outputs))
     answer, steps = view.answer(), flips.find(view)
     if as_json:
         print(json.dumps(telling.plain(answer, steps), indent=1))

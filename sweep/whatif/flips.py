@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweep import money, race, select, statistics
-from sweep.money import COST
+from sweep import statistics
+from sweep.costs import money
+from sweep.costs.money import COST
 from sweep.settings import Objective
 from sweep.spec import Record
-from sweep.whatif import View, hardware_of
-from sweep.wording import number
+from sweep.verdict import race, select
+from sweep.verdict.wording import number
+from sweep.whatif.answers import View, hardware_of
 
 LIMITS = ("latency_ms_p99_max", "latency_ms_p50_max")
 AWAY = 0.01  # relative: how far from a flip select is asked

@@ -26,12 +26,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sweep import constraints, race, wording
-from sweep.constraints import Miss, deciding
-from sweep.race import PUBLISHED, Decision, Race, repeat_values
 from sweep.settings import Objective
 from sweep.spec import Json, Record, Status, to_json
-from sweep.wording import number
+from sweep.verdict import constraints, race, wording
+from sweep.verdict.constraints import Miss, deciding
+from sweep.verdict.race import PUBLISHED, Decision, Race, repeat_values
+from sweep.verdict.wording import number
 
 __all__ = ["PUBLISHED", "STOPPED", "Verdict", "deciding", "repeat_values", "stopped_early", "verdict"]
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sweep import config, constraints, money, prices, race, select
+from sweep import config
+from sweep.costs import money, prices
+from sweep.costs.money import COST, Price
 from sweep.hints import meant
-from sweep.money import COST, Price
 from sweep.settings import Fleet, Objective, Settings
 from sweep.spec import Record, Status, Trial, UserError
+from sweep.verdict import constraints, race, select
 
 if TYPE_CHECKING:
     from sweep.buckets.traffic import Traffic
@@ -201,7 +203,7 @@ class View:
         traffic = self.question.traffic
         if traffic is None:
             return [each.record for each in found]
-        from sweep import mix
+        from sweep.whatif import mix
 
         kept = []
         for each in found:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
 
-from sweep import drift
-from sweep.drift import Drift, Finding, Point
+from sweep.noise import drift
+from sweep.noise.drift import Drift, Finding, Point
 from sweep.report import count
 from sweep.spec import Json, Trial, from_json, to_json
 

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from sweep import claims, statistics, wording
-from sweep.claims import Claim
-from sweep.race import PUBLISHED, repeat_values
+from sweep import statistics
 from sweep.settings import Objective
 from sweep.spec import Record
-from sweep.wording import number
+from sweep.verdict import claims, wording
+from sweep.verdict.claims import Claim
+from sweep.verdict.race import PUBLISHED, repeat_values
+from sweep.verdict.wording import number
 
 NAMES = (
     "latency_ms_p50_max",

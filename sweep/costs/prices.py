@@ -16,9 +16,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sweep import files, money
+from sweep import files
+from sweep.costs import money
+from sweep.costs.money import Price
 from sweep.hints import meant
-from sweep.money import Price
 from sweep.schema import PRICES
 from sweep.spec import Json, UserError
 

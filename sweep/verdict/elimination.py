@@ -20,11 +20,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from sweep import constraints, race, select, wording
-from sweep.constraints import Standing
 from sweep.settings import Objective
 from sweep.spec import Record, Status
 from sweep.statistics import Ratio
+from sweep.verdict import constraints, race, select, wording
+from sweep.verdict.constraints import Standing
 
 
 @dataclass(frozen=True)

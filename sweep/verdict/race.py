@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from sweep import statistics, wording
+from sweep import statistics
 from sweep.settings import Effort, Objective
 from sweep.spec import Measurement, Record
-from sweep.wording import number
+from sweep.verdict import wording
+from sweep.verdict.wording import number
 
 PUBLISHED = ("reported", "replayed")  # origins of what a table says, imported or in the place of a device
 LOOK = "look"  # a record's note: at which look of a race it was judged last, from 1

@@ -22,7 +22,8 @@ def listed(context: typer.Context, outputs: Outputs = OUTPUTS) -> None:
     """The price of every hardware type, with its kind, region, date and source. `refresh` asks AWS."""
     if context.invoked_subcommand is not None:
         return
-    from sweep import config, money, prices
+    from sweep import config
+    from sweep.costs import money, prices
     from sweep.report.layout import Column, as_table, fitting
     from sweep.report.terminal import Display
 
@@ -62,7 +63,7 @@ def refresh(
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """Ask AWS what its instances cost now, and put that into a table of your own, over the prices of the configs."""
-    from sweep import prices
+    from sweep.costs import prices
     from sweep.schema import PRICES
 
     kinds = kind or list(PRICES)

@@ -27,15 +27,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from sweep import change_points
-from sweep.change_points import Data, Model
+from sweep.noise import change_points
+from sweep.noise.change_points import Data, Model
 from sweep.spec import Json
 from sweep.statistics import student_quantile
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from sweep.change_points import Array
+    from sweep.noise.change_points import Array
 
 MOST = 4  # shifts that are looked for
 SURE = 0.95  # of the intervals

@@ -1,0 +1,1 @@
+"""What a result costs, and where prices come from."""

@@ -1,0 +1,1 @@
+"""Other questions to stored results, and what would change the choice."""
