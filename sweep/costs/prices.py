@@ -61,7 +61,7 @@ def read(outputs: Path) -> tuple[Row, ...]:
         if tuple(lines.fieldnames or ()) != COLUMNS:
             raise UserError(f"{path}:1: the first line must be {','.join(COLUMNS)}")
         return tuple(_row(path, lines.line_num, line) for line in lines)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # whoever writes there first says what is wrong with the folder
         return ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {error}; correct it, or remove it") from None

@@ -11,7 +11,7 @@ from sweep.report import axis_text, page, plots, relative, tables, varying
 from sweep.report.buckets import FILE
 from sweep.report.buckets import plots as bucket_plots
 from sweep.settings import Settings
-from sweep.spec import Json, Record, Status, to_json
+from sweep.spec import Json, Record, Status, UserError, to_json
 
 if TYPE_CHECKING:
     from sweep.plan import Plan
@@ -36,7 +36,14 @@ def write(
     paths += [path for path in [folder / series.FILE] if path.exists()]  # written while it was measured
     lists = folder / FILE
     paths += [lists, *bucket_plots.write(folder)] if lists.exists() else []
-    return [*paths, page.write(folder, verdict, over=True)]
+    return [*paths, *_page(folder, verdict)]
+
+
+def _page(folder: Path, verdict: "Verdict") -> list[Path]:
+    try:
+        return [page.write(folder, verdict, over=True)]
+    except UserError:  # a ledger that cannot be read: what is in memory goes on record all the same
+        return []
 
 
 def files(folder: Path) -> list[Path]:
