@@ -33,7 +33,7 @@ def matched(a: History, b: History) -> tuple[list[tuple[Record, Record]], list[R
     )
     pairs: list[tuple[Record, Record]] = []
     for name in names:
-        mine, its = _single(rest_a, lambda r, n=name: n(a, r)), _single(rest_b, lambda r, n=name: n(b, r))  # type: ignore[misc]
+        mine, its = _single(rest_a, lambda r, n=name: n(a, r)), _single(rest_b, lambda r, n=name: n(b, r))  # type: ignore[misc]  # lambda with a default
         pairs += [(mine[text], its[text]) for text in mine if text in its]
         taken = {id(record) for pair in pairs for record in pair}
         rest_a, rest_b = ([record for record in rest if id(record) not in taken] for rest in (rest_a, rest_b))

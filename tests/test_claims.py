@@ -175,7 +175,7 @@ def record(folder: Path, repeats: int = 3, n: int = 400, **changes: object) -> R
         np.savez(path, start_ns=start, end_ns=start + np.where(number % 1000 == 999, 9_000_000, 1_000_000))
         measurements.append(Measurement(index, 250.0, 0.004 * n, n, n, 1.0, {}, 0.1, 1.0, {}, 1.0, 1.0, str(path), ""))
     base = Record("k", "net", {}, (), Status.OK, repeats=tuple(measurements))
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)  # type: ignore[arg-type]  # fields by name
 
 
 def test_claims_of_a_record_are_read_from_its_samples(tmp_path: Path) -> None:

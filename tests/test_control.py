@@ -52,10 +52,10 @@ class Stage:
         self.book = ledger.Ledger(folder)
         self.context = SimpleNamespace(settings=make_settings(folder, effort=effort), ledger=self.book, folder=folder)
         trials = [replace(make_trial(backend="fake", batch=batch), **trial) for batch in (1, 2)]
-        self.tasks = [Task(one, f"i{one.batch}", (), None) for one in trials]  # type: ignore[arg-type]
+        self.tasks = [Task(one, f"i{one.batch}", (), None) for one in trials]  # type: ignore[arg-type]  # no reference is asked for
         self.answer: Measurement | Failure = make_measurement(1, 900.0)
         self.asked: list[Task] = []
-        self.control = Control(self.context, self.tasks, self.measure)  # type: ignore[arg-type]
+        self.control = Control(self.context, self.tasks, self.measure)  # type: ignore[arg-type]  # what it needs of a context
 
     def measure(self, task: Task, block: int) -> Measurement | Failure:
         self.asked.append(task)

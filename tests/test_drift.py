@@ -14,7 +14,7 @@ def found(law: Law, sweeps: int = SWEEPS, **sweep: object) -> list[tuple[list[Po
     random = np.random.default_rng(7)
     pairs = []
     for seed in range(sweeps):
-        points = simulated(random, law, **sweep)  # type: ignore[arg-type]
+        points = simulated(random, law, **sweep)  # type: ignore[arg-type]  # fields by name
         pairs.append((points, find(points, seed=seed)))
     return pairs
 

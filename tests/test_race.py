@@ -149,7 +149,7 @@ def test_equal_configs_with_constant_times_tie() -> None:
 def test_what_more_repeats_can_still_change(
     limits: dict[str, float], metrics: dict[str, float], expected: Standing
 ) -> None:
-    objective = replace(THROUGHPUT, **limits)  # type: ignore[arg-type]
+    objective = replace(THROUGHPUT, **limits)  # type: ignore[arg-type]  # fields by name
     standing, text = constraints.standing(trial("a", around(1000), **metrics), objective, CLEAR)
     assert standing is expected
     assert bool(text) is (expected is Standing.MISSED)

@@ -33,7 +33,7 @@ def measurement(index: int, throughput: float = 100.0, **changes: object) -> Mea
     base = Measurement(
         index, throughput, 1.0, 100, 100, 1.0, {"p50": 1.0}, 0.5, 3.0, {}, 120.0 + index, 1.0, str(index), ""
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)  # type: ignore[arg-type]  # fields by name
 
 
 def test_wilson_matches_published_interval() -> None:

@@ -67,7 +67,7 @@ def test_a_spreadsheet_says_the_same(seed: int, tmp_path: Path) -> None:
         limits["cost_max"] = 1.000001 * float(np.quantile(costs, 0.7, method="lower"))
     by, objective = [("cost", CHEAP), ("rate", FAST), ("p50", SOON)][seed % 7 % 3]
     names = {"p99_max": "latency_ms_p99_max", "drop_max": "accuracy_drop_max", "cost_max": "usd_per_million_items_max"}
-    objective = replace(objective, price=kind, **{names[name]: value for name, value in limits.items()})  # type: ignore[arg-type]
+    objective = replace(objective, price=kind, **{names[name]: value for name, value in limits.items()})  # type: ignore[arg-type]  # by name
     load = float(random.uniform(100, 50_000))
     question = Question(objective, Fleet(load, 0.25, 1), asked)
 

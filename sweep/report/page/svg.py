@@ -79,7 +79,7 @@ def render(name: str, draw: Callable[[bool], Drawn], wide: bool) -> str:
         text = io.StringIO()
         # Not `savefig`, which draws everything twice.
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(text, metadata=nothing)  # type: ignore[no-untyped-call]
+        FigureCanvasSVG(figure).print_svg(text, metadata=nothing)  # type: ignore[no-untyped-call]  # matplotlib has no types for it
         height = figure.get_figheight() * DPI
         over = "".join(_hit(hit, height) for hit in hits)
     drawn = _inline(text.getvalue(), name, bool(hits))
