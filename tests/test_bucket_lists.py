@@ -9,6 +9,7 @@ import pytest
 from sweep.buckets import lists as bucket_lists
 from sweep.buckets.bucketing import Traffic
 from sweep.buckets.lists import Group
+from sweep.buckets.measured import measured
 from sweep.report.buckets import table as bucket_table
 from sweep.report.terminal import Display
 from sweep.settings import Bucketing
@@ -16,7 +17,7 @@ from sweep.spec import DYNAMIC, Json, Record, Status, Trial
 
 TWO = Bucketing(max=2)
 TRAFFIC = Traffic.of([10, 60], [3, 1])
-MS = {16: 2.0, 32: 4.0, 60: 6.0, 64: 8.0}  # a request of each bucket
+MS = {10: 1.5, 16: 2.0, 32: 4.0, 60: 6.0, 64: 8.0}  # a request of each bucket
 
 
 def trial(*buckets: int) -> Trial:
@@ -76,7 +77,7 @@ def test_measured_latency_is_weighted_with_the_shares_of_the_traffic() -> None:
 def test_a_bucket_that_the_window_did_not_hit_leaves_the_windows_own_mix() -> None:
     only_short = record(POWERS, {16: 100})
     only_short.notes["buckets"].append({"bucket": [64], "requests": 0, "items": 0})
-    told = bucket_lists.measured(only_short, POWERS, TRAFFIC, own=True)
+    told = measured(only_short, POWERS, TRAFFIC, own=True)
     assert told is not None
     assert (told["weights"], told["item_latency_ms_mean"]) == ("window", 2.0)
 
@@ -88,11 +89,11 @@ def test_sizes_that_vary_are_weighted_for_a_files_traffic_where_a_request_has_on
     free = replace(free, buckets=DYNAMIC)
     told = Record(free.key, free.label, free.settings, (), Status.OK, metrics=metrics, notes=notes)
     for own, latency, weights in ((True, 3.5, "window"), (False, 0.75 * 1 + 0.25 * 6, "traffic")):
-        seen = bucket_lists.measured(told, free, TRAFFIC, own)
+        seen = measured(told, free, TRAFFIC, own)
         assert seen is not None
         assert (seen["item_latency_ms_mean"], seen["weights"]) == (pytest.approx(latency), weights)
     eight = replace(free, batch=8)  # the longest of eight differs from traffic to traffic
-    seen = bucket_lists.measured(told, eight, TRAFFIC, own=False)
+    seen = measured(told, eight, TRAFFIC, own=False)
     assert seen is not None
     assert (seen["weights"], seen["traffic_items_per_s"]) == ("window", None)
 
@@ -127,6 +128,24 @@ def test_guesses_that_were_measured_again_are_compared_by_that(capsys: pytest.Ca
     assert seen["measured"]["throughput_items_per_s"] == 180
     Display(width=100).show(bucket_table.short([entry], 100))
     assert "the machine moved by +10.0 % meanwhile" in capsys.readouterr().out
+
+
+def test_what_guesses_took_beside_a_list_says_how_good_its_prediction_was(capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything takes half as long again as when the curve was measured."""
+    found = trial(10, 60)
+    told = record(found, {10: 75, 60: 25}, factor=1.5)
+    again = [(each, record(each, {s: 50 for (s,) in each.buckets}, factor=1.5)) for each in (POWERS, LARGEST)]
+    before = {each.key: told for each, told in GUESSES}
+    entry = searched(seen=[*again, (found, told)], before=before)
+    best = row(entry, "best")
+    assert best["beside"]["item_latency_ms"] == pytest.approx(1.5 * best["predicted"]["item_latency_ms"])
+    assert {row(entry, name)["beside"] for name in ("pad to max", "powers of two")} == {None}
+    off = best["measured"]["item_latency_ms_mean"] / best["beside"]["item_latency_ms"]
+    Display(width=100).show(bucket_table.short([entry], 100))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"from what the guesses took in the same minutes (beside): 10 60 by {100 * (off - 1):+.1f} %" in shown
+    half = searched(seen=[*again, (found, told)], before={POWERS.key: GUESSES[0][1]})
+    assert row(half, "best")["beside"] is None  # nothing to say where not all guesses were measured again
 
 
 def test_a_limit_gives_lists_within_it_and_the_table_says_what_it_leaves_out() -> None:

@@ -7,20 +7,20 @@ happened to hold, and short batches hold fewer. So measured latencies are weight
 
 Machines drift. The guesses are measured once more beside the lists that were found, in the same interleaved blocks, and
 these are the numbers that are compared; what the first measurement says is in the curve and in what is predicted.
-`control` has the powers of two before and after: how far the machine moved meanwhile.
+`control` has the powers of two before and after: how far the machine moved meanwhile. `beside` of a row says what the
+guesses of the same blocks let expect of it: how good the prediction is on a machine that does not move.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from sweep import backends
-from sweep.batching import widen
 from sweep.buckets import bucketing
 from sweep.buckets.bucketing import Choice, Curve, Point, Traffic
 from sweep.buckets.config import Buckets
 from sweep.buckets.cost import over
+from sweep.buckets.measured import buckets_of, measured
 from sweep.settings import Bucketing
 from sweep.spec import DYNAMIC, Json, Record, Status, Trial, UserError, to_json
 
@@ -120,18 +120,14 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def buckets_of(record: Record) -> list[Json]:
-    """What each bucket of a measured trial did, over all its repeats; empty where there are none."""
-    return list(record.notes.get("buckets") or [])
-
-
 def entry(group: Group, records: Mapping[str, Record]) -> Json:
     """One entry of `buckets.json`."""
     first = group.trials[0]
     own = [records[trial.key] for trial in group.trials if trial.key in records]
     curve = group.search.curve if group.search else _curve_of_lists(own, first.request_items)
     plain = replace(first, buckets=(), overrides=tuple(o for o in first.overrides if not o.startswith("buckets=")))
-    rows = [_row(group, trial, records.get(trial.key), curve) for trial in _listed(group)]
+    beside = _curve_beside(group, records)
+    rows = [_row(group, trial, records.get(trial.key), curve, beside) for trial in _listed(group)]
     return {
         "label": plain.label,
         "batch": first.request_items,
@@ -157,6 +153,17 @@ def _curve_of_lists(records: Sequence[Record], batch: int) -> Curve | None:
     return curve if curve and len({point.size for point in curve.points}) > 1 else None
 
 
+def _curve_beside(group: Group, records: Mapping[str, Record]) -> Curve | None:
+    """From what the guesses took when they were measured again; None where they were not, or not all."""
+    shapes = [trial for trial in group.trials if group.before and trial.buckets in _fixed_guesses(trial, group.traffic)]
+    again = [records[trial.key] for trial in shapes if trial.key in group.before]
+    return curve_of(again, group.trials[0].request_items) if shapes and len(again) == len(shapes) else None
+
+
+def _fixed_guesses(trial: Trial, traffic: Traffic) -> set[Buckets]:
+    return set(guesses(trial, traffic)) - {DYNAMIC}
+
+
 def _listed(group: Group) -> list[Trial]:
     """The trials of a group, and one for every list that was found and not measured."""
     found = {choice.buckets: None for choice in _all(group)}
@@ -171,7 +178,7 @@ def _all(group: Group) -> tuple[Choice, ...]:
     return (*search.earlier, *search.choices, *search.beyond) if search else ()
 
 
-def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None) -> Json:
+def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None, beside: Curve | None) -> Json:
     buckets = trial.buckets or bucketing.pad_to_max(group.traffic.largest)
     chosen, earlier = (
         {choice.buckets for choice in choices}
@@ -182,6 +189,7 @@ def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None)
     named = names.get(buckets) or (BEST if buckets in chosen else EARLIER if buckets in earlier else ASKED)
     seen = measured(record, trial, group.traffic, group.own) if record else None
     known = limits_of(group.settings) if group.search else {}
+    then = evaluated(group.traffic, beside, buckets) if seen and buckets not in names else None
     return {
         "buckets": "dynamic" if buckets == DYNAMIC else to_json(buckets),
         "name": named if record or named != ASKED else BEST,
@@ -189,6 +197,7 @@ def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None)
         "best_for_k": buckets in chosen,
         "over": beyond(choice, known) if choice else _dynamic_beyond(seen, known),
         "predicted": predicted(choice, trial.request_items) if choice else None,
+        "beside": {"item_latency_ms": _item_latency_ms(then, trial.request_items)} if then else None,
         "measured": seen,
         "status": record.status.value if record else None,
         "reason": record.reason if record else "",
@@ -209,7 +218,7 @@ def evaluated(traffic: Traffic, curve: Curve | None, buckets: Buckets) -> Choice
 def predicted(choice: Choice, batch: int) -> Json:
     """What a row says of a list that was not measured yet; `batch`: items of a request."""
     return {
-        "item_latency_ms": choice.expected_seconds * batch * 1000,
+        "item_latency_ms": _item_latency_ms(choice, batch),
         "item_latency_ms_p99": choice.p99_seconds * 1000,
         "padding": choice.waste,
         "build_seconds": choice.build_seconds,
@@ -217,6 +226,11 @@ def predicted(choice: Choice, batch: int) -> Json:
         "shares": list(choice.shares),
         "exact": choice.exact,
     }
+
+
+def _item_latency_ms(choice: Choice, batch: int) -> float:
+    """The expected latency of the request that an item is in."""
+    return choice.expected_seconds * batch * 1000
 
 
 def beyond(choice: Choice, limits: Mapping[str, float]) -> str:
@@ -231,67 +245,6 @@ def _dynamic_beyond(seen: Json | None, limits: Mapping[str, float]) -> str:
     memory = seen["loaded_mb"] or seen["artifact_mb"]
     cost = Choice((), 1, 0.0, 0.0, 0.0, seen["build_seconds"], memory)
     return beyond(cost, limits)
-
-
-def measured(record: Record, trial: Trial, traffic: Traffic, own: bool) -> Json | None:
-    """What a trial's repeats say; None where they are not to be believed, or there are none."""
-    if record.status is not Status.OK or not record.metrics:
-        return None
-    metrics, told = record.metrics, buckets_of(record)
-    window = metrics.get("item_latency_ms_mean") or metrics.get("latency_ms_mean")
-    weighted = window if trial.buckets == () else _weighted(record, trial, traffic, told, own)
-    rate = metrics["throughput_items_per_s"]
-    return {
-        "item_latency_ms_mean": weighted or window,
-        "weights": "traffic" if weighted else "window",
-        "window_item_latency_ms_mean": window,
-        "latency_ms_p50": metrics.get("latency_ms_p50"),
-        "latency_ms_p99": metrics.get("latency_ms_p99"),
-        "throughput_items_per_s": rate,
-        "traffic_items_per_s": rate * window / weighted if weighted and window else rate if own else None,
-        "padding": metrics.get("padding"),
-        "padding_flops": metrics.get("padding_flops"),
-        "build_seconds": metrics.get("build_seconds"),
-        "artifact_mb": metrics.get("artifact_mb"),
-        "loaded_mb": metrics.get("loaded_mb"),
-        "buckets": told,
-        "sizes": list(record.notes.get("sizes") or []),
-    }
-
-
-def _weighted(record: Record, trial: Trial, traffic: Traffic, told: Sequence[Json], own: bool) -> float | None:
-    """The mean latency of an item's request at the traffic's shares; None where something needed was not seen."""
-    import numpy as np
-
-    if trial.buckets == DYNAMIC:
-        return None if own else _dynamic_weighted(record, trial, traffic)
-    seen = {widen(tuple(each["bucket"]), traffic.dimensions): each.get("latency_ms_mean") for each in told}
-    try:
-        served = bucketing.serve(traffic, trial.buckets)
-    except UserError:
-        return None
-    wide = sorted({widen(bucket, traffic.dimensions) for bucket in trial.buckets}, key=_order)
-    shares = np.bincount(served, traffic.weights, len(wide)) / traffic.weights.sum()
-    needed = [(share, seen.get(bucket)) for share, bucket in zip(shares, wide, strict=True) if share > 0]
-    if any(latency is None for _, latency in needed):
-        return None
-    return float(sum(share * latency for share, latency in needed))
-
-
-def _order(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """As `bucketing.serve` counts shapes: by elements, then by dimension."""
-    return math.prod(shape), shape
-
-
-def _dynamic_weighted(record: Record, trial: Trial, traffic: Traffic) -> float | None:
-    """Of a request of one item, whose size is the item's own; how larger ones mix differs from traffic to traffic."""
-    from sweep.buckets.traffic import units
-
-    told = [each for each in record.notes.get("sizes") or [] if each.get("latency_ms_mean")]
-    if trial.request_items > 1 or not told:
-        return None
-    curve = Curve([Point(tuple(each["size"]), each["latency_ms_mean"] / 1000) for each in told])
-    return float(traffic.weights @ curve.values("seconds", units(traffic.sizes)) / traffic.weights.sum()) * 1000
 
 
 def _control(group: Group, records: Mapping[str, Record]) -> Json | None:

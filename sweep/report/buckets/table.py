@@ -169,6 +169,7 @@ def _lists(group: Json, width: int, brief: bool = False) -> Part:
         Column("predicted", [_blank(number(each.get("item_latency_ms"))) for each in expected], right=True),
         Column("measured", [_blank(number(each.get("item_latency_ms_mean"))) for each in seen], right=True),
         Column("differs", [_differs(row) for row in rows], right=True),
+        Column("beside", [_differs(row, "beside") for row in rows], right=True, spare=5),
         Column("p50", told("latency_ms_p50") if own else [], right=True, spare=6),
         Column("p99", told("latency_ms_p99") if own else [], right=True, spare=3),
         Column("padding", shares("padding", "padding"), right=True, spare=2),
@@ -204,12 +205,12 @@ def _faint(row: Json) -> str:
     return STYLES[Status(row["status"])] if row["status"] else "dim"
 
 
-def _differs(row: Json) -> str:
-    if not row["measured"] or not row["predicted"]:
+def _differs(row: Json, expected: str = "predicted") -> str:
+    """Measured against predicted, or against what the guesses in the same blocks let expect (`beside`)."""
+    if not row["measured"] or not row.get(expected):
         return ""
-    return f"{row['measured']['item_latency_ms_mean'] / row['predicted']['item_latency_ms'] - 1:+.1%}".replace(
-        "%", " %"
-    )
+    ratio = row["measured"]["item_latency_ms_mean"] / row[expected]["item_latency_ms"]
+    return f"{100 * (ratio - 1):+.1f} %"
 
 
 def _blank(text: str) -> str:
@@ -244,8 +245,9 @@ def _said(group: Json, brief: bool = False) -> list[Part]:
         again = axis_text(control["buckets"])
         moved = f"{100 * control['moved']:+.1f} %"
         text = f"the machine moved by {moved} meanwhile: {again} took {number(control['before_ms'])} ms when the curve"
-        text += f" was measured, and {number(control['after_ms'])} ms beside the best lists{_net(group)}"
+        text += f" was measured, and {number(control['after_ms'])} ms beside the best lists"
         parts.append((paragraph(text), "dim"))
+    parts += [(paragraph(text), "dim") for text in _beside(group)]
     if not group["traffic"]["own"]:
         text = f"measured on the data's sizes and weighted with the shares of {group['traffic']['source']}"
         lost = [_name(row) for row in group["rows"] if row["measured"] and not _comparable(group, row)]
@@ -256,14 +258,17 @@ def _said(group: Json, brief: bool = False) -> list[Part]:
     return parts
 
 
-def _net(group: Json) -> str:
-    """How far the prediction of the best list that was found is off beside what the machine moved."""
-    found = [row for row in group["rows"] if row["name"] == "best" and row["measured"] and row["predicted"]]
-    if not found:
-        return ""
-    row = min(found, key=lambda row: row["measured"]["item_latency_ms_mean"])
-    ratio = row["measured"]["item_latency_ms_mean"] / row["predicted"]["item_latency_ms"]
-    return f"; without that {_name(row)} differs by {100 * (ratio / (1 + group['control']['moved']) - 1):+.1f} %"
+def _beside(group: Json) -> list[str]:
+    """How good the prediction of the best lists is without what the machine moved."""
+    found = [row for row in group["rows"] if row["measured"] and row.get("beside")]
+    rows = [
+        min(found, key=lambda row: row["measured"]["item_latency_ms_mean"], default=None),
+        min(found, key=lambda row: row["beside"]["item_latency_ms"], default=None),
+    ]
+    named = {_name(row): f"{_name(row)} by {_differs(row, 'beside')}" for row in rows if row is not None}
+    if not named:
+        return []
+    return [f"from what the guesses took in the same minutes (beside): {' and '.join(named.values())}"]
 
 
 def _buckets(row: Json, width: int) -> Part:
