@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep import axes, config, ledger, plan, search, search_space
+from sweep import axes, config, ledger, plan
 from sweep.__main__ import run
 from sweep.compose import Composer
-from sweep.search_options import SAMPLERS, Budget, Options
-from sweep.search_space import Exhausted, Planned, Point
-from sweep.search_study import FAILED, Guide, misses
+from sweep.search import loop as search
+from sweep.search import space as search_space
+from sweep.search.options import SAMPLERS, Budget, Options
+from sweep.search.space import Exhausted, Planned, Point
+from sweep.search.study import FAILED, Guide, misses
 from sweep.settings import Objective, Settings
 from sweep.spec import Failure, FailureKind, Record, Status, Trial, UserError
 from tests.records import THROUGHPUT
@@ -512,7 +514,7 @@ def test_where_nothing_can_run_the_reasons_are_recorded(tmp_path: Path) -> None:
 
 
 def test_a_storage_that_goes_away_costs_the_copy_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweep.search_study import Mirror
+    from sweep.search.study import Mirror
 
     made: list[Mirror] = []
     opened = Mirror.__init__
@@ -672,7 +674,7 @@ def test_nothing_can_run_with_the_engine(tmp_path: Path) -> None:
 
 def test_optuna_is_imported_by_a_search_alone() -> None:
     code = (
-        "import sys, sweep.search, hydra_plugins.sweep_plugins.optuna_sweeper;"
+        "import sys, sweep.search.loop, hydra_plugins.sweep_plugins.optuna_sweeper;"
         "print([name for name in ('optuna', 'sqlalchemy', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 
 class OptunaSweeper(Sweeper):
-    """Which trials: those that a search asks for. `sweep` returns the exit status. `sweep.search` does the work."""
+    """Which trials: those that a search asks for. `sweep` returns the exit status. `sweep.search.loop` does the work."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
@@ -20,7 +20,8 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sweep import config, search
+        from sweep import config
+        from sweep.search import loop as search
         from sweep.spec import UserError
 
         assert self.hydra_context is not None, "setup comes first"

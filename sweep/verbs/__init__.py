@@ -129,9 +129,10 @@ def verify(
 @app.command()
 def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     """Finish a sweep or a search that was stopped or killed: what was measured stands."""
-    from sweep import config, search
+    from sweep import config
     from sweep.config import Job
     from sweep.engine import Sweep
+    from sweep.search import loop as search
 
     history = stored.history(outputs, sweep)
     if history.folder.name.endswith(ledger.REPORTED):

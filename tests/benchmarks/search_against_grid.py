@@ -21,8 +21,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sweep import config, hardware, ledger, plan, search, search_study, worker
+from sweep import config, hardware, ledger, plan, worker
 from sweep.compose import Composer
+from sweep.search import loop as search
+from sweep.search import study as search_study
 from sweep.settings import Objective
 from sweep.spec import Record, Status
 from sweep.verdict.wording import number

@@ -24,7 +24,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from sweep.search_space import Exhausted, Point, SearchSpace, Value
+from sweep.search.space import Exhausted, Point, SearchSpace, Value
 from sweep.settings import Objective
 from sweep.spec import FailureKind, Record, Status, UserError
 from sweep.verdict.wording import number

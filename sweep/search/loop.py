@@ -29,10 +29,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sweep import axes, ledger, search_space, tree
+from sweep import axes, ledger, tree
 from sweep.engine.context import write_json
 from sweep.report import count, duration, relative
-from sweep.search_options import RAISED, Options
+from sweep.search import space as search_space
+from sweep.search.options import RAISED, Options
 from sweep.spec import Json, Record, Status, UserError, digest
 from sweep.verdict.wording import number, quantity
 
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from sweep.compose import Composer
     from sweep.engine import Sweep
     from sweep.plan import Plan
-    from sweep.search_space import Lazy, Planned, Point
-    from sweep.search_study import Guide, Mirror
+    from sweep.search.space import Lazy, Planned, Point
+    from sweep.search.study import Guide, Mirror
 
 NOTES = "search.json"  # in the sweep's folder: what `resume` needs
 
@@ -72,7 +73,7 @@ def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> i
         raise UserError("search and outputs are set once a sweep, and these experiments ask for two")
     options, outputs = Options.read(found[0]["search"]), Path(found[0]["outputs"])
     if options.storage is not None:  # before the sweep has a folder
-        from sweep.search_study import check_storage
+        from sweep.search.study import check_storage
 
         check_storage(options.storage)
     launcher.search = True
@@ -154,7 +155,7 @@ class _Search:
 
     def show(self) -> None:
         """The space, what the rules refuse in it, the budget."""
-        from sweep.search_space import Planned
+        from sweep.search.space import Planned
 
         display, settings, options = self.sweep.display, self.sweep.settings, self.options
         if isinstance(self.space, Planned):
@@ -209,7 +210,7 @@ class _Search:
 
     def _study(self) -> "tuple[Guide, Mirror]":
         """The sampler with everything told that is known, and the storage."""
-        from sweep.search_study import Guide, open_mirror
+        from sweep.search.study import Guide, open_mirror
 
         options, settings = self.options, self.sweep.settings
         mirror, problem = open_mirror(
