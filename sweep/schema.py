@@ -45,6 +45,7 @@ ONCE = (
     "tracking",
     "outputs",
     "plan",
+    "report",
     "reuse",
     "retry_failed",
     "seed",
@@ -52,6 +53,7 @@ ONCE = (
 )
 OTHERS = ("experiment", "axes", "combinations", "deployment", "search")
 PLANS = ("run", "only", "build", "measure")
+REPORTS = ("html", "none")
 KNOWN = AXES + ONCE + OTHERS
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -251,6 +253,8 @@ def _group(section: str, value: Any) -> dict[str, Any]:
     for path, leaf in leaves(made, section):
         if leaf == "???":
             raise UserError(f"{path} has no value: say {path}=...")
+        if isinstance(leaf, float) and not math.isfinite(leaf):
+            raise _wrong(path, "a finite number", leaf)
     _text(f"{section}.name", made.get("name"))
     return made
 
@@ -367,6 +371,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "name": _name,
     "outputs": lambda path, value: str(Path(_text(path, value)).expanduser().absolute()),
     "plan": lambda path, value: _one_of(path, value, PLANS),
+    "report": lambda path, value: _one_of(path, value, REPORTS),
     "reuse": _switch,
     "retry_failed": _switch,
     "seed": lambda path, value: _integer(path, value, 0),

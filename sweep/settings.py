@@ -101,6 +101,7 @@ class Settings:
     tracking: dict[str, Any]  # conf/tracking/*.yaml: {"name": "local"|"server"|"none", "uri": str|None}
     outputs: str  # absolute path of the outputs folder
     plan: str = "run"  # run | only | build | measure
+    report: str = "html"  # html | none: neither the page nor the pictures at the end of a sweep
     reuse: bool = False  # take finished results of identical trials from earlier sweeps
     retry_failed: bool = False  # build again what is remembered as failed
     seed: int = 0

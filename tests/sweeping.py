@@ -20,6 +20,7 @@ QUICK = [
     "effort.warmup_seconds_max=0.3",
     "effort.min_requests=5",
     "tracking=none",
+    "report=none",
 ]
 TINY = ["model=tiny", "backend=fake", *QUICK]
 

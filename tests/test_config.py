@@ -67,7 +67,11 @@ def test_defaults_are_the_documented_ones() -> None:
         cosine_min={"fp32": 0.999, "bf16": 0.99, "fp16": 0.99, "int8": 0.95},
     )
     assert made.tracking["name"] == "local"
-    assert (made.plan, made.reuse, made.retry_failed, made.seed) == ("run", False, False, 0)
+    assert (made.plan, made.report, made.reuse, made.retry_failed, made.seed) == ("run", "html", False, False, 0)
+
+
+def test_the_page_is_no_part_of_what_a_trial_is() -> None:
+    assert [trial.key for trial in trials("report=none")] == [trial.key for trial in trials("report=html")]
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ print("LOADED", status, loaded)
 
 
 def test_results_are_left_for_people_and_programs(tmp_path: Path) -> None:
-    _, history = sweep(tmp_path, "batch=1,2", "cores=1,64")
+    _, history = sweep(tmp_path, "batch=1,2", "cores=1,64", "report=html")
     rows = json.loads((history.folder / "results.json").read_text())
     assert len(rows) == 4
     assert {"key", "overrides", "status", "origin", "failure", "metrics", "mlflow_run_id"} <= set(rows[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ import pytest
 
 from sweep import ledger, stored
 from sweep.__main__ import run
+from sweep.engine import summary
 from sweep.report import page
 from sweep.report.page import gather, markup
 from sweep.report.page.markup import Cell, Column, Row, Section
@@ -383,15 +385,29 @@ def test_a_ledger_without_a_beginning_is_a_users_error(tmp_path: Path) -> None:
 
 
 def test_every_sweep_leaves_its_page(tmp_path: Path) -> None:
-    from sweep.engine import summary
-
-    status, history = sweep(tmp_path, "batch=1,2")
+    status, history = sweep(tmp_path, "batch=1,2", "report=html")
     assert status == 0
     text = (history.folder / "report.html").read_text(encoding="utf-8")
     words = read(text)
     assert history.folder / "report.html" in summary.files(history.folder)
     assert str((history.verdict or {})["sentence"]) in words
     assert "still running" not in words
+    assert "Noise" in headings(text)
+
+
+def test_without_a_page_the_end_says_how_to_get_one_and_it_can_be_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, history = sweep(tmp_path, "batch=1,2", "report=none")
+    assert status == 0
+    said = capsys.readouterr().out
+    assert not [*history.folder.glob("*.html"), *history.folder.glob("*.png")]
+    assert {"results.csv", "verdict.json"} <= {path.name for path in summary.files(history.folder)}
+    assert "\nreport  " not in said
+    (asked,) = re.findall(r"\nfiles      .*    # one page of them: python -m sweep (.+)", said)
+    assert run(shlex.split(asked)) == 0
+    text = (history.folder / "report.html").read_text(encoding="utf-8")
+    assert str((history.verdict or {})["sentence"]) in read(text)
     assert "Noise" in headings(text)
 
 

@@ -23,7 +23,8 @@ def write(
 ) -> list[Path]:
     """plan.json, results.json, results.csv, verdict.json, the plots, those of buckets.json too, and the page.
 
-    A plot that cannot be drawn is left out: the results are not lost for a picture.
+    With `report=none` neither plots nor a page. A plot that cannot be drawn is left out: the results are not lost for
+    a picture.
 
     Returns:
         The paths written, and that of drift.json, which is there since it was measured.
@@ -31,11 +32,18 @@ def write(
     write_json(folder / "plan.json", plan_json(plans))
     write_json(folder / "verdict.json", to_json(verdict))
     paths = [folder / "plan.json", folder / "verdict.json", *tables.write(records, folder)]
+    measured = (folder / series.FILE, folder / FILE)  # written while it was measured
+    paths += [path for path in measured if path.exists()]
+    return paths if settings.report == "none" else [*paths, *_drawn(folder, records, verdict)]
+
+
+def _drawn(folder: Path, records: Sequence[Record], verdict: "Verdict") -> list[Path]:
+    """The plots, those of buckets.json too, and the page."""
+    paths = []
     if any(record.status is Status.OK for record in records):
         paths += plots.write(records, verdict, folder)
-    paths += [path for path in [folder / series.FILE] if path.exists()]  # written while it was measured
-    lists = folder / FILE
-    paths += [lists, *bucket_plots.write(folder)] if lists.exists() else []
+    if (folder / FILE).exists():
+        paths += bucket_plots.write(folder)
     return [*paths, *_page(folder, verdict)]
 
 
@@ -79,8 +87,12 @@ def lines(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Map
     ran = [record for record in records if record.origin != "reported"]
     which = "" if ran else f" {folder.name}"
     page_file = folder / page.FILE
-    told = f"{relative(str(page_file))}    # one page; the files are beside it"
-    found = [f"report     {told if page_file.exists() else relative(str(folder))}"]
+    if page_file.exists():
+        found = [f"report     {relative(str(page_file))}    # one page; the files are beside it"]
+    else:
+        found = [
+            f"files      {relative(str(folder))}    # one page of them: python -m sweep report {folder.name}{where}"
+        ]
     found.append(f"browse     python -m sweep ui{which}{where}")
     keys = {record.key for record in ran}
     best = verdict.winner or next((key for key in verdict.ranking if key in keys), None)
