@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep import pairing, statistics, stored
+from sweep import pairing, statistics, stored, student
 from sweep.ledger import History
 from sweep.report.tables import metrics_of
 from sweep.settings import Objective
@@ -251,14 +251,12 @@ def _blocks(trials: Sequence[statistics.Values]) -> list[float]:
 
 def _p_beyond(ratio: statistics.Ratio | None, margin: float) -> float:
     """Two-sided p that the change is no larger than the margin."""
-    from scipy.special import stdtr
-
     if ratio is None:
         return 1.0
     beyond = abs(ratio.log) - math.log1p(margin)
     if ratio.standard_error == 0:
         return 0.0 if beyond > 0 else 1.0
-    return min(1.0, 2 * float(stdtr(ratio.degrees, -beyond / ratio.standard_error)))
+    return min(1.0, 2 * student.cdf(-beyond / ratio.standard_error, ratio.degrees))
 
 
 def _answers(before: Record, after: Record) -> float | None:
@@ -272,13 +270,11 @@ def _answers(before: Record, after: Record) -> float | None:
         if not told.get("samples") or told.get("agreement") is None or not _measured(record):
             return None
         counts.append((round(told["agreement"] * told["samples"]), int(told["samples"])))
-    from scipy.special import gammaln
-
     (agree_a, n_a), (agree_b, n_b) = counts
     agree, total = agree_a + agree_b, n_a + n_b
 
     def chosen(n: int, k: int) -> float:
-        return float(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+        return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
     whole = chosen(total, agree)
     ways = range(max(0, agree - n_a), agree_b + 1)

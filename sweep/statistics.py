@@ -6,6 +6,7 @@ the mirror image of "10 % slower", and a factor common to both sides cancels. Nu
 or None, never NaN. numpy and scipy are imported inside functions, because start-up to plan must be short.
 """
 
+import bisect
 import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
+from sweep import student
 from sweep.spec import Measurement
 
 if TYPE_CHECKING:
@@ -61,13 +63,6 @@ def mcnemar_exact(b: int, c: int) -> float:
     return 1.0 if b + c == 0 else min(1.0, 2.0 * float(bdtr(min(b, c), b + c, 0.5)))
 
 
-def student_quantile(probability: float, degrees: float) -> float:
-    """Quantile of Student's t (Student 1908, Biometrika 6:1-25); `degrees` need not be whole."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, probability))
-
-
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Mean with Student's t interval: mean +- t(n - 1) s / sqrt(n).
 
@@ -79,7 +74,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     mean, variance = _moments(values)
     if len(values) < 2:
         return Interval(mean, None, None)
-    half = student_quantile((1 + confidence) / 2, len(values) - 1) * math.sqrt(variance / len(values))
+    half = student.quantile((1 + confidence) / 2, len(values) - 1) * math.sqrt(variance / len(values))
     return Interval(mean, mean - half, mean + half)
 
 
@@ -109,7 +104,7 @@ class Ratio:
         return _exp(self.log)
 
     def log_interval(self, confidence: float) -> tuple[float, float]:
-        half = student_quantile((1 + confidence) / 2, self.degrees) * self.standard_error
+        half = student.quantile((1 + confidence) / 2, self.degrees) * self.standard_error
         return self.log - half, self.log + half
 
     def interval(self, confidence: float) -> Interval:
@@ -193,17 +188,16 @@ def repeats_to_decide(compared: Ratio, margin: float, confidence: float, compari
     Decided means that the interval leaves out "equal" (a winner), or lies inside the margin at the confidence that
     `comparisons` simultaneous claims need (a tie), whichever comes first. `most` stands for "more than anybody runs".
     """
-    import numpy as np
-    from scipy.special import stdtrit
-
-    n = np.arange(2, most + 1)
-    degrees = n - 1 if compared.paired else 2 * (n - 1)
-    error = compared.standard_error * math.sqrt(compared.repeats) / np.sqrt(n)
     apart, spare = abs(compared.log), math.log1p(margin) - abs(compared.log)
-    wins = stdtrit(degrees, (1 + confidence) / 2) * error < apart
-    ties = stdtrit(degrees, 1 - (1 - confidence) / (2 * comparisons)) * error < spare
-    decided = np.flatnonzero(wins | ties)
-    return int(n[decided[0]]) if decided.size else most
+
+    def decided(n: int) -> bool:
+        degrees = (n - 1) * (1 if compared.paired else 2)
+        error = compared.standard_error * math.sqrt(compared.repeats / n)
+        wins = student.quantile((1 + confidence) / 2, degrees) * error < apart
+        return wins or student.quantile(1 - (1 - confidence) / (2 * comparisons), degrees) * error < spare
+
+    # Once decided it stays so: the quantiles and the error fall with n.
+    return 2 + bisect.bisect_left(range(2, most), True, key=decided)
 
 
 def load_samples(path: str) -> "np.ndarray":

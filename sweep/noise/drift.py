@@ -27,10 +27,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from sweep import student
 from sweep.noise import change_points
 from sweep.noise.change_points import Data, Model
 from sweep.spec import Json
-from sweep.statistics import student_quantile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -204,7 +204,7 @@ def _findings(data: Data, points: Sequence[Point], model: Model) -> tuple[Findin
     """The model's changes with their intervals."""
     fitted, alike = change_points.fit(data, model), change_points.autocorrelation(data, model)
     # Where neighbours are alike, the variance of a mean is this much larger than that of independent values.
-    reach = student_quantile((1 + SURE) / 2, fitted.degrees) * math.sqrt((1 + alike) / (1 - alike))
+    reach = student.quantile((1 + SURE) / 2, fitted.degrees) * math.sqrt((1 + alike) / (1 - alike))
     places = [("shift", int(data.places[cut]), p) for cut, p in zip(model.cuts, model.chances, strict=True)]
     if model.trend is not None:
         places.insert(0, ("trend", 0, model.trend))
