@@ -14,8 +14,10 @@ from typing import (
     Any,
     Callable,
     Dict,
+    List,
     Mapping,
     Optional,
+    Sequence,
     Tuple,
     Type,
     TypeVar,
@@ -30,6 +32,7 @@ T = TypeVar("T")
 _PLAIN = (str, int, bool, type(None))
 _NOT_IN_LABELS = ("_target_", "path", "file", "name", "table", "where", "python")
 _USUAL_LOADS = (None, "saturate", "closed")  # the last is what earlier versions called it
+_OPTIONS_IN_LABELS = 60  # characters of options; of more the shortest are named, and a hash stands for the rest
 _WITHIN_GROUPS = ("model.", "data.", "hardware.", "backend.", "load.")
 
 AUTO: Tuple[Tuple[int, ...], ...] = ((0,),)  # buckets=auto: lists are chosen from the traffic and a cost curve
@@ -152,8 +155,8 @@ class Trial:
         if self.buckets:
             named = self.bucket_word or "_".join("x".join(map(str, bucket)) for bucket in self.buckets)
             parts.append("k" + named)
-        parts += ["%s=%s" % item for item in self._options.items() if item[0] not in _NOT_IN_LABELS]
-        return "-".join(parts)
+        told = ["%s=%s" % item for item in self._options.items() if item[0] not in _NOT_IN_LABELS]
+        return "-".join(parts + _shortened(told))
 
     @property
     def bucket_word(self) -> str:
@@ -354,6 +357,18 @@ def _decoder(kind: Any) -> Optional[Callable[[Any], Any]]:
 def canonical(value: Any) -> str:
     """One text for equal values: keys sorted, no spaces."""
     return json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _shortened(options: Sequence[str]) -> List[str]:
+    """Options of a label, those that fit; with a custom model they would be 150 characters."""
+    if len("-".join(options)) <= _OPTIONS_IN_LABELS:
+        return list(options)
+    kept: List[str] = []
+    for option in sorted(options, key=len):
+        if len("-".join([*kept, option])) <= _OPTIONS_IN_LABELS - len("12more.abcd"):
+            kept.append(option)
+    rest = "%dmore.%s" % (len(options) - len(kept), digest(list(options))[:4])
+    return [option for option in options if option in kept] + [rest]
 
 
 def digest(value: Any) -> str:

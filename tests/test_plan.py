@@ -57,6 +57,17 @@ def test_overrides_are_not_part_of_the_identity() -> None:
     assert trial(1).key != trial(2).key
 
 
+def test_labels_name_options_that_fit_and_stay_distinct() -> None:
+    few = replace(trial(), overrides=("backend.options.latency_ms=3", "model._target_=some.where.made"))
+    assert few.label == f"{trial().label}-latency_ms=3"
+    long = "+model.bucket_dims={input_ids:[1],attention_mask:[1],token_type_ids:[1]}"
+    many = [replace(few, overrides=(*few.overrides, long, f"data.longest={n}")) for n in (64, 128)]
+    assert many[0].label.startswith(f"{trial().label}-latency_ms=3-longest=64-1more.")
+    assert len({each.label for each in many}) == 2
+    other = replace(many[0], overrides=(*many[0].overrides[:-2], long.replace("token", "other"), "data.longest=64"))
+    assert other.label != many[0].label
+
+
 @given(st.integers(1, 64), st.integers(1, 8), st.sampled_from(["fp32", "bf16"]))
 def test_a_trial_survives_json(batch: int, cores: int, precision: str) -> None:
     made = trial(batch, cores, precision=precision, buckets=((128, 224),))
