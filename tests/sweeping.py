@@ -19,8 +19,8 @@ QUICK = [
     "effort.warmup_seconds=0.02",
     "effort.warmup_seconds_max=0.3",
     "effort.min_requests=5",
-    "tracking=none",
     "report=none",
+    "tracking=none",
 ]
 TINY = ["model=tiny", "backend=fake", *QUICK]
 
