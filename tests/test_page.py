@@ -303,6 +303,35 @@ def test_drift_that_was_found_is_drawn_and_told(tmp_path: Path) -> None:
     assert "#D55E00".lower() in text.lower()
 
 
+def test_what_disturbed_the_machine_is_said_once_in_the_head(tmp_path: Path) -> None:
+    notes = {"level": 0.9, "host": {"foreign_cpu_share": 0.3, "steal_share": 0.2}}
+    unsteady = {"stable": False, "requests": 10}
+    repeats = tuple(replace(make_measurement(n), notes=notes, warmup=unsteady) for n in range(2))
+    folder = store(tmp_path, repeats=repeats)
+    drift = gather.read(folder).drift
+    told = ["The machine became 10 % slower.", "During 2 of 9 measurements other programs used 30 % of the CPU time."]
+    document = {**drift, "sentences": told, "findings": [{"kind": "shift"}], "marks": [{"what": "foreign_cpu_share"}]}
+    (folder / "drift.json").write_text(json.dumps(document))
+
+    head = headed(folder, "Noise", "Trials")
+    assert head.startswith(" ".join(told))
+    assert "of its usual speed" not in head
+    assert "other programs took" not in head
+    assert head.count("The hypervisor took 20 % of the CPU time") == 1
+    assert head.count("the warm-up did not settle in 10 of 10 repeats") == 1
+
+    (folder / "drift.json").write_text(json.dumps({**document, "sentences": [], "findings": [], "marks": []}))
+    head = headed(folder, "Noise", "Trials")
+    assert head.startswith("The machine ran at 0.90x of its usual speed")
+    assert "other programs took 30 % of the CPU time" in head
+
+
+def headed(folder: Path, name: str, following: str) -> str:
+    """One entry of the head."""
+    tiles = read(html(folder)).partition("Evidence")[2]
+    return tiles.partition(name)[2].partition(following)[0].strip()
+
+
 def test_a_part_with_a_bug_does_not_take_the_page_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: Any) -> None:
         raise ValueError("a <bug>")

@@ -41,7 +41,7 @@ def lines(records: Sequence[Record], verdict: Verdict, settings: Settings) -> li
     told = [
         Line("next", _next(records, verdict, leader)),
         Line("sure", _sure(records, verdict, settings)),
-        Line("noise", _noise(records), warns=True),
+        Line("noise", "; ".join(noise(records).values()), warns=True),
         Line("load", _load(leader), warns=_overloaded(leader)),
         Line("cost", _cost(leader, settings)),
     ]
@@ -107,14 +107,14 @@ def _sure(records: Sequence[Record], verdict: Verdict, settings: Settings) -> st
     return f"{told}; {each}, a difference of {100 * objective.margin:.3g} % does not count"
 
 
-def _noise(records: Sequence[Record]) -> str:
-    """What the machine did meanwhile, where that was something."""
+def noise(records: Sequence[Record]) -> dict[str, str]:
+    """What the machine did meanwhile, where that was something: `level`, the names of shares of CPU time, `warmup`."""
     repeats = [repeat for record in records if record.status is not Status.REJECTED for repeat in record.repeats]
-    told = [_levels(repeats), _others(repeats)]
+    told = {"level": _levels(repeats), **_others(repeats)}
     unsteady = sum(not repeat.warmup.get("stable", True) for repeat in repeats)
     if unsteady:
-        told.append(f"the warm-up did not settle in {unsteady:,} of {count(len(repeats), 'repeat')}")
-    return "; ".join(text for text in told if text)
+        told["warmup"] = f"the warm-up did not settle in {unsteady:,} of {count(len(repeats), 'repeat')}"
+    return {name: text for name, text in told.items() if text}
 
 
 def _levels(repeats: Sequence[Measurement]) -> str:
@@ -127,16 +127,17 @@ def _levels(repeats: Sequence[Measurement]) -> str:
     return f"the machine ran at {span} of its usual speed in {len(levels):,} of {len(repeats):,} repeats: corrected for"
 
 
-def _others(repeats: Sequence[Measurement]) -> str:
+def _others(repeats: Sequence[Measurement]) -> dict[str, str]:
     """CPU time that went to somebody else."""
     hosts = [repeat.notes.get("host") or {} for repeat in repeats]
     names = {"foreign_cpu_share": "other programs took", "steal_share": "the hypervisor took"}
-    told = []
+    told = {}
     for name, text in names.items():
         shares = [float(host[name]) for host in hosts if isinstance(host.get(name), int | float)]
         if shares and max(shares) > FOREIGN:
-            told.append(f"{text} {share(median(shares))} of the CPU time (at most {share(max(shares))} in one repeat)")
-    return ", ".join(told)
+            most = f"at most {share(max(shares))} in one repeat"
+            told[name] = f"{text} {share(median(shares))} of the CPU time ({most})"
+    return told
 
 
 def _loads(record: Record) -> list[dict[str, float]]:

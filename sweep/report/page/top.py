@@ -116,10 +116,6 @@ def _tiles(told: Facts) -> list[tuple[str, str]]:
     limits = [f"{name} {limit:g}" for name, limit in to_json(goal).items() if name.endswith(("_min", "_max")) and limit]
     shared = common([record.settings for record in told.records])
     lines = {line.name: line.text for line in story.lines(records, told.verdict, told.settings)} if told.over else {}
-    drift = [str(line) for line in told.drift.get("sentences") or []]
-    noise = " ".join(drift) or lines.get("noise", "")
-    if not noise and (told.drift.get("tested") or {}).get("points"):
-        noise = "no level shift and no trend was found"
     return [
         ("Asked for", esc(", ".join([goal.name.replace("_", " "), *limits]))),
         ("How sure", esc(lines.get("sure", ""))),
@@ -128,11 +124,25 @@ def _tiles(told: Facts) -> list[tuple[str, str]]:
         ("Load", esc(lines.get("load", ""))),
         ("Cost", esc(lines.get("cost", ""))),
         ("Evidence", esc(_evidence(told))),
-        ("Noise", esc(noise)),
+        ("Noise", esc(_noise(told))),
         ("Trials", ended),
         ("The same for all", esc(shared)),
         ("Time", esc(_time(told))),
     ]
+
+
+def _noise(told: Facts) -> str:
+    """What drift.json says, and of what the repeats say only what is not in it."""
+    sentences = [str(line) for line in told.drift.get("sentences") or []]
+    said = {str(mark.get("what")) for mark in told.drift.get("marks") or []}
+    if told.drift.get("findings"):
+        said.add("level")
+    more = "; ".join(text for name, text in story.noise(told.records).items() if name not in said)
+    if more:
+        sentences.append(more[0].upper() + more[1:] + ".")
+    if not sentences and (told.drift.get("tested") or {}).get("points"):
+        return "no level shift and no trend was found"
+    return " ".join(sentences)
 
 
 def _settles(told: Facts) -> str:
