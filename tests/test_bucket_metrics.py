@@ -33,7 +33,7 @@ from sweep.spec import (
 )
 from sweep.workloads import Dataset
 from tests.sweeping import TINY, sweep
-from tests.test_auto_buckets import BAG, SLOW
+from tests.test_auto_buckets import BAG, EXACT, SLOW
 
 # MLflow has its own
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -178,7 +178,7 @@ def test_a_record_pools_its_repeats() -> None:
 
 
 def test_a_sweep_tells_every_bucket_and_its_sums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, history = sweep(tmp_path, "buckets=[],[32,64,128]", "batch=4", *SLOW, "tracking=local", base=BAG[:-1])
+    status, history = sweep(tmp_path, "buckets=[],[32,64,128]", "batch=4", *EXACT, "tracking=local", base=BAG[:-1])
     assert status == 0
     plain, record = sorted(history.records.values(), key=lambda each: len(each.settings["buckets"]))
     told, metrics = record.notes["buckets"], record.metrics

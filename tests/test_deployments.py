@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sweep import deployments
 from sweep.engine import repeats
 from sweep.spec import Status, Trial
+from sweep.statistics import load_samples
 from tests.records import make_trial
 from tests.sweeping import TINY, entries, sweep
 
@@ -18,7 +19,7 @@ TWO = "deployment.members=[{cores:1},{cores:1,precision:fp16}]"
 
 
 def test_members_share_one_window_and_have_records_of_their_own(tmp_path: Path) -> None:
-    status, history = sweep(tmp_path, TWO, "backend.options.latency_ms=1.0")
+    status, history = sweep(tmp_path, TWO, "backend.options.latency_ms=1.0", "effort.window_seconds=0.3")
     records = list(history.records.values())
     assert status == 0
     assert [record.status for record in records] == [Status.OK, Status.OK]
@@ -31,7 +32,7 @@ def test_members_share_one_window_and_have_records_of_their_own(tmp_path: Path) 
                 windows.append((samples["start_ns"].min(), samples["end_ns"].max()))
         begun, ended = max(start for start, _ in windows), min(end for _, end in windows)
         longest = max(end - start for start, end in windows)
-        assert ended - begun > 0.5 * longest  # side by side, not one after the other
+        assert ended - begun > 0.3 * longest  # side by side, not one after the other: that would be less than nothing
 
 
 def test_every_combination_of_the_axes_is_a_deployment(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def _on_neuron(trial: Trial) -> Trial:
 
 
 def test_a_request_may_be_larger_than_the_compiled_batch_where_the_backend_splits_it(tmp_path: Path) -> None:
-    dynamic = ["batch=2", "request_batch=2,8", "backend.options.dynamic_batch=true", "backend.options.latency_ms=2.0"]
+    dynamic = ["batch=2", "request_batch=2,8", "backend.options.dynamic_batch=true", "backend.options.latency_ms=5.0"]
     _, history = sweep(tmp_path, *dynamic)
     small, large = sorted(history.records.values(), key=lambda record: record.settings["request_batch"])
     assert (small.status, large.status) == (Status.OK, Status.OK)
@@ -127,9 +128,9 @@ def test_a_request_may_be_larger_than_the_compiled_batch_where_the_backend_split
     assert "-b2-c1-q8-" in large.label
     assert "-q" not in small.label
     assert large.repeats[0].items == 8 * large.repeats[0].requests
-    assert small.metrics is not None
-    assert large.metrics is not None
-    assert 3 < large.metrics["latency_ms_p50"] / small.metrics["latency_ms_p50"] < 5  # four batches instead of one
+    fastest = [min(load_samples(each.samples).min() / 1e6 for each in one.repeats) for one in (small, large)]
+    assert 10.0 <= fastest[0] < 20.0
+    assert 40.0 <= fastest[1] < 70.0  # four batches instead of one
     assert len(entries(history, "build")) == 1
 
 

@@ -120,13 +120,15 @@ def test_trials_asked_for_twice_run_once(tmp_path: Path) -> None:
 
 
 def test_replicas_share_one_window(tmp_path: Path) -> None:
-    _, history = sweep(tmp_path, "replicas=1,2", "backend.options.latency_ms=4", "effort.window_seconds=0.3")
+    """The fastest repeat of each counts: what a machine does besides only makes it slower."""
+    _, history = sweep(tmp_path, "replicas=1,2", "backend.options.latency_ms=20", "effort.window_seconds=0.3")
     one, two = (by_settings(history.records, replicas=n) for n in (1, 2))
     assert one.status is two.status is Status.OK, (one.reason, two.reason)
     assert two.repeats[0].in_flight == 2
-    assert one.metrics is not None
-    assert two.metrics is not None
-    assert 1.6 < two.metrics["throughput_items_per_s"] / one.metrics["throughput_items_per_s"] < 2.2
+    alone, together = (max(each.throughput_items_per_s for each in record.repeats) for record in (one, two))
+    assert alone <= 50.1  # 20 ms each
+    assert together <= 100.2
+    assert together > 1.3 * alone
 
 
 def test_a_replica_that_dies_takes_its_trial_down_and_nothing_else(tmp_path: Path) -> None:
