@@ -293,6 +293,7 @@ class Record:
     started: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
     notes: Mapping[str, Any] = field(default_factory=dict)
+    load: Mapping[str, Any] = field(default_factory=dict)  # the trial's; `settings` name what is not usual of it
 
 
 def to_json(value: Any) -> Any:

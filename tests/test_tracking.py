@@ -195,6 +195,28 @@ def test_a_sweep_in_the_store(settings, folder, tmp_path):
     assert parent.info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
 
 
+def test_runs_under_several_loads_are_told_apart_by_params(settings, folder):
+    loads = (
+        {"name": "saturate", "concurrency": 2},
+        {"name": "poisson", "rate": 250.0, "max_wait_ms": 5.0, "seed": 0},
+        {"name": "capacity", "slo_p99_ms": 20.0, "max_wait_ms": 1.0, "probes": 12, "seed": 0},
+    )
+    records = [replace(make_record(batch=n), load=load) for n, load in enumerate(loads, 1)]
+    verdict = make_verdict(records)
+    replay(settings, ID, folder, records, verdict, [], "")
+    found = children(settings)
+    for record in records:
+        params = found[record.label].data.params
+        logged = {name: value for name, value in params.items() if name.partition(".")[0] == "load"}
+        rest = {f"load.{name}": str(value) for name, value in record.load.items() if name != "name"}
+        assert logged == {"load": record.load["name"], **rest}
+        assert params["batch"] == str(record.settings["batch"])
+    (chosen,) = [record for record in records if record.key == verdict.winner]
+    (parent,) = runs_of(settings, "tags.`sweep.kind` = 'sweep'")
+    assert parent.data.params["load"] == chosen.load["name"]
+    assert len(client(settings).search_runs([parent.info.experiment_id], "params.load = 'poisson'")) == 1
+
+
 def test_sent_twice_changes_nothing(settings, folder):
     records = make_records()
     first = send(settings, folder, records)

@@ -45,6 +45,7 @@ def without_run(context: Context, trial: Trial, status: Status, reason: str, fai
         origin=replays.ORIGIN if replays.replays(trial) else "measured",
         failure=failure,
         sweep=context.folder.name,
+        load=trial.load,
     )
 
 

@@ -25,7 +25,7 @@ from sweep.tracking.address import is_server, prepare_client, store_uri, tracked
 from sweep.tracking.database import import_client
 from sweep.tracking.links import links, shared_view
 from sweep.tracking.pages import experiment_note, sweep_note
-from sweep.tracking.store import WITHOUT_RUN, RunStore
+from sweep.tracking.store import WITHOUT_RUN, RunStore, asked
 from sweep.tracking.ui import serve
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Tracker:
             files_sent = [path.name for path in files if path.exists()]
             store.close_parent(
                 {**(metrics_of(leader) if leader else {}), **_counts(records), **_work(records)},
-                winner.settings if winner and not interrupted else {},
+                asked(winner) if winner and not interrupted else {},
                 _parent_tags(self._settings, verdict, winner, leader),
                 sweep_note(markdown, store.experiment_id, self._sweep_id, pages, best, files_sent),
                 "KILLED" if interrupted else "FINISHED" if _counts(records)["trials_ok"] else "FAILED",

@@ -74,7 +74,7 @@ class RunStore:
         run_id = str(run.info.run_id)
         sent = {**tags, **_note(note, run_id), _SENT: fingerprint}
         self._trial_files(run_id, record, files)
-        params = _new_params(run, _params(record.settings))
+        params = _new_params(run, _params(asked(record)))
         self._batch(run_id, ended, {**metrics_of(record), **bucket_metrics.flat(record)}, params, sent)
         # Last, so that a run which is cut off half way is told by its status.
         self._client.set_terminated(run_id, _RUN_STATUS.get(record.status, "FAILED"), ended)
@@ -221,6 +221,15 @@ def _note(note: str, run_id: str) -> dict[str, str]:
     text = note.replace(RUN, run_id)
     text = text if len(text) <= NOTE_CHARACTERS else text[:NOTE_CHARACTERS] + "\n\n…"
     return {NOTE: text} if text else {}
+
+
+def asked(record: Record) -> dict[str, Any]:
+    """The settings of a trial with everything that its load says, so that runs under several loads can be told apart.
+
+    `load` is the scenario; the rest is `load.rate`, `load.slo_p99_ms`, `load.concurrency`, `load.max_wait_ms`, ...
+    """
+    load = {f"load.{name}": value for name, value in record.load.items() if name != "name" and value is not None}
+    return {**record.settings, **({"load": record.load["name"]} if record.load.get("name") else {}), **load}
 
 
 def _params(settings: Mapping[str, Any]) -> dict[str, str]:
