@@ -140,6 +140,26 @@ def test_batches_that_fill_up_too_slowly_at_low_rates_do_not_hide_the_capacity()
     assert found.items_per_s == pytest.approx(120.0, rel=0.03)
 
 
+def close_call(rate: float, number: int) -> Probe:
+    """Met by two of three probes at the slowest rate that a bisection asks, missed by all three together."""
+    late = 1000 if rate > 60 else round(1000 * (0.001 if rate < 40 else 0.009 if number in (1, 9) else 0.016))
+    return Probe(rate, 1000, late, rate)
+
+
+@pytest.mark.parametrize("probes", range(4, 15))
+def test_a_rate_that_most_probes_met_is_not_none_at_all(probes: int) -> None:
+    """With a slowest rate that all probes together miss by a little, the answer was 0 instead of a little less."""
+    asked = 0
+
+    def probe(rate: float) -> Probe:
+        nonlocal asked
+        asked += 1
+        return close_call(rate, asked - 1)
+
+    found = capacity.search(probe, 94.0, SLO_MS, probes)
+    assert 20 < found.items_per_s <= 50
+
+
 def test_few_items_a_probe_are_said() -> None:
     found = capacity.search(lambda rate: Probe(rate, 30, 0 if rate < 90 else 20, rate), FIRST, SLO_MS, 20)
     assert "from 30 items a probe, too few for a p99" in found.note

@@ -89,7 +89,11 @@ def next_rate(asked: Sequence[Probe], first_rate: float) -> Optional[float]:
         return high
     if high / low > PRECISION:
         return math.sqrt(low * high)
-    return next((rate for rate in (high, low) if sum(votes[rate]) == 1), None)
+    once = next((rate for rate in (high, low) if sum(votes[rate]) == 1), None)
+    least = min(votes)
+    if once is None and least > first_rate / FLOOR and _fit(_believed(asked))[1][0] > LATE:
+        return least / DOWN  # most probes met it, all together do not: something below it has to tell where 1 % is
+    return once
 
 
 def _passed_since(asked: Sequence[Probe], rate: float) -> int:
@@ -128,7 +132,7 @@ def _bracket(votes: Dict[float, Tuple[int, int]]) -> Tuple[Optional[float], Opti
 def conclude(asked: Sequence[Probe], slo_p99_ms: float, converged: bool) -> Capacity:
     """What the probes say together."""
     counted = _counted(asked)
-    rates, shares = _fit([one for one, counts in zip(asked, counted) if counts])
+    rates, shares = _fit(_believed(asked))
     fitted = dict(zip(rates, shares))
     curve: List[Json] = []
     for one, counts in zip(asked, counted):
@@ -136,6 +140,11 @@ def conclude(asked: Sequence[Probe], slo_p99_ms: float, converged: bool) -> Capa
         row.update(throughput_items_per_s=one.throughput_items_per_s, overloaded=one.overloaded, counted=counts)
         curve.append({**row, "fitted": fitted.get(one.rate), "latency_ms": dict(one.latency_ms or {})})
     met = [number for number, share in enumerate(shares) if share <= LATE]
+    votes = _votes(asked)
+    least = min(votes)
+    if not met and 0 < votes[least][0] >= votes[least][1]:  # probes were used up before anything below it was asked
+        told = "%.4g items/s met %g ms in some probes, not in all together: raise load.probes" % (least, slo_p99_ms)
+        return Capacity(least, curve, False, told)
     if not met:
         return Capacity(0.0, curve, converged, _nobody(asked, slo_p99_ms, converged))
     last = met[-1]
@@ -163,6 +172,10 @@ def _counted(asked: Sequence[Probe]) -> List[bool]:
     votes = _votes(asked)
     met = max((rate for rate, (yes, no) in votes.items() if yes > no), default=0.0)
     return [one.rate > met or one.late_share <= GROSS for one in asked]
+
+
+def _believed(asked: Sequence[Probe]) -> List[Probe]:
+    return [one for one, counts in zip(asked, _counted(asked)) if counts]
 
 
 def _fit(asked: Sequence[Probe]) -> Tuple[List[float], List[float]]:
