@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 
 class OptunaSweeper(Sweeper):
-    """Which trials: those that a search asks for. `sweep` returns the exit status; `sweep.search.loop` does the work."""
+    """Which trials: those that a search asks for. Returns the exit status. `sweep.search.loop` does the work."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
