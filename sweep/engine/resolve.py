@@ -39,10 +39,15 @@ class Resolver:
 
     def reference(self, trial: Trial, context: Context) -> Reference | Unusable:
         """The data and the original's answers of one trial, which need not be declared."""
-        key = references.pair_key(trial)
-        if key not in self._references:
-            self._references |= references.obtain(context, [trial])
-        return self._references[key]
+        self._load([trial], context)
+        return self._references[references.pair_key(trial)]
+
+    def _load(self, trials: Sequence[Trial], context: Context) -> None:
+        """References of trials that have none yet; a replay has no answers to compare."""
+        new = [trial for trial in trials if references.pair_key(trial) not in self._references]
+        self._references |= {references.pair_key(t): replays.reference(t) for t in new if replays.replays(t)}
+        real = [trial for trial in new if not replays.replays(trial)]
+        self._references |= references.obtain(context, real) if real else {}
 
     def refuse(self, entries: Sequence["Entry"]) -> None:
         """Settle what no rule lets run."""
@@ -90,11 +95,7 @@ class Resolver:
     def _usable(self, entries: Sequence["Entry"]) -> list[tuple["Entry", Reference]]:
         """The entries whose model and data could be loaded and fit each other; the others are settled."""
         context = self._context
-        new = [e.trial for e in entries if references.pair_key(e.trial) not in self._references]
-        if new:
-            self._references |= {references.pair_key(t): replays.reference(t) for t in new if replays.replays(t)}
-            real = [t for t in new if not replays.replays(t)]
-            self._references |= references.obtain(context, real) if real else {}
+        self._load([entry.trial for entry in entries], context)
         usable = []
         for entry in entries:
             reference = self._references[references.pair_key(entry.trial)]
