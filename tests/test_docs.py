@@ -280,8 +280,8 @@ def test_the_example_backend_refuses_what_it_cannot_do(inside: Path) -> None:
 def test_the_example_model_and_hardware_give_an_accuracy_and_a_cost(workspace: Path, tmp_path: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("the example hardware has two CPUs")
-    words = ["model=centres", "backend=fake", "hardware=edge_box", "batch=1,16", "objective=min_cost"]
-    printed, history = sweep_in(workspace, tmp_path, "--config-dir", "conf", *words, *TRY)
+    words = ["model=centres", "backend=fake", "hardware=edge_box", "batch=1,16", "objective=min_cost", "report=html"]
+    printed, history = sweep_in(workspace, tmp_path, "--config-dir", "conf", *TRY, *words)
     assert len(history.records) == 2
     for record in history.records.values():
         assert record.status is Status.OK, printed
