@@ -98,7 +98,7 @@ def run_race(
         left = records_of(rates[rows, :repeats], [record.key for record in left])
         found = elimination.look(left, objective, number, trials)
         taken.update({record.key: repeats for record in left})
-        if found.decided or number == len(looks):
+        if found.decided or number == len(looks) or elimination.hopeless(found, repeats, looks[-1]):
             break
         left = [record for record in left if record.key not in found.out]
     noted = [replace(record, notes={race.LOOK: number}) for record in left if record.key not in found.out]

@@ -83,6 +83,16 @@ def test_the_last_look_ends_it() -> None:
     assert all(each.out is None for each in tasks)
 
 
+def test_what_no_repeat_will_tell_apart_is_given_up_and_said() -> None:
+    rates = ([900, 1500, 700, 1100, 1400, 800, 1200, 1000], [1100, 800, 1300, 900, 1000, 1500, 700, 1250])
+    tasks = [task(make_trial("fake", batch=batch), each) for batch, each in zip((1, 2), rates, strict=True)]
+    asked, told, _ = decider()
+    assert [asked.go_on(tasks, repeats) for repeats in (3, 5, 8)] == [5, 8, 8]
+    assert all(each.out is None for each in tasks)
+    assert told[2].startswith("look 3, after 8 repeats: 2 trials of 2 cannot be told apart: about ")
+    assert told[2].endswith(" more of each would be needed, and effort.repeats_max leaves 32. It ends here")
+
+
 def test_a_look_sees_whole_blocks_alone() -> None:
     """As before a kill, whatever was measured by then beyond the look."""
     made = [make_trial("fake", batch=batch) for batch in (1, 2)]

@@ -340,6 +340,19 @@ def test_a_race_finds_twice_the_margin_and_spares_those_that_are_far_behind() ->
     assert right >= 19
 
 
+def test_a_race_that_cannot_be_decided_ends_before_its_repeats_do() -> None:
+    """A spread of 30 % hides a difference of 3 % from a hundred repeats; one of 1 % does not from forty."""
+    random, medians = np.random.default_rng(4), np.array([1030.0, 1000.0, 1000.0])[:, None]
+    for spread, early in ((0.3, True), (0.01, False)):
+        for _ in range(5):
+            found, taken = run_race(medians * log_normal(random, 3, 40, spread))
+            if early:
+                assert found.kind == "undecided"
+                assert 8 <= max(taken.values()) <= 27
+            else:
+                assert found.kind == "winner" or max(taken.values()) == 40
+
+
 def test_a_race_that_may_not_go_on_is_undecided() -> None:
     rates = np.array([[1000.0, 900.0, 1150.0], [1020.0, 1100.0, 890.0]])
     found, taken = run_race(rates, effort=Effort("short", 3, 0.5, 20, 0.1, 2.0, repeats_max=3))

@@ -43,8 +43,11 @@ class Decider:
             task.resting = task.resting or replays.replays(task.trial)
         self._number += 1
         self._trials = self._trials or len(racing)
-        last = self._number == len(self._looks)
         found = self._look(racing, repeats)
+        last = self._number == len(self._looks)
+        if not last and elimination.hopeless(found, repeats, self._looks[-1]):
+            self._give_up(racing, found, repeats)
+            last = True
         if found.decided or not last:
             self._leave_out(racing, found)
         if found.decided or last or not any(task.is_open for task in racing):
@@ -91,6 +94,15 @@ class Decider:
         text = f"look {self._number}, after {count(repeats, 'repeat')}: {count(len(left), 'trial')} of {self._trials}"
         text += f" may still be chosen; {upto - repeats} more of each, about {duration(one * (upto - repeats))}"
         self._context.display.note(f"{text}; to the end at most {at_most}")
+
+    def _give_up(self, racing: Sequence[Task], found: elimination.Look, repeats: int) -> None:
+        open_ones, more = found.verdict.more_repeats, max(found.verdict.more_repeats.values())
+        text = (
+            f"look {self._number}, after {count(repeats, 'repeat')}: {count(len(open_ones), 'trial')} of {self._trials}"
+        )
+        text += f" cannot be told apart: about {more:,} more of each would be needed, and"
+        text += f" effort.repeats_max leaves {self._looks[-1] - repeats}. It ends here"
+        self._context.display.note(text)
 
 
 def _readmit(tasks: Sequence[Task]) -> None:

@@ -26,6 +26,9 @@ from sweep.statistics import Ratio
 from sweep.verdict import constraints, race, select, wording
 from sweep.verdict.constraints import Standing
 
+HOPELESS = 3  # times what is left; forecasts are off by a factor of two now and then
+ENOUGH = 8  # repeats, before which a forecast says little
+
 
 @dataclass(frozen=True)
 class Out:
@@ -72,6 +75,12 @@ def look(records: Sequence[Record], objective: Objective, number: int, trials: i
     left = [r for r in left if r.key not in out]
     verdict = select.verdict(left, objective)
     return Look(verdict, _is_over(verdict, left, objective, each), out)
+
+
+def hopeless(found: Look, repeats: int, most: int) -> bool:
+    """Even `most` repeats would be too few by far: what differs less than it scatters stays undecided."""
+    more = max(found.verdict.more_repeats.values(), default=0)
+    return not found.decided and repeats >= ENOUGH and more > HOPELESS * (most - repeats)
 
 
 def _is_over(verdict: select.Verdict, left: Sequence[Record], objective: Objective, confidence: float) -> bool:
