@@ -196,6 +196,7 @@ def test_padding_against_bucketing_declares_what_it_compares(
     assert "2 distinct builds for 3 trials" in printed
 
 
+@pytest.mark.slow  # that it can be planned is tested with all experiments
 def test_padding_against_bucketing_runs(tmp_path: Path) -> None:
     for package in ("efficientnet-lite-pytorch", "foolbox", "onnxruntime"):
         try:

@@ -387,8 +387,9 @@ def test_clients_call_at_the_same_time_and_each_sample_is_answered() -> None:
 
 
 def test_one_client_is_the_plain_loop_and_goes_through_the_requests_in_order() -> None:
-    window = clients.window(warm(Sleeping()), {"window_seconds": 0.03, "min_requests": 3}, 1)
-    assert window.number[:5].tolist() == [0, 1, 2, 3, 4]
+    window = clients.window(warm(Sleeping()), {"window_seconds": 0.05, "min_requests": 12}, 1)
+    numbers = window.number.tolist()
+    assert numbers == [each % 10 for each in range(len(numbers))]
     assert set(window.client.tolist()) == {0}
 
 
