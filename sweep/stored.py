@@ -167,8 +167,12 @@ def records(history: ledger.History) -> list[Record]:
     """A record for every declared trial: what a killed sweep has not settled counts as stopped."""
     missing = [
         Record(
-            *(key, trial.label, trial.settings, trial.overrides, Status.STOPPED),
-            "not finished: python -m sweep resume",
+            key=key,
+            label=trial.label,
+            settings=trial.settings,
+            overrides=trial.overrides,
+            status=Status.STOPPED,
+            reason="not finished: python -m sweep resume",
             load=trial.load,
         )
         for key, trial in history.trials.items()

@@ -155,13 +155,11 @@ def _curve_of_lists(records: Sequence[Record], batch: int) -> Curve | None:
 
 def _curve_beside(group: Group, records: Mapping[str, Record]) -> Curve | None:
     """From what the guesses took when they were measured again; None where they were not, or not all."""
-    shapes = [trial for trial in group.trials if group.before and trial.buckets in _fixed_guesses(trial, group.traffic)]
+    first = group.trials[0]
+    fixed = set(guesses(first, group.traffic)) - {DYNAMIC}
+    shapes = [trial for trial in group.trials if trial.buckets in fixed]
     again = [records[trial.key] for trial in shapes if trial.key in group.before]
-    return curve_of(again, group.trials[0].request_items) if shapes and len(again) == len(shapes) else None
-
-
-def _fixed_guesses(trial: Trial, traffic: Traffic) -> set[Buckets]:
-    return set(guesses(trial, traffic)) - {DYNAMIC}
+    return curve_of(again, first.request_items) if again and len(again) == len(shapes) else None
 
 
 def _listed(group: Group) -> list[Trial]:

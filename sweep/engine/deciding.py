@@ -46,7 +46,7 @@ class Decider:
         found = self._look(racing, repeats)
         last = self._number == len(self._looks)
         if not last and elimination.hopeless(found, repeats, self._looks[-1]):
-            self._give_up(racing, found, repeats)
+            self._give_up(found, repeats)
             last = True
         if found.decided or not last:
             self._leave_out(racing, found)
@@ -95,14 +95,11 @@ class Decider:
         text += f" may still be chosen; {upto - repeats} more of each, about {duration(one * (upto - repeats))}"
         self._context.display.note(f"{text}; to the end at most {at_most}")
 
-    def _give_up(self, racing: Sequence[Task], found: elimination.Look, repeats: int) -> None:
-        open_ones, more = found.verdict.more_repeats, max(found.verdict.more_repeats.values())
-        text = (
-            f"look {self._number}, after {count(repeats, 'repeat')}: {count(len(open_ones), 'trial')} of {self._trials}"
-        )
-        text += f" cannot be told apart: about {more:,} more of each would be needed, and"
-        text += f" effort.repeats_max leaves {self._looks[-1] - repeats}. It ends here"
-        self._context.display.note(text)
+    def _give_up(self, found: elimination.Look, repeats: int) -> None:
+        more, left = found.verdict.more_repeats, self._looks[-1] - repeats
+        text = f"look {self._number}, after {count(repeats, 'repeat')}: {count(len(more), 'trial')} of {self._trials}"
+        text += f" cannot be told apart: about {max(more.values()):,} more of each would be needed, and"
+        self._context.display.note(f"{text} effort.repeats_max leaves {left}. It ends here")
 
 
 def _readmit(tasks: Sequence[Task]) -> None:
