@@ -27,8 +27,6 @@ from sweep.buckets.bucketing import (
 from sweep.spec import UserError
 
 # The first call imports scipy, which a deadline would count.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 counts = st.one_of(st.integers(0, 5), st.floats(0.01, 100.0))
 histograms = st.dictionaries(st.integers(1, 40), counts, min_size=1, max_size=7).filter(lambda h: sum(h.values()) > 0)
@@ -421,7 +419,7 @@ def test_what_no_bucket_fits_is_refused() -> None:
 def test_options_that_cannot_be(wrong: dict[str, object]) -> None:
     options = {"k_max": 2, **wrong}
     with pytest.raises(UserError):
-        solve(Traffic.of([1, 2]), Curve([Point((1,), 1.0, 1.0)]), **options)  # type: ignore[arg-type]
+        solve(Traffic.of([1, 2]), Curve([Point((1,), 1.0, 1.0)]), **options)  # type: ignore[arg-type]  # wrong on purpose
 
 
 # Several dimensions

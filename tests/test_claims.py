@@ -13,9 +13,6 @@ from sweep.spec import Measurement, Record, Status, from_json, to_json
 from sweep.verdict import claims
 from tests import claim_laws as laws
 
-settings.register_profile("no deadline", deadline=None)  # the first call imports scipy
-settings.load_profile("no deadline")
-
 LIMIT = Objective("max_throughput", "throughput_items_per_s", True, latency_ms_p99_max=2.0)
 
 

@@ -14,9 +14,6 @@ from sweep.spec import Failure, FailureKind, Record, Status, canonical, from_jso
 from sweep.verdict import select, wording
 from tests.rates import THROUGHPUT, around, trial
 
-settings.register_profile("no deadline", deadline=None)  # the first call imports scipy, which a deadline would count
-settings.load_profile("no deadline")
-
 LATENCY = Objective("min_latency", "latency_ms_p50", False)
 COST = Objective("min_cost", "usd_per_million_items", False)
 FAILED = Record(
@@ -180,7 +177,7 @@ def test_constraints_come_before_the_objective() -> None:
 )
 def test_every_constraint_keeps_a_trial_out(setting: str, limit: float, metrics: dict[str, float]) -> None:
     bad, good = trial("a", around(1000), **metrics), trial("b", around(1000))
-    found = select.verdict([bad], replace(THROUGHPUT, **{setting: limit}))  # type: ignore[arg-type]
+    found = select.verdict([bad], replace(THROUGHPUT, **{setting: limit}))  # type: ignore[arg-type]  # fields by name
     assert found.kind == "none"
     assert setting[:-4] in found.reasons["a"]
     assert found.sentence.startswith("No trial meets the constraints; the nearest is net-a")

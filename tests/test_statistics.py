@@ -20,8 +20,6 @@ shares = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.
 
 
 # The first call imports scipy, which a deadline would count.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 
 def known(value: T | None) -> T:
@@ -195,7 +193,7 @@ def test_repeats_to_decide_is_the_first_that_decides() -> None:
     assert half(wanted) < 0.02 <= half(wanted - 1)
 
 
-def loader(latencies_ns: dict[str, np.ndarray]):  # type: ignore[no-untyped-def]
+def loader(latencies_ns: dict[str, np.ndarray]):  # type: ignore[no-untyped-def]  # a lambda, like load_samples
     return lambda path: latencies_ns[path]
 
 
@@ -235,7 +233,7 @@ def test_summary_is_finite_ordered_and_blind_to_the_order_of_repeats(
     done = [measurement(i, 10.0 + 3 * (i % 3)) for i in range(len(latencies))]
     found = statistics.summarize(done, loader(arrays))
     shuffled = list(done)
-    random.shuffle(shuffled)  # type: ignore[arg-type]
+    random.shuffle(shuffled)  # type: ignore[arg-type]  # numpy takes any list
     assert statistics.summarize(shuffled, loader(arrays)) == found
     assert all(math.isfinite(value) for value in found.values())
     for name in ("throughput_items_per_s", "latency_ms_p50"):

@@ -5,13 +5,10 @@ import math
 import pytest
 import scipy.special
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep import student
-
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 some_degrees = st.one_of(st.integers(1, 300).map(float), st.floats(1, 1e6))
 probabilities = st.floats(1e-9, 1 - 1e-9).filter(lambda p: abs(p - 0.5) > 0.01)
