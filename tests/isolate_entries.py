@@ -65,7 +65,7 @@ def raise_memory(request, folder):
 
 
 def import_missing(request, folder):
-    import no_such_package_anywhere  # noqa: F401
+    import no_such_package_anywhere  # noqa: F401  # the import is what fails
 
 
 def leave(request, folder):

@@ -28,8 +28,8 @@ def _shared() -> None:
 
 _shared()
 
-from neuron_double.fault_table import FAULTS, OPTIONS  # noqa: E402
-from neuron_double.machines import MACHINES  # noqa: E402
+from neuron_double.fault_table import FAULTS, OPTIONS  # noqa: E402  # found since `_shared`
+from neuron_double.machines import MACHINES  # noqa: E402  # found since `_shared`
 
 # wheel -> packages that it installs, {distribution: version}, its compiler
 WHEELS: dict[str, tuple[tuple[str, ...], dict[str, str], str]] = {

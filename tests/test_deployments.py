@@ -99,7 +99,7 @@ def test_ranges_of_cores_follow_the_load_order_without_gap_or_overlap(sizes: lis
     members = [deployments.member(together, number, ()) for number in range(len(together))]
     taken: list[int] = []
     for trial in members:
-        for place in repeats.placements(_OnNeuron(), _on_neuron(trial)):  # type: ignore[arg-type]
+        for place in repeats.placements(_OnNeuron(), _on_neuron(trial)):  # type: ignore[arg-type]  # stand-ins
             assert len(place.cores) == trial.cores
             taken.extend(place.cores)
     assert taken == list(range(deployments.total(members[0])))

@@ -19,7 +19,7 @@ BATCH, LONGEST, WIDTH = 2, 24, 16
 SIZES = (3, 8, 17, LONGEST)
 DATA = {"name": "texts", "_target_": "tests.text_workloads.texts"}
 
-slow = pytest.mark.slow
+slow = pytest.mark.slow  # compilers that take half a minute, and whole sweeps
 bf16_here = pytest.mark.skipif(not host.has_bf16(), reason="this processor does not multiply bf16")
 CASES = [
     pytest.param(("torchscript", "fp32"), id="torchscript-fp32"),
@@ -246,7 +246,7 @@ def test_an_exported_program_is_as_free_as_it_was_exported(name: str, free: bool
             path,
         )
     model = {"name": "e", "_target_": "sweep.workloads.files.exported", "path": path, "format": "exported"}
-    model["trust"] = True  # type: ignore[assignment]
+    model["trust"] = True  # type: ignore[assignment]  # the others are text
     if not free:
         with quiet(), pytest.raises(TrialError) as caught:
             build(name, "fp32", tmp_path / "artifact", model)

@@ -85,7 +85,7 @@ def test_no_variant_is_built_that_nobody_needs(trials: list[list[bool]], kind: F
 
     def build(tasks: object) -> dict[ladder.Key, Built]:
         made = {}
-        for each in tasks:  # type: ignore[attr-defined]
+        for each in tasks:  # type: ignore[attr-defined]  # stand-ins
             trial, rung = each.spec.options["trial"], each.spec.options["rung"]
             built.append((trial, rung))
             works = trials[trial][rung]

@@ -176,7 +176,7 @@ def test_inf1_pipelines_and_what_falls_back(tmp_path: Path, monkeypatch: pytest.
     assert host.violations() == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # real texts and several builds: the same is tested with small models
 @pytest.mark.parametrize(
     ("backend", "wheel", "instance_type", "precision"),
     [("neuronx", "torch_neuronx", "inf2.xlarge", "fp32"), ("neuron", "torch_neuron", "inf1.xlarge", "bf16")],

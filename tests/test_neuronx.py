@@ -314,11 +314,11 @@ def test_the_share_on_the_device_is_what_is_not_left_in_the_graph() -> None:
     library.define("sweep_test(Tensor x) -> Tensor")
     library.impl("sweep_test", lambda x: x.clone(), "CompositeExplicitAutograd")
 
-    class Part(torch.nn.Module):  # type: ignore[misc]
+    class Part(torch.nn.Module):  # type: ignore[misc]  # torch is imported here
         def forward(self, x: Any) -> Any:
             return torch.sort(torch.ops.neuron.sweep_test(x), -1)[0]
 
-    class Whole(torch.nn.Module):  # type: ignore[misc]
+    class Whole(torch.nn.Module):  # type: ignore[misc]  # torch is imported here
         def forward(self, x: Any) -> Any:
             return torch.sort(torch.relu(x.sin().cos()), -1)[0]
 

@@ -232,7 +232,7 @@ def test_tables_and_why_hold_the_reason(tmp_path: Path, capsys: pytest.CaptureFi
 # --- real models ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # a real model; small ones are tested above
 @pytest.mark.skipif(find_spec("efficientnet_lite_pytorch") is None, reason="needs the extra 'vision'")
 def test_pictures_in_a_larger_frame(tmp_path: Path) -> None:
     usual = ["gates.agreement_min.fp32=0.99", "gates.cosine_min.fp32=0.999", "gates.little_tolerance=1.0"]
@@ -244,7 +244,7 @@ def test_pictures_in_a_larger_frame(tmp_path: Path) -> None:
     assert len(asked(history)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # a real model; small ones are tested above
 @pytest.mark.skipif(find_spec("transformers") is None, reason="needs the extra 'text'")
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
 def test_texts_without_their_mask(tmp_path: Path, backend: str) -> None:

@@ -101,7 +101,7 @@ def test_every_part_of_the_spec_changes_the_key(name: str, number: int) -> None:
         "model": {"name": "digits", "kwarg": number},
         "data": {"name": str(number)},
     }
-    assert key(replace(SPEC, **{name: values.get(name, str(number))})) != key()  # type: ignore[arg-type]
+    assert key(replace(SPEC, **{name: values.get(name, str(number))})) != key()  # type: ignore[arg-type]  # fields by name
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

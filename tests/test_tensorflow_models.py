@@ -147,7 +147,7 @@ def test_an_artifact_that_lost_what_it_says_of_itself_is_told(tmp_path: Path) ->
     ],
 )
 def test_the_precision_is_what_the_flags_make_of_it(flags: list[str], tf1: bool, precision: str) -> None:
-    assert backends.get("tensorflow_neuron")({}).precision(flags, tf1) == precision  # type: ignore[attr-defined]
+    assert backends.get("tensorflow_neuron")({}).precision(flags, tf1) == precision  # type: ignore[attr-defined]  # of this backend alone
 
 
 @pytest.mark.parametrize(

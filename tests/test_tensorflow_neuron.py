@@ -267,7 +267,7 @@ def test_built_where_no_device_is_and_measured_where_no_compiler_is(
 
 def test_one_sweep_over_three_interpreters(machine: Machine, pictures: Path, tmp_path: Path) -> None:
     host = machine(TF2X)
-    torch = machine.another("torch_neuronx", "inf2.xlarge")  # type: ignore[attr-defined]
+    torch = machine.another("torch_neuronx", "inf2.xlarge")  # type: ignore[attr-defined]  # set by the fixture
     keras = f"model:resnet50_keras,model.weights:imagenet,data:npz,data.path:'{pictures}'"
     combinations = [
         "{backend:onnxruntime,model:digits,precision:fp32}",

@@ -365,7 +365,7 @@ def test_a_sample_of_padding_alone_gives_numbers(encoder: Any, some: Any) -> Non
 
 @needs_text
 def test_where_it_is_installed_is_no_part_of_what_the_model_is(encoder: Any) -> None:
-    place = str(Path(str(find_spec(snippets.WEIGHTS).origin)).parent)  # type: ignore[union-attr]
+    place = str(Path(str(find_spec(snippets.WEIGHTS).origin)).parent)  # type: ignore[union-attr]  # it is installed
     assert not [name for name, module in encoder.named_modules() if place in repr(vars(module).get("name_or_path"))]
 
 

@@ -178,7 +178,7 @@ class Tracker:
     def _send(self) -> None:
         self.start()
         pending, self._pending = self._pending, {}
-        done = [self._submit(lambda record=record: self._one(record)) for record in pending.values()]  # type: ignore[misc]
+        done = [self._submit(lambda record=record: self._one(record)) for record in pending.values()]  # type: ignore[misc]  # lambda with a default
         self._wait(done)
 
     def _one(self, record: Record) -> None:

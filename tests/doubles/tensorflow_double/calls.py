@@ -26,7 +26,7 @@ def documented(rule: str, name: str, package: str) -> Callable[[Function], Funct
             state.record(name, package=package, arguments={key: _short(value) for key, value in plain.items()})
             return function(*args, **kwargs)
 
-        return called  # type: ignore[return-value]
+        return called  # type: ignore[return-value]  # it stands for `function`
 
     return decorate
 

@@ -212,6 +212,7 @@ class TracedModel(Model):
         return []  # they are inside the compiled program
 
 
+# The names are TensorFlow's.
 def load_model(filepath: Any, custom_objects: Optional[Dict[str, Any]] = None, compile: bool = True) -> Model:  # noqa: A002
     """What `Model.save` wrote.
 

@@ -4,4 +4,4 @@ from importlib import util as _util
 
 if _util.find_spec("tensorflow_neuron") is None:
     raise ModuleNotFoundError("No module named 'tensorflow.neuron'", name="tensorflow.neuron")
-from tensorflow_neuron.api import *  # noqa: F403
+from tensorflow_neuron.api import *  # noqa: F403  # all of it, under two names
