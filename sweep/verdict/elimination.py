@@ -3,15 +3,17 @@
 All trials are measured a few times, then only those that may still be chosen; the verdict is asked for at every look
 (`race.looks`) and ends the race. Screening before selection is the procedure of Nelson, Swann, Goldsman and Song (2001,
 Operations Research 49:950-963), looks at growing samples that eliminate are those of Kim and Nelson (2001, ACM
-Transactions on Modeling and Computer Simulation 11:251-273); variances are unknown and unequal, so every comparison is
-a paired t on its own. Errors: a trial is left out at a level of alpha / 2 over all looks (`race.at_look`) and all
-trials (Bonferroni), so the best is left out at most alpha / 2 of the time; the verdict has the other half.
+Transactions on Modeling and Computer Simulation 11:251-273); variances are unknown and unequal: many trials tell each
+other's (`spread`), else every comparison is a paired t on its own. Errors: a trial is left out at a level of alpha / 2
+over all looks (`race.at_look`) and all trials (Bonferroni), so the best is left out at most alpha / 2 of the time; the
+verdict has the other half.
 
 A trial is left out where it is
 
 dominated: surely worse than one that meets the constraints for sure, unless the two are surely within the margin: then
     the tie-break may want it. A few repeats can agree by luck, as where a process is fast or slow by its memory layout,
-    and would then seem to prove anything: no comparison counts as more exact than half of them are.
+    and would then seem to prove anything: where spreads are not drawn together, no comparison counts as more exact than
+    half of them are.
 infeasible: it surely misses a constraint.
 """
 
@@ -107,12 +109,13 @@ def _dominated(best: Record, others: Sequence[Record], objective: Objective, con
     if not ratios:
         return {}
     least = median(ratio.standard_error for ratio in ratios.values())
+    together = race.moderated(best, others, objective)
     found = {}
     for record in others:
         ratio = ratios.get(record.key)
         if ratio is None or race.negligible(ratio, objective):
             continue
-        ratio = _no_finer(ratio, least)
+        ratio = together.get(record.key) or _no_finer(ratio, least)
         if race.low(ratio, confidence) > 0:
             reason = wording.dominated(best, ratio, objective, confidence, len(record.repeats))
             found[record.key] = Out("dominated", reason, best.key)

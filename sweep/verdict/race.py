@@ -17,7 +17,7 @@ from statistics import fmean
 from sweep import statistics
 from sweep.settings import Effort, Objective
 from sweep.spec import Measurement, Record
-from sweep.verdict import wording
+from sweep.verdict import spread, wording
 from sweep.verdict.wording import number
 
 PUBLISHED = ("reported", "replayed")  # origins of what a table says, imported or in the place of a device
@@ -149,14 +149,23 @@ def compare(
     values = known or {}
     first = values[a.key] if a.key in values else repeat_values(a, objective.metric)
     second = values[b.key] if b.key in values else repeat_values(b, objective.metric)
-    together = [(r.sweep, r.origin, r.notes.get("measured_together")) for r in (a, b)]
-    if together[0] != together[1] or a.origin != "measured":
+    if _together(a) != _together(b) or a.origin != "measured":
         # Equal indexes mean the same block only among what was interleaved; elsewhere they are a coincidence.
         first, second = _unpaired(first), _unpaired(second)
     else:
         first, second = _in_common(first, second)
     ratio = statistics.ratio(first, second)
     return ratio if ratio is None or objective.maximize else ratio.inverse()
+
+
+def moderated(best: Record, others: Sequence[Record], objective: Objective) -> dict[str, statistics.Ratio]:
+    """How many times better `best` is than each other, with spreads that many trials tell together; see `spread`.
+
+    Empty where they were not measured in the same blocks, or are too few.
+    """
+    there = [r for r in others if best.origin == "measured" and _together(r) == _together(best)]
+    found = spread.moderated(best.key, {r.key: repeat_values(r, objective.metric) for r in (best, *there)})
+    return found if objective.maximize else {key: ratio.inverse() for key, ratio in found.items()}
 
 
 def low(ratio: statistics.Ratio | None, confidence: float) -> float:
@@ -232,6 +241,11 @@ def _of_repeat(record: Record, repeat: Measurement, metric: str) -> float | None
         return None if cost is None or not rate or not own else cost * rate / own
     value = getattr(repeat, metric, None)
     return float(value) if isinstance(value, (int, float)) else None
+
+
+def _together(record: Record) -> tuple[str, str, object]:
+    """Equal for records that were measured in the same blocks."""
+    return record.sweep, record.origin, record.notes.get("measured_together")
 
 
 def _unpaired(values: statistics.Values) -> list[float]:
