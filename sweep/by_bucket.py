@@ -16,13 +16,14 @@ from sweep.spec import Json, TrialError, UserError
 
 QUANTILES = (50, 90, 95, 99)
 SIZES = 64  # groups that dynamic sizes are told in, at most
+RESOLUTION_MB = 1.0  # a resident set moves by pages and arenas of the allocator with nothing loaded at all
 Bucket = Tuple[int, ...]
 
 
 class Loaded(NamedTuple):
     """The builds of one replica, and what loading each of them took in MB; None where that cannot be known.
 
-    The first one's share includes what the runtime takes to start.
+    The first one's share includes what the runtime takes to start. On a host less than `RESOLUTION_MB` is told as 0.
     """
 
     runners: List[Runner]
@@ -76,7 +77,9 @@ def _growth(before: Sequence[Optional[float]], after: Sequence[Optional[float]])
     """(host, device) before and after: the growth on the device where it has memory of its own, else on the host."""
     place = 1 if after[1] else 0
     a, b = before[place], after[place]
-    return None if a is None or b is None else max(0.0, b - a)
+    if a is None or b is None:
+        return None
+    return b - a if b - a >= (RESOLUTION_MB, 0.0)[place] else 0.0
 
 
 def _which(buckets: Sequence[Optional[Bucket]], number: int) -> str:

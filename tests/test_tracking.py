@@ -297,6 +297,27 @@ def test_two_sweeps_at_once_in_one_new_experiment(settings, tmp_path):
     assert len(runs_of(settings)) == 4
 
 
+def test_a_tag_of_the_experiment_that_another_sweep_makes_at_the_same_moment(settings, folder, monkeypatch):
+    """Two that find no such tag both insert it, and the store lets one of them fail."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    real, late = MlflowClient.set_experiment_tag, []
+
+    def second(self, experiment_id, name, value):
+        if name not in late:
+            late.append(name)
+            raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: experiment_tags.key")
+        real(self, experiment_id, name, value)
+
+    monkeypatch.setattr(MlflowClient, "set_experiment_tag", second)
+    logged = send(settings, folder, [make_record()])
+    assert logged.problem is None
+    tags = client(settings).get_experiment(logged.experiment_id).tags
+    assert len(late) == 2
+    assert set(late) <= set(tags)
+
+
 class Maker:
     """Stands for the client that makes the tables of a new store: two steps, and maybe a death between them."""
 
@@ -440,7 +461,7 @@ class Fake:
             raise self.error
         return f"run-{record.label}"
 
-    def set_view(self, name, value):
+    def tag_experiment(self, name, value):
         pass
 
     def describe_experiment(self, note):

@@ -1,11 +1,11 @@
 """What a trial with buckets took, for the traffic: measured latencies at the traffic's shares, not at the window's."""
 
-import math
 from collections.abc import Sequence
 
 from sweep.batching import widen
 from sweep.buckets import bucketing
 from sweep.buckets.bucketing import Curve, Point, Traffic
+from sweep.buckets.cost import as_shapes
 from sweep.spec import DYNAMIC, Json, Record, Status, Trial, UserError
 
 
@@ -51,17 +51,12 @@ def _weighted(record: Record, trial: Trial, traffic: Traffic, told: Sequence[Jso
         served = bucketing.serve(traffic, trial.buckets)
     except UserError:
         return None
-    wide = sorted({widen(bucket, traffic.dimensions) for bucket in trial.buckets}, key=_order)
+    wide = [tuple(shape) for shape in as_shapes(trial.buckets, traffic.dimensions).tolist()]
     shares = np.bincount(served, traffic.weights, len(wide)) / traffic.weights.sum()
     needed = [(share, seen.get(bucket)) for share, bucket in zip(shares, wide, strict=True) if share > 0]
     if any(latency is None for _, latency in needed):
         return None
     return float(sum(share * latency for share, latency in needed))
-
-
-def _order(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """As `bucketing.serve` counts shapes: by elements, then by dimension."""
-    return math.prod(shape), shape
 
 
 def _dynamic_weighted(record: Record, trial: Trial, traffic: Traffic) -> float | None:

@@ -151,7 +151,7 @@ class Tracker:
         known = {name for record in records for name in metrics_of(record)}
 
         def close(store: RunStore) -> None:
-            store.set_view(*shared_view(self._settings.objective, self._sweep_id, _varying(records), known))
+            store.tag_experiment(*shared_view(self._settings.objective, self._sweep_id, _varying(records), known))
             store.describe_experiment(experiment_note(store.experiment_id, self._sweep_id, self._settings))
             pages = {"parent": store.parent, "winner": self._runs.get(winner.key if winner else "", "")}
             files_sent = [path.name for path in files if path.exists()]

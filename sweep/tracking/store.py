@@ -85,7 +85,7 @@ class RunStore:
         """Set the experiment's description, unless somebody has written one."""
         tags = self._client.get_experiment(self.experiment_id).tags
         if OURS in tags.get(NOTE, OURS):
-            self._client.set_experiment_tag(self.experiment_id, NOTE, note)
+            self.tag_experiment(NOTE, note)
 
     def _describe(self, key: str, run_id: str, note: str) -> None:
         """Give a run that is there another description, where it has not this one."""
@@ -110,8 +110,14 @@ class RunStore:
             elif path.is_file():
                 self._client.log_artifact(self.parent, str(path))
 
-    def set_view(self, name: str, value: str) -> None:
-        self._client.set_experiment_tag(self.experiment_id, name, value)
+    def tag_experiment(self, name: str, value: str) -> None:
+        """Set a tag of the experiment, which all its sweeps share."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.set_experiment_tag(self.experiment_id, name, value)
+        except MlflowException:  # another sweep has just made the same tag: now it is there to be changed
+            self._client.set_experiment_tag(self.experiment_id, name, value)
 
     def _experiment(self, settings: Settings, location: str | None) -> str:
         from mlflow.exceptions import MlflowException
