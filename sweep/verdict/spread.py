@@ -1,8 +1,8 @@
 """How much repeats of a trial scatter, where many trials were measured in the same few blocks.
 
 Three repeats say little about the spread of one trial: among forty, Student's t with two degrees of freedom shows a
-difference of 3x only where repeats scatter by less than 3 %. Forty trials of three repeats know their spread together. So
-variances are drawn towards a common one, as far as the trials resemble each other: the moderated t of Smyth (2004,
+difference of 3x only where repeats scatter by less than 3 %. Forty trials of three repeats know their spread together.
+So variances are drawn towards a common one, as far as the trials resemble each other: the moderated t of Smyth (2004,
 Statistical Applications in Genetics and Molecular Biology 3:3). Variances follow a scaled inverse chi-squared law whose
 scale and degrees of freedom d0 are found from the moments of their logarithms; a trial's variance is then the mean of
 the scale and its own, weighted by d0 and d, with d0 + d degrees of freedom.
