@@ -22,6 +22,8 @@ QUICK = [
     "report=none",
     "tracking=none",
 ]
+# On a machine that does something else too, for tests to which it does not matter who is kept waiting
+BUSY = ["gates.generator_tolerance=1.0", "gates.little_tolerance=1.0"]
 TINY = ["model=tiny", "backend=fake", *QUICK]
 
 

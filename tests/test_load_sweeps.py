@@ -9,11 +9,9 @@ import pytest
 
 from sweep import ledger, statistics
 from sweep.spec import Record, Status
-from tests.sweeping import sweep
+from tests.sweeping import BUSY, sweep
 from tests.test_padding import BAG, TORCH
 
-# On a machine that does something else too, whoever is kept waiting is of no interest here
-BUSY = ["gates.generator_tolerance=1.0", "gates.little_tolerance=1.0"]
 SERVED = ["backend.options.latency_ms=2", "effort.repeats=2", "effort.window_seconds=0.2", *BUSY]
 
 

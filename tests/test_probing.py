@@ -13,7 +13,7 @@ from sweep.load.generator import Clock
 from sweep.load.queue import Shared
 from sweep.measure import Request, Warm
 from sweep.spec import to_json
-from tests.sweeping import sweep
+from tests.sweeping import BUSY, sweep
 
 EFFORT = {"window_seconds": 60.0, "min_requests": 10}
 LOAD = {"name": "capacity", "slo_p99_ms": 40.0, "max_wait_ms": 0.0, "probes": 14, "seed": 0}
@@ -183,6 +183,7 @@ def test_a_sweep_of_capacities_ranks_by_them(tmp_path: Path) -> None:
         "backend.options.latency_ms=4",
         "effort.repeats=2",
         "effort.window_seconds=0.2",
+        *BUSY,
     )
     assert status == 0
     (record,) = history.records.values()
