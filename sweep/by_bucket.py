@@ -79,7 +79,8 @@ def _growth(before: Sequence[Optional[float]], after: Sequence[Optional[float]])
     a, b = before[place], after[place]
     if a is None or b is None:
         return None
-    return b - a if b - a >= (RESOLUTION_MB, 0.0)[place] else 0.0
+    least = 0.0 if place else RESOLUTION_MB
+    return b - a if b - a >= least else 0.0
 
 
 def _which(buckets: Sequence[Optional[Bucket]], number: int) -> str:

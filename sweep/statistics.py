@@ -123,7 +123,7 @@ def ratio(a: Values, b: Values) -> Ratio | None:
     t (Welch 1947, Biometrika 34:28-35) with Satterthwaite's degrees of freedom (1946, Biometrics Bulletin 2:110-114).
     """
     paired = isinstance(a, Mapping) and isinstance(b, Mapping) and set(a) == set(b)
-    logs_a, logs_b = _logs(a), _logs(b)
+    logs_a, logs_b = logarithms(a), logarithms(b)
     if logs_a is None or logs_b is None or min(len(logs_a), len(logs_b)) < 2:
         return None
     n_a, n_b = len(logs_a), len(logs_b)
@@ -286,7 +286,8 @@ def _moments(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
 
 
-def _logs(values: Values) -> list[float] | None:
+def logarithms(values: Values) -> list[float] | None:
+    """In the order of the repeats; None where one is not a positive number."""
     numbers = [values[index] for index in sorted(values)] if isinstance(values, Mapping) else list(values)
     if not all(math.isfinite(number) and number > 0 for number in numbers):
         return None

@@ -197,6 +197,7 @@ def test_a_sweep_tells_every_bucket_and_its_sums(tmp_path: Path, capsys: pytest.
     mean = sum(each["items"] * each["latency_ms_mean"] for each in used) / sum(each["items"] for each in used)
     assert metrics["item_latency_ms_mean"] == pytest.approx(mean)
     assert 0 <= min(each["memory_mb"] for each in told) <= metrics["loaded_mb"]
+    assert metrics["loaded_mb"] > 0
     assert (plain.metrics or {})["padding"] > metrics["padding"] > 0
     assert _logged(tmp_path, record) == pytest.approx(
         {**tables.metrics_of(record), **bucket_metrics.flat(record)}, rel=1e-5

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweep.settings import Objective
 from sweep.statistics import Values
 from sweep.verdict import elimination, race, spread
 from tests.rates import LAWS, THROUGHPUT, records_of
@@ -80,11 +81,15 @@ def test_some_that_agree_by_luck_do_not_seem_exact() -> None:
     assert found["t07"].standard_error > 0.3 * float(np.median([each.standard_error for each in found.values()]))
 
 
-def test_latencies_are_better_where_they_are_lower() -> None:
+def test_throughput_is_better_where_it_is_higher_and_latency_where_it_is_lower() -> None:
     random = np.random.default_rng(0)
     records = records_of(noisy(random, np.linspace(100, 200, 10), 3, 0.02))
     best = max(records, key=lambda r: r.key)
-    assert all(each.log > 0 for each in race.moderated(best, records[:-1], THROUGHPUT).values())
+    for objective in (THROUGHPUT, Objective("min_latency", "latency_ms_p50", False)):
+        known = {r.key: race.repeat_values(r, objective.metric) for r in records}
+        found = race.moderated(best, records[:-1], objective, known)
+        assert len(found) == 9
+        assert all(each.log > 0 for each in found.values())
 
 
 def test_the_first_look_at_many_trials_leaves_out_what_is_far_behind() -> None:
@@ -107,8 +112,8 @@ def test_the_best_is_seldom_left_out(law: str, trials: int, repeats: int) -> Non
     random, runs, lost = np.random.default_rng(2), 300, 0
     confidence = race.at_look(0.95, 1, trials)
     for _ in range(runs):
-        told = values(LAWS[law](random, trials, repeats, 0.05))
-        ahead = max(told, key=lambda key, told=told: math.fsum(told[key].values()))  # type: ignore[misc]  # of this round
-        against = spread.moderated(ahead, told).get("t00")
+        rates = LAWS[law](random, trials, repeats, 0.05)
+        ahead = int(rates.sum(axis=1).argmax())
+        against = spread.moderated(f"t{ahead:02}", values(rates)).get("t00")
         lost += against is not None and race.low(against, confidence) > 0
     assert lost / runs <= 0.0125 + 0.01  # what the first look may, and what 300 runs can show

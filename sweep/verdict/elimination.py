@@ -105,11 +105,12 @@ def _is_over(verdict: select.Verdict, left: Sequence[Record], objective: Objecti
 
 
 def _dominated(best: Record, others: Sequence[Record], objective: Objective, confidence: float) -> dict[str, Out]:
-    ratios = {r.key: ratio for r in others if (ratio := race.compare(best, r, objective)) is not None}
+    values = {r.key: race.repeat_values(r, objective.metric) for r in (best, *others)}
+    ratios = {r.key: ratio for r in others if (ratio := race.compare(best, r, objective, values)) is not None}
     if not ratios:
         return {}
     least = median(ratio.standard_error for ratio in ratios.values())
-    together = race.moderated(best, others, objective)
+    together = race.moderated(best, others, objective, values)
     found = {}
     for record in others:
         ratio = ratios.get(record.key)

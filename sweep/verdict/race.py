@@ -158,13 +158,18 @@ def compare(
     return ratio if ratio is None or objective.maximize else ratio.inverse()
 
 
-def moderated(best: Record, others: Sequence[Record], objective: Objective) -> dict[str, statistics.Ratio]:
+def moderated(
+    best: Record, others: Sequence[Record], objective: Objective, values: Mapping[str, statistics.Values]
+) -> dict[str, statistics.Ratio]:
     """How many times better `best` is than each other, with spreads that many trials tell together; see `spread`.
 
     Empty where they were not measured in the same blocks, or are too few.
+
+    Args:
+        values: `repeat_values` by key, of all.
     """
     there = [r for r in others if best.origin == "measured" and _together(r) == _together(best)]
-    found = spread.moderated(best.key, {r.key: repeat_values(r, objective.metric) for r in (best, *there)})
+    found = spread.moderated(best.key, {r.key: values[r.key] for r in (best, *there)})
     return found if objective.maximize else {key: ratio.inverse() for key, ratio in found.items()}
 
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sweep.statistics import Ratio, Values
+from sweep.statistics import Ratio, Values, logarithms
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,20 +37,20 @@ def moderated(best: str, values: Mapping[str, Values]) -> dict[str, Ratio]:
     """
     import numpy as np
 
-    told = {key: each for key, each in values.items() if isinstance(each, Mapping)}
-    blocks = sorted(told.get(best, ()))
-    names = [key for key, each in told.items() if sorted(each) == blocks and min(each.values(), default=0) > 0]
-    if len(names) < FEWEST or len(blocks) < 2 or best not in names:
+    blocked = {key: each for key, each in values.items() if isinstance(each, Mapping)}
+    blocks = set(blocked.get(best, ()))
+    known = {key: logs for key, each in blocked.items() if set(each) == blocks and (logs := logarithms(each))}
+    if len(known) < FEWEST or len(blocks) < 2 or best not in known:
         return {}
-    logs = np.log([[told[key][block] for block in blocks] for key in names])
-    variances, degrees = _variances(logs)
+    levels = np.array(list(known.values()))
+    variances, degrees = _variances(levels)
     if variances is None:
         return {}
-    means, place = logs.mean(axis=1), names.index(best)
+    means, place = levels.mean(axis=1), list(known).index(best)
     errors = np.sqrt((variances + variances[place]) / len(blocks))
     return {
         key: Ratio(float(means[place] - mean), float(error), degrees, len(blocks), True)
-        for key, mean, error in zip(names, means, errors, strict=True)
+        for key, mean, error in zip(known, means, errors, strict=True)
         if key != best
     }
 
