@@ -159,8 +159,8 @@ GENERATOR_MS = 0.002  # between two requests, at most: see tests/benchmarks
 def little(evidence: Evidence) -> Failure | None:
     """Little's law (Little 1961, Operations Research 9:383-387): requests in flight = request rate x mean latency.
 
-    A window cuts one request of each lane at its ends, so a window of few requests is allowed that much more; so is one
-    of requests so short that the generator's own time between them counts. The repeat in the middle decides: one repeat
+    Lanes begin at moments of their own, so a window of few requests is allowed one of each lane more; so is one of
+    requests so short that the generator's own time between them counts. The repeat in the middle decides: one repeat
     in which the host took the processor away between two requests is no lie.
     In an open load the number in flight is what comes out, so there is nothing to check.
     """
@@ -173,9 +173,10 @@ def little(evidence: Evidence) -> Failure | None:
         return None
     m, seen = middle.measurement, middle.seen
     why = (
-        "the clock covers more than one request, or replicas did not run at the same time"
+        "the clock covers more than one request"
         if seen > m.in_flight
-        else "the clock misses part of a request (is the device waited for?), or requests came with gaps"
+        else "the clock misses part of a request (is the device waited for?), requests came with gaps, or replicas did "
+        "not run at the same time"
     )
     text = (
         f"repeat {m.index}: {m.throughput_items_per_s:.4g} items/s x {m.latency_ms_mean:.4g} ms / "

@@ -180,17 +180,17 @@ def outputs_of(window: Window) -> Tuple[np.ndarray, Arrays]:
     return items[first], tuple(np.concatenate(arrays)[first] for arrays in zip(*cut))
 
 
-def throughput(starts: np.ndarray, ends: np.ndarray, client: np.ndarray, items: Any) -> Tuple[float, float]:
-    """(items/s, seconds) over the window that all clients share; `items` of each request, or of all alike.
+def common_window(starts: np.ndarray, ends: np.ndarray, client: np.ndarray) -> Tuple[np.ndarray, float]:
+    """The share of each request's time that lies in the window that all clients share, (n,), and its seconds.
 
-    The window runs from the first start to the moment the first client has its last answer. A request of another client
-    that straddles the end counts by the share of its time inside, which is unbiased for back-to-back requests.
+    The window runs from the first start to the moment the first client has its last answer: who goes on after that has
+    the machine for itself, and 0 of its further requests counts. A request that straddles the end counts in part, which
+    is unbiased for back-to-back requests.
     """
     begin = int(starts.min())
     end = min(int(ends[client == number].max()) for number in np.unique(client))
     inside = np.clip((end - starts) / np.maximum(ends - starts, 1), 0.0, 1.0)
-    seconds = (end - begin) / 1e9
-    return float((inside * items).sum() / seconds), seconds
+    return inside, (end - begin) / 1e9
 
 
 def peak_memory_mb() -> float:

@@ -106,21 +106,28 @@ def _file(folder: Path, number: int) -> Path:
 class _Timing(NamedTuple):
     rate: float  # items/s
     seconds: float
-    latency_ms: np.ndarray  # of every request; of every item in an open load
+    latency_ms: np.ndarray  # of the requests that count; of every item in an open load
+    mean_ms: float
+    counts: np.ndarray  # bool, of every request
     items: Arrays  # of open loads: due_ns, done_ns
     notes: Json
 
 
-def _timing(request: Json, parts: Sequence[Arrays], of_requests: Arrays, replica_of: np.ndarray) -> _Timing:
+def _timing(request: Json, parts: Sequence[Arrays], of_requests: Arrays) -> _Timing:
     load = _load(request)
+    starts, ends = of_requests["start_ns"], of_requests["end_ns"]
     if load_config.open_loop(load):
         found = account.account(load, parts)
         latency = (found.items["done_ns"] - found.items["due_ns"]) / 1e6
-        return _Timing(found.rate, found.seconds, latency, found.items, {"load": found.notes})
-    starts, ends = of_requests["start_ns"], of_requests["end_ns"]
-    client = replica_of * load_config.clients(load) + of_requests["client"]
-    rate, seconds = measuring.throughput(starts, ends, client, of_requests["items"])
-    return _Timing(rate, seconds, (ends - starts) / 1e6, {}, {})
+        every, told = np.ones(len(starts), bool), {"load": found.notes}
+        return _Timing(found.rate, found.seconds, latency, float(latency.mean()), every, found.items, told)
+    client = of_requests["replica"] * load_config.clients(load) + of_requests["client"]
+    inside, seconds = measuring.common_window(starts, ends, client)
+    latency, counts = (ends - starts) / 1e6, inside > 0
+    # Weighed as in the rate, so that rate x mean is what was in flight, however long the requests at the end are.
+    mean = float((inside * latency).sum() / inside.sum())
+    rate = float((inside * of_requests["items"]).sum() / seconds)
+    return _Timing(rate, seconds, latency[counts], mean, counts, {}, {})
 
 
 def combined(request: Json, folder: Path, parts: Sequence[Mapping[str, Any]], device: Json) -> Json:
@@ -133,11 +140,12 @@ def combined(request: Json, folder: Path, parts: Sequence[Mapping[str, Any]], de
     serving = [number for number, arrays in enumerate(left) if len(arrays["start_ns"])]
     if not serving:
         raise TrialError(FailureKind.IMPLAUSIBLE_TIMING, "the timed window holds no request")
-    every = {name: np.concatenate([left[number][name] for number in serving]) for name in OF_REQUESTS}
-    replica_of = np.concatenate([np.full(len(left[number]["start_ns"]), number) for number in serving])
-    timing = _timing(request, left, every, replica_of)
-    samples = {name: every[name] for name in ("start_ns", "end_ns", "items", "bucket")}
-    measuring.save_arrays(folder / "samples.npz", {**samples, "replica": replica_of, **timing.items})
+    whole = {name: np.concatenate([left[number][name] for number in serving]) for name in OF_REQUESTS}
+    whole["replica"] = np.concatenate([np.full(len(left[number]["start_ns"]), number) for number in serving])
+    timing = _timing(request, left, whole)
+    every = {name: array[timing.counts] for name, array in whole.items()}
+    samples = {name: every[name] for name in ("start_ns", "end_ns", "items", "bucket", "replica")}
+    measuring.save_arrays(folder / "samples.npz", {**samples, **timing.items})
     measuring.save_arrays(folder / "outputs.npz", _outputs([left[number] for number in serving]))
     for number in range(len(parts)):
         _file(folder, number).unlink()
@@ -148,7 +156,7 @@ def combined(request: Json, folder: Path, parts: Sequence[Mapping[str, Any]], de
         "window_seconds": timing.seconds,
         "requests": len(every["items"]),
         "items": int(every["items"].sum()),
-        "latency_ms_mean": float(timing.latency_ms.mean()),
+        "latency_ms_mean": timing.mean_ms,
         "latency_ms": {**quantiles, "max": float(timing.latency_ms.max())},
         "load_seconds": max(part["load_seconds"] for part in parts),
         "first_request_ms": max(part["first_request_ms"] for part in parts),
