@@ -149,7 +149,7 @@ def test_a_sweep_until_decided_spares_what_is_far_behind(tmp_path: Path) -> None
 
 
 def test_a_race_that_is_over_is_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sweep(tmp_path, "backend.options.latency_ms=1.0,9.0", base=RACING)
+    sweep(tmp_path, "backend.options.latency_ms=1.0,9.0", "effort.repeats_max=5", base=RACING)
     assert verb(["resume", "--outputs", str(tmp_path)]) == 0
     assert "is complete: nothing to do" in capsys.readouterr().out
 

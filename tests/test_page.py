@@ -17,7 +17,7 @@ from sweep import ledger, stored
 from sweep.__main__ import run
 from sweep.engine import summary
 from sweep.report import page
-from sweep.report.page import gather, markup
+from sweep.report.page import gather, markup, surroundings, top
 from sweep.report.page.markup import Cell, Column, Row, Section
 from sweep.spec import Status, UserError
 from sweep.verdict import select
@@ -324,6 +324,19 @@ def test_what_disturbed_the_machine_is_said_once_in_the_head(tmp_path: Path) -> 
     head = headed(folder, "Noise", "Trials")
     assert head.startswith("The machine ran at 0.90x of its usual speed")
     assert "other programs took 30 % of the CPU time" in head
+
+
+def test_a_race_says_how_far_its_forecast_went(tmp_path: Path) -> None:
+    folder = store(tmp_path)
+    grid = gather.read(folder)
+    assert grid.forecast == "57 s"
+    racing = replace(grid.settings, effort=replace(grid.settings.effort, repeats_max=30))
+    race = replace(grid, settings=racing)
+    assert race.forecast == "57 s to the first look"
+    for part in (top.header, surroundings.environment):
+        assert "57 s to the first look" in str(part(race))
+        assert "57 s to the first look" not in str(part(grid))
+    assert replace(grid, plan={}).forecast == ""
 
 
 def headed(folder: Path, name: str, following: str) -> str:

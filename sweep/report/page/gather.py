@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep import ledger, stored
 from sweep.noise import series
-from sweep.report import ranked, relative, short_name, story, varying
+from sweep.report import duration, ranked, relative, short_name, story, varying
 from sweep.report.drawing import COLOURS
 from sweep.report.tables import metrics_of
 from sweep.settings import Settings
@@ -132,6 +132,13 @@ class Facts:
     @cached_property
     def metrics(self) -> dict[str, dict[str, float]]:
         return {record.key: metrics_of(record) for record in self.records}
+
+    @property
+    def forecast(self) -> str:
+        """How long the plan was said to take, and until when where that is not the end; empty where it said nothing."""
+        known = [each for each in self.plan.get("forecast_seconds") or [] if isinstance(each, (int, float))]
+        until = " to the first look" if self.settings.effort.repeats_max else ""
+        return duration(sum(known)) + until if known else ""
 
     @property
     def outputs(self) -> str:

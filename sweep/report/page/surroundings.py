@@ -87,7 +87,6 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
 def _time(told: Facts) -> list[tuple[str, str]]:
     """The forecast beside what it took, and where the time went."""
     began = float(told.book.header.get("time") or 0.0)
-    forecasts = [each for each in told.plan.get("forecast_seconds") or [] if isinstance(each, (int, float))]
     seconds = [float(each.measurement["notes"].get("wall_seconds") or 0.0) for each in told.times.repeats]
     built = {
         str(b.get("key")): float(b.get("seconds") or 0.0) for r in told.records for b in r.builds if not b.get("reused")
@@ -96,7 +95,7 @@ def _time(told: Facts) -> list[tuple[str, str]]:
     return [
         ("began", esc(day(began))),
         ("ended" if told.over else "last entry", esc(day(ended))),
-        ("forecast", esc(duration(sum(forecasts))) if forecasts else ""),
+        ("forecast", esc(told.forecast)),
         ("took", esc(duration(max(0.0, ended - began))) if ended and began else ""),
         ("measuring", esc(f"{duration(sum(seconds))} in {count(len(seconds), 'repeat')}") if seconds else ""),
         ("building", esc(f"{duration(sum(built.values()))} in {count(len(built), 'build')}") if built else ""),

@@ -181,8 +181,7 @@ def _evidence(told: Facts) -> str:
 def _time(told: Facts) -> str:
     began = float(told.book.header.get("time") or 0.0)
     took = duration(max(0.0, told.times.last - began)) if began and told.times.last else ""
-    forecasts = [each for each in told.plan.get("forecast_seconds") or [] if isinstance(each, (int, float))]
-    forecast = f" (forecast: {duration(sum(forecasts))})" if forecasts else ""
+    forecast = f" (forecast: {told.forecast})" if told.forecast else ""
     return f"took {took}{forecast}" if took else ""
 
 
