@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,15 @@ class Limits:
 
 
 class Workers:
-    """Starts workers. Safe to use from several threads; close it, or use it as a context manager."""
+    """Starts workers. Safe to use from several threads; close it, or use it as a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        server: starts the server of (interpreter, modules to preload, whether the interpreter is ours).
+    """
+
+    def __init__(self, server: Callable[[str, tuple[str, ...], bool], Server] = Server) -> None:
         self._lock = threading.Lock()
+        self._start = server
         self._servers: dict[tuple[str, tuple[str, ...]], Server] = {}
         self._closed = False
         self._finalizer = weakref.finalize(self, _close_all, self._servers)
@@ -118,7 +123,7 @@ class Workers:
             self._closed = True
         self._finalizer()
 
-    def _server(self, python: str | None, preload: Sequence[str]) -> "Server":
+    def _server(self, python: str | None, preload: Sequence[str]) -> Server:
         path = _interpreter(python)
         own = path == sys.executable
         key = (path, tuple(preload))
@@ -127,7 +132,7 @@ class Workers:
                 raise GoneError("closed", final=True)
             server = self._servers.get(key)
             if server is None or server.dead:
-                server = self._servers[key] = Server(key[0], key[1], own)
+                server = self._servers[key] = self._start(*key, own)
             return server
 
 
