@@ -180,17 +180,28 @@ def outputs_of(window: Window) -> Tuple[np.ndarray, Arrays]:
     return items[first], tuple(np.concatenate(arrays)[first] for arrays in zip(*cut))
 
 
-def common_window(starts: np.ndarray, ends: np.ndarray, client: np.ndarray) -> Tuple[np.ndarray, float]:
-    """The share of each request's time that lies in the window that all clients share, (n,), and its seconds.
+class Common(NamedTuple):
+    """What clients did in the window that all of them share."""
+
+    rate: float  # items/s
+    seconds: float
+    mean_ms: float  # latency; rate x mean is what was in flight, however the window cuts the last requests
+    counts: np.ndarray  # bool, of every request: whether it was begun inside
+
+
+def common_window(starts: np.ndarray, ends: np.ndarray, client: np.ndarray, items: Any) -> Common:
+    """Rate and mean latency over the window that all clients share; `items` of each request, or of all alike.
 
     The window runs from the first start to the moment the first client has its last answer: who goes on after that has
-    the machine for itself, and 0 of its further requests counts. A request that straddles the end counts in part, which
-    is unbiased for back-to-back requests.
+    the machine for itself, and its further requests do not count. A request that straddles the end counts by the share
+    of its time inside, which is unbiased for back-to-back requests.
     """
     begin = int(starts.min())
     end = min(int(ends[client == number].max()) for number in np.unique(client))
     inside = np.clip((end - starts) / np.maximum(ends - starts, 1), 0.0, 1.0)
-    return inside, (end - begin) / 1e9
+    seconds = (end - begin) / 1e9
+    mean_ms = float((inside * (ends - starts)).sum() / inside.sum()) / 1e6
+    return Common(float((inside * items).sum() / seconds), seconds, mean_ms, inside > 0)
 
 
 def peak_memory_mb() -> float:

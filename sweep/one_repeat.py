@@ -122,12 +122,9 @@ def _timing(request: Json, parts: Sequence[Arrays], of_requests: Arrays) -> _Tim
         every, told = np.ones(len(starts), bool), {"load": found.notes}
         return _Timing(found.rate, found.seconds, latency, float(latency.mean()), every, found.items, told)
     client = of_requests["replica"] * load_config.clients(load) + of_requests["client"]
-    inside, seconds = measuring.common_window(starts, ends, client)
-    latency, counts = (ends - starts) / 1e6, inside > 0
-    # Weighed as in the rate, so that rate x mean is what was in flight, however long the requests at the end are.
-    mean = float((inside * latency).sum() / inside.sum())
-    rate = float((inside * of_requests["items"]).sum() / seconds)
-    return _Timing(rate, seconds, latency[counts], mean, counts, {}, {})
+    common = measuring.common_window(starts, ends, client, of_requests["items"])
+    latency = (ends - starts)[common.counts] / 1e6
+    return _Timing(common.rate, common.seconds, latency, common.mean_ms, common.counts, {}, {})
 
 
 def combined(request: Json, folder: Path, parts: Sequence[Mapping[str, Any]], device: Json) -> Json:

@@ -25,7 +25,7 @@ class Kept(Server):
     def __init__(self, shelf: "Shelf", like: Like, *how: Any) -> None:
         super().__init__(*how)
         self.shelf, self.like = shelf, like
-        self.disturbed = False
+        self.disturbed = self.ending = False
 
     def run(self, order: Callable[[int], Json], seconds: float) -> Json:
         try:
@@ -47,11 +47,12 @@ class Kept(Server):
         super().kill()
 
     def hang_up(self) -> None:
-        if self.disturbed or self.dead or not self.shelf.take(self):
+        self.ending = self.disturbed or self.dead or not self.shelf.take(self)
+        if self.ending:
             super().hang_up()
 
     def join(self) -> None:
-        if self not in self.shelf.servers:
+        if self.ending:
             super().join()
 
 

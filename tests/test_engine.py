@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweep.spec import FailureKind, Record, Status
-from tests.sweeping import BUSY, ROOT, TINY, entries, sweep
+from tests.sweeping import ROOT, TINY, entries, sweep
 
 
 def by_settings(records: dict[str, Record], **wanted: object) -> Record:
@@ -138,7 +138,7 @@ def test_a_replica_that_dies_takes_its_trial_down_and_nothing_else(tmp_path: Pat
         "batch=1,2",
         "backend.options.fault=run_crash",
         "+backend.options.fault_when={batch: 2}",
-        *BUSY,
+        "effort.window_seconds=0.3",
     )
     assert status == 0
     assert by_settings(history.records, batch=1).status is Status.OK

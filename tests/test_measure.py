@@ -95,12 +95,14 @@ def test_steady(medians: list[float], expected: bool) -> None:
     assert measure.steady(medians) is expected
 
 
-def test_all_of_one_replica_lies_in_its_window() -> None:
+def test_throughput_of_one_replica_is_items_over_its_window() -> None:
     starts = np.array([0, 10, 20]) * 10**6
     ends = np.array([10, 20, 30]) * 10**6
-    inside, seconds = measure.common_window(starts, ends, np.zeros(3))
-    assert seconds == pytest.approx(0.03)
-    assert inside.tolist() == [1, 1, 1]
+    common = measure.common_window(starts, ends, np.zeros(3), items=4)
+    assert common.seconds == pytest.approx(0.03)
+    assert common.rate == pytest.approx(3 * 4 / 0.03)
+    assert common.mean_ms == pytest.approx(10)
+    assert common.counts.all()
 
 
 @given(st.floats(0.001, 0.01), st.floats(0.001, 0.01))
@@ -110,8 +112,8 @@ def test_throughput_of_two_replicas_is_the_sum_of_their_rates(first: float, seco
     starts = np.concatenate([edge[:-1] for edge in edges])
     ends = np.concatenate([edge[1:] for edge in edges])
     replica = np.concatenate([np.full(len(edge) - 1, number) for number, edge in enumerate(edges)])
-    inside, seconds = measure.common_window(starts, ends, replica)
-    assert inside.sum() / seconds == pytest.approx(1 / first + 1 / second, rel=1e-4)
+    rate = measure.common_window(starts, ends, replica, items=1).rate
+    assert rate == pytest.approx(1 / first + 1 / second, rel=1e-4)
 
 
 def test_wrong_output_length_is_a_shape_mismatch() -> None:

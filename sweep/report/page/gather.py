@@ -133,7 +133,7 @@ class Facts:
     def metrics(self) -> dict[str, dict[str, float]]:
         return {record.key: metrics_of(record) for record in self.records}
 
-    @property
+    @cached_property
     def forecast(self) -> str:
         """How long the plan was said to take, and until when where that is not the end; empty where it said nothing."""
         known = [each for each in self.plan.get("forecast_seconds") or [] if isinstance(each, (int, float))]
