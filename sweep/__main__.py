@@ -23,14 +23,14 @@ def run(arguments: list[str]) -> int:
 
             return verbs.run(arguments)
         if arguments and not arguments[0].startswith(("-", "+", "~")) and "=" not in arguments[0]:
-            from sweep.hints import meant
+            from sweep.spec import meant
 
             raise UserError(
                 f"no verb {arguments[0]!r}: {meant(arguments[0], VERBS)}; a sweep is `python -m sweep -m batch=1,5`"
             )
-        from sweep import config
+        from sweep.config import command_line
 
-        return config.run(arguments)
+        return command_line.run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -2,10 +2,15 @@
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict, Optional
+
+import numpy as np
+
+from sweep.spec import Json
 
 DRAFT = ".draft-"  # what starts like this is being written, or is rubbish
 
@@ -114,3 +119,37 @@ def flush_folder(folder: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file aside, then rename."""
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(json.dumps(value, indent=1, sort_keys=False) + "\n")
+    aside.replace(path)
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Whole or not at all: written aside, forced to disk, renamed."""
+    aside = path.with_name(path.name + ".part")
+    with open(aside, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def save_arrays(path: Path, arrays: Dict[str, np.ndarray]) -> None:
+    """Write an .npz aside, then rename: a reader never sees half a file."""
+    aside = path.with_name(path.name + ".part")
+    with open(aside, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub reads **arrays as its options
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def neuron_tool(name: str, root: Path = Path("/")) -> Optional[str]:
+    """Path of one of the Neuron tools: from PATH, else from where their package puts them."""
+    found = shutil.which(name)
+    usual = root / "opt/aws/neuron/bin" / name
+    return found or (str(usual) if os.access(str(usual), os.X_OK) and usual.is_file() else None)

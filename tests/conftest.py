@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.kept_servers import Shelf
+from tests.support.warm_servers import Shelf
 
 # A shell that runs the tests in the background, as some CI does, has them ignore SIGINT, and every process that they
 # start would inherit that: there would be no Ctrl-C to test.

@@ -20,11 +20,11 @@ class GridSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sweep import config
+        from sweep.config import command_line
 
         assert self.hydra_context is not None, "setup comes first"
         assert self.launcher is not None, "setup comes first"
-        composer = config.composer_of(self.hydra_context.config_loader, self.config)
-        self.launcher.launch(config.expand(arguments, composer), initial_job_idx=0)
+        composer = command_line.composer_of(self.hydra_context.config_loader, self.config)
+        self.launcher.launch(command_line.expand(arguments, composer), initial_job_idx=0)
         finish = getattr(self.launcher, "finish", None)  # launchers of other projects have none
         return finish() if finish else 0

@@ -11,10 +11,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from sweep.compose import Job
+    from sweep.config.compose import Job
     from sweep.engine import Sweep
-    from sweep.ledger import History
-    from sweep.plan import Plan
+    from sweep.spec.plan import Plan
+    from sweep.store.ledger import History
 
 
 class LocalLauncher(Launcher):
@@ -47,9 +47,10 @@ class LocalLauncher(Launcher):
         return sweep.survey(jobs)
 
     def _opened(self, job_overrides: Sequence[Sequence[str]]) -> "tuple[Sweep, list[Job]]":
-        from sweep import config, engine
+        from sweep import engine
+        from sweep.config import command_line
 
-        composer = config.composer_of(self.hydra_context.config_loader, self.config)
+        composer = command_line.composer_of(self.hydra_context.config_loader, self.config)
         jobs = composer.jobs(job_overrides)
         if self.sweep is None:
             command = shlex.join(["python", "-m", "sweep", *sys.argv[1:]])

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 
 class OptunaSweeper(Sweeper):
-    """Which trials: those that a search asks for. Returns the exit status. `sweep.search.loop` does the work."""
+    """Which trials: those that a search asks for. Returns the exit status. `sweep.engine.search.loop` does the work."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
@@ -20,12 +20,12 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sweep import config
-        from sweep.search import loop as search
+        from sweep.config import command_line
+        from sweep.engine.search import loop as search
         from sweep.spec import UserError
 
         assert self.hydra_context is not None, "setup comes first"
         launcher: Any = self.launcher
         if not hasattr(launcher, "survey"):
             raise UserError(f"{type(launcher).__name__} cannot plan, which a search needs: say hydra/launcher=local")
-        return search.run(arguments, config.composer_of(self.hydra_context.config_loader, self.config), launcher)
+        return search.run(arguments, command_line.composer_of(self.hydra_context.config_loader, self.config), launcher)

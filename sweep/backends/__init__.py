@@ -14,16 +14,16 @@ from sweep.spec import UserError
 GROUP = "sweep.backends"
 BUILT_IN = {
     "fake": "sweep.backends.fake:Fake",
-    "inductor": "sweep.backends.inductor:Inductor",
-    "neuron": "sweep.backends.neuron:Neuron",
-    "neuronx": "sweep.backends.neuronx:NeuronX",
+    "inductor": "sweep.backends.pytorch.inductor:Inductor",
+    "neuron": "sweep.backends.neuron.neuron:Neuron",
+    "neuronx": "sweep.backends.neuron.neuronx:NeuronX",
     "onnxruntime": "sweep.backends.onnxruntime:OnnxRuntime",
     "openvino": "sweep.backends.openvino:OpenVino",
-    "replay": "sweep.backends.replay:Replay",
-    "tensorflow_neuron": "sweep.backends.tensorflow_neuron:TensorFlowNeuronInf1",
-    "tensorflow_neuronx": "sweep.backends.tensorflow_neuronx:TensorFlowNeuronX",
-    "torch": "sweep.backends.torch_eager:TorchEager",
-    "torchscript": "sweep.backends.torchscript:TorchScript",
+    "replay": "sweep.backends.replay.backend:Replay",
+    "tensorflow_neuron": "sweep.backends.neuron.tensorflow_neuron:TensorFlowNeuronInf1",
+    "tensorflow_neuronx": "sweep.backends.neuron.tensorflow_neuronx:TensorFlowNeuronX",
+    "torch": "sweep.backends.pytorch.eager:TorchEager",
+    "torchscript": "sweep.backends.pytorch.torchscript:TorchScript",
 }
 """The same table as in pyproject.toml, so that a checkout works without being installed."""
 

@@ -103,8 +103,8 @@ class Backend(abc.ABC):
     dynamic_sizes = False  # True where one build can take any size along the bucket dimensions (`spec.bucket == ()`)
     replays = False  # True where answers come from a table of results: nothing is compiled, loaded or timed
     concurrent = False  # True where a loaded copy may be asked by several threads at once, and gains by it
-    build_entry = "sweep.worker:build"  # what answers a build and a repeat in their workers
-    measure_entry = "sweep.worker:measure"
+    build_entry = "sweep.worker.entries:build"  # what answers a build and a repeat in their workers
+    measure_entry = "sweep.worker.entries:measure"
     extra = ""  # the extra of this project that installs `packages`, for the message when they are missing
 
     def __init__(self, options: Mapping[str, Any]) -> None:

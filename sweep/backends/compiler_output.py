@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
-from sweep import failures
+from sweep.isolate import failures
 
 KEPT_BYTES = 1 << 20  # of the end of the output
 WAIT_SECONDS = 5.0  # for what still holds the output after the build

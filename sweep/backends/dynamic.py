@@ -9,8 +9,8 @@ from typing import Any, Callable, List, Optional
 
 import numpy as np
 
-from sweep import failures
 from sweep.backends.base import Arrays, Shape, Shapes, Source, listed
+from sweep.isolate import failures
 from sweep.spec import FailureKind, TrialError
 
 INSTEAD = "list buckets instead of dynamic, or use backend=torch"

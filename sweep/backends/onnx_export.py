@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sweep.backends import dynamic
-from sweep.backends import torch_common as common
 from sweep.backends.base import Source, listed
+from sweep.backends.pytorch import common
 from sweep.spec import BuildSpec, FailureKind, TrialError
 
 PRELOAD = ("torch", "torch._dynamo", "onnx", "onnxscript")  # what an export imports, for a fork server to have ahead

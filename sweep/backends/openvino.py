@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
-from sweep.backends import artifact, dynamic, host
-from sweep.backends import torch_common as common
+from sweep.backends import artifact, cpu, dynamic
 from sweep.backends.base import Arrays, Backend, Runner, Shape, Source, listed
+from sweep.backends.pytorch import common
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError, UserError
 
 MODEL = "model.xml"
@@ -44,7 +44,7 @@ class OpenVino(Backend):
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:
-        if spec.precision == "bf16" and not host.has_bf16():
+        if spec.precision == "bf16" and not cpu.has_bf16():
             return "openvino bf16 needs a processor that multiplies it (avx512_bf16 or amx_bf16): use precision=fp32"
         return super().supports(spec)
 

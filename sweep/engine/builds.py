@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from sweep import backends, plan
-from sweep.engine import replays
+from sweep import backends
+from sweep.engine import plan, replays
 from sweep.engine.context import Context, patiently
 from sweep.engine.references import Reference, data_shape
-from sweep.isolate import by_hand
+from sweep.engine.tasks import Built
+from sweep.isolate.pool import by_hand
 from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Json, Outcome, Trial, from_json, to_json
 
 T = TypeVar("T")
@@ -26,39 +27,6 @@ PASSING = (
 )
 BUILDING = 0.5  # share of the budget of time in which builds are begun: the rest is to measure what there is
 TYPICAL_BUILD_MB = 1500.0  # until a build of the same backend has been measured
-
-
-@dataclass(frozen=True)
-class Built:
-    """One distinct build: in the store, or failed."""
-
-    spec: BuildSpec
-    key: str  # in the store
-    folder: Path
-    info: BuildInfo | None
-    failure: Failure | None
-    seconds: float  # that it took when it was built
-    reused: bool  # it was in the store before this sweep
-    user_error: bool = False  # it failed, and what was asked for is at fault
-    attempts: tuple["Built", ...] = ()  # with other options, see `ladder`: before this one, or after it if all failed
-
-    def to_json(self) -> Json:
-        tried = [
-            {"key": b.key, "options": to_json(b.spec.options), "seconds": b.seconds, "failure": to_json(b.failure)}
-            for b in self.attempts
-        ]
-        return {
-            **({"options": to_json(self.spec.options), "attempts": tried} if tried else {}),
-            "key": self.key,
-            "seconds": self.seconds,
-            "artifact_mb": _size_mb(self.folder) if self.failure is None else None,
-            "reused": self.reused,
-            "folder": str(self.folder),
-            "precision": self.info.precision if self.info else None,
-            "placement": self.info.placement if self.info else None,
-            "versions": dict(self.info.versions) if self.info else {},
-            "notes": dict(self.info.notes) if self.info else {},
-        }
 
 
 @dataclass(frozen=True)
@@ -232,10 +200,6 @@ def _built_elsewhere(context: Context, task: Task) -> Built:
     return Built(task.spec, task.spec.key, context.store.root, None, failure, 0.0, reused=False)
 
 
-def _size_mb(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
-
-
 def _with_note(result: Json) -> Json:
     """The processes that a compiler left behind, which were ended, stand in its notes."""
     left = result.get("left_behind")
@@ -283,7 +247,7 @@ def _limit_has_grown(context: Context, info: Json, failure: Failure) -> bool:
 
 
 def _from_entry(context: Context, task: Task, entry: object, reused: bool = True) -> Built:
-    from sweep.store import Entry
+    from sweep.store.builds import Entry
 
     assert isinstance(entry, Entry)
     info = from_json(BuildInfo, entry.info["info"]) if entry.failure is None else None

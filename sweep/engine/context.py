@@ -1,7 +1,6 @@
 """What the phases of one sweep share."""
 
 import errno
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,23 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep import files
-from sweep.costs import money, prices
-from sweep.isolate import Limits, Workers
-from sweep.ledger import Ledger
-from sweep.settings import Settings
+from sweep.isolate.pool import Limits, Workers
 from sweep.spec import Failure, FailureKind, Json, Outcome, UserError, to_json
-from sweep.store import Store
+from sweep.spec.settings import Settings
+from sweep.store.builds import Store
+from sweep.store.ledger import Ledger
+from sweep.verdict.costs import money, prices
 
 if TYPE_CHECKING:
-    from sweep.hardware import Host
-    from sweep.report.terminal import Display
+    from sweep.hardware.rules import Host
+    from sweep.report.terminal.display import Display
 
 
 AGAIN = "; then `python -m sweep resume last`"
 UNWRITABLE = (*files.FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO, errno.ESTALE)
 
 TRANSIENT = (FailureKind.CORE_UNAVAILABLE,)
-OURS = ("sweep.worker",)  # imported by every server of our own interpreter: else each worker would do it again
+OURS = ("sweep.worker.entries",)  # imported by every server of our own interpreter: else each worker would do it again
 
 
 @dataclass
@@ -68,12 +67,16 @@ class Context:
         """Version of each distribution in an interpreter, None where it is missing; every one is looked up once."""
         unknown = [package for package in packages if (python, package) not in self._versions]
         if unknown and python is None:
-            from sweep.worker import installed
+            from sweep.worker.entries import installed
 
             self._versions.update({(None, name): version for name, version in installed(unknown).items()})
         elif unknown:
             outcome = self.run(
-                {"entry": "sweep.worker:versions", "packages": unknown}, "probe", python, seconds=60, python=python
+                {"entry": "sweep.worker.entries:versions", "packages": unknown},
+                "probe",
+                python,
+                seconds=60,
+                python=python,
             )
             found: Json = (outcome.result or {}).get("versions", {})
             self._versions.update({(python, package): found.get(package) for package in unknown})
@@ -128,9 +131,9 @@ def patiently(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, list[F
 
 def _with_holders(failure: Failure) -> Failure:
     """Who holds the cores, where the host can tell."""
-    from sweep import neuron_host
+    from sweep.hardware import neuron
 
-    held = neuron_host.holders_text(neuron_host.look().holders)
+    held = neuron.holders_text(neuron.look().holders)
     return replace(failure, summary=f"{failure.summary}; {held}") if held else failure
 
 
@@ -171,10 +174,3 @@ def fresh_folder(parent: Path, name: str) -> Path:
             number += 1
         else:
             return folder
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a JSON file aside, then rename."""
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(json.dumps(value, indent=1, sort_keys=False) + "\n")
-    aside.replace(path)

@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sweep import ledger
 from sweep.engine import replays
-from sweep.engine.context import Context, write_json
-from sweep.noise import series
+from sweep.engine.context import Context
+from sweep.files import write_json
 from sweep.spec import Failure, Measurement
+from sweep.store import ledger
+from sweep.verdict.noise import series
 
 if TYPE_CHECKING:
-    from sweep.engine.repeats import Task
+    from sweep.engine.tasks import Task
 
 CLOSED = {"name": "saturate", "concurrency": 1}  # shows the speed of the machine, whatever load was asked for
 SAME = 1e-6  # levels closer than this to 1 are not noted

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from sweep import deployments
 from sweep.engine import replays
 from sweep.engine.context import Context
-from sweep.engine.repeats import Task
-from sweep.report import count, duration
-from sweep.spec import Record, Status, to_json
+from sweep.engine.tasks import Task
+from sweep.spec import Record, Status, deployment, to_json
+from sweep.text import count, duration
 from sweep.verdict import elimination, race
 
 
@@ -76,7 +75,7 @@ class Decider:
     def _leave_out(self, racing: Sequence[Task], found: elimination.Look) -> None:
         """Members of a deployment are measured together: they stop together, or not at all."""
         by_key = {task.trial.key: task for task in racing}
-        for together in deployments.grouped(task.trial for task in racing).values():
+        for together in deployment.grouped(task.trial for task in racing).values():
             if all(trial.key in found.out or by_key[trial.key].resting for trial in together):
                 for trial in together:
                     by_key[trial.key].out = found.out.get(trial.key)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from sweep import ledger
 from sweep.engine.context import Context
-from sweep.plan import SecondsOf
+from sweep.engine.forecast import SecondsOf
 from sweep.spec import BuildSpec, Json, Record, Status, Trial, canonical, from_json, to_json
+from sweep.store import ledger
 
 SWEEPS, TRIALS = 2, 100  # that are looked at for how long workers take to start
 

@@ -8,7 +8,8 @@ and its own place in the store, and the first that works is used.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sweep.engine.builds import Built, Task
+from sweep.engine.builds import Task
+from sweep.engine.tasks import Built
 from sweep.spec import BuildSpec, FailureKind, Trial
 
 HOPELESS = (FailureKind.PREEMPTED, FailureKind.TOOLCHAIN_MISSING)  # no option helps against these

@@ -70,7 +70,7 @@ def misfit(trial: Trial, reference: Reference) -> str | None:
     """Why the buckets do not hold the inputs, if so: nothing is ever cut."""
     if not trial.buckets or trial.bucket_word:
         return None
-    from sweep import batching
+    from sweep.worker import batching
 
     sizes = sizes_of(trial, reference)
     assert sizes is not None, "a rule has refused buckets for models without a bucket dimension"
@@ -85,10 +85,10 @@ def sizes_of(trial: Trial, reference: Reference) -> "np.ndarray | None":
 
 def stored_sizes(trial: Trial, data_folder: Path) -> "np.ndarray | None":
     """The same from the data's folder in the store."""
-    from sweep import batching, materials
+    from sweep.worker import arrays, batching
 
     shape = batching.Shape.of(data_shape(trial.model))
-    return batching.own_sizes(materials.read_data(data_folder), materials.read_sizes(data_folder), shape)
+    return batching.own_sizes(arrays.read_data(data_folder), arrays.read_sizes(data_folder), shape)
 
 
 def data_shape(model: Mapping[str, object]) -> Json:
@@ -106,7 +106,7 @@ def _counts_flops(trial: Trial) -> bool:
 def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Unusable:
     data_root, reference_root = context.store.root / "data", context.store.root / "reference"
     request = {
-        "entry": "sweep.worker:reference",
+        "entry": "sweep.worker.entries:reference",
         "model": to_json(trial.model),
         "data": to_json(trial.data),
         "data_root": str(data_root),

@@ -6,50 +6,26 @@ The parent sleeps while a worker measures, and nothing is built meanwhile: drift
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import backends, deployments, plan
-from sweep.engine import control, replays
-from sweep.engine.builds import Built
+from sweep import backends
+from sweep.engine import control, plan, replays
 from sweep.engine.context import Context, patiently
-from sweep.engine.references import Reference, data_shape
-from sweep.load import config as load_config
-from sweep.noise import telemetry
-from sweep.report import duration, number
-from sweep.spec import Failure, Json, Measurement, Outcome, Placement, Trial, from_json, to_json
+from sweep.engine.placement import cpus, placements
+from sweep.engine.references import data_shape
+from sweep.engine.tasks import Task
+from sweep.hardware import telemetry
+from sweep.spec import Failure, Json, Measurement, Outcome, Trial, deployment, from_json, to_json
+from sweep.text import duration, number
 from sweep.verdict.elimination import Out
+from sweep.worker.load import config as load_config
 
 if TYPE_CHECKING:
     from sweep.engine.deciding import Decider
 
 BUDGET = "budget spent before it was measured: `python -m sweep resume last` goes on, with as much again"
-
-
-@dataclass
-class Task:
-    """A trial whose builds are there, and how far its repeats have come."""
-
-    trial: Trial
-    identity: str
-    builds: tuple[Built, ...]
-    reference: Reference
-    done: dict[int, Measurement] = field(default_factory=dict)
-    failure: Failure | None = None
-    user_error: bool = False  # it failed, and what was asked for is at fault
-    attempts: list[Failure] = field(default_factory=list)  # transient failures that were tried again
-    started: float = 0.0  # seconds since the epoch
-    seconds: float = 0.0  # spent in this sweep's workers
-    measured_at: float = 0.0  # when its last repeat ended, by a clock that never goes back
-    look: int = 0  # of a race at which it was judged last, from 1; 0: there is none
-    out: Out | None = None  # why no more of it is measured
-    resting: bool = False  # no more of it is needed
-
-    @property
-    def is_open(self) -> bool:
-        """More of it may be measured."""
-        return self.failure is None and self.out is None and not self.resting
 
 
 def measure_all(context: Context, tasks: Sequence[Task], decider: "Decider | None" = None) -> None:
@@ -78,7 +54,7 @@ def _measure(context: Context, tasks: Sequence[Task], repeats: int, watch: contr
     by_key = {task.trial.key: task for task in tasks}
     groups = {
         trials[0].key: [by_key[trial.key] for trial in trials]
-        for trials in deployments.grouped(task.trial for task in tasks).values()
+        for trials in deployment.grouped(task.trial for task in tasks).values()
     }
     context.display.begin("measure", sum(repeat not in task.done for task in tasks for repeat in range(repeats)))
     for repeat in range(repeats):
@@ -139,10 +115,12 @@ def _repeat(context: Context, together: Sequence[Task], repeat: int) -> None:
 def _run(context: Context, together: Sequence[Task], repeat: int) -> Outcome:
     first, limits = together[0].trial, context.settings.limits
     requests = [_request(context, task, repeat) for task in together]
-    request = requests[0] if len(together) == 1 else {"entry": "sweep.worker:measure_together", "members": requests}
+    request = (
+        requests[0] if len(together) == 1 else {"entry": "sweep.worker.entries:measure_together", "members": requests}
+    )
     python = first.backend.get("python")
     needed = [name for task in together for name in backends.get(str(task.trial.backend["name"])).preload_run]
-    key = deployments.group(first)
+    key = deployment.group(first)
     places = [place for task in together for place in placements(context, task.trial)]
     gpus = [int(place.device.partition(":")[2] or 0) for place in places if place.device.startswith("cuda")]
     before = telemetry.look(cpus(places), gpus)
@@ -187,26 +165,6 @@ def _request(context: Context, task: Task, repeat: int) -> Json:
         "flops_by_size": task.reference.facts.get("flops_by_size") or [],
         **data_shape(trial.model),
     }
-
-
-def cpus(places: Sequence[Placement]) -> list[int]:
-    """CPU numbers that a measurement is kept to; none where it runs on another device."""
-    return sorted({core for place in places if place.device == "cpu" for core in place.cores})
-
-
-def placements(context: Context, trial: Trial) -> list[Placement]:
-    """Where each replica runs: on a CPU its own cores with that many threads, else a device, or cores of one."""
-    device = str(trial.backend.get("device") or "cpu")
-    first = deployments.first_core(trial)
-    if device == "cpu":
-        left = replace(context.host, cpus=context.host.cpus[first:])
-        return [Placement("cpu", cpus, trial.cores) for cpus in left.place(trial.cores, trial.replicas)]
-    if device == "cuda":
-        copies = range(deployments.first_copy(trial), deployments.first_copy(trial) + trial.replicas)
-        return [Placement(f"cuda:{copy}", (), trial.cores) for copy in copies]
-    first += context.host.neuron_first  # where this process may use only some of them
-    ranges = [range(first + n * trial.cores, first + (n + 1) * trial.cores) for n in range(trial.replicas)]
-    return [Placement(device, tuple(cores)) for cores in ranges]
 
 
 def _measurement(trial: Trial, repeat: int, outcome: Outcome, own: str) -> Measurement:

@@ -8,14 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import backends, plausibility, replaying, reported
+from sweep import backends
+from sweep.backends.replay import answers, tables
+from sweep.backends.replay.tables import Row
 from sweep.engine.references import Reference
-from sweep.reported import Row
 from sweep.spec import BuildSpec, Failure, FailureKind, Json, Outcome, Record, Status, Trial, digest, to_json
+from sweep.verdict import plausibility
 
 if TYPE_CHECKING:
     from sweep.engine.context import Context
-    from sweep.engine.repeats import Task
+    from sweep.engine.tasks import Task
 
 ORIGIN = "replayed"
 NOT_METRICS = ("placement", "build_seconds", "prediction_seconds", "wall_seconds")
@@ -47,17 +49,17 @@ def to_draw(task: "Task") -> bool:
     if not replays(task.trial):
         return True
     row = _row(task.builds[0].spec)
-    return row.status is Status.RUN_FAILED or replaying.claim(row).drawable
+    return row.status is Status.RUN_FAILED or answers.claim(row).drawable
 
 
 def judge(context: "Context", task: "Task", base: Record) -> Record:
     """The record of a trial as its row has it, with the gates that its numbers can be asked."""
     row = _row(task.builds[0].spec)
-    said = replaying.claim(row)
+    said = answers.claim(row)
     metrics = metrics_of(row, said)
     cost, paid = context.cost(task.trial.hardware, metrics)
     metrics |= cost
-    notes = {**base.notes, **paid, **notes_of(task.builds[0].spec), "replayed": [replaying.DRAWS, *said.notes]}
+    notes = {**base.notes, **paid, **notes_of(task.builds[0].spec), "replayed": [answers.DRAWS, *said.notes]}
     if not base.repeats:
         notes["replayed"] = list(said.notes)
     builds = base.builds
@@ -74,9 +76,9 @@ def judge(context: "Context", task: "Task", base: Record) -> Record:
     return replace(record, status=Status.REJECTED, reason=reason, failure=replace(flags[0], summary=reason))
 
 
-def metrics_of(row: Row, said: replaying.Claim) -> dict[str, float]:
+def metrics_of(row: Row, said: answers.Claim) -> dict[str, float]:
     """The numbers of the row, and what follows from them."""
-    names = (name for name in reported.RESULTS if name not in NOT_METRICS)
+    names = (name for name in tables.RESULTS if name not in NOT_METRICS)
     known = {name: float(value) for name in names if (value := getattr(row, name)) is not None}
     if said.rate:
         known.setdefault("throughput_items_per_s", said.rate)
@@ -100,4 +102,4 @@ def notes_of(spec: BuildSpec) -> Json:
 
 
 def _row(spec: BuildSpec) -> Row:
-    return replaying.row_from(dict(spec.options["row"]))
+    return answers.row_from(dict(spec.options["row"]))

@@ -5,15 +5,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sweep import backends, deployments, ledger, plan
-from sweep.engine import builds, deciding, earlier, ladder, records, references, repeats, replays
+from sweep import backends
+from sweep.engine import builds, deciding, earlier, judging, ladder, plan, references, repeats, replays, tasks
 from sweep.engine.context import Context
 from sweep.engine.references import Reference, Unusable
 from sweep.engine.stages import Stages
-from sweep.spec import Failure, FailureKind, Record, Status, Trial
+from sweep.engine.tasks import Task
+from sweep.spec import Failure, FailureKind, Record, Status, Trial, deployment, plan
+from sweep.store import ledger
 
 if TYPE_CHECKING:
-    from sweep.plan import Entry
+    from sweep.spec.plan import Entry
 
 BUILT = "built: run the same line with plan=measure where the hardware is"
 
@@ -34,8 +36,8 @@ class Resolver:
         self._history = history
         self._settle = settle
         self._references: dict[str, Reference | Unusable] = {}
-        self._builds: dict[tuple[str, str], builds.Built] = {}
-        self._comparisons: records.Comparisons = {}
+        self._builds: dict[tuple[str, str], tasks.Built] = {}
+        self._comparisons: judging.Comparisons = {}
 
     def reference(self, trial: Trial, context: Context) -> Reference | Unusable:
         """The data and the original's answers of one trial, which need not be declared."""
@@ -53,7 +55,7 @@ class Resolver:
         """Settle what no rule lets run."""
         for entry in entries:
             if entry.status is not None:
-                self._settle(records.without_run(self._context, entry.trial, entry.status, entry.reason))
+                self._settle(judging.without_run(self._context, entry.trial, entry.status, entry.reason))
 
     def warm(self, entries: Sequence["Entry"]) -> None:
         """Start the fork servers that will be needed, so that their imports overlap."""
@@ -65,17 +67,17 @@ class Resolver:
                 self._context.warm(backend.preload_build)
                 self._context.warm(backend.preload_run)
 
-    def prepare(self, entries: Sequence["Entry"]) -> list[repeats.Task]:
+    def prepare(self, entries: Sequence["Entry"]) -> list[Task]:
         """Load references and build; what is left to measure. Everything else is settled."""
         tasks = self._whole(self._build(self._usable(entries)))
         if self._context.settings.plan != "build":
             return tasks
         for task in tasks:
-            record = records.without_run(self._context, task.trial, Status.STOPPED, BUILT)
+            record = judging.without_run(self._context, task.trial, Status.STOPPED, BUILT)
             self._settle(replace(record, builds=tuple(built.to_json() for built in task.builds)))
         return []
 
-    def measure(self, tasks: Sequence[repeats.Task]) -> None:
+    def measure(self, tasks: Sequence[Task]) -> None:
         """Run the repeats and judge them."""
         begun = time.time()
         racing = self._context.settings.effort.repeats_max is not None and not self._stages.several
@@ -89,8 +91,8 @@ class Resolver:
             else:
                 self._settle(merged)
 
-    def _judge(self, task: repeats.Task) -> Record:
-        return records.judge(self._context, task, self._comparisons)
+    def _judge(self, task: Task) -> Record:
+        return judging.judge(self._context, task, self._comparisons)
 
     def _usable(self, entries: Sequence["Entry"]) -> list[tuple["Entry", Reference]]:
         """The entries whose model and data could be loaded and fit each other; the others are settled."""
@@ -101,14 +103,14 @@ class Resolver:
             reference = self._references[references.pair_key(entry.trial)]
             if isinstance(reference, Unusable):
                 status, failure = reference.status, reference.failure
-                self._settle(records.without_run(context, entry.trial, status, failure.summary, failure))
+                self._settle(judging.without_run(context, entry.trial, status, failure.summary, failure))
             elif problem := references.misfit(entry.trial, reference):
-                self._settle(records.without_run(context, entry.trial, Status.INVALID, problem))
+                self._settle(judging.without_run(context, entry.trial, Status.INVALID, problem))
             else:
                 usable.append((entry, reference))
         return usable
 
-    def _build(self, usable: Sequence[tuple["Entry", Reference]]) -> list[repeats.Task]:
+    def _build(self, usable: Sequence[tuple["Entry", Reference]]) -> list[Task]:
         """Tasks to measure; trials with a failed build are settled."""
         context = self._context
         asked = [
@@ -125,30 +127,30 @@ class Resolver:
             if failed is not None and failed.failure is not None:
                 self._settle(self._build_failed(entry.trial, made, failed.failure))
                 continue
-            identity = records.identity(context, entry.trial, made, reference)
+            identity = judging.identity(context, entry.trial, made, reference)
             name = self._stages.identity(entry.trial.key, identity)
             if not entry.trial.deployment and name == identity and self._reuse(entry.trial, name):
                 continue
             done = self._history.repeats.get(name, {}) if self._history else {}
-            tasks.append(repeats.Task(entry.trial, name, made, reference, dict(done)))
+            tasks.append(Task(entry.trial, name, made, reference, dict(done)))
         return tasks
 
-    def _whole(self, tasks: Sequence[repeats.Task]) -> list[repeats.Task]:
+    def _whole(self, tasks: Sequence[Task]) -> list[Task]:
         """The tasks without those of deployments that are not whole, which are settled: it is all or nothing."""
-        groups = deployments.grouped(task.trial for task in tasks)
+        groups = deployment.grouped(task.trial for task in tasks)
         left = []
         for task in tasks:
-            there = len(groups[deployments.group(task.trial)])
+            there = len(groups[deployment.group(task.trial)])
             lacking = len(task.trial.deployment.get("members") or [0]) - there
             if not lacking:
                 left.append(task)
                 continue
             reason = f"its deployment is not whole: {lacking} of {lacking + there} members could not be built or"
             reason += " cannot run here"
-            self._settle(records.without_run(self._context, task.trial, Status.STOPPED, reason))
+            self._settle(judging.without_run(self._context, task.trial, Status.STOPPED, reason))
         return left
 
-    def _build_failed(self, trial: Trial, made: Sequence[builds.Built], failure: Failure) -> Record:
+    def _build_failed(self, trial: Trial, made: Sequence[tasks.Built], failure: Failure) -> Record:
         status = Status.STOPPED if failure.kind is FailureKind.PREEMPTED else Status.BUILD_FAILED
         if any(built.user_error for built in made):
             status = Status.INVALID
@@ -158,7 +160,7 @@ class Resolver:
         if len(made) > 1 and lost:
             which = "bucket" if len(lost) == 1 else "buckets"
             failure = replace(failure, summary=f"{which} {', '.join(lost)}: {failure.summary}")
-        record = records.without_run(self._context, trial, status, failure.summary, failure)
+        record = judging.without_run(self._context, trial, status, failure.summary, failure)
         notes = replays.notes_of(made[0].spec) if replays.replays(trial) else {}
         return replace(record, builds=tuple(built.to_json() for built in made), notes=notes)
 

@@ -7,26 +7,29 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from sweep import __version__, deployments, hardware, ledger, plan
-from sweep.costs import prices
-from sweep.engine import builds, earlier, records
-from sweep.engine.context import Context, writable, write_json
+from sweep import __version__
+from sweep.engine import builds, earlier, forecast, judging, rules
+from sweep.engine.context import Context, writable
 from sweep.engine.references import Reference, Unusable
 from sweep.engine.resolve import BUILT, Resolver, entries_of
 from sweep.engine.stages import Stages, settled
-from sweep.interrupts import terminate_as_interrupt
-from sweep.isolate import Workers
-from sweep.report.terminal import Display
-from sweep.settings import Settings
-from sweep.spec import AUTO, Record, Status, Trial, to_json
-from sweep.store import Store
-from sweep.tracking import environment, store_uri
+from sweep.files import write_json
+from sweep.hardware import environment, rules
+from sweep.isolate.interrupts import terminate_as_interrupt
+from sweep.isolate.pool import Workers
+from sweep.report.mlflow.tracker import store_uri
+from sweep.report.terminal.display import Display
+from sweep.spec import AUTO, Record, Status, Trial, deployment, to_json
+from sweep.spec.settings import Settings
+from sweep.store import ledger
+from sweep.store.builds import Store
 from sweep.verdict import select
+from sweep.verdict.costs import prices
 
 if TYPE_CHECKING:
-    from sweep.config import Job
-    from sweep.plan import Plan
-    from sweep.tracking import Tracker
+    from sweep.config.command_line import Job
+    from sweep.report.mlflow.tracker import Tracker
+    from sweep.spec.plan import Plan
 
 INTERRUPTED = "interrupted: continue with `python -m sweep resume last`"
 
@@ -57,7 +60,7 @@ class Sweep:
         self.command = command
         self.search = search
         self.display = Display()
-        self.host = hardware.detect()
+        self.host = rules.detect()
         self.trials: dict[str, Trial] = {}  # that were declared, by key
         self.records: dict[str, Record] = settled(history.records.values()) if history else {}
         self.interrupted = False
@@ -80,9 +83,9 @@ class Sweep:
         """
         with writable(self.settings.outputs_path, self._stack):
             if any(job.trial.buckets == AUTO for job in jobs):
-                from sweep.engine import auto_buckets
+                from sweep.engine.search import buckets
 
-                return auto_buckets.run(self, jobs)
+                return buckets.run(self, jobs)
             return self._run([replace(job.trial, overrides=tuple(job.overrides)) for job in jobs])
 
     def _run(self, trials: Sequence[Trial]) -> list[Record]:
@@ -96,8 +99,8 @@ class Sweep:
                 if trial.key not in self.trials:
                     self.trials[trial.key] = trial
                     context.ledger.append("trial", trial=trial)
-        lacking = {deployments.group(trial) for trial in trials if trial.key not in self.records}
-        still_open = tuple(entry for entry in made.entries if deployments.group(entry.trial) in lacking)
+        lacking = {deployment.group(trial) for trial in trials if trial.key not in self.records}
+        still_open = tuple(entry for entry in made.entries if deployment.group(entry.trial) in lacking)
         try:
             with terminate_as_interrupt():
                 self._resolve(context, replace(made, entries=still_open))
@@ -107,7 +110,7 @@ class Sweep:
             context.store.interrupt()
             for entry in still_open:
                 if entry.trial.key not in self.records:
-                    self._settle(records.without_run(context, entry.trial, Status.STOPPED, INTERRUPTED))
+                    self._settle(judging.without_run(context, entry.trial, Status.STOPPED, INTERRUPTED))
         return [self.records[trial.key] for trial in trials]
 
     def ask(self, trials: Sequence[Trial]) -> None:
@@ -119,7 +122,7 @@ class Sweep:
     def survey(self, jobs: Sequence["Job"]) -> "Plan":
         """Judge trials by the rules without declaring them: a search looks at its whole space before it asks."""
         trials = [replace(job.trial, overrides=tuple(job.overrides)) for job in jobs]
-        return plan.make(trials, self.host, self._open(trials).installed, self.settings.plan)
+        return rules.make(trials, self.host, self._open(trials).installed, self.settings.plan)
 
     @property
     def folder(self) -> Path:
@@ -137,9 +140,10 @@ class Sweep:
             return self._finish(context)
 
     def _finish(self, context: Context) -> int:
-        from sweep.engine import auto_buckets, summary
+        from sweep.engine import summary
+        from sweep.engine.search import buckets
 
-        auto_buckets.write(self, context, list(self.trials.values()))
+        buckets.write(self, context, list(self.trials.values()))
         found = list(self.records.values())
         verdict = select.verdict(found, self.settings.objective)
         files = summary.write(context.folder, self.settings, self._plans, found, verdict)
@@ -171,7 +175,7 @@ class Sweep:
         self._track(context)
         if self._tracker is None:
             return {}
-        from sweep.report import markdown
+        from sweep.report.mlflow import markdown
 
         text = markdown.describe(self.settings, self._plans[0] if self._plans else None, found, verdict, [self.command])
         logged = self._tracker.finish(found, verdict, files, text, interrupted=self.interrupted)
@@ -207,11 +211,11 @@ class Sweep:
         return self._context
 
     def _plan(self, context: Context, trials: Sequence[Trial]) -> "Plan":
-        made = plan.make(trials, self.host, context.installed, self.settings.plan)
+        made = rules.make(trials, self.host, context.installed, self.settings.plan)
         parallel = builds.parallel_builds(context)
         starts, price = earlier.start_seconds(context), self.settings.objective.price
         typical = earlier.typical_seconds(context)
-        seconds, note = plan.forecast(made, self.settings.effort, typical, parallel, starts, price)
+        seconds, note = forecast.forecast(made, self.settings.effort, typical, parallel, starts, price)
         made = replace(made, forecast_seconds=seconds, forecast_note=note)
         self._plans.append(made)
         if not self.search:  # which has shown its whole space
@@ -260,7 +264,7 @@ class Sweep:
 
     def _track(self, context: Context) -> None:
         if self._tracker is None and self.settings.tracking.get("name") != "none":
-            from sweep.tracking import Tracker
+            from sweep.report.mlflow.tracker import Tracker
 
             self._tracker = Tracker(self.settings, context.folder.name, context.folder)
             self._tracker.start()

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from sweep.noise.series import AGAIN
 from sweep.spec import Record, Status, Trial
+from sweep.verdict.noise.series import AGAIN
 from sweep.verdict.select import stopped_early
 
 if TYPE_CHECKING:
-    from sweep.buckets.lists import Search
+    from sweep.verdict.buckets.lists import Search
 
 
 @dataclass

@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.engine.context import write_json
-from sweep.noise import series
-from sweep.report import axis_text, page, plots, relative, tables, varying
-from sweep.report.buckets import FILE
-from sweep.report.buckets import plots as bucket_plots
-from sweep.settings import Settings
+from sweep.files import write_json
+from sweep.report import page, tables
+from sweep.report.names import varying
+from sweep.report.plots import scatter
+from sweep.report.plots.buckets import FILE
+from sweep.report.plots.buckets import plots as bucket_plots
 from sweep.spec import Json, Record, Status, UserError, to_json
+from sweep.spec.settings import Settings
+from sweep.text import axis_text, relative
+from sweep.verdict.noise import series
 
 if TYPE_CHECKING:
-    from sweep.plan import Plan
+    from sweep.spec.plan import Plan
     from sweep.verdict.select import Verdict
 
 
@@ -41,7 +44,7 @@ def _drawn(folder: Path, records: Sequence[Record], verdict: "Verdict") -> list[
     """The plots, those of buckets.json too, and the page."""
     paths = []
     if any(record.status is Status.OK for record in records):
-        paths += plots.write(records, verdict, folder)
+        paths += scatter.write(records, verdict, folder)
     if (folder / FILE).exists():
         paths += bucket_plots.write(folder)
     return [*paths, *_page(folder, verdict)]

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from sweep.costs import money
-from sweep.report import count, number, share
-from sweep.report.tables import metrics_of
-from sweep.spec import Measurement, Record, Status
+from sweep.spec import Measurement, Record, Status, metrics_of
+from sweep.text import count, number, share
+from sweep.verdict.costs import money
 
 if TYPE_CHECKING:
-    from sweep.settings import Settings
+    from sweep.spec.settings import Settings
     from sweep.verdict.select import Verdict
 
 WIDTH = 8  # of the names

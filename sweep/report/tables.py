@@ -3,46 +3,12 @@
 import csv
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from sweep.report import axes_of, axis_text, one_line
-from sweep.spec import Json, Record
-
-_AGREEMENT = (
-    "agreement",
-    "agreement_low",
-    "agreement_high",
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-    "reference_accuracy",
-    "max_abs_error",
-    "relative_error",
-    "cosine_mean",
-    "cosine_min",
-)
-
-
-def metrics_of(record: Record) -> dict[str, float]:
-    """Every number that is known of a trial, by its full name; what is not finite is not known.
-
-    Numbers of the agreement with the reference and the seconds of its builds are among them, also where the trial
-    itself has no metrics because it failed later.
-    """
-    known: Json = dict(record.metrics or {})
-    seconds: list[Any] = [build.get("seconds") for build in record.builds]
-    if seconds and None not in seconds:
-        known.setdefault("build_seconds", sum(map(float, seconds)))
-    for name in _AGREEMENT:
-        known.setdefault(name, (record.agreement or {}).get(name))
-    return {
-        name: float(value)
-        for name, value in known.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    }
+from sweep.report.names import axes_of
+from sweep.spec import Json, Record, metrics_of
+from sweep.text import axis_text, one_line
 
 
 def trial_rows(records: Sequence[Record], run_ids: Mapping[str, str] | None = None) -> list[Json]:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from sweep import ledger, stored
-from sweep.report import one_line
 from sweep.spec import Status, UserError
+from sweep.store import ledger, query
+from sweep.text import one_line
 from sweep.verbs import best, buckets, plots, prices, report
 from sweep.verdict import select, wording
 
@@ -59,12 +59,12 @@ def trials(
     """Every declared trial of a sweep and how it ended."""
     from sweep.report import tables
 
-    history = stored.history(outputs, sweep)
+    history = query.history(outputs, sweep)
     found = best.with_reported(outputs, history, include)
     if as_json:
         print(json.dumps(tables.trial_rows(found, history.runs), indent=1))
         return
-    best.show(history, found, stored.settings(history))
+    best.show(history, found, query.settings(history))
 
 
 @app.command()
@@ -74,13 +74,13 @@ def why(
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """Why trials were not chosen, did not work or were never tried, from what is stored."""
-    history = stored.history(outputs, sweep)
-    found = stored.records(history)
-    wanted = stored.pairs(settings, [record.settings for record in found])
-    chosen = [record for record in found if stored.like(record.settings, wanted)]
+    history = query.history(outputs, sweep)
+    found = query.records(history)
+    wanted = query.pairs(settings, [record.settings for record in found])
+    chosen = [record for record in found if query.like(record.settings, wanted)]
     if not chosen:
-        raise stored.none_like([record.settings for record in found], wanted)
-    verdict = select.verdict(found, stored.settings(history).objective)
+        raise query.none_like([record.settings for record in found], wanted)
+    verdict = select.verdict(found, query.settings(history).objective)
     for record in chosen:
         reason = verdict.reasons.get(record.key) or (
             "chosen: " + verdict.sentence if record.key == verdict.winner else record.reason
@@ -103,7 +103,7 @@ def import_(
     outputs: Outputs = OUTPUTS,
 ) -> int:
     """Bring in published results, marked as reported and judged by what can be true; without a table: list them."""
-    from sweep import importing
+    from sweep.verbs import importing
 
     if not tables:
         importing.list_shipped()
@@ -121,30 +121,30 @@ def verify(
     outputs: Outputs = OUTPUTS,
 ) -> int:
     """Compare what was measured with published numbers: 0 within the tolerance, 3 not, 4 nothing comparable."""
-    from sweep import verify as published
+    from sweep.verbs import verify as published
 
-    return published.verify(stored.history(outputs, sweep), table or [], tolerance)
+    return published.verify(query.history(outputs, sweep), table or [], tolerance)
 
 
 @app.command()
 def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     """Finish a sweep or a search that was stopped or killed: what was measured stands."""
-    from sweep import config
-    from sweep.config import Job
+    from sweep.config import command_line
+    from sweep.config.command_line import Job
     from sweep.engine import Sweep
-    from sweep.search import loop as search
+    from sweep.engine.search import loop as search
 
-    history = stored.history(outputs, sweep)
+    history = query.history(outputs, sweep)
     if history.folder.name.endswith(ledger.REPORTED):
         raise UserError(f"{history.folder.name} is an imported table: there is nothing to run")
     if search.stored(history.folder) is not None:  # it also spends what is left of its budget
-        return config.run(search.resume(history.folder))
-    stopped = [record for record in stored.records(history) if record.status is Status.STOPPED]
+        return command_line.run(search.resume(history.folder))
+    stopped = [record for record in query.records(history) if record.status is Status.STOPPED]
     open_keys = {record.key for record in stopped if not select.stopped_early(record)}
     if not open_keys and history.finished:
         print(f"sweep {history.folder.name} is complete: nothing to do")
         return 0
-    settings = replace(stored.settings(history), outputs=str(outputs.absolute()))
+    settings = replace(query.settings(history), outputs=str(outputs.absolute()))
     jobs = [Job(trial.overrides, trial) for trial in (*history.trials.values(), *history.asked.values())]
     return Sweep(settings, command=f"python -m sweep resume {history.folder.name}", history=history).complete(jobs)
 
@@ -159,7 +159,7 @@ def reproduce(
     outputs: Outputs = OUTPUTS,
 ) -> int:
     """Run a past trial again from its MLflow run alone, and say whether the result is the same."""
-    from sweep import reproduce as past
+    from sweep.verbs import reproduce as past
 
     return past.reproduce(run_id, outputs.absolute(), tracking_uri, trust)
 
@@ -167,15 +167,14 @@ def reproduce(
 @app.command()
 def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     """Send a sweep's ledger to MLflow: what is there already is not doubled."""
-    from sweep import tracking
     from sweep.engine import summary
-    from sweep.report import markdown
+    from sweep.report.mlflow import markdown, tracker
 
-    history = stored.history(outputs, sweep)
-    settings, found = stored.settings(history), stored.records(history)
+    history = query.history(outputs, sweep)
+    settings, found = query.settings(history), query.records(history)
     verdict = select.verdict(found, settings.objective)
     text = markdown.describe(settings, None, found, verdict, [str(history.header.get("command", ""))])
-    logged = tracking.replay(
+    logged = tracker.replay(
         settings, history.folder.name, history.folder, found, verdict, summary.files(history.folder), text
     )
     if logged.problem:
@@ -194,15 +193,15 @@ def ui(
     outputs: Outputs = OUTPUTS,
 ) -> int:
     """Start the MLflow UI on the right store and print links that open sorted by the objective."""
-    from sweep.tracking import ui as pages
+    from sweep.verbs import ui as pages
 
-    return int(pages.serve(stored.settings(stored.history(outputs, sweep)), port) or 0)
+    return int(pages.serve(query.settings(query.history(outputs, sweep)), port) or 0)
 
 
 @app.command()
 def doctor() -> None:
     """What is here: each backend and hardware type, its version, or what is missing and how to get it."""
-    from sweep import diagnosis
+    from sweep.verbs import doctor as diagnosis
 
     diagnosis.show()
 
@@ -210,7 +209,7 @@ def doctor() -> None:
 @builds_app.command("list")
 def builds_list(outputs: Outputs = OUTPUTS) -> None:
     """Every stored build and remembered failure: age, size, seconds it took."""
-    from sweep import diagnosis
+    from sweep.verbs import doctor as diagnosis
 
     diagnosis.show_builds(outputs.absolute())
 
@@ -220,7 +219,7 @@ def builds_explain(
     key: Annotated[str, typer.Argument(help="A build's key or its beginning.")], outputs: Outputs = OUTPUTS
 ) -> None:
     """Everything that made a build what it is."""
-    from sweep import diagnosis
+    from sweep.verbs import doctor as diagnosis
 
     diagnosis.explain_build(outputs.absolute(), key)
 
@@ -235,6 +234,6 @@ def builds_clean(
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """Remove builds by age or size; a sweep that needs one builds it again."""
-    from sweep import diagnosis
+    from sweep.verbs import doctor as diagnosis
 
     diagnosis.clean_builds(outputs.absolute(), older_than_days, max_mb, failures)

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from sweep import ledger, stored
-from sweep.buckets import metrics as bucket_metrics
-from sweep.settings import Settings
 from sweep.spec import Record
+from sweep.spec.settings import Settings
+from sweep.store import ledger, query
 from sweep.verdict import select
+from sweep.verdict.buckets import metrics as bucket_metrics
 
 Include = Annotated[list[str] | None, typer.Option(help="`reported`: also what imported tables say of the same model.")]
 
@@ -32,15 +32,15 @@ def best(
     outputs: Annotated[Path, typer.Option(help="The outputs folder.")] = Path("outputs"),
 ) -> None:
     """What to choose by other limits, prices, loads or lengths, from what is stored, and what would change that."""
-    from sweep.costs import prices
-    from sweep.report import whatif as telling
-    from sweep.report.terminal import Display
-    from sweep.whatif import answers, flips
+    from sweep.report.terminal import whatif as telling
+    from sweep.report.terminal.display import Display
+    from sweep.verdict.costs import prices
+    from sweep.verdict.whatif import answers, flips
 
-    history = stored.history(outputs, sweep)
-    found = [stored.Stored(history, record) for record in with_reported(outputs, history, include)]
+    history = query.history(outputs, sweep)
+    found = [query.Stored(history, record) for record in with_reported(outputs, history, include)]
     names = sorted({answers.hardware_of(each.record) for each in found})
-    settings = stored.settings(history)
+    settings = query.settings(history)
     question = answers.read(changes or [], settings, names)
     view = answers.View(found, question, prices.read(outputs))
     answer, steps = view.answer(), flips.find(view)
@@ -59,9 +59,9 @@ def best(
 
 def with_reported(outputs: Path, history: ledger.History, include: Sequence[str] | None) -> list[Record]:
     """The records of a sweep and, where it is asked for, what imported tables say beside them."""
-    from sweep import importing
+    from sweep.verbs import importing
 
-    found = stored.records(history)
+    found = query.records(history)
     return [*found, *importing.beside(outputs.absolute(), found, include or [])]
 
 
@@ -70,7 +70,7 @@ def show(
 ) -> None:
     """The ranked table, the verdict and the lines to go on with, as at the end of a sweep."""
     from sweep.engine import summary
-    from sweep.report.terminal import Display
+    from sweep.report.terminal.display import Display
 
     verdict = verdict or select.verdict(found, settings.objective)
     Display().results(found, verdict, settings, summary.lines(history.folder, verdict, found, history.runs))

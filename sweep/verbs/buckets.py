@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from sweep import stored
-from sweep.report import relative
-from sweep.report.buckets import FILE
+from sweep.report.plots.buckets import FILE
 from sweep.spec import UserError
+from sweep.store import query
+from sweep.text import relative
 
 
 def buckets(
@@ -20,10 +20,10 @@ def buckets(
     outputs: Annotated[Path, typer.Option(help="The outputs folder.")] = Path("outputs"),
 ) -> None:
     """Lists of buckets beside each other: predicted, measured, and what each bucket of the best list did."""
-    from sweep.report.buckets import table as bucket_table
-    from sweep.report.terminal import Display
+    from sweep.report.terminal import buckets as bucket_table
+    from sweep.report.terminal.display import Display
 
-    folder = stored.history(outputs, sweep).folder
+    folder = query.history(outputs, sweep).folder
     try:
         found = json.loads((folder / FILE).read_text())
     except FileNotFoundError:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep import stored
-from sweep.report import relative
 from sweep.spec import UserError
+from sweep.store import query
+from sweep.text import relative
 
 if TYPE_CHECKING:
-    from sweep.stored import Stored
+    from sweep.store.query import Stored
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,20 +36,20 @@ OUTPUTS = Path("outputs")
 @app.command()
 def bars(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) -> None:
     """Throughput and accuracy by option; what failed is a gap that says why."""
-    from sweep.report import drawing, options
+    from sweep.report.plots import drawing, options
 
-    found = stored.trials(outputs, words or [])
+    found = query.trials(outputs, words or [])
     path = output or _default(found, "bars", words or [])
-    drawing.save(lambda: options.draw(found, stored.settings(found[0].history).objective), path)
+    drawing.save(lambda: options.draw(found, query.settings(found[0].history).objective), path)
     print(relative(str(path)))
 
 
 @app.command()
 def box(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) -> None:
     """Latency of every request of a few trials, of one sweep or several, as a box plot."""
-    from sweep.report import boxes, drawing
+    from sweep.report.plots import boxes, drawing
 
-    found = stored.trials(outputs, words or [])
+    found = query.trials(outputs, words or [])
     path = output or _default(found, "box", words or [])
     drawing.save(lambda: boxes.draw(found), path)
     print(relative(str(path)))
@@ -58,11 +58,11 @@ def box(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) 
 @app.command()
 def buckets(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) -> None:
     """Lists of buckets: which lengths there are, what is padding, latency by length and by number of buckets."""
-    from sweep.report import drawing
-    from sweep.report.buckets import plots as bucket_plots
+    from sweep.report.plots import drawing
+    from sweep.report.plots.buckets import plots as bucket_plots
 
     keys: dict[Path, set[str]] = {}
-    for each in stored.trials(outputs, words or []):
+    for each in query.trials(outputs, words or []):
         keys.setdefault(each.history.folder, set()).add(each.record.key)
     found = [(folder, name, group) for folder in keys for name, group in bucket_plots.named(folder, keys[folder])]
     if not found:
@@ -93,13 +93,13 @@ def compare(
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """Two trials, from what is stored: do they answer alike, who was right, which answers sooner."""
-    from sweep import comparing
-    from sweep.report import comparison
+    from sweep.report.terminal import comparison
+    from sweep.verdict import comparison as comparing
 
     if sweep and len(sweep) > 2:
         raise UserError(f"--sweep is given {len(sweep)} times: once for both trials, or twice, for A and for B")
     where = [None, None] if not sweep else [sweep[0], sweep[-1]]
-    first, second = (stored.trial(outputs, words, name) for words, name in zip((a, b), where, strict=True))
+    first, second = (query.trial(outputs, words, name) for words, name in zip((a, b), where, strict=True))
     if first.record.key == second.record.key and first.history.folder == second.history.folder:
         raise UserError(f"A and B are both {first.record.label}: give two trials, or --sweep twice")
     found = comparing.compare(first, second, outputs)

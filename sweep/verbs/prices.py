@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sweep.hints import meant
-from sweep.report import count, relative
-from sweep.spec import Json, UserError
+from sweep.spec import Json, UserError, meant
+from sweep.text import count, relative
 
 app = typer.Typer(invoke_without_command=True, help="What hosts cost an hour: list, refresh.", rich_markup_mode=None)
 
@@ -22,15 +21,15 @@ def listed(context: typer.Context, outputs: Outputs = OUTPUTS) -> None:
     """The price of every hardware type, with its kind, region, date and source. `refresh` asks AWS."""
     if context.invoked_subcommand is not None:
         return
-    from sweep import config
-    from sweep.costs import money, prices
-    from sweep.report.layout import Column, as_table, fitting
-    from sweep.report.terminal import Display
+    from sweep.config import compose
+    from sweep.report.terminal.display import Display
+    from sweep.report.terminal.layout import Column, as_table, fitting
+    from sweep.verdict.costs import money, prices
 
     rows = prices.read(outputs)
     found: list[tuple[str, ...]] = []
     unknown = []
-    for declared in config.hardware_types():
+    for declared in compose.hardware_types():
         known = money.listed(prices.over(declared, rows))
         own = money.listed(declared)
         unknown += [] if known or declared.get("withdrawn") else [str(declared["name"])]
@@ -63,8 +62,8 @@ def refresh(
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """Ask AWS what its instances cost now, and put that into a table of your own, over the prices of the configs."""
-    from sweep.costs import prices
-    from sweep.schema import PRICES
+    from sweep.spec.settings import PRICES
+    from sweep.verdict.costs import prices
 
     kinds = kind or list(PRICES)
     for word in kinds:
@@ -85,9 +84,9 @@ def refresh(
 
 def _types(names: Sequence[str]) -> list[Json]:
     """The hardware types that are instances which can still be had."""
-    from sweep import config
+    from sweep.config import compose
 
-    known = {str(each["name"]): each for each in config.hardware_types() if each["instance_type"]}
+    known = {str(each["name"]): each for each in compose.hardware_types() if each["instance_type"]}
     known = {name: each for name, each in known.items() if not each.get("withdrawn")}
     for name in names:
         if name not in known:

@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
-from sweep import files, stored
-from sweep.report import relative
+from sweep import files
 from sweep.spec import UserError
+from sweep.store import query
+from sweep.store.ledger import History
+from sweep.text import relative
+from sweep.verdict.regression import compare
 
 
 def report(
@@ -24,15 +27,15 @@ def report(
     names = list(sweeps or ["last"])
     if len(names) > 2:
         raise UserError(f"report takes one sweep, or two to compare, not {len(names)}")
-    histories = [stored.history(outputs, name) for name in names]
+    histories = [query.history(outputs, name) for name in names]
     if len(histories) == 2:
-        from sweep import regressions
+        from sweep.verbs.report import run
 
         before, after = histories
         if before.folder == after.folder:
             raise UserError(f"both are sweep {before.folder.name}: name two sweeps, or one for its page")
         where = output or after.folder / f"report-against-{before.folder.name}.html"
-        return regressions.run(before, after, where)
+        return run(before, after, where)
     from sweep.report import page
 
     (history,) = histories
@@ -44,3 +47,32 @@ def report(
         raise UserError(files.cannot_write(error, where)) from None
     print(relative(str(where)))
     return 0
+
+
+EXIT = {"no regression": 0, "regression": 3, "nothing": 4}
+
+
+def run(history_a: History, history_b: History, out: Path | None = None) -> int:
+    """Print the comparison, write it as a page; the exit status.
+
+    Args:
+        history_a: the sweep before; history_b: the one after.
+        out: the HTML file to write; None: no page.
+
+    Returns:
+        0 no regression, 3 a regression (significantly slower, broken, or with other answers), 4 nothing to compare.
+
+    Raises:
+        UserError: both are the same sweep, or the page cannot be written.
+    """
+    from sweep.report.page import regression as regression_page
+    from sweep.report.terminal import regression
+    from sweep.report.terminal.display import Display
+
+    found = compare(history_a, history_b)
+    display = Display()
+    display.show(regression.parts(found, display.width))
+    if out is not None:
+        regression_page.write(found, out)
+        display.show([(f"page       {out}", "")])
+    return EXIT[found.status]

@@ -25,9 +25,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sweep import report, statistics
-from sweep.settings import Objective
+from sweep import text
 from sweep.spec import Record
+from sweep.spec.settings import Objective
+from sweep.store import samples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,7 +121,7 @@ def of(record: Record, objective: Objective) -> Mapping[str, Claim]:
 @functools.lru_cache(maxsize=8192)
 def _read(paths: tuple[str, ...], seconds: float, limit_ms: float, quantile: float, confidence: float) -> Claim | None:
     """The claim from files of samples, which never change once they are written."""
-    series = [statistics.load_samples(path) / 1e6 for path in paths if path]
+    series = [samples.load_samples(path) / 1e6 for path in paths if path]
     n = sum(each.size for each in series)
     if not n:
         return None
@@ -131,10 +132,10 @@ def _read(paths: tuple[str, ...], seconds: float, limit_ms: float, quantile: flo
 def sentence(claim: Claim) -> str:
     """`p99 <= 20 ms is proved: 3 of 12,000 requests were later, at most 0.08 % at 99 % confidence, 1 % may be; ...`"""
     allowed, sure = 1.0 - claim.quantile, f"{100 * claim.confidence:.4g} % confidence"
-    start = f"p{100 * claim.quantile:.4g} <= {report.number(claim.limit_ms)} ms is {claim.verdict}"
+    start = f"p{100 * claim.quantile:.4g} <= {text.number(claim.limit_ms)} ms is {claim.verdict}"
     if not claim.n:
         return f"{start}: nothing was measured; {_needs(claim)}"
-    counted = f"{claim.late:,} of {report.count(claim.n, 'request')} {'was' if claim.late == 1 else 'were'} later"
+    counted = f"{claim.late:,} of {text.count(claim.n, 'request')} {'was' if claim.late == 1 else 'were'} later"
     if claim.effective_n < 0.75 * claim.n:
         counted += f" (as good as {max(1, int(claim.effective_n)):,} independent ones)"
     may = f"{_share(allowed)} may be"
@@ -150,7 +151,7 @@ def _needs(claim: Claim) -> str:
     if claim.more is None:
         return "too close for more requests to settle it"
     digits = max(0, len(str(claim.more)) - 2)  # it is an expectation: two digits say enough
-    return f"about {report.count(math.ceil(claim.more / 10**digits) * 10**digits, 'more request')} would settle it"
+    return f"about {text.count(math.ceil(claim.more / 10**digits) * 10**digits, 'more request')} would settle it"
 
 
 def _share(value: float) -> str:

@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from sweep import statistics
-from sweep.settings import Objective
-from sweep.spec import Record
+from sweep.spec import Record, number
+from sweep.spec.settings import Objective
 from sweep.verdict import claims, wording
 from sweep.verdict.claims import Claim
 from sweep.verdict.race import PUBLISHED, repeat_values
-from sweep.verdict.wording import number
+from sweep.verdict.stats import intervals
 
 NAMES = (
     "latency_ms_p50_max",
@@ -132,7 +131,7 @@ def _of_interval(record: Record, name: str, limit: float, confidence: float) -> 
     logs = [math.log(each) for each in (values.values() if isinstance(values, Mapping) else values) if each > 0]
     if len(logs) < 2 or limit <= 0:
         return Standing.OPEN
-    ends = statistics.mean_interval(logs, confidence)
+    ends = intervals.mean_interval(logs, confidence)
     assert ends.low is not None
     assert ends.high is not None
     if ends.low <= math.log(limit) <= ends.high:
@@ -161,10 +160,10 @@ def _no_rate(record: Record, metric: str) -> bool:
 
 def _needs_samples(record: Record, metric: str) -> int:
     """Requests that lack for a percentile; 0 where more would not help."""
-    q = statistics.QUANTILES.get(metric.removeprefix("latency_ms_"))
+    q = intervals.QUANTILES.get(metric.removeprefix("latency_ms_"))
     if q is None or record.origin in PUBLISHED:
         return 0
-    return max(0, statistics.samples_needed(q) - int(number(record, "sample_count", 0.0) or 0))
+    return max(0, intervals.samples_needed(q) - int(number(record, "sample_count", 0.0) or 0))
 
 
 def _unshown(record: Record, objective: Objective, name: str) -> str:

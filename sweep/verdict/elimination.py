@@ -22,11 +22,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from sweep.settings import Objective
 from sweep.spec import Record, Status
-from sweep.statistics import Ratio
+from sweep.spec.settings import Objective
 from sweep.verdict import constraints, race, select, wording
 from sweep.verdict.constraints import Standing
+from sweep.verdict.stats.intervals import Ratio
 
 HOPELESS = 3  # times what is left; forecasts are off by a factor of two now and then
 ENOUGH = 8  # repeats, before which a forecast says little

@@ -14,11 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from sweep import statistics
-from sweep.settings import Effort, Objective
-from sweep.spec import Measurement, Record
+from sweep.spec import Measurement, Record, number
+from sweep.spec.settings import Effort, Objective
 from sweep.verdict import spread, wording
-from sweep.verdict.wording import number
+from sweep.verdict.stats import intervals
 
 PUBLISHED = ("reported", "replayed")  # origins of what a table says, imported or in the place of a device
 LOOK = "look"  # a record's note: at which look of a race it was judged last, from 1
@@ -55,10 +54,10 @@ class Race:
         self.objective = objective
         self.rank = {r.key: number for number, r in enumerate(records)}
         self._values = {r.key: repeat_values(r, objective.metric) for r in records}
-        self._ratios: dict[str, statistics.Ratio | None] = {}
+        self._ratios: dict[str, intervals.Ratio | None] = {}
         self._ratios = {r.key: self.compare(self.leader, r) for r in self.others}
 
-    def compare(self, a: Record, b: Record) -> statistics.Ratio | None:
+    def compare(self, a: Record, b: Record) -> intervals.Ratio | None:
         """Above 1: a is better. None: too few repeats to say."""
         if a is self.leader and b.key in self._ratios:
             return self._ratios[b.key]
@@ -80,7 +79,7 @@ class Race:
             ratio, goal = self._ratios[rival.key], self.objective
             total = 3  # the least that says anything about a spread, where there is none to go by
             if ratio is not None:
-                total = statistics.repeats_to_decide(ratio, goal.margin, goal.confidence, len(rivals))
+                total = intervals.repeats_to_decide(ratio, goal.margin, goal.confidence, len(rivals))
             wanted[rival.key] = max(1, total - have)
         return {self.leader.key: max(wanted.values()), **wanted}
 
@@ -139,8 +138,8 @@ def _safe(race: Race, close: Sequence[Record]) -> list[Record]:
 
 
 def compare(
-    a: Record, b: Record, objective: Objective, known: Mapping[str, statistics.Values] | None = None
-) -> statistics.Ratio | None:
+    a: Record, b: Record, objective: Objective, known: Mapping[str, intervals.Values] | None = None
+) -> intervals.Ratio | None:
     """How many times better a is than b, by their repeats. None: too few to say.
 
     Args:
@@ -154,13 +153,13 @@ def compare(
         first, second = _unpaired(first), _unpaired(second)
     else:
         first, second = _in_common(first, second)
-    ratio = statistics.ratio(first, second)
+    ratio = intervals.ratio(first, second)
     return ratio if ratio is None or objective.maximize else ratio.inverse()
 
 
 def moderated(
-    best: Record, others: Sequence[Record], objective: Objective, values: Mapping[str, statistics.Values]
-) -> dict[str, statistics.Ratio]:
+    best: Record, others: Sequence[Record], objective: Objective, values: Mapping[str, intervals.Values]
+) -> dict[str, intervals.Ratio]:
     """How many times better `best` is than each other, with spreads that many trials tell together; see `spread`.
 
     Empty where they were not measured in the same blocks, or are too few.
@@ -173,12 +172,12 @@ def moderated(
     return found if objective.maximize else {key: ratio.inverse() for key, ratio in found.items()}
 
 
-def low(ratio: statistics.Ratio | None, confidence: float) -> float:
+def low(ratio: intervals.Ratio | None, confidence: float) -> float:
     """Lower end of the logarithm of a ratio; minus infinity where nothing is known."""
     return -math.inf if ratio is None else ratio.log_interval(confidence)[0]
 
 
-def negligible(ratio: statistics.Ratio | None, objective: Objective) -> bool:
+def negligible(ratio: intervals.Ratio | None, objective: Objective) -> bool:
     """The ratio, whichever is the better, is surely within the margin."""
     if ratio is None:
         return False
@@ -186,7 +185,7 @@ def negligible(ratio: statistics.Ratio | None, objective: Objective) -> bool:
     return max(-lower, upper) <= math.log1p(objective.margin)
 
 
-def repeat_values(record: Record, metric: str) -> statistics.Values:
+def repeat_values(record: Record, metric: str) -> intervals.Values:
     """The metric in each repeat, by repeat index; empty where repeats do not have it.
 
     A list without indexes where two repeats share one, as after results of two sweeps were put together. What a repeat
@@ -253,11 +252,11 @@ def _together(record: Record) -> tuple[str, str, object]:
     return record.sweep, record.origin, record.notes.get("measured_together")
 
 
-def _unpaired(values: statistics.Values) -> list[float]:
+def _unpaired(values: intervals.Values) -> list[float]:
     return list(values.values()) if isinstance(values, Mapping) else list(values)
 
 
-def _in_common(first: statistics.Values, second: statistics.Values) -> tuple[statistics.Values, statistics.Values]:
+def _in_common(first: intervals.Values, second: intervals.Values) -> tuple[intervals.Values, intervals.Values]:
     """Repeats of the same blocks, where that loses a third of them at most: pairs tell more than their number."""
     if not (isinstance(first, Mapping) and isinstance(second, Mapping)):
         return first, second

@@ -26,12 +26,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sweep.settings import Objective
-from sweep.spec import Json, Record, Status, to_json
+from sweep.spec import Json, Record, Status, number, to_json
+from sweep.spec.settings import Objective
 from sweep.verdict import constraints, race, wording
 from sweep.verdict.constraints import Miss, deciding
 from sweep.verdict.race import PUBLISHED, Decision, Race, repeat_values
-from sweep.verdict.wording import number
 
 __all__ = ["PUBLISHED", "STOPPED", "Verdict", "deciding", "repeat_values", "stopped_early", "verdict"]
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sweep.statistics import Ratio, Values, logarithms
+from sweep.verdict.stats.intervals import Ratio, Values, logarithms
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweep import report, statistics
-from sweep.buckets import metrics as bucket_metrics
-from sweep.settings import Objective
-from sweep.spec import Record, Status
+from sweep import text
+from sweep.spec import Record, Status, number
+from sweep.spec.settings import Objective
+from sweep.text import plain, quantity
+from sweep.verdict.buckets import metrics as bucket_metrics
+from sweep.verdict.stats import intervals
 
 UNKNOWN = {
     "usd_per_million_items": "price unknown: the hardware gives no price",
@@ -19,31 +21,6 @@ UNKNOWN = {
 }
 INTERVALS = 0.95  # confidence of the `_low` and `_high` of a metric: see statistics.summarize
 MANY = 100  # more repeats than this are not worth counting
-
-
-def quantity(metric: str, value: float) -> str:
-    """A value with its unit: `23,410 items/s`, `0.231 ms`, `$0.42 per million items`, `99.2 %`."""
-    if metric.endswith("_items_per_s"):
-        return f"{plain(value)} items/s"
-    if metric.startswith(("latency_ms", "item_latency_ms", "first_request_ms")):
-        return f"{plain(value)} ms"
-    if metric == "usd_per_million_items":
-        return f"${plain(value)} per million items"
-    if metric.endswith("_mb"):
-        return f"{plain(value)} MB"
-    if metric.endswith("_seconds"):
-        return f"{plain(value)} s"
-    if metric.startswith(("agreement", "accuracy", "reference_accuracy", "padding")):
-        return f"{100 * value:.4g} %"
-    return f"{plain(value)} {metric}"
-
-
-def plain(value: float) -> str:
-    """Four significant digits, thousands separated, no exponent in the usual range."""
-    if abs(value) >= 1000:
-        digits = max(0, math.floor(math.log10(abs(value))) - 3)
-        return f"{round(value, -digits):,.0f}"
-    return f"{value:.4g}"
 
 
 def not_ok(record: Record) -> str:
@@ -73,7 +50,7 @@ def fragile(metric: str, end: float, limit: float) -> str:
     )
 
 
-def wins(record: Record, second: Record | None, ratio: statistics.Ratio | None, objective: Objective) -> str:
+def wins(record: Record, second: Record | None, ratio: intervals.Ratio | None, objective: Objective) -> str:
     start = f"{record.label} wins: {_with_interval(record, objective)}"
     if second is None:
         return start + "; no other trial qualifies."
@@ -105,7 +82,7 @@ def ties(choice: Record, tied: Sequence[Record], safe: Sequence[Record], objecti
 def undecided(
     leader: Record,
     rivals: Sequence[Record],
-    ratio: statistics.Ratio | None,
+    ratio: intervals.Ratio | None,
     objective: Objective,
     more: int,
     seconds: float | None = None,
@@ -121,7 +98,7 @@ def undecided(
     if more > MANY:
         return f"{start}; more than {MANY} more repeats would be needed, a larger objective.margin settles it sooner."
     about = "about" if ratio is not None else "at least"
-    time = "" if seconds is None else f" (about {report.duration(seconds)})"
+    time = "" if seconds is None else f" (about {text.duration(seconds)})"
     return f"{start}; {about} {_repeats(more)} of {names}{time} would tell."
 
 
@@ -130,12 +107,12 @@ def left_out(count: int, trials: int) -> str:
     return f" {count} of {trials} trials were stopped early." if count else ""
 
 
-def dominated(best: Record, ratio: statistics.Ratio, objective: Objective, confidence: float, repeats: int) -> str:
+def dominated(best: Record, ratio: intervals.Ratio, objective: Objective, confidence: float, repeats: int) -> str:
     """Why a race leaves a trial out; `ratio`: how many times better the best is."""
     its = ratio.inverse() if objective.maximize else ratio
     value, low, high = its.interval(confidence)
     share = f"{value:.3g}x [{low:.3g}, {high:.3g}] its {objective.metric}"
-    return f"dominated by {best.label}: {share} after {report.count(repeats, 'repeat')}"
+    return f"dominated by {best.label}: {share} after {text.count(repeats, 'repeat')}"
 
 
 def nobody(records: Sequence[Record], nearest: tuple[Record, str] | None) -> str:
@@ -160,13 +137,13 @@ def leads(record: Record, objective: Objective, more: int) -> str:
     return f"leads with {_with_interval(record, objective)}, but not surely: {_needs(more)}"
 
 
-def behind(chosen: Record, record: Record, ratio: statistics.Ratio | None, objective: Objective) -> str:
+def behind(chosen: Record, record: Record, ratio: intervals.Ratio | None, objective: Objective) -> str:
     gap, interval = _gap(chosen, record, ratio, objective)
     return f"{gap} than {chosen.label} ({interval})"
 
 
 def tied_with(
-    chosen: Record, record: Record, ratio: statistics.Ratio | None, objective: Objective, qualifies: bool
+    chosen: Record, record: Record, ratio: intervals.Ratio | None, objective: Objective, qualifies: bool
 ) -> str:
     """`qualifies`: the tie-break could have chosen it."""
     metric = objective.tie_break
@@ -179,7 +156,7 @@ def tied_with(
     return f"{text}, and {metric} is no reason to prefer it"
 
 
-def open_with(leader: Record, record: Record, ratio: statistics.Ratio | None, objective: Objective, more: int) -> str:
+def open_with(leader: Record, record: Record, ratio: intervals.Ratio | None, objective: Objective, more: int) -> str:
     needs = _needs(more)
     return f"not told apart from {leader.label} ({_distance(leader, record, ratio, objective)}): {needs}"
 
@@ -219,18 +196,6 @@ def no_published(records: Sequence[Record], nearest: tuple[Record, str] | None) 
     return f"Nothing was run: {_counts(records)}."
 
 
-def number(record: Record, metric: str, default: float | None = None) -> float | None:
-    """A metric of a trial, `default` where it is not known. `accuracy_drop` is reference_accuracy - accuracy."""
-    if metric == "accuracy_drop":
-        before, after = number(record, "reference_accuracy"), number(record, "accuracy")
-        return default if before is None or after is None else before - after
-    for source in (record.metrics, record.agreement):
-        value = (source or {}).get(metric)
-        if isinstance(value, (int, float)) and math.isfinite(value):
-            return float(value)
-    return default
-
-
 def _with_interval(record: Record, objective: Objective) -> str:
     metric = objective.metric
     value = number(record, metric, 0.0) or 0.0
@@ -250,7 +215,7 @@ def _cost_ends(record: Record, cost: float) -> tuple[float | None, float | None]
     return (cost * rate / high, cost * rate / low) if rate and low and high else (None, None)
 
 
-def _factor(best: Record, other: Record, ratio: statistics.Ratio | None, objective: Objective) -> float:
+def _factor(best: Record, other: Record, ratio: intervals.Ratio | None, objective: Objective) -> float:
     """How many times better the best is: by repeats, or by the metrics where repeats are too few."""
     if ratio is not None:
         return ratio.estimate
@@ -259,7 +224,7 @@ def _factor(best: Record, other: Record, ratio: statistics.Ratio | None, objecti
     return mine / its if its else math.inf
 
 
-def _gap(chosen: Record, record: Record, ratio: statistics.Ratio | None, objective: Objective) -> tuple[str, str]:
+def _gap(chosen: Record, record: Record, ratio: intervals.Ratio | None, objective: Objective) -> tuple[str, str]:
     """Like ("24 % slower", "95 % interval 22 to 26 %")."""
     worse, better = ("dearer", "cheaper") if objective.metric.startswith("usd") else ("slower", "faster")
     if not objective.metric.startswith(("usd", "latency", "throughput")):
@@ -282,7 +247,7 @@ def _sure(confidence: float) -> str:
     return f"{round(100 * confidence, decimals):.10g} %"
 
 
-def _distance(chosen: Record, record: Record, ratio: statistics.Ratio | None, objective: Objective) -> str:
+def _distance(chosen: Record, record: Record, ratio: intervals.Ratio | None, objective: Objective) -> str:
     return ", ".join(_gap(chosen, record, ratio, objective))
 
 

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sweep import ledger
-from sweep.buckets.bucketing import powers_of_two
+from sweep.store import ledger
+from sweep.verdict.buckets.bucketing import powers_of_two
 
 BACKENDS = ["torch", "torchscript", "onnxruntime", "openvino", "inductor"]
 COMMON = ["model=minilm", "effort=quick", "effort.window_seconds=3", "tracking=none"]

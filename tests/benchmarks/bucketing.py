@@ -12,7 +12,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 import numpy as np
 
-from sweep.buckets.bucketing import Choice, Curve, Point, Traffic, powers_of_two, solve, waste
+from sweep.verdict.buckets.bucketing import Choice, Curve, Point, Traffic, powers_of_two, solve, waste
 
 KINDS: dict[str, dict[str, float]] = {
     "no limit": {},

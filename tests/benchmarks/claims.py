@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from sweep.verdict import claims
-from tests import claim_laws as laws
+from tests.support import latency_laws as laws
 
 LAWS = [
     laws.log_normal(),

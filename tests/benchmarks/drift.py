@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sweep import ledger
 from sweep.__main__ import run
-from sweep.noise import series, telemetry
-from sweep.noise.drift import find, levels
-from sweep.statistics import wilson
-from tests.machine_laws import LAWS, Law, ranking, simulated, slowed, speed
+from sweep.hardware import telemetry
+from sweep.store import ledger
+from sweep.verdict.noise import series
+from sweep.verdict.noise.drift import find, levels
+from sweep.verdict.stats.intervals import wilson
+from tests.support.machine_laws import LAWS, Law, ranking, simulated, slowed, speed
 
 SHAPES = ((4, 3), (8, 3), (8, 5), (20, 5), (8, 10))
 REAL = ["model=tiny", "backend=fake", "tracking=none", "effort=quick", "effort.repeats=5", "effort.window_seconds=0.2"]

@@ -8,15 +8,15 @@ import tempfile
 from pathlib import Path
 
 from sweep.spec import Record, Status
-from tests import injected
+from tests.support import injections
 
 
 def main() -> None:
     print("| injected | status | kind | what is told |\n|---|---|---|---|")
     rows = 0
-    for group in injected.GROUPS:
+    for group in injections.GROUPS:
         with tempfile.TemporaryDirectory() as folder:
-            done = injected.run(group, Path(folder))
+            done = injections.run(group, Path(folder))
             for injection in group.injections:
                 record = done.records[injection.value]
                 print(f"| {injection.what} | {record.status.value} | {_kind(record)} | {_told(record)} |", flush=True)
@@ -24,7 +24,7 @@ def main() -> None:
             healthy = done.records[group.healthy].status
             assert healthy is Status.OK, healthy
             assert done.status == 0, done.errors
-    print(f"\n{rows} injected in {len(injected.GROUPS)} sweeps; in each the trial beside them was measured.")
+    print(f"\n{rows} injected in {len(injections.GROUPS)} sweeps; in each the trial beside them was measured.")
 
 
 def _kind(record: Record) -> str:

@@ -16,8 +16,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from sweep import ledger
 from sweep.spec import Status
+from sweep.store import ledger
 
 TRIALS, REPEATS = 6, 3
 SWEEP = ["model=tiny", "backend=fake", "batch=1,2,3", "cores=1,2", "effort=quick", "effort.window_seconds=0.15"]

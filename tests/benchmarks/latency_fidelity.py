@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sweep import ledger
+from sweep.store import ledger
 
 SECONDS = 2.0
 SETTINGS = ["model=efficientnet_lite0", "backend=torch", "tracking=none", "effort.repeats=1"]

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sweep import ledger, statistics
 from sweep.__main__ import run
-from sweep.load import arrivals
 from sweep.spec import Record
-from tests import queueing
+from sweep.store import ledger, samples
+from sweep.worker.load import arrivals
+from tests.support import queueing_theory
 
 PERCENTILES = (50, 90, 95, 99)
 BASE = ["model=tiny", "backend=fake", "backend.options.busy=true", "tracking=none", "effort.repeats=1"]
@@ -53,14 +53,14 @@ def theory(outputs: Path, service_ms: float, seconds: float, servers: int, busy_
     load = ["load=poisson", f"load.rate={rate}", "load.max_wait_ms=0", f"replicas={servers}"]
     record = measure(outputs, service_ms, seconds, *load)
     (repeat,) = record.repeats
-    seen = percentiles(statistics.load_samples(repeat.samples) / 1e6)
+    seen = percentiles(samples.load_samples(repeat.samples) / 1e6)
     own = percentiles(as_served(repeat.samples, servers) / 1e6)
-    same = percentiles(queueing.latencies(arrivals.poisson(rate, seconds, (0, 0)), service, servers) / 1e6)
+    same = percentiles(queueing_theory.latencies(arrivals.poisson(rate, seconds, (0, 0)), service, servers) / 1e6)
     spread = [
-        percentiles(queueing.latencies(arrivals.poisson(rate, seconds, (1, seed)), service, servers) / 1e6)
+        percentiles(queueing_theory.latencies(arrivals.poisson(rate, seconds, (1, seed)), service, servers) / 1e6)
         for seed in range(SEEDS)
     ]
-    known = queueing.Theory(busy_share, servers)
+    known = queueing_theory.Theory(busy_share, servers)
     notes = repeat.notes["load"]
     print(
         f"\nM/D/{servers} at {busy_share:.0%} of {servers * 1e3 / service_ms:g} items/s, {repeat.items} items, "
@@ -100,7 +100,7 @@ def stalls(outputs: Path, service_ms: float, seconds: float) -> None:
     for load in ([], arriving):
         record = measure(outputs, service_ms, seconds, *held_up, *load)
         assert record.repeats, f"{record.status.value} {record.reason}"
-        seen.append(statistics.load_samples(record.repeats[0].samples) / 1e6)
+        seen.append(samples.load_samples(record.repeats[0].samples) / 1e6)
     print(f"\nstalls of 1 s every 10 s, service {service_ms:g} ms, {seconds:g} s")
     print("          closed loop       open loop          theory")
     for percentile in (*PERCENTILES, 99.9):

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from sweep import ledger
 from sweep.spec import Measurement, from_json
+from sweep.store import ledger
 
 DEFAULT = ["model=efficientnet_lite0", "backend=torch", "batch=1,4", "cores=1,2", "effort=normal"]
 

@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from sweep.report import page  # run as a script, the project's folder is not on the path
 from sweep.report.page import gather
-from tests import browser
-from tests.page_sweeps import latencies, stored
-from tests.stored_sweeps import Member
+from tests.support import browser
+from tests.support.page_sweeps import latencies, stored
+from tests.support.stored_sweeps import Member
 
 BACKENDS = ("onnxruntime", "openvino", "torch", "inductor")
 ENDINGS = {

@@ -21,13 +21,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sweep import config, hardware, ledger, plan, worker
-from sweep.compose import Composer
-from sweep.search import loop as search
-from sweep.search import study as search_study
-from sweep.settings import Objective
-from sweep.spec import Record, Status
-from sweep.verdict.wording import number
+from sweep.config import compose
+from sweep.config.compose import Composer
+from sweep.engine import rules
+from sweep.engine.search import loop as search
+from sweep.engine.search import study as search_study
+from sweep.hardware import rules
+from sweep.spec import Record, Status, number, plan
+from sweep.spec.settings import Objective
+from sweep.store import ledger
+from sweep.worker import entries
 
 SPACE = [
     "model=digits",
@@ -58,7 +61,7 @@ class Replay:
             self.sweep = SimpleNamespace(
                 settings=settings, records={}, interrupted=False, folder=self._folder, display=display
             )
-        return plan.make([job.trial for job in jobs], hardware.detect(), lambda _, names: worker.installed(names))
+        return rules.make([job.trial for job in jobs], rules.detect(), lambda _, names: entries.installed(names))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         keys = [job.trial.key for job in self._composer.jobs(job_overrides)]
@@ -80,7 +83,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         overrides, grid, wall = obtain(asked.grid, asked.overrides, Path(scratch))
-        objective = Composer(config.loader()).settings([first(overrides)]).objective
+        objective = Composer(compose.loader()).settings([first(overrides)]).objective
         best = describe(grid, objective, wall)
         for sampler in ("tpe", "random", "nsga2"):
             replays = [replay(overrides, grid, sampler, seed, Path(scratch)) for seed in range(asked.seeds)]
@@ -112,7 +115,7 @@ def launch(overrides: list[str], outputs: Path) -> Path:
 
 def first(overrides: list[str]) -> list[str]:
     """What is set once, of these overrides."""
-    composer = Composer(config.loader())
+    composer = Composer(compose.loader())
     return [line for line in overrides if not composer.parse(line).is_sweep_override()]
 
 
@@ -142,7 +145,7 @@ def replay(overrides: list[str], grid: dict[str, Record], sampler: str, seed: in
     """One search over the whole space, answered by the grid."""
     folder = scratch / f"{sampler}-{seed}"
     folder.mkdir()
-    composer = Composer(config.loader())
+    composer = Composer(compose.loader())
     made = Replay(composer, grid, folder)
     lines = [*overrides, f"outputs={folder}", f"search.budget={len(grid)} trials", f"search.sampler={sampler}"]
     search.run([*lines, f"seed={seed}"], composer, made)

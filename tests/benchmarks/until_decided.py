@@ -15,11 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from sweep import ledger, stored
-from sweep.spec import Record, Status
+from sweep.spec import Record, Status, number
+from sweep.store import ledger, query
 from sweep.verdict import race
 from sweep.verdict.select import stopped_early
-from sweep.verdict.wording import number
 
 SPACE = [
     "model=digits",
@@ -65,7 +64,7 @@ def launch(overrides: list[str], outputs: Path) -> tuple[ledger.History, float]:
 
 
 def describe(name: str, history: ledger.History, seconds: float) -> None:
-    records = stored.records(history)
+    records = query.records(history)
     ran = [r for r in records if r.repeats]
     ok, early = sum(r.status is Status.OK for r in records), sum(map(stopped_early, records))
     repeats = sum(len(r.repeats) for r in ran)
@@ -86,7 +85,7 @@ def agree(full: ledger.History, raced: ledger.History) -> str:
         return f"the grid chose {_label(full, first)}, the race {_label(raced, second)}"
     if first == second:
         return "yes"
-    objective = stored.settings(full).objective
+    objective = query.settings(full).objective
     known: dict[str, Record] = full.records
     ratio = race.compare(known[first], known[second], objective)
     gap = (number(known[first], objective.metric) or 0.0) / (number(known[second], objective.metric) or 1.0)

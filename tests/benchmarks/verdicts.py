@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.verdicts [--runs 1000] [--grid SWEEP_FOLDER ...] [--real 40]
 
-1. A/A: equal trials on laws of noise (`tests.rates`), so that any winner is a false one; with `--real N` also N sweeps
+1. A/A: equal trials on laws of noise (`tests.support.rates`), so that any winner is a false one; with `--real N` also N sweeps
    of one trial four times over on this machine.
 2. Power: one trial is better than the others by twice the margin.
 3. Grids whose truth is known: made ones of 40 trials, and with `--grid` finished sweeps, whose mean over all their
@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sweep import ledger, stored
 from sweep.spec import Status
-from sweep.statistics import wilson
+from sweep.store import ledger, query
 from sweep.verdict import race, select
-from tests.rates import LAWS, RACE, THROUGHPUT, records_of, run_race
+from sweep.verdict.stats.intervals import wilson
+from tests.support.rates import LAWS, RACE, THROUGHPUT, records_of, run_race
 
 BETTER = 2 * THROUGHPUT.margin
 # Settings that change nothing with fp32 on one core.
@@ -160,7 +160,7 @@ def _raced(rates: np.ndarray) -> tuple[int | None, int]:
 
 def recorded_grid(folder: Path, runs: int) -> None:
     """Blocks of a finished sweep, drawn with replacement: noise as it was, with all that trials of a block share."""
-    records = [r for r in stored.records(ledger.History(folder)) if r.status is Status.OK and r.origin == "measured"]
+    records = [r for r in query.records(ledger.History(folder)) if r.status is Status.OK and r.origin == "measured"]
     values = [race.repeat_values(r, THROUGHPUT.metric) for r in records]
     blocks = sorted(set.intersection(*(set(v) for v in values if isinstance(v, dict))))
     rates = np.array([[v[b] for b in blocks] for v in values if isinstance(v, dict)])

@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from sweep import ledger, stored
 from sweep.spec import Record, Trial
-from sweep.whatif import answers, flips
-from tests.priced_sweeps import NAME, Line, random_lines, record_of, sheet, trial_of
-from tests.records import make_settings
-from tests.test_whatif import CHEAP, first_prices
+from sweep.store import ledger, query
+from sweep.verdict.whatif import answers, flips
+from tests.support.priced_sweeps import NAME, Line, random_lines, record_of, sheet, trial_of
+from tests.support.records import make_settings
+from tests.verdict.whatif.test_answers import CHEAP, first_prices
 
 QUESTIONS = {
     "as it was": [],
@@ -107,9 +107,9 @@ def timed(runs: int, work: Callable[[], Any]) -> tuple[list[float], Any]:
 
 def parts(outputs: Path, runs: int) -> answers.View:
     """Inside one process."""
-    seconds, history = timed(runs, lambda: stored.history(outputs, NAME))
+    seconds, history = timed(runs, lambda: query.history(outputs, NAME))
     shown("  reading the ledger", seconds)
-    found = [stored.Stored(history, record) for record in stored.records(history)]
+    found = [query.Stored(history, record) for record in query.records(history)]
     question = answers.Question(CHEAP)
     seconds, view = timed(runs, lambda: _asked(found, question))
     shown("  costs and verdict", seconds)
@@ -118,7 +118,7 @@ def parts(outputs: Path, runs: int) -> answers.View:
     return view  # type: ignore[no-any-return]  # of a lambda
 
 
-def _asked(found: list[stored.Stored], question: answers.Question) -> answers.View:
+def _asked(found: list[query.Stored], question: answers.Question) -> answers.View:
     view = answers.View(found, question)
     view.answer()
     return view

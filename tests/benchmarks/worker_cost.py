@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from sweep.isolate import Limits, Workers  # noqa: E402  # found on the path since the line above
+from sweep.isolate.pool import Limits, Workers  # noqa: E402  # found on the path since the line above
 
 SETS: tuple[tuple[str, ...], ...] = ((), ("numpy",), ("numpy", "onnxruntime"), ("numpy", "torch"))
 

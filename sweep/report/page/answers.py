@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep.report import comparison, count, share
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, badge, esc, paragraph, table, whisker
+from sweep.report.terminal import comparison
 from sweep.spec import Json, Record, Status, canonical
+from sweep.text import count, share
 
 MOST, NAMED = 25, 3
 RIGHT = ("both", "only_reference", "only_candidate", "neither")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sweep.report import axis_text, count, duration, number, share, short_name
+from sweep.report.names import short_name
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, badge, bar, esc, paragraph, table
 from sweep.spec import Json, Record, Status
+from sweep.text import axis_text, count, duration, number, share
 
 MOST = 200
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sweep.report import number, plus_minus, share
-from sweep.report.drawing import stretch
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, table
 from sweep.report.page.svg import Drawn, Hit
+from sweep.report.plots.drawing import stretch
 from sweep.spec import Json, Record
+from sweep.text import number, plus_minus, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sweep.report import count, number, share, whatif
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
+from sweep.report.terminal import whatif
+from sweep.text import count, number, share
 
 if TYPE_CHECKING:
-    from sweep.whatif.answers import View
-    from sweep.whatif.flips import Steps
+    from sweep.verdict.whatif.answers import View
+    from sweep.verdict.whatif.flips import Steps
 
 MOST = 8  # fleets
 
@@ -19,9 +20,9 @@ def section(told: Facts) -> Section | None:
     """None where nothing was chosen from, or nothing that is known would change it."""
     if not told.over or not told.good:
         return None
-    from sweep.costs import prices
-    from sweep.whatif import flips
-    from sweep.whatif.answers import Question, View
+    from sweep.verdict.costs import prices
+    from sweep.verdict.whatif import flips
+    from sweep.verdict.whatif.answers import Question, View
 
     settings = told.settings
     found = [told.stored(record) for record in told.records]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep.report import count, failure_groups, relative, status_text, story
+from sweep.report import story
+from sweep.report.names import failure_groups
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Section, badge, commands, details, esc, paragraph, tail
 from sweep.spec import Record, Status
+from sweep.text import count, relative, status_text
 
 GROUPS, NAMED = 30, 6
 MILD = (Status.INVALID, Status.UNAVAILABLE, Status.STOPPED)  # nothing was tried, or nothing is wrong with it

@@ -11,15 +11,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import ledger, stored
-from sweep.noise import series
-from sweep.report import duration, ranked, relative, short_name, story, varying
-from sweep.report.drawing import COLOURS
-from sweep.report.tables import metrics_of
-from sweep.settings import Settings
-from sweep.spec import Json, Measurement, Record, Status, UserError, from_json
-from sweep.stored import Stored
+from sweep.report import story
+from sweep.report.names import ranked, short_name, varying
+from sweep.report.plots.drawing import COLOURS
+from sweep.spec import Json, Measurement, Record, Status, UserError, from_json, metrics_of
+from sweep.spec.settings import Settings
+from sweep.store import ledger, query
+from sweep.store.query import Stored
+from sweep.text import duration, relative
 from sweep.verdict import race, select
+from sweep.verdict.noise import series
 
 if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
@@ -172,13 +173,13 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
     book = ledger.History(folder)
     if not book.header:
         raise UserError(f"the ledger of {folder.name} has no beginning: it cannot be read")
-    settings = stored.settings(book)
+    settings = query.settings(book)
     entries = list(ledger.entries(folder))
     times = Times.of(entries)
     done: dict[str, dict[int, Json]] = {}
     for each in times.repeats:
         done.setdefault(each.trial, {})[int(each.measurement["index"])] = each.measurement
-    records = [_with_repeats(book, record, done.get(record.key, {})) for record in stored.records(book)]
+    records = [_with_repeats(book, record, done.get(record.key, {})) for record in query.records(book)]
     chosen = verdict or select.verdict(records, settings.objective)
     return Facts(
         book,
@@ -207,11 +208,11 @@ def _with_repeats(book: ledger.History, record: Record, done: Mapping[int, Json]
     """A trial that has not ended, with what its whole repeats say; any other as it is."""
     if record.key in book.records or not done:
         return record
-    from sweep import statistics
+    from sweep.verdict.stats import intervals
 
     where = Stored(book, record)
     repeats = tuple(from_json(Measurement, done[index]) for index in sorted(done))
-    found = statistics.summarize(
+    found = intervals.summarize(
         [replace(each, samples=str(where.file(each.samples) or each.samples)) for each in repeats]
     )
     return replace(record, repeats=repeats, metrics=found)

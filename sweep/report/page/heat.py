@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sweep.report import count, heatmap, number, why
-from sweep.report.drawing import points_of
+from sweep.report.names import why
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Section, attributes, esc
+from sweep.report.plots import heatmap
+from sweep.report.plots.drawing import points_of
 from sweep.spec import Record, Status
+from sweep.text import count, number
 
 if TYPE_CHECKING:
-    from sweep.report.heatmap import Grid, Panel
+    from sweep.report.plots.heatmap import Grid, Panel
 
 SPEAKING = ("model", "data", "hardware", "backend", "precision")  # axes whose values need no name
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sweep.report import boxes, count, number, share
-from sweep.report.boxes import Box, Marks
-from sweep.report.drawing import stretch
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
 from sweep.report.page.svg import Drawn, Hit
+from sweep.report.plots import boxes
+from sweep.report.plots.boxes import Box, Marks
+from sweep.report.plots.drawing import stretch
 from sweep.spec import Json, Record
-from sweep.statistics import QUANTILES, samples_needed
+from sweep.text import count, number, share
+from sweep.verdict.stats.intervals import QUANTILES, samples_needed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

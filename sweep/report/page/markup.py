@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from sweep.report import status_text
 from sweep.spec import Status
+from sweep.text import status_text
 
 TAIL_LINES, TAIL_COLUMNS, TAIL_BYTES = 25, 240, 64_000
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sweep.report import count, number, share
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
 from sweep.report.page.svg import Drawn, Hit
 from sweep.spec import Json
+from sweep.text import count, number, share
 
 TESTS = (("level shift", "shift_p"), ("trend", "trend_p"))
 BLUE, GREY, ORANGE = "#0072B2", "#737d86", "#D55E00"

@@ -7,17 +7,17 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from sweep.report import count, duration, number
 from sweep.report.page.gather import Facts, day
 from sweep.report.page.markup import Section, details, esc, facts, paragraph
 from sweep.spec import Json, to_json
+from sweep.text import count, duration, number
 
 MOST_PICTURES = 12
 
 
 def buckets(told: Facts) -> Section | None:
     """None where no lists of buckets were measured."""
-    from sweep.report.buckets import plots
+    from sweep.report.plots.buckets import plots
 
     pictures = [_picture(group) for _, group in plots.named(told.folder)[:MOST_PICTURES]]
     html = "".join(pictures)
@@ -27,8 +27,8 @@ def buckets(told: Facts) -> Section | None:
 def _picture(group: Json) -> str:
     import matplotlib
 
-    from sweep.report.buckets import plots
-    from sweep.report.drawing import STYLE
+    from sweep.report.plots.buckets import plots
+    from sweep.report.plots.drawing import STYLE
 
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": "buckets"}):
         figure = plots.draw(group)

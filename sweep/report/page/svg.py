@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sweep.report.drawing import STYLE
 from sweep.report.page.markup import attributes, esc
+from sweep.report.plots.drawing import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from sweep.report import axes_of, axis_text, common, count, duration, number, plus_minus, share, status_text, story
+from sweep.report import story
+from sweep.report.names import axes_of, common
 from sweep.report.page.gather import INTERRUPTED, KILLED, RUNNING, Facts, day
 from sweep.report.page.markup import Section, badge, commands, details, esc, facts, paragraph
-from sweep.report.tables import metrics_of
-from sweep.spec import Record, Status, from_json, to_json
-from sweep.statistics import QUANTILES
+from sweep.spec import Record, Status, from_json, metrics_of, to_json
+from sweep.text import axis_text, count, duration, number, plus_minus, quantity, share, status_text
 from sweep.verdict import claims
-from sweep.verdict.wording import MANY, quantity
+from sweep.verdict.stats.intervals import QUANTILES
+from sweep.verdict.wording import MANY
 
 LONG = 320  # letters of a sentence
 KINDS = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sweep.report import count, plots
-from sweep.report.drawing import COLOURS, FAINT, INK, MARKERS, Point, points_of
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Section, esc
 from sweep.report.page.svg import Drawn, Hit
+from sweep.report.plots import scatter
+from sweep.report.plots.drawing import COLOURS, FAINT, INK, MARKERS, Point, points_of
 from sweep.spec import Status
+from sweep.text import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +61,7 @@ def _draw(told: Facts, points: Sequence[Point], wide: bool) -> Drawn:
     chosen = [point for point in points if told.over and point.record.key == told.verdict.winner]
     for point in chosen:
         axes.plot(point.latency, point.throughput, "o", ms=14, mfc="none", mec=INK, mew=1.3, zorder=4)
-    plots.scales(axes, points, tails)
+    scatter.scales(axes, points, tails)
     if not wide:
         axes.set_xlabel("latency, ms (p50" + ("; thin line to p99)" if tails else ")"))
     _legend(figure, backends, precisions, bool(chosen), len(front) > 1, wide)
@@ -68,9 +69,9 @@ def _draw(told: Facts, points: Sequence[Point], wide: bool) -> Drawn:
     figure.draw_without_rendering()  # labels are placed in its units
     figure.set_layout_engine("none")  # and it stays as it is
     named = [*chosen, *(point for point in front if point not in chosen)]
-    if len(points) <= plots.LABELS and wide:
+    if len(points) <= scatter.LABELS and wide:
         named = list(points)
-    plots.place_labels(axes, points, named[: NAMED_WIDE if wide else NAMED_NARROW], told.axes)
+    scatter.place_labels(axes, points, named[: NAMED_WIDE if wide else NAMED_NARROW], told.axes)
     hits = [Hit(axes, p.latency, p.throughput, look[p.record.key][0], told.place[p.record.key]) for p in points]
     return figure, hits
 

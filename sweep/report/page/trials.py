@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep.report import NUMBERS, REQUESTS, axis_text, number, one_line, plus_minus, relative, share, status_text, why
+from sweep.report.names import NUMBERS, why
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, badge, bar, commands, details, esc, facts, table
-from sweep.report.results import STOPS
-from sweep.spec import Record, Status
-from sweep.statistics import QUANTILES, samples_needed
+from sweep.report.terminal.results import STOPS
+from sweep.spec import REQUESTS, Record, Status
+from sweep.text import axis_text, number, one_line, plus_minus, relative, share, status_text
+from sweep.verdict.stats.intervals import QUANTILES, samples_needed
 
 ON_PAPER = 60  # rows; the rest stands in results.csv
 SHORT = 54  # letters of a reason that are seen before it is unfolded

@@ -1,0 +1,1 @@
+"""AWS Inferentia and Trainium through the Neuron SDK's PyTorch and TensorFlow packages."""

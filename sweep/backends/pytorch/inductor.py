@@ -1,0 +1,134 @@
+"""TorchInductor ahead of time: the model exported, compiled to machine code, and packed into one `.pt2` file.
+
+The package runs without the model's Python code. It is compiled for the instructions of this processor. The number of
+threads stays free, so that one build serves any number of cores.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from sweep.backends import artifact, dynamic
+from sweep.backends.base import Arrays, Backend, Source
+from sweep.backends.pytorch import common
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError
+
+MODEL = "model.pt2"
+STATED = "sweep"  # in the package's own metadata
+KNOWS_ALL_INSTRUCTIONS = 12  # the first g++ that knows every instruction set inductor generates
+
+
+class Inductor(Backend):
+    name = "inductor"
+    packages = ("torch",)
+    preload_build = ("torch", "torch._dynamo")
+    preload_run = ("torch",)
+    precisions = ("fp32", "bf16", "fp16")
+    formats = ("module", "exported")
+    devices = ("cpu", "cuda")
+    compile_options = ("channels_last", "freezing", "max_autotune")
+    dynamic_sizes = True
+
+    @classmethod
+    def supports(cls, spec: BuildSpec) -> Optional[str]:
+        return super().supports(spec) or common.unsupported(spec, cls.name)
+
+    @classmethod
+    def missing(cls) -> Optional[str]:
+        if shutil.which(_compiler()) is None:
+            return "inductor needs a C++ compiler and there is no %s: apt-get install g++, or set CXX" % _compiler()
+        return None
+
+    @classmethod
+    def versions(cls, precision: str = "") -> Dict[str, str]:
+        found = dict(super().versions(precision))
+        compiler = _compiler_version()
+        return {**found, "c++": compiler} if compiler else found
+
+    def probe(self) -> Json:
+        return {"versions": self.versions(), "devices": common.devices()}
+
+    def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
+        reason = self.missing()
+        if reason:
+            raise TrialError(FailureKind.TOOLCHAIN_MISSING, reason)
+        import torch
+
+        channels_last = common.wants_channels_last(self.options, spec.precision)
+        model = common.converted(source.load_model(), spec.precision, spec.device, channels_last)
+        precision = common.precision_of(tensor.dtype for tensor in model.parameters()) or spec.precision
+        with common.quiet(), torch.no_grad():
+            plain = common.cast_inside(model, spec.precision, channels_last)
+            program = common.exported(plain, source, spec.device)
+            self._compile(program, common.stated(precision, dynamic.shapes(source)), folder)
+        notes = {"channels_last": channels_last, "portable": False, "instructions": _instructions()}
+        return BuildInfo(precision=precision, versions=self.versions(), notes=notes)
+
+    def _compile(self, program: Any, stated: str, folder: Path) -> None:
+        """In a cache of its own, which goes with the build: what an earlier one left there must not shorten it."""
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes for one file
+        cache, before = folder / "cache", os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
+        from torch._inductor import aoti_compile_and_package
+
+        try:
+            aoti_compile_and_package(program, package_path=str(folder / MODEL), inductor_configs=self._settings(stated))
+        finally:
+            shutil.rmtree(str(cache), ignore_errors=True)
+            if before is None:
+                os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)
+            else:
+                os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
+
+    def _settings(self, stated: str) -> Dict[str, Any]:
+        settings: Dict[str, Any] = {
+            "cpp.dynamic_threads": True,
+            "freezing": bool(self.options.get("freezing", True)),
+            "max_autotune": bool(self.options.get("max_autotune", False)),
+            "aot_inductor.precompile_headers": False,  # 150 MB a header, to save less than they cost for one build
+            "aot_inductor.metadata": {STATED: stated},
+        }
+        if int(_compiler_version().partition(".")[0] or 0) >= KNOWS_ALL_INSTRUCTIONS:
+            settings["cpp.vec_isa_ok"] = True  # spares seconds of trial compilations
+        return settings
+
+    def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> "InductorRunner":
+        from torch._inductor import aoti_load_package
+
+        common.use_threads(placement)
+        number = -1 if spec.device == "cpu" else common.number_of(placement.device)
+        with common.quiet(), artifact.reading(folder / MODEL) as path:
+            package = aoti_load_package(str(path), device_index=number)
+        precision, shapes = common.read_stated(package.loader.get_metadata()[STATED])
+        runner = InductorRunner(package, placement.device, precision)
+        runner.shapes = shapes
+        return runner
+
+
+class InductorRunner(common.TorchRunner):
+    """A package takes and returns float32; it allocates its outputs anew in each call."""
+
+    def run(self, request: Arrays) -> Any:
+        return self.call(*self.moved(request))
+
+
+def _compiler() -> str:
+    return os.environ.get("CXX", "g++")
+
+
+def _compiler_version() -> str:
+    """As the compiler says it, or "" where there is none."""
+    try:
+        answer = subprocess.run([_compiler(), "-dumpfullversion"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except OSError:
+        return ""
+    return answer.stdout.decode("ascii", "replace").strip() if answer.returncode == 0 else ""
+
+
+def _instructions() -> str:
+    """The vector instructions that the code was compiled for, as inductor names them."""
+    from torch._inductor.cpu_vec_isa import pick_vec_isa
+
+    return str(pick_vec_isa())

@@ -1,0 +1,248 @@
+"""What TensorFlow on Neuron shares: options, cores, what a build leaves, and how it is run.
+
+Written against AWS's documentation and the published source of the TensorFlow plug-in; TensorFlow is imported inside
+functions only. Two facts shape it. A compiler that fails is only warned about: the model is written all the same and
+runs on the CPU, so the share of operators on the device decides. And the first call of a model loads it onto its
+cores, so `load` makes that call. Worker side, Python 3.8.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Callable, ContextManager, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from sweep.backends import artifact, compiler_output
+from sweep.backends.base import Arrays, Backend, Runner, Source
+from sweep.backends.neuron import sdk
+from sweep.backends.neuron.monitor import Monitor
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError
+from sweep.workloads import tensorflow_models as models
+
+MODEL, STATED = "model", "stated.json"
+FLAGS = "NEURON_CC_FLAGS"
+FOREIGN = (FLAGS, sdk.COUNT, sdk.GROUPS)  # would change a build or its place unasked
+MODULES = ("tensorflow", "tensorflow_neuron", "tensorflow_neuronx")
+REPLICATED_CORES_MAX = 4  # documented for automatic replication inside one process
+VERBOSE = ("debug", "info", "warning", "error", "critical")
+OPERATORS = {
+    "in_session": re.compile(r"Number of operations in TensorFlow session: (\d+)"),
+    "optimized": re.compile(r"Number of operations after tf\.neuron optimizations: (\d+)"),
+    "on_neuron": re.compile(r"Number of operations placed on Neuron runtime: (\d+)"),
+}
+
+
+class Stated(NamedTuple):
+    """What an artifact says of itself."""
+
+    tf1: bool
+    precision: str
+    shapes: Tuple[Tuple[int, ...], ...]
+    dtypes: Tuple[str, ...]
+    dynamic_batch: bool
+    inputs: Tuple[str, ...] = ()  # names of a SavedModel's signature in the order of the data's inputs
+
+    @classmethod
+    def read(cls, folder: Path) -> "Stated":
+        with artifact.reading(folder / STATED) as path:
+            found: Json = json.loads(path.read_text())
+            shapes = tuple(tuple(shape) for shape in found["shapes"])
+            return cls(
+                **{**found, "shapes": shapes, "dtypes": tuple(found["dtypes"]), "inputs": tuple(found["inputs"])}
+            )
+
+
+class TensorFlowNeuron(Backend):
+    """The whole of a backend but what its compiler is told; subclasses say that, and which module compiles."""
+
+    compiler = ""
+    targets: Tuple[str, ...] = ()  # generations of hardware that it is for
+    elsewhere = ""  # what is for the others
+    own_flags: Mapping[str, str] = {}  # flag of the compiler -> the option that says it
+    preload_build = ("numpy",)  # never TensorFlow: importing it loads the Neuron plug-in, which must see its cores
+    preload_run = ("numpy",)
+    formats = models.FORMATS
+    devices = ("neuron",)
+
+    @classmethod
+    def supports(cls, spec: BuildSpec) -> Optional[str]:
+        cores = spec.cores or 1
+        if spec.options.get("auto_multicore") and cores > REPLICATED_CORES_MAX:
+            most = REPLICATED_CORES_MAX
+            text = "auto_multicore replicates over at most %d cores in one process: use cores=%d replicas=%d"
+            return text % (most, most, -(-cores // most))
+        verbose = spec.options.get("verbose", VERBOSE[3])
+        if verbose not in VERBOSE:
+            return "backend.options.verbose=%s is not known: choose %s" % (verbose, ", ".join(VERBOSE))
+        return sdk.taken_flag(spec.options.get("extra_args") or (), cls.own_flags) or super().supports(spec)
+
+    @classmethod
+    def runs(cls, trial: Trial) -> Optional[str]:
+        target = trial.hardware.get("target")
+        if target and target not in cls.targets:
+            return "%s is for %s, %s is %s: use %s" % (
+                cls.name,
+                " and ".join(cls.targets),
+                trial.hardware.get("name"),
+                target,
+                cls.elsewhere,
+            )
+        if trial.request_items == trial.batch or (trial.backend.get("options") or {}).get("dynamic_batch"):
+            return None
+        text = "%s takes %d items as built for batch=%d only with backend.options.dynamic_batch=true; or use batch=%d"
+        return text % (cls.name, trial.request_items, trial.batch, trial.request_items)
+
+    def probe(self) -> Json:
+        nodes = sorted(path.name for path in Path("/dev").glob("neuron[0-9]*"))
+        return {"versions": dict(self.versions()), "devices": ["cpu", *nodes]}
+
+    def watch(self, folder: Path) -> ContextManager[Callable[[], Json]]:
+        return Monitor(folder) if self.options.get("monitor", True) else super().watch(folder)
+
+    def flags(self, spec: BuildSpec, tf1: bool) -> List[str]:
+        """What the compiler is told, each word `--name` or `--name=value`: all that matters, as defaults change."""
+        raise NotImplementedError
+
+    def precision(self, flags: Sequence[str], tf1: bool) -> str:
+        """What these flags make the device compute with; the rightmost of equal flags counts."""
+        raise NotImplementedError
+
+    def plugin(self) -> Any:
+        """The Neuron module of TensorFlow."""
+        raise NotImplementedError
+
+    def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
+        """The artifact, however much of it runs on the device: `placement` says that, and notes["fallback"] why."""
+        ignored = forget_environment()
+        path = compiler_path(self.compiler)
+        tf1 = self.versions()["tensorflow"].startswith("1.")
+        flags = self.flags(spec, tf1)
+        with compiler_output.captured() as said:
+            share = (self.convert if tf1 else self.trace)(source, spec, folder / MODEL, flags)
+        shapes = tuple(array.shape for array in source.example)
+        dtypes = tuple(array.dtype.name for array in source.example)
+        dynamic, inputs = bool(self.options.get("dynamic_batch")), tuple(spec.model.get("inputs") or ())
+        stated = Stated(tf1, self.precision(flags, tf1), shapes, dtypes, dynamic, inputs)
+        (folder / STATED).write_text(json.dumps(stated._asdict()))
+        notes: Dict[str, Any] = {"on_neuron_ratio": share, "compiler": path, "flags": flags}
+        counts = {name: pattern.findall(said.text) for name, pattern in OPERATORS.items()}
+        notes.update({"operators": {name: int(each[-1]) for name, each in counts.items() if each}} if tf1 else {})
+        notes.update({"ignored_environment": ignored} if ignored else {})
+        why = compiler_output.reason(said.text) if share < 1.0 else ""
+        notes.update({"fallback": why} if why else {})
+        return BuildInfo(stated.precision, share, self.versions(), notes)
+
+    def convert(self, source: Source, spec: BuildSpec, folder: Path, flags: List[str]) -> float:
+        """TensorFlow 1: write the compiled SavedModel to the new folder; the share of operators on the device."""
+        raise TrialError(FailureKind.TOOLCHAIN_MISSING, "%s needs TensorFlow 2, here is TensorFlow 1" % self.name)
+
+    def trace(self, source: Source, spec: BuildSpec, folder: Path, flags: List[str]) -> float:
+        """TensorFlow 2: likewise. It takes options from the environment alone, and has no deadline of its own."""
+        os.environ[FLAGS] = " ".join(map(shlex.quote, flags))
+        plugin = self.plugin()
+        function, given = models.traceable(source.load_model(), source.example)
+        example = given[0] if len(given) == 1 else given
+        traced = plugin.trace(function, example)
+        if not hasattr(traced, "on_neuron_ratio"):
+            raise TrialError(FailureKind.PARTIAL_PLACEMENT, "trace returned the model as it was: nothing was compiled")
+        share = float(traced.on_neuron_ratio)
+        if self.options.get("auto_multicore") and (spec.cores or 1) > 1 and share > 0:
+            traced = self.multicore()(traced, example, num_cores=spec.cores)
+        traced.save(str(folder))
+        return share
+
+    def multicore(self) -> Any:
+        """The function that tags a traced model for several cores."""
+        return self.plugin().auto_multicore
+
+    def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> "NeuronRunner":
+        sdk.claim(placement, MODULES)
+        stated = Stated.read(folder)
+        tf1 = models.is_tf1()
+        if tf1 != stated.tf1:
+            text = "built by TensorFlow %d, here is TensorFlow %d: build again" % (2 - stated.tf1, 2 - tf1)
+            raise TrialError(FailureKind.ARTIFACT_INCOMPATIBLE, text)
+        if not tf1:
+            use_threads(placement)
+        self.plugin()
+        with artifact.reading(folder / MODEL / "saved_model.pb") as path:
+            prepare, call = _loaded(str(path.parent), stated)
+        return NeuronRunner(prepare, call, stated)
+
+
+class NeuronRunner(Runner):
+    """One compiled model. Its first call puts it onto its cores, and is made here."""
+
+    def __init__(self, prepare: Callable[[Arrays], Any], call: Callable[[Any], Any], stated: Stated) -> None:
+        self.precision = stated.precision
+        self.shapes = stated.shapes
+        self._call = call
+        self._prepare = prepare
+        self._dynamic = stated.dynamic_batch
+        zeros = tuple(np.zeros(shape, dtype) for shape, dtype in zip(stated.shapes, stated.dtypes))
+        models.arrays(call(prepare(zeros)))
+
+    def run(self, request: Any) -> Any:
+        return self._call(request)
+
+    def fitting(self, inputs: Arrays) -> Arrays:
+        """With dynamic batching the first size may be any, the same for all inputs; everything else is as built."""
+        within = tuple(array.shape[1:] for array in inputs)
+        free = self._dynamic and len({len(array) for array in inputs}) == 1
+        if free and within == tuple(shape[1:] for shape in self.shapes or ()):
+            return inputs
+        return super().fitting(inputs)
+
+    def prepare(self, inputs: Arrays) -> Any:
+        return self._prepare(self.fitting(inputs))
+
+    def outputs(self, raw: Any) -> Arrays:
+        return models.arrays(raw)
+
+
+def _loaded(path: str, stated: Stated) -> Tuple[Callable[[Arrays], Any], Callable[[Any], Any]]:
+    """What makes a request of arrays, and what answers it."""
+    if stated.tf1:
+        signature = models.Signature(path, stated.inputs)
+        return signature.prepare, signature.run
+    import tensorflow
+
+    model = tensorflow.keras.models.load_model(path)
+    if len(stated.shapes) == 1:
+        return lambda arrays: models.tensor(arrays[0]), model
+    order = [place for _, place in sorted(zip(stated.inputs or range(len(stated.shapes)), range(len(stated.shapes))))]
+    return lambda arrays: [models.tensor(arrays[place]) for place in order], model
+
+
+def forget_environment() -> Dict[str, str]:
+    """Take what a shell may have set for other programs out of this process; what that was."""
+    return {name: os.environ.pop(name) for name in FOREIGN if name in os.environ}
+
+
+def use_threads(placement: Placement) -> None:
+    """Threads of the operators that stay on the CPU. Set before the first operation, so only once."""
+    import tensorflow
+
+    threading = tensorflow.config.threading
+    if threading.get_intra_op_parallelism_threads() != max(1, placement.threads):
+        threading.set_intra_op_parallelism_threads(max(1, placement.threads))
+
+
+def compiler_path(name: str) -> str:
+    """Where TensorFlow will find the compiler: beside the interpreter, else on PATH.
+
+    Raises:
+        TrialError: where it will not, which TensorFlow itself hardly says.
+    """
+    places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        raise TrialError(
+            FailureKind.TOOLCHAIN_MISSING, "%s is not found: %s -m pip install %s" % (name, sys.executable, name)
+        )
+    return found

@@ -1,0 +1,369 @@
+"""From overrides to trials, fast.
+
+Composing through Hydra costs tens of milliseconds, so it is done once per distinct choice of config groups. Every other
+override is applied to plain dictionaries, section by section (`model`, `batch`, ...), and each section is made once per
+distinct text of the overrides that touch it: ten thousand trials share a few hundred section values.
+"""
+
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sweep.config import buckets as bucket_config
+from sweep.config import overrides as trees
+from sweep.config import schema
+from sweep.config.overrides import put
+from sweep.hardware import rules
+from sweep.spec import Json, Trial, UserError, deployment, meant, no_key, to_json
+from sweep.spec.settings import Objective, Settings
+
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+    from hydra.core.override_parser.types import Override
+
+GROUPS = ("model", "data", "hardware", "backend", "load", "effort", "objective", "tracking", "experiment")
+TOLD = 4  # remarks of one kind
+
+
+@dataclass(frozen=True)
+class Job:
+    """One declared trial and the overrides that it came from."""
+
+    overrides: tuple[str, ...]
+    trial: Trial
+
+
+@dataclass
+class _Base:
+    """What Hydra composed for one choice of config groups: plain values, interpolations not yet resolved."""
+
+    tree: Json
+    needs: Mapping[str, frozenset[str]]  # section -> sections that its interpolations look at
+    made: dict[tuple[str, tuple[str, ...]], Any] = field(default_factory=dict)
+
+
+class Composer:
+    """Turns lists of overrides into trials and settings. Remembers what it composed, so keep one for all of a sweep."""
+
+    def __init__(
+        self, loader: "ConfigLoader", hydra_overrides: Sequence[str] = (), config_name: str = "config"
+    ) -> None:
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        self.loader = loader
+        self.config_name = config_name
+        self.hydra_overrides = list(hydra_overrides)
+        self._parser = OverridesParser.create()
+        self._items: dict[str, trees.Item] = {}
+        self._options: dict[str, list[str]] = {}
+        self._bases: dict[tuple[str, ...], _Base] = {}
+        self._default_data: dict[tuple[str, ...], str] = {}
+        self._reordered: dict[str, str] = {}  # list of buckets as it was written -> as it is taken
+
+    def parse(self, line: str) -> "Override":
+        """One override as Hydra reads it.
+
+        Raises:
+            UserError: if it cannot be read.
+        """
+        with readable():
+            return self._parser.parse_overrides([line])[0]
+
+    def options(self, group: str) -> list[str]:
+        """The choices of a config group in every folder of the search path; empty if it is not a group."""
+        if group not in self._options:
+            from hydra.core.object_type import ObjectType
+
+            with readable():
+                self._options[group] = self.loader.get_group_options(
+                    group, ObjectType.CONFIG, self.config_name, self.hydra_overrides
+                )
+        return self._options[group]
+
+    def jobs(self, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
+        """The trial of every list of overrides, in order.
+
+        Raises:
+            UserError: for the first wrong key, type or value.
+        """
+        return [Job(tuple(overrides), self.trial(overrides)) for overrides in job_overrides]
+
+    def trial(self, overrides: Sequence[str]) -> Trial:
+        """The trial that one list of overrides declares."""
+        base, items = self._split(overrides)
+        asked = self._section(base, items, "deployment")
+        if asked["member"] is None:
+            return self._alone(overrides)
+        rest = deployment.alone(overrides)
+        lines = [[f"{key}={trees.text(value)}" for key, value in one.items()] for one in asked["members"]]
+        return deployment.member([self._alone([*rest, *own]) for own in lines], asked["member"], overrides)
+
+    def _alone(self, overrides: Sequence[str]) -> Trial:
+        base, items = self._split(overrides)
+        part: dict[str, Any] = {name: self._section(base, items, name) for name in schema.AXES}
+        if part["replicas"] == "auto":
+            part["replicas"] = rules.replicas(part["hardware"], part["backend"]["device"], part["cores"])
+        part["buckets"] = bucket_config.of_model(part["buckets"], part["model"])
+        return Trial(**part, overrides=tuple(overrides))
+
+    def settings(self, job_overrides: Sequence[Sequence[str]]) -> Settings:
+        """The settings that all of a sweep's trials share.
+
+        Raises:
+            UserError: if two of the lists ask for different settings.
+        """
+        seen: dict[tuple[int, tuple[str, ...]], tuple[_Base, list[trees.Item]]] = {}
+        models: dict[str, None] = {}
+        for overrides in job_overrides or [[]]:
+            base, items = self._split(overrides)
+            once = tuple(item.line for item in items if item.section in schema.ONCE)
+            seen.setdefault((id(base), once), (base, items))
+            models[self._section(base, items, "model")["name"]] = None
+        found = [{name: self._section(base, items, name) for name in schema.ONCE} for base, items in seen.values()]
+        for other in found[1:]:
+            for name, value in other.items():
+                if value != found[0][name]:
+                    raise UserError(f"{name} is set once a sweep, and these trials ask for two; start a sweep for each")
+        made = dict(found[0])
+        made["name"] = made["name"] or (next(iter(models)) if len(models) == 1 else "several_models")
+        return Settings(**made)
+
+    def config(self, overrides: Sequence[str] = (), sections: Sequence[str] = schema.KNOWN) -> Json:
+        """Resolved and checked sections of one config, for what is neither a trial nor settings, like `search`."""
+        base, items = self._split(overrides)
+        return {name: self._section(base, items, name) for name in sections}
+
+    def remarks(self) -> list[str]:
+        """What was taken in another way than it was written, a line each; told once."""
+        told = [f"{given} as {taken}" for given, taken in self._reordered.items()]
+        self._reordered.clear()
+        more = f" and {len(told) - TOLD} more" if len(told) > TOLD else ""
+        return [f"buckets are taken sorted, each once: {', '.join(told[:TOLD])}{more}"] if told else []
+
+    def remember(self, groups: Sequence[str], master: Any) -> None:
+        """Take the data set that a model names from a config that Hydra has composed anyway."""
+        data = master.get("model", {}).get("data")
+        if master.get("data") is None and isinstance(data, str):
+            self._default_data[self._model_lines(groups)] = data
+
+    def item(self, line: str) -> trees.Item:
+        """One override, taken apart and checked as far as its own text allows. Remembered by its text."""
+        if line not in self._items:
+            self._items[line] = self._read(self.parse(line))
+        return self._items[line]
+
+    def _read(self, override: "Override") -> trees.Item:
+        key, line = override.key_or_group, override.input_line or ""
+        path = tuple(re.sub(r"\[([^\]]*)\]", r".\1", key).split("."))
+        group = override.package is not None or key in GROUPS or ("." not in key and bool(self.options(key)))
+        section = key.partition("/")[0] if group else path[0]
+        if section not in schema.KNOWN and not group and section != "hydra":
+            raise no_key(key if len(path) == 1 else path[0], schema.KNOWN)
+        if path == ("model", "data"):
+            raise UserError("model.data names the default data set in the model's YAML: say data=... to choose one")
+        if group and isinstance(override.value(), dict):
+            raise UserError(
+                f"{key} is chosen by name ({', '.join(self.options(key))}); to set a part of it say {key}.part=value"
+            )
+        mode = (
+            "delete"
+            if override.is_delete()
+            else "force"
+            if override.is_force_add()
+            else "add"
+            if override.is_add()
+            else "change"
+        )
+        return trees.Item(line, key, section, path, override.value(), mode, group)
+
+    def _split(self, overrides: Sequence[str]) -> tuple[_Base, list[trees.Item]]:
+        items = [self.item(line) for line in overrides]
+        base = self._base(tuple(item.line for item in items if item.group))
+        return base, [item for item in items if not item.group]
+
+    def _base(self, groups: tuple[str, ...]) -> _Base:
+        if groups not in self._bases:
+            self._bases[groups] = self._compose(groups)
+        return self._bases[groups]
+
+    def _compose(self, groups: tuple[str, ...]) -> _Base:
+        """One composition by Hydra; a second one only to learn which data set a model names."""
+        model = self._model_lines(groups)
+        named = any(self.item(line).key == "data" for line in groups)
+        known = None if named else self._default_data.get(model)
+        tree, choices = self._hydra(groups if known is None else (*groups, f"data={known}"))
+        if tree.get("data") is None and not named:
+            name = (tree.get("model") or {}).get("data")
+            if not name:
+                here = meant("", self.options("data"))
+                raise UserError(f"model '{choices.get('model')}' names no data set: say data=... ({here})")
+            self._default_data[model] = str(name)
+            tree, choices = self._hydra((*groups, f"data={name}"))
+        for key in tree:
+            if key not in schema.KNOWN:
+                where = f" (in experiment '{choices['experiment']}')" if choices.get("experiment") else ""
+                raise UserError(f"{no_key(key, schema.KNOWN)}{where}")
+            if isinstance(tree[key], dict) and choices.get(key):  # the file's name, where it gives none
+                tree[key] = {"name": str(choices[key]).rpartition("/")[2], **tree[key]}
+        return _Base(tree, trees.needs(tree))
+
+    def _model_lines(self, groups: Sequence[str]) -> tuple[str, ...]:
+        return tuple(line for line in groups if self.item(line).key in ("model", "experiment"))
+
+    def _hydra(self, groups: Sequence[str]) -> tuple[Json, Mapping[str, Any]]:
+        from hydra.types import RunMode
+        from omegaconf import OmegaConf
+
+        lines = [*self.hydra_overrides, *(re.sub(r"^\++experiment=", "experiment=", line) for line in groups)]
+        with readable():
+            made = self.loader.load_configuration(self.config_name, lines, RunMode.RUN)
+        choices = {str(key): value for key, value in made.hydra.runtime.choices.items()}
+        OmegaConf.set_struct(made, False)
+        del made["hydra"]
+        tree = OmegaConf.to_container(made, resolve=False)
+        assert isinstance(tree, dict)
+        return {str(key): value for key, value in tree.items()}, choices
+
+    def _section(self, base: _Base, items: Sequence[trees.Item], name: str) -> Any:
+        """The checked value of one section, made once per distinct text of what it depends on."""
+        needs = base.needs.get(name, frozenset((name,)))
+        mine = [item for item in items if item.section in needs]
+        if any("${" in item.line for item in items):
+            mine = list(items)  # an interpolation typed by hand may look anywhere
+        key = (name, tuple(item.line for item in mine))
+        if key not in base.made:
+            base.made[key] = self._make(base, mine, name)
+        return base.made[key]
+
+    def _make(self, base: _Base, items: Sequence[trees.Item], name: str) -> Any:
+        tree = base.tree
+        for item in items:
+            tree = trees.put(tree, item)
+        value = tree.get(name)
+        if name not in tree and name not in ("experiment", "data", "name"):
+            raise UserError(f"no value for '{name}'")
+        if any(isinstance(leaf, str) and "${" in leaf for _, leaf in schema.leaves(value)):
+            value = trees.resolved(tree, name)
+        written, value = value, schema.check(name, value)
+        if name == "buckets" and bucket_config.other_than_written(written, value):
+            rows = [row[0] if len(row) == 1 else list(row) for row in value]
+            self._reordered[trees.text(written)] = trees.text(rows)
+        return rules.fill(value) if name == "hardware" else value
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Turns Hydra's and OmegaConf's errors into one line with the fix in it."""
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError  # type: ignore[import-untyped]  # its stubs are one more package
+
+    try:
+        yield
+    except MissingConfigException as error:
+        group, _, choice = str(error.missing_cfg_file or "").rpartition("/")
+        if error.options is None or not group:
+            raise UserError(_line(error)) from error
+        raise UserError(f"no {group} '{choice}': {meant(choice, error.options)}") from error
+    except OverrideParseException as error:
+        raise UserError(f"cannot read '{error.override}': {_line(error).partition(' See https')[0]}") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = f": {_line(error.__cause__)}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        raise UserError(_line(error) + cause) from error
+    except YAMLError as error:
+        raise UserError(f"a config file is not YAML: {_line(error)}") from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@functools.lru_cache(maxsize=4)
+def shared_composer(loader: "ConfigLoader", hydra_overrides: tuple[str, ...], config_name: str) -> Composer:
+    """One composer for each command line, however many parts of the program ask for it."""
+    return Composer(loader, hydra_overrides, config_name)
+
+
+def composer_of(loader: "ConfigLoader", master: Any) -> Composer:
+    """The composer that a sweeper and a launcher share; `master` is the config that Hydra gave to `setup`."""
+    return shared_composer(loader, tuple(master.hydra.overrides.hydra), str(master.hydra.job.config_name))
+
+
+T = TypeVar("T")
+
+
+def conf_dir() -> Path:
+    """The folder of the configs that come with sweep: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def loader(config_dir: str | None = None, main_dir: str | None = None) -> "ConfigLoader":
+    """Hydra's loader over our configs and, in front of nothing but the schema, one more folder of the user's.
+
+    Raises:
+        UserError: if the folder does not exist.
+    """
+    from hydra import version
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.config_search_path import SearchPathQuery
+    from hydra.core.utils import setup_globals
+
+    version.setbase("1.3")
+    setup_globals()
+    path = create_config_search_path(str(Path(main_dir).absolute() if main_dir else conf_dir()))
+    if config_dir is not None:
+        extra = Path(config_dir).expanduser().absolute()
+        if not extra.is_dir():
+            raise UserError(f"--config-dir {config_dir}: there is no such folder")
+        path.prepend(provider="command-line", path=f"file://{extra}", anchor=SearchPathQuery(provider="schema"))
+    return ConfigLoaderImpl(config_search_path=path)
+
+
+def settings(overrides: Sequence[str] = ()) -> Settings:
+    """The settings that these overrides ask for, for verbs that run no trial (`best objective=min_latency`)."""
+    return Composer(loader()).settings([list(overrides)])
+
+
+def objective(stored: Objective, changes: Sequence[str]) -> Objective:
+    """The stored objective with overrides such as `objective=min_latency` or `objective.latency_ms_p99_max=20`."""
+    return changed("objective", stored, changes)
+
+
+def changed(section: str, stored: T, changes: Sequence[str]) -> T:
+    """A stored section, like `objective` or `fleet`, with overrides of it such as `fleet.items_per_s=1000`."""
+    if not changes:
+        return stored
+    composer = Composer(loader())
+    items = [composer.item(line) for line in changes]
+    for item in items:
+        if item.section != section:
+            raise UserError(
+                f"'{item.line}' is not about the {section}: say {section}.KEY=..., or {section}=... for a group"
+            )
+    tree: Json = {section: to_json(stored)}
+    groups = [item.line for item in items if item.group]
+    if groups:
+        tree = {section: to_json(composer.config(groups, (section,))[section])}
+    for item in items:
+        tree = tree if item.group else put(tree, item)
+    made: T = schema.check(section, tree[section])
+    return made
+
+
+def hardware_types() -> list[Json]:
+    """The declared hardware types that come with sweep, `local` among them, not filled with what is detected."""
+    from omegaconf import OmegaConf
+
+    files = sorted((conf_dir() / "hardware").glob("*.yaml"))
+    plain = [OmegaConf.to_container(OmegaConf.load(path), resolve=True) for path in files]
+    return [schema.check("hardware", value) for value in plain]

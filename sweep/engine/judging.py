@@ -1,0 +1,170 @@
+"""Last phase: from repeats to a record: agreement with the reference, gates, metrics, cost."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweep.engine import padding, plan, replays
+from sweep.engine.context import Context
+from sweep.engine.placement import cpus, placements
+from sweep.engine.references import Reference
+from sweep.engine.tasks import Built, Task
+from sweep.isolate.pool import by_hand
+from sweep.spec import Failure, Json, Measurement, Record, Status, Trial, deployment, digest, to_json
+from sweep.store.outputs import load_outputs, merge_outputs
+from sweep.verdict import race, select
+from sweep.verdict.buckets import metrics as bucket_metrics
+from sweep.worker.load import summary as load_told
+
+if TYPE_CHECKING:
+    pass
+
+CODE = 1  # raised when measuring or judging changes so that older results are no longer comparable
+Comparisons = dict[tuple[str, str], Json]
+
+
+def identity(context: Context, trial: Trial, builds: Sequence[Built], reference: Reference) -> str:
+    """Equal for results that may stand for each other: same trial, builds' content, answers, host type and code."""
+    host = context.host
+    return digest(
+        [trial.key, [built.key for built in builds], reference.key, host.cpu, len(host.cpus), host.instance_type, CODE]
+    )
+
+
+def without_run(context: Context, trial: Trial, status: Status, reason: str, failure: Failure | None = None) -> Record:
+    """The record of a trial that was not measured."""
+    return Record(
+        key=trial.key,
+        label=trial.label,
+        settings=trial.settings,
+        overrides=trial.overrides,
+        status=status,
+        reason=reason,
+        origin=replays.ORIGIN if replays.replays(trial) else "measured",
+        failure=failure,
+        sweep=context.folder.name,
+        load=trial.load,
+    )
+
+
+def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
+    """The record of a trial that was measured, or that failed while it was.
+
+    Args:
+        comparisons: agreements already computed in this sweep, by (builds, digest of the outputs): trials that differ
+            only in cores give the same outputs and are compared once.
+    """
+    trial, repeats = task.trial, tuple(task.done[index] for index in sorted(task.done))
+    builds = tuple(built.to_json() for built in task.builds)
+    base = replace(
+        without_run(context, trial, Status.OK, ""),
+        repeats=repeats,
+        builds=builds,
+        identity=task.identity,
+        started=task.started,
+        seconds=task.seconds,
+        notes=_notes(task, repeats, builds),
+    )
+    if task.failure is not None:
+        summary = task.failure.summary
+        if repeats:
+            summary += f" (after {len(repeats)} whole repeats)"
+        status = Status.INVALID if task.user_error else Status.RUN_FAILED
+        return replace(base, status=status, reason=summary, failure=task.failure)
+    if not repeats and task.out is not None:
+        return replace(base, status=Status.STOPPED, reason=task.out.reason)
+    if replays.replays(trial):
+        return replays.judge(context, task, base)
+    from sweep.verdict import gates
+    from sweep.verdict.stats import intervals
+
+    comparison = _compare(task, repeats, comparisons)
+    metrics = intervals.summarize(repeats)
+    metrics |= {name: comparison[name] for name in _COMPARED if comparison.get(name) is not None}
+    metrics["build_seconds"] = sum(built.seconds for built in task.builds)
+    metrics |= bucket_metrics.metrics(repeats, base.builds)
+    metrics |= load_told.metrics(repeats)
+    cost, paid = context.cost(trial.hardware, metrics)
+    metrics |= cost
+    failure = gates.check(
+        repeats,
+        comparison,
+        base.builds,
+        trial.precision,
+        context.settings.gates,
+        task.reference.facts.get("flops_per_item"),
+        (trial.hardware.get("peak_flops") or {}).get(trial.precision),
+    )
+    failure, comparison = padding.explained(context, task, failure, comparison, comparisons)
+    record = replace(base, metrics=metrics, agreement=comparison, notes={**base.notes, **paid})
+    if failure is not None:
+        told = _evidence(context, task, repeats[-1], failure)
+        record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=told)
+    elif task.out is not None:
+        record = replace(record, status=Status.STOPPED, reason=task.out.reason)
+    return record
+
+
+def _evidence(context: Context, task: Task, repeat: Measurement, failure: Failure) -> Failure:
+    """The failure with what is known of the run that is not believed: its log, versions and how to run it again."""
+    folder, python = Path(repeat.samples).parent, task.trial.backend.get("python")
+    cores = cpus(placements(context, task.trial))
+    return replace(
+        failure,
+        log=str(folder / "log.txt"),
+        exit_code=0,
+        seconds=task.seconds,
+        versions=plan.toolchain(task.builds[0].spec, context.installed),
+        command=by_hand(folder, python=python, cores=cores),
+    )
+
+
+def _notes(task: Task, repeats: Sequence[Measurement], builds: Sequence[Json]) -> Json:
+    """What happened on the way, where anything did."""
+    unsteady = sum(not repeat.warmup.get("stable", True) for repeat in repeats)
+    notes: Json = {"attempts": to_json(task.attempts)} if task.attempts else {}
+    notes |= {race.LOOK: task.look} if task.look else {}
+    notes |= {select.STOPPED: to_json(task.out)} if task.out is not None else {}
+    climbed = [built for built in task.builds if built.attempts]
+    if climbed:
+        notes["ladder"] = [{"used": to_json(b.spec.options), "failed_before": len(b.attempts)} for b in climbed]
+    if task.trial.deployment:
+        notes["deployment"] = deployment.facts(task.trial)
+    notes |= bucket_metrics.notes(repeats, builds)
+    notes |= load_told.notes(repeats)
+    at_level = {str(repeat.index): repeat.notes["level"] for repeat in repeats if "level" in repeat.notes}
+    if at_level:
+        notes["levels"] = at_level  # of the machine, where it was not at its usual speed
+    return {**notes, "unsteady_warmups": unsteady} if unsteady else notes
+
+
+_COMPARED = (
+    "agreement",
+    "agreement_low",
+    "agreement_high",
+    "accuracy",
+    "reference_accuracy",
+    "cosine_mean",
+    "max_abs_error",
+    "neighbour_overlap",
+)
+
+
+def _compare(task: Task, repeats: Sequence[Measurement], comparisons: Comparisons) -> Json:
+    from sweep.verdict.stats import agreement
+    from sweep.worker import arrays
+
+    index, outputs = merge_outputs([load_outputs(repeat.outputs) for repeat in repeats])
+    content = hashlib.sha256(index.tobytes())
+    for array in outputs:
+        content.update(array.tobytes())
+    key = ("/".join([built.key for built in task.builds] + [task.reference.key]), content.hexdigest())
+    if key not in comparisons:
+        reference = arrays.read_reference(task.reference.folder)
+        labels, kind = arrays.read_labels(task.reference.data_folder)
+        comparisons[key] = agreement.compare(
+            [array[index] for array in reference], outputs, None if labels is None else labels[index], kind
+        )
+    return comparisons[key]

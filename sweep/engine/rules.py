@@ -1,0 +1,124 @@
+"""TODO: say what this is."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sweep import backends, workloads
+from sweep.backends.base import Backend
+from sweep.config import buckets as bucket_config
+from sweep.engine.plan import Installed, _packages, build_specs
+from sweep.spec import DYNAMIC, Status, Trial, deployment
+from sweep.spec.plan import Entry, Plan
+from sweep.worker.load import config as load_config
+
+if TYPE_CHECKING:
+    from sweep.hardware.rules import Host
+
+
+Verdict = tuple[Status, str]
+
+
+def make(trials: Iterable[Trial], host: "Host", installed: Installed, mode: str = "run") -> Plan:
+    """Judge every trial by the rules, before anything is built.
+
+    Args:
+        mode: `settings.plan`. What is only built needs no device here, and what is only measured no compiler.
+    """
+    distinct: dict[str, Trial] = {}
+    count = 0
+    for trial in trials:
+        distinct.setdefault(trial.key, trial)
+        count += 1
+    entries = []
+    for trial in distinct.values():
+        verdict = next(_broken_rules(trial, host, installed, mode), None)
+        status, reason = verdict or (None, "")
+        entries.append(Entry(trial, build_specs(trial), status, reason))
+    return Plan(tuple(entries), count - len(entries))
+
+
+def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -> Iterator[Verdict]:
+    """Every rule that the trial breaks, cheapest first."""
+    from sweep.hardware import rules
+
+    yield from _deployment_rules(trial, rules.available(trial.hardware, str(trial.backend.get("device") or "cpu")))
+    status, reason = rules.rules(host, trial, run=mode != "build")
+    if status is not None:
+        yield status, reason
+    backend = backends.get(str(trial.backend["name"]))
+    yield from _bucket_rules(trial, backend)
+    yield from _ladder_rules(trial, backend)
+    yield from _load_rules(trial, backend)
+    for spec in build_specs(trial):
+        refused = backend.supports(spec)
+        if refused:
+            yield Status.INVALID, refused
+    for refused in (backend.runs(trial), workloads.refusal(dict(trial.model))):
+        if refused:
+            yield Status.INVALID, refused
+    absent = backend.unavailable(trial)
+    if absent:
+        yield Status.UNAVAILABLE, absent
+    yield from _missing(trial, backend, installed, () if mode != "measure" else backend.build_packages)
+    lacking = None if trial.backend.get("python") or mode == "measure" else backend.missing()
+    if lacking:
+        yield Status.UNAVAILABLE, lacking
+
+
+def _bucket_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
+    if not trial.buckets:
+        return
+    refused = bucket_config.refusal(() if trial.buckets == DYNAMIC else trial.buckets, trial.model)
+    if refused:
+        yield Status.INVALID, refused
+    elif trial.buckets == DYNAMIC and not backend.dynamic_sizes:
+        yield Status.INVALID, f"{backend.name} builds for fixed shapes: list buckets, or use buckets=auto"
+
+
+def _load_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
+    name, clients = trial.load.get("name", "saturate"), load_config.clients(trial.load)
+    if backend.replays and (clients > 1 or name != "saturate"):
+        yield Status.INVALID, f"{backend.name} answers from a table that has no other load: use load=saturate"
+    elif clients > 1 and not backend.concurrent:
+        told = "answers one request at a time: use replicas=... for requests side by side, and load.concurrency=1"
+        yield Status.INVALID, f"{backend.name} {told}"
+    if name == "single" and trial.replicas > 1:
+        yield Status.INVALID, "load=single has one client, whom one replica answers: use replicas=1"
+
+
+def _deployment_rules(trial: Trial, have: int | None) -> Iterator[Verdict]:
+    if trial.deployment and have is not None and deployment.total(trial) > have:
+        asked = " + ".join(f"{each['replicas']} x {each['cores']}" for each in trial.deployment["members"])
+        total = deployment.total(trial)
+        reason = f"the deployment asks for {asked} = {total} cores, there are {have}: use fewer cores or replicas"
+        yield Status.INVALID, reason
+
+
+def _ladder_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
+    for rung in trial.backend.get("ladder") or ():
+        for name in rung:
+            if name not in backend.compile_options:
+                known = ", ".join(backend.compile_options) or "none"
+                reason = f"backend.ladder: {name} is no compile-time option of {backend.name}, which has {known}"
+                yield Status.INVALID, reason
+
+
+def _missing(
+    trial: Trial, backend: type[Backend], installed: Installed, dispensable: Sequence[str]
+) -> Iterator[Verdict]:
+    """Distributions that are not installed, with the line that installs them."""
+    python, own = trial.backend.get("python"), trial.model.get("python")
+    needed = [name for name in _packages(backend, trial.precision) if name not in dispensable]
+    needs: list[tuple[str | None, Sequence[str], str]] = [
+        (python, needed, backend.extra),
+        (own, trial.model.get("requires") or (), str(trial.model.get("extra") or "")),
+        (own, trial.data.get("requires") or (), str(trial.data.get("extra") or "")),
+    ]
+    for interpreter, packages, extra in needs:
+        missing = [name for name, version in installed(interpreter, packages).items() if version is None]
+        if missing:
+            what = f"'sweep[{extra}]'" if extra and not interpreter else " ".join(missing)
+            yield (
+                Status.UNAVAILABLE,
+                f"not installed: {', '.join(missing)}; {interpreter or 'python'} -m pip install {what}",
+            )

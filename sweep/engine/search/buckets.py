@@ -1,0 +1,273 @@
+"""`buckets=auto`: measure what people guess, find the best list for every number of buckets, measure the best of them.
+
+Everything that is measured is an ordinary trial. First come the guesses: powers of two up to the largest size, the
+largest alone (pad to maximum), and any size where the backend can. The buckets of these lists are the cost curve at the
+same time. From the curve and the traffic `bucketing.solve` finds the best list of k buckets for every k; the best
+predicted are measured, with the guesses once more beside them: the machine may have changed meanwhile.
+
+A curve through a few sizes misses what lies between: some compilers take longer for 23 rows than for 24. So the best
+lists are looked for again (`bucketing.rounds`) with what all measured lists showed, and new ones that are better are
+measured too, beside everything that was measured before.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweep.engine.context import Context
+from sweep.engine.references import Reference, pair_key, sizes_of, stored_sizes
+from sweep.files import write_json
+from sweep.report.plots.buckets import FILE
+from sweep.spec import AUTO, DYNAMIC, Buckets, Json, Record, Status, Trial, UserError
+from sweep.spec.settings import Bucketing
+from sweep.store import ledger
+from sweep.text import axis_text
+from sweep.verdict.buckets import lists as bucket_lists
+from sweep.verdict.buckets.bucketing import Choice, Traffic
+from sweep.verdict.buckets.cost import rank
+from sweep.verdict.buckets.lists import Group, Search
+
+if TYPE_CHECKING:
+    from sweep.config.command_line import Job
+    from sweep.engine.session import Sweep
+
+GAIN = 0.01  # that a new list must promise over the best of those that were measured
+LATER = "buckets=auto: these are measured first; the best lists follow from what they take, and are measured then"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One trial that asked for `buckets=auto`, and what is tried first."""
+
+    job: "Job"
+    traffic: Traffic
+    guesses: dict[Buckets, str]
+
+    def jobs(self, lists: Sequence[Buckets]) -> list["Job"]:
+        return [_with(self.job, buckets) for buckets in lists]
+
+    def record(self, records: Mapping[str, Record], buckets: Buckets) -> Record:
+        return records[replace(self.job.trial, buckets=buckets).key]
+
+
+def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
+    """`Sweep.run` where some trials ask for `buckets=auto`: each becomes those that are worth measuring.
+
+    The record of such a trial is that of the best predicted list that was measured. A trial whose model or data cannot
+    be loaded is one of the data's own shape, whose record says why.
+
+    Raises:
+        UserError: in a search, which would search within a search; or see `_traffics`.
+    """
+    if sweep.engine.search:
+        raise UserError("buckets=auto searches by itself: leave out hydra/sweeper=optuna, or list the buckets")
+    sweep.stages.several = True
+    pairs = {pair_key(job.trial): job.trial for job in jobs if job.trial.buckets == AUTO}
+    traffics = _traffics(sweep, pairs)
+    sweep.ask(list({job.trial.key: job.trial for job in jobs if job.trial.buckets == AUTO}.values()))
+    asked: dict[str, Asked] = {}
+    plain = []
+    for job in jobs:
+        traffic = traffics[pair_key(job.trial)] if job.trial.buckets == AUTO else None
+        if traffic is None:
+            plain.append(job if job.trial.buckets != AUTO else _with(job, ()))
+        else:
+            asked[job.trial.key] = Asked(job, traffic, bucket_lists.guesses(job.trial, traffic))
+    named = {job.trial.key for job in plain}  # after a `resume` the guesses too
+    first = [job for each in asked.values() for job in each.jobs(list(each.guesses))]
+    sweep.run([*plain, *(job for job in first if job.trial.key not in named)])
+    if sweep.spec.settings.plan == "only":
+        sweep.display.note(LATER)
+        return []
+    best = _best(sweep, asked) if sweep.spec.settings.plan != "build" and not sweep.interrupted else {}
+    return [_record(sweep, job, asked.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
+
+
+def _best(sweep: "Sweep", asked: Mapping[str, Asked]) -> dict[str, Buckets]:
+    """Find lists and measure the best of them; the best predicted for each trial that asked."""
+    best: dict[str, Buckets] = {}
+    for _ in range(sweep.spec.settings.bucketing.rounds):
+        wanted = [job for key, each in asked.items() for job in _wanted(sweep, key, each, best)]
+        if not wanted or sweep.interrupted:
+            break
+        sweep.run(wanted)
+    return best
+
+
+def _wanted(sweep: "Sweep", key: str, asked: Asked, best: dict[str, Buckets]) -> list["Job"]:
+    """The best lists that were not measured yet; what was is to be measured once more beside them.
+
+    Else a machine that drifts would be taken for a difference.
+    """
+    settings, known = sweep.spec.settings.bucketing, _known(sweep, asked)
+    search = _search(asked, known, settings)
+    if search is None:
+        return []
+    before = sweep.stages.searches.get(key)
+    if before is None:
+        sweep.stages.searches[key] = search
+        if search.problem:
+            sweep.display.note(f"{asked.job.trial.label}: {search.problem}")
+    first = _first(search.choices, settings)
+    if before is not None:
+        limits = bucket_lists.limits_of(settings)
+        tried = [bucket_lists.evaluated(asked.traffic, search.curve, buckets) for buckets in known if buckets]
+        top = _first([each for each in tried if each and not bucket_lists.beyond(each, limits)], settings)
+        first = [c for c in first if c.buckets not in known and all(_gains(c, each, settings) for each in top[:1])]
+    if not first:
+        return []
+    if before is not None:
+        measured = tuple(choice for choice in before.choices if choice.buckets in known)
+        sweep.stages.searches[key] = replace(search, earlier=(*before.earlier, *measured))
+    best[key] = first[0].buckets
+    found = [job for job in asked.jobs([choice.buckets for choice in first]) if job.trial.key not in sweep.records]
+    if found:
+        sweep.stages.again |= {record.key: record for record in known.values()}
+    return found
+
+
+def _known(sweep: "Sweep", asked: Asked) -> dict[Buckets, Record]:
+    """What was measured side by side last, by list; any size is ()."""
+    mine = [
+        (trial, sweep.records[key])
+        for key, trial in sweep.trials.items()
+        if key in sweep.records and replace(trial, buckets=AUTO).key == asked.job.trial.key
+    ]
+    ok = [(trial, record) for trial, record in mine if record.status is Status.OK]
+    last = max((record.notes.get("measured_together", 0.0) for _, record in ok), default=0.0)
+    return {
+        () if trial.buckets == DYNAMIC else trial.buckets: record
+        for trial, record in ok
+        if record.notes.get("measured_together", 0.0) == last
+    }
+
+
+def _gains(choice: Choice, over: Choice, settings: Bucketing) -> bool:
+    return rank(choice, settings.minimise)[0] < (1 - GAIN) * rank(over, settings.minimise)[0]
+
+
+def _record(sweep: "Sweep", job: "Job", asked: Asked | None, best: Buckets | None) -> Record:
+    if asked is None:
+        return sweep.records[job.trial.key if job.trial.buckets != AUTO else _with(job, ()).trial.key]
+    return asked.record(sweep.records, best or next(iter(asked.guesses)))
+
+
+def _with(job: "Job", buckets: Buckets) -> "Job":
+    from sweep.config.command_line import Job
+    from sweep.config.overrides import text
+
+    own = [line for line in job.overrides if not line.startswith("buckets=")]
+    trial = replace(job.trial, buckets=buckets)
+    lists = f"buckets={trial.bucket_word or text([list(bucket) for bucket in buckets])}"
+    return Job((*own, lists), replace(trial, overrides=(*own, lists)))
+
+
+def _traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic | None]:
+    """The sizes that lists are chosen for, by pair of model and data; None where these cannot be loaded.
+
+    Raises:
+        UserError: a model has no bucket dimension, or the file of traffic is wrong.
+    """
+    for trial in pairs.values():
+        if not trial.model.get("bucket_dims"):
+            name = trial.model["name"]
+            raise UserError(f"buckets=auto: model {name} declares no bucket dimension (model.bucket_dims)")
+    file = sweep.spec.settings.bucketing.traffic
+    if file:
+        traffic = Traffic.read(file)
+        for trial in pairs.values():
+            _check_fit(traffic, _loaded(sweep, trial), file, trial)
+        return dict.fromkeys(pairs, traffic)
+    return {pair: _loaded(sweep, trial) for pair, trial in pairs.items()}
+
+
+def _check_fit(traffic: Traffic, data: Traffic | None, file: str, trial: Trial) -> None:
+    """Lists for a file's traffic are measured with the data, so they must hold it.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if data is None:
+        return
+    name = trial.data["name"]
+    if traffic.dimensions != data.dimensions:
+        raise UserError(
+            f"{file}: its sizes have {traffic.dimensions} numbers, those of data {name} {data.dimensions}: "
+            "one column for each bucket dimension of the model"
+        )
+    if any(more > most for more, most in zip(data.largest, traffic.largest, strict=True)):
+        sizes = axis_text([traffic.largest]), axis_text([data.largest])
+        raise UserError(
+            f"{file}: its largest size is {sizes[0]}, and data {name}, which is measured with, has {sizes[1]}: "
+            "add larger sizes to the file, with a small count, or choose data that fits"
+        )
+
+
+def _loaded(sweep: "Sweep", trial: Trial) -> Traffic | None:
+    reference = sweep.reference(trial)
+    sizes = sizes_of(trial, reference) if isinstance(reference, Reference) else None
+    return None if sizes is None else Traffic.of(sizes)
+
+
+def _search(asked: Asked, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
+    """The best list for every number of buckets; None where nothing was measured, which its records say."""
+    curve = bucket_lists.curve_of(list(known.values()), asked.job.trial.request_items)
+    return bucket_lists.find(asked.traffic, curve, settings) if curve else None
+
+
+def _first(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
+    """The best predicted, fewer buckets first among equals."""
+    return sorted(choices, key=lambda choice: rank(choice, settings.minimise))[: settings.measure]
+
+
+def write(sweep: "Sweep", context: Context, trials: Sequence[Trial]) -> None:
+    """`buckets.json` and its tables, where lists of buckets or sizes that vary were measured."""
+    from sweep.report.terminal.buckets import short
+
+    found = [_entry(sweep, context, each) for each in _groups(trials, sweep.records)]
+    told = [entry for entry in found if entry is not None]
+    if told:
+        write_json(context.folder / FILE, told)
+        sweep.display.show(short(told, sweep.display.width))
+
+
+def _groups(trials: Sequence[Trial], records: Mapping[str, Record]) -> list[tuple[Trial, ...]]:
+    """Trials that are equal but for `buckets`, where any with buckets was measured."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.model.get("bucket_dims"):
+            groups.setdefault(replace(trial, buckets=()).key, []).append(trial)
+    ok = {key for key, record in records.items() if record.status is Status.OK}
+    return [tuple(group) for group in groups.values() if any(trial.buckets and trial.key in ok for trial in group)]
+
+
+def _entry(sweep: "Sweep", context: Context, trials: tuple[Trial, ...]) -> Json | None:
+    settings, data = sweep.spec.settings.bucketing, str(trials[0].data["name"])
+    search = sweep.stages.searches.get(replace(trials[0], buckets=AUTO).key)
+    traffic = search.traffic if search else _stored(context, trials[0])
+    if traffic is None:
+        return None
+    file = settings.traffic if search else None
+    group = Group(
+        trials,
+        traffic,
+        source=file or data,
+        own=not file,
+        settings=settings,
+        search=search,
+        before={trial.key: record for trial in trials if (record := sweep.stages.again.get(trial.key))},
+    )
+    return bucket_lists.entry(group, sweep.records)
+
+
+def _stored(context: Context, trial: Trial) -> Traffic | None:
+    """The data's sizes, from the store; None where it is gone."""
+    pair = pair_key(trial)
+    entries = (entry for entry in ledger.entries(context.folder) if entry["kind"] == "reference")
+    result = next((entry["result"] for entry in entries if entry["pair"] == pair), None)
+    folder = Path(context.store.root, "data", result["data"]) if result else None
+    if folder is None or not folder.is_dir():
+        return None
+    sizes = stored_sizes(trial, folder)
+    return Traffic.of(sizes) if sizes is not None else None

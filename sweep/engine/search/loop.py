@@ -1,0 +1,351 @@
+"""A search: a few trials at a time, chosen by what the earlier ones have shown, until the budget is spent.
+
+    python -m sweep hydra/sweeper=optuna 'search.budget=20 trials' backend=torch,onnxruntime batch=1,2,4,8 cores=1,2
+
+Settings, under `search`:
+
+budget       "20 trials", "10 minutes", "2 hours", "90 s". A batch that was begun is finished.
+batch        trials asked at once: their builds go on in parallel and their repeats are interleaved.
+sampler      tpe | random | nsga2; seeded by `seed`.
+objectives   [] = the metric of `objective`; several metrics give a Pareto front. The limits of `objective` hold
+             either way.
+warm_start   start from what earlier sweeps, in the outputs folder or in the same storage, found for the same trials
+             (same model, data, hardware, backend and settings). It guides the sampler and is no result: without
+             `reuse=true` such a trial is measured again if it is asked, with it the engine answers from that sweep.
+storage      where the study is kept for others to look at; null: `<outputs>/search.db`. Any URL that Optuna knows.
+resume       last, or the id of a sweep that was a search.
+
+What is resumed is the sweep, not the study: its ledger says what was asked and found, the sampler is told all of it
+again, trials that were asked and not finished come first (their finished repeats stand), and the rest of the budget is
+spent. A larger budget in the command goes on from there. `python -m sweep resume SWEEP` does this with the command of
+that sweep. Without `resume` a search starts anew, whatever the storage holds. The study's name has a hash of the space
+and of the objectives, so another space is another study.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sweep.config import axes, overrides
+from sweep.engine.search import space as search_space
+from sweep.engine.search.options import RAISED, Options
+from sweep.files import write_json
+from sweep.spec import Json, Record, Status, UserError, digest, number
+from sweep.store import ledger
+from sweep.text import count, duration, quantity, relative
+
+if TYPE_CHECKING:
+    from sweep.config.compose import Composer
+    from sweep.engine import Sweep
+    from sweep.engine.search.space import Lazy, Planned, Point
+    from sweep.engine.search.study import Guide, Mirror
+    from sweep.spec.plan import Plan
+
+NOTES = "search.json"  # in the sweep's folder: what `resume` needs
+
+
+class Launcher(Protocol):
+    """What a search needs of a launcher, beyond Hydra's `launch`."""
+
+    search: bool
+    history: ledger.History | None
+    sweep: "Sweep | None"
+
+    def survey(self, job_overrides: Sequence[Sequence[str]]) -> "Plan": ...
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]: ...
+    def finish(self) -> int: ...
+
+
+def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> int:
+    """Search the space that the command line declares; the exit status of the sweep.
+
+    Raises:
+        UserError: for bad input, a storage that cannot be used, or a sweep that cannot be resumed.
+    """
+    spaces = axes.spaces(arguments, composer)
+    if any(space.members for space in spaces):
+        raise UserError("a deployment is measured as a whole: leave out hydra/sweeper=optuna, or deployment.members")
+    found = [composer.config(_first(space), ("search", "outputs")) for space in spaces]
+    if any(one != found[0] for one in found):
+        raise UserError("search and outputs are set once a sweep, and these experiments ask for two")
+    options, outputs = Options.read(found[0]["search"]), Path(found[0]["outputs"])
+    if options.storage is not None:  # before the sweep has a folder
+        from sweep.engine.search.study import check_storage
+
+        check_storage(options.storage)
+    launcher.search = True
+    before = Before.find(outputs, options.resume) if options.resume else None
+    launcher.history = before.history if before else None
+    space = search_space.make(spaces, composer, launcher.survey)
+    assert launcher.sweep is not None, "a survey opens the sweep"
+    search = _Search(options, space, launcher, launcher.sweep, _command(arguments, composer), before)
+    search.show()
+    if launcher.sweep.settings.plan != "only":
+        search.go()
+    return launcher.finish()
+
+
+@dataclass(frozen=True)
+class Before:
+    """A search that is resumed."""
+
+    history: ledger.History
+    notes: Json
+
+    @staticmethod
+    def find(outputs: Path, name: str) -> "Before":
+        """Raises UserError: there is no such sweep, or it was no search."""
+        folder = ledger.find(outputs, name)
+        if name == "last":
+            folder = next((one for one in reversed(ledger.sweeps(outputs)) if (one / NOTES).exists()), folder)
+        notes = stored(folder)
+        if notes is None:
+            raise UserError(f"sweep {folder.name} was no search: finish it with `python -m sweep resume {folder.name}`")
+        return Before(ledger.History(folder), notes)
+
+
+def stored(folder: Path) -> Json | None:
+    """What a search left in its sweep's folder for `resume`; None if that sweep was no search."""
+    try:
+        notes = json.loads((folder / NOTES).read_text())
+    except (OSError, ValueError):
+        return None
+    return notes if isinstance(notes, dict) else None
+
+
+def resume(folder: Path) -> list[str]:
+    """The command line that goes on with the search in this sweep's folder."""
+    notes = stored(folder)
+    assert notes is not None, "ask `stored` first"
+    outputs = folder.parent.parent
+    return [
+        *notes["arguments"],
+        f"outputs={overrides.text(str(outputs))}",
+        f"search.resume={overrides.text(folder.name)}",
+    ]
+
+
+@dataclass
+class _Search:
+    options: Options
+    space: "Planned | Lazy"
+    launcher: Launcher
+    sweep: "Sweep"
+    arguments: list[str]
+    before: Before | None
+    seconds: float = 0.0  # spent before this process took over
+    asked: int = 0
+    warm: int = 0
+    points: dict[str, "Point"] = field(default_factory=dict)
+    first: list["Point"] = field(default_factory=list)  # asked before, not finished
+    suggestions: Json = field(
+        default_factory=dict
+    )  # of the sampler, before they were moved to points that can be asked
+    complained: bool = False  # about the storage
+
+    def __post_init__(self) -> None:
+        objective = self.sweep.settings.objective
+        names = self.options.objectives or (objective.metric,)
+        self.objectives = {n: objective.maximize if n == objective.metric else n in RAISED for n in names}
+        self.study = f"{self.sweep.settings.name}-{digest([self.space.identity, self.space.axes, self.objectives])[:8]}"
+        self.storage = self.options.storage or f"sqlite:///{self.sweep.settings.outputs_path / 'search.db'}"
+        if self.before is not None:
+            self._check(self.before)
+            self.seconds = float(self.before.notes.get("seconds", 0.0))
+        self._started = time.monotonic()
+
+    def show(self) -> None:
+        """The space, what the rules refuse in it, the budget."""
+        from sweep.engine.search.space import Planned
+
+        display, settings, options = self.sweep.display, self.sweep.settings, self.options
+        if isinstance(self.space, Planned):
+            display.plan(self.space.plan, settings)
+            size = f"{len(self.space.valid):,} points"
+        else:
+            names = ", ".join(f"{name} ({len(values)})" for name, values in self.space.axes.items())
+            display.note(f"space: {names}; too large to be judged as a whole, each point is judged when it is its turn")
+            size = f"{self.space.declared:,} points"
+        goals = ", ".join(f"{'max' if up else 'min'}imize {name}" for name, up in self.objectives.items())
+        batch = f"{options.batch} at a time" if options.batch > 1 else "one at a time"
+        display.note(
+            f"search: {goals}; {options.budget} of {size}, {batch}, {options.sampler} with seed {settings.seed}"
+        )
+
+    def go(self) -> None:
+        """Ask, run, tell, until the budget is spent, nothing is left, or a person stops it."""
+        self._write()
+        try:
+            guide, mirror = self._study()
+            if not getattr(self.space, "valid", True):
+                self._settle_refused()
+                return
+            while not self.sweep.interrupted and self._batch(guide, mirror):
+                self._write()
+                self.sweep.display.note(self._progress(guide))
+            if not self.sweep.interrupted:
+                self.sweep.display.note(self._ended(guide))
+        except KeyboardInterrupt:
+            self.sweep.interrupted = True
+        self._write()
+
+    def _batch(self, guide: "Guide", mirror: "Mirror") -> bool:
+        """One batch; False if there was nothing to ask any more."""
+        room = self.options.budget.room(self.options.batch, self.asked, self._spent())
+        first, self.first = self.first[:room], self.first[room:]
+        asked = guide.ask(room, first) if room else []
+        if not asked:
+            return False
+        self.points.update({point.key: point for _, point in asked})
+        returns = self.launcher.launch([point.overrides for _, point in asked], initial_job_idx=self.asked)
+        records = [done.return_value for done in returns]
+        told = [guide.tell(trial, record) for (trial, _), record in zip(asked, records, strict=True)]
+        self.asked += sum(record.origin != "reused" for record in records)
+        by = guide.steering
+        self.suggestions = {"all": by.suggested, "repeated": by.repeated, "refused": by.refused}
+        mirror.add(told)
+        if mirror.problem and not self.complained:
+            self.complained = True
+            self.sweep.display.note(f"the study is no longer copied to {self.storage}: {mirror.problem}")
+        return True
+
+    def _study(self) -> "tuple[Guide, Mirror]":
+        """The sampler with everything told that is known, and the storage."""
+        from sweep.engine.search.study import Guide, open_mirror
+
+        options, settings = self.options, self.sweep.settings
+        mirror, problem = open_mirror(
+            self.storage, self.study, ["maximize" if up else "minimize" for up in self.objectives.values()]
+        )
+        if mirror is None:
+            raise UserError(f"cannot use {self.storage}: {problem}")
+        startup = max(4, min(8, (options.budget.trials or 24) // 3))
+        seed = settings.seed + len(self.sweep.records)  # a resumed search draws anew
+        guide = Guide(
+            self.space, self.objectives, settings.objective, sampler=options.sampler, seed=seed, startup=startup
+        )
+        mirror.add([guide.add(point, record) for point, record in self._finished_before()])
+        if options.warm_start:
+            self.warm = self._warm_start(guide, mirror)
+            self.sweep.display.note(f"warm start: {count(self.warm, 'trial')} of earlier sweeps told to the sampler")
+        return guide, mirror
+
+    def _finished_before(self) -> "list[tuple[Point, Record]]":
+        """What a resumed search had finished; what it had only asked is put in front of the queue."""
+        found = []
+        for key, trial in (self.before.history.trials if self.before else {}).items():
+            point = self.space.find(trial)
+            if point is None:
+                continue
+            record = self.sweep.records.get(key)
+            self.points[key] = point
+            if record is None or record.status is Status.STOPPED:
+                self.first.append(point)
+                continue
+            self.space.taken.add(key)
+            self.asked += record.origin != "reused"
+            found.append((point, record))
+        return found
+
+    def _warm_start(self, guide: "Guide", mirror: "Mirror") -> int:
+        """Tell what earlier sweeps found: those of the outputs folder, and others that left it in the storage."""
+        told = set(self.sweep.records)
+        here = [folder for folder in ledger.sweeps(self.sweep.settings.outputs_path) if folder != self.sweep.folder]
+        for folder in reversed(here):  # the newest result of a trial counts
+            history = ledger.History(folder)
+            for key, record in history.records.items():
+                if key in told or key not in history.trials or (point := self.space.find(history.trials[key])) is None:
+                    continue
+                if guide.add(point, record) is not None:
+                    told.add(key)
+        for trial in reversed(mirror.trials()):
+            key = str(trial.user_attrs.get("key"))
+            if key not in told:
+                guide.study.add_trial(trial)
+                told.add(key)
+        return len(told) - len(self.sweep.records)
+
+    def _settle_refused(self) -> None:
+        """Nothing can run: the table of the sweep says why, as it does for a grid."""
+        refused = [entry.trial.overrides for entry in self.space.plan.entries]
+        self.launcher.launch(refused, initial_job_idx=0)
+
+    def _progress(self, guide: "Guide") -> str:
+        records = [self.sweep.records[key] for key in self.points if key in self.sweep.records]
+        failed = sum(r.status not in (Status.OK, Status.STOPPED) for r in records)
+        limit = self.options.budget.trials
+        spent = f"{self.asked}/{limit}" if limit else f"{count(self.asked, 'trial')} in {duration(self._spent())}"
+        return f"search {spent}{f', {failed} failed' if failed else ''}: {self._best(guide)}"
+
+    def _best(self, guide: "Guide") -> str:
+        front = guide.best(self.sweep.records.values())
+        if not front:
+            return "nothing acceptable yet"
+        shown = [f"{record.label} with {self._values(record)}" for record in front[:4]]
+        more = f" and {len(front) - 4} more" if len(front) > 4 else ""
+        if len(self.objectives) == 1:
+            return f"best so far {shown[0]}"
+        return f"{len(front)} that nothing else beats: {'; '.join(shown)}{more}"
+
+    def _values(self, record: Record) -> str:
+        return ", ".join(quantity(name, number(record, name) or 0.0) for name in self.objectives)
+
+    def _ended(self, guide: "Guide") -> str:
+        left = self.options.budget.room(self.options.batch, self.asked, self._spent())
+        why = "every point that can run was tried" if left else f"the budget of {self.options.budget} is spent"
+        where = (
+            relative(self.storage.removeprefix("sqlite:///")) if self.storage.startswith("sqlite:///") else self.storage
+        )
+        front = "" if len(self.objectives) == 1 else f"; {self._best(guide)}"
+        return f"search: {why}; study {self.study} in {where}{front}"
+
+    def _spent(self) -> float:
+        return self.seconds + time.monotonic() - self._started
+
+    def _write(self) -> None:
+        """What a resume needs. A kill loses at most the time of one batch; trials are in the ledger."""
+        notes = {
+            "arguments": self.arguments,
+            "study": self.study,
+            "storage": self.options.storage,
+            "space": self.space.identity,
+            "seconds": self._spent(),
+            "points": self.space.declared,
+            "suggestions": self.suggestions,
+        }
+        write_json(self.sweep.folder / NOTES, notes)
+
+    def _check(self, before: Before) -> None:
+        """Raises UserError: another space, or measured in another way."""
+        name = before.history.folder.name
+        if before.notes.get("space") != self.space.identity:
+            raise UserError(
+                f"sweep {name} searched another space: `python -m sweep resume {name}` uses its own command"
+            )
+        effort = before.history.header.get("settings", {}).get("effort")
+        if effort != self.sweep.settings.to_json()["effort"]:
+            raise UserError(f"sweep {name} measured with another effort: `python -m sweep resume {name}` uses its own")
+
+
+def _first(space: axes.Space) -> list[str]:
+    return [lines[0] for lines in space.axes.values()] + list(space.combinations[0])
+
+
+def _command(arguments: Sequence[str], composer: "Composer") -> list[str]:
+    """The command line again, from any folder, without what resumes."""
+    from sweep.config.compose import conf_dir
+
+    flags: list[str] = []
+    for element in composer.loader.get_search_path().get_path():
+        path = str(element.path).removeprefix("file://")
+        if element.provider == "command-line":
+            flags += ["--config-dir", path]
+        elif element.provider == "main" and Path(path) != conf_dir():
+            flags += ["--config-path", path]
+    if composer.config_name != "config":
+        flags += ["--config-name", composer.config_name]
+    ours = [line for line in arguments if axes.bare(line.partition("=")[0]) != "search.resume"]
+    return [*flags, *composer.hydra_overrides, *ours]

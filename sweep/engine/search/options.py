@@ -1,0 +1,83 @@
+"""The `search` section of the config: what each setting means stands in `search`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sweep.spec import UserError, meant, no_key, settings
+from sweep.text import count, duration
+
+SAMPLERS = ("tpe", "random", "nsga2")
+RAISED = ("throughput_items_per_s", "agreement", "accuracy")  # the metrics of which more is better
+METRICS = (*settings.METRICS, "agreement", "accuracy")
+BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
+UNITS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Trials or seconds; the other one is None."""
+
+    trials: int | None = None
+    seconds: float | None = None
+
+    @staticmethod
+    def parse(text: Any) -> "Budget":
+        """Raises UserError for anything that is not like "20 trials" or "10 minutes"."""
+        found = BUDGET.fullmatch(str(text).strip().lower())
+        amount, unit = (float(found[1]), found[2]) if found else (0.0, "")
+        if unit in ("trial", "trials") and amount >= 1 and amount == int(amount):
+            return Budget(trials=int(amount))
+        scale = UNITS.get(unit) or UNITS.get(unit.removesuffix("s"))
+        if scale and amount > 0:
+            return Budget(seconds=amount * scale)
+        raise UserError(f"search.budget must be like '20 trials', '10 minutes', '2 hours' or '90 s', not {text!r}")
+
+    def __str__(self) -> str:
+        return count(self.trials, "trial") if self.trials is not None else duration(self.seconds)
+
+    def room(self, batch: int, trials: int, seconds: float) -> int:
+        """How many trials to ask next, after so many took so long. No batch is begun that would mostly be overtime."""
+        if self.trials is not None:
+            return max(0, min(batch, self.trials - trials))
+        left, each = (self.seconds or 0.0) - seconds, seconds / trials if trials else 0.0
+        if left <= each / 2:
+            return 0
+        return batch if not each else max(1, min(batch, round(left / each)))
+
+
+@dataclass(frozen=True)
+class Options:
+    """The `search` section of the config."""
+
+    budget: Budget
+    batch: int = 4
+    sampler: str = "tpe"
+    objectives: tuple[str, ...] = ()
+    warm_start: bool = False
+    storage: str | None = None
+    resume: str | None = None
+
+    @staticmethod
+    def read(section: Mapping[str, Any]) -> "Options":
+        """Raises UserError for a wrong key, type or value."""
+        known = [each.name for each in fields(Options)]
+        for key in section:
+            if key not in known:
+                raise no_key(f"search.{key}", known)
+        values = {"batch": 4, "sampler": "tpe", "objectives": [], "warm_start": False, **section}
+        batch, sampler, names, warm = (values[key] for key in ("batch", "sampler", "objectives", "warm_start"))
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise UserError(f"search.batch must be an integer >= 1, not {batch!r}")
+        if sampler not in SAMPLERS:
+            raise UserError(f"no search.sampler '{sampler}': {meant(str(sampler), SAMPLERS)}")
+        if not isinstance(names, list) or len(set(map(str, names))) < len(names):
+            raise UserError(f"search.objectives must be a list of different metrics, not {names!r}")
+        for name in names:
+            if name not in METRICS:
+                raise UserError(f"no metric '{name}' for search.objectives: {meant(str(name), METRICS)}")
+        if not isinstance(warm, bool):
+            raise UserError(f"search.warm_start must be true or false, not {warm!r}")
+        storage, resume = (None if values.get(key) is None else str(values[key]) for key in ("storage", "resume"))
+        return Options(Budget.parse(values.get("budget")), batch, sampler, tuple(names), warm, storage, resume)

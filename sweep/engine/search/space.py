@@ -1,0 +1,295 @@
+"""The points that a search may choose from: every declared combination, coded by the axes that vary.
+
+A space is finite, so it is judged as a whole before anything is asked: what the rules refuse is never suggested. Only a
+space too large for that is judged point by point, as the search comes to them. Explicit combinations and several
+experiments need nothing special: the space is restricted to the points that were declared, and an axis that a point
+does not set has the value UNSET there.
+"""
+
+import itertools
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sweep.config import axes
+from sweep.spec import Trial, UserError, digest
+
+if TYPE_CHECKING:
+    from sweep.config.compose import Composer
+    from sweep.spec.plan import Plan
+
+Value = str | int | float
+Survey = Callable[[Sequence[Sequence[str]]], "Plan"]  # overrides of trials -> how the rules judge them
+
+UNSET = "-"
+PLANNED_AT_MOST = 5000  # larger spaces are judged point by point
+DRAWS = 1000  # random points looked at before a large space counts as exhausted
+INTEGERS = 64  # values that an interval of whole numbers is made of, at most
+STEPS = 33  # values that any other interval is made of
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination."""
+
+    overrides: tuple[str, ...]
+    values: tuple[Value, ...]  # one for each axis of the space
+    key: str  # of the trial
+
+
+class Exhausted(Exception):  # noqa: N818  # a search that is through is no error
+    """No point that can run is left."""
+
+
+class SearchSpace:
+    """Base of the two kinds. `axes` are the keys that vary, each with its values: numbers ascending, words sorted."""
+
+    def __init__(self, axes: Mapping[str, tuple[Value, ...]], identity: str) -> None:
+        self.axes = dict(axes)
+        self.identity = identity  # equal for the same declared trials, model, data and hardware included
+        self.taken: set[str] = set()  # keys of the trials that were asked
+        self._ranks = [{value: rank for rank, value in enumerate(values)} for values in self.axes.values()]
+        self._ordered = [all(not isinstance(value, str) for value in values) for values in self.axes.values()]
+
+    def draw(self, rng: random.Random) -> Point:
+        """Any point that can run and was not taken, all equally likely.
+
+        Raises:
+            Exhausted: there is none.
+        """
+        raise NotImplementedError
+
+    def nearest(self, values: Sequence[Value], rng: random.Random) -> Point:
+        """The point itself if it can run and was not taken, else one of the nearest for which that holds.
+
+        Raises:
+            Exhausted: there is none.
+        """
+        raise NotImplementedError
+
+    def find(self, trial: Trial) -> Point | None:
+        """The point that asks for exactly this trial, taken or not."""
+        raise NotImplementedError
+
+    def can_run(self, values: Sequence[Value]) -> bool:
+        """Whether these values are a declared point that the rules let through."""
+        raise NotImplementedError
+
+    def distance(self, one: Sequence[Value], other: Sequence[Value]) -> float:
+        """Axes that differ; two numbers of one axis by their ranks' distance as a share of the axis."""
+        total = 0.0
+        for a, b, ranks, ordered in zip(one, other, self._ranks, self._ordered, strict=True):
+            if a != b:
+                total += abs(ranks[a] - ranks[b]) / len(ranks) if ordered else 1.0
+        return total
+
+
+class Planned(SearchSpace):
+    """A space that was judged as a whole: the points that can run, and the plan, which says why others cannot."""
+
+    def __init__(
+        self, points: Sequence[Point], plan: "Plan", declared: int, axes: Mapping[str, tuple[Value, ...]]
+    ) -> None:
+        super().__init__(axes, digest(sorted(entry.trial.key for entry in plan.entries)))
+        self.plan = plan
+        self.declared = declared
+        self._points = {point.key: point for point in points}
+        self._runnable = {point.values for point in self._points.values()}
+
+    @property
+    def valid(self) -> tuple[Point, ...]:
+        return tuple(self._points.values())
+
+    def draw(self, rng: random.Random) -> Point:
+        return rng.choice(self._free())
+
+    def nearest(self, values: Sequence[Value], rng: random.Random) -> Point:
+        free = self._free()
+        far = [self.distance(point.values, values) for point in free]
+        least = min(far)
+        return rng.choice([point for point, distance in zip(free, far, strict=True) if distance <= least + 1e-9])
+
+    def find(self, trial: Trial) -> Point | None:
+        return self._points.get(trial.key)
+
+    def can_run(self, values: Sequence[Value]) -> bool:
+        return tuple(values) in self._runnable
+
+    def _free(self) -> list[Point]:
+        free = [point for point in self._points.values() if point.key not in self.taken]
+        if not free:
+            raise Exhausted
+        return free
+
+
+class Lazy(SearchSpace):
+    """A space too large to be judged as a whole: each point is judged when the search comes to it."""
+
+    def __init__(
+        self,
+        spaces: Sequence[axes.Space],
+        composer: "Composer",
+        survey: Survey,
+        axes: Mapping[str, tuple[Value, ...]],
+        plan: "Plan",
+    ) -> None:
+        super().__init__(axes, digest([sorted(entry.trial.key for entry in plan.entries), sum(map(len, spaces))]))
+        self.plan = plan  # of some points that have every value of every axis
+        self.declared = sum(map(len, spaces))
+        self._spaces = spaces
+        self._composer = composer
+        self._survey = survey
+        self._judged: dict[tuple[Value, ...], Point | None] = {}
+
+    def draw(self, rng: random.Random) -> Point:
+        for _ in range(DRAWS):
+            found = self._judge(self._any(rng))
+            if found is not None and found.key not in self.taken:
+                return found
+        raise Exhausted
+
+    def nearest(self, values: Sequence[Value], rng: random.Random) -> Point:
+        neighbours = [
+            (*values[:place], other, *values[place + 1 :])
+            for place, choices in enumerate(self.axes.values())
+            for other in choices
+            if other != values[place]
+        ]
+        rng.shuffle(neighbours)
+        neighbours.sort(key=lambda near: self.distance(near, values))
+        for near in (tuple(values), *neighbours):
+            found = self._at(near)
+            if found is not None and found.key not in self.taken:
+                return found
+        return self.draw(rng)
+
+    def find(self, trial: Trial) -> Point | None:
+        given = coded(trial.overrides, self._composer)
+        values = tuple(given.get(name, UNSET) for name in self.axes)
+        known = all(value in choices for value, choices in zip(values, self.axes.values(), strict=True))
+        found = self._at(values) if known else None
+        return found if found is not None and found.key == trial.key else None
+
+    def can_run(self, values: Sequence[Value]) -> bool:
+        return self._at(tuple(values)) is not None
+
+    def _any(self, rng: random.Random) -> list[str]:
+        space = rng.choices(self._spaces, [len(space) for space in self._spaces])[0]
+        chosen = [rng.choice(lines) for lines in space.axes.values()]
+        return [*chosen, *rng.choice(space.combinations)]
+
+    def _at(self, values: tuple[Value, ...]) -> Point | None:
+        """The point with these values, if it was declared and can run."""
+        if values not in self._judged:
+            lines = next(filter(None, (self._lines(space, values) for space in self._spaces)), None)
+            return None if lines is None else self._judge(lines)
+        return self._judged[values]
+
+    def _lines(self, space: axes.Space, values: tuple[Value, ...]) -> list[str] | None:
+        wanted = dict(zip(self.axes, values, strict=True))
+
+        def fits(lines: Sequence[str]) -> bool:
+            return all(wanted.get(key, value) == value for key, value in coded(lines, self._composer).items())
+
+        chosen = [next((line for line in lines if fits((line,))), None) for lines in space.axes.values()]
+        rest = next((lines for lines in space.combinations if fits(lines)), None)
+        if rest is None or None in chosen:
+            return None
+        made = [*(line for line in chosen if line is not None), *rest]
+        given = coded(made, self._composer)
+        return made if all(given.get(key, UNSET) == value for key, value in wanted.items()) else None
+
+    def _judge(self, lines: Sequence[str]) -> Point | None:
+        given = coded(lines, self._composer)
+        values = tuple(given.get(name, UNSET) for name in self.axes)
+        if values not in self._judged:
+            (entry,) = self._survey([lines]).entries
+            self._judged[values] = Point(tuple(lines), values, entry.trial.key) if entry.status is None else None
+        return self._judged[values]
+
+
+def make(spaces: Sequence[axes.Space], composer: "Composer", survey: Survey) -> Planned | Lazy:
+    """The space of a command line, judged by `survey`, which also opens the sweep.
+
+    Raises:
+        UserError: for a wrong key, type or value of any point.
+    """
+    finite = [without_intervals(space, composer) for space in spaces]
+    if sum(map(len, finite)) > PLANNED_AT_MOST:
+        some = [lines for space in finite for lines in covering(space)]
+        return Lazy(finite, composer, survey, varying([coded(lines, composer) for lines in some]), survey(some))
+    jobs = [lines for space in finite for lines in space.jobs()]
+    plan = survey(jobs)
+    codes = [coded(entry.trial.overrides, composer) for entry in plan.valid]
+    moving = varying(codes)  # a value that nothing can run with is no choice
+    points = [
+        Point(entry.trial.overrides, tuple(code.get(name, UNSET) for name in moving), entry.trial.key)
+        for entry, code in zip(plan.valid, codes, strict=True)
+    ]
+    return Planned(points, plan, len(jobs), moving)
+
+
+def coded(lines: Sequence[str], composer: "Composer") -> dict[str, Value]:
+    """Override lines as values by key: numbers as numbers, everything else as it was typed."""
+    found: dict[str, Value] = {}
+    for line in lines:
+        key, _, typed = line.partition("=")
+        value = composer.item(line).value
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        found[axes.bare(key)] = value if number else typed
+    return found
+
+
+def varying(codes: Sequence[Mapping[str, Value]]) -> dict[str, tuple[Value, ...]]:
+    """The keys whose values differ, with all their values; words and numbers in one axis are all words to it."""
+    values = {key: {code.get(key, UNSET) for code in codes} for key in dict.fromkeys(itertools.chain(*codes))}
+    moving = {key: found for key, found in values.items() if len(found) > 1}
+    return {
+        key: tuple(sorted(found, key=lambda value: (isinstance(value, str), value))) for key, found in moving.items()
+    }
+
+
+def covering(space: axes.Space) -> Iterator[list[str]]:
+    """As few combinations as have every value of every axis."""
+    parts: list[list[tuple[str, ...]]] = [[(line,) for line in lines] for lines in space.axes.values()]
+    parts.append(list(space.combinations))
+    for number in range(max(map(len, parts))):
+        yield [line for part in parts for line in part[number % len(part)]]
+
+
+def without_intervals(space: axes.Space, composer: "Composer") -> axes.Space:
+    """The space with each interval as a list of values: whole numbers where the setting is one, else even steps."""
+    if not space.intervals:
+        return space
+    first = [lines[0] for lines in space.axes.values()] + list(space.combinations[0])
+    made = dict(space.axes)
+    for key, (low, high) in space.intervals.items():
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise UserError(f"{key}=interval({low:g},{high:g}) must go from a number to a larger one")
+        default = _default(composer, first, key)
+        whole = isinstance(default, int) and not isinstance(default, bool)
+        made[key] = tuple(f"{key}={value}" for value in (_whole(low, high) if whole else _even(low, high)))
+    return replace(space, axes=made, intervals={})
+
+
+def _default(composer: "Composer", lines: Sequence[str], key: str) -> object:
+    section, *path = key.split(".")
+    value = composer.config(lines, (section,))[section]
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _whole(low: float, high: float) -> list[int]:
+    first, last = math.ceil(low), math.floor(high)
+    if last - first < INTEGERS:
+        return list(range(first, last + 1))
+    if first < 1:
+        return sorted({round(first + (last - first) * step / (INTEGERS - 1)) for step in range(INTEGERS)})
+    return sorted({round(first * (last / first) ** (step / (INTEGERS - 1))) for step in range(INTEGERS)})
+
+
+def _even(low: float, high: float) -> list[float]:
+    return [float(f"{low + (high - low) * step / (STEPS - 1):.6g}") for step in range(STEPS)]

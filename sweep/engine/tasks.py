@@ -1,0 +1,70 @@
+"""TODO: say what this is."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sweep.engine.references import Reference
+from sweep.spec import BuildInfo, BuildSpec, Failure, Json, Measurement, Trial, to_json
+from sweep.verdict.elimination import Out
+
+
+@dataclass(frozen=True)
+class Built:
+    """One distinct build: in the store, or failed."""
+
+    spec: BuildSpec
+    key: str  # in the store
+    folder: Path
+    info: BuildInfo | None
+    failure: Failure | None
+    seconds: float  # that it took when it was built
+    reused: bool  # it was in the store before this sweep
+    user_error: bool = False  # it failed, and what was asked for is at fault
+    attempts: tuple["Built", ...] = ()  # with other options, see `ladder`: before this one, or after it if all failed
+
+    def to_json(self) -> Json:
+        tried = [
+            {"key": b.key, "options": to_json(b.spec.options), "seconds": b.seconds, "failure": to_json(b.failure)}
+            for b in self.attempts
+        ]
+        return {
+            **({"options": to_json(self.spec.options), "attempts": tried} if tried else {}),
+            "key": self.key,
+            "seconds": self.seconds,
+            "artifact_mb": _size_mb(self.folder) if self.failure is None else None,
+            "reused": self.reused,
+            "folder": str(self.folder),
+            "precision": self.info.precision if self.info else None,
+            "placement": self.info.placement if self.info else None,
+            "versions": dict(self.info.versions) if self.info else {},
+            "notes": dict(self.info.notes) if self.info else {},
+        }
+
+
+def _size_mb(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
+
+
+@dataclass
+class Task:
+    """A trial whose builds are there, and how far its repeats have come."""
+
+    trial: Trial
+    identity: str
+    builds: tuple[Built, ...]
+    reference: Reference
+    done: dict[int, Measurement] = field(default_factory=dict)
+    failure: Failure | None = None
+    user_error: bool = False  # it failed, and what was asked for is at fault
+    attempts: list[Failure] = field(default_factory=list)  # transient failures that were tried again
+    started: float = 0.0  # seconds since the epoch
+    seconds: float = 0.0  # spent in this sweep's workers
+    measured_at: float = 0.0  # when its last repeat ended, by a clock that never goes back
+    look: int = 0  # of a race at which it was judged last, from 1; 0: there is none
+    out: Out | None = None  # why no more of it is measured
+    resting: bool = False  # no more of it is needed
+
+    @property
+    def is_open(self) -> bool:
+        """More of it may be measured."""
+        return self.failure is None and self.out is None and not self.resting

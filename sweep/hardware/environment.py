@@ -1,0 +1,114 @@
+"""What a result was measured with: versions, machine and the settings that change numbers. An allow-list, so that no
+secret of the environment is ever written down."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sweep import __version__
+from sweep.spec import Json
+
+PACKAGES = (
+    "hydra-core",
+    "mlflow",
+    "neuronx-cc",
+    "nncf",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxscript",
+    "openvino",
+    "optuna",
+    "scipy",
+    "tensorflow",
+    "tensorrt",
+    "torch",
+    "torch-neuron",
+    "torch-neuronx",
+    "torchvision",
+    "triton",
+)
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "GOMP_CPU_AFFINITY",
+    "KMP_AFFINITY",
+    "KMP_BLOCKTIME",
+    "MALLOC_ARENA_MAX",
+    "MKL_NUM_THREADS",
+    "NEURON_CC_FLAGS",
+    "NEURON_RT_NUM_CORES",
+    "NEURON_RT_VISIBLE_CORES",
+    "OMP_NUM_THREADS",
+    "OMP_PROC_BIND",
+    "OMP_WAIT_POLICY",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_NUM_THREADS",
+    "TORCHINDUCTOR_FREEZING",
+    "XLA_FLAGS",
+)
+
+
+def capture(host: Mapping[str, object] | None = None) -> Json:
+    """Versions, machine and the environment variables that are known to change performance.
+
+    Args:
+        host: what `hardware.detect` found, taken over as it is.
+    """
+    found: Json = {
+        "sweep": __version__,
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "system": platform.system(),
+        "release": platform.release(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+    }
+    return {**found, "host": dict(host)} if host else found
+
+
+def write(path: Path) -> None:
+    """Write `capture()` unless the file is there; a folder that cannot be written is somebody else's trouble."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(json.dumps(capture(), indent=1) + "\n")
+    except OSError:
+        pass
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two captured environments, one `name: old -> new` each."""
+    found = []
+    for name in sorted({*then, *now}):
+        old, new = then.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{name} " if name != "packages" else "")
+        elif old != new and name not in ("host", "captured"):
+            found.append(
+                f"{prefix}{name}: {'not there' if old is None else old} -> {'not there' if new is None else new}"
+            )
+    return found

@@ -1,0 +1,172 @@
+"""Declared hardware against this host: what it has, how many copies fit, and whether a trial can run here."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sweep.hardware.host import Gpu, Host, detect
+from sweep.spec import Json, Status, Trial, deployment
+
+__all__ = ["REPLAY", "Gpu", "Host", "available", "detect", "fill", "lacks", "local", "mismatch", "replicas", "rules"]
+
+REPLAY = "replay"  # the device of a backend that answers from a table: it needs nothing of this host
+
+
+def local(host: Host) -> Json:
+    """The values that `hardware=local` leaves to detection, as plain JSON."""
+    chips = host.neuron_per_chip * host.neuron_devices
+    each = host.neuron_memory_mb / chips if host.neuron_memory_mb and chips else None
+    return {
+        "instance_type": host.instance_type,
+        "cores": host.cores,
+        "cpus": len(host.cpus),
+        "memory_mb": host.memory_mb,
+        "device_memory_mb": host.gpus[0].memory_mb if host.gpus else host.neuron_memory_mb,
+        "cpu": host.cpu,
+        "features": list(host.features),
+        "gpus": [{"name": gpu.name, "memory_mb": gpu.memory_mb} for gpu in host.gpus],
+        "neuron_cores": host.neuron_cores,
+        "target": host.neuron_family,
+        "cores_per_chip": host.neuron_per_chip or None,
+        "core_memory_mb": each,
+    }
+
+
+def fill(declared: Mapping[str, Any], host: Host | None = None) -> Json:
+    """A declared hardware with what only detection can know; every type but `local` is what its file says."""
+    found = local(host or detect()) if declared.get("name") == "local" else {}
+    return {**declared, **{key: value for key, value in found.items() if declared.get(key) is None}}
+
+
+def available(hardware: Mapping[str, Any], device: str) -> int | None:
+    """How many of what a trial's `cores` counts there are: CPUs for `cpu` and `cuda`, NeuronCores for `neuron`."""
+    device = _own(hardware, device)
+    key = "cpus"
+    if device not in ("cpu", "cuda") and hardware.get("device") == device:
+        key = "cores"
+    elif device == "neuron":
+        key = "neuron_cores"
+    count = hardware.get(key)
+    return int(count) if count else None
+
+
+def replicas(hardware: Mapping[str, Any], device: str, cores: int) -> int:
+    """`replicas: auto`: as many as have physical cores (GPUs, NeuronCores of all chips) of their own, at least one."""
+    device = _own(hardware, device)
+    if device == "cuda":
+        gpus = hardware.get("gpus")
+        return max(1, len(gpus) if gpus is not None else int(hardware.get("cores") or 1))
+    count = hardware.get("cores") if hardware.get("device") == device else available(hardware, device)
+    return max(1, int(count or 1) // cores)
+
+
+def rules(host: Host, trial: Trial, *, run: bool = True) -> tuple[Status | None, str]:
+    """Why a trial cannot run on its hardware, or on this host: `(None, "")` where nothing speaks against it.
+
+    Args:
+        run: False where it is only built: then this host need not be the hardware.
+    """
+    hardware, device = trial.hardware, str(trial.backend.get("device") or "cpu")
+    replayed = device == REPLAY
+    if hardware.get("withdrawn") and not replayed:
+        return Status.UNAVAILABLE, str(hardware["withdrawn"])
+    for check in (_too_many_cores,) if replayed else (_too_many_cores, _no_device, _no_precision):
+        reason = check(hardware, _own(hardware, device), trial)
+        if reason:
+            return Status.INVALID, reason
+    if replayed or not run:
+        return None, ""
+    missing = mismatch(host, hardware) or _absent(host, device) or _too_few_here(host, device, trial)
+    return (Status.UNAVAILABLE, missing) if missing else (None, "")
+
+
+def mismatch(host: Host, declared: Mapping[str, Any]) -> str | None:
+    """Why this host is not the declared hardware, with what to do; None where it is."""
+    reason = lacks(host, declared)
+    wanted = declared.get("instance_type") or declared.get("name")
+    if reason is None or declared.get("withdrawn") or wanted == host.instance_type:
+        return reason
+    return f"this host is not {_an(wanted)}: {reason}; run on one, or use hardware=local"
+
+
+def lacks(host: Host, declared: Mapping[str, Any]) -> str | None:
+    """In a few words what keeps this host from being the declared hardware; None where it is that."""
+    if declared.get("name") == "local":
+        return None
+    if declared.get("withdrawn"):
+        return str(declared["withdrawn"])
+    missing = _absent(host, str(declared.get("device") or "cpu"))
+    wanted, cpus = declared.get("instance_type"), declared.get("cpus") or 0
+    if missing or (wanted and host.instance_type == wanted):
+        return missing
+    if wanted:
+        return f"it is {_an(host.instance_type)}" if host.instance_type else "it is no EC2 instance"
+    return f"it has {len(host.cpus)} CPUs, not {cpus}" if cpus > len(host.cpus) else None
+
+
+def _own(hardware: Mapping[str, Any], device: str) -> str:
+    """The device that cores are counted on: a table speaks of that of the hardware."""
+    return str(hardware.get("device") or "cpu") if device == REPLAY else device
+
+
+def _an(name: Any) -> str:
+    """With its article as it is spoken: an m5.large, an inf2.xlarge, a c5.large."""
+    return f"{'an' if re.match(r'[aeio]|[fhlmnrsx][0-9]', str(name).lower()) else 'a'} {name}"
+
+
+def _absent(host: Host, device: str) -> str | None:
+    if device == "cuda" and not host.gpus:
+        return "no CUDA GPU here (nvidia-smi shows none)"
+    if device == "neuron" and not host.neuron_devices:
+        return "no /dev/neuron0" + (f" ({host.neuron_note})" if host.neuron_note else "")
+    return None
+
+
+def _too_few_here(host: Host, device: str, trial: Trial) -> str | None:
+    """The hardware has them, but not all are for this process."""
+    wanted, have, what = deployment.total(trial), len(host.cpus), "CPU"
+    if device == "cuda":
+        wanted, have, what = trial.replicas, len(host.gpus), "GPU"
+    if device == "neuron":
+        have, what = host.neuron_cores, "NeuronCore"
+        if not have:
+            return f"no NeuronCore may be used here: {host.neuron_note or 'see NEURON_RT_VISIBLE_CORES'}"
+    if wanted <= have:
+        return None
+    return f"asks for {_count(wanted, what)}, this process may use {have}: use fewer cores or replicas"
+
+
+def _too_many_cores(hardware: Mapping[str, Any], device: str, trial: Trial) -> str | None:
+    have = available(hardware, device)
+    wanted = trial.cores * trial.replicas
+    if have is None or wanted <= have:
+        return None
+    where = "this host" if hardware.get("name") == "local" else str(hardware.get("name"))
+    unit = "NeuronCore" if device == "neuron" else "core"
+    fitting = [count for count in (1, 2, 4, 8, 16, 32, 64) if count * trial.replicas <= have]
+    fix = "cores=" + ",".join(map(str, fitting)) if fitting else "replicas=auto"
+    if trial.replicas > 1:
+        asks = f"{trial.replicas} replicas x {_count(trial.cores, unit)} = {_count(wanted, unit)}"
+        fix += "" if fix == "replicas=auto" else " or replicas=auto"
+    else:
+        asks = _count(wanted, unit)
+    return f"asks for {asks}, {where} has {have}: use {fix}"
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}" + ("" if number == 1 else "s")
+
+
+def _no_device(hardware: Mapping[str, Any], device: str, trial: Trial) -> str | None:
+    if hardware.get("name") == "local" or device in ("cpu", hardware.get("device")):
+        return None
+    return (
+        f"{hardware.get('name')} has no {device}: it has cpu and {hardware.get('device')}; choose another hardware=..."
+    )
+
+
+def _no_precision(hardware: Mapping[str, Any], device: str, trial: Trial) -> str | None:
+    precisions = hardware.get("precisions") or []
+    if not precisions or trial.precision in precisions or device != hardware.get("device"):
+        return None
+    return f"{hardware.get('name')} has no {trial.precision}: it has {', '.join(precisions)}"

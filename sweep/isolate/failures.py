@@ -1,0 +1,190 @@
+"""From what frameworks, compilers and runtimes print to a kind of failure, one line, and advice.
+
+The table is data: the first row that matches wins. Rows are tried on the exception with its causes, then (by the
+parent) on the end of the log. Numbers are only read in a context that says what they are. Worker side, Python 3.8.
+"""
+
+import errno
+import re
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from subprocess import CalledProcessError, TimeoutExpired
+from typing import Iterator, List, NamedTuple, Optional, Pattern, Tuple
+
+from sweep.isolate.failure_table import NEURON_STATUS, ROWS
+from sweep.spec import FailureKind, TrialError
+
+SUMMARY_CHARACTERS = 300
+TAIL_CHARACTERS = 16000  # of a log are searched: what stands earlier is seldom the reason
+
+
+class Row(NamedTuple):
+    pattern: Pattern[str]
+    kind: FailureKind
+    advice: str
+
+
+TABLE: Tuple[Row, ...] = tuple(Row(re.compile(text, re.IGNORECASE), kind, advice) for text, kind, advice in ROWS)
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# A status of the Neuron runtime stands in a line that speaks of it, and is never an exit status
+_STATUS = re.compile(
+    r"(?:\bnrt|\bneuron|load the model|execute the model)[^\n]{0,160}?(?<!exit )\bstatus\s*[=:]\s*(?P<code>\d+)\b",
+    re.IGNORECASE,
+)
+_NAMED_STATUS = re.compile(r"\bNRT Error \w+\((?P<code>\d+)\)|\bnrt_\w+\b[^\n]{0,80}\breturned (?P<code2>\d+)\b")
+_FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+) in (\S+)', re.MULTILINE)
+
+
+def tail(path: Path, limit: int) -> str:
+    """The last `limit` bytes of a file as text, nothing where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - limit))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def classify(error: Optional[BaseException], text: str) -> Tuple[FailureKind, str]:
+    """Kind and one line for an exception, for the text of a log, or for both (the exception goes first)."""
+    if error is None:
+        row = match(text[-TAIL_CHARACTERS:])
+        return (row.kind, meaningful_line(text, row)) if row else (FailureKind.UNKNOWN, meaningful_line(text))
+    if isinstance(error, TrialError):
+        return error.kind, one_line(str(error))
+    chain = list(_causes(error))
+    summary = _describe(error)
+    kind = _by_type(error)
+    if kind is None:
+        rows = [match(_describe(each, full=True)) for each in chain] + [match(text[-TAIL_CHARACTERS:])]
+        kind = next((row.kind for row in rows if row), FailureKind.UNKNOWN)
+    if any(isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT) for each in chain):
+        summary = one_line("disk full: %s" % summary)
+    return kind, summary
+
+
+def from_exit(exit_code: Optional[int], signal_name: Optional[str], text: str) -> Tuple[FailureKind, str]:
+    """Kind and one line for a worker that ended without a result and that nobody of ours killed.
+
+    Args:
+        text: the end of its log.
+    """
+    tail = text[-TAIL_CHARACTERS:]
+    row = match(tail)
+    kind = row.kind if row else FailureKind.CRASH
+    if signal_name == "SIGKILL":
+        how = "killed by SIGKILL (often the kernel's out-of-memory killer)"
+    elif signal_name:
+        how = "killed by %s%s" % (signal_name, _where(tail))
+    else:
+        how = "ended with exit code %s and left no result" % exit_code
+    line = meaningful_line(tail, row) if row or (tail.strip() and not _where(tail)) else ""
+    return kind, one_line("%s: %s" % (how, line) if line else how)
+
+
+def match(text: str) -> Optional[Row]:
+    """The first row of the table that speaks of this text."""
+    status = _neuron_status(text)
+    if status is not None:
+        return status
+    for row in TABLE:
+        if row.pattern.search(text):
+            return row
+    return None
+
+
+def advice(text: str) -> str:
+    """What a person could try, or nothing."""
+    row = match(text[-TAIL_CHARACTERS:])
+    return row.advice if row else ""
+
+
+def one_line(text: str) -> str:
+    """First line that says something, without control codes, of at most 300 characters."""
+    lines = [" ".join(line.split()) for line in _CONTROL.sub(" ", text.replace("\r", "\n")).split("\n")]
+    line = next((line for line in lines if any(character.isalnum() for character in line)), "")
+    return line if len(line) <= SUMMARY_CHARACTERS else line[: SUMMARY_CHARACTERS - 1].rstrip() + "\u2026"
+
+
+def meaningful_line(text: str, row: Optional[Row] = None) -> str:
+    """The line of a log that the row matches, else the last one that speaks of an error, else the last one."""
+    lines = [line for line in _CONTROL.sub(" ", text.replace("\r", "\n")).split("\n") if line.strip()]
+    if row is not None:
+        for line in lines:
+            if row.pattern.search(line):
+                return one_line(line)
+    errors = [line for line in lines if re.search(r"\b\w*(?:error|exception|fatal|abort|terminate)\w*\b", line, re.I)]
+    return one_line((errors or lines or [""])[-1])
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception, then what caused it, outermost first."""
+    seen: List[int] = []
+    current: Optional[BaseException] = error
+    while current is not None and id(current) not in seen:
+        seen.append(id(current))
+        yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+
+
+def _describe(error: BaseException, full: bool = False) -> str:
+    try:
+        message = str(error)
+    except Exception:  # an exception may fail to print itself
+        message = ""
+    name = type(error).__name__
+    return "%s: %s" % (name, message) if full else one_line("%s: %s" % (name, one_line(message)) if message else name)
+
+
+def _by_type(error: BaseException) -> Optional[FailureKind]:
+    """What the type of an exception, or of the causes that it names, says by itself."""
+    current: Optional[BaseException] = error
+    for _ in range(10):  # a cycle of causes is possible
+        if current is None:
+            return None
+        kind = _kind_of(current)
+        if kind is not None:
+            return kind
+        current = current.__cause__  # not the context: libraries try things, fail, and go on to fail for another reason
+    return None
+
+
+def _kind_of(error: BaseException) -> Optional[FailureKind]:
+    if isinstance(error, TrialError):
+        return error.kind
+    if isinstance(error, ImportError):
+        return FailureKind.TOOLCHAIN_MISSING
+    if isinstance(error, (MemoryError, BrokenProcessPool)):
+        return FailureKind.HOST_OOM
+    if isinstance(error, CalledProcessError) and error.returncode < 0:  # -9: nearly always for memory
+        return FailureKind.HOST_OOM if error.returncode == -9 else FailureKind.COMPILER_CRASH
+    if isinstance(error, (TimeoutError, TimeoutExpired)):
+        return FailureKind.TIMEOUT
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return FailureKind.HOST_OOM
+    if isinstance(error, FloatingPointError):
+        return FailureKind.NUMERICAL_ERROR
+    return None
+
+
+def _where(text: str) -> str:
+    """The innermost Python frame of the stack that `faulthandler` leaves."""
+    start = text.rfind("most recent call first")
+    frame = _FRAME.search(text, start) if start >= 0 else None
+    return " in %s (%s:%s)" % (frame.group(3), frame.group(1).rpartition("/")[2], frame.group(2)) if frame else ""
+
+
+def _neuron_status(text: str) -> Optional[Row]:
+    found = _STATUS.search(text)
+    code = found.group("code") if found else None
+    if found is None:
+        named = _NAMED_STATUS.search(text)
+        code = (named.group("code") or named.group("code2")) if named else None
+        found = named
+    if found is None or code is None or int(code) not in NEURON_STATUS:
+        return None
+    kind, hint = NEURON_STATUS[int(code)]
+    if code == "2" and "execute" in found.group(0).lower():  # status 2 is a bad artifact at load, bad inputs at run
+        kind, hint = FailureKind.SHAPE_MISMATCH, "the inputs must have the shapes and types of the build"
+    return Row(re.compile(re.escape(found.group(0))), kind, hint)

@@ -1,0 +1,67 @@
+"""Where the runs go: the address of the store and of its artifacts, and how the MLflow client is told to behave."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sweep.spec import UserError
+from sweep.spec.settings import Settings
+
+# A server that is away must cost seconds; MLflow's own defaults wait four minutes for every call.
+CLIENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def store_uri(settings: Settings, environment: Mapping[str, str] | None = None) -> str | None:
+    """`tracking.uri`, else MLFLOW_TRACKING_URI, else SQLite under `outputs`; None where nothing is tracked.
+
+    Raises:
+        UserError: `tracking=server` without an address, or a kind of tracking that does not exist.
+    """
+    environment = os.environ if environment is None else environment
+    name = settings.tracking.get("name") or "local"
+    if name == "none":
+        return None
+    if name not in ("local", "server"):
+        raise UserError(f"tracking={name} does not exist: use tracking=local, tracking=server or tracking=none")
+    uri = settings.tracking.get("uri") or environment.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return str(uri).rstrip("/") if is_server(str(uri)) else str(uri)
+    if name == "server":
+        raise UserError(
+            "tracking=server needs an address: add tracking.uri=http://HOST:5000 or set MLFLOW_TRACKING_URI"
+        )
+    return f"sqlite:///{settings.outputs_path.absolute() / 'mlflow.db'}"
+
+
+def tracked_after_all(settings: Settings) -> Settings:
+    """The settings of a sweep that ran with `tracking=none`, for somebody who wants to see it in MLflow now."""
+    if settings.tracking.get("name") != "none":
+        return settings
+    return replace(settings, tracking={**settings.tracking, "name": "local"})
+
+
+def is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://", "databricks"))
+
+
+def artifact_location(settings: Settings, uri: str) -> str | None:
+    """Where a new experiment keeps its artifacts; None: the server decides."""
+    return None if is_server(uri) else (settings.outputs_path.absolute() / "mlartifacts").as_uri()
+
+
+def prepare_client() -> None:
+    """Set what must stand before MLflow is imported; what the user has set stays."""
+    for name, value in CLIENT.items():
+        os.environ.setdefault(name, value)
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)

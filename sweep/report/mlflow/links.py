@@ -1,0 +1,101 @@
+"""Links into the MLflow UI that open what a person wants to see: sorted, filtered, with the right columns.
+
+The UI shows a sweep as one folded row without metrics unless a link says otherwise. A *shared view* (a tag of the
+experiment that the UI writes itself when one presses Share) carries filter, order and columns at once.
+"""
+
+import json
+import urllib.parse
+from collections.abc import Collection, Sequence
+
+from sweep.report.mlflow.address import is_server, store_uri
+from sweep.spec import Json
+from sweep.spec.settings import Objective, Settings
+
+PORT = 5000
+VIEW_TAG = "mlflow.sharedViewState."
+COLUMNS = (
+    "capacity_items_per_s",
+    "throughput_items_per_s",
+    "latency_ms_p50",
+    "latency_ms_p99",
+    "usd_per_million_items",
+    "agreement",
+    "accuracy",
+    "build_seconds",
+)
+_ALL = 'tags.`sweep.kind` = "trial"'
+
+
+def base_url(settings: Settings, port: int = PORT) -> str:
+    """The address of the UI: the tracking server itself, or where `python -m sweep ui` listens."""
+    uri = store_uri(settings)
+    return uri if uri and is_server(uri) else f"http://127.0.0.1:{port}"
+
+
+def links(
+    settings: Settings,
+    experiment_id: str,
+    objective: Objective | None = None,
+    *,
+    parent: str | None = None,
+    sweep_id: str | None = None,
+    top: Sequence[str] = (),
+    base: str | None = None,
+) -> dict[str, str]:
+    """Links by name: `trials` (all, best first), `sweep` (this one's, best first), `parent`, `compare`.
+
+    Args:
+        parent: MLflow run id of the sweep.
+        sweep_id: for `sweep`: the trials of this sweep only, with columns.
+        top: MLflow run ids of the best trials, to be compared.
+        base: address of the UI; None: `base_url`.
+    """
+    objective = objective or settings.objective
+    root = f"{base or base_url(settings)}/#"
+    page = f"{root}/experiments/{experiment_id}"
+    found = {"trials": f"{page}/runs?{_query(_ALL, objective)}"}
+    if sweep_id:
+        found["sweep"] = f"{page}/runs?viewStateShareKey={urllib.parse.quote(sweep_id)}"
+    if parent:
+        found["parent"] = f"{page}/runs/{parent}"
+    if len(top) > 1:
+        lists = {"runs": list(top), "experiments": [str(experiment_id)]}
+        texts = {name: json.dumps(value, separators=(",", ":")) for name, value in lists.items()}
+        query = urllib.parse.urlencode(texts, quote_via=urllib.parse.quote)
+        found["compare"] = f"{root}/compare-runs?{query}"
+    return found
+
+
+def _query(filter_text: str, objective: Objective) -> str:
+    values = {
+        "searchFilter": filter_text,
+        "orderByKey": f"metrics.`{objective.metric}`",
+        "orderByAsc": "false" if objective.maximize else "true",
+        "compareRunsMode": "TABLE",
+    }
+    return urllib.parse.urlencode(values, quote_via=urllib.parse.quote)
+
+
+def shared_view(
+    objective: Objective, sweep_id: str, params: Sequence[str], known: Collection[str] = COLUMNS
+) -> tuple[str, str]:
+    """The tag of the experiment behind the `sweep` link: its name and its value.
+
+    Args:
+        params: the axes that vary, shown as columns.
+        known: metrics that any of the trials has: the others get no column.
+    """
+    metrics = dict.fromkeys((objective.metric, *(name for name in COLUMNS if name in known)))
+    columns = {f"params.`{name}`": 90 for name in params} | {f"metrics.`{name}`": 120 for name in metrics}
+    state: Json = {
+        "searchFilter": f'{_ALL} and tags.`sweep.id` = "{sweep_id}"',
+        "orderByKey": f"metrics.`{objective.metric}`",
+        "orderByAsc": not objective.maximize,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "selectedColumns": list(columns),
+        "columnOrder": list(columns),
+        "columnWidths": columns,
+    }
+    return VIEW_TAG + sweep_id, json.dumps(state)

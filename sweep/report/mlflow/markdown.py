@@ -1,0 +1,202 @@
+"""Descriptions as Markdown: what MLflow's pages of a sweep and of its trials tell somebody who has nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sweep.report import story
+from sweep.report.names import common, failure_groups, ranked, short_name, varying, why
+from sweep.spec import Record, Status, metrics_of
+from sweep.text import UNKNOWN, count, duration, number, plus_minus, share, status_text
+from sweep.verdict import wording
+
+if TYPE_CHECKING:
+    from sweep.spec.plan import Plan
+    from sweep.spec.settings import Settings
+    from sweep.verdict.select import Verdict
+
+TOP = 10
+RUN = "{run}"  # stands for the run's id, which is not known before the run is made
+
+
+def describe(
+    settings: Settings, plan: Plan | None, records: Sequence[Record], verdict: Verdict | None, lines: Sequence[str] = ()
+) -> str:
+    """Verdict and its story, counts, the ten best trials, what did not work and why, and the lines to go on with.
+
+    Args:
+        plan: None where only the records are at hand.
+        lines: commands, shown as code.
+    """
+    parts = [f"**{_escape(verdict.sentence)}**" if verdict else "", _story(settings, records, verdict)]
+    parts.append(_counts(settings, plan, records))
+    good = [record for record in ranked(records, verdict.ranking if verdict else ()) if story.has_numbers(record)]
+    if good:
+        parts.append(_table(good, records, verdict.winner if verdict else None))
+    failures = failure_groups([r for r in records if not story.has_numbers(r)])
+    if failures:
+        parts.append("**What did not work**\n\n" + "\n".join(_failure(text, group) for text, group in failures[:TOP]))
+        if len(failures) > TOP:
+            parts.append(f"… and {count(len(failures) - TOP, 'other reason')}, all in `results.csv`.")
+    if lines:
+        parts.append("\n".join(["```", *lines, "```"]))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
+    """How a trial did beside the others, its numbers with what they rest on, what happened, and how to run it again.
+
+    Args:
+        trials: declared in the sweep.
+        verdict: None while the sweep goes on.
+    """
+    parts = [f"**{_escape(_outcome(record, trials, verdict))}**", _escape(common([record.settings]))]
+    facts = _facts(record)
+    if facts:
+        parts.append(
+            "\n".join(["| | |", "|:-|:-|", *(f"| {name} | {_escape(text)} |" for name, text in facts.items())])
+        )
+    happened = [*_claims(record, verdict), *wording.happened(record)]
+    if happened:
+        parts.append("\n".join(f"- {_escape(' '.join(line.split()))}" for line in happened))
+    if record.origin in ("measured", "reused"):
+        parts.append(f"```\npython -m sweep reproduce {RUN}\n```")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _story(settings: Settings, records: Sequence[Record], verdict: Verdict | None) -> str:
+    if verdict is None:
+        return ""
+    told = story.lines(records, verdict, settings)
+    return "\n".join(f"- {line.name}: {_escape(line.text)}" for line in told)
+
+
+def _outcome(record: Record, trials: int, verdict: Verdict | None) -> str:
+    """The first line of a trial's page."""
+    if not story.has_numbers(record):
+        return f"{status_text(record.status)}: {why(record)}"
+    if verdict is None:
+        return "measured; the sweep goes on"
+    if record.key == verdict.winner:
+        return f"Chosen among {count(trials, 'trial')}. {verdict.sentence}"
+    reason = verdict.reasons.get(record.key) or record.reason
+    if record.status is Status.STOPPED and record.key not in verdict.ranking:
+        return f"stopped early: {record.reason}"
+    if record.key in verdict.outside:
+        return f"Not chosen: {reason}"
+    place = verdict.ranking.index(record.key) + 1 if record.key in verdict.ranking else None
+    return f"Rank {place} of {count(trials, 'trial')}: {reason}" if place else reason
+
+
+def _facts(record: Record) -> dict[str, str]:
+    """The numbers that a person asks for first, with what they rest on; what is not known is left out."""
+    metrics = metrics_of(record) if story.has_numbers(record) or record.status is Status.REJECTED else {}
+
+    def rate(name: str) -> str:
+        ends = [metrics.get(name + end) for end in ("", "_low", "_high")]
+        return plus_minus(*ends) + " items/s"
+
+    samples = f" of {int(metrics['sample_count']):,}" if "sample_count" in metrics else ""
+    percentiles = [
+        f"{name} {number(value)} ms"
+        for name in ("p50", "p90", "p99")
+        if (value := metrics.get(f"latency_ms_{name}")) is not None
+    ]
+    known = {
+        "capacity": rate("capacity_items_per_s") if "capacity_items_per_s" in metrics else "",
+        "throughput": rate("throughput_items_per_s") if "throughput_items_per_s" in metrics else "",
+        "repeats": f"{int(metrics['repeats'])}" if "repeats" in metrics else "",
+        "latency": ", ".join(percentiles) + samples if percentiles else "",
+        "cost": f"${number(metrics.get('usd_per_million_items'))} per million items",
+        "agreement": _with_ends(metrics, "agreement"),
+        "accuracy": _with_ends(metrics, "accuracy"),
+        "original's accuracy": share(metrics.get("reference_accuracy")),
+        "padding": share(metrics.get("padding")),
+        "memory": f"{number(metrics.get('peak_memory_mb'))} MB",
+        "build": duration(metrics_of(record).get("build_seconds")),
+    }
+    return {name: text for name, text in known.items() if text and UNKNOWN not in text}
+
+
+def _with_ends(metrics: Mapping[str, float], name: str) -> str:
+    """`99.8 % (99.1 % to 100 %)`."""
+    ends = [metrics.get(name + end) for end in ("_low", "_high")]
+    told = share(metrics.get(name))
+    return told if None in ends else f"{told} ({share(ends[0])} to {share(ends[1])})"
+
+
+def _claims(record: Record, verdict: Verdict | None) -> list[str]:
+    """What the samples prove of the limits on latency."""
+    from sweep.spec import from_json
+    from sweep.verdict import claims
+    from sweep.verdict.claims import Claim
+
+    found = verdict.claims.get(record.key, {}) if verdict else {}
+    return [claims.sentence(from_json(Claim, one)) for one in found.values()]
+
+
+def _counts(settings: Settings, plan: Plan | None, records: Sequence[Record]) -> str:
+    by_status = {status: sum(record.status is status for record in records) for status in Status}
+    words = [f"{n:,} {status_text(status)}" for status, n in by_status.items() if n]
+    text = f"{count(len(records), 'trial')} ({', '.join(words)})" if words else "no trials"
+    if plan is not None:
+        text += f" · {count(len(plan.builds), 'distinct build')}"
+    text += f" · {_repeats(settings)} of {duration(settings.effort.window_seconds)} each"
+    shared = common([record.settings for record in records])
+    return text + (f"\n\n{_escape(shared)}" if shared else "")
+
+
+def _repeats(settings: Settings) -> str:
+    effort = settings.effort
+    if effort.repeats_max and effort.repeats_max > effort.repeats:
+        return f"{effort.repeats} to {count(effort.repeats_max, 'repeat')}"
+    return count(effort.repeats, "repeat")
+
+
+def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None) -> str:
+    """The best, with the columns that any of them has."""
+    axes = varying([record.settings for record in records])
+    cells = {record.key: _cells(record) for record in good[:TOP]}
+    heads = [head for head in next(iter(cells.values())) if any(each[head] != UNKNOWN for each in cells.values())]
+    rows = ["| " + " | ".join(["", "trial", *heads]) + " |", "|:-|:-|" + "-:|" * len(heads)]
+    for place, record in enumerate(good[:TOP], 1):
+        name = _escape(short_name(record.settings, axes) or record.label)
+        name = f"**{name}**" if record.key == winner else name
+        rows.append("| " + " | ".join([str(place), name, *(cells[record.key][head] for head in heads)]) + " |")
+    if len(good) > TOP:
+        rows.append(f"\n… and {len(good) - TOP:,} more in `results.csv`.")
+    return "\n".join(rows)
+
+
+def _cells(record: Record) -> dict[str, str]:
+    """By the head of the column; a dash where it is not known."""
+    metrics = metrics_of(record)
+
+    def rate(name: str) -> str:
+        return plus_minus(*(metrics.get(name + end) for end in ("", "_low", "_high")))
+
+    return {
+        "capacity/s": rate("capacity_items_per_s"),
+        "items/s": rate("throughput_items_per_s"),
+        "p50 ms": number(metrics.get("latency_ms_p50")),
+        "p99 ms": number(metrics.get("latency_ms_p99")),
+        "latencies": number(metrics.get("sample_count")),
+        "$/M items": number(metrics.get("usd_per_million_items")),
+        "agreement": share(metrics.get("agreement")),
+        "accuracy": share(metrics.get("accuracy")),
+        "build": duration(metrics.get("build_seconds")),
+        "padding": share(metrics.get("padding")),
+    }
+
+
+def _failure(text: str, group: Sequence[Record]) -> str:
+    names = ", ".join(record.label for record in group[:3]) + (f", … ({len(group)})" if len(group) > 3 else "")
+    return f"- {status_text(group[0].status)}: {_escape(text[:300])} — {_escape(names)}"
+
+
+def _escape(text: str) -> str:
+    """Text from logs and configs must not become markup or break a table."""
+    for character in "\\|*_`[]#":
+        text = text.replace(character, "\\" + character)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,66 @@
+"""What the MLflow pages say for themselves: links within the UI, so that nobody has to find the way by folding lists.
+
+Links are relative: they work wherever the UI is served, as long as they are followed inside it.
+"""
+
+import json
+import urllib.parse
+from collections.abc import Mapping, Sequence
+
+from sweep.spec.settings import Settings
+
+PAGE = "report.html"
+PICTURE = "throughput_latency.png"
+OURS = "python -m sweep"  # in a description that may be replaced
+
+
+def sweep_note(
+    markdown: str,
+    experiment_id: str,
+    sweep_id: str,
+    runs: Mapping[str, str],
+    best: Sequence[str],
+    files: Sequence[str],
+) -> str:
+    """The description of a sweep: the verdict, where to look, then the rest.
+
+    Args:
+        markdown: begins with the verdict, as `report.markdown.describe` makes it.
+        runs: MLflow run ids: `parent`, and `winner` or nothing.
+        best: run ids of the best trials, best first.
+        files: names of the parent's artifacts.
+    """
+    page = f"#/experiments/{experiment_id}"
+    parent = f"{page}/runs/{runs['parent']}"
+    told = [f"[all trials, best first]({view(experiment_id, sweep_id)})"]
+    if len(best) > 1:
+        told.append(f"[the best {len(best)} side by side]({_compared(experiment_id, best)})")
+    if runs.get("winner"):
+        told.append(f"[the chosen one]({page}/runs/{runs['winner']})")
+    if PAGE in files:
+        told.append(f"[the report]({parent}/artifacts/{PAGE})")
+    elif files:
+        told.append(f"[the files]({parent}/artifacts)")
+    head, gap, rest = markdown.partition("\n\n")
+    return f"{head}\n\n{' · '.join(told)}{gap}{rest}"
+
+
+def experiment_note(experiment_id: str, sweep_id: str, settings: Settings) -> str:
+    """The description of an experiment: what its runs are, and the way to the newest."""
+    objective = settings.objective.name.replace("_", " ")
+    return (
+        f"Newest: [sweep {sweep_id}, best by {objective} first]({view(experiment_id, sweep_id)})\n\n"
+        f"Each run called *sweep …* is one sweep (`{OURS}`): its description has the verdict, its artifacts the "
+        "report. The runs below it are its trials, one setup each.\n"
+    )
+
+
+def view(experiment_id: str, sweep_id: str) -> str:
+    """The trials of a sweep, sorted, with the columns that matter (`links.shared_view`)."""
+    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={urllib.parse.quote(sweep_id)}"
+
+
+def _compared(experiment_id: str, runs: Sequence[str]) -> str:
+    lists = {"runs": list(runs), "experiments": [str(experiment_id)]}
+    texts = {name: json.dumps(value, separators=(",", ":")) for name, value in lists.items()}
+    return f"#/compare-runs?{urllib.parse.urlencode(texts, quote_via=urllib.parse.quote)}"

@@ -1,0 +1,273 @@
+"""Runs in an MLflow store: found again by sweep id and trial key, so that sending them twice changes nothing.
+
+Everything here runs in the tracker's own thread and may raise whatever the client raises; the tracker deals with it.
+MLflow is imported when a store is opened, never with this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.report.mlflow.address import artifact_location
+from sweep.report.mlflow.database import make_database, open_client
+from sweep.report.mlflow.links import COLUMNS
+from sweep.report.mlflow.markdown import RUN
+from sweep.report.mlflow.pages import OURS
+from sweep.spec import Record, Status, metrics_of
+from sweep.spec.settings import Settings
+from sweep.verdict.buckets import metrics as bucket_metrics
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+LOG_BYTES = 2_000_000  # a longer log is cut to its end: the store is for reading, the file itself stays where it is
+TAIL_BYTES = 256_000
+FILE_BYTES = 64_000_000
+PARAM_CHARACTERS = 6000
+NOTE_CHARACTERS = 7900  # MLflow keeps 8000 of a tag
+_RUN_STATUS = {Status.OK: "FINISHED", Status.STOPPED: "KILLED"}
+_SENT = "sweep.sent"  # fingerprint of the record that was sent
+NOTE = "mlflow.note.content"
+WITHOUT_RUN = (Status.INVALID, Status.UNAVAILABLE)
+
+
+class RunStore:
+    """One experiment in one store, and the runs of one sweep in it."""
+
+    def __init__(self, uri: str, settings: Settings, sweep_id: str) -> None:
+        self.sweep_id = sweep_id
+        make_database(uri)
+        self._client = open_client(uri)
+        self.experiment_id = self._experiment(settings, artifact_location(settings, uri))
+        self._runs = self._existing()
+        # Tags of the runs that are whole: one that was cut off half way is still running, and is sent again.
+        self._sent = {key: dict(run.data.tags) for key, run in self._runs.items() if run.info.status != "RUNNING"}
+        self.parent = self._open_parent()
+
+    def log_trial(self, record: Record, files: Sequence[Path], note: str = "") -> str:
+        """Send one trial, unless it is there already.
+
+        Args:
+            files: what belongs to it beside what the record names; those that do not exist are left out.
+            note: its description, with RUN in the place of the run's id.
+        Returns:
+            The run's id.
+        """
+        run, fingerprint = self._runs.get(record.key), _fingerprint(record)
+        if run is not None and self._sent.get(record.key, {}).get(_SENT) == fingerprint:
+            self._describe(record.key, str(run.info.run_id), note)
+            return str(run.info.run_id)
+        began = int((record.started or time.time()) * 1000)
+        ended = began + int(record.seconds * 1000)
+        tags = _trial_tags(record, self.sweep_id, self.parent)
+        if run is None:
+            run = self._runs[record.key] = self._client.create_run(self.experiment_id, began, tags, record.label)
+            tags = {}
+        run_id = str(run.info.run_id)
+        sent = {**tags, **_note(note, run_id), _SENT: fingerprint}
+        self._trial_files(run_id, record, files)
+        params = _new_params(run, _params(asked(record)))
+        self._batch(run_id, ended, {**metrics_of(record), **bucket_metrics.flat(record)}, params, sent)
+        # Last, so that a run which is cut off half way is told by its status.
+        self._client.set_terminated(run_id, _RUN_STATUS.get(record.status, "FAILED"), ended)
+        self._sent[record.key] = sent
+        return run_id
+
+    def describe_experiment(self, note: str) -> None:
+        """Set the experiment's description, unless somebody has written one."""
+        tags = self._client.get_experiment(self.experiment_id).tags
+        if OURS in tags.get(NOTE, OURS):
+            self.tag_experiment(NOTE, note)
+
+    def _describe(self, key: str, run_id: str, note: str) -> None:
+        """Give a run that is there another description, where it has not this one."""
+        for name, text in _note(note, run_id).items():
+            if self._sent[key].get(name) != text:
+                self._client.set_tag(run_id, name, text)
+                self._sent[key] = {**self._sent[key], name: text}
+
+    def close_parent(
+        self, metrics: Mapping[str, float], params: Mapping[str, Any], tags: Mapping[str, str], note: str, status: str
+    ) -> None:
+        """Headline numbers, what was chosen, the description; the run of the sweep is over."""
+        now = int(time.time() * 1000)
+        new = _new_params(self._client.get_run(self.parent), _params(params))
+        self._batch(self.parent, now, metrics, new, {**tags, **_note(note, self.parent)})
+        self._client.set_terminated(self.parent, status, now)
+
+    def add_parent_files(self, files: Sequence[Path]) -> None:
+        for path in files:
+            if path.is_dir():
+                self._client.log_artifacts(self.parent, str(path), path.name)
+            elif path.is_file():
+                self._client.log_artifact(self.parent, str(path))
+
+    def tag_experiment(self, name: str, value: str) -> None:
+        """Set a tag of the experiment, which all its sweeps share."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.set_experiment_tag(self.experiment_id, name, value)
+        except MlflowException:  # another sweep has just made the same tag: now it is there to be changed
+            self._client.set_experiment_tag(self.experiment_id, name, value)
+
+    def _experiment(self, settings: Settings, location: str | None) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(settings.name)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(settings.name, location, {"sweep.kind": "experiment"}))
+            except MlflowException:  # another sweep was quicker
+                found = self._client.get_experiment_by_name(settings.name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _existing(self) -> dict[str, Run]:
+        """The runs of this sweep that are in the store, by trial key; the sweep's own under the empty key."""
+        runs: dict[str, Run] = {}
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id], f"tags.`sweep.id` = '{self.sweep_id}'", max_results=1000, page_token=token
+            )
+            for run in page:
+                runs.setdefault(run.data.tags.get("sweep.key", ""), run)
+            token = page.token
+            if not token:
+                return runs
+
+    def _open_parent(self) -> str:
+        found = self._runs.get("")
+        if found is not None:
+            self._client.update_run(found.info.run_id, status="RUNNING")
+            return str(found.info.run_id)
+        tags = {"sweep.kind": "sweep", "sweep.id": self.sweep_id, "mlflow.source.name": "python -m sweep"}
+        run = self._client.create_run(self.experiment_id, int(time.time() * 1000), tags, f"sweep {self.sweep_id}")
+        return str(run.info.run_id)
+
+    def _batch(
+        self,
+        run_id: str,
+        time_ms: int,
+        metrics: Mapping[str, float],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        self._client.log_batch(
+            run_id,
+            [Metric(_name(name), _readable(value), time_ms, 0) for name, value in _headline_first(metrics)],
+            [Param(name, value) for name, value in params.items()],
+            [RunTag(name, value) for name, value in tags.items()],
+        )
+
+    def _trial_files(self, run_id: str, record: Record, files: Sequence[Path]) -> None:
+        self._client.log_text(run_id, "\n".join(record.overrides) + "\n", "overrides.txt")
+        for path in files:
+            self._file(run_id, path, "")
+        for number, build in enumerate(record.builds):
+            where = build.get("log") or (build.get("folder") and Path(str(build["folder"])) / "log.txt")
+            if where:
+                self._file(run_id, Path(str(where)), "build" if len(record.builds) == 1 else f"build/{number}")
+        if record.failure is not None and record.failure.log:
+            self._file(run_id, Path(record.failure.log), "failure")
+        for repeat in record.repeats:
+            if repeat.samples:
+                self._file(run_id, Path(repeat.samples), f"samples/{repeat.index}")
+
+    def _file(self, run_id: str, path: Path, below: str) -> None:
+        """Send a file that is there; of a long log its end, of nothing else a part."""
+        if not path.is_file():
+            return
+        size = path.stat().st_size
+        if size > LOG_BYTES and path.suffix in (".txt", ".log"):
+            with path.open("rb") as file:
+                file.seek(-TAIL_BYTES, 2)
+                tail = file.read().decode("utf-8", errors="replace")
+            head = f"[the last {TAIL_BYTES:,} of {size:,} bytes; the whole file: {path}]\n"
+            self._client.log_text(run_id, head + tail, f"{below}/{path.name}" if below else path.name)
+        elif size <= FILE_BYTES:
+            self._client.log_artifact(run_id, str(path), below or None)
+
+
+def _trial_tags(record: Record, sweep_id: str, parent: str) -> dict[str, str]:
+    tags = {
+        "mlflow.parentRunId": parent,
+        "mlflow.source.name": "python -m sweep",
+        "sweep.kind": "trial",
+        "sweep.id": sweep_id,
+        "sweep.key": record.key,
+        "sweep.status": record.status.value,
+        "sweep.failure_kind": record.failure.kind.value if record.failure else "",
+        "sweep.origin": record.origin,
+        "sweep.identity": record.identity,
+        "sweep.reason": record.reason[:NOTE_CHARACTERS],
+        "sweep.source": str(record.notes.get("source", "")),  # of what was reported: where, when, known mistakes
+        "sweep.date": str(record.notes.get("date", "")),
+        "sweep.mistakes": ";".join(record.notes.get("mistakes", ())),
+    }
+    return {name: value for name, value in tags.items() if value or name == "sweep.failure_kind"}
+
+
+def _note(note: str, run_id: str) -> dict[str, str]:
+    """The tag that holds a run's description; none for an empty one."""
+    text = note.replace(RUN, run_id)
+    text = text if len(text) <= NOTE_CHARACTERS else text[:NOTE_CHARACTERS] + "\n\n…"
+    return {NOTE: text} if text else {}
+
+
+def asked(record: Record) -> dict[str, Any]:
+    """The settings of a trial with everything that its load says, so that runs under several loads can be told apart.
+
+    `load` is the scenario; the rest is `load.rate`, `load.slo_p99_ms`, `load.concurrency`, `load.max_wait_ms`, ...
+    """
+    load = {f"load.{name}": value for name, value in record.load.items() if name != "name" and value is not None}
+    return {**record.settings, **({"load": record.load["name"]} if record.load.get("name") else {}), **load}
+
+
+def _params(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Words as they are, lists as JSON."""
+    texts = {name: json.dumps(v) if isinstance(v, (list, tuple, dict)) else str(v) for name, v in settings.items()}
+    return {_name(name): text[:PARAM_CHARACTERS] for name, text in texts.items()}
+
+
+def _new_params(run: Run, params: Mapping[str, str]) -> dict[str, str]:
+    """Without those that the run has: a param can be set once only."""
+    return {name: value for name, value in params.items() if name not in run.data.params}
+
+
+def _headline_first(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    """The UI lists metrics as they came: those that a person looks for on top."""
+
+    def place(name: str) -> int:
+        base = name.removesuffix("_low").removesuffix("_high")
+        return COLUMNS.index(base) if base in COLUMNS else len(COLUMNS)
+
+    return sorted(metrics.items(), key=lambda item: place(item[0]))
+
+
+def _readable(value: float) -> float:
+    """Six digits, because the UI prints all that there are; the ledger has the others."""
+    return value if value.is_integer() else float(f"{value:.6g}")
+
+
+def _name(name: str) -> str:
+    """MLflow takes letters, digits and `_-. :/` in names."""
+    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250] or "_"
+
+
+def _fingerprint(record: Record) -> str:
+    text = json.dumps(asdict(record), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()[:32]

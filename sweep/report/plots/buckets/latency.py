@@ -1,0 +1,264 @@
+"""Panels of what bucket lists cost: latency by size, as a staircase, and by the number of buckets."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from sweep.report.plots.buckets.sizes import LEGEND
+from sweep.report.plots.buckets.view import LOOKS, Shape, View, failed, sizes_of
+from sweep.report.plots.drawing import FAINT, INK, stretch
+from sweep.spec import Json, Status
+from sweep.text import axis_text, number, status_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+CUT = 1.7  # times the highest mean: percentiles beyond are cut off, with their number
+GREY, WRONG = "#808080", "#A33A00"
+WIDE = 50  # times the lowest that the highest latency must be for a logarithmic axis
+STEP = 0.1  # between lists of as many buckets
+NUMBERED = 10  # with more lists no numbers stand beside them
+LINE_LETTERS = 108  # that fit under the axis side by side
+
+
+def by_size(axes: Axes, view: View) -> None:
+    """What a request takes by the size of its items: a step for each bucket, beside pad to max and dynamic sizes."""
+    told = view.latencies(view.drawn)
+    tails = {shape: each["latency_ms"]["p99"] for shape, each in told.items() if _has_spread(each)}
+    handles, means = _references(axes, view)
+    means += [each["latency_ms_mean"] for each in told.values()]
+    means = means or [1.0]
+    _scale(axes, min(means), max(max(means), min(max(tails.values(), default=0.0), CUT * max(means))))
+    axes.set_ylabel("latency of a request, ms")
+    axes.set_title("What a request takes, by the size of its items", loc="left")
+    before: tuple[float, float] | None = None  # end and height of the last step
+    for shape, colour in zip(view.shapes, view.colours, strict=True):
+        low, high = _span(view, shape)
+        if shape not in told or high <= low:
+            before = None
+            continue
+        mean = told[shape]["latency_ms_mean"]
+        if shape in tails:
+            style: Any = {"color": colour, "alpha": 0.22, "lw": 0, "zorder": 1}
+            axes.fill_between([low, high], told[shape]["latency_ms"]["p50"], tails[shape], **style)
+            _cut_off(axes, (low + high) / 2, tails[shape])
+        axes.plot([low, high], [mean, mean], color=colour, lw=2.6, solid_capstyle="butt", zorder=4)
+        if before is not None and view.dimensions == 1:
+            axes.plot([low, low], [before[1], mean], color=FAINT, lw=0.8, zorder=1)
+        before = high, mean
+    axes.legend(handles=[*_steps_in_legend(view, told, bool(tails)), *handles], **LEGEND)
+
+
+def _scale(axes: Axes, low: float, high: float) -> None:
+    """Latencies from zero, or where they differ too much for that on a logarithmic axis."""
+    if high > WIDE * low:
+        stretch(axes, "y", low, high)
+    else:
+        axes.set_ylim(0, 1.12 * high)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+
+
+def _has_spread(each: Json) -> bool:
+    return {"p50", "p99"} <= set(each.get("latency_ms") or {})
+
+
+def _span(view: View, shape: Shape) -> tuple[float, float]:
+    """From where to where a bucket's step goes, in elements: over the sizes that it serves."""
+    place, high = view.shapes.index(shape), float(prod(shape))
+    if view.dimensions == 1:
+        low = float(view.shapes[place - 1][0]) if place else float(min(view.elements, default=1.0)) - 1
+        return low + 0.5, high + 0.5
+    mine = view.elements[view.served == place]
+    return (float(mine.min()), high) if len(mine) else (high, high)
+
+
+def _steps_in_legend(view: View, told: dict[Shape, Json], spread: bool) -> list[Any]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    if not told:
+        return []
+    colour = view.colours[len(view.colours) // 2]
+    steps = Line2D([], [], color=colour, lw=2.6, label="the buckets above, mean")
+    return [steps, Patch(facecolor=colour, alpha=0.22, label="p50 to p99")] if spread else [steps]
+
+
+def _references(axes: Axes, view: View) -> tuple[list[Line2D], list[float]]:
+    """Cost curve, pad to max and dynamic sizes; what the legend says of them, and latencies in ms that must be seen."""
+    from matplotlib.lines import Line2D
+
+    handles: list[Line2D] = []
+    seen: list[float] = []
+    if view.curve:
+        seen += _curve(axes, view)
+        handles.append(
+            Line2D([], [], marker="o", color=GREY, mfc="white", mec=INK, lw=1.0, label="cost curve, its points")
+        )
+    maximum = view.named("pad to max")
+    told = list(view.latencies(maximum).values()) if maximum is not view.drawn else []
+    if told:
+        style: Any = {"color": LOOKS["pad to max"][0], "lw": 1.4, "ls": (0, (5, 2))}
+        seen.append(told[-1]["latency_ms_mean"])
+        axes.axhline(seen[-1], zorder=2, **style)
+        handles.append(Line2D([], [], label="pad to max, mean", **style))
+    points = sorted((float(prod(each["size"])), float(each["latency_ms_mean"])) for each in sizes_of(view.dynamic))
+    if points:
+        style = {"color": LOOKS["dynamic"][0], "lw": 1.3, "marker": ".", "ms": 4}
+        axes.plot([size for size, _ in points], [value for _, value in points], zorder=3, **style)
+        seen += [value for _, value in points]
+        label = "dynamic, mean" if view.batch == 1 else "dynamic, mean by the\nlargest of a request"
+        handles.append(Line2D([], [], label=label, **style))
+    return handles, seen
+
+
+def _curve(axes: Axes, view: View) -> list[float]:
+    """The measured points of the cost curve and what is assumed between them; those within the axis, in ms."""
+    import numpy as np
+
+    from sweep.verdict.buckets.bucketing import Curve, Point
+
+    curve = Curve([Point(tuple(point["size"]), point["seconds"]) for point in view.curve], view.batch)
+    at = np.array([float(prod(point.size)) for point in curve.points])
+    fine = np.unique(np.append(np.linspace(at[0], at[-1], 300), at))
+    axes.plot(fine, 1000 * curve.values("seconds", fine), color=GREY, lw=1.0, zorder=2.5)
+    points = 1000 * np.array([point.seconds for point in curve.points])
+    axes.plot(at, points, "o", ms=5, mfc="white", mec=INK, mew=1.1, zorder=5)
+    inside: list[float] = points[at <= axes.get_xlim()[1]].tolist()
+    return inside
+
+
+def listed(view: View) -> list[Json]:
+    """What `by_k` shows: the best list of every k, and all lists that were measured or that failed."""
+    known = [row for row in view.static if view.measured(row) or view.expected(row)]
+    return [row for row in known if row.get("best_for_k") or view.measured(row) or failed(row)]
+
+
+def by_k(axes: Axes, view: View) -> None:
+    """Expected latency of the best list of every k, what was measured of it, and what else there is."""
+    from matplotlib.lines import Line2D
+
+    best = [row for row in view.static if row.get("best_for_k") and view.expected(row)]
+    line = [len(row["buckets"]) for row in best], [view.expected(row) or 0.0 for row in best]
+    handles: list[Any] = []
+    if best:
+        style: Any = {"color": GREY, "marker": "o", "mfc": "white", "mec": GREY, "ms": 5, "lw": 1.2}
+        axes.plot(*line, zorder=2, **style)
+        handles.append(Line2D([], [], label="best list, predicted\n(numbers in brackets)", **style))
+    shown = [row for row in listed(view) if view.measured(row)]
+    reference = view.measured(view.dynamic) if view.dynamic else None
+    values = [value for row in listed(view) if (value := view.measured(row) or view.expected(row))]
+    values += [reference] if reference else []
+    tails = [tail for row in shown if (tail := row["measured"].get("latency_ms_p99"))]
+    _scale(axes, min(values), max(max(values), min(max(tails, default=0.0), CUT * max(values))))
+    _rows(axes, view)
+    for name in dict.fromkeys(str(row["name"]) for row in shown):
+        colour, marker = LOOKS[name]
+        label = {
+            "best": "best list, measured",
+            "asked": "asked for, measured",
+            "best before": "found before, measured",
+        }.get(name, name)
+        handles.append(Line2D([], [], marker=marker, ms=7, mec="white", color=colour, ls="", label=label))
+    if tails:
+        handles.append(Line2D([], [], color=GREY, lw=1.2, alpha=0.6, label="p50 to p99 of requests"))
+    if reference:
+        style = {"color": LOOKS["dynamic"][0], "lw": 1.5, "ls": ":"}
+        axes.axhline(reference, zorder=1, **style)
+        handles.append(Line2D([], [], label=f"dynamic: {number(reference)} ms", **style))
+    axes.set_ylabel("latency, ms")
+    what = "p99 of a request" if view.is_p99 else "latency of the request that an item is in, mean over items"
+    title = "What each further bucket gains" if best else "What the lists take"
+    axes.set_title(f"{title}: {what}", loc="left")
+    _numbers(axes, view)
+    _ticks(axes, view)
+    axes.legend(handles=handles, **LEGEND)
+
+
+def _rows(axes: Axes, view: View) -> None:
+    """A marker for every list that was measured, on a line from p50 to p99, and a cross for those that failed."""
+    taken: list[float] = []
+    for row in listed(view):
+        value, expected = view.measured(row), view.expected(row)
+        place = float(len(row["buckets"]))
+        if failed(row) and expected:
+            axes.plot(place, expected, "x", color=WRONG, ms=8, mew=2, zorder=5)
+            _below(axes, (place, expected), status_text(Status(row["status"])), WRONG)
+        if value is None:
+            continue
+        while place in taken:  # several lists of as many buckets
+            place = round(place + STEP, 3)
+        taken.append(place)
+        colour, marker = LOOKS[row["name"]]
+        low, high = (row["measured"].get(f"latency_ms_{name}") for name in ("p50", "p99"))
+        if low and high:
+            axes.plot([place, place], [low, high], color=colour, lw=1.2, alpha=0.6, zorder=1.5)
+            _cut_off(axes, place, high)
+        axes.plot(place, value, marker, color=colour, ms=7.5, mec="white", mew=0.8, zorder=4)
+        if row.get("over"):
+            _below(axes, (place, value), "over a limit", GREY)
+
+
+def _cut_off(axes: Axes, place: float, tail: float) -> None:
+    """The number of a p99 that is above the axis."""
+    top = axes.get_ylim()[1]
+    if tail > top:
+        style: Any = {"textcoords": "offset points", "va": "top", "fontsize": 7.5, "color": INK, "zorder": 6}
+        axes.annotate(f"p99 {number(tail)}", (place, top), (4, 0), **style)
+
+
+def _below(axes: Axes, place: tuple[float, float], words: str, colour: str) -> None:
+    style: Any = {"textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 7.5, "color": colour}
+    axes.annotate(words, place, (0, -6), zorder=5, **style)
+
+
+def _numbers(axes: Axes, view: View) -> None:
+    """Beside the best list of each k: its latency, measured or else predicted, and what is expected to be gained.
+
+    What is predicted stands in brackets. Where no best lists were looked for: beside the fastest of each k, no gains.
+    """
+    shown = listed(view)
+    rows = {len(row["buckets"]): row for row in shown if row.get("best_for_k")}
+    is_searched = bool(rows)
+    for row in sorted((row for row in shown if view.measured(row)), key=lambda row: view.measured(row) or 0.0):
+        if not is_searched:
+            rows.setdefault(len(row["buckets"]), row)
+    if len(rows) > NUMBERED:
+        return
+    crowd = Counter(len(row["buckets"]) for row in shown if view.measured(row))
+    before: float | None = None
+    for k, row in sorted(rows.items()):
+        expected, seen = view.expected(row), view.measured(row)
+        gain = 100 * (1 - expected / before) if is_searched and before and expected else 0.0
+        less = f"\N{MINUS SIGN}{gain:.{0 if gain >= 1 else 1}f} %" if gain >= 0.05 else ""
+        words = f"{number(seen)} ms" + (f"\n({less})" if less else "")
+        if not seen:
+            words = f"({number(expected)} ms" + (f"\n{less})" if less else ")")
+        before = expected
+        if is_searched and seen and expected:
+            axes.plot([k, k], [expected, seen], color=GREY, lw=1.0, ls=":", zorder=2)
+        is_below = bool(is_searched and seen and expected and seen < 0.97 * expected)  # away from the predicted line
+        place = k + STEP * max(0, crowd[k] - 1), seen or expected or 0.0
+        back = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8}
+        style: Any = {"fontsize": 7.5, "color": INK, "zorder": 3, "bbox": back, "va": "top" if is_below else "bottom"}
+        axes.annotate(words, place, (9, -3 if is_below else 4), textcoords="offset points", **style)
+
+
+def _ticks(axes: Axes, view: View) -> None:
+    """Under each k the best list of so many buckets, or whatever list there is."""
+    rows: dict[int, Json] = {}
+    for row in sorted(listed(view), key=lambda row: (not row.get("best_for_k"), view.measured(row) or 0.0)):
+        rows.setdefault(len(row["buckets"]), row)
+    low, high = min(rows), max(rows)
+    room = LINE_LETTERS // (high - low + 2)
+    texts = {}
+    for k, row in sorted(rows.items()):
+        words = textwrap.wrap(axis_text(row["buckets"]), max(room, 1))
+        texts[k] = f"{k}" if room < 8 or len(words) > 4 else "\n".join([f"{k}", *words])
+    axes.set_xticks(list(texts), list(texts.values()))
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set_xlim(low - 0.5, high + 0.75)
+    axes.set_xlabel("number of buckets")

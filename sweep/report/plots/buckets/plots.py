@@ -1,0 +1,141 @@
+"""Pictures of bucket lists, from `buckets.json`: a figure for each group, that is trials equal but for their buckets.
+
+From top to bottom: how long the items are and which bucket serves them; how much of what is computed is padding; what
+a request takes by the size of its items; what each further bucket gains. Panels that nothing is known for are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweep.report.plots.buckets import FILE
+from sweep.report.plots.buckets import latency as bucket_latency
+from sweep.report.plots.buckets import sizes as bucket_sizes
+from sweep.report.plots.buckets.view import View, sizes_of
+from sweep.report.plots.drawing import DPI, HEADING_INCHES, STYLE, sheet
+from sweep.spec import Json, UserError
+from sweep.text import axis_text, count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOVED = 0.01  # of the machine between the cost curve and the best lists, from which on it is worth a word
+TITLE = 80  # letters of a label
+WIDTH_INCHES, BETWEEN_INCHES = 10.0, 0.32
+Panel = Callable[["Axes", View], None]
+
+
+def write(folder: Path) -> list[Path]:
+    """`buckets-<label>.png` of every group of a sweep's `buckets.json`, if there is one; the paths written."""
+    import matplotlib
+
+    written = []
+    with matplotlib.rc_context(STYLE):
+        for name, group in named(folder):
+            figure = draw(group)
+            if figure is not None:
+                figure.savefig(folder / f"{name}.png", dpi=DPI)
+                written.append(folder / f"{name}.png")
+    return written
+
+
+def named(folder: Path, keys: Collection[str] | None = None) -> list[tuple[str, Json]]:
+    """The groups that a sweep has left, each with the name of its picture; nothing where there was no list.
+
+    The names are safe as those of files, and no two are alike. `keys`: only groups that one of these trials is in.
+    """
+    path = folder / FILE
+    found: list[Json] = json.loads(path.read_text()) if path.exists() else []
+    names = ["buckets-" + re.sub(r"[^\w.,=-]+", "_", str(group.get("label") or "all"))[:100] for group in found]
+    alike = {name for name, times in Counter(names).items() if times > 1}
+    pairs = [
+        (f"{name}-{place}" if name in alike else name, group)
+        for place, (name, group) in enumerate(zip(names, found, strict=True), 1)
+    ]
+    return [(name, group) for name, group in pairs if keys is None or any(r.get("key") in keys for r in group["rows"])]
+
+
+def picture(group: Json) -> Figure:
+    """As `draw`.
+
+    Raises:
+        UserError: there is nothing to draw.
+    """
+    figure = draw(group)
+    if figure is None:
+        raise UserError(f"nothing is known of the bucket lists of {group.get('label')}: measure one")
+    return figure
+
+
+def draw(group: Json) -> Figure | None:
+    """The panels of one group; None where it has neither a list nor sizes that vary."""
+    view = View(group)
+    panels = _panels(view)
+    if not panels or (not view.static and view.dynamic is None):
+        return None
+    height = HEADING_INCHES + sum(inches + BETWEEN_INCHES for _, inches, _ in panels)
+    title = f"Bucket lists: {view.label if len(view.label) <= TITLE else view.label[: TITLE - 2] + ' …'}"
+    figure = sheet(WIDTH_INCHES, height, title, _words(view))
+    column = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[inches for _, inches, _ in panels])[:, 0]
+    sized = [axes for axes, (_, _, by_size) in zip(column, panels, strict=True) if by_size]
+    for axes, (panel, _, by_size) in zip(column, panels, strict=True):
+        if by_size:
+            view.place(axes)
+            if axes is not sized[-1]:
+                axes.tick_params(axis="x", labelbottom=False)
+                axes.set_xlabel("")
+        panel(axes, view)
+        axes.grid(True, axis="y", color="#EEEEEE", lw=0.8)
+        axes.set_axisbelow(True)
+    return figure
+
+
+def _panels(view: View) -> list[tuple[Panel, float, bool]]:
+    """The panels that there is something for, their heights in inches, and whether they have the axis of sizes."""
+    found: list[tuple[Panel, float, bool]] = []
+    if view.traffic is not None:
+        flat = view.dimensions == 2
+        found.append((bucket_sizes.rectangles, 3.1, False) if flat else (bucket_sizes.histogram, 1.8, True))
+        if view.shapes and (view.served >= 0).any():
+            found.append((bucket_sizes.padding, 1.8, True))
+    if view.curve or view.latencies(view.drawn) or sizes_of(view.dynamic):
+        found.append((bucket_latency.by_size, 2.5, True))
+    known = bucket_latency.listed(view)
+    if known and len(known) + (view.dynamic is not None) > 1:
+        found.append((bucket_latency.by_k, 2.7, False))
+    return found
+
+
+def _words(view: View) -> list[str]:
+    """Whose sizes these are, which list is drawn, and how good predictions were."""
+    words = []
+    if view.traffic is not None:
+        low, high = (int(view.elements[place]) for place in (0, -1))
+        what = "length" if view.dimensions == 1 else "elements"
+        span = f"{what}: {low:,}" if low == high else f"{what}: {low:,} to {high:,}, median {view.median:,.0f}"
+        items = float(view.traffic.weights.sum())
+        told = count(round(items), "item") if items.is_integer() and items >= len(view.sizes) else ""
+        words += [" of ".join(filter(None, (told, Path(view.source).name))), span]
+    words.append(f"batch {view.batch}")
+    if view.drawn is not None:
+        told = textwrap.shorten(axis_text(view.drawn["buckets"]), 60, placeholder=" …")
+        how = "the fastest measured" if view.measured(view.drawn) else "not measured"
+        words.append(f"buckets drawn: {told} ({how})")
+    known = [point["size"] for point in view.curve]  # a list of nothing but these is no prediction
+    found = [row for row in view.static if row.get("best_for_k") and any(size not in known for size in row["buckets"])]
+    pairs = [(view.measured(row), view.expected(row)) for row in found]
+    far = sorted(100 * (seen / expected - 1) for seen, expected in pairs if seen and expected)
+    if far:
+        ends = [f"{value:+.1f} %" for value in (far if len(far) == 1 else (far[0], far[-1]))]
+        words.append(f"best lists measured against predicted: {' to '.join(ends)}")
+    moved = (view.control or {}).get("moved") or 0.0
+    if abs(moved) >= MOVED:
+        words.append(f"the machine itself moved by {100 * moved:+.1f} % meanwhile")
+    return words

@@ -1,0 +1,215 @@
+"""One group of `buckets.json` as its pictures need it: the list that is drawn, which size goes where, colours, bins."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from sweep.report.plots.drawing import COLOURS
+from sweep.spec import Json, Status
+from sweep.verdict.buckets.traffic import Traffic, units
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+    Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+
+LOOKS = {  # colour and marker by a row's name, the same in all panels
+    "best": (COLOURS[0], "o"),
+    "pad to max": (COLOURS[1], "v"),
+    "powers of two": (COLOURS[2], "s"),
+    "dynamic": (COLOURS[3], "P"),
+    "asked": (COLOURS[4], "D"),
+    "best before": (COLOURS[5], "d"),
+}
+BINS = 90  # across the axis; half as many where sizes have several dimensions or the axis is logarithmic
+SKEWED = 12  # times the median that the largest size must be for a logarithmic axis
+
+
+class View:
+    """A group and what follows from it. Only its `rows` need to be there."""
+
+    def __init__(self, group: Json) -> None:
+        self.label = str(group.get("label") or "")
+        self.batch = int(group.get("batch") or 1)
+        self.rows: list[Json] = list(group.get("rows") or [])
+        self.curve: list[Json] = [point for point in group.get("curve") or [] if point.get("seconds")]
+        told = group.get("traffic") or {}
+        self.source = str(told.get("source") or "")
+        self.control: Json | None = group.get("control")
+        self.own = bool(told.get("own", True))
+        self.is_p99 = group.get("minimise") == "p99"
+        self.traffic = Traffic.of(told["sizes"], told.get("weights")) if told.get("sizes") else None
+
+    @cached_property
+    def dimensions(self) -> int:
+        if self.traffic is not None:
+            return self.traffic.dimensions
+        return max((len(bucket) for row in self.static for bucket in row["buckets"]), default=1)
+
+    @cached_property
+    def static(self) -> list[Json]:
+        """Rows with a list of buckets, fewer buckets first."""
+        rows = [row for row in self.rows if isinstance(row.get("buckets"), list) and row["buckets"]]
+        return sorted(rows, key=lambda row: len(row["buckets"]))
+
+    @cached_property
+    def dynamic(self) -> Json | None:
+        """The row of sizes that vary, if it was measured."""
+        rows = [row for row in self.rows if row.get("buckets") == "dynamic"]
+        return next((row for row in rows if self.measured(row) is not None or sizes_of(row)), None)
+
+    def measured(self, row: Json) -> float | None:
+        """What is minimised, in ms: the mean latency of the request that an item is in, or the p99 of requests.
+
+        None where it was not measured, is not believed, or does not hold for this traffic.
+        """
+        told = row.get("measured") or {}
+        if row.get("status") not in (None, Status.OK.value) or not (
+            self.own or told.get("weights", "traffic") == "traffic"
+        ):
+            return None
+        value = told.get("latency_ms_p99" if self.is_p99 else "item_latency_ms_mean")
+        return float(value) if value else None
+
+    def expected(self, row: Json) -> float | None:
+        """The same as predicted."""
+        value = (row.get("predicted") or {}).get("item_latency_ms_p99" if self.is_p99 else "item_latency_ms")
+        return float(value) if value else None
+
+    def named(self, name: str) -> Json | None:
+        return next((row for row in self.static if row.get("name") == name), None)
+
+    @cached_property
+    def drawn(self) -> Json | None:
+        """The list whose buckets are drawn: the fastest that was measured, or else that is expected to be."""
+        rows = [row for row in self.static if not row.get("over")]  # no limit excludes it
+        for value in (self.measured, self.expected):
+            known = [(told, number) for number, row in enumerate(rows) if (told := value(row)) is not None]
+            if known:
+                return rows[min(known)[1]]
+        return next(iter(rows or self.static), None)
+
+    @cached_property
+    def shapes(self) -> list[Shape]:
+        """The buckets of the list that is drawn, from the smallest."""
+        from sweep.verdict.buckets.cost import as_shapes
+
+        if self.drawn is None:
+            return []
+        return [tuple(shape) for shape in as_shapes(self.drawn["buckets"], self.dimensions).tolist()]
+
+    @property
+    def sizes(self) -> Array:
+        """The sizes that occur, (n, D); none where the traffic is not known."""
+        import numpy as np
+
+        return np.empty((0, self.dimensions), dtype=np.int64) if self.traffic is None else self.traffic.sizes
+
+    @cached_property
+    def elements(self) -> Array:
+        """Of each size: the number of its elements."""
+        return units(self.sizes)
+
+    @cached_property
+    def weights(self) -> Array:
+        """Of each size: its share of the items."""
+        import numpy as np
+
+        if self.traffic is None:
+            return np.empty(0)
+        shares: Array = self.traffic.weights / self.traffic.weights.sum()
+        return shares
+
+    @cached_property
+    def served(self) -> Array:
+        """Of each size: the number of its bucket, -1 where none holds it."""
+        from sweep.worker.batching import route
+
+        return route(self.sizes, self.shapes)
+
+    @cached_property
+    def shares(self) -> list[float]:
+        """Of each bucket: its share of the items."""
+        return [float(self.weights[self.served == number].sum()) for number in range(len(self.shapes))]
+
+    @cached_property
+    def needed_and_padding(self) -> tuple[Array, Array]:
+        """Of each size: what its items need of all elements that are computed, and what fills them up, as shares."""
+        import numpy as np
+
+        held = np.append(units(np.array(self.shapes)), 0.0)[self.served]  # nothing is computed for what fits nowhere
+        needed = np.where(self.served >= 0, self.elements, 0.0)
+        total = float(self.weights @ held) or 1.0
+        return self.weights * needed / total, self.weights * (held - needed) / total
+
+    def latencies(self, row: Json | None) -> dict[Shape, Json]:
+        """What was measured of each bucket of a row that had requests, by its shape."""
+        told = (row.get("measured") or {}).get("buckets") or [] if row is not None else []
+        wide = {tuple(each["bucket"]) * (self.dimensions if len(each["bucket"]) == 1 else 1): each for each in told}
+        return {shape: each for shape, each in wide.items() if each.get("latency_ms_mean")}
+
+    @cached_property
+    def colours(self) -> list[Any]:
+        """One for each bucket of the list that is drawn: dark for small ones, light for large ones."""
+        import matplotlib
+
+        shades = matplotlib.colormaps["viridis"]
+        steps = max(1, len(self.shapes) - 1)
+        return [shades(0.1 + 0.68 * number / steps) for number in range(len(self.shapes))]
+
+    @cached_property
+    def median(self) -> float:
+        """Elements of the item in the middle."""
+        import numpy as np
+
+        return float(self.elements[np.searchsorted(np.cumsum(self.weights), 0.5 - 1e-9)])
+
+    @cached_property
+    def is_log(self) -> bool:
+        """Most sizes would lie at the left edge of a linear axis."""
+        return self.traffic is not None and float(self.elements[-1]) > SKEWED * self.median
+
+    @cached_property
+    def bins(self) -> Array:
+        """Edges in elements, between whole sizes."""
+        import numpy as np
+
+        low, high = float(self.elements[0]), float(self.elements[-1])
+        most = BINS if self.dimensions == 1 and not self.is_log else BINS // 2
+        if self.is_log:
+            edges = np.floor(np.geomspace(low, high + 1, most)) - 0.5
+            found: Array = np.unique(np.append(edges, high + 0.5))
+            return found
+        width = float(np.ceil(high / most))
+        return np.arange(low - 0.5, high + 0.5 + width, width)
+
+    def place(self, axes: Axes) -> None:
+        """The axis of sizes, the same in all panels that have it: as far as items and drawn buckets reach."""
+        ends = [float(self.elements[-1])] if self.traffic else []
+        ends += [float(prod(shape)) for shape in self.shapes]
+        ends += [float(prod(point["size"])) for point in self.curve if not ends]
+        ends += [float(prod(each["size"])) for each in sizes_of(self.dynamic) if not ends]
+        high = max(ends, default=1.0)
+        if self.is_log:
+            axes.set_xscale("log")
+            axes.set_xlim(max(0.5, float(self.elements[0]) / 1.15), high * 1.15)
+        else:
+            axes.set_xlim(0, high * 1.03 + 0.5)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+        names = {1: "length of an item", 2: "elements of an item, height x width"}
+        axes.set_xlabel(names.get(self.dimensions, "elements of an item, along all bucket dimensions"))
+
+
+def failed(row: Json) -> bool:
+    """It was tried, and there is nothing to believe: one that was only interrupted counts as not tried."""
+    return row.get("status") not in (None, Status.OK.value, Status.STOPPED.value)
+
+
+def sizes_of(row: Json | None) -> list[Json]:
+    """What was measured of sizes that vary."""
+    told = (row.get("measured") or {}).get("sizes") or [] if row is not None else []
+    return [each for each in told if each.get("latency_ms_mean")]

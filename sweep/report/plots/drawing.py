@@ -1,0 +1,118 @@
+"""What the pictures share: colours, the sheet, the heading, scales, files, and which trials are points."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.spec import Record, Status, UserError, metrics_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#F0E442")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+INK, FAINT = "#333333", "#BBBBBB"
+STYLE: Any = {
+    "font.size": 9,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+HEADING_INCHES = 0.62  # with one line of words
+LINE_INCHES = 0.15
+DPI = 130
+
+
+def sheet(width: float, height: float, title: str, words: Sequence[str]) -> Figure:
+    """A white figure of that many inches, with a title and, in grey lines under it, the `words`.
+
+    More than one line of words makes the figure higher.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    text = textwrap.fill(" · ".join(word for word in words if word), int(width * 15))
+    more = LINE_INCHES * text.count("\n")
+    height += more
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)  # no window system, no global state
+    heading = HEADING_INCHES + more
+    # The stubs know neither that there is an engine now, nor the options of this one.
+    figure.get_layout_engine().set(rect=(0.006, 0.004, 0.988, 0.996 - heading / height))  # type: ignore[union-attr, call-arg]
+    figure.text(0.012, 1 - 0.1 / height, title, va="top", fontsize=12, fontweight="bold")
+    figure.text(0.012, 1 - 0.36 / height, text, va="top", fontsize=8.5, color="#777777")
+    return figure
+
+
+def save(draw: Callable[[], Figure], path: Path) -> None:
+    """Draw in the house style into a file whose kind its name says (png, svg, pdf).
+
+    Raises:
+        UserError: there is no such kind of file, or it cannot be written.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        figure = draw()
+        kinds = figure.canvas.get_supported_filetypes()
+        if path.suffix.lower().lstrip(".") not in kinds:
+            raise UserError(f"{path.name} cannot be drawn: end it in .png, .svg or .pdf")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, dpi=DPI)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}; --output says where else") from None
+
+
+def stretch(axes: Axes, name: str, low: float, high: float) -> None:
+    """Scale an axis, x or y: logarithmic for more than a factor of five; plain numbers on the ticks either way."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    low = max(low, high * 1e-6)
+    if high > 5 * low:
+        getattr(axes, f"set_{name}scale")("log")
+        many = high > 100 * low
+        axis.set_major_locator(LogLocator(subs=(1.0,) if many else (1.0, 2.0, 5.0)))
+        axis.set_minor_formatter(NullFormatter())
+        getattr(axes, f"set_{name}lim")(low / 1.4, high * 1.5)
+    else:
+        getattr(axes, f"set_{name}lim")(0, high * 1.18)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial that was measured."""
+
+    record: Record
+    latency: float  # ms
+    throughput: float  # items/s
+    tail: float | None  # p99, ms
+    low: float
+    high: float
+
+
+def points_of(records: Sequence[Record]) -> list[Point]:
+    """Those that have both numbers, and were not rejected: `ok`, or stopped because enough was known of them."""
+    found = []
+    for record in records:
+        metrics = metrics_of(record)
+        latency, value = metrics.get("latency_ms_p50"), metrics.get("throughput_items_per_s")
+        if record.status in (Status.OK, Status.STOPPED) and latency and value:
+            low, high = (metrics.get("throughput_items_per_s" + end, value) for end in ("_low", "_high"))
+            found.append(
+                Point(record, latency, value, metrics.get("latency_ms_p99"), min(low, value), max(high, value))
+            )
+    return found

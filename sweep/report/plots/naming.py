@@ -1,0 +1,103 @@
+"""What a picture of stored trials says in words: short names of the trials, its heading, what it leaves out."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sweep.report.names import common, short_name, varying
+from sweep.report.plots.drawing import COLOURS
+from sweep.spec import Json, Record, Status
+from sweep.store import query
+from sweep.text import count, number, status_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from sweep.store.query import Stored
+
+
+def rows(found: Sequence[Stored]) -> list[Json]:
+    """Settings as they tell trials apart: the host in place of `local`, nothing said twice."""
+    told = [{**each.record.settings, "hardware": each.host} for each in found]
+    if all(row.get("data") == row.get("model") for row in told):
+        told = [{name: value for name, value in row.items() if name != "data"} for row in told]
+    return told
+
+
+def names(found: Sequence[Stored]) -> list[str]:
+    """Of each trial what tells it from the others and nothing else; of a single trial its label."""
+    if len(found) == 1:
+        return [found[0].record.label]
+    told = rows(found)
+    for more in ("", "origin", "sweep"):  # only where the settings do not tell all of them apart
+        if more:
+            told = [{**row, more: each.row[more]} for row, each in zip(told, found, strict=True)]
+        moving = varying(told)
+        first = [name for name in moving if name != "hardware"]
+        short = [short_name(row, first) for row in told]
+        if "hardware" in moving:  # last, as a host's name may be long
+            short = [" · ".join(filter(None, (name, row["hardware"]))) for name, row in zip(short, told, strict=True)]
+        if len(set(short)) == len(short):
+            return short
+    alike = {name for name, times in Counter(short).items() if times > 1}
+    return [
+        f"{name} ({each.record.key[:6]})" if name in alike else name for name, each in zip(short, found, strict=True)
+    ]
+
+
+def heading(found: Sequence[Stored]) -> list[str]:
+    """What the trials share besides the model, which the title says, and how much was measured."""
+    efforts = dict.fromkeys(query.settings(each.history).effort.name for each in found if each.is_measured)
+    told = [{name: value for name, value in row.items() if name != "model"} for row in rows(found)]
+    words = [common(told), f"effort {' and '.join(efforts)}" if efforts else ""]
+    repeats = sorted({len(each.record.repeats) for each in found if each.is_measured and each.record.repeats})
+    if repeats:
+        words.append(count(repeats[0], "repeat") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats")
+    foreign = [each.record.origin for each in found if not each.is_measured]
+    if foreign:
+        some = "" if len(foreign) == len(found) else f"{len(foreign)} of {len(found)} "
+        words.append(some + " or ".join(dict.fromkeys(foreign)) + ", not measured here")
+    return words
+
+
+def title(found: Sequence[Stored], what: str) -> str:
+    """`resnet50: latency of a request`; without a model that all trials share just the latter."""
+    models = {str(each.record.settings.get("model", "")) for each in found}
+    return f"{models.pop()}: {what}" if len(models) == 1 else what[0].upper() + what[1:]
+
+
+def tally(records: Sequence[Record]) -> str:
+    """How trials ended, in numbers: `2 rejected, 1 build failed`."""
+    counts = {status: sum(record.status is status for record in records) for status in Status}
+    return ", ".join(f"{n} {status_text(status)}" for status, n in counts.items() if n)
+
+
+def ended(record: Record) -> str:
+    """In a few words why there is nothing to draw: `build failed: partial placement`, or the rule that it breaks."""
+    if record.failure is not None and record.status is not Status.INVALID:  # a rule has no kind
+        return f"{status_text(record.status)}: {record.failure.kind.value.replace('_', ' ')}"
+    return textwrap.shorten(f"{status_text(record.status)}: {record.reason}".rstrip(": "), 60, placeholder=" …")
+
+
+def colours(found: Sequence[Stored]) -> tuple[str, dict[str, str], list[str]]:
+    """The first axis that tells trials apart, the colour of each of its values, and the value of each trial."""
+    told = rows(found)
+    moving = varying(told)
+    axis = next((name for name in ("backend", "hardware", "precision", "model") if name in moving), "backend")
+    values = [str(row.get(axis, "")) for row in told]
+    return axis, {value: COLOURS[n % len(COLOURS)] for n, value in enumerate(dict.fromkeys(values))}, values
+
+
+def legend(figure: Figure, handles: Sequence[Any]) -> None:
+    """Below the picture, in as many lines as its width makes necessary."""
+    lines = -(-sum(len(handle.get_label()) + 9 for handle in handles) // 125)
+    across = -(-len(handles) // max(1, lines))
+    figure.legend(handles=list(handles), frameon=False, loc="outside lower left", ncols=across, fontsize=8.5)
+
+
+def times(ratio: float) -> str:
+    """`7.0-fold`: how many times one value is the other."""
+    return f"{number(max(ratio, 1 / ratio))}-fold"

@@ -1,0 +1,163 @@
+"""Throughput and accuracy by option, as bars: one line a trial, the best on top, what failed as a gap that says why.
+
+A bar stands only for what was measured, or for what a table reported (hatched): a failed option has no bar, because a
+bar of no length would be read as a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sweep.report.names import ranked
+from sweep.report.plots import naming
+from sweep.report.plots.drawing import HEADING_INCHES, INK, sheet
+from sweep.spec import Status, metrics_of
+from sweep.spec.settings import Objective
+from sweep.text import plus_minus, share
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from sweep.store.query import Stored
+
+MOST = 40  # more options are not readable on one page
+WIDTH_INCHES, ROW_INCHES = 9.25, 0.27
+HATCHES = {"reported": "////", "replayed": "xxxx"}
+GAP = "#F3F3F3"
+THROUGHPUT = "throughput_items_per_s"
+
+
+def draw(found: Sequence[Stored], objective: Objective) -> Figure:
+    """Two panels that share their options: throughput with its interval over repeats, and accuracy or agreement."""
+    ordered = order(found, objective)
+    shown, rest = ordered[:MOST], ordered[MOST:]
+    quality = next((name for name in ("accuracy", "agreement") if any(name in _metrics(each) for each in shown)), None)
+    words = [*naming.heading(shown), f"ordered by {objective.name.replace('_', ' ')}"]
+    words += [f"not shown: {naming.tally([each.record for each in rest])}"] if rest else []
+    title = f"throughput and {quality} by option" if quality else "throughput by option"
+    height = HEADING_INCHES + 0.95 + ROW_INCHES * max(len(shown), 3)
+    figure = sheet(WIDTH_INCHES, height, naming.title(shown, title), words)
+    _, palette, groups = naming.colours(shown)
+    fills = [palette[group] for group in groups]
+    if quality is None:
+        panels = [figure.subplots()]
+    else:
+        panels = list(figure.subplots(1, 2, sharey=True, width_ratios=(3, 2)))
+    panels[0].set_yticks(range(len(shown)), naming.names(shown))
+    panels[0].set_ylim(len(shown) - 0.45, -0.55)
+    _throughputs(panels[0], shown, fills)
+    if quality is not None:
+        _shares(panels[1], shown, fills, quality)
+    for panel in panels:
+        panel.tick_params(axis="y", length=0)
+        panel.grid(True, axis="x", color="#E6E6E6", lw=0.8)
+        panel.set_axisbelow(True)
+    _legend(figure, shown, palette, quality)
+    return figure
+
+
+def order(found: Sequence[Stored], objective: Objective) -> list[Stored]:
+    """By the objective's metric, then those that do not have it, then what failed, by how far it came."""
+
+    def place(each: Stored) -> tuple[bool, float]:
+        value = _metrics(each).get(objective.metric)
+        return value is None, -(value or 0) if objective.maximize else (value or 0)
+
+    good = sorted((each for each in found if each.record.status is Status.OK), key=place)
+    bad = {id(each.record): each for each in found if each.record.status is not Status.OK}
+    return good + [bad[id(record)] for record in ranked([each.record for each in bad.values()], ())]
+
+
+def _metrics(each: Stored) -> dict[str, float]:
+    """The numbers that may be drawn: none of a trial that is not believed or never ended."""
+    return metrics_of(each.record) if each.record.status is Status.OK else {}
+
+
+def _throughputs(axes: Axes, shown: Sequence[Stored], fills: Sequence[str]) -> None:
+    values = [_metrics(each).get(THROUGHPUT) for each in shown]
+    highest = max((value for value in values if value is not None), default=1.0)
+    top = highest
+    for place, (each, value) in enumerate(zip(shown, values, strict=True)):
+        if value is None:
+            _gap(axes, place, each)
+            continue
+        low, high = (_metrics(each).get(THROUGHPUT + end) for end in ("_low", "_high"))
+        _bar(axes, place, value, low, high, fills[place], each)
+        _beside(axes, place, plus_minus(value, low, high))
+        top = max(top, high or value)
+    axes.set_xlim(0, min(top, 1.6 * highest) * 1.04)  # an interval from two repeats may be very long: it is cut off
+    spread = any(THROUGHPUT + "_low" in _metrics(each) for each in shown)
+    axes.set_xlabel("throughput, items/s" + (" (line: 95 % interval over repeats)" if spread else ""))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    if all(value is None for value in values):
+        axes.set_xticks([])
+
+
+def _shares(axes: Axes, shown: Sequence[Stored], fills: Sequence[str], quality: str) -> None:
+    for place, each in enumerate(shown):
+        metrics = _metrics(each)
+        if each.record.status is not Status.OK:
+            _gap(axes, place, None)
+            continue
+        value = metrics.get(quality)
+        if value is None:
+            axes.text(0.02, place, "not stated", va="center", fontsize=8, color="#888888")
+            continue
+        _bar(axes, place, value, metrics.get(quality + "_low"), metrics.get(quality + "_high"), fills[place], each)
+        _beside(axes, place, share(value, 2))
+        original = metrics.get("reference_accuracy")
+        if quality == "accuracy" and original is not None:
+            axes.plot([original] * 2, [place - 0.42, place + 0.42], color="black", lw=1.6, zorder=4)
+    axes.set_xlim(0, 1.0)
+    axes.set_xlabel("accuracy" if quality == "accuracy" else "agreement with the original model's answers")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+
+
+def _bar(axes: Axes, place: int, value: float, low: float | None, high: float | None, fill: str, each: Stored) -> None:
+    hatch = HATCHES.get(each.record.origin)
+    axes.barh(place, value, 0.7, color=fill, hatch=hatch, edgecolor="white", lw=0, zorder=2)
+    if low is not None and high is not None:
+        axes.errorbar(value, place, xerr=[[value - low], [high - value]], color=INK, lw=1.1, capsize=2.5, zorder=3)
+
+
+def _beside(axes: Axes, place: int, text: str) -> None:
+    """A number in the margin, where neither bars nor intervals reach."""
+    axes.text(1.015, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+
+
+def _gap(axes: Axes, place: int, each: Stored | None) -> None:
+    """A grey line over the panel where a bar would be, with the reason where `each` is given."""
+    axes.axhspan(place - 0.4, place + 0.4, color=GAP, lw=0, zorder=1.5)
+    if each is None:
+        return
+    record = each.record
+    text = "not stated" if record.status is Status.OK else naming.ended(record)
+    failed = record.failure is not None and record.status is not Status.INVALID
+    words = ("× " if failed else "") + text
+    colour = "#A33A00" if failed else "#777777"
+    axes.text(0.012, place, words, transform=axes.get_yaxis_transform(), va="center", fontsize=8, color=colour)
+
+
+def _legend(figure: Figure, shown: Sequence[Stored], palette: dict[str, str], quality: str | None) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    drawn = [each for each in shown if each.record.status is Status.OK]
+    handles: list[Patch | Line2D] = []
+    groups = naming.colours(shown)[2]
+    used = {group for group, each in zip(groups, shown, strict=True) if {THROUGHPUT, quality} & set(_metrics(each))}
+    if len(used) > 1:
+        handles += [Patch(facecolor=colour, label=name) for name, colour in palette.items() if name in used]
+    barred = [each for each in drawn if {THROUGHPUT, quality} & set(_metrics(each))]
+    origins = dict.fromkeys(each.record.origin for each in barred)
+    for origin in (name for name in origins if name in HATCHES):
+        told = {"reported": "reported, not measured here", "replayed": "replayed from reported numbers"}[origin]
+        handles.append(Patch(facecolor="#999999", edgecolor="white", hatch=HATCHES[origin], lw=0, label=told))
+    if quality == "accuracy" and any("reference_accuracy" in _metrics(each) for each in drawn):
+        handles.append(Line2D([], [], marker="|", ls="", ms=11, mew=1.6, color="black", label="original model"))
+    if any(THROUGHPUT not in _metrics(each) for each in shown):
+        handles.append(Patch(facecolor=GAP, edgecolor="#DDDDDD", label="no result"))
+    if handles:
+        naming.legend(figure, handles)

@@ -1,0 +1,193 @@
+"""Two sweeps compared, in words and as a table for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from sweep.report.names import common, short_name, varying, why
+from sweep.report.terminal.layout import Column, Part, as_table, fitting, paragraph
+from sweep.spec import Record, metrics_of
+from sweep.text import UNKNOWN, count, plus_minus, quantity, status_text
+
+if TYPE_CHECKING:
+    from sweep.verdict.regression import Change, Comparison
+    from sweep.verdict.stats.intervals import Interval
+
+ROWS = 30  # of the table
+LISTED = 12  # lines of what differs
+WORST = ("broke", "slower", "unclear", "too few repeats", "not run", "still fails", "fixed", "faster", "as before")
+STYLES = {"slower": "red", "broke": "red", "faster": "green", "fixed": "green"}
+VERDICTS = {"regression": "bold red", "no regression": "bold green", "nothing": "bold yellow"}
+UNITS = {"throughput_items_per_s": "items/s", "capacity_items_per_s": "capacity/s"}
+
+
+def sentence(found: Comparison) -> str:
+    """The answer in one line."""
+    bad = _bad(found)
+    if bad:
+        return f"Regression: {'; '.join(bad)}."
+    compared = [change for change in found.changes if change.ratio]
+    if not compared:
+        return f"Nothing to compare: no trial has two repeats or more in both {found.a} and {found.b}."
+    kinds = ("as before", "faster", "unclear")
+    told = [f"{sum(change.kind == kind for change in compared)} {kind}" for kind in kinds]
+    words = ", ".join(text for text in told if not text.startswith("0 "))
+    return f"No regression shown: of {count(len(compared), 'trial')} compared, {words}."
+
+
+def _bad(found: Comparison) -> list[str]:
+    told = []
+    if broke := found.of("broke"):
+        told.append(f"{_some(broke)} no longer {'works' if len(broke) == 1 else 'work'}")
+    if slower := sorted(found.of("slower"), key=lambda change: -_size(change)):
+        most = f", {slower[0].label} most" if len(slower) > 1 else ""
+        be = "is" if len(slower) == 1 else "are"
+        told.append(f"{_some(slower)} {be} slower{most}: {change_text(slower[0].ratio)}")
+    if wrong := found.wrong:
+        told.append(f"{_some(wrong)} {'agrees' if len(wrong) == 1 else 'agree'} less with the original model")
+    if found.common is not None and found.common.kind == "slower":
+        told.append(f"all {found.common.trials} together are slower: {change_text(found.common.ratio)}")
+    return told
+
+
+def parts(found: Comparison, width: int) -> list[Part]:
+    """What a terminal shows."""
+    told: list[Part] = [("", ""), (f"A  {found.a}  (before)", ""), (f"B  {found.b}  (after)", ""), ("", "")]
+    if found.changes:
+        shared = common([change.after.settings for change in found.changes])
+        told += [(shared, "dim"), ("", "")] if shared else []
+        told += _table(found, width)
+    for change in troubled(found):
+        told.append((paragraph(f"{change.label}: {trouble(change)}", 2), "red"))
+    told += [(paragraph(line, 2), "") for line in _around(found)]
+    return [*told, ("", ""), (paragraph(f"→ {sentence(found)}"), VERDICTS[found.status]), ("", "")]
+
+
+def change_text(ratio: Interval | None) -> str:
+    """`-12.0 % (-14.0 to -10.0 %)`."""
+    if ratio is None:
+        return UNKNOWN
+    ends = _ends(ratio)
+    return _percent(ratio.estimate) + (f" ({ends})" if ends else "")
+
+
+def p_text(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f"{p:.2g}" if p >= 0.001 else "<0.001"
+
+
+def ordered(found: Comparison) -> list[Change]:
+    """The worst first."""
+    return sorted(found.changes, key=lambda change: (WORST.index(change.kind), -_size(change), change.label))
+
+
+def troubled(found: Comparison) -> list[Change]:
+    """Trials that need a line of their own."""
+    return [*found.of("broke"), *found.wrong]
+
+
+def trouble(change: Change) -> str:
+    """What broke, or how far the answers are from the original's."""
+    if change.kind == "broke":
+        return f"{status_text(change.after.status)}: {why(change.after)}"
+    shares = [metrics_of(record)["agreement"] for record in (change.before, change.after)]
+    return f"{shares[0]:.2%} of the answers were the original's, now {shares[1]:.2%}".replace("%", " %")
+
+
+def ended(record: Record) -> str:
+    """How a trial of one sweep alone ended."""
+    rate = metrics_of(record).get("throughput_items_per_s")
+    told = status_text(record.status)
+    return told if rate is None else f"{told}, {quantity('throughput_items_per_s', rate)}"
+
+
+def names(found: Comparison) -> Callable[[Record], str]:
+    """Short names of the trials that are in both."""
+    axes = varying([change.after.settings for change in found.changes])
+    return lambda record: short_name(record.settings, axes) or record.label
+
+
+def heads(found: Comparison) -> list[str]:
+    """Of the columns that `cells` fills."""
+    unit = UNITS.get(found.metric, found.metric)
+    level = f"{100 * found.objective.confidence:.3g} % interval"
+    return ["trial", f"{unit} before", f"{unit} after", "change", level, "p", "outcome"]
+
+
+def cells(found: Comparison, change: Change) -> tuple[str, str, str, str, str, str]:
+    """before, after, change, interval, p, outcome; what is not known is empty."""
+    values = [
+        "" if value is None else _with_ends(record, found.metric, value)
+        for value, record in zip(change.values, (change.before, change.after), strict=True)
+    ]
+    ratio = change.ratio
+    estimate = _percent(ratio.estimate) if ratio else ""
+    outcome = change.kind + (", other answers" if change.worse_answers(found.objective.confidence) else "")
+    return values[0], values[1], estimate, _ends(ratio) if ratio else "", p_text(change.p), outcome
+
+
+def headline(found: Comparison) -> list[str]:
+    """Beside the answer: all trials together, and what to choose by each sweep."""
+    told = []
+    if (together := found.common) is not None:
+        told.append(f"All {together.trials} trials together: {change_text(together.ratio)}, {together.kind}.")
+    return [*told, f"Before: {found.verdicts[0]}", f"After: {found.verdicts[1]}"]
+
+
+def _around(found: Comparison) -> list[str]:
+    """What stands below the table."""
+    told = headline(found)
+    told += [f"Differs: {line}" for line in found.differences[:LISTED]]
+    if len(found.differences) > LISTED:
+        told.append(f"Differs: {len(found.differences) - LISTED} more")
+    for name, records in (("before", found.vanished), ("after", found.new)):
+        if records:
+            some = ", ".join(record.label for record in records[:3]) + (", …" if len(records) > 3 else "")
+            told.append(f"Only {name}: {count(len(records), 'trial')} ({some})")
+    return told + [f"Note: {note}" for note in found.notes]
+
+
+def _table(found: Comparison, width: int) -> list[Part]:
+    trials, name = ordered(found), names(found)
+    shown = trials[:ROWS]
+    rows = [(name(change.after), *cells(found, change)) for change in shown]
+    spares = (0, 2, 1, 0, 3, 4, 0)
+    columns = [
+        Column(head, list(texts), right=0 < place < 6, spare=spare)
+        for place, (head, texts, spare) in enumerate(zip(heads(found), zip(*rows, strict=True), spares, strict=True))
+    ]
+    kept = fitting([column for column in columns if not column.empty], width)
+    told: list[Part] = [(as_table(kept, [STYLES.get(change.kind, "") for change in shown]), "")]
+    if len(trials) > len(shown):
+        told.append((f"  … and {len(trials) - len(shown):,} more", "dim"))
+    return [*told, ("", "")]
+
+
+def _with_ends(record: Record, metric: str, value: float) -> str:
+    metrics = metrics_of(record)
+    text = plus_minus(value, metrics.get(metric + "_low"), metrics.get(metric + "_high"))
+    return "" if text == UNKNOWN else text
+
+
+def _ends(ratio: Interval) -> str:
+    """`-14.0 to -10.0 %`."""
+    if ratio.low is None or ratio.high is None:
+        return ""
+    return f"{_percent(ratio.low).removesuffix(' %')} to {_percent(ratio.high)}"
+
+
+def _percent(ratio: float) -> str:
+    value = 100 * (ratio - 1)
+    return ">+999 %" if value > 999 else f"{value:+.1f} %"
+
+
+def _size(change: Change) -> float:
+    """How far a change is from none, whatever its direction."""
+    ratio = change.ratio.estimate if change.ratio else 1.0
+    return max(ratio, 1 / ratio) if ratio > 0 else float("inf")
+
+
+def _some(changes: Sequence[Change]) -> str:
+    return changes[0].label if len(changes) == 1 else f"{len(changes):,} trials"

@@ -1,0 +1,211 @@
+"""The parts that the terminal shows at the end of a sweep: the ranked table, what did not work, the verdict, its story.
+
+What the width cannot hold is left out by how little the objective needs it; `trials` and the page have everything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sweep.report import story
+from sweep.report.names import common, failure_groups, ranked
+from sweep.report.terminal.layout import (
+    GROUPS,
+    ROWS,
+    STYLES,
+    Column,
+    Part,
+    as_table,
+    axis_columns,
+    fitting,
+    paragraph,
+)
+from sweep.spec import Record, Status, metrics_of
+from sweep.text import count, number, plus_minus, relative, share, status_text
+from sweep.verdict.constraints import deciding
+from sweep.verdict.race import cost
+from sweep.verdict.stats.intervals import QUANTILES, samples_needed
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from sweep.spec.settings import Objective, Settings
+    from sweep.verdict.select import Verdict
+
+VERDICT_STYLES = {"winner": "bold green", "tie": "bold cyan", "undecided": "bold yellow", "none": "bold red"}
+STOPS = ("dominated", "infeasible", "budget spent", "interrupted")  # how the reason of a stopped trial begins
+
+
+def result_parts(
+    records: Sequence[Record], verdict: Verdict | None, settings: Settings, lines: Sequence[str], width: int
+) -> list[Part]:
+    """The ranked table, what did not work, the verdict with its story, the lines to go on with."""
+    parts: list[Part] = [("", "")]
+    ordered = _ordered(records, verdict, settings.objective)
+    shown = ordered if len(ordered) <= ROWS else [r for r in ordered if story.has_numbers(r)][:ROWS]
+    if shared := common([record.settings for record in records]):
+        parts += [(shared, "dim"), ("", "")]
+    if shown:
+        parts.append(_table(records, shown, verdict, settings.objective, width))
+    if len(shown) < len(ordered):
+        parts.append((f"  … and {len(ordered) - len(shown):,} more: python -m sweep trials", "dim"))
+    if counted := _counted(shown):
+        parts.append((paragraph(counted, 2), "dim"))
+    failures = _failure_lines([r for r in records if not (r.status is Status.STOPPED and story.has_numbers(r))])
+    early = _early([r for r in records if verdict is None or r.key not in verdict.ranking])
+    parts += [("", ""), *failures, *early] if failures or early else []
+    if verdict is not None:
+        parts += [("", ""), *_verdict(records, verdict, settings)]
+    return [*parts, ("", ""), *((line, "") for line in lines)]
+
+
+def _ordered(records: Sequence[Record], verdict: Verdict | None, objective: Objective) -> list[Record]:
+    """As ranked; then what was stopped early, the best first; then what has no numbers."""
+    found = ranked(records, verdict.ranking if verdict else ())
+    early = [r for r in found if r.status is Status.STOPPED and story.has_numbers(r)]
+    early = [r for r in early if verdict is None or r.key not in verdict.ranking]
+    inside = [r for r in found if r not in early and story.has_numbers(r)]
+    rest = [r for r in found if r not in early and not story.has_numbers(r)]
+    return [*inside, *sorted(early, key=lambda record: cost(record, objective)), *rest]
+
+
+def _verdict(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Part]:
+    """The sentence, and beneath it a line for each thing that belongs to it."""
+    parts: list[Part] = [(paragraph(f"→ {verdict.sentence}"), VERDICT_STYLES.get(verdict.kind, "bold"))]
+    for line in story.lines(records, verdict, settings):
+        parts.append((_hanging(line.name, line.text), "yellow" if line.warns else ""))
+    return parts
+
+
+def _hanging(name: str, text: str) -> RenderableType:
+    """`  next      text`, wrapped beside its name."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=story.WIDTH + 2, no_wrap=True)
+    grid.add_column()
+    grid.add_row(Text(f"  {name}"), Text(text))
+    return grid
+
+
+def _table(
+    records: Sequence[Record], shown: Sequence[Record], verdict: Verdict | None, objective: Objective, width: int
+) -> Part:
+    """The columns that fit; those that the objective looks at stay in any case."""
+    needed = deciding(objective)
+    metrics = [metrics_of(record) if story.has_numbers(record) else {} for record in shown]
+
+    def spare(place: int, metric: str) -> int:
+        return 0 if metric in needed else place
+
+    def rate(name: str) -> list[str]:
+        ends = [[m.get(name + end) for end in ("", "_low", "_high")] for m in metrics]
+        return [_blank(plus_minus(*each)) for each in ends]
+
+    inside = [r.status is Status.OK if verdict is None else _in_race(r, verdict) for r in shown]
+    places = [str(n) if ranks else "" for n, ranks in enumerate(inside, 1)]
+    dollars = [f"{m['usd_per_million_items']:.3g}" if "usd_per_million_items" in m else "" for m in metrics]
+    known = {name: [_blank(number(m.get(name))) for m in metrics] for name in ("latency_ms_p50", "latency_ms_p99")}
+    accuracy = [_blank(share(m.get("accuracy"))) for m in metrics]
+    padding = [_blank(share(m.get("padding"))) for m in metrics]
+    seconds = [_blank(number(metrics_of(record).get("build_seconds"))) for record in shown]
+    capacities = rate("capacity_items_per_s")
+    columns = [
+        Column("", places, right=True),
+        *axis_columns([r.settings for r in records], [r.label for r in shown], [r.settings for r in shown]),
+        Column("capacity/s", capacities, right=True),
+        Column("items/s", rate("throughput_items_per_s"), right=True, spare=8 * any(capacities)),
+        Column("p50 ms", known["latency_ms_p50"], right=True, spare=spare(1, "latency_ms_p50")),
+        Column("p99 ms", known["latency_ms_p99"], right=True, spare=spare(2, "latency_ms_p99")),
+        Column("$/M items", dollars, right=True, spare=spare(3, "usd_per_million_items")),
+        Column("agree", [_blank(share(m.get("agreement"))) for m in metrics], right=True, spare=spare(4, "agreement")),
+        Column("padding", padding, right=True, spare=spare(5, "padding")),
+        Column("accuracy", accuracy, right=True, spare=spare(6, "accuracy_drop")),
+        Column("build s", seconds, right=True, spare=spare(7, "build_seconds")),
+        Column("status", [_state(record, verdict) for record in shown], spare=0),
+    ]
+    styles = [_row_style(record, verdict) for record in shown]
+    return as_table(fitting([c for c in columns if not c.empty], width), styles), ""
+
+
+def _counted(shown: Sequence[Record]) -> str:
+    """On how many latencies the percentiles rest, and where they are too few for one."""
+    found = [m for m in (metrics_of(r) for r in shown if story.has_numbers(r)) if "sample_count" in m]
+    if not found:
+        return ""
+    counts = sorted(int(metrics["sample_count"]) for metrics in found)
+    told = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
+    text = f"percentiles: of {told} latencies a trial"
+    for name in ("p50", "p99"):
+        needed = samples_needed(QUANTILES[name])
+        if any(count < needed for count in counts):
+            text += f"; {name} is not shown below {needed:,}"
+    return text
+
+
+def _blank(text: str) -> str:
+    return "" if text == "–" else text
+
+
+def _state(record: Record, verdict: Verdict | None) -> str:
+    if verdict is not None and _in_race(record, verdict):
+        if record.key == verdict.winner:
+            return "best"
+        if record.key in verdict.tied:
+            return "tie" if verdict.kind == "tie" else "undecided"
+        if record.key in verdict.outside:
+            return "excluded"  # over a limit, or nobody knows whether it is
+    if record.status is Status.STOPPED:
+        return "ok" if verdict is not None and _in_race(record, verdict) else _stop(record)
+    text = status_text(record.status)
+    if record.status is Status.OK:
+        return text if record.origin == "measured" else record.origin
+    return f"{record.origin}, {text}" if record.origin == "reported" else text
+
+
+def _in_race(record: Record, verdict: Verdict) -> bool:
+    """It ran to its end, or counts again: by another objective than the one that it was stopped for."""
+    return record.status is Status.OK or record.key in verdict.ranking
+
+
+def _stop(record: Record) -> str:
+    """Why a trial was stopped, in a word or two."""
+    return next((word for word in STOPS if record.reason.startswith(word)), status_text(record.status))
+
+
+def _row_style(record: Record, verdict: Verdict | None) -> str:
+    if verdict is not None and record.key == verdict.winner:
+        return "bold green"
+    inside = record.status is Status.OK or (verdict is not None and _in_race(record, verdict))
+    return "" if inside else STYLES[record.status]
+
+
+def _early(records: Sequence[Record]) -> list[Part]:
+    """Trials that were measured until enough was known of them."""
+    stopped = [record for record in records if record.status is Status.STOPPED and story.has_numbers(record)]
+    if not stopped:
+        return []
+    words: Mapping[str, int] = Counter(_stop(record) for record in stopped)
+    told = ", ".join(f"{n:,} {word}" for word, n in words.items())
+    text = f"{count(len(stopped), 'trial')} stopped early: {told} (python -m sweep why says by what)"
+    return [(paragraph(text, 2), "dim")]
+
+
+def _failure_lines(records: Sequence[Record]) -> list[Part]:
+    groups = failure_groups(records)
+    parts: list[Part] = []
+    for text, group in groups[:GROUPS]:
+        first = group[0]
+        names = first.label if len(group) == 1 else f"{first.label} and {len(group) - 1:,} more"
+        parts.append((f"  {status_text(first.status)}  {names}", STYLES[first.status]))
+        parts.append((paragraph(text, 6), ""))
+        if first.failure is not None and first.failure.log:
+            parts.append((f"      log: {relative(first.failure.log)}", "dim"))
+    if len(groups) > GROUPS:
+        rest = sum(len(group) for _, group in groups[GROUPS:])
+        reasons = count(len(groups) - GROUPS, "other reason")
+        parts.append((f"  {rest:,} more for {reasons}: python -m sweep trials", "dim"))
+    return parts

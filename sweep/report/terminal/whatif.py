@@ -1,0 +1,162 @@
+"""What `best` shows beneath the verdict: the prices it rests on, hosts for a load, what would change the choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sweep.report.names import short_name, varying
+from sweep.report.terminal.layout import Column, as_table, fitting, paragraph
+from sweep.spec import Json, Record, to_json
+from sweep.text import count, number, share
+from sweep.verdict.costs import prices
+
+if TYPE_CHECKING:
+    from sweep.report.terminal.layout import Part
+    from sweep.spec.settings import Fleet
+    from sweep.verdict.whatif.answers import Answer, FleetOf, Host
+    from sweep.verdict.whatif.flips import Steps
+
+FLEETS = 5  # rows
+
+
+def parts(answer: Answer, found: Sequence[Steps], fleet: Fleet, kind: str | None, width: int) -> list[Part]:
+    """Everything that there is something to say about."""
+    labels = _names(answer.records)
+    told = [*_left_out(answer), *_prices(answer.hosts, kind), *_fleets(answer, fleet, labels, width)]
+    told += _flips(found, labels)
+    return [*told, ("", "")] if told else []
+
+
+def _left_out(answer: Answer) -> list[Part]:
+    parts: list[Part] = []
+    for reason, labels in answer.left_out.items():
+        names = labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1:,} more"
+        parts.append((paragraph(f"left out   {names}: {reason}"), "dim"))
+    return parts
+
+
+def _prices(hosts: Sequence[Host], kind: str | None) -> list[Part]:
+    """One line for each hardware whose price is known, one for the others; nothing where none is."""
+    known = [host for host in hosts if host.price is not None]
+    parts: list[Part] = [("", "")] if known or kind else []
+    for host in known:
+        assert host.price is not None
+        told = f"{host.price.usd_per_hour:.6g} USD/h as asked" if host.is_asked else prices.shown(host.price)
+        parts.append((paragraph(f"price      {host.name}: {told}"), "dim"))
+    lacking = [host.name for host in hosts if host.price is None]
+    if parts and lacking:
+        what = f"no {kind} price" if kind else "no price"
+        fix = f"price.{lacking[0]}=... sets one"
+        parts.append((paragraph(f"price      {', '.join(lacking)}: {what} is known; {fix}"), "dim"))
+    return parts
+
+
+def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int) -> list[Part]:
+    if fleet.items_per_s is None:
+        return []
+    spare = count(fleet.spare_hosts, "host") + " to lose"
+    title = f"hosts for {number(fleet.items_per_s)} items/s, {share(fleet.headroom)} of each kept free, {spare}"
+    if not answer.fleets:
+        return [("", ""), (f"{title}: no trial that meets the constraints has a rate", "")]
+    chosen = answer.verdict.winner
+    shown = list(answer.fleets[:FLEETS])
+    shown += [each for each in answer.fleets[FLEETS:] if each.record.key == chosen]
+    rows = [_fleet(each, labels[each.record.key], each.record.key == chosen) for each in shown]
+    names = ("", "trial", "items/s a host", "hosts", "load", "USD/h", "USD/month", "$/M items", "")
+    spares = (0, 0, 1, 0, 3, 2, 0, 4, 5)
+    cells = list(zip(*rows, strict=True))
+    columns = [
+        Column(name, list(cell), right=place not in (0, 1, 8), spare=spares[place])
+        for place, (name, cell) in enumerate(zip(names, cells, strict=True))
+    ]
+    kept = fitting([column for column in columns if not column.empty], width)
+    parts: list[Part] = [("", ""), (paragraph(title), "bold"), (as_table(kept, [""] * len(rows)), "")]
+    cheapest = answer.fleets[0]
+    if chosen and cheapest.record.key != chosen and cheapest.hosts.usd_per_month is not None:
+        parts.append(
+            (paragraph(f"the cheapest fleet is {labels[cheapest.record.key]}: whole hosts, spare ones too, count"), "")
+        )
+    return parts
+
+
+def _fleet(each: FleetOf, label: str, is_chosen: bool) -> tuple[str, ...]:
+    hosts = each.hosts
+    hourly, monthly, million = hosts.usd_per_hour, hosts.usd_per_month, hosts.usd_per_million_items
+    return (
+        "→" if is_chosen else "",
+        label,
+        number(each.rate),
+        f"{hosts.hosts:,}",
+        share(hosts.load, 0),
+        "" if hourly is None else f"{hourly:,.4g}",
+        "unknown" if monthly is None else f"{monthly:,.0f}",
+        "" if million is None else f"{million:.3g}",
+        each.idle,
+    )
+
+
+def _names(records: Sequence[Record]) -> dict[str, str]:
+    """By key what tells the trials apart, as the ranked table does; their labels where that is not enough."""
+    axes = varying([record.settings for record in records])
+    short = {record.key: short_name(record.settings, axes) for record in records}
+    if len(records) > 1 and len(set(short.values())) == len(short):
+        return short
+    return {record.key: record.label for record in records}
+
+
+def _flips(found: Sequence[Steps], labels: Mapping[str, str]) -> list[Part]:
+    if not any(steps.at for steps in found):
+        return []
+    rows = [row for steps in found for row in rows_of(steps, labels)]
+    names = ("what would change the choice", "where", "then leads")
+    columns = [Column(name, [str(row[place]) for row in rows]) for place, name in enumerate(names)]
+    table = as_table(columns, ["dim" if row[3] else "" for row in rows], folding="then leads")
+    parts: list[Part] = [("", ""), (table, "")]
+    lost = sum(steps.unconfirmed for steps in found)
+    if lost:
+        parts.append((f"  {count(lost, 'further change')} could not be confirmed 1 % away and stands not here", "dim"))
+    return parts
+
+
+def rows_of(steps: Steps, labels: Mapping[str, str]) -> list[tuple[str, str, str, bool]]:
+    """(what, where, who leads, it is so now) of every interval between two flips."""
+    named = f"{steps.what} limit" if steps.unit == "ms" else steps.what
+    if steps.now is not None:
+        named += f", now {number(steps.now)} {steps.unit}"
+    elif steps.unit == "ms":
+        named += ", now none"
+    else:
+        named += ", not known"
+    edges = (0.0, *steps.at, math.inf)
+    now = math.inf if steps.now is None and steps.unit == "ms" else steps.now
+    here = -1 if now is None else sum(now >= edge for edge in steps.at)
+    rows = []
+    for place, key in enumerate(steps.keys):
+        low, high = edges[place], edges[place + 1]
+        if low == 0:
+            where = f"below {number(high)} {steps.unit}"
+        elif high == math.inf:
+            where = f"from {number(low)} {steps.unit}"
+        else:
+            where = f"{number(low)} to {number(high)} {steps.unit}"
+        if place and steps.ends and (ends := steps.ends[place - 1]):
+            where += f" ({number(ends[0])} to {number(ends[1])})"
+        who = labels.get(key, key) if key else "no trial"
+        rows.append(("" if place else named, where, who + (" (now)" if place == here else ""), place == here))
+    return rows
+
+
+def plain(answer: Answer, found: Sequence[Steps]) -> Json:
+    """The same for programs."""
+    return {
+        "verdict": to_json(answer.verdict),
+        "prices": {host.name: None if host.price is None else to_json(host.price) for host in answer.hosts},
+        "fleets": [
+            {"key": each.record.key, "label": each.record.label, "items_per_s": each.rate, **to_json(each.hosts)}
+            for each in answer.fleets
+        ],
+        "flips": [to_json(steps) for steps in found],
+        "left_out": {reason: list(labels) for reason, labels in answer.left_out.items()},
+    }

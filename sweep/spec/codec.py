@@ -1,0 +1,86 @@
+"""TODO: say what this is."""
+
+import enum
+import functools
+import hashlib
+import json
+import math
+from dataclasses import fields, is_dataclass
+from typing import Any, Callable, Dict, Mapping, Optional, Type, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Json = Dict[str, Any]
+
+
+T = TypeVar("T")
+
+
+_PLAIN = (str, int, bool, type(None))
+
+
+def to_json(value: Any) -> Any:
+    """Plain JSON values of a frozen value: enums become text, tuples lists.
+
+    Raises:
+        TypeError: for anything that JSON cannot hold.
+        ValueError: for a NaN or an infinity; a value that is not known is None.
+    """
+    kind = type(value)
+    if kind in _PLAIN:  # most values, and planning asks this a million times
+        return value
+    if kind is dict:
+        return {str(key): item if type(item) in _PLAIN else to_json(item) for key, item in value.items()}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not a finite number: %r" % value)
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise TypeError("not a JSON value: %r" % (value,))
+
+
+def from_json(kind: Type[T], value: Any) -> T:
+    """The frozen value of type `kind` that `to_json` wrote; keys that this version does not know are left out."""
+    wanted: Any = kind
+    decode = _decoder(wanted)
+    return value if decode is None else decode(value)  # type: ignore[no-any-return]  # follows run-time types
+
+
+@functools.lru_cache(maxsize=None)
+def _decoder(kind: Any) -> Optional[Callable[[Any], Any]]:
+    """How values of a type are made from JSON; None: they are what JSON has. Made once: ledgers hold thousands."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    inner = _decoder(arguments[0]) if origin in (Union, tuple) else None
+    if origin is Union:  # Optional[X] is the only union used here
+        return inner and (lambda value: None if value is None else inner(value))
+    if origin is tuple:
+        return tuple if inner is None else lambda value: tuple(inner(item) for item in value)
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = get_type_hints(kind)
+        parts = {f.name: _decoder(hints[f.name]) for f in fields(kind)}
+
+        def made(value: Mapping[str, Any]) -> Any:
+            known = {name: item for name, item in value.items() if name in parts}
+            for name, decode in to_decode:
+                if name in known:
+                    known[name] = decode(known[name])
+            return kind(**known)
+
+        to_decode = [(name, decode) for name, decode in parts.items() if decode is not None]
+        return made
+    return kind if isinstance(kind, type) and issubclass(kind, enum.Enum) else None
+
+
+def canonical(value: Any) -> str:
+    """One text for equal values: keys sorted, no spaces."""
+    return json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """128-bit hexadecimal hash of a value, the same in every process, interpreter and year."""
+    return hashlib.sha256(canonical(value).encode("ascii")).hexdigest()[:32]

@@ -1,0 +1,86 @@
+"""Several trials measured together on one host: each with its own cores and copies, side by side in one window.
+
+A config declares the members, in the order in which they are loaded; each becomes a trial of its own, which knows the
+others. Cores are handed out in the same order, so the range of every member is fixed: no scheduler decides it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sweep.spec.codec import Json, digest, from_json, to_json
+from sweep.spec.trial import Trial
+
+MEMBER = "deployment.member"
+
+
+def jobs(overrides: Sequence[str], members: int) -> list[list[str]]:
+    """The overrides of every member of the deployment that `overrides` ask for, or the overrides themselves."""
+    return [[*overrides, f"{MEMBER}={number}"] for number in range(members)] or [list(overrides)]
+
+
+def alone(overrides: Sequence[str]) -> list[str]:
+    """The overrides without the choice of a member."""
+    return [line for line in overrides if not line.startswith(f"{MEMBER}=")]
+
+
+def member(together: Sequence[Trial], number: int, overrides: Sequence[str]) -> Trial:
+    """Trial `number` of those that are measured together, with its place among them."""
+    place: Mapping[str, Any] = {
+        "member": number,
+        "first_core": sum(wanted(trial) for trial in together[:number]),
+        "members": [{"label": t.label, "key": t.key, "cores": t.cores, "replicas": t.replicas} for t in together],
+        "trials": [to_json(trial) for trial in together],  # so that each can say how to run them all again
+    }
+    return replace(together[number], deployment=place, overrides=tuple(overrides))
+
+
+def whole(trial: Trial, moved: Callable[[Trial], Trial]) -> list[Trial]:
+    """All that a stored trial was measured with, itself among them, each as `moved` to this host."""
+    if not trial.deployment:
+        return [moved(trial)]
+    together = [moved(from_json(Trial, one)) for one in trial.deployment["trials"]]
+    base = alone(trial.overrides)
+    return [member(together, number, [*base, f"{MEMBER}={number}"]) for number in range(len(together))]
+
+
+def facts(trial: Trial) -> Json:
+    """What a record says of its deployment."""
+    kept = {name: value for name, value in trial.deployment.items() if name != "trials"}
+    return {"group": group(trial), **kept}
+
+
+def wanted(trial: Trial) -> int:
+    """Cores that all copies of a trial take."""
+    return trial.cores * trial.replicas
+
+
+def total(trial: Trial) -> int:
+    """Cores that a trial takes together with all that are measured beside it."""
+    members = trial.deployment.get("members")
+    return sum(each["cores"] * each["replicas"] for each in members) if members else wanted(trial)
+
+
+def first_core(trial: Trial) -> int:
+    """Number of the first core of a trial's first copy."""
+    return int(trial.deployment.get("first_core", 0))
+
+
+def first_copy(trial: Trial) -> int:
+    """Copies of the model that are loaded before this trial's, for devices that hold one each."""
+    return sum(each["replicas"] for each in trial.deployment.get("members", ())[: trial.deployment.get("member", 0)])
+
+
+def group(trial: Trial) -> str:
+    """Equal for trials that are measured together, and for no others."""
+    return digest([each["key"] for each in trial.deployment["members"]]) if trial.deployment else trial.key
+
+
+def grouped(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
+    """The trials by `group`, the members of each in the order in which they are loaded."""
+    found: dict[str, list[Trial]] = {}
+    for trial in trials:
+        found.setdefault(group(trial), []).append(trial)
+    for together in found.values():
+        together.sort(key=lambda trial: int(trial.deployment.get("member", 0)))
+    return found

@@ -1,0 +1,132 @@
+"""What a person decides once a sweep, not once a trial: effort, objective, limits, gates, where things go."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweep.spec.codec import Json, from_json, to_json
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured. `conf/effort/*.yaml`."""
+
+    name: str
+    repeats: int  # fresh processes per trial
+    window_seconds: float  # the timed window of one repeat
+    min_requests: int  # a window is stretched until it holds this many, up to three times its length
+    warmup_seconds: float  # at least this long before the steadiness test may pass
+    warmup_seconds_max: float  # give up waiting for steadiness, and say so in the notes
+    repeats_max: int | None = None  # None: exactly `repeats`; else more where the verdict is open, up to this many
+    budget_seconds: float | None = None  # of the whole sweep, builds included; None: no limit
+    control_every_seconds: float = 60.0  # the control trial is measured again after this long; 0: never
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is best, and what is not acceptable. `conf/objective/*.yaml`; a limit of None is not asked for."""
+
+    name: str  # max_throughput | min_latency | min_cost
+    metric: str  # throughput_items_per_s | capacity_items_per_s | latency_ms_p50 | usd_per_million_items
+    maximize: bool
+    tie_break: str = "build_seconds"  # metric, smaller is better, among trials that tie
+    margin: float = 0.02  # relative difference that nobody cares about
+    confidence: float = 0.95
+    claim_confidence: float = 0.99  # that a limit on latency is proved or refuted
+    price: str | None = None  # on_demand | reserved | spot; None: the first that is listed for the hardware
+    latency_ms_p50_max: float | None = None
+    latency_ms_p99_max: float | None = None
+    throughput_items_per_s_min: float | None = None
+    agreement_min: float | None = None
+    accuracy_drop_max: float | None = None
+    peak_memory_mb_max: float | None = None
+    usd_per_million_items_max: float | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a worker is ended, and how many builds go on at once."""
+
+    build_seconds: float = 1800.0
+    build_memory_mb: float | None = None  # None: 90 % of the host's memory
+    measure_seconds: float = 600.0
+    measure_memory_mb: float | None = None
+    reference_seconds: float = 600.0
+    parallel_builds: int | None = None  # None: by cores and memory
+    transient_retries: int = 2
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What must hold before a trial is `ok`; limits of agreement are per precision, against Wilson's upper bound."""
+
+    agreement_min: dict[str, float] = field(default_factory=dict)
+    cosine_min: dict[str, float] = field(default_factory=dict)
+    little_tolerance: float = 0.12
+    generator_tolerance: float = 0.05  # of an open load: share of the latency, and of the time in which work waits
+    placement_min: float = 0.9
+
+
+@dataclass(frozen=True)
+class Bucketing:
+    """How `buckets=auto` looks for lists of buckets."""
+
+    max: int = 6  # buckets in a list, at most
+    measure: int = 3  # of the lists that were found, so many are measured, the best predicted first
+    rounds: int = 2  # lists are looked for once more, with what the first ones showed
+    minimise: str = "mean"  # mean | p99: of the latency of the request that an item is in
+    traffic: str | None = None  # a CSV of sizes with counts, or of arrivals; None: the data's own sizes
+    memory_mb: float | None = None  # that all builds of a list may take, by the size of their artifacts
+    build_seconds: float | None = None  # that all builds of a list may take
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """How many hosts a declared load takes."""
+
+    items_per_s: float | None = None  # None: not asked
+    headroom: float = 0.3  # share of every host that is kept free
+    spare_hosts: int = 1  # that may be lost
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One sweep."""
+
+    name: str  # the MLflow experiment
+    effort: Effort
+    objective: Objective
+    limits: Limits
+    gates: Gates
+    tracking: dict[str, Any]  # conf/tracking/*.yaml: {"name": "local"|"server"|"none", "uri": str|None}
+    outputs: str  # absolute path of the outputs folder
+    plan: str = "run"  # run | only | build | measure
+    report: str = "html"  # html | none: neither the page nor the pictures at the end of a sweep
+    reuse: bool = False  # take finished results of identical trials from earlier sweeps
+    retry_failed: bool = False  # build again what is remembered as failed
+    seed: int = 0
+    bucketing: Bucketing = field(default_factory=Bucketing)
+    fleet: Fleet = field(default_factory=Fleet)
+
+    @property
+    def outputs_path(self) -> Path:
+        return Path(self.outputs)
+
+    def to_json(self) -> Json:
+        return dict(to_json(self))
+
+    @staticmethod
+    def from_json(value: Json) -> "Settings":
+        return from_json(Settings, value)
+
+
+PRICES = ("on_demand", "reserved", "spot")
+
+
+LATENCIES = tuple(f"latency_ms_{name}" for name in ("mean", "p50", "p90", "p95", "p99", "max"))
+
+
+COSTS = ("build_seconds", "load_seconds", "first_request_ms", "peak_memory_mb", "usd_per_million_items")
+
+
+METRICS = ("throughput_items_per_s", "capacity_items_per_s", *LATENCIES, *COSTS)

@@ -1,0 +1,119 @@
+"""TODO: say what this is."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from sweep.spec import Status
+
+UNKNOWN = "–"
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, never fewer than the integer part has: 0.0123, 1.23, 12.3, 1,234."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    decimals = 2 - math.floor(math.log10(abs(value)))
+    return f"{value:,.{max(0, min(decimals, 9))}f}"
+
+
+def plus_minus(value: float | None, low: float | None, high: float | None) -> str:
+    """`1,234 ± 12`: half the interval, and no digit of the value that the interval makes meaningless."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)) or high <= low:
+        return number(value)
+    half = (high - low) / 2
+    decimals = max(0, min(1 - math.floor(math.log10(half)), 9))
+    if value:
+        decimals = min(decimals, max(0, 3 - math.floor(math.log10(abs(value)))))
+    return f"{value:,.{decimals}f} ± {half:,.{decimals}f}"
+
+
+def share(value: float | None, decimals: int = 1) -> str:
+    """A share of one as a percentage: 100 %, 99.2 %, 0.05 %. What is not quite all is never rounded up to all.
+
+    Args:
+        decimals: of the percentage, up to three; zeros at its end are left out.
+    """
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    for digits in range(decimals, 4):
+        text = f"{100 * value:.{digits}f}"
+        if value >= 1 or float(text) < 100:
+            return f"{float(text):g} %"
+    return "<100 %"
+
+
+def duration(seconds: float | None) -> str:
+    """A time that a person waits for: 0.4 s, 12 s, 1 min 20 s, 2 h 5 min."""
+    if seconds is None or not math.isfinite(seconds):
+        return UNKNOWN
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+
+
+def count(n: int, what: str) -> str:
+    """`1 trial`, `4 trials`."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def axis_text(value: Any) -> str:
+    """The value of an axis in a cell: buckets become `64x128 128x224`."""
+    if isinstance(value, (list, tuple)):
+        return " ".join("x".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v) for v in value) or "own"
+    return str(value)
+
+
+def status_text(status: Status) -> str:
+    return status.value.replace("_", " ")
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def relative(path: str | None) -> str:
+    """A path as one types it from here: relative where it lies below the current folder."""
+    if not path:
+        return ""
+    try:
+        inside = os.path.relpath(path)
+    except (OSError, ValueError):
+        return path
+    return path if inside.startswith("..") and Path(path).is_absolute() else inside
+
+
+def quantity(metric: str, value: float) -> str:
+    """A value with its unit: `23,410 items/s`, `0.231 ms`, `$0.42 per million items`, `99.2 %`."""
+    if metric.endswith("_items_per_s"):
+        return f"{plain(value)} items/s"
+    if metric.startswith(("latency_ms", "item_latency_ms", "first_request_ms")):
+        return f"{plain(value)} ms"
+    if metric == "usd_per_million_items":
+        return f"${plain(value)} per million items"
+    if metric.endswith("_mb"):
+        return f"{plain(value)} MB"
+    if metric.endswith("_seconds"):
+        return f"{plain(value)} s"
+    if metric.startswith(("agreement", "accuracy", "reference_accuracy", "padding")):
+        return f"{100 * value:.4g} %"
+    return f"{plain(value)} {metric}"
+
+
+def plain(value: float) -> str:
+    """Four significant digits, thousands separated, no exponent in the usual range."""
+    if abs(value) >= 1000:
+        digits = max(0, math.floor(math.log10(abs(value))) - 3)
+        return f"{round(value, -digits):,.0f}"
+    return f"{value:.4g}"

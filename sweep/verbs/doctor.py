@@ -1,0 +1,230 @@
+"""What is here and what is missing: backends, hardware types, the build store."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep import backends
+from sweep.backends.base import Backend
+from sweep.files import neuron_tool
+from sweep.hardware import neuron, rules
+from sweep.isolate.pool import Limits, Workers
+from sweep.spec import Outcome, UserError
+from sweep.store.builds import Store
+from sweep.text import count, duration, one_line
+from sweep.worker.entries import installed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sweep.store.builds import Entry
+
+
+def show() -> None:
+    """What this host has, which backends it has, and which hardware types it is."""
+    host = rules.detect()
+    _print(_host_table(host), _backend_table(), *_to_verify(), _hardware_table(host))
+
+
+def show_builds(outputs: Path) -> None:
+    """Every entry of the store, the most recently used first."""
+    store = _store(outputs)
+    entries = sorted(store.entries(), key=lambda entry: -entry.last_used)
+    table = _table("build", "key", "took", "size", "last used", "state")
+    for entry in entries:
+        state = entry.failure.kind.value if entry.failure else "ready"
+        table.add_row(
+            _name(entry), entry.key[:12], duration(entry.seconds), _size(entry.bytes), _age(entry.last_used), state
+        )
+    total = f"{count(len(entries), 'build')}, {_size(sum(entry.bytes for entry in entries))} in {store.root}"
+    _print(table, total)
+
+
+def explain_build(outputs: Path, key: str) -> None:
+    """What a build was made of, what it reported, and where it lies."""
+    found = [entry for entry in _store(outputs).entries() if entry.key.startswith(key)]
+    if len(found) != 1:
+        raise UserError(f"{len(found)} builds begin with {key!r}: `python -m sweep builds list` shows the keys")
+    entry = found[0]
+    table = _table("", "")
+    for name, value in _flat({"key": entry.key, "folder": str(entry.folder), **entry.info}):
+        table.add_row(name, one_line(str(value)))
+    if entry.failure is not None:
+        table.add_row("failure", f"{entry.failure.kind.value}: {entry.failure.summary}")
+    _print(table)
+
+
+def clean_builds(outputs: Path, older_than_days: float | None, max_mb: float | None, failures: bool) -> None:
+    """Remove builds and say what was removed."""
+    store = _store(outputs)
+    keys = [entry.key for entry in store.entries() if entry.failure is not None] if failures else None
+    if older_than_days is None and max_mb is None and not failures:
+        raise UserError("say what to remove: --older-than-days 30, --max-mb 2000 or --failures")
+    removed: list[Entry] = []
+    if keys:
+        removed += store.clean(keys=keys)
+    if older_than_days is not None or max_mb is not None:
+        limit = None if max_mb is None else int(max_mb * (1 << 20))
+        removed += store.clean(older_than_days=older_than_days, max_bytes=limit)
+    _print(f"removed {count(len(removed), 'build')}, {_size(sum(entry.bytes for entry in removed))}")
+
+
+def _host_table(host: rules.Host) -> "Table":
+    table = _table("this host", "")
+    cores = f"{count(host.cores, 'core')} ({count(len(host.cpus), 'CPU')})"
+    table.add_row("instance type", host.instance_type or "unknown: no EC2 instance, or it does not say")
+    table.add_row("processor", f"{host.cpu}, {cores}")
+    table.add_row("", " ".join(host.features))
+    table.add_row("memory", f"{host.memory_mb / 1024:.0f} GiB")
+    for gpu in host.gpus:
+        table.add_row("GPU", gpu.name + (f", {gpu.memory_mb / 1024:.0f} GiB" if gpu.memory_mb else ""))
+    if not host.gpus:
+        table.add_row("GPU", "none")
+    for name, text in _neuron_rows(host):
+        table.add_row(name, text)
+    return table
+
+
+def _neuron_rows(host: rules.Host) -> Iterator[tuple[str, str]]:
+    """The Neuron devices, their tools, and who uses them at this moment."""
+    tools = [path for path in map(neuron_tool, ("neuron-ls", "neuron-monitor")) if path]
+    if not host.neuron_devices and not tools:
+        yield "Neuron", "none (no /dev/neuron0)"
+        return
+    now = neuron.look()
+    chips = f"{count(now.devices, 'chip')}{f' ({now.family})' if now.family else ''}"
+    numbers = range(host.neuron_first, host.neuron_first + host.neuron_cores)
+    usable = neuron.cores_text(numbers) if numbers else "no NeuronCore"
+    memory = f", {now.memory_mb / 1024:.0f} GiB" if now.memory_mb else ""
+    whole = "" if len(numbers) == now.cores else f" of {now.cores} (NEURON_RT_VISIBLE_CORES)"
+    yield "Neuron", f"{chips}{memory}: {usable}{whole} for this process" if now.devices else "none (no /dev/neuron0)"
+    yield "Neuron tools", ", ".join(tools) or "none: install aws-neuronx-tools"
+    known = neuron.versions()
+    yield "Neuron versions", ", ".join(f"{name} {version}" for name, version in known.items()) or "not known"
+    runtimes = {holder.runtime for holder in now.holders if holder.runtime}
+    suffix = f"; runtime {', '.join(sorted(runtimes))}" if runtimes else ""
+    if now.devices:
+        yield "Neuron in use by", (neuron.holders_text(now.holders) or "nobody") + suffix
+    if host.neuron_note:
+        yield "Neuron note", host.neuron_note
+
+
+def _to_verify() -> Sequence[Any]:
+    """How to try each Neuron backend on a device, as nobody has done it for this project."""
+    lines = []
+    for name in backends.names():
+        backend = backends.get(name)
+        if "neuron" in backend.devices:
+            precision = "fp32" if "fp32" in backend.precisions else backend.precisions[0]
+            model = "digits" if "module" in backend.formats else "MINE"
+            lines.append(f"python -m sweep backend={name} model={model} precision={precision} effort=quick")
+    if not lines:
+        return ()
+    table = _table("Neuron backends: never run on a device by this project. To verify, on an instance:")
+    for line in lines:
+        table.add_row(line)
+    return (table,)
+
+
+def _backend_table() -> "Table":
+    table = _table("backend", "here", "precisions", "devices", "versions; what is missing")
+    names = backends.names()
+    with tempfile.TemporaryDirectory() as folder, Workers() as workers, ThreadPoolExecutor(2) as pool:
+        probes = [pool.submit(_probe, workers, Path(folder) / name, name) for name in names]
+        for name, probe in zip(names, probes, strict=True):
+            table.add_row(*_backend_row(backends.get(name), probe.result()))
+    return table
+
+
+def _probe(workers: Workers, folder: Path, name: str) -> Outcome:
+    folder.mkdir()
+    request = {"entry": "sweep.worker.entries:probe", "backend": name, "options": {}}
+    return workers.run(request, folder, limits=Limits(60.0, None))
+
+
+def _backend_row(backend: type[Backend], probe: Outcome) -> Sequence[str]:
+    versions = installed(backend.packages)
+    missing = [name for name, version in versions.items() if version is None]
+    partly = [
+        f"{precision} needs {name}"
+        for precision, packages in backend.optional_packages.items()
+        for name, version in installed(packages).items()
+        if version is None
+    ]
+    problem = probe.failure.summary if probe.failure and not missing else ""
+    hints = [f"not installed: {', '.join(missing)}"] if missing else []
+    hints += [one_line(problem)] if problem else []
+    hints += partly
+    if backend.extra and (missing or partly):
+        hints.append(f"pip install 'sweep[{backend.extra}]'")
+    here = "no" if missing or problem else "yes"
+    shown = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    devices = ", ".join((probe.result or {}).get("devices", ())) or "–"
+    return backend.name, here, ", ".join(backend.precisions), devices, "; ".join(filter(None, (shown, *hints)))
+
+
+def _hardware_table(host: rules.Host) -> "Table":
+    from sweep.config import compose
+
+    table = _table("hardware", "here", "what it has", "why this host is not it")
+    table.add_row("local", "yes", "see above", "")
+    types = (declared for declared in compose.hardware_types() if declared["name"] != "local")
+    for declared in sorted(types, key=lambda one: (str(one["name"]).partition("_")[0], one.get("cpus") or 0)):
+        reason = rules.lacks(host, declared)
+        table.add_row(str(declared["name"]), "no" if reason else "yes", _has(declared), reason or "")
+    return table
+
+
+def _has(declared: Mapping[str, Any]) -> str:
+    """`2 NeuronCores`: what `cores` of a hardware type counts."""
+    unit = {"neuron": "NeuronCore", "cuda": "GPU", "eia": "accelerator"}.get(str(declared.get("device")), "core")
+    return count(int(declared["cores"]), unit) if declared.get("cores") else ""
+
+
+def _store(outputs: Path) -> Store:
+    if not (outputs / "store").is_dir():
+        raise UserError(f"no build store in {outputs} yet: run a sweep first, or say --outputs")
+    return Store(outputs / "store")
+
+
+def _table(*columns: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, show_header=any(columns), pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(*parts: Any) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=False)
+    for part in parts:
+        console.print(part)
+
+
+def _name(entry: "Entry") -> str:
+    return str(entry.info.get("name") or "–")
+
+
+def _size(size: int) -> str:
+    return f"{size / (1 << 20):,.1f} MB"
+
+
+def _age(moment: float) -> str:
+    return f"{duration(max(0.0, time.time() - moment))} ago"
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, item in value.items():
+        if isinstance(item, dict) and item:
+            rows += _flat(item, f"{prefix}{name}.")
+        else:
+            rows.append((prefix + name, item))
+    return rows

@@ -1,0 +1,254 @@
+"""`python -m sweep import`: published tables become sweeps whose trials were reported, not measured.
+
+A table is checked whole before anything is written, then gets a sweep folder of its own and its runs in MLflow. What a
+row says is judged by `plausibility`: a number that cannot be true is `rejected`, with the sentence that says why.
+"""
+
+import fcntl
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sweep import __version__, files
+from sweep.backends.replay import tables as reported
+from sweep.backends.replay.tables import Row, same_model
+from sweep.spec import Failure, FailureKind, Json, Record, Status, UserError, meant
+from sweep.spec.settings import Gates, Settings
+from sweep.store import ledger
+from sweep.text import count, relative
+from sweep.verdict import plausibility, select
+from sweep.verdict.costs import money
+
+EXPERIMENT = "reported"  # of MLflow: its own, so that pages of measured trials stay free of it
+FLAGGED = 20  # rows that are listed; `trials SWEEP` has them all
+_METRICS = tuple(name for name in reported.RESULTS if name not in ("placement", "prediction_seconds", "wall_seconds"))
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table, read and checked."""
+
+    path: Path
+    rows: tuple[Row, ...]
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def digest(self) -> str:
+        return reported.content(self.rows)
+
+
+def list_shipped() -> None:
+    """The tables that come with sweep, one line each."""
+    print("tables that come with sweep; import one with `python -m sweep import NAME`:")
+    for name, path in reported.shipped().items():
+        rows = reported.read(path)
+        models = sorted({row.model for row in rows})
+        print(f"  {name:<26} {count(len(rows), 'row'):>9}  {', '.join(models[:3])}{', ...' if len(models) > 3 else ''}")
+
+
+def run(names: Sequence[str], outputs: Path, tracking_uri: str | None = None) -> int:
+    """Import tables, all or none of them; the exit status.
+
+    Raises:
+        UserError: a table is not there or not whole; nothing was imported.
+    """
+    tables = [Table(path, reported.read(path)) for path in dict.fromkeys(reported.find(name) for name in names)]
+    from sweep.config import compose
+
+    settings = replace(compose.settings(), name=EXPERIMENT, outputs=str(outputs))
+    if tracking_uri:
+        settings = replace(settings, tracking={"name": "server", "uri": tracking_uri})
+    types = compose.hardware_types()
+    for table in tables:
+        _one(table, settings, types)
+    return 0
+
+
+def records(table: Table, sweep: str, types: Sequence[Mapping[str, Any]], limits: Gates) -> list[Record]:
+    """A record for every row; no interval, no repeats: nothing is known of the spread of a published number."""
+    return [_record(table, row, sweep, plausibility.judge(row, types, limits)) for row in table.rows]
+
+
+def beside(outputs: Path, measured: Sequence[Record], include: Sequence[str]) -> list[Record]:
+    """What imported tables say of the models of these records, the newest import of each result.
+
+    Args:
+        include: what was asked for: "reported" or nothing.
+
+    Raises:
+        UserError: for anything else, or where no table was imported.
+    """
+    for word in include:
+        if word != "reported":
+            raise UserError(f"--include {word}: {meant(word, ['reported'])}")
+    if not include:
+        return []
+    folders = _folders(outputs)
+    if not folders:
+        raise UserError("no published table is imported yet: `python -m sweep import` lists those that come with sweep")
+    models = list(dict.fromkeys(str(record.settings.get("model")) for record in measured))
+    have = {record.key for record in measured}
+    everything = [record for folder in folders for record in ledger.History(folder).records.values()]
+    found = {record.key: record for record in sorted(everything, key=lambda record: record.started)}  # the newest stays
+    beside = []
+    for record in found.values():
+        ours = next((name for name in models if same_model(record.settings.get("model"), name)), None)
+        if record.key not in have and ours is not None:
+            # One model has one name in a table.
+            beside.append(replace(record, settings={**record.settings, "model": ours}))
+    return beside
+
+
+def _one(table: Table, settings: Settings, types: Sequence[Mapping[str, Any]]) -> None:
+    outputs = settings.outputs_path
+    with _alone(outputs):
+        folder, finished = _earlier(outputs, table.digest)
+        if folder is not None and finished:
+            print(f"{table.name}: already imported as {folder.name}")
+            return
+        folder = folder or ledger.new_folder(outputs, ledger.REPORTED)
+        found = records(table, folder.name, types, settings.gates)
+        problem = _write(table, folder, settings, found)
+    _tell(table, folder, found)
+    if problem:
+        print(f"  {problem}")
+
+
+def _write(table: Table, folder: Path, settings: Settings, found: Sequence[Record]) -> str | None:
+    """Ledger, tables and MLflow; a line about what MLflow refused."""
+    from sweep.report import tables
+    from sweep.report.mlflow import markdown, tracker
+
+    command = f"python -m sweep import {table.name}"
+    verdict = select.verdict(found, settings.objective)
+    book = ledger.Ledger(folder)
+    try:
+        with book.together():
+            about = {"name": table.name, "path": str(table.path), "digest": table.digest, "rows": len(table.rows)}
+            book.append(
+                "sweep", id=folder.name, settings=settings.to_json(), command=command, version=__version__, table=about
+            )
+            for record in found:
+                book.append("record", record=record)
+        own = folder / table.path.name
+        shutil.copyfile(table.path, own)
+        left = [own, *tables.write(found, folder)]
+        book.append("finish", verdict=verdict, interrupted=False)
+        text = markdown.describe(settings, None, found, verdict, [command])
+        logged = tracker.replay(settings, folder.name, folder, found, verdict, left, text)
+        if logged.runs:
+            book.append("runs", runs={**logged.runs, "": logged.parent})
+    except OSError as error:
+        raise UserError(files.cannot_write(error, folder)) from None
+    finally:
+        book.close()
+    return logged.problem
+
+
+def _folders(outputs: Path) -> list[Path]:
+    return [folder for folder in ledger.sweeps(outputs) if folder.name.endswith(ledger.REPORTED)]
+
+
+def _earlier(outputs: Path, digest: str) -> tuple[Path | None, bool]:
+    """The folder that has this table, and whether its import came to an end; one that was killed is completed."""
+    for folder in _folders(outputs):
+        history = ledger.History(folder)
+        if (history.header.get("table") or {}).get("digest") == digest:
+            return folder, history.finished
+    return None, False
+
+
+@contextmanager
+def _alone(outputs: Path) -> Iterator[None]:
+    """One import at a time: two that start together would both find nothing and write everything twice."""
+    try:
+        outputs.mkdir(parents=True, exist_ok=True)
+        lock = open(outputs / ".import.lock", "w")  # noqa: SIM115  # closed below
+    except OSError as error:
+        raise UserError(files.cannot_write(error, outputs)) from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _record(table: Table, row: Row, sweep: str, flags: Sequence[Failure]) -> Record:
+    status, reason, failure = row.status, row.reason or "", None
+    if flags:
+        status = Status.REJECTED
+        reason = "; ".join(flag.summary for flag in flags)
+        failure = Failure(flags[0].kind, reason)
+    elif status in (Status.BUILD_FAILED, Status.RUN_FAILED, Status.REJECTED):
+        failure = Failure(row.failure_kind or FailureKind.UNKNOWN, reason, seconds=row.build_seconds or 0.0)
+    metrics = _metrics(row)
+    return Record(
+        key=row.key,
+        label=_label(row),
+        settings=_settings(row),
+        overrides=(),
+        status=status,
+        reason=reason,
+        origin="reported",
+        failure=failure,
+        metrics=metrics or None,
+        sweep=sweep,
+        started=time.time(),
+        notes={
+            "source": row.source,
+            "date": row.date or "not stated",
+            "mistakes": list(row.mistakes),
+            "table": f"{table.name}:{row.line}",
+            "row": row.to_json(),
+        },
+    )
+
+
+def _metrics(row: Row) -> dict[str, float]:
+    known = {name: float(value) for name in _METRICS if (value := getattr(row, name)) is not None}
+    cost = money.usd_per_million_items(money.rate_of(known), row.usd_per_hour)
+    return known if cost is None else {**known, money.COST: cost}
+
+
+def _settings(row: Row) -> Json:
+    """The axes that the row states, under the names that measured trials have."""
+    axes: Json = {"model": row.model, "hardware": row.hardware, "backend": row.stack}
+    for name in ("precision", "batch", "request_batch", "cores", "replicas"):
+        if getattr(row, name) is not None:
+            axes[name] = getattr(row, name)
+    return {**axes, "buckets": []}
+
+
+def _label(row: Row) -> str:
+    parts = [row.model, row.stack, row.precision]
+    letters = (("b", row.batch), ("c", row.cores), ("r", row.replicas if row.replicas != 1 else None))
+    parts += [f"{letter}{value}" for letter, value in letters if value is not None]
+    if row.request_batch is not None and row.request_batch != row.batch:
+        parts.append(f"q{row.request_batch}")
+    return "-".join(part for part in parts if part) + "@" + row.instance
+
+
+def _tell(table: Table, folder: Path, found: Sequence[Record]) -> None:
+    counts = Counter(record.status for record in found)
+    words = [f"{counts[s]} {s.value.replace('_', ' ')}" for s in Status if counts[s] and s is not Status.REJECTED]
+    said = sum(row.status is Status.REJECTED for row in table.rows)
+    flagged = [r for row, r in zip(table.rows, found, strict=True) if row.status is not r.status]
+    words += [f"{said} rejected by the source"] if said else []
+    words += [f"{len(flagged)} flagged implausible"]
+    print(f"{table.name}: {count(len(found), 'row')}: {', '.join(words)}; sweep {folder.name}")
+    for record in flagged[:FLAGGED]:
+        print(f"  {table.name}:{record.notes['table'].rpartition(':')[2]}  {record.label}\n      {record.reason}")
+    if len(flagged) > FLAGGED:
+        print(f"  and {len(flagged) - FLAGGED} more: python -m sweep trials {folder.name}")
+    known = Counter(name for row in table.rows for name in row.mistakes)
+    if known:
+        print("  known mistakes of the sources, not judged by the numbers:")
+    for name, rows in known.most_common():
+        print(f"    {name}, {count(rows, 'row')}: {reported.mistakes()[name]}")
+    print(f"  files: {relative(str(folder))}")

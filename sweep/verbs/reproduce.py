@@ -1,0 +1,166 @@
+"""Run a past trial again from its MLflow run alone, and say whether the result is the same."""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sweep.config.command_line import Job
+from sweep.hardware import environment, rules
+from sweep.hardware.environment import differences
+from sweep.report.mlflow.address import prepare_client
+from sweep.spec import Json, Record, Status, Trial, UserError, deployment, from_json
+from sweep.spec.settings import Settings
+from sweep.store import ledger
+
+MARGIN = 0.05  # a change smaller than this is no change to anybody
+EXIT = {"reproduced": 0, "drifted": 3, "cannot judge": 4}
+
+
+@dataclass(frozen=True)
+class Past:
+    """A stored trial: what was asked, what came out, where it was measured."""
+
+    trial: Trial
+    settings: Settings
+    record: Record
+    environment: Json
+
+
+def reproduce(run_id: str, outputs: Path, tracking_uri: str | None = None, trust: bool = False) -> int:
+    """Run the trial of a run again with the effort it had; the exit status says how it compares.
+
+    Args:
+        run_id: an MLflow run id, or the key of a trial in the outputs folder.
+        trust: import factories that are not of this project without asking.
+
+    Returns:
+        0 reproduced, 3 drifted, 4 cannot judge.
+
+    Raises:
+        UserError: no such run, or it needs code that was not agreed to.
+    """
+    from sweep.engine import Sweep
+
+    past = _find(run_id, outputs, tracking_uri)
+    print(f"{past.record.label} of sweep {past.record.sweep}")
+    imports = foreign_targets(past.trial)
+    if imports and not trust:
+        raise UserError(f"this run brings in {', '.join(imports)}: look at that code, then add --trust")
+    settings = replace(past.settings, outputs=str(outputs), plan="run", reuse=False, retry_failed=False)
+    if tracking_uri:
+        settings = replace(settings, tracking={"name": "server", "uri": tracking_uri})
+    now = environment.capture()
+    for line in differences(past.environment, now) or ["the environment is the same"]:
+        print(f"  {line}")
+    sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
+    trials = deployment.whole(past.trial, here)
+    trial = trials[past.trial.deployment.get("member", 0)]
+    status = sweep.complete([Job(each.overrides, each) for each in trials])
+    if status == 130:
+        return status
+    verdict, sentence = compare(past.record, sweep.records[trial.key])
+    changed = differences(past.environment, now)
+    print(f"\n{verdict}: {sentence}" + (f"; {', '.join(changed)}" if verdict == "drifted" and changed else ""))
+    return EXIT[verdict]
+
+
+def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str, str]:
+    """("reproduced" | "drifted" | "cannot judge", one sentence) from the repeats of both.
+
+    Throughput is compared by two one-sided tests within `margin` (see `statistics.equivalence`).
+    """
+    from sweep.verdict.stats import intervals
+
+    if before.status is not Status.OK or after.status is not Status.OK:
+        kinds = [record.failure.kind.value if record.failure else record.status.value for record in (before, after)]
+        if kinds[0] == kinds[1]:
+            return "reproduced", f"it ends in {kinds[0]} again: {after.reason}"
+        return "drifted", f"it ended in {kinds[0]}, now in {kinds[1]}: {after.reason or 'it works'}"
+    if after.origin == "replayed":
+        if dict(before.metrics or {}) == dict(after.metrics or {}):
+            return "reproduced", "the table says the same again; it was replayed, so this is no evidence of its numbers"
+        return "drifted", "the table says other numbers now"
+    then, now = ([repeat.throughput_items_per_s for repeat in record.repeats] for record in (before, after))
+    result = intervals.equivalence(now, then, margin)
+    rates = f"{_mean(now):,.4g} items/s now, {_mean(then):,.4g} then"
+    if result.change is None or result.plus_minus is None:
+        return "cannot judge", f"{rates}; one repeat is not enough: run it with effort=normal"
+    change = f"{result.change:+.1%} ± {result.plus_minus:.1%}"
+    if result.verdict == "same":
+        return "reproduced", f"{rates} ({change}, within ±{margin:.0%})"
+    if result.verdict == "different":
+        return "drifted", f"by {change} ({rates})"
+    return "cannot judge", f"{rates} ({change}): too noisy for ±{margin:.0%}; try a quieter machine or effort=thorough"
+
+
+def foreign_targets(trial: Trial) -> list[str]:
+    """Code outside this project that running the trial would bring in: factories, interpreters, trusted files."""
+    targets = [str(group.get("_target_") or "") for group in (trial.model, trial.data)]
+    foreign = [target for target in targets if target and not target.startswith("sweep.workloads.")]
+    foreign += [str(trial.backend["python"])] if trial.backend.get("python") else []
+    return foreign + ([str(trial.model.get("path"))] if trial.model.get("trust") else [])
+
+
+def here(trial: Trial) -> Trial:
+    """The trial on this host: what was detected there, and not typed, is detected here again."""
+    if trial.hardware.get("name") != "local":
+        return trial
+    typed = {override.partition("=")[0].rpartition("hardware.")[2] for override in trial.overrides}
+    found = {name: value for name, value in rules.local(rules.detect()).items() if name not in typed}
+    return replace(trial, hardware={**trial.hardware, **found})
+
+
+def _find(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:
+    for folder in reversed(ledger.sweeps(outputs)):
+        trial = folder / "trials" / run_id
+        if trial.is_dir():
+            return _past(trial, folder / "environment.json")
+    return _from_mlflow(run_id, outputs, tracking_uri)
+
+
+def _from_mlflow(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:
+    prepare_client()
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or _local_store(outputs)
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    try:
+        run = client.get_run(run_id)
+        if run.data.tags.get("sweep.kind") != "trial":
+            raise UserError(f"{run_id} is not the run of a trial: choose one below it in the UI")
+        if run.data.tags.get("sweep.origin") == "reported":
+            raise UserError(f"{run_id} was reported by {run.data.tags.get('sweep.source')}: it never ran here")
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("config.json", "record.json", "environment.json"):
+                client.download_artifacts(run_id, name, folder)
+            return _past(Path(folder), Path(folder) / "environment.json")
+    except MlflowException as error:
+        raise UserError(
+            f"no run {run_id} at {uri} ({str(error).splitlines()[0]}); --tracking-uri or --outputs says where"
+        ) from None
+
+
+def _local_store(outputs: Path) -> str:
+    if not (outputs / "mlflow.db").exists():
+        raise UserError(f"no MLflow store in {outputs}: --outputs or --tracking-uri says where the run is")
+    return f"sqlite:///{outputs / 'mlflow.db'}"
+
+
+def _past(folder: Path, captured: Path) -> Past:
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        record = from_json(Record, json.loads((folder / "record.json").read_text()))
+        where = json.loads(captured.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"what the run left cannot be read: {error}") from None
+    return Past(from_json(Trial, config["trial"]), Settings.from_json(config["settings"]), record, where)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+__all__ = ["Past", "compare", "differences", "foreign_targets", "here", "reproduce"]

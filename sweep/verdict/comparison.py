@@ -1,0 +1,230 @@
+"""Two trials side by side, from what is stored: do they answer alike, who was right, which answers sooner.
+
+The answers are those that the timed runs gave; the trials may come from different sweeps and different machines. What
+the counts cannot show is said in words, because two percentages beside each other look like a finding.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.spec import Json, Status, UserError, to_json
+from sweep.text import count, one_line, status_text
+from sweep.verdict.stats import agreement, intervals
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sweep.store.query import Stored
+
+    Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A sample that the two answered differently; None where an answer or the label is not known."""
+
+    index: int
+    a: int | None
+    b: int | None
+    label: int | None
+    original: int | None  # the answer of A's original model
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Medians of all requests in ms, their ratio, and what they rest on; a count of 0 means a number on record."""
+
+    a_ms: float
+    b_ms: float
+    requests_a: int
+    requests_b: int
+    repeats_a: int
+    repeats_b: int
+    ratio: float  # a / b
+    low: float | None  # Student's t interval of the repeats' medians; None from fewer than two repeats
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found. `answers` holds the values of `accuracy.compare`, with A in the reference's place."""
+
+    a: str
+    b: str
+    answered_a: int
+    answered_b: int
+    common: int
+    answers: Json
+    items: tuple[Item, ...]
+    latency: Latency | None
+    notes: tuple[str, ...]
+    confidence: float
+
+
+def compare(a: "Stored", b: "Stored", outputs: Path, confidence: float = 0.95) -> Comparison:
+    """Compare the stored answers and latencies of two trials.
+
+    Args:
+        outputs: the folder with the store that holds labels and the original model's answers.
+
+    Raises:
+        UserError: one has no stored answers, or they are not answers to the same question.
+    """
+    import numpy as np
+
+    index_a, outputs_a = _answers(a)
+    index_b, outputs_b = _answers(b)
+    digests, notes = _same_question(a, b)
+    shapes = [[array.shape[1:] for array in arrays] for arrays in (outputs_a, outputs_b)]
+    if shapes[0] != shapes[1]:
+        told = [", ".join(str(list(shape)) for shape in each) for each in shapes]
+        raise UserError(f"an answer of A has shape {told[0]}, one of B {told[1]}: they are not of the same task")
+    common, in_a, in_b = np.intersect1d(index_a, index_b, assume_unique=True, return_indices=True)
+    if not len(common):
+        raise UserError("no item was answered by both: a longer effort.window_seconds reaches more of the data")
+    known = _Known(a, digests, outputs.absolute() / "store", notes)
+    labels = None if known.labels is None else known.labels[common]
+    outputs_a, outputs_b = ([each[at] for each in arrays] for arrays, at in ((outputs_a, in_a), (outputs_b, in_b)))
+    answers = agreement.compare(outputs_a, outputs_b, labels, known.task, confidence)
+    items = (
+        _items(common, outputs_a[0], outputs_b[0], labels, known.original) if answers["agreement"] is not None else ()
+    )
+    for name, each in (("A", a), ("B", b)):
+        if each.record.status is not Status.OK:
+            notes.append(f"{name} is {status_text(each.record.status)}: {one_line(each.record.reason)}")
+    sizes = [each.record.settings.get("request_batch", each.record.settings.get("batch")) for each in (a, b)]
+    if sizes[0] != sizes[1]:
+        notes.append(f"a request holds {count(sizes[0], 'item')} in A, {sizes[1]} in B: latencies are of requests")
+    return Comparison(
+        a=_told(a),
+        b=_told(b),
+        answered_a=len(index_a),
+        answered_b=len(index_b),
+        common=len(common),
+        answers=answers,
+        items=items,
+        latency=_latency(a, b, confidence),
+        notes=tuple(notes),
+        confidence=confidence,
+    )
+
+
+def to_plain(found: Comparison) -> Json:
+    """For programs."""
+    return dict(to_json(found))
+
+
+def _told(each: "Stored") -> str:
+    return f"{each.record.label}  (key {each.record.key[:6]}, sweep {each.history.folder.name}, {each.host})"
+
+
+def _answers(each: "Stored") -> "tuple[Array, list[Array]]":
+    """Indexes of the answered samples, ascending, and the outputs."""
+    from sweep.store.outputs import load_outputs, merge_outputs
+
+    record = each.record
+    if not each.is_measured:
+        raise UserError(f"{record.label} was {record.origin}, not measured: it has no stored answers")
+    if not record.repeats:
+        raise UserError(f"{record.label} has no answers: {status_text(record.status)}, {one_line(record.reason)}")
+    parts = []
+    for path in (each.file(repeat.outputs) for repeat in record.repeats):
+        try:
+            parts += [load_outputs(str(path))] if path else []
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # as good as gone; another repeat may have them
+            continue
+    if not parts:
+        raise UserError(
+            f"the answers of {record.label} are gone: its sweep's folder {each.history.folder} needs repeats/ too"
+        )
+    return merge_outputs(parts)
+
+
+def _same_question(a: "Stored", b: "Stored") -> tuple[Json, list[str]]:
+    """Digests of A's data and original model, and what is odd about comparing the two."""
+    of_a, of_b = a.reference() or {}, b.reference() or {}
+    if of_a and of_a.get("data") == of_b.get("data"):
+        if of_a["model"] == of_b["model"]:
+            return of_a, []
+        return of_a, ["the original models differ: `original` is the answer of A's"]
+    trials = [each.history.trials.get(each.record.key) for each in (a, b)]
+    asked = [
+        to_json(trial.data) if trial else each.record.settings.get("data")
+        for trial, each in zip(trials, (a, b), strict=True)
+    ]
+    if asked[0] != asked[1] or of_a.get("items") != of_b.get("items"):
+        names = [
+            f"{each.record.settings.get('data')} ({of.get('items', 'unknown')} items)"
+            for each, of in ((a, of_a), (b, of_b))
+        ]
+        raise UserError(f"A answers {names[0]}, B {names[1]}: only answers to the same data can be compared")
+    return of_a, ["the inputs were prepared on each host, and are not the same to the last bit"] if of_a else []
+
+
+class _Known:
+    """What the store still says about the samples; it need not have come along with a copied sweep."""
+
+    def __init__(self, a: "Stored", digests: Json, store: Path, notes: list[str]) -> None:
+        from sweep.worker import arrays
+
+        self.labels: Array | None = None
+        self.original: Array | None = None
+        agrees = (a.record.agreement or {}).get("agreement")
+        self.task = "other" if a.record.agreement and agrees is None else "classification"
+        data, reference = (store / kind / str(digests.get(kind)) for kind in ("data", "reference"))
+        if data.is_dir():
+            self.labels, self.task = arrays.read_labels(data)
+        else:
+            notes.append(f"who was right is not known: the labels are not in {store}")
+        if reference.is_dir():
+            self.original = agreement.top_classes(arrays.read_reference(reference)[0])
+
+
+def _items(
+    common: "Array", a: "Array", b: "Array", labels: "Array | None", original: "Array | None"
+) -> tuple[Item, ...]:
+    top_a, top_b = agreement.top_classes(a, undefined=-2), agreement.top_classes(b)
+    assert top_a is not None
+    assert top_b is not None
+    return tuple(
+        Item(
+            int(common[at]),
+            _class(top_a, at),
+            _class(top_b, at),
+            None if labels is None else int(labels.ravel()[at]),
+            None if original is None else _class(original, int(common[at])),
+        )
+        for at in (top_a != top_b).nonzero()[0]
+    )
+
+
+def _class(classes: "Array", at: int) -> int | None:
+    return int(classes[at]) if classes[at] >= 0 else None
+
+
+def _latency(a: "Stored", b: "Stored", confidence: float) -> Latency | None:
+    import numpy as np
+
+    samples = [each.latencies_ms() for each in (a, b)]
+    medians: list[float | None] = [
+        float(np.median(np.concatenate(list(arrays.values()))))
+        if arrays
+        else (each.record.metrics or {}).get("latency_ms_p50")
+        for arrays, each in zip(samples, (a, b), strict=True)
+    ]
+    if not medians[0] or not medians[1]:
+        return None
+    of_repeats = [{index: float(np.median(array)) for index, array in arrays.items()} for arrays in samples]
+    # Blocks pair up only the repeats of one sweep.
+    together = a.history.folder == b.history.folder
+    values: list[Any] = [each if together else list(each.values()) for each in of_repeats]
+    spread = intervals.ratio_interval(values[0], values[1], confidence)
+    n_a, n_b = (sum(array.size for array in arrays.values()) for arrays in samples)
+    ratio = medians[0] / medians[1]
+    ends: tuple[float | None, float | None] = (None, None)
+    if spread is not None and spread.low is not None and spread.high is not None:
+        ends = min(spread.low, ratio), max(spread.high, ratio)  # the median of all need not be that of the repeats
+    repeats_a, repeats_b = map(len, samples)
+    return Latency(medians[0], medians[1], n_a, n_b, repeats_a, repeats_b, ratio, *ends)

@@ -1,0 +1,115 @@
+"""What a result costs: dollars for a million items, hosts for a load, and the price at which two setups cost the same.
+
+Pure numbers. Who knows prices is `prices`, who asks what would be if is `whatif`. What is not known is None, never a
+guess. A host is paid for as a whole: how many more copies might fit beside those that were measured is not guessed.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.hardware import rules
+from sweep.spec import Trial, deployment
+
+COST = "usd_per_million_items"
+HOURS_A_MONTH = 730.0  # 365 days x 24 / 12
+_WHOLE = 1e-9  # relative: 4.000000001 hosts are four
+
+
+@dataclass(frozen=True)
+class Price:
+    """One row of a hardware's prices."""
+
+    usd_per_hour: float
+    kind: str | None = None  # on_demand | reserved | spot
+    region: str | None = None
+    date: str | None = None  # of the price, YYYY-MM-DD
+    source: str | None = None
+
+
+def listed(declared: Mapping[str, Any]) -> tuple[Price, ...]:
+    """The prices that a hardware names, in its order."""
+    return tuple(
+        Price(float(row["usd_per_hour"]), *(_text(row.get(name)) for name in ("kind", "region", "date", "source")))
+        for row in declared.get("price") or ()
+    )
+
+
+def price_of(declared: Mapping[str, Any], kind: str | None = None) -> Price | None:
+    """The first price of this kind that a hardware names, the first of all without a kind; None: it is not known."""
+    return next((price for price in listed(declared) if kind in (None, price.kind)), None)
+
+
+def rate_of(metrics: Mapping[str, Any]) -> float | None:
+    """Items/s that a host is paid for: those that meet the service level where they were looked for (`load=capacity`),
+    else the throughput. None: not known, or there are none."""
+    rate = metrics.get("capacity_items_per_s", metrics.get("throughput_items_per_s"))
+    return float(rate) if isinstance(rate, (int, float)) and math.isfinite(rate) and rate > 0 else None
+
+
+def rate_metric(metrics: Mapping[str, Any]) -> str:
+    """The metric that `rate_of` takes."""
+    return "capacity_items_per_s" if "capacity_items_per_s" in metrics else "throughput_items_per_s"
+
+
+def usd_per_million_items(items_per_s: float | None, usd_per_hour: float | None) -> float | None:
+    """usd_per_hour / 3600 / items_per_s x 10^6; None where either is not known, or nothing is done."""
+    if usd_per_hour is None or items_per_s is None or items_per_s <= 0:
+        return None
+    return usd_per_hour / 3600.0 / items_per_s * 1e6
+
+
+def break_even(items_per_s: float, usd_per_million: float) -> float:
+    """USD/h at which a host that does so many items/s costs so much per million: below it, it is cheaper."""
+    return usd_per_million * 1e-6 * items_per_s * 3600.0
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The hosts that a load takes, all of one kind."""
+
+    hosts: int  # spare ones among them
+    spare: int
+    load: float  # share of what all can do that the load takes while none is lost
+    usd_per_hour: float | None  # of all; None: the price is not known
+    usd_per_month: float | None  # of 730 hours
+    usd_per_million_items: float | None  # of the load, with what stands idle
+
+
+def fleet(
+    items_per_s: float,
+    capacity_per_host: float,
+    usd_per_hour: float | None = None,
+    headroom: float = 0.0,
+    spare_hosts: int = 0,
+) -> Hosts:
+    """Hosts for a load: as many as carry it with `headroom` of each kept free, and `spare_hosts` more that may be lost.
+
+    Args:
+        items_per_s: of the load, above 0.
+        capacity_per_host: items/s that one host does, above 0.
+        usd_per_hour: of one host.
+        headroom: share of every host, below 1.
+    """
+    needed = items_per_s / (capacity_per_host * (1.0 - headroom))
+    hosts = max(1, math.ceil(needed * (1.0 - _WHOLE))) + spare_hosts
+    hourly = None if usd_per_hour is None else hosts * usd_per_hour
+    monthly = None if hourly is None else hourly * HOURS_A_MONTH
+    share = items_per_s / (hosts * capacity_per_host)
+    return Hosts(hosts, spare_hosts, share, hourly, monthly, usd_per_million_items(items_per_s, hourly))
+
+
+def idle(trial: Trial) -> str:
+    """What of its host a trial leaves unused, in words; empty where it fills the host, or that cannot be told."""
+    device = str(trial.backend.get("device") or "cpu")
+    if not trial.hardware.get("cores"):
+        return ""
+    have = rules.replicas(trial.hardware, device, 1)
+    unit = {"cuda": "GPUs", "neuron": "NeuronCores"}.get(device, "cores")
+    used = trial.replicas if device == "cuda" else deployment.total(trial)
+    return f"uses {used} of {have} {unit}" if used < have else ""
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

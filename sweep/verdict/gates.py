@@ -1,0 +1,312 @@
+"""What must hold before a trial counts as `ok`. A gate is a function of the evidence; the first that fails decides.
+
+To add one, write a function `Evidence -> Failure | None` and put it in `GATES`. Its sentence holds the numbers and
+what to do about them.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, NamedTuple
+
+from sweep.spec import BuildInfo, Failure, FailureKind, Measurement
+from sweep.spec.settings import Gates
+
+WORK_RATIO_MIN, WORK_RATIO_MAX = 1.5, 3.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a gate may look at."""
+
+    measurements: Sequence[Measurement]
+    comparison: Mapping[str, Any]  # of `accuracy.compare`; empty: nothing was compared
+    builds: Sequence[Mapping[str, Any]]
+    precision: str  # what was asked for
+    gates: Gates
+    flops_per_item: float | None
+    peak_flops: float | None  # of the whole device at this precision, FLOP/s
+    instead_of_advice: str = ""  # said after the numbers of an answer that is wrong
+
+    @property
+    def samples(self) -> int:
+        return int(self.comparison.get("samples") or 0)
+
+    def number(self, name: str) -> float | None:
+        value = self.comparison.get(name)
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+Gate = Callable[[Evidence], Failure | None]
+
+
+def check(
+    measurements: Sequence[Measurement],
+    comparison: Mapping[str, Any] | None,
+    builds: Sequence[Mapping[str, Any] | BuildInfo],
+    precision: str,
+    gates: Gates,
+    flops_per_item: float | None = None,
+    peak_flops: float | None = None,
+) -> Failure | None:
+    """The reason to reject a measured trial, or None: it can be believed.
+
+    Args:
+        comparison: `accuracy.compare` of the outputs of the timed run. None is no evidence, so it does not pass.
+        builds: at least `precision`, as read back from what was built, and `placement` where it is known.
+        flops_per_item, peak_flops: unknown (None) skips the gate on FLOP/s; they are never guessed.
+    """
+    plain = [vars(build) if isinstance(build, BuildInfo) else build for build in builds]
+    evidence = Evidence(measurements, comparison or {}, plain, precision, gates, flops_per_item, peak_flops)
+    return next((failure for gate in GATES if (failure := gate(evidence)) is not None), None)
+
+
+def answers(comparison: Mapping[str, Any], precision: str, gates: Gates, instead_of_advice: str = "") -> Failure | None:
+    """The reason that `check` gives where answers are wrong; None where they pass or nothing was compared.
+
+    Args:
+        instead_of_advice: what to say after the numbers where the cause is known.
+    """
+    evidence = Evidence((), comparison, (), precision, gates, None, None, instead_of_advice)
+    if not evidence.samples or comparison.get("mismatch"):
+        return None
+    return next((failure for gate in ANSWERS if (failure := gate(evidence)) is not None), None)
+
+
+def measured(evidence: Evidence) -> Failure | None:
+    """An empty, zero or non-finite metric is never a result."""
+    kind, advice = FailureKind.IMPLAUSIBLE_TIMING, "see the log of the measurement"
+    if not evidence.measurements:
+        return Failure(kind, f"nothing was measured: {advice}")
+    for m in evidence.measurements:
+        for name in ("throughput_items_per_s", "latency_ms_mean", "window_seconds", "requests", "items", "in_flight"):
+            value = getattr(m, name)
+            if not (math.isfinite(value) and value > 0):
+                return Failure(kind, f"repeat {m.index} reports {name} = {value}, which no working trial can: {advice}")
+    return None
+
+
+def compared(evidence: Evidence) -> Failure | None:
+    """Outputs of the timed run must have been compared, in the shapes of the original model."""
+    mismatch = evidence.comparison.get("mismatch")
+    if evidence.samples and mismatch:
+        text = f"{mismatch}: compare how the model was exported with what it returns itself"
+        return Failure(FailureKind.SHAPE_MISMATCH, text)
+    if not evidence.samples:
+        text = "no outputs of the timed run were compared with the original model: see the log of the measurement"
+        return Failure(FailureKind.WRONG_OUTPUT, text)
+    return None
+
+
+def finite(evidence: Evidence) -> Failure | None:
+    """NaN or infinity where the original model gives numbers."""
+    if evidence.comparison.get("finite") is True:
+        return None
+    text = f"outputs of {evidence.samples} samples hold NaN or infinity where the original model gives numbers"
+    advice = f"{evidence.precision} may overflow, try a precision with a wider range"
+    return Failure(FailureKind.NUMERICAL_ERROR, f"{text}: {evidence.instead_of_advice or advice}")
+
+
+def varies(evidence: Evidence) -> Failure | None:
+    """A build that answers the same whatever it is asked is fast and useless."""
+    if evidence.comparison.get("varies") is not False:
+        return None
+    text = (
+        f"outputs do not depend on the inputs: they are the same for all {evidence.samples} samples, and the original "
+        "model's are not"
+    )
+    advice = "look for constant folding or an input that is not connected"
+    return Failure(FailureKind.WRONG_OUTPUT, f"{text}; {evidence.instead_of_advice or advice}")
+
+
+def agreement(evidence: Evidence) -> Failure | None:
+    """Rejected only when chance cannot explain it: Wilson's upper end lies below the limit of this precision."""
+    limit = evidence.gates.agreement_min.get(evidence.precision)
+    share, high = evidence.number("agreement"), evidence.number("agreement_high")
+    if limit is None or share is None or high is None or high >= limit:
+        return None
+    text = (
+        f"same answer as the original model for {_percent(share)} of {evidence.samples} samples, at most "
+        f"{_percent(high)} allowing for chance, and {evidence.precision} must reach {_percent(limit)}"
+    )
+    return Failure(FailureKind.WRONG_OUTPUT, f"{text}: {evidence.instead_of_advice or _wider('agreement', evidence)}")
+
+
+def cosine(evidence: Evidence) -> Failure | None:
+    """The mean over samples is held to the limit: one odd sample is no reason, and agreement counts those."""
+    limit = evidence.gates.cosine_min.get(evidence.precision)
+    mean, least = evidence.number("cosine_mean"), evidence.number("cosine_min")
+    if limit is None or mean is None or mean >= limit:
+        return None
+    text = (
+        f"outputs point elsewhere than the original model's: mean cosine {mean:.5f}, least {least or 0:.5f}, and "
+        f"{evidence.precision} must reach {limit:.5f}"
+    )
+    return Failure(FailureKind.WRONG_OUTPUT, f"{text}: {evidence.instead_of_advice or _wider('cosine', evidence)}")
+
+
+def _wider(limit: str, evidence: Evidence) -> str:
+    return (
+        "try a wider precision or better calibration data, or lower "
+        f"gates.{limit}_min.{evidence.precision} if this is enough"
+    )
+
+
+GENERATOR_MS = 0.002  # between two requests, at most: see tests/benchmarks
+
+
+def little(evidence: Evidence) -> Failure | None:
+    """Little's law (Little 1961, Operations Research 9:383-387): requests in flight = request rate x mean latency.
+
+    Lanes begin at moments of their own, so a window of few requests is allowed one of each lane more; so is one of
+    requests so short that the generator's own time between them counts. The repeat in the middle decides: one repeat
+    in which the host took the processor away between two requests is no lie.
+    In an open load the number in flight is what comes out, so there is nothing to check.
+    """
+    closed = [m for m in evidence.measurements if not m.notes.get("load")]
+    judged = sorted((_off_little(evidence, m) for m in closed), key=lambda one: one.excess)
+    if not judged:
+        return None
+    middle = judged[len(judged) // 2]
+    if middle.excess <= 0:
+        return None
+    m, seen = middle.measurement, middle.seen
+    why = (
+        "the clock covers more than one request"
+        if seen > m.in_flight
+        else "the clock misses part of a request (is the device waited for?), requests came with gaps, or replicas did "
+        "not run at the same time"
+    )
+    text = (
+        f"repeat {m.index}: {m.throughput_items_per_s:.4g} items/s x {m.latency_ms_mean:.4g} ms / "
+        f"{m.items / m.requests:.4g} items a request = {seen:.3g} in flight, but {m.in_flight:g} were: "
+        f"{100 * middle.off:.0f} % off, {100 * middle.allowed:.0f} % allowed (Little's law); {why}"
+    )
+    return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
+
+
+class _Little(NamedTuple):
+    """How far one repeat is from Little's law."""
+
+    measurement: Measurement
+    seen: float  # requests in flight, by the law
+    off: float  # relative to those that were
+    allowed: float
+
+    @property
+    def excess(self) -> float:
+        return self.off - self.allowed
+
+
+def _off_little(evidence: Evidence, m: Measurement) -> _Little:
+    seen = m.throughput_items_per_s / (m.items / m.requests) * m.latency_ms_mean / 1000.0
+    allowed = evidence.gates.little_tolerance + m.in_flight / m.requests + GENERATOR_MS / m.latency_ms_mean
+    return _Little(m, seen, abs(seen - m.in_flight) / m.in_flight, allowed)
+
+
+def generator(evidence: Evidence) -> Failure | None:
+    """In an open load, what hands out the requests must not be what is slow: see `load.account` for both numbers.
+
+    The repeat in the middle decides, as for Little's law.
+    """
+    judged = sorted((m for m in evidence.measurements if m.notes.get("load")), key=_of_generator)
+    if not judged:
+        return None
+    m, allowed = judged[len(judged) // 2], evidence.gates.generator_tolerance
+    if _of_generator(m) <= allowed:
+        return None
+    load = m.notes["load"]
+    text = (
+        f"repeat {m.index}: the load generator was the bottleneck: batches left {load['lag_ms_mean']:.2g} ms late on "
+        f"average where items take {m.latency_ms_mean:.3g} ms, and it took {_percent(load['own_share'])} of the time "
+        f"in which work waited; {_percent(allowed)} is allowed: keep other work off this machine, give each replica "
+        "cores of its own, or use a larger batch or load=saturate"
+    )
+    return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
+
+
+def _of_generator(m: Measurement) -> float:
+    """The larger of its two shares: of the latency, and of the time in which work waits."""
+    load = m.notes["load"]
+    return max(float(load["lag_ms_mean"]) / m.latency_ms_mean, float(load["own_share"]))
+
+
+def peak(evidence: Evidence) -> Failure | None:
+    """Nothing computes faster than its device can."""
+    if not evidence.flops_per_item or not evidence.peak_flops:
+        return None
+    best = max(m.throughput_items_per_s for m in evidence.measurements) * evidence.flops_per_item
+    if best <= evidence.peak_flops:
+        return None
+    text = (
+        f"{best:.3g} FLOP/s is {best / evidence.peak_flops:.3g}x the device's peak of {evidence.peak_flops:.3g} at "
+        f"{evidence.precision}: answers may be cached or the device not waited for; if not, correct the hardware's "
+        "peak_flops"
+    )
+    return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
+
+
+def scales(evidence: Evidence) -> Failure | None:
+    """Twice the requests take about twice the time where the device runs on its own, or it was not waited for.
+
+    The median over repeats decides: one hiccup in the shorter run must not reject a trial.
+    """
+    ratios = [m.notes["work_ratio"] for m in evidence.measurements if m.notes.get("work_ratio") is not None]
+    if not ratios or WORK_RATIO_MIN <= median(ratios) <= WORK_RATIO_MAX:
+        return None
+    text = (
+        f"twice the requests take {median(ratios):.2f}x the time, between {WORK_RATIO_MIN} and "
+        f"{WORK_RATIO_MAX} is plausible: the device is not waited for, or its clock changes; check synchronize()"
+    )
+    return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
+
+
+def placed(evidence: Evidence) -> Failure | None:
+    """Operators that fell back to the host make another trial than the one declared."""
+    shares = [build["placement"] for build in evidence.builds if build.get("placement") is not None]
+    return placement(min(shares), evidence.gates) if shares else None
+
+
+def precision(evidence: Evidence) -> Failure | None:
+    """The precision asked for is the one that ran, by what the build and the runner read back, not by the request."""
+    told = [build.get("precision") for build in evidence.builds]
+    told += [m.notes["precision"] for m in evidence.measurements if m.notes.get("precision")]
+    for ran in told:
+        if ran != evidence.precision:
+            what = f"{ran} runs" if ran else "the build does not say what runs"
+            text = (
+                f"{evidence.precision} was asked for and {what}: choose another precision, or set the backend's options"
+            )
+            return Failure(FailureKind.UNSUPPORTED_DTYPE, text)
+    return None
+
+
+def placement(share: float, gates: Gates) -> Failure | None:
+    """Too small a share of the operators on the target; the engine asks this right after a build, to fail it."""
+    if share >= gates.placement_min:
+        return None
+    text = (
+        f"only {_percent(share)} of the operators run on the target and {_percent(gates.placement_min)} must, the rest "
+        "falls back to the host: replace the unsupported operators, or lower gates.placement_min to allow it"
+    )
+    return Failure(FailureKind.PARTIAL_PLACEMENT, text)
+
+
+ANSWERS: tuple[Gate, ...] = (finite, varies, agreement, cosine)
+# `measured` and `compared` stand first: the others divide by what they make sure of.
+GATES: tuple[Gate, ...] = (
+    measured,
+    compared,
+    *ANSWERS,
+    little,
+    generator,
+    peak,
+    scales,
+    placed,
+    precision,
+)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"

@@ -1,0 +1,207 @@
+"""What a sweep measured in the order in which it did, what the machine was like meanwhile, and how that is told.
+
+It is read from the sweep's ledger: entries stand there in the order of measurement, over every stage and every resume
+and whatever the clock did. `drift.json` has it all for people and pages.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+
+from sweep.spec import Json, Trial, from_json, to_json
+from sweep.text import count
+from sweep.verdict.noise import drift
+from sweep.verdict.noise.drift import Drift, Finding, Point
+
+FILE = "drift.json"
+AGAIN = "-again"  # and how often: ends the identity of what is measured once more; the thing itself is the same
+FIXED_RATE = ("poisson", "trace")  # loads answered as fast as items arrive: that tells nothing of the machine
+STEAL = 0.02  # share of the machine's CPU time taken by the hypervisor, from which a measurement is marked
+FOREIGN = 0.05  # likewise, used by other programs
+SLOW_CLOCK = 0.9  # of the median clock of the sweep: below, a measurement is marked
+WORDS = {
+    "steal_share": "the hypervisor gave {value:.0%} of the CPU time to other guests",
+    "foreign_cpu_share": "other programs used {value:.0%} of the CPU time",
+    "mhz": "the CPUs ran at {value:,.0f} MHz",
+    "gpu_mhz": "the GPU ran at {value:,.0f} MHz",
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """Every measurement of a sweep that tells something of the machine's speed, oldest first."""
+
+    points: tuple[Point, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)  # of the trials, by key
+    control: str | None = None  # key of the trial that was measured again to watch the machine
+    settled: Mapping[int, float] = field(default_factory=dict)  # levels that are on record, by number of the point
+
+
+def read(entries: Iterable[Json], blocks: int | None = None) -> Series:
+    """The series that a ledger's entries tell. A deployment's members are points of their own, side by side.
+
+    Args:
+        blocks: leave out what was measured in later blocks and is not on record yet.
+    """
+    points: list[Point] = []
+    labels: dict[str, str] = {}
+    silent: set[str] = set()
+    on_record: dict[str, float] = {}
+    control = None
+    for entry in entries:
+        kind = entry["kind"]
+        if kind == "trial":
+            trial = from_json(Trial, entry["trial"])
+            labels[trial.key] = trial.label
+            if trial.backend.get("name") == "replay" or trial.load.get("name") in FIXED_RATE:
+                silent.add(trial.key)
+        elif kind == "record":
+            repeats = entry["record"].get("repeats") or ()
+            on_record |= {each["samples"]: each["notes"].get("level", 1.0) for each in repeats}
+        elif kind == "control":
+            control = entry["trial"]
+        if kind == "control" or (kind == "repeat" and entry["trial"] not in silent):
+            points += _point(entry, points[-1] if points else None)
+    points = [p for p in points if blocks is None or p.block < blocks or p.samples in on_record]
+    settled = {number: on_record[p.samples] for number, p in enumerate(points) if p.samples in on_record}
+    return Series(tuple(points), labels, control, settled)
+
+
+def _point(entry: Json, last: Point | None) -> list[Point]:
+    """None for a control that failed, or for a rate that is no rate."""
+    measured: Json = entry.get("measurement") or {}
+    value = float(measured.get("throughput_items_per_s") or 0.0)
+    if not (math.isfinite(value) and value > 0):
+        return []
+    own = entry["kind"] == "repeat"
+    block = measured["index"] if own else entry["block"]
+    return [
+        Point(
+            group=entry["identity"].partition(AGAIN)[0],
+            value=value,
+            trial=entry["trial"],
+            repeat=measured["index"] if own else None,
+            block=block,
+            position=last.position + 1 if last is not None and last.block == block else 0,
+            time=entry["time"],
+            samples=measured["samples"],
+            host=measured["notes"].get("host") or {},
+        )
+    ]
+
+
+def marks(points: Sequence[Point]) -> list[Json]:
+    """Measurements beside which the machine did something else: {"number", "what", "value"}, by number of the point."""
+    clocks = {name: [p.host[name] for p in points if name in p.host] for name in ("mhz", "gpu_mhz")}
+    limits = {name: SLOW_CLOCK * median(seen) for name, seen in clocks.items() if seen}
+    found = []
+    for number, point in enumerate(points):
+        for name, most in (("steal_share", STEAL), ("foreign_cpu_share", FOREIGN)):
+            if point.host.get(name, 0.0) > most:
+                found.append({"number": number, "what": name, "value": point.host[name]})
+        for name, least in limits.items():
+            if point.host.get(name, math.inf) < least:
+                found.append({"number": number, "what": name, "value": point.host[name]})
+    return found
+
+
+def document(series: Series, found: Drift, levels: Sequence[float]) -> Json:
+    """What `drift.json` says.
+
+    findings    as `drift.Finding`; blocks, positions and numbers of points count from 0
+    sentences   the same for people, with what stood out beside the measurements
+    control     key of the control trial, None where the sweep was too short to need one
+    marks       see `marks`
+    points      every measurement: trial, repeat (None: for the control alone), block, position, time, level, host,
+                `relative` (its rate / the usual rate of its trial)
+    """
+    noticed = marks(series.points)
+    usual = _usual(series.points, levels)
+    return {
+        "findings": [to_json(finding) for finding in found.findings],
+        "sentences": [tell(finding, series.points) for finding in found.findings] + tell_marks(noticed, series.points),
+        "tested": {
+            "points": found.points,
+            "shift_p": found.shift_p,
+            "episode_p": found.episode_p,
+            "trend_p": found.trend_p,
+            "autocorrelation": found.autocorrelation,
+        },
+        "control": series.control,
+        "labels": {p.trial: series.labels.get(p.trial, p.trial) for p in series.points},
+        "marks": noticed,
+        "points": [
+            {
+                "trial": point.trial,
+                "repeat": point.repeat,
+                "block": point.block,
+                "position": point.position,
+                "time": point.time,
+                "relative": round(point.value / usual[point.group], 5),
+                "level": round(level, 5),
+                "host": point.host,
+            }
+            for point, level in zip(series.points, levels, strict=True)
+        ],
+    }
+
+
+def tell(finding: Finding, points: Sequence[Point]) -> str:
+    """One sentence of a finding. Blocks and measurements are counted from 1 for people."""
+    word = "slower" if finding.ratio < 1 else "faster"
+    ends = sorted(abs(1 - end) for end in (finding.low, finding.high))
+    size = f"{_percent(abs(1 - finding.ratio))} % {word} (95 % interval {_percent(ends[0])} to {_percent(ends[1])} %)"
+    if finding.kind == "trend":
+        return f"The machine became {size} little by little over the sweep: repeats are compared at one level."
+    count_of = sum(p.block == finding.block for p in points)
+    return (
+        f"The machine became {size} in block {finding.block + 1}, from its measurement {finding.position + 1} of"
+        f" {count_of} on: repeats before and after it are compared at one level."
+    )
+
+
+def tell_marks(noticed: Sequence[Json], points: Sequence[Point]) -> list[str]:
+    """One sentence for each kind of thing that stood out, with how often and how much at worst."""
+    told = []
+    for what, words in WORDS.items():
+        values = [mark["value"] for mark in noticed if mark["what"] == what]
+        if values:
+            worst = min(values) if what.endswith("mhz") else max(values)
+            often = f"during {len(values):,} of {count(len(points), 'measurement')}"
+            text = words.format(value=worst).replace("%", " %")
+            told.append(f"{often[0].upper()}{often[1:]} {text}{' at worst' * (len(values) > 1)}.")
+    return told
+
+
+def stored(folder: Path) -> Json:
+    """What `drift.json` says; empty where there is none that can be read."""
+    try:
+        return dict(json.loads((folder / FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def sentences(folder: Path) -> list[str]:
+    """What a person is told of the machine during a sweep; nothing where nothing is known or nothing happened."""
+    return [str(line) for line in stored(folder).get("sentences", ())]
+
+
+def judge(series: Series, least: float, seed: int) -> tuple[Drift, list[float]]:
+    """What is found in a series, and the level of each of its points."""
+    found = drift.find(series.points, least=least, seed=seed)
+    return found, drift.levels(found, series.points, series.settled)
+
+
+def _usual(points: Sequence[Point], levels: Sequence[float]) -> dict[str, float]:
+    """The rate of each group on the machine as it usually is."""
+    logs: dict[str, list[float]] = {}
+    for point, level in zip(points, levels, strict=True):
+        logs.setdefault(point.group, []).append(math.log(point.value / level))
+    return {group: math.exp(fmean(values)) for group, values in logs.items()}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g}" if share < 0.1 else f"{100 * share:.0f}"

@@ -1,0 +1,133 @@
+"""Whether a published number can be true, judged from the numbers of its row alone.
+
+The gates of our own measurements (`gates`) are asked wherever a row states what they need; those here look at what a
+measurement of ours cannot get wrong: percentiles out of order, a share that is no share. What is known about a source
+otherwise (`Row.mistakes`) plays no part.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sweep.backends.replay.tables import NUMBERS, Row
+from sweep.spec import Failure, FailureKind, Measurement, Status
+from sweep.spec.settings import Gates
+from sweep.verdict import gates
+from sweep.verdict.stats import intervals
+
+MANY = 10**9  # requests, where their number is not stated: a window so long that its ends do not matter
+ROUNDING = 1e-3  # relative: published numbers are rounded
+_SHARES = ("placement", "accuracy", "reference_accuracy", "agreement", "top1_probability")
+_ORDER = ("min", "p50", "p90", "p95", "p99", "max")
+
+
+def judge(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> list[Failure]:
+    """Every reason not to believe a row; empty for one that may be true, or that says nothing about a run.
+
+    Args:
+        types: the declared hardware types, for the peak of the row's instance.
+    """
+    if row.status is not Status.OK:
+        return []
+    failures = [*_out_of_order(row), *_no_shares(row), *_zeros(row)]
+    evidence = _evidence(row, types, limits)
+    failures += _timing(row, evidence)
+    for gate in (gates.placed, gates.agreement):
+        failure = gate(evidence)
+        failures += [failure] if failure else []
+    return failures
+
+
+def peak_flops(row: Row, types: Sequence[Mapping[str, Any]]) -> float | None:
+    """Of the row's instance at its precision, FLOP/s; None: not known.
+
+    An instance without a size stands for any of its family: the largest peak that is declared for one.
+    """
+    whole = [one for one in types if one["name"] == row.hardware]
+    family = [one for one in types if str(one["name"]).startswith(row.hardware + "_")]
+    peaks = [(one.get("peak_flops") or {}).get(row.precision) for one in whole or family]
+    known = [float(peak) for peak in peaks if peak is not None]
+    return max(known) if known and len(known) == len(peaks) else None
+
+
+def _evidence(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> gates.Evidence:
+    comparison: dict[str, Any] = {}
+    if row.agreement is not None and row.items and row.agreement <= 1:
+        high = intervals.wilson(round(row.agreement * row.items), row.items).high
+        comparison = {"samples": row.items, "agreement": row.agreement, "agreement_high": high}
+    builds = [] if row.placement is None or row.placement > 1 else [{"placement": row.placement}]
+    rate = row.throughput_items_per_s
+    measurements = [_measurement(row, rate)] if rate else []
+    peak = peak_flops(row, types)
+    return gates.Evidence(measurements, comparison, builds, row.precision or "", limits, row.flops_per_item, peak)
+
+
+def _measurement(row: Row, rate: float) -> Measurement:
+    """The row as if it were a repeat of ours; the median stands for a mean that is not stated."""
+    size = row.request_batch or 1
+    requests = max(1, row.items // size) if row.items else MANY
+    latency = row.latency_ms_mean or row.latency_ms_p50 or 0.0
+    return Measurement(
+        index=0,
+        throughput_items_per_s=rate,
+        window_seconds=requests * size / rate,
+        requests=requests,
+        items=requests * size,
+        latency_ms_mean=latency,
+        latency_ms={},
+        load_seconds=0.0,
+        first_request_ms=0.0,
+        warmup={},
+        peak_memory_mb=0.0,
+        in_flight=row.in_flight or 0.0,
+        samples="",
+        outputs="",
+    )
+
+
+def _timing(row: Row, evidence: gates.Evidence) -> Iterator[Failure]:
+    if not evidence.measurements:
+        return
+    known = row.latency_ms_mean or row.latency_ms_p50
+    failure = gates.little(evidence) if known and row.request_batch and row.in_flight else None
+    if failure is not None:
+        text = failure.summary.removeprefix("repeat 0: ")
+        text += "" if row.latency_ms_mean else " (by the median, no mean is stated)"
+        if row.throughput_recomputed_items_per_s:
+            text += f"; items over prediction time are {row.throughput_recomputed_items_per_s:.4g} a second"
+        yield replace(failure, summary=text)
+    failure = gates.peak(evidence)
+    if failure is not None:
+        yield failure
+
+
+def _out_of_order(row: Row) -> Iterator[Failure]:
+    """Smallest, percentiles and largest ascend, and the mean lies between the ends."""
+    known = [(name, value) for name in _ORDER if (value := getattr(row, f"latency_ms_{name}")) is not None]
+    pairs = list(itertools.pairwise(known))
+    if row.latency_ms_mean is not None:
+        mean = ("mean", row.latency_ms_mean)
+        pairs += [(one, mean) for one in known if one[0] == "min"]
+        pairs += [(mean, one) for one in known if one[0] in ("p99", "max")]
+    for (low, small), (high, large) in pairs:
+        if small > large * (1 + ROUNDING):
+            text = f"latency {low} of {small:.4g} ms is above {high} of {large:.4g} ms: "
+            giant = (low, high) == ("mean", "p99")
+            text += "a giant request or two, as without warm-up" if giant else "that cannot be, look at the source"
+            yield Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
+
+
+def _no_shares(row: Row) -> Iterator[Failure]:
+    for name in _SHARES:
+        value = getattr(row, name)
+        if value is not None and value > 1:
+            percent = f", write a percentage as {value / 100:g}" if value <= 100 else ""
+            yield Failure(FailureKind.WRONG_OUTPUT, f"{name} {value:g} is no share of one{percent}")
+
+
+def _zeros(row: Row) -> Iterator[Failure]:
+    timed = (name for name in NUMBERS if name.startswith(("throughput_items", "latency_ms")))
+    for name in timed:
+        if getattr(row, name) == 0:
+            yield Failure(FailureKind.IMPLAUSIBLE_TIMING, f"{name} is 0, which no working trial has")

@@ -1,0 +1,1 @@
+"""Intervals, exact tests and agreement: pure functions of numbers."""

@@ -1,0 +1,280 @@
+"""What would be chosen if: other limits, prices, loads or lengths, from what is stored, without running anything.
+
+A question changes the numbers of the stored records where prices or the mix of lengths differ, and asks for the verdict
+again: every rule of the verdict holds as it does at the end of a sweep. `flips` says what would change the choice.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sweep.config import compose
+from sweep.spec import Record, Status, Trial, UserError, meant
+from sweep.spec.settings import Fleet, Objective, Settings
+from sweep.verdict import constraints, race, select
+from sweep.verdict.costs import money, prices
+from sweep.verdict.costs.money import COST, Price
+
+if TYPE_CHECKING:
+    from sweep.store.query import Stored
+    from sweep.verdict.buckets.traffic import Traffic
+
+KINDS = ("objective", "objective.<limit>", "price.<hardware>", "fleet.items_per_s", "traffic")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What shall be otherwise than in the sweep."""
+
+    objective: Objective
+    fleet: Fleet = field(default_factory=Fleet)
+    prices: Mapping[str, float] = field(default_factory=dict)  # USD/h by the name of a hardware
+    traffic: "Traffic | None" = None  # how often which length comes; None: as it was measured
+    file: str = ""  # of the traffic
+
+
+@dataclass(frozen=True)
+class Host:
+    """What is known of one hardware's price, as a question has it."""
+
+    name: str
+    price: Price | None
+    is_asked: bool = False  # the question sets it
+
+
+@dataclass(frozen=True)
+class FleetOf:
+    """The hosts that a trial needs for the load."""
+
+    record: Record
+    rate: float  # items/s of one host
+    hosts: money.Hosts
+    idle: str  # what of a host the trial leaves unused
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is chosen then. `records` are those that can answer the question, with the numbers that it gives them."""
+
+    records: tuple[Record, ...]
+    verdict: select.Verdict
+    hosts: tuple[Host, ...]
+    fleets: tuple[FleetOf, ...] = ()  # of the trials that meet the constraints, the cheapest first
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason -> labels
+
+
+def read(words: Sequence[str], settings: Settings, hardware: Sequence[str]) -> Question:
+    """The question that words like `price.inf2_xlarge=0.31 objective.latency_ms_p99_max=20 traffic=FILE` ask.
+
+    Args:
+        settings: of the sweep; what is not asked stays as it is there.
+        hardware: the names that a price may be given for.
+
+    Raises:
+        UserError: a word is no question, or its value cannot be.
+    """
+    rest: dict[str, list[str]] = {"objective": [], "fleet": []}
+    asked: dict[str, float] = {}
+    traffic, file = None, ""
+    for word in words:
+        name, equals, value = word.partition("=")
+        section = name.partition(".")[0]
+        if not equals:
+            raise UserError(f"{word!r} is not like objective.latency_ms_p99_max=20")
+        if section in rest:
+            rest[section].append(word)
+        elif name.startswith("price."):
+            asked[_hardware(name.removeprefix("price."), hardware)] = _usd(name, value)
+        elif name == "traffic":
+            from sweep.verdict.buckets.traffic import Traffic
+
+            traffic, file = Traffic.read(value), value
+        else:
+            raise UserError(f"{name!r} is nothing that `best` can change: {_nearest(name)}")
+    objective = compose.changed("objective", settings.objective, rest["objective"])
+    return Question(objective, compose.changed("fleet", settings.fleet, rest["fleet"]), asked, traffic, file)
+
+
+def _nearest(name: str) -> str:
+    if name == "price":
+        return "say objective.price=... or price.<hardware>=..."
+    limits = [each for each in Objective.__dataclass_fields__ if name in (each, each.rpartition("_")[0])]
+    return f"say objective.{limits[0]}=..." if limits else meant(name, KINDS)
+
+
+def _hardware(name: str, known: Sequence[str]) -> str:
+    if name not in known:
+        raise UserError(f"no hardware {name!r} in this sweep: {meant(name, known)}")
+    return name
+
+
+def _usd(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise UserError(f"{name}={text} is not a price: give USD/h, like {name}=0.31")
+    return value
+
+
+class Book:
+    """What hosts cost an hour, as a question has it."""
+
+    def __init__(
+        self,
+        trials: Mapping[str, Trial],
+        rows: Sequence[prices.Row] = (),
+        kind: str | None = None,
+        asked: Mapping[str, float] | None = None,
+    ) -> None:
+        """
+        Args:
+            trials: by key: their hardware names the prices that the sweep knew.
+            rows: of the user's table.
+            kind: of price; None: the first that is known.
+            asked: USD/h by the name of a hardware, over everything else.
+        """
+        self.kind, self.asked = kind, dict(asked or {})
+        self._trials, self._rows = trials, rows
+        self._known: dict[str, Price | None] = {}  # by key, what is not asked
+
+    def at(self, hardware: str, usd_per_hour: float) -> "Book":
+        """The same with another price of one hardware."""
+        made = Book(self._trials, self._rows, self.kind, {**self.asked, hardware: usd_per_hour})
+        made._known = self._known
+        return made
+
+    def price(self, record: Record) -> Price | None:
+        """Of an hour of a record's hardware; of what others reported the price that goes with their number."""
+        name = hardware_of(record)
+        if name in self.asked:
+            return Price(self.asked[name])
+        trial = self._trials.get(record.key)
+        if trial is None:
+            return self._reported(record)
+        if record.key not in self._known:
+            self._known[record.key] = money.price_of(prices.over(trial.hardware, self._rows), self.kind)
+        return self._known[record.key]
+
+    def priced(self, record: Record) -> Record:
+        """The record with its cost at the price that holds here; without one where that is not known."""
+        if not record.metrics:
+            return record
+        price = self.price(record)
+        hourly = None if price is None else price.usd_per_hour
+        cost, before = money.usd_per_million_items(money.rate_of(record.metrics), hourly), record.metrics.get(COST)
+        known = {name: value for name, value in record.metrics.items() if not name.startswith(COST)}
+        if cost is not None:
+            known[COST] = cost
+            for name in (COST + "_low", COST + "_high"):
+                if before and name in record.metrics:
+                    known[name] = record.metrics[name] * cost / before
+        return replace(record, metrics=known)
+
+    def _reported(self, record: Record) -> Price | None:
+        """Its kind is not known, so it answers no question about one."""
+        cost, rate = (record.metrics or {}).get(COST), money.rate_of(record.metrics or {})
+        if self.kind is not None or cost is None or rate is None:
+            return None
+        return Price(money.break_even(rate, cost), source="as it was reported")
+
+
+def hardware_of(record: Record) -> str:
+    return str(record.settings.get("hardware") or "")
+
+
+class View:
+    """The records of a sweep as a question sees them, and what select says of them. Asking again for other limits or
+    prices is cheap: `flips` does it often."""
+
+    def __init__(self, found: "Sequence[Stored]", question: Question, rows: Sequence[prices.Row] = ()) -> None:
+        self.question = question
+        self.objective = question.objective
+        trials = {each.record.key: trial for each in found if (trial := each.history.trials.get(each.record.key))}
+        self.trials: Mapping[str, Trial] = trials
+        self.book = Book(trials, rows, question.objective.price, question.prices)
+        self.left_out: dict[str, tuple[str, ...]] = {}
+        self._records = self._mixed(found)
+
+    def _mixed(self, found: "Sequence[Stored]") -> list[Record]:
+        traffic = self.question.traffic
+        if traffic is None:
+            return [each.record for each in found]
+        from sweep.verdict.whatif import mix
+
+        kept = []
+        for each in found:
+            made = mix.reweighed(each, traffic) if each.record.metrics else each.record
+            if isinstance(made, Record):
+                kept.append(made)
+            else:
+                self.left_out[made] = (*self.left_out.get(made, ()), each.record.label)
+        return kept
+
+    @cached_property
+    def records(self) -> tuple[Record, ...]:
+        """With the costs of the question."""
+        return tuple(self.book.priced(record) for record in self._records)
+
+    @cached_property
+    def verdict(self) -> select.Verdict:
+        return select.verdict(self.records, self.objective)
+
+    @cached_property
+    def feasible(self) -> tuple[Record, ...]:
+        """Those that meet the constraints, best first, without what others reported."""
+        return self._feasible(self.records, self.verdict)
+
+    def ranked(self, objective: Objective, book: Book | None = None) -> tuple[Record, ...]:
+        """`feasible` for another objective or other prices, by the rules of select but without its verdict.
+
+        What a race stopped is among them: the reason may not hold any longer.
+        """
+        ok = [r for r in self.records if r.metrics and (r.status is Status.OK or select.stopped_early(r))]
+        ok = [record for record in ok if record.origin not in select.PUBLISHED]
+        priced = ok if book is None else [book.priced(record) for record in ok]
+        kept = [record for record in priced if not constraints.misses(record, objective)]
+        return tuple(sorted(kept, key=lambda record: (race.cost(record, objective), record.key)))
+
+    def asked(self, among: Sequence[Record], objective: Objective, book: Book | None = None) -> tuple[Record, ...]:
+        """`feasible` as select itself says, for another objective or other prices, among some of the trials."""
+        records = [(book or self.book).priced(record) for record in among]
+        return self._feasible(records, select.verdict(records, objective))
+
+    @staticmethod
+    def _feasible(records: Sequence[Record], verdict: select.Verdict) -> tuple[Record, ...]:
+        by_key = {record.key: record for record in records}
+        kept = (by_key[key] for key in verdict.ranking if key not in verdict.outside)
+        return tuple(record for record in kept if record.origin not in select.PUBLISHED)
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """The hardware of the trials that ran."""
+        ran = {hardware_of(record): record for record in reversed(self.records) if record.metrics}
+        return tuple(Host(name, self.book.price(ran[name]), name in self.book.asked) for name in sorted(ran))
+
+    @property
+    def fleets(self) -> tuple[FleetOf, ...]:
+        """For the declared load, cheapest first; what nobody knows the price of comes last, with the fewest hosts."""
+        asked = self.question.fleet
+        if asked.items_per_s is None:
+            return ()
+        made = []
+        for record in self.feasible:
+            rate, price = money.rate_of(record.metrics or {}), self.book.price(record)
+            if rate is not None:
+                hourly = price.usd_per_hour if price else None
+                hosts = money.fleet(asked.items_per_s, rate, hourly, asked.headroom, asked.spare_hosts)
+                trial = self.trials.get(record.key)
+                made.append(FleetOf(record, rate, hosts, money.idle(trial) if trial else ""))
+        return tuple(sorted(made, key=_dear))
+
+    def answer(self) -> Answer:
+        return Answer(self.records, self.verdict, self.hosts, self.fleets, self.left_out)
+
+
+def _dear(each: FleetOf) -> tuple[Any, ...]:
+    monthly = each.hosts.usd_per_month
+    return monthly is None, monthly if monthly is not None else each.hosts.hosts

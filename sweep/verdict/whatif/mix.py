@@ -1,0 +1,217 @@
+"""A trial's numbers at another mix of lengths, from what was measured of each bucket or size.
+
+A bucket's latency does not depend on how often the others are asked, where the clients of a closed loop wait for each
+answer: so each bucket's requests are weighted with the share that it would have. What an item takes of a client's time,
+mean over the buckets, gives the throughput: items/s x (time of an item at the old mix) / (at the new one), per repeat.
+Percentiles come from the samples, each with the weight of its bucket; no samples, no percentile. How full the requests
+of a bucket were stays as it was measured.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from sweep.spec import Json, Measurement, Record, Trial, UserError
+from sweep.verdict.buckets import bucketing
+from sweep.verdict.buckets.bucketing import Curve, Point, Traffic
+from sweep.verdict.buckets.cost import as_shapes
+from sweep.verdict.buckets.traffic import units
+from sweep.verdict.stats import intervals
+from sweep.worker.batching import widen
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sweep.store.query import Stored
+
+CLOSED = ("saturate", "single", "closed")  # loads whose clients wait for each answer
+RATE = "throughput_items_per_s"
+
+
+class _No(Exception):  # noqa: N818  # no error: the reason why a trial cannot be told
+    pass
+
+
+def reweighed(found: "Stored", traffic: Traffic) -> Record | str:
+    """The record as the traffic would have it, or in a few words why that cannot be told."""
+    record, trial = found.record, found.history.trials.get(found.record.key)
+    if trial is None or not found.is_measured:
+        return "they were not measured here"
+    load = str(trial.load.get("name", CLOSED[0]))
+    if load not in CLOSED:
+        return f"how long items wait under load={load} changes with the mix: measure it"
+    try:
+        if record.notes.get("buckets"):
+            return _by_bucket(found, trial, traffic)
+        if record.notes.get("sizes"):
+            return _by_size(record, trial, traffic)
+    except _No as reason:
+        return str(reason)
+    return "they have one size of which nothing is stored: measure them with buckets=..."
+
+
+def _by_bucket(found: "Stored", trial: Trial, traffic: Traffic) -> Record:
+    import numpy as np
+
+    record = found.record
+    rows = record.notes["buckets"]
+    shares = _shares(rows, traffic)
+    order = [tuple(row["bucket"]) for row in rows]
+    repeats, latencies, weights = [], [], []
+    if not record.repeats:
+        raise _No("their repeats are not stored")
+    for repeat in record.repeats:
+        told = repeat.notes.get("buckets") or []
+        if [tuple(each["bucket"]) for each in told] != order:
+            raise _No("they do not say of every repeat what each bucket took")
+        made, samples, weight = _repeat(found, repeat, told, shares)
+        repeats.append(made)
+        latencies.append(samples)
+        weights.append(weight)
+    noted = [{**row, "share": float(share)} for row, share in zip(rows, shares, strict=True)]
+    metrics = _metrics(record, repeats)
+    if "padding" in metrics:
+        metrics["padding"] = bucketing.waste(traffic, order)
+    metrics.pop("padding_flops", None)
+    means = np.array([row.get("latency_ms_mean", 0.0) for row in rows])
+    metrics["item_latency_ms_mean"] = float(shares @ means)
+    metrics["latency_ms_mean"] = fmean(repeat.latency_ms_mean for repeat in repeats)
+    metrics |= _pooled(np.concatenate(latencies), np.concatenate(weights))
+    _median_ends(metrics, repeats)
+    return replace(record, metrics=metrics, repeats=tuple(repeats), notes={**record.notes, "buckets": noted})
+
+
+def _shares(rows: Sequence[Json], traffic: Traffic) -> "np.ndarray":
+    """(n,): of the traffic's items, by the place of the bucket that takes them."""
+    import numpy as np
+
+    if any(len(row["bucket"]) not in (1, traffic.dimensions) for row in rows):
+        raise _No(f"their buckets have {len(rows[0]['bucket'])} dimensions, the traffic {traffic.dimensions}")
+    wide = [widen(tuple(row["bucket"]), traffic.dimensions) for row in rows]
+    try:
+        served = bucketing.serve(traffic, wide)
+    except UserError:
+        largest = "x".join(map(str, traffic.largest))
+        raise _No(f"a length of {largest} fits none of their buckets") from None
+    ordered = [tuple(shape) for shape in as_shapes(wide, traffic.dimensions).tolist()]  # as `serve` counts them
+    hits = np.bincount(served, traffic.weights, len(ordered)) / traffic.weights.sum()
+    return np.array([hits[ordered.index(shape)] for shape in wide])
+
+
+def _repeat(
+    found: "Stored", repeat: Measurement, told: Sequence[Json], shares: "np.ndarray"
+) -> "tuple[Measurement, np.ndarray, np.ndarray]":
+    """One repeat at the new mix; latency, ms, and weight of each of its samples, as far as there are any."""
+    import numpy as np
+
+    items = np.array([each["items"] for each in told], dtype=np.float64)
+    requests = np.array([each["requests"] for each in told], dtype=np.float64)
+    if (items[shares > 0] == 0).any():
+        lacking = next(
+            each["bucket"] for each, share in zip(told, shares, strict=True) if share > 0 and not each["items"]
+        )
+        raise _No(f"no request of bucket {'x'.join(map(str, lacking))} was measured")
+    means = np.array([each.get("latency_ms_mean") or 0.0 for each in told])
+    each_item = np.divide(requests * means, items, out=np.zeros_like(items), where=items > 0)  # ms of a client's time
+    before, after = float(items @ each_item / items.sum()), float(shares @ each_item)
+    asked = np.divide(shares * requests, items, out=np.zeros_like(items), where=items > 0)
+    asked /= asked.sum()  # share of the requests
+    samples, bucket = _samples(found, repeat)
+    weight = np.divide(asked, requests, out=np.zeros_like(asked), where=requests > 0)[bucket]
+    made = replace(
+        repeat,
+        throughput_items_per_s=repeat.throughput_items_per_s * before / after,
+        latency_ms_mean=float(asked @ means),
+        latency_ms=_percentiles(samples, weight),
+        samples="",  # they are of the mix that was measured: no claim can rest on them
+    )
+    return made, samples, weight
+
+
+def _samples(found: "Stored", repeat: Measurement) -> "tuple[np.ndarray, np.ndarray]":
+    """Latency in ms and number of the bucket of every request; empty where the file is gone or says no buckets."""
+    import numpy as np
+
+    path = found.file(repeat.samples)
+    nothing = np.empty(0), np.empty(0, dtype=np.int64)
+    if path is None:
+        return nothing
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            if "bucket" not in file.files:
+                return nothing
+            return (file["end_ns"] - file["start_ns"]) / 1e6, np.asarray(file["bucket"], dtype=np.int64)
+    except (OSError, EOFError, KeyError, ValueError):
+        return nothing
+
+
+def _by_size(record: Record, trial: Trial, traffic: Traffic) -> Record:
+    """One build for any size: a request of one item has the item's own size."""
+    if trial.request_items > 1:
+        raise _No("requests of several items of any size are padded to the largest, which another mix changes")
+    repeats = []
+    for repeat in record.repeats:
+        groups = [each for each in repeat.notes.get("sizes") or () if each.get("latency_ms_mean")]
+        if not groups or any(len(each["size"]) != traffic.dimensions for each in groups):
+            raise _No(f"their sizes are not told in {traffic.dimensions} dimensions")
+        curve = Curve([Point(tuple(each["size"]), each["latency_ms_mean"] / 1e3) for each in groups])
+        areas = units(traffic.sizes)
+        known = [math.prod(point.size) for point in curve.points]
+        if areas.min() < known[0] or areas.max() > known[-1]:
+            raise _No("lengths were measured that do not reach as far as the traffic's")
+        after = 1e3 * float(traffic.weights @ curve.values("seconds", areas)) / float(traffic.weights.sum())
+        items = sum(each["items"] for each in groups)
+        before = sum(each["items"] * each["latency_ms_mean"] for each in groups) / items
+        rate = repeat.throughput_items_per_s * before / after
+        repeats.append(replace(repeat, throughput_items_per_s=rate, latency_ms_mean=after, latency_ms={}, samples=""))
+    metrics = _metrics(record, repeats)
+    for name in ("padding", "padding_flops"):
+        metrics.pop(name, None)
+    metrics["latency_ms_mean"] = metrics["item_latency_ms_mean"] = fmean(each.latency_ms_mean for each in repeats)
+    return replace(record, metrics=metrics, repeats=tuple(repeats))
+
+
+def _metrics(record: Record, repeats: Sequence[Measurement]) -> dict[str, float]:
+    """The record's metrics with the new throughput and without its latencies."""
+    known = {name: value for name, value in (record.metrics or {}).items() if not name.startswith("latency_ms")}
+    spread = intervals.mean_interval([repeat.throughput_items_per_s for repeat in repeats])
+    known[RATE] = spread.estimate
+    if spread.low is not None and spread.high is not None:
+        known |= {RATE + "_low": max(0.0, spread.low), RATE + "_high": spread.high}
+    return known
+
+
+def _pooled(latency: "np.ndarray", weight: "np.ndarray") -> dict[str, float]:
+    """Latencies over all repeats; percentiles that the effective number of samples carries (Kish 1965)."""
+    if not weight.sum():
+        return {}
+    effective = weight.sum() ** 2 / (weight**2).sum()
+    found = _percentiles(latency, weight)
+    kept = [name for name, q in intervals.QUANTILES.items() if intervals.percentile_supported(int(effective), q)]
+    told: dict[str, Any] = {name: found[name] for name in kept}
+    told |= {"mean": float(latency @ weight / weight.sum()), "max": float(latency[weight > 0].max())}
+    return {"latency_ms_" + name: value for name, value in told.items()}
+
+
+def _percentiles(latency: "np.ndarray", weight: "np.ndarray") -> dict[str, float]:
+    """Of weighted samples, between the middles of their weights; empty where there are none."""
+    import numpy as np
+
+    if not weight.sum():
+        return {}
+    order = np.argsort(latency, kind="stable")
+    order = order[weight[order] > 0]
+    middles = (np.cumsum(weight[order]) - weight[order] / 2) / weight[order].sum()
+    return {name: float(np.interp(q / 100, middles, latency[order])) for name, q in intervals.QUANTILES.items()}
+
+
+def _median_ends(metrics: dict[str, float], repeats: Sequence[Measurement]) -> None:
+    """The interval of the median, over repeats, as `statistics.summarize` gives it."""
+    medians = [repeat.latency_ms["p50"] for repeat in repeats if "p50" in repeat.latency_ms]
+    if "latency_ms_p50" not in metrics or len(medians) < 2:
+        return
+    spread = intervals.mean_interval(medians)
+    metrics["latency_ms_p50_low"] = max(0.0, min(spread.low or 0.0, metrics["latency_ms_p50"]))
+    metrics["latency_ms_p50_high"] = max(spread.high or 0.0, metrics["latency_ms_p50"])

@@ -1,0 +1,104 @@
+"""What an open load says of a repeat, all replicas together: its rate, its samples, and whether to believe them.
+
+A generator can be what is slow. Two numbers show it. Lag: from the moment at which a batch might have left with a
+replica that was idle to the moment at which it did. Own time: from one answer to the next batch while work waits, which
+is the loop's and not the model's. `gates.generator` rejects a trial where either is more than a twentieth.
+
+Worker side, Python 3.8.
+"""
+
+import math
+from typing import Dict, Mapping, NamedTuple, Sequence
+
+import numpy as np
+
+from sweep.spec import Json
+from sweep.worker.load.generator import Opened
+
+BLOCKS = 10  # parts of a window in which the queue's growth is looked at
+T_QUANTILE = 4.297  # Student's t with BLOCKS - 1 degrees of freedom: exceeded by chance once in 1,000
+Arrays = Dict[str, np.ndarray]
+
+
+def saved(opened: Opened) -> Arrays:
+    """What one replica leaves for the others' account beside its requests: see `Opened`."""
+    return {
+        **opened.items,
+        "ready_ns": opened.ready_ns,
+        "arrived_ns": opened.arrived_ns,
+        "window_ns": np.array([opened.start_ns, round(opened.seconds * 1e9)], np.int64),
+    }
+
+
+class Account(NamedTuple):
+    """One repeat of an open load."""
+
+    rate: float  # items/s: those answered, over the time from the start to the last answer, at least the window
+    seconds: float  # that time
+    items: Arrays  # due_ns, done_ns of every item that was answered, in the order in which they were due
+    notes: Json
+
+
+def account(load: Mapping[str, object], parts: Sequence[Mapping[str, np.ndarray]]) -> Account:
+    """
+    Args:
+        parts: of each replica: start_ns, end_ns and items of its requests, and what `saved` gave.
+    """
+    due, done = (np.concatenate([part[name] for part in parts]) for name in ("due_ns", "done_ns"))
+    order = np.argsort(due, kind="stable")
+    arrived = parts[0]["arrived_ns"]
+    start, length = (int(number) for number in parts[0]["window_ns"])
+    span = max([length / 1e9, *((part["end_ns"].max() - start) / 1e9 for part in parts if len(part["end_ns"]))])
+    requests = sum(len(part["start_ns"]) for part in parts)
+    busy = sum(float((part["end_ns"] - part["start_ns"]).sum()) for part in parts)
+    notes: Json = {
+        "scenario": load["name"],
+        "rate": load.get("rate", len(arrived) / (length / 1e9) if length else None),
+        "arrived": len(arrived),
+        "finished": len(due),
+        "left": len(arrived) - len(due),
+        "batch_mean": len(due) / max(1, requests),
+        "busy_share": min(1.0, busy / (len(parts) * span * 1e9)),
+        **_own(parts, busy),
+        "overloaded": bool(length) and grows(backlog(arrived, done, start, length)),
+    }
+    return Account(len(due) / span, span, {"due_ns": due[order], "done_ns": done[order]}, notes)
+
+
+def _own(parts: Sequence[Mapping[str, np.ndarray]], busy_ns: float) -> Json:
+    """lag_ms_mean (over all requests), lag_ms_p50, lag_ms_p99 (over those that an idle replica took), own_share."""
+    lag, own = [], []
+    for part in parts:
+        free = np.concatenate([part["window_ns"][:1], part["end_ns"][:-1]])[: len(part["start_ns"])]
+        gap = part["start_ns"] - np.maximum(free, part["ready_ns"])
+        idle = part["ready_ns"] > free
+        lag.append(gap[idle])
+        own.append(gap[~idle])
+    lags, owns = np.concatenate(lag) / 1e6, float(np.concatenate(own).sum())
+    p50, p99 = np.percentile(lags, [50, 99]).tolist() if len(lags) else (0.0, 0.0)
+    return {
+        "lag_ms_mean": float(lags.sum()) / max(1, sum(len(part["start_ns"]) for part in parts)),
+        "lag_ms_p50": p50,
+        "lag_ms_p99": p99,
+        "own_share": owns / max(1.0, owns + busy_ns),
+    }
+
+
+def backlog(arrived_ns: np.ndarray, done_ns: np.ndarray, start_ns: int, length_ns: int) -> np.ndarray:
+    """(BLOCKS + 1,) items that have arrived and are not answered, at the ends of equal parts of the window."""
+    moments = start_ns + np.linspace(0, length_ns, BLOCKS + 1)
+    arrived = np.searchsorted(np.sort(arrived_ns), moments, side="right")
+    answered = np.searchsorted(np.sort(done_ns), moments, side="right")
+    waiting: np.ndarray = arrived - answered
+    return waiting
+
+
+def grows(waiting: np.ndarray) -> bool:
+    """Whether a backlog grows and does not only fluctuate: its steps have a mean above 0 by a one-sided t-test.
+
+    Where a server cannot keep up the steps are about independent, with the difference of the two rates as their mean
+    (Student 1908, Biometrika 6:1-25). Where it can, they cancel out, which makes the test say so even more rarely.
+    """
+    steps = np.diff(waiting)
+    mean, deviation = float(steps.mean()), float(steps.std(ddof=1))
+    return mean > 0 and mean * math.sqrt(len(steps)) > T_QUANTILE * deviation

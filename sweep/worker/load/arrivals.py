@@ -1,0 +1,55 @@
+"""When items arrive: moments in ns from the start of the window, ascending. Worker side, Python 3.8.
+
+They are planned before the window and do not depend on the server: that is what makes a loop open. The same seed and
+repeat give the same arrivals to every trial of a sweep (common random numbers), so that trials differ by what they do
+with them.
+"""
+
+from typing import NamedTuple, Sequence
+
+import numpy as np
+
+from sweep.spec import UserError
+from sweep.worker.load import trace as traces
+
+
+class Arrivals(NamedTuple):
+    """Items that arrive at one server, which all its replicas share."""
+
+    due_ns: np.ndarray  # (n,) int64, ascending, from the window's start
+    item: np.ndarray  # (n,) number of the sample that each asks for
+
+    @staticmethod
+    def of(due_ns: np.ndarray, order: np.ndarray) -> "Arrivals":
+        """The samples in `order` arrive one after the other, round and round."""
+        return Arrivals(due_ns, order[np.arange(len(due_ns)) % len(order)])
+
+
+def poisson(rate: float, seconds: float, seed: Sequence[int]) -> np.ndarray:
+    """A Poisson process of `rate` items/s: given how many come, their moments are independent and uniform.
+
+    (Cox and Lewis 1966, The Statistical Analysis of Series of Events, section 2.1.)
+    """
+    random = np.random.RandomState(list(seed))
+    count = int(random.poisson(rate * seconds))
+    moments: np.ndarray = np.sort(random.random_sample(count) * (seconds * 1e9)).astype(np.int64)
+    return moments
+
+
+def trace(file: str, sha256: str, speed: float) -> np.ndarray:
+    """Arrivals as recorded, from the first one on, `speed` times as fast.
+
+    Raises:
+        UserError: where the file is no longer the one that was declared.
+    """
+    recorded = traces.read(file)
+    if recorded.sha256 != sha256:
+        raise UserError("load.file=%s has changed since the sweep was declared: start the sweep again" % file)
+    times = np.array(recorded.times_s)
+    moments: np.ndarray = np.round((times - times[0]) * (1e9 / speed)).astype(np.int64)
+    return moments
+
+
+def at_once(count: int) -> np.ndarray:
+    """Everything is there from the beginning."""
+    return np.zeros(count, np.int64)

@@ -1,0 +1,74 @@
+"""Closed loops: clients that send their next request when the last one is answered. Worker side, Python 3.8."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, List, Sequence, TypeVar
+
+import numpy as np
+
+from sweep.spec import Json
+from sweep.worker import window as measuring
+from sweep.worker.window import Request, Warm, Window
+
+T = TypeVar("T")
+Part = Sequence[Request]  # the requests of one client, in its order
+FIRST = 3  # requests of each client before the window: a thread has a warm-up of its own
+
+
+def window(warm: Warm, effort: Json, clients: int) -> Window:
+    """One replica's part of a window.
+
+    One client is a plain loop. More are threads that call the runner at the same time, as those of a server do, which
+    it must allow (`Backend.concurrent`). Each goes through all the requests, from a place of its own on.
+    """
+    if clients == 1:
+        return measuring.timed_window(
+            warm.requests, warm.start(), effort["window_seconds"], effort["min_requests"], warm.keep
+        )
+    total = len(warm.requests)
+    turns = [np.roll(np.arange(total), -(client * total // clients)) for client in range(clients)]
+    parts = [[warm.requests[number] for number in turn.tolist()] for turn in turns]
+    keep = min(-(-total // clients), max(1, warm.keep // clients))
+    enough = -(-effort["min_requests"] // clients)
+    together = threading.Barrier(clients)  # so that no thread takes the part of two
+
+    def first(part: Part) -> None:
+        try:
+            for request in part[:FIRST]:
+                request.runner.run(request.inputs)
+                request.runner.synchronize()
+        except BaseException:
+            together.abort()
+            raise
+        together.wait()
+
+    with ThreadPoolExecutor(clients) as threads:
+        _each(threads, first, parts)
+        start = warm.start()
+
+        def timed(part: Part) -> Window:
+            return measuring.timed_window(part, start, effort["window_seconds"], enough, keep)
+
+        windows = _each(threads, timed, parts)
+    return _joined(windows, turns, warm.requests)
+
+
+def _each(threads: ThreadPoolExecutor, work: Callable[[Part], T], parts: Sequence[Part]) -> List[T]:
+    """What every client's work gave; the error of one that failed, and not that of those which it held up."""
+    futures = [threads.submit(work, part) for part in parts]
+    errors = [future.exception() for future in futures]
+    for error in sorted(filter(None, errors), key=lambda one: isinstance(one, threading.BrokenBarrierError)):
+        raise error
+    return [future.result() for future in futures]
+
+
+def _joined(windows: Sequence[Window], turns: Sequence[np.ndarray], requests: Sequence[Request]) -> Window:
+    """The clients' windows as one; numbers of requests are those of the replica again."""
+    return Window(
+        np.concatenate([each.start_ns for each in windows]),
+        np.concatenate([each.end_ns for each in windows]),
+        [(int(turn[number]), raw) for each, turn in zip(windows, turns) for number, raw in each.kept],
+        requests,
+        np.concatenate([turn[each.number] for each, turn in zip(windows, turns)]),
+        np.concatenate([np.full(len(each.number), client) for client, each in enumerate(windows)]),
+    )

@@ -1,0 +1,171 @@
+"""The loop of one replica in an open load, and what a window of it leaves.
+
+A free replica asks the queue when the next batch may leave, sleeps until shortly before, spins for the rest, and takes
+it. Latency of an item is from the moment at which it was meant to arrive to the moment at which its answer is there:
+waiting in the queue, waiting for the batch to fill up, a stall of the server or of this loop are all in it.
+
+`serve` does that and keeps the books; with another clock it runs without any real time. `window` is one window as a
+load declares it. Worker side, Python 3.8.
+"""
+
+import math
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+
+import numpy as np
+
+from sweep.spec import Json, UserError
+from sweep.worker import window as measuring
+from sweep.worker.load import arrivals
+from sweep.worker.load.arrivals import Arrivals
+from sweep.worker.load.batcher import Stock
+from sweep.worker.load.queue import NEVER, Claim, Queue, Shared
+from sweep.worker.window import Warm, Window
+
+SPIN_NS = 200_000  # a sleep may end so much late
+DRAIN = 2  # a server that cannot keep up is given up after so many windows
+
+
+class Clock(NamedTuple):
+    """How time passes; tests have one that passes by itself."""
+
+    now: Callable[[], int]  # ns
+    wait: Callable[[int], None]  # until this moment
+
+
+def _wait(until_ns: int) -> None:
+    left = until_ns - measuring.clock()
+    if left > SPIN_NS:
+        time.sleep((left - SPIN_NS) / 1e9)
+    while measuring.clock() < until_ns:
+        pass
+
+
+REAL = Clock(measuring.clock, _wait)
+
+
+class Served(NamedTuple):
+    """What one replica has done in a window, request by request."""
+
+    claims: List[Claim]
+    start_ns: List[int]  # when each batch was taken
+    end_ns: List[int]  # when its answers were there
+    kept: List[Tuple[int, Any]]  # (number of the request, raw output)
+
+
+def serve(queue: Queue, stock: Stock, start_ns: int, until_ns: int, keep: int, clock: Clock = REAL) -> Served:
+    """Answer what comes until nothing is left, or until `until_ns`; a request that has begun is finished.
+
+    Args:
+        start_ns: of the window, on the clock; arrivals and `until_ns` count from there.
+        keep: outputs of at most so many requests are kept, and of one pass through the data.
+    """
+    now, wait = clock
+    served = Served([], [], [], [])
+    unseen = len(stock.order)
+    while True:
+        ready = queue.ready_ns()
+        if ready >= until_ns:
+            break
+        wait(start_ns + ready)
+        begin = now()
+        if begin - start_ns >= until_ns:
+            break
+        claim = queue.claim(begin - start_ns)
+        if claim is None:  # another replica was faster
+            continue
+        runner, inputs = stock.inputs(claim.bucket, queue.items(claim))
+        output = runner.run(inputs)
+        if runner.asynchronous:
+            runner.synchronize()
+        served.end_ns.append(now())
+        served.start_ns.append(begin)
+        if unseen > 0 and len(served.kept) < keep:
+            served.kept.append((len(served.claims), output))
+            unseen -= claim.size
+        served.claims.append(claim)
+    return served
+
+
+class Opened(NamedTuple):
+    """One replica's part of a window. Moments are in ns on the clock."""
+
+    window: Window
+    items: Dict[str, np.ndarray]  # of every item that it answered: due_ns, done_ns
+    ready_ns: np.ndarray  # of every request: from when on it might have left
+    arrived_ns: np.ndarray  # of every item that arrived, whoever answered it
+    start_ns: int
+    seconds: float  # for which items arrived; 0: they were there at once
+
+
+def opened(served: Served, queue: Queue, stock: Stock, start_ns: int, seconds: float) -> Opened:
+    """The books of `serve` as arrays."""
+    due = [queue.due_of(claim) for claim in served.claims]
+    counts = [claim.size for claim in served.claims]
+    done = np.repeat(np.array(served.end_ns, np.int64), counts)
+    return Opened(
+        Window.of(
+            served.start_ns,
+            served.end_ns,
+            served.kept,
+            [stock.ask(claim.bucket, queue.items(claim)) for claim in served.claims],
+        ),
+        {"due_ns": start_ns + np.concatenate([*due, np.zeros(0, np.int64)]), "done_ns": done},
+        start_ns + np.array([claim.ready_ns for claim in served.claims], np.int64),
+        start_ns + queue.due_ns,
+        start_ns,
+        seconds,
+    )
+
+
+def window(warm: Warm, stock: Stock, load: Json, effort: Json, repeat: int, shared: Shared) -> Opened:
+    """One replica's part of a window of `load`: offline, poisson or trace.
+
+    Args:
+        repeat: each has arrivals of its own, the same for all trials of a sweep.
+        shared: of all replicas: a cell for each bucket, and one more.
+
+    Raises:
+        UserError: where nothing arrives.
+    """
+    if load["name"] == "offline":
+        return _offline(warm, stock, effort, shared)
+    due_ns, seconds = planned(load, effort, repeat)
+    queue = queue_of(stock, due_ns, load["max_wait_ms"], shared)
+    start = warm.start()
+    until = DRAIN * max(seconds, effort["window_seconds"])
+    return opened(serve(queue, stock, start, round(until * 1e9), warm.keep), queue, stock, start, seconds)
+
+
+def queue_of(stock: Stock, due_ns: np.ndarray, max_wait_ms: float, shared: Shared, first_cell: int = 0) -> Queue:
+    """The queue in which the stock's samples arrive in turn."""
+    arriving = Arrivals.of(due_ns, stock.order)
+    return Queue(arriving, stock.bucket_of, stock.rows, round(max_wait_ms * 1e6), shared, first_cell)
+
+
+def planned(load: Json, effort: Json, repeat: int) -> Tuple[np.ndarray, float]:
+    """(moments in ns from the start, seconds that they fill) of arrivals that are known before the window begins.
+
+    Raises:
+        UserError: where there are none.
+    """
+    if load["name"] == "trace":
+        due_ns = arrivals.trace(load["file"], load["sha256"], load["speed"])
+        return due_ns, float(due_ns[-1]) / 1e9
+    seconds = measuring.stretched(effort, load["rate"])
+    due_ns = arrivals.poisson(load["rate"], seconds, (load["seed"], repeat))
+    if not len(due_ns):
+        told = "nothing arrives in %g s at load.rate=%g: raise effort.window_seconds, or the rate"
+        raise UserError(told % (seconds, load["rate"]))
+    return due_ns, seconds
+
+
+def _offline(warm: Warm, stock: Stock, effort: Json, shared: Shared) -> Opened:
+    """Whole passes through the data, as many as fill the window at the pace that all replicas have together."""
+    items = np.mean([len(request.items) for request in warm.requests])
+    together = len(shared.cells) - 1
+    shared.add(together, math.ceil(warm.pace * items * measuring.stretched(effort, warm.pace)))
+    start = warm.start()
+    passes = max(1, round(shared.cells[together] / len(stock.order)))
+    queue = queue_of(stock, arrivals.at_once(passes * len(stock.order)), 0.0, shared)
+    return opened(serve(queue, stock, start, NEVER, warm.keep), queue, stock, start, 0.0)

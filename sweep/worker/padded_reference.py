@@ -1,0 +1,74 @@
+"""What padding alone does to a model's answers: the original is asked again, with samples padded as a trial pads them.
+
+`check` is the worker's entry; the parent asks `padded_to` which samples a trial pads at all. Worker side, Python 3.8.
+"""
+
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from sweep import files, workloads
+from sweep.spec import Json
+from sweep.worker import arrays as materials
+from sweep.worker import batching
+from sweep.worker.batching import Bucket
+
+ANSWERS = "answers.npz"
+
+
+def check(request: Json, folder: Path) -> Json:
+    """Answers of the original model to some samples with their padding.
+
+    Request: model (config), data_folder, bucket_dims, pad_value, pad_side, items (numbers of samples), shapes (what
+    each is padded to, (N, D); null: as the arrays are stored).
+    Leaves answers.npz (index, output_0, ...) in the folder, the samples in ascending order.
+    """
+    data = Path(request["data_folder"])
+    inputs, shape = materials.read_data(data), batching.Shape.of(request)
+    sizes = batching.own_sizes(inputs, materials.read_sizes(data), shape)
+    model = workloads.load_model(request["model"])
+    index: List[np.ndarray] = []
+    parts: List[List[np.ndarray]] = []
+    for items, bucket in _groups(request):
+        arrays = batching.fitted(inputs, items, bucket, shape, sizes)
+        index.append(items)
+        parts.append(materials.in_batches(model, arrays))
+    every = np.concatenate(index)
+    order = np.argsort(every)
+    outputs = {"output_%d" % i: np.concatenate(arrays)[order] for i, arrays in enumerate(zip(*parts))}
+    files.save_arrays(folder / ANSWERS, {"index": every[order], **outputs})
+    return {"samples": len(every)}
+
+
+def _groups(request: Json) -> List[Tuple[np.ndarray, Optional[Bucket]]]:
+    """Samples that are padded to the same shape."""
+    items = np.array(request["items"], np.int64)
+    if request["shapes"] is None:
+        return [(items, None)]
+    distinct, which = np.unique(np.array(request["shapes"]), axis=0, return_inverse=True)
+    return [(items[which.ravel() == number], tuple(one.tolist())) for number, one in enumerate(distinct)]
+
+
+def padded_to(
+    buckets: Sequence[Optional[Bucket]], sizes: np.ndarray, stored: Sequence[int], batch: int
+) -> Optional[np.ndarray]:
+    """(N, D): what a trial pads each sample to; None where they stay as they are stored.
+
+    Args:
+        buckets: of the trial's builds, as in `BuildSpec.bucket`.
+        sizes: (N, D), of the samples.
+        stored: along the bucket dimensions, what the arrays are stored with.
+        batch: samples in a request. With sizes that are dynamic its largest sample counts, and requests are those of
+            the first replica in the first repeat.
+    """
+    if buckets[0] is None:
+        return None
+    if buckets[0] == ():
+        found = np.empty_like(sizes)
+        for items in reversed(batching.batches(np.arange(len(sizes)), batch, 0)):  # what wraps round was sent before
+            found[items] = sizes[items].max(axis=0)
+        return found
+    wide = np.array([batching.widen(bucket or (), len(stored)) for bucket in buckets])
+    each: np.ndarray = wide[batching.route(sizes, [bucket or () for bucket in buckets])]
+    return each

@@ -1,0 +1,260 @@
+"""Inside a measure worker: load, warm up until steady, run one timed window, keep every sample and the outputs.
+
+The timed loop does nothing but call the runner and read the clock. Inputs are real, prepared ahead and rotate through
+the data, so that no cache answers for the device; the outputs kept for checking are those of the timed requests.
+Loads other than one client a replica are in `sweep.worker.load`.
+"""
+
+import gc
+import resource
+import time
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from sweep.backends.base import Arrays, Runner
+from sweep.spec import FailureKind, Json, TrialError
+
+clock = time.perf_counter_ns  # CLOCK_MONOTONIC: one time base for all processes of a host
+PREPARED_BYTES = 512 << 20  # at most this much input is prepared ahead
+KEPT_BYTES = 512 << 20  # at most this much output is kept for checking
+STRETCHED = 3  # times its length, at most
+
+
+class Request(NamedTuple):
+    """One prepared call: which runner, what it takes, and which samples of the data it holds."""
+
+    runner: Runner
+    inputs: Any
+    items: np.ndarray
+    bucket: int = 0  # number of the bucket
+    rows: int = 0  # of the call, where a short batch was filled up with rows that do not count; 0: as many as items
+    size: Tuple[int, ...] = ()  # that its items are padded to, where sizes vary
+    elements: Tuple[int, int] = (0, 0)  # size units of the items themselves, and of what is computed for them
+    flops: Tuple[float, float] = (0.0, 0.0)  # likewise operations, where they are known
+
+
+class Window(NamedTuple):
+    """What one replica did, request by request."""
+
+    start_ns: np.ndarray
+    end_ns: np.ndarray
+    kept: List[Tuple[int, Any]]  # (number in `requests`, raw output) of one pass through the data, at most
+    requests: Sequence[Request]  # the different ones; their inputs may be gone
+    number: np.ndarray  # which of `requests` each was
+    client: np.ndarray  # which of the replica's clients sent it
+
+    @staticmethod
+    def of(start_ns: Any, end_ns: Any, kept: List[Tuple[int, Any]], requests: Sequence[Request]) -> "Window":
+        """Of one client that sent `requests` in turn, round and round."""
+        starts, ends = np.asarray(start_ns, np.int64), np.asarray(end_ns, np.int64)
+        turns = np.arange(len(starts))
+        return Window(starts, ends, kept, requests, turns % max(1, len(requests)), np.zeros_like(turns))
+
+
+def first_request(request: Request) -> Tuple[float, int]:
+    """Milliseconds that the first call after loading takes, and the bytes of its outputs."""
+    begin = clock()
+    raw = request.runner.run(request.inputs)
+    request.runner.synchronize()
+    elapsed = (clock() - begin) / 1e6
+    return elapsed, sum(array.nbytes for array in request.runner.outputs(raw))
+
+
+def warm_up(requests: Sequence[Request], seconds: float, seconds_max: float) -> Json:
+    """Run until the latency is steady: three chunks in a row whose medians agree within 10 % and do not all fall.
+
+    A chunk is at least 5 requests and 1/6 of `seconds`. Gives up after `seconds_max` and says so.
+
+    Returns:
+        requests, seconds, stable, and the chunk medians in ms.
+    """
+    begin = clock()
+    medians: List[float] = []
+    count = 0
+    chunk: List[int] = []
+    chunk_begin = begin
+    chunk_ns = seconds * 1e9 / 6
+    stable = False
+    while True:
+        request = requests[count % len(requests)]
+        t = clock()
+        request.runner.run(request.inputs)
+        request.runner.synchronize()
+        now = clock()
+        chunk.append(now - t)
+        count += 1
+        if len(chunk) >= 5 and now - chunk_begin >= chunk_ns:
+            medians.append(float(np.median(chunk)) / 1e6)
+            chunk, chunk_begin = [], now
+        stable = steady(medians)
+        if (stable and now - begin >= seconds * 1e9) or now - begin >= seconds_max * 1e9:
+            break
+    return {
+        "requests": count,
+        "seconds": (clock() - begin) / 1e9,
+        "stable": stable,
+        "chunk_ms_p50": [round(m, 6) for m in medians[-20:]],
+    }
+
+
+def steady(medians: Sequence[float]) -> bool:
+    """The last three agree within 10 %, and are not a fall of more than 3 % that still goes on."""
+    if len(medians) < 3:
+        return False
+    a, b, c = medians[-3:]
+    falling = a > b > c and c < 0.97 * a
+    return max(a, b, c) <= 1.10 * min(a, b, c) and not falling
+
+
+def stretched(effort: Json, requests_per_s: float) -> float:
+    """Seconds of a window that is expected to hold `min_requests` at this pace: as asked for, up to 3 times as long."""
+    asked = float(effort["window_seconds"])
+    return min(STRETCHED * asked, max(asked, float(effort["min_requests"]) / requests_per_s))
+
+
+def timed_window(requests: Sequence[Request], start_ns: int, seconds: float, min_requests: int, keep: int) -> Window:
+    """Requests back to back from `start_ns` for `seconds`, longer (up to 3x) until there are `min_requests`.
+
+    Args:
+        keep: outputs of this many of the first requests are kept, at most one pass through `requests`.
+    """
+    runners = [request.runner for request in requests]
+    calls = [(request.runner.run, request.inputs) for request in requests]
+    asynchronous = any(runner.asynchronous for runner in runners)
+    starts: List[int] = []
+    ends: List[int] = []
+    kept: List[Any] = []
+    begun, ended, keep_output = starts.append, ends.append, kept.append
+    deadline, last = start_ns + int(seconds * 1e9), start_ns + int(STRETCHED * seconds * 1e9)
+    number, total = 0, len(calls)
+    keep = min(keep, total)
+    while clock() < start_ns:
+        pass  # at most a few ms: replicas begin together
+    now = start_ns
+    while now < deadline or (len(ends) < min_requests and now < last):
+        run, inputs = calls[number]
+        begin = clock()
+        output = run(inputs)
+        if asynchronous:
+            runners[number].synchronize()
+        now = clock()
+        begun(begin)
+        ended(now)
+        if len(kept) < keep:
+            keep_output(output)
+        number += 1
+        if number == total:
+            number = 0
+    return Window.of(starts, ends, list(enumerate(kept)), requests)
+
+
+def work_ratio(request: Request) -> float:
+    """Time of 40 requests over that of 20, each with one synchronisation at the end: about 2 where timing is true."""
+    times = []
+    for count in (20, 40):
+        begin = clock()
+        for _ in range(count):
+            request.runner.run(request.inputs)
+        request.runner.synchronize()
+        times.append(clock() - begin)
+    return times[1] / times[0]
+
+
+def outputs_of(window: Window) -> Tuple[np.ndarray, Arrays]:
+    """The samples that the timed requests answered, each once, and their outputs in the same order."""
+    if not window.kept:
+        raise TrialError(FailureKind.IMPLAUSIBLE_TIMING, "the timed window holds no request")
+    requests = [window.requests[number] for number, _ in window.kept]
+    items = np.concatenate([request.items for request in requests])
+    parts = [request.runner.outputs(raw) for request, (_, raw) in zip(requests, window.kept)]
+    for request, arrays in zip(requests, parts):
+        expected = request.rows or len(request.items)
+        if any(array.ndim == 0 or len(array) != expected for array in arrays):
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            raise TrialError(FailureKind.SHAPE_MISMATCH, "a batch of %d gave outputs %s" % (expected, shapes))
+    cut = [tuple(array[: len(request.items)] for array in arrays) for request, arrays in zip(requests, parts)]
+    _, first = np.unique(items, return_index=True)
+    return items[first], tuple(np.concatenate(arrays)[first] for arrays in zip(*cut))
+
+
+class Common(NamedTuple):
+    """What clients did in the window that all of them share."""
+
+    rate: float  # items/s
+    seconds: float
+    mean_ms: float  # latency; rate x mean is what was in flight, however the window cuts the last requests
+    counts: np.ndarray  # bool, of every request: whether it was begun inside
+
+
+def common_window(starts: np.ndarray, ends: np.ndarray, client: np.ndarray, items: Any) -> Common:
+    """Rate and mean latency over the window that all clients share; `items` of each request, or of all alike.
+
+    The window runs from the first start to the moment the first client has its last answer: who goes on after that has
+    the machine for itself, and its further requests do not count. A request that straddles the end counts by the share
+    of its time inside, which is unbiased for back-to-back requests.
+    """
+    begin = int(starts.min())
+    end = min(int(ends[client == number].max()) for number in np.unique(client))
+    inside = np.clip((end - starts) / np.maximum(ends - starts, 1), 0.0, 1.0)
+    seconds = (end - begin) / 1e9
+    mean_ms = float((inside * (ends - starts)).sum() / inside.sum()) / 1e6
+    return Common(float((inside * items).sum() / seconds), seconds, mean_ms, inside > 0)
+
+
+def peak_memory_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+
+
+Barrier = Callable[[], int]
+
+
+class Warm(NamedTuple):
+    """A replica that is ready for its window."""
+
+    requests: Sequence[Request]  # prepared ahead
+    pace: float  # requests/s, as the warm-up ended
+    keep: int  # outputs of so many requests at most
+    start: Barrier  # blocks until every replica is ready for what it is called for, then gives the common start in ns
+
+
+Drive = Callable[[Warm], Window]  # sends the requests of one window
+
+
+def run_replica(
+    load: Callable[[], Sequence[Request]], effort: Json, drive: Drive, barrier: Optional[Barrier] = None
+) -> Tuple[Json, Window]:
+    """One replica from load to the end of its window.
+
+    Args:
+        load: loads the artifacts and prepares the requests.
+        effort: the fields of `settings.Effort`.
+        barrier: as `Warm.start`; None for a single replica, which may start at once.
+
+    Returns:
+        facts (load_seconds, first_request_ms, warmup, precision, ...) and the window.
+    """
+    begin = clock()
+    requests = load()
+    load_seconds = (clock() - begin) / 1e9
+    first_ms, output_bytes = first_request(requests[0])
+    warmup = warm_up(requests, effort["warmup_seconds"], effort["warmup_seconds_max"])
+    each_ms = warmup["chunk_ms_p50"][-1:] or [1000 * warmup["seconds"] / warmup["requests"]]
+    keep = max(1, KEPT_BYTES // max(1, output_bytes))
+    gc.collect()  # before the start is agreed on: it takes a while, and none happens inside the window
+    gc.disable()
+    try:
+        window = drive(Warm(requests, 1000.0 / max(each_ms[0], 1e-6), keep, barrier or clock))
+    finally:
+        gc.enable()
+    facts: Json = {
+        "load_seconds": load_seconds,
+        "first_request_ms": first_ms,
+        "warmup": warmup,
+        "precision": requests[0].runner.precision,
+        "peak_memory_mb": peak_memory_mb(),
+        "device_memory_mb": max(request.runner.device_memory_mb() for request in requests),
+    }
+    if any(request.runner.asynchronous for request in requests):
+        facts["work_ratio"] = work_ratio(requests[0])
+    return facts, window

@@ -1,0 +1,273 @@
+"""buckets=auto: a cost curve from powers of two, the best list for every k, and the best of them measured."""
+
+import json
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sweep.backends.fake import Fake
+from sweep.engine.search import buckets
+from sweep.report.plots.buckets import FILE
+from sweep.spec import Json, Status
+from sweep.store import ledger
+from sweep.worker import arrays, batching
+from tests.support import exact_times
+from tests.support.running import QUICK, entries, read_until, start, sweep
+
+BAG = [
+    "backend=fake",
+    "model=custom",
+    "model._target_=tests.support.text_workloads.model",
+    "model.format=numpy",
+    "model.requires=[]",
+    "model.bucket_dims={input_ids:[1],attention_mask:[1]}",
+    "data=custom",
+    "data._target_=tests.support.text_workloads.texts",
+    "+data.longest=128",
+    "+data.count=60",
+    "bucketing.rounds=1",
+    *QUICK,
+]
+SLOW = ["backend.options.latency_ms=0.0", "backend.options.unit_ms=0.05"]  # an element costs so much
+EXACT = ["backend.options.latency_ms=0.0", "backend.options.unit_ms=0.001", *exact_times.EFFORT]
+
+
+def test_auto_measures_guesses_and_the_best_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact_times.of_fake_device(monkeypatch)
+    status, history = sweep(tmp_path, "buckets=auto", "bucketing.max=3", "bucketing.measure=2", *EXACT, base=BAG)
+    assert status == 0
+    (found,) = json.loads((history.folder / FILE).read_text())
+    rows = found["rows"]
+    assert [row["k"] for row in rows if row["best_for_k"]] == [1, 2, 3]
+    assert {row["name"] for row in rows} == {"best", "powers of two", "pad to max"}
+    measured = [row for row in rows if row["measured"]]
+    assert len(measured) == 4  # both guesses and two lists
+    for row in measured:  # the device takes exactly a time by size, so that the curve must be right
+        assert row["status"] == "ok"
+        assert row["measured"]["weights"] == "traffic"
+        predicted = row["predicted"]["item_latency_ms"]
+        assert row["measured"]["item_latency_ms_mean"] == pytest.approx(predicted, rel=0.02)
+    ordered = sorted(measured, key=lambda row: row["predicted"]["item_latency_ms"])
+    assert ordered[-1]["buckets"] == [[128]]
+    rates = [row["measured"]["throughput_items_per_s"] for row in ordered]
+    assert rates[0] > 1.2 * rates[-1]
+    # What the verdict compares was measured in the same blocks: the guesses once more, beside the lists
+    kept = history.records.values()
+    assert len({record.notes["measured_together"] for record in kept}) == 1
+    for record in kept:
+        rates = [repeat.throughput_items_per_s for repeat in record.repeats]
+        assert any(row["measured"]["throughput_items_per_s"] == pytest.approx(sum(rates) / 3) for row in measured)
+
+
+def test_lists_are_looked_for_again_with_what_the_first_ones_showed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes that are no multiple of 8 cost more than a curve through powers of two says."""
+    exact_times.of_fake_device(monkeypatch)
+    uneven = [*EXACT, "backend.options.uneven_ms=0.04"]
+    asked = ["buckets=auto", "bucketing.max=3", "bucketing.measure=1", "bucketing.rounds=3"]
+    status, history = sweep(tmp_path, *asked, *uneven, base=BAG)
+    assert status == 0
+    (group,) = found(tmp_path)
+    measured = [row for row in group["rows"] if row["measured"]]
+    first = [row for row in measured if row["name"] == "best before"]
+    assert first
+    assert first[0]["predicted"]["item_latency_ms"] < 0.95 * first[0]["measured"]["item_latency_ms_mean"]
+    best = min(measured, key=lambda row: row["measured"]["item_latency_ms_mean"])
+    assert best["measured"]["item_latency_ms_mean"] < first[0]["measured"]["item_latency_ms_mean"]
+    assert len({record.notes["measured_together"] for record in history.records.values()}) == 1
+    count = Counter((entry["identity"], entry["measurement"]["index"]) for entry in entries(history, "repeat"))
+    assert set(count.values()) == {1}
+
+
+def test_builds_are_shared_by_shape(tmp_path: Path) -> None:
+    """Three lists sharing shapes: as many builds as there are distinct shapes."""
+    _, history = sweep(tmp_path, "buckets=[128],[32,128],[32,64,128]", *SLOW, base=BAG)
+    assert {record.status for record in history.records.values()} == {Status.OK}
+    assert len(entries(history, "build")) == 3
+
+
+def test_more_buckets_waste_less_and_every_bucket_says_what_it_did(tmp_path: Path) -> None:
+    """Over whole passes: what a part of one happens to hold may be padded more or less."""
+    _, history = sweep(tmp_path, "buckets=[128],[32,64,128]", "batch=4", "+data.count=24", *EXACT, base=BAG)
+    one, three = sorted(history.records.values(), key=lambda record: len(record.settings["buckets"]))
+    assert one.repeats[0].notes["padding"] > three.repeats[0].notes["padding"] > 0
+    for repeat in three.repeats:
+        told = repeat.notes["buckets"]
+        assert [each["bucket"] for each in told] == [[32], [64], [128]]
+        assert sum(each["items"] for each in told) == repeat.items
+        assert sum(each["requests"] for each in told) == repeat.requests
+        assert all(each["latency_ms_mean"] >= 4 * 0.001 * each["bucket"][0] for each in told)  # it sleeps so long
+    assert three.metrics is not None
+    assert three.metrics["agreement"] == 1.0  # against answers to samples without padding
+
+
+def test_a_sample_that_fits_no_bucket_is_counted_and_nothing_is_cut(tmp_path: Path) -> None:
+    status, history = sweep(tmp_path, "buckets=[8]", *SLOW, base=BAG)
+    (record,) = history.records.values()
+    assert (status, record.status) == (2, Status.INVALID)
+    assert "inputs fit no bucket of [[8]]" in record.reason
+    assert "add a bucket of" in record.reason
+
+
+def test_a_bucket_whose_build_fails_fails_the_trial_and_is_named(tmp_path: Path) -> None:
+    fault = ["backend.options.fault=build_raise", "backend.options.fault_when={bucket:[64]}"]
+    _, history = sweep(tmp_path, "buckets=[32,64,128],[32,128]", *fault, *SLOW, base=BAG)
+    two, three = sorted(history.records.values(), key=lambda record: len(record.settings["buckets"]))
+    assert (two.status, three.status) == (Status.OK, Status.BUILD_FAILED)
+    assert "bucket 64" in three.reason
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["bucketing.traffic=nowhere.csv"], "cannot read nowhere.csv"),
+        (["model.bucket_dims=null"], "declares no bucket dimension"),
+        (["hydra/sweeper=optuna", "batch=1,2"], "buckets=auto searches by itself"),
+        (["bucketing.max=0"], "bucketing.max must be an integer >= 1"),
+        (["bucketing.minimise=median"], "bucketing.minimise must be one of mean, p99"),
+    ],
+)
+def test_bad_input_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lines: list[str], words: str
+) -> None:
+    from sweep.__main__ import run
+
+    assert run([*BAG, f"outputs={tmp_path}", "buckets=auto", *lines]) == 1
+    assert words in capsys.readouterr().err
+
+
+def mostly_short(folder: Path) -> Path:
+    path = folder / "sizes.csv"
+    path.write_text("size,count\n10,1000\n128,1\n")
+    return path
+
+
+def test_traffic_of_a_file_decides_the_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact_times.of_fake_device(monkeypatch)
+    traffic = mostly_short(tmp_path)
+    _, history = sweep(
+        tmp_path / "out", "buckets=auto", "bucketing.max=2", f"bucketing.traffic={traffic}", *EXACT, base=BAG
+    )
+    (found,) = json.loads((history.folder / FILE).read_text())
+    assert [row["buckets"] for row in found["rows"] if row["best_for_k"]] == [[[128]], [[10], [128]]]
+
+
+def test_the_sizes_that_lists_are_chosen_for_are_those_of_the_data(tmp_path: Path) -> None:
+    sweep(tmp_path, "buckets=[128]", *SLOW, base=BAG)
+    (folder,) = (tmp_path / "store" / "data").iterdir()
+    sizes = arrays.read_sizes(folder)
+    assert sizes is not None
+    assert (batching.route(sizes, [(128,)]) == 0).all()
+
+
+def found(outputs: Path) -> list[Json]:
+    """The entries of the last sweep's buckets.json."""
+    folder = ledger.find(outputs, "last")
+    told: list[Json] = json.loads((folder / FILE).read_text())
+    return told
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [("measure 3/6", signal.SIGKILL), ("measure: 6 in", signal.SIGINT), ("measure 3/", signal.SIGINT)],
+)
+def test_an_interrupted_search_for_lists_resumes(tmp_path: Path, phase: str, number: signal.Signals) -> None:
+    """Killed while the guesses are measured, stopped after them, and while the best lists are.
+
+    The traffic is such that a second bucket gains ninefold: no disturbance hides that.
+    """
+    asked = ["buckets=auto", "bucketing.max=2", "bucketing.measure=1", f"bucketing.traffic={mostly_short(tmp_path)}"]
+    process = start(tmp_path, *asked, *SLOW, base=BAG)
+    read_until(process, lambda line: line.startswith(phase))
+    os.killpg(process.pid, number)
+    process.communicate(timeout=60)
+    from sweep.__main__ import run
+
+    assert run(["resume", "--outputs", str(tmp_path)]) == 0
+    history = ledger.History(ledger.find(tmp_path, "last"))
+    count = Counter((entry["identity"], entry["measurement"]["index"]) for entry in entries(history, "repeat"))
+    assert set(count.values()) == {1}
+    assert {record.status for record in history.records.values()} == {Status.OK}
+    (group,) = found(tmp_path)
+    assert group["auto"]
+    assert [row["k"] for row in group["rows"] if row["best_for_k"]] == [1, 2]
+    assert [row["name"] for row in group["rows"] if row["measured"]] == ["pad to max", "best", "powers of two"]
+    assert group["control"]["moved"] == pytest.approx(group["control"]["after_ms"] / group["control"]["before_ms"] - 1)
+
+
+def test_the_plan_shows_what_is_tried_first_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sweep.__main__ import run
+
+    assert run([*BAG, f"outputs={tmp_path}", "buckets=auto", "plan=only"]) == 0
+    said = capsys.readouterr().out
+    assert "1 2 4 8 16 32 64 128" in said or "2 4 8 16 32 64 128" in said
+    assert buckets.LATER in " ".join(said.split())
+    assert not list(tmp_path.rglob("*.npy"))
+    assert not list(tmp_path.glob("sweeps/*"))
+
+
+def test_sizes_that_cannot_be_built_for_are_a_row_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fake device takes fixed shapes: one that says it takes any fails, and everything else goes on."""
+    monkeypatch.setattr(Fake, "dynamic_sizes", True)
+    exact_times.of_fake_device(monkeypatch)
+    fault = ["backend.options.fault=build_raise", "backend.options.fault_when={bucket:[]}"]
+    status, _ = sweep(tmp_path, "buckets=auto", "bucketing.max=2", "bucketing.measure=1", *fault, *EXACT, base=BAG)
+    assert status == 0
+    (group,) = found(tmp_path)
+    (row,) = [row for row in group["rows"] if row["name"] == "dynamic"]
+    assert (row["buckets"], row["k"], row["status"], row["measured"]) == ("dynamic", None, "build_failed", None)
+    assert row["reason"]
+    assert len([row for row in group["rows"] if row["measured"]]) == 3
+    assert "dynamic: build failed" in capsys.readouterr().out
+
+
+def test_a_limit_that_nothing_fits_leaves_the_guesses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, history = sweep(tmp_path, "buckets=auto", "bucketing.build_seconds=0.001", *SLOW, base=BAG)
+    assert status == 0
+    assert len(history.records) == 2
+    (group,) = found(tmp_path)
+    assert "no list of buckets fits" in group["problem"]
+    assert all(row["over"] for row in group["rows"])
+    assert "no list of buckets fits" in " ".join(capsys.readouterr().out.split())
+
+
+def test_lists_that_were_asked_for_are_set_side_by_side_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sweep.__main__ import run
+
+    exact_times.of_fake_device(monkeypatch)
+    sweep(tmp_path, "buckets=[128],[64,128],[32,64,128]", "batch=1,2", *EXACT, base=BAG)
+    capsys.readouterr()
+    assert run(["buckets", "--outputs", str(tmp_path), "--json"]) == 0
+    groups = json.loads(capsys.readouterr().out)
+    assert [(group["batch"], group["auto"]) for group in groups] == [(1, False), (2, False)]
+    for group in groups:
+        assert [(row["name"], row["buckets"]) for row in group["rows"]] == [
+            ("pad to max", [[128]]),
+            ("asked", [[64], [128]]),
+            ("asked", [[32], [64], [128]]),
+        ]
+        assert all(row["measured"]["item_latency_ms_mean"] > 0 for row in group["rows"])
+        assert [point["size"] for point in group["curve"]] == [[32], [64], [128]]
+    assert run(["buckets", "--outputs", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "Static buckets pay here: " in said
+    assert "each bucket of " in said
+
+
+def test_a_sweep_without_buckets_has_nothing_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sweep.__main__ import run
+
+    _, history = sweep(tmp_path)
+    assert not (history.folder / FILE).exists()
+    assert run(["buckets", "--outputs", str(tmp_path)]) == 1
+    assert "has measured no lists of buckets" in capsys.readouterr().err

@@ -1,0 +1,196 @@
+"""Trials that are measured together: cores of their own in a fixed order, one window, all or nothing."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweep.engine import placement
+from sweep.spec import Status, Trial, deployment
+from sweep.store.samples import load_samples
+from tests.support.records import make_trial
+from tests.support.running import TINY, entries, sweep
+
+TWO = "deployment.members=[{cores:1},{cores:1,precision:fp16}]"
+
+
+def test_members_share_one_window_and_have_records_of_their_own(tmp_path: Path) -> None:
+    status, history = sweep(tmp_path, TWO, "backend.options.latency_ms=1.0", "effort.window_seconds=0.3")
+    records = list(history.records.values())
+    assert status == 0
+    assert [record.status for record in records] == [Status.OK, Status.OK]
+    assert ["-d1of2" in records[0].label, "-d2of2" in records[1].label] == [True, True]
+    assert [record.notes["deployment"]["first_core"] for record in records] == [0, 1]
+    for repeat in range(3):
+        windows = []
+        for record in records:
+            with np.load(record.repeats[repeat].samples) as samples:
+                windows.append((samples["start_ns"].min(), samples["end_ns"].max()))
+        begun, ended = max(start for start, _ in windows), min(end for _, end in windows)
+        longest = max(end - start for start, end in windows)
+        assert ended - begun > 0.3 * longest  # side by side, not one after the other: that would be less than nothing
+
+
+def test_every_combination_of_the_axes_is_a_deployment(tmp_path: Path) -> None:
+    _, history = sweep(tmp_path, TWO, "batch=1,2")
+    assert len({deployment.group(trial) for trial in history.trials.values()}) == 2
+    assert len(history.records) == 4
+
+
+def test_the_trial_alone_is_another_trial(tmp_path: Path) -> None:
+    _, history = sweep(tmp_path, TWO)
+    _, alone = sweep(tmp_path, "cores=1")
+    assert not set(history.trials) & set(alone.trials)
+
+
+def test_one_member_that_cannot_be_built_stops_the_others_with_the_reason(tmp_path: Path) -> None:
+    members = "deployment.members=[{cores:1},{cores:1,backend.options.fault:build_raise}]"
+    status, history = sweep(tmp_path, members)
+    found = {record.status: record for record in history.records.values()}
+    assert (status, set(found)) == (2, {Status.STOPPED, Status.BUILD_FAILED})
+    assert "not whole: 1 of 2 members could not be built" in found[Status.STOPPED].reason
+    assert entries(history, "repeat") == []
+
+
+def test_one_member_that_fails_to_run_is_named_in_the_failure_of_all(tmp_path: Path) -> None:
+    members = "deployment.members=[{cores:1},{cores:1,backend.options.fault:run_raise}]"
+    _, history = sweep(tmp_path, members)
+    assert {record.status for record in history.records.values()} == {Status.RUN_FAILED}
+    assert all("d2of2 replica 0" in record.reason for record in history.records.values())
+
+
+def test_more_cores_than_there_are_is_said_for_the_whole(tmp_path: Path) -> None:
+    _, history = sweep(tmp_path, "deployment.members=[{cores:1},{cores:1,replicas:400}]")
+    reasons = [record.reason for record in history.records.values()]
+    assert all(record.status is Status.INVALID for record in history.records.values())
+    assert any("the deployment asks for 1 x 1 + 400 x 1 = 401 cores" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ("[{cores:1}]", "has one member: a trial alone needs no deployment"),
+        ("[1,2]", "deployment.members must be a list like"),
+        ("[{cores:1},{bathc:1}]", "no key 'bathc'"),
+        ("[{cores:1},{cores:0}]", "cores must be an integer >= 1"),
+    ],
+)
+def test_bad_members_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], members: str, words: str) -> None:
+    from sweep.__main__ import run
+
+    assert run([*TINY, f"outputs={tmp_path}", f"deployment.members={members}"]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_a_search_refuses_a_deployment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sweep.__main__ import run
+
+    assert run([*TINY, f"outputs={tmp_path}", TWO, "batch=1,2", "hydra/sweeper=optuna"]) == 1
+    assert "a deployment is measured as a whole" in capsys.readouterr().err
+
+
+@given(st.lists(st.tuples(st.integers(1, 8), st.integers(1, 4)), min_size=2, max_size=6))
+def test_ranges_of_cores_follow_the_load_order_without_gap_or_overlap(sizes: list[tuple[int, int]]) -> None:
+    together = [make_trial(cores=cores, replicas=copies) for cores, copies in sizes]
+    members = [deployment.member(together, number, ()) for number in range(len(together))]
+    taken: list[int] = []
+    for trial in members:
+        for place in placement.placements(_OnNeuron(), _on_neuron(trial)):  # type: ignore[arg-type]  # stand-ins
+            assert len(place.cores) == trial.cores
+            taken.extend(place.cores)
+    assert taken == list(range(deployment.total(members[0])))
+    assert len({deployment.group(trial) for trial in members}) == 1
+
+
+class _OnNeuron:
+    """A context of which only the first usable NeuronCore is asked."""
+
+    class host:  # noqa: N801  # as an attribute of the context
+        neuron_first = 0
+
+
+def _on_neuron(trial: Trial) -> Trial:
+    from dataclasses import replace
+
+    return replace(trial, backend={**trial.backend, "device": "neuron"})
+
+
+def test_a_request_may_be_larger_than_the_compiled_batch_where_the_backend_splits_it(tmp_path: Path) -> None:
+    dynamic = ["batch=2", "request_batch=2,8", "backend.options.dynamic_batch=true", "backend.options.latency_ms=5.0"]
+    _, history = sweep(tmp_path, *dynamic)
+    small, large = sorted(history.records.values(), key=lambda record: record.settings["request_batch"])
+    assert (small.status, large.status) == (Status.OK, Status.OK)
+    assert (large.settings["batch"], large.settings["request_batch"]) == (2, 8)
+    assert "-b2-c1-q8-" in large.label
+    assert "-q" not in small.label
+    assert large.repeats[0].items == 8 * large.repeats[0].requests
+    fastest = [min(load_samples(each.samples).min() / 1e6 for each in one.repeats) for one in (small, large)]
+    assert 10.0 <= fastest[0] < 20.0
+    assert 40.0 <= fastest[1] < 70.0  # four batches instead of one
+    assert len(entries(history, "build")) == 1
+
+
+def test_a_request_of_another_size_is_refused_where_nothing_splits_it(tmp_path: Path) -> None:
+    _, history = sweep(tmp_path, "batch=2", "request_batch=8")
+    (record,) = history.records.values()
+    assert record.status is Status.INVALID
+    assert "leave out request_batch, or use batch=8" in record.reason
+
+
+def test_build_here_measure_there(tmp_path: Path) -> None:
+    """The store is copied from the host with the compiler; there the same line measures what was built."""
+    import shutil
+
+    compile_host, device_host = tmp_path / "compile", tmp_path / "device"
+    status, history = sweep(compile_host, "batch=1,2", "plan=build")
+    assert status == 0
+    assert all(record.reason.startswith("built:") for record in history.records.values())
+    assert entries(history, "repeat") == []
+    shutil.copytree(compile_host / "store" / "builds", device_host / "store" / "builds")
+    status, history = sweep(device_host, "batch=1,2,4", "plan=measure")
+    assert status == 0
+    assert entries(history, "build") == []
+    by_batch = {record.settings["batch"]: record for record in history.records.values()}
+    assert (by_batch[1].status, by_batch[2].status) == (Status.OK, Status.OK)
+    assert by_batch[4].status is Status.UNAVAILABLE
+    assert "plan=build" in by_batch[4].reason
+
+
+def test_the_members_are_on_record_with_their_cores(tmp_path: Path) -> None:
+    _, history = sweep(tmp_path, TWO)
+    for record in history.records.values():
+        members = record.notes["deployment"]["members"]
+        assert [each["cores"] for each in members] == [1, 1]
+        stored = json.loads((history.folder / "trials" / record.key / "config.json").read_text())
+        assert stored["trial"]["deployment"]["members"] == members
+
+
+def test_a_member_is_reproduced_with_its_neighbours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sweep.__main__ import run
+    from sweep.store import ledger
+
+    _, history = sweep(tmp_path, TWO, "backend.options.latency_ms=2.0")
+    assert run(["reproduce", list(history.records)[1], "--outputs", str(tmp_path)]) in (0, 3, 4)
+    again = ledger.History(ledger.sweeps(tmp_path)[-1])
+    assert {record.status for record in again.records.values()} == {Status.OK}
+    assert set(again.records) == set(history.records)
+
+
+def test_a_deployment_of_which_one_record_was_lost_is_measured_again_as_a_whole(tmp_path: Path) -> None:
+    """As after a kill between the records of its members."""
+    from sweep.__main__ import run
+    from sweep.store import ledger
+
+    _, history = sweep(tmp_path, TWO)
+    path = history.folder / ledger.LEDGER
+    lines = path.read_bytes().splitlines(keepends=True)
+    kinds = [json.loads(line)["kind"] for line in lines]
+    last = len(kinds) - 1 - kinds[::-1].index("record")
+    path.write_bytes(b"".join(lines[:last]))
+    assert run(["resume", "last", "--outputs", str(tmp_path)]) == 0
+    resumed = ledger.History(history.folder)
+    assert [record.status for record in resumed.records.values()] == [Status.OK, Status.OK]
+    assert len(entries(resumed, "repeat")) == len(entries(history, "repeat"))  # what was whole stands

@@ -1,0 +1,324 @@
+"""backend=replay: rows looked up, builds and repeats answered from them, records marked, and no verdict about them."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweep.backends.replay import answers, tables
+from sweep.backends.replay.backend import Replay
+from sweep.backends.replay.tables import Row
+from sweep.engine import rules
+from sweep.hardware.rules import Host
+from sweep.spec import FailureKind, Record, Status, Trial, UserError
+from sweep.store import ledger
+from tests.support.running import QUICK, ROOT, entries, kill_group, read_until, start, sweep
+
+BASE = ["model=published", "model.name=net", "backend=replay", "hardware=inf1_xlarge", "precision=bf16", *QUICK]
+HEADER = (
+    "model,instance,stack,status,source,precision,batch,cores,replicas,request_batch,in_flight,throughput_items_per_s,"
+    "latency_ms_mean,latency_ms_p50,latency_ms_p99,latency_ms_min,build_seconds,placement,reason,log,date,note,failure_kind"
+)
+ROWS = (
+    "net,inf1.xlarge,neuron,ok,a page,bf16,1,1,1,1,1,100,10,9.5,20,8,50,0.99,,,2020,,",
+    "net,inf1.xlarge,neuron,ok,a page,bf16,4,1,1,4,1,200,20,19,40,16,60,0.99,,,2020,,",
+    "net,inf1.xlarge,neuron,build_failed,a page,bf16,2,1,1,2,1,,,,,,70,0.0,Scheduler Failure!,Error message: "
+    "Scheduler Failure!,2020,,",
+    "net,inf1.xlarge,neuron,run_failed,a page,bf16,8,1,1,8,1,,,,,,80,,nrt_infer: no device memory,,2020,,device_oom",
+    "net,inf1.xlarge,neuron,stopped,a page,bf16,16,1,1,16,1,,,,,,,,planned and not done,,2020,,",
+    "net,inf1.xlarge,neuron,ok,a page,bf16,1,4,1,1,1,9000,10,9.5,20,8,50,0.99,,,2020,,",
+)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join([HEADER, *ROWS]) + "\n")
+    return path
+
+
+def base(table: Path) -> list[str]:
+    return [*BASE, f"backend.options.table={table}"]
+
+
+def make(
+    model: str = "resnet50", hardware: str = "inf1_xlarge", options: Mapping[str, Any] = {}, **asked: Any
+) -> Trial:
+    group = {"name": "replay", "device": "replay", "options": {"table": "resnet50_2020", **options}}
+    values = {"precision": "bf16", "batch": 1, "cores": 1, "replicas": 1, **asked}
+    return Trial({"name": model}, {"name": "published"}, {"name": hardware}, group, **values)
+
+
+def by(history: ledger.History, *names: str) -> dict[Any, Record]:
+    return {tuple(r.settings[name] for name in names): r for r in history.records.values()}
+
+
+# --- looking up -------------------------------------------------------------------------------------------------------
+
+
+def test_a_trial_is_one_row() -> None:
+    trial = make(request_batch=10, options={"where": {"source": "c8c9c82"}})
+    assert Replay.unavailable(trial) is None
+    row = Replay.build_options(trial)["row"]
+    assert (row["throughput_items_per_s"], row["build_seconds"]) == (509.898, 57.83)
+
+
+def test_no_row_names_the_nearest() -> None:
+    reason = str(Replay.unavailable(make(batch=3, request_batch=30)))
+    assert (
+        "no row of table resnet50_2020 for resnet50 precision=bf16 batch=3 cores=1 replicas=1 request_batch=30"
+        in reason
+    )
+    assert "(resnet50_2020:" in reason
+    assert "batch=" in reason.partition("the nearest have")[2]
+    assert "\n" not in reason
+    assert Replay.build_options(make(batch=3)) == {}
+    assert "no row of table resnet50_2020 is about model resnt" in str(Replay.unavailable(make(model="resnt")))
+
+
+def test_several_rows_say_which_column_tells_them_apart() -> None:
+    reason = str(Replay.unavailable(make(request_batch=10)))
+    assert "4 rows fit, source tells them apart: choose one with backend.options.where={source: ...} like " in reason
+    for text in re.findall(r"'([^']+)'", reason):
+        assert Replay.unavailable(make(request_batch=10, options={"where": {"source": text}})) is None, text
+    two = make(hardware="g4dn_xlarge", precision="fp32", batch=8)
+    assert "2 rows fit, stack tells them apart: choose one with backend.options.stack like 'tensorflow', 't" in str(
+        Replay.unavailable(two)
+    )
+
+
+def test_a_stack_is_meant_whole_before_it_is_meant_in_part() -> None:
+    asked: dict[str, Any] = {"hardware": "g4dn_xlarge", "precision": "fp32", "batch": 8}
+    for stack, expected in (
+        ("tensorflow", "tensorflow"),
+        ("tensorrt", "tensorflow_tensorrt"),
+        ("!tensorrt", "tensorflow"),
+    ):
+        trial = make(options={"stack": stack}, **asked)
+        assert Replay.unavailable(trial) is None, stack
+        assert Replay.build_options(trial)["row"]["stack"] == expected
+
+
+def test_an_instance_without_a_size_stands_for_its_family_only_where_nothing_else_fits() -> None:
+    compiled = make(hardware="inf1_6xlarge", cores=16, options={"table": "inf1_compile_sweep_2020"})
+    assert Replay.unavailable(compiled) is None
+    assert Replay.unavailable(make(hardware="inf2_xlarge", options={"table": "inf1_compile_sweep_2020"})) is not None
+
+
+def test_a_row_without_a_result_is_unavailable(table: Path) -> None:
+    reason = Replay.unavailable(make(model="net", batch=16, options={"table": str(table)}))
+    assert reason == "mine:6 has no result: stopped: planned and not done"
+
+
+def test_mistakes_in_the_options_are_one_line(table: Path) -> None:
+    with pytest.raises(UserError, match=r"a table has no column dat: it has"):
+        Replay.unavailable(make(options={"where": {"dat": 1}}))
+    with pytest.raises(UserError, match=r"no table resnet50_2021"):
+        Replay.unavailable(make(options={"table": "resnet50_2021"}))
+    table.write_text(HEADER + "\n" + ROWS[0].replace(",100,", ",many,") + "\n")
+    with pytest.raises(UserError, match=r"mine.csv:2: throughput_items_per_s 'many' is not a number"):
+        Replay.unavailable(make(model="net", options={"table": str(table)}))
+    assert "no option tabel" in str(Replay.runs(make(options={"tabel": 1})))
+    assert "no buckets" in str(Replay.runs(make(buckets=((224,),))))
+
+
+def test_withdrawn_hardware_replays_and_does_nothing_else() -> None:
+    host = Host("test", 8, tuple(range(8)), 16000.0, (), (), None)
+    gone: dict[str, Any] = {"name": "c5_2xlarge_eia2_xlarge", "device": "eia", "cores": 1, "withdrawn": "gone for good"}
+    replayed = make(hardware="", precision="fp32", batch=8)
+    replayed = Trial(**{**vars(replayed), "hardware": gone})
+    real = Trial(**{**vars(replayed), "backend": {"name": "torch", "device": "cpu", "options": {}}})
+
+    def everything(python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
+        return dict.fromkeys(packages, "1")
+
+    found = rules.make([replayed, real], host, everything)
+    assert [(entry.status, entry.reason) for entry in found.entries] == [
+        (None, ""),
+        (Status.UNAVAILABLE, "gone for good"),
+    ]
+
+
+# --- what is drawn ----------------------------------------------------------------------------------------------------
+
+
+def test_the_quantile_function_goes_through_what_is_known_and_meets_the_mean() -> None:
+    points = ((0.0, 8.0), (0.5, 10.0), (0.9, 12.0), (0.99, 30.0))
+    shares = np.linspace(0, 1, 1001)
+    plain, bent = answers.Quantiles(points), answers.Quantiles(points, mean=10.6)
+    for function in (plain, bent):
+        assert [float(function(np.array([at]))[0]) for at, _ in points] == pytest.approx([v for _, v in points])
+        assert (np.diff(function(shares)) >= -1e-9).all()
+        assert function(shares).max() == pytest.approx(30.0), "nothing is made up beyond the largest known value"
+    assert bent.mean == pytest.approx(10.6, abs=0.01)
+    assert abs(plain.mean - 10.6) > 0.05
+
+
+def test_a_mean_that_no_such_distribution_has_is_met_as_nearly_as_it_can() -> None:
+    far = answers.Quantiles(((0.0, 8.0), (0.5, 10.0), (0.99, 12.0)), mean=50.0)
+    assert 8.0 < far.mean <= 12.0
+
+
+def claimed(**values: Any) -> answers.Claim:
+    return answers.claim(Row(1, "net", "inf1.xlarge", "neuron", Status.OK, "a page", **values))
+
+
+def test_what_is_not_reported_is_derived_by_littles_law_or_left_out() -> None:
+    rate_only = claimed(throughput_items_per_s=100.0, request_batch=10, in_flight=2.0)
+    assert rate_only.mean_ms == pytest.approx(200.0)
+    assert "only a throughput is reported: mean latency 200 ms by Little's law with 2 in flight" in rate_only.notes
+    assert not rate_only.drawable
+    latency_only = claimed(
+        latency_ms_mean=50.0, latency_ms_p50=49.0, latency_ms_p99=60.0, request_batch=4, in_flight=1.0
+    )
+    assert latency_only.rate == pytest.approx(80.0)
+    assert latency_only.drawable
+    lanes = claimed(throughput_items_per_s=100.0, latency_ms_p50=40.0, latency_ms_p99=40.0, request_batch=1)
+    assert lanes.in_flight == pytest.approx(4.0)
+    refused = claimed(latency_ms_p50=50.0, latency_ms_max=1000.0)
+    assert refused.rate is None
+    assert not refused.drawable
+    assert any("no throughput can be derived" in note for note in refused.notes)
+    assert claimed(build_seconds=1.0).notes == ("the row has no timing: nothing to measure",)
+
+
+# --- whole sweeps -----------------------------------------------------------------------------------------------------
+
+
+def test_a_replayed_sweep(tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, history = sweep(tmp_path, "batch=1,2,3,4,8", base=base(table))
+    printed = " ".join(capsys.readouterr().out.split())  # it is wrapped to the terminal
+    assert status == 0
+    found = by(history, "batch")
+    assert {key[0]: record.status.value for key, record in found.items()} == {
+        1: "ok",
+        2: "build_failed",
+        3: "unavailable",
+        4: "ok",
+        8: "run_failed",
+    }
+    assert {record.origin for record in found.values()} == {"replayed"}
+    assert all("-replay-" in record.label for record in found.values())
+    best, failed, broken = found[4,], found[2,], found[8,]
+    assert failed.failure is not None
+    assert failed.failure.kind is FailureKind.PARTIAL_PLACEMENT
+    assert failed.reason == "0 % of the operators run on the target: Scheduler Failure!"
+    assert failed.failure.seconds == failed.builds[0]["seconds"] == 70.0
+    assert "Error message: Scheduler Failure!" in Path(str(failed.failure.log)).read_text()
+    assert broken.failure is not None
+    assert broken.failure.kind is FailureKind.DEVICE_OOM
+    metrics = dict(best.metrics or {})
+    assert (metrics["throughput_items_per_s"], metrics["latency_ms_p50"], metrics["build_seconds"]) == (200, 19, 60)
+    assert not any(name.endswith(("_low", "_high")) for name in metrics)
+    assert best.notes["source"] == "a page"
+    assert answers.DRAWS in best.notes["replayed"]
+    assert best.repeats[0].throughput_items_per_s == pytest.approx(200, rel=0.3)
+    assert best.repeats[0].throughput_items_per_s != best.repeats[1].throughput_items_per_s
+    with np.load(best.repeats[0].samples) as samples:
+        latency = (samples["end_ns"] - samples["start_ns"]) / 1e6
+        assert latency.min() >= 16
+        assert latency.max() <= 40.001
+        assert samples["start_ns"][0] == 0, "a clock of its own"
+    assert "the builds are reported to have taken 260 s" in printed
+    assert "repeats are draws, not evidence" in printed
+    assert "Nothing was run: the best replayed number is net-replay-bf16-b4-c1, 200 items/s, 2x the next" in printed
+    assert "interval" not in printed.partition("→")[2]
+    finished = entries(history, "finish")[-1]["verdict"]
+    assert (finished["kind"], finished["winner"], finished["ranking"][0]) == ("none", None, best.key)
+
+
+def test_numbers_that_cannot_be_true_are_rejected(tmp_path: Path, table: Path) -> None:
+    _, history = sweep(tmp_path, "cores=4", base=base(table))
+    (record,) = history.records.values()
+    assert record.status is Status.REJECTED
+    assert record.failure is not None
+    assert record.failure.kind is FailureKind.IMPLAUSIBLE_TIMING
+    assert "Little's law" in record.reason
+    assert record.origin == "replayed"
+
+
+def test_the_same_draws_every_time_and_others_for_another_table(tmp_path: Path, table: Path) -> None:
+    rates = []
+    for folder in ("a", "b", "c"):
+        if folder == "c":
+            table.write_text(table.read_text().replace(",100,10,", ",101,9.9,"))
+        _, history = sweep(tmp_path / folder, base=base(table))
+        (record,) = history.records.values()
+        rates.append([repeat.throughput_items_per_s for repeat in record.repeats])
+    assert rates[0] == rates[1] != rates[2]
+
+
+def test_a_constraint_that_no_published_number_meets(tmp_path: Path, table: Path, capsys: Any) -> None:
+    sweep(tmp_path, "batch=1,4", "objective.latency_ms_p99_max=5", base=base(table))
+    line = capsys.readouterr().out.partition("→")[2]
+    assert "Nothing was run, and no replayed result meets the constraints; the nearest is net-replay" in " ".join(
+        line.split()
+    )
+
+
+def test_kill_nine_then_resume_then_reproduce(tmp_path: Path, table: Path) -> None:
+    process = start(tmp_path, "batch=1,4", base=base(table))
+    read_until(process, lambda line: line.startswith("measure 2/"))
+    kill_group(process)
+    done = subprocess.run(
+        [sys.executable, "-m", "sweep", "resume", "last", "--outputs", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    history = ledger.History(ledger.find(tmp_path, "last"))
+    repeats = [(e["trial"], e["measurement"]["index"]) for e in entries(history, "repeat")]
+    assert len(repeats) == len(set(repeats)) == 6
+    assert {(r.status, r.origin) for r in history.records.values()} == {(Status.OK, "replayed")}
+    key = next(iter(history.records))
+    again = subprocess.run(
+        [sys.executable, "-m", "sweep", "reproduce", key, "--outputs", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "reproduced: the table says the same again; it was replayed" in again.stdout
+
+
+def test_reuse_never_makes_a_replay_look_measured(tmp_path: Path, table: Path) -> None:
+    for _ in range(2):
+        _, history = sweep(tmp_path, "reuse=true", base=base(table))
+        assert {record.origin for record in history.records.values()} == {"replayed"}
+
+
+def test_a_search_runs_on_replays(tmp_path: Path, table: Path) -> None:
+    words = ["hydra/sweeper=optuna", "search.budget=2 trials", "search.batch=1", "batch=1,2,4"]
+    status, history = sweep(tmp_path, *words, base=base(table))
+    assert status == 0
+    assert history.records
+    assert {record.origin for record in history.records.values()} == {"replayed"}
+
+
+def test_a_name_from_a_table_is_no_model_for_another_backend(tmp_path: Path) -> None:
+    _, history = sweep(tmp_path, base=["model=published", "model.name=net", "backend=torch", *QUICK])
+    (record,) = history.records.values()
+    assert record.status is Status.INVALID
+    assert "only backend=replay answers" in record.reason
+
+
+def test_every_row_that_is_ok_can_be_judged() -> None:
+    """No shipped row breaks the drawing, whatever it leaves out."""
+    drawable = 0
+    for path in tables.shipped().values():
+        for row in tables.read(path):
+            said = answers.claim(row)
+            if row.status is Status.OK and said.drawable:
+                drawable += 1
+                latency = answers.Quantiles(said.points, row.latency_ms_mean)(np.linspace(0, 1, 50))
+                assert np.isfinite(latency).all()
+                assert (latency > 0).all()
+    assert drawable > 100
