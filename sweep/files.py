@@ -6,15 +6,12 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
-import numpy as np
-
-from sweep.spec import Json
+if TYPE_CHECKING:
+    import numpy as np
 
 DRAFT = ".draft-"  # what starts like this is being written, or is rubbish
-
-
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -121,25 +118,21 @@ def flush_folder(folder: Path) -> None:
         os.close(file)
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write a JSON file aside, then rename."""
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(json.dumps(value, indent=1, sort_keys=False) + "\n")
-    aside.replace(path)
-
-
-def write_json(path: Path, value: Json) -> None:
-    """Whole or not at all: written aside, forced to disk, renamed."""
+def write_json(path: Path, value: object, indent: Optional[int] = 1) -> None:
+    """Write a JSON file aside, force it to disk, then rename: a reader never sees half a file."""
     aside = path.with_name(path.name + ".part")
     with open(aside, "w", encoding="utf-8") as file:
-        json.dump(value, file)
+        json.dump(value, file, indent=indent)
+        file.write("\n")
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
 
 
-def save_arrays(path: Path, arrays: Dict[str, np.ndarray]) -> None:
+def save_arrays(path: Path, arrays: "Dict[str, np.ndarray]") -> None:
     """Write an .npz aside, then rename: a reader never sees half a file."""
+    import numpy as np
+
     aside = path.with_name(path.name + ".part")
     with open(aside, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub reads **arrays as its options

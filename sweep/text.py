@@ -1,4 +1,4 @@
-"""TODO: say what this is."""
+"""Numbers, units, durations, counts and paths as people read them, the same in every table, plot and page."""
 
 import math
 import os

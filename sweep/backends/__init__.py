@@ -1,6 +1,6 @@
 """Backends by name: those of this project, and those that other distributions register.
 
-Importing this package, or a backend's module, imports no framework.
+Importing this package, or a backend's module, imports no framework. Imports files, spec, isolate and workloads.
 """
 
 import difflib

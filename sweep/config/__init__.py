@@ -1,1 +1,1 @@
-"""From the command line and YAML to trials and settings. Imports spec, hardware and worker (its load)."""
+"""From the command line and YAML to trials and settings. Imports files, spec, hardware and worker."""

@@ -1,4 +1,4 @@
-"""The engine: plan, references, builds, repeats, records; the parent that never imports a framework."""
+"""Plan, references, builds, repeats, records; the parent, which never imports a framework. Imports all but verbs."""
 
 from typing import TYPE_CHECKING, Any
 

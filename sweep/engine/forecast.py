@@ -1,4 +1,4 @@
-"""TODO: say what this is."""
+"""How long a plan will take."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""TODO: say what this is."""
+"""Where the replicas of a trial run."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -32,12 +32,12 @@ def build_specs(trial: Trial) -> tuple[BuildSpec, ...]:
 
 def toolchain(spec: BuildSpec, installed: Installed) -> dict[str, str]:
     """Versions of the distributions that a build depends on; what is missing is left out."""
-    found = installed(spec.python, _packages(backends.get(spec.backend), spec.precision))
+    found = installed(spec.python, list_packages(backends.get(spec.backend), spec.precision))
     return {name: version for name, version in sorted(found.items()) if version is not None}
 
 
-def _packages(backend: type[Backend], precision: str) -> tuple[str, ...]:
-    return tuple(backend.packages) + tuple(backend.optional_packages.get(precision, ()))
+def list_packages(backend: type[Backend], precision: str) -> tuple[str, ...]:
+    return tuple(backend.packages) + tuple(backend.optionallist_packages.get(precision, ()))
 
 
 def _content(group: Mapping[str, object]) -> dict[str, object]:

@@ -3,19 +3,17 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from sweep import backends
-from sweep.engine import builds, deciding, earlier, judging, ladder, plan, references, repeats, replays, tasks
+from sweep.engine import builds, deciding, earlier, judging, ladder, references, repeats, replays, tasks
 from sweep.engine.context import Context
+from sweep.engine.plan import build_specs
 from sweep.engine.references import Reference, Unusable
 from sweep.engine.stages import Stages
 from sweep.engine.tasks import Task
-from sweep.spec import Failure, FailureKind, Record, Status, Trial, deployment, plan
+from sweep.spec import Failure, FailureKind, Record, Status, Trial, deployment
+from sweep.spec.plan import Entry
 from sweep.store import ledger
-
-if TYPE_CHECKING:
-    from sweep.spec.plan import Entry
 
 BUILT = "built: run the same line with plan=measure where the hardware is"
 
@@ -175,4 +173,4 @@ class Resolver:
 
 def entries_of(trials: Sequence[Trial]) -> list["Entry"]:
     """Entries of trials that were judged before."""
-    return [plan.Entry(trial, plan.build_specs(trial)) for trial in trials]
+    return [Entry(trial, build_specs(trial)) for trial in trials]

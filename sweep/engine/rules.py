@@ -1,4 +1,4 @@
-"""TODO: say what this is."""
+"""The rules that a trial must pass before anything is built."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sweep import backends, workloads
 from sweep.backends.base import Backend
 from sweep.config import buckets as bucket_config
-from sweep.engine.plan import Installed, _packages, build_specs
+from sweep.engine.plan import Installed, build_specs, list_packages
 from sweep.spec import DYNAMIC, Status, Trial, deployment
 from sweep.spec.plan import Entry, Plan
 from sweep.worker.load import config as load_config
@@ -59,7 +59,7 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
     absent = backend.unavailable(trial)
     if absent:
         yield Status.UNAVAILABLE, absent
-    yield from _missing(trial, backend, installed, () if mode != "measure" else backend.build_packages)
+    yield from _missing(trial, backend, installed, () if mode != "measure" else backend.buildlist_packages)
     lacking = None if trial.backend.get("python") or mode == "measure" else backend.missing()
     if lacking:
         yield Status.UNAVAILABLE, lacking
@@ -108,7 +108,7 @@ def _missing(
 ) -> Iterator[Verdict]:
     """Distributions that are not installed, with the line that installs them."""
     python, own = trial.backend.get("python"), trial.model.get("python")
-    needed = [name for name in _packages(backend, trial.precision) if name not in dispensable]
+    needed = [name for name in list_packages(backend, trial.precision) if name not in dispensable]
     needs: list[tuple[str | None, Sequence[str], str]] = [
         (python, needed, backend.extra),
         (own, trial.model.get("requires") or (), str(trial.model.get("extra") or "")),

@@ -14,7 +14,8 @@ from sweep.engine.references import Reference, Unusable
 from sweep.engine.resolve import BUILT, Resolver, entries_of
 from sweep.engine.stages import Stages, settled
 from sweep.files import write_json
-from sweep.hardware import environment, rules
+from sweep.hardware import environment
+from sweep.hardware import rules as hardware_rules
 from sweep.isolate.interrupts import terminate_as_interrupt
 from sweep.isolate.pool import Workers
 from sweep.report.mlflow.tracker import store_uri
@@ -60,7 +61,7 @@ class Sweep:
         self.command = command
         self.search = search
         self.display = Display()
-        self.host = rules.detect()
+        self.host = hardware_rules.detect()
         self.trials: dict[str, Trial] = {}  # that were declared, by key
         self.records: dict[str, Record] = settled(history.records.values()) if history else {}
         self.interrupted = False

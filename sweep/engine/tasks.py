@@ -1,4 +1,4 @@
-"""TODO: say what this is."""
+"""The work of a sweep as values: a build that is there, a trial that is to be measured."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

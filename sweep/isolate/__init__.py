@@ -1,1 +1,1 @@
-"""One function in a fresh process, with a deadline and a memory limit; its end is a value. Imports files and spec."""
+"""A function in a fresh process, with a deadline and a memory limit; how it ends is a value. Imports files and spec."""

@@ -1,4 +1,4 @@
-"""The words of the project as frozen values, and their JSON. Imports nothing of ours; Python 3.8."""
+"""The words of the project as frozen values, and their JSON. Imports nothing of ours; runs on Python 3.8."""
 
 from sweep.spec.codec import Json, canonical, digest, from_json, to_json
 from sweep.spec.errors import TrialError, UserError, meant, nearest, no_key
@@ -8,18 +8,18 @@ from sweep.spec.trial import AUTO, DYNAMIC, LARGEST, REQUESTS, Buckets, BuildSpe
 
 __all__ = [
     "AUTO",
+    "DYNAMIC",
+    "LARGEST",
+    "REQUESTS",
     "Buckets",
     "BuildInfo",
     "BuildSpec",
-    "DYNAMIC",
     "Failure",
     "FailureKind",
     "Json",
-    "LARGEST",
     "Measurement",
     "Outcome",
     "Placement",
-    "REQUESTS",
     "Record",
     "Status",
     "Trial",

@@ -1,4 +1,4 @@
-"""TODO: say what this is."""
+"""Frozen values to JSON and back, and the hash of a value."""
 
 import enum
 import functools
@@ -9,11 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Callable, Dict, Mapping, Optional, Type, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Json = Dict[str, Any]
-
-
 T = TypeVar("T")
-
-
 _PLAIN = (str, int, bool, type(None))
 
 

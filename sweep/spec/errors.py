@@ -1,9 +1,21 @@
-"""What was probably meant: the words for a name that does not exist."""
+"""Errors that are values of the program, and what a misspelt name was probably meant to be."""
 
 import difflib
 from typing import Iterable
 
 from sweep.spec.failure import FailureKind
+
+
+class UserError(Exception):
+    """Bad input: shown as one line with the fix in it, never as a traceback."""
+
+
+class TrialError(Exception):
+    """Raised inside a worker when the reason of a failure is known; becomes a `Failure` of that kind."""
+
+    def __init__(self, kind: FailureKind, summary: str) -> None:
+        super().__init__(summary)
+        self.kind = kind
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
@@ -30,15 +42,3 @@ def no_key(path: str, siblings: Iterable[str], *, add: bool = False) -> UserErro
     known = [f"{parent}.{name}" if parent else str(name) for name in siblings]
     hint = f" (+{path}=... adds a new one)" if add else ""
     return UserError(f"no key '{path}': {meant(path, known, listed=False)}{hint}")
-
-
-class UserError(Exception):
-    """Bad input: shown as one line with the fix in it, never as a traceback."""
-
-
-class TrialError(Exception):
-    """Raised inside a worker when the reason of a failure is known; becomes a `Failure` of that kind."""
-
-    def __init__(self, kind: FailureKind, summary: str) -> None:
-        super().__init__(summary)
-        self.kind = kind

@@ -1,4 +1,4 @@
-"""TODO: say what this is."""
+"""Why a build or a run did not work."""
 
 import enum
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""TODO: say what this is."""
+"""A plan: every declared trial, whether it can work, and the builds that it needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,45 +1,12 @@
-"""TODO: say what this is."""
+"""What came out: of a build, of a worker, of a repeat, of a trial."""
 
 import enum
 import math
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from sweep.spec.codec import Json
 from sweep.spec.failure import Failure
-
-_AGREEMENT = (
-    "agreement",
-    "agreement_low",
-    "agreement_high",
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-    "reference_accuracy",
-    "max_abs_error",
-    "relative_error",
-    "cosine_mean",
-    "cosine_min",
-)
-
-
-def metrics_of(record: Record) -> dict[str, float]:
-    """Every number that is known of a trial, by its full name; what is not finite is not known.
-
-    Numbers of the agreement with the reference and the seconds of its builds are among them, also where the trial
-    itself has no metrics because it failed later.
-    """
-    known: Json = dict(record.metrics or {})
-    seconds: list[Any] = [build.get("seconds") for build in record.builds]
-    if seconds and None not in seconds:
-        known.setdefault("build_seconds", sum(map(float, seconds)))
-    for name in _AGREEMENT:
-        known.setdefault(name, (record.agreement or {}).get(name))
-    return {
-        name: float(value)
-        for name, value in known.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    }
 
 
 class Status(str, enum.Enum):
@@ -124,6 +91,40 @@ class Record:
     seconds: float = 0.0
     notes: Mapping[str, Any] = field(default_factory=dict)
     load: Mapping[str, Any] = field(default_factory=dict)  # the trial's; `settings` name what is not usual of it
+
+
+_AGREEMENT = (
+    "agreement",
+    "agreement_low",
+    "agreement_high",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "reference_accuracy",
+    "max_abs_error",
+    "relative_error",
+    "cosine_mean",
+    "cosine_min",
+)
+
+
+def metrics_of(record: Record) -> Dict[str, float]:
+    """Every number that is known of a trial, by its full name; what is not finite is not known.
+
+    Numbers of the agreement with the reference and the seconds of its builds are among them, also where the trial
+    itself has no metrics because it failed later.
+    """
+    known: Json = dict(record.metrics or {})
+    seconds: List[Any] = [build.get("seconds") for build in record.builds]
+    if seconds and None not in seconds:
+        known.setdefault("build_seconds", sum(map(float, seconds)))
+    for name in _AGREEMENT:
+        known.setdefault(name, (record.agreement or {}).get(name))
+    return {
+        name: float(value)
+        for name, value in known.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    }
 
 
 def number(record: Record, metric: str, default: float | None = None) -> float | None:

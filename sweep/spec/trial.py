@@ -1,8 +1,4 @@
-"""The words of the project as frozen values: what is asked for, what came out, why it did not.
-
-Everything else imports this module and it imports nothing of ours. It runs on Python 3.8 with the standard library
-alone, because workers inside another interpreter import it too.
-"""
+"""What is asked for: a trial, its builds, where it runs."""
 
 import functools
 from dataclasses import dataclass, field, fields

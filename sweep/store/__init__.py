@@ -1,1 +1,1 @@
-"""What is kept on disk: builds, ledger, outputs, samples, queries. Imports files, text and spec."""
+"""What is kept on disk: builds, the ledger, outputs, samples, and questions to them. Imports files, text and spec."""

@@ -1,4 +1,4 @@
-"""The verbs: look at what sweeps have left, carry on, reproduce. `python -m sweep VERB --help`."""
+"""The verbs: look at what sweeps have left, carry on, reproduce. `python -m sweep VERB --help`. Imports all."""
 
 import json
 from collections.abc import Sequence

@@ -1,1 +1,4 @@
-"""From records to a choice: constraints, comparisons, who is left out of a race, claims, and the words for it."""
+"""What numbers prove, and what to choose: gates, statistics, noise, race, costs, bucket lists.
+
+Imports everything below it but isolate and workloads.
+"""

@@ -1,1 +1,1 @@
-"""What runs inside a worker: build, reference, repeat. Imports files, spec, isolate, workloads and backends; Python 3.8."""
+"""What runs in a worker: build, reference, repeat, load. Imports files, spec, isolate, workloads and backends."""

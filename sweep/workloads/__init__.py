@@ -2,6 +2,7 @@
 
 A model or a data set is a `_target_` in a YAML file: any importable callable. It gets the remaining keys of its config,
 except those in `RESERVED`, which speak to `sweep`. Nothing here imports a framework until a function is called.
+Imports spec.
 """
 
 from sweep.workloads.base import (

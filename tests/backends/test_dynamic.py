@@ -289,7 +289,8 @@ def test_a_sweep_compares_any_size_with_buckets(name: str, tmp_path: Path) -> No
     overrides = [
         f"backend={name}", "model=custom", f"model._target_={OWN}reader", "model.format=module",
         "model.requires=[torch]", "model.bucket_dims={input_ids:[1],attention_mask:[1]}",
-        "data=custom", "data._target_=tests.support.text_workloads.texts", "+data.longest=64", "+data.count=40", "batch=2",
+        "data=custom", "data._target_=tests.support.text_workloads.texts", "+data.longest=64", "+data.count=40",
+        "batch=2",
         *QUICK,
     ]  # fmt: skip
     status, history = sweep(tmp_path, "buckets=dynamic,[16,64]", base=overrides)

@@ -26,8 +26,9 @@ from sweep.config.compose import Composer
 from sweep.engine import rules
 from sweep.engine.search import loop as search
 from sweep.engine.search import study as search_study
-from sweep.hardware import rules
-from sweep.spec import Record, Status, number, plan
+from sweep.hardware import rules as hardware_rules
+from sweep.spec import Record, Status, number
+from sweep.spec.plan import Plan
 from sweep.spec.settings import Objective
 from sweep.store import ledger
 from sweep.worker import entries
@@ -53,7 +54,7 @@ class Replay:
         self.asked: list[str] = []
         self._composer, self._grid, self._folder = composer, grid, folder
 
-    def survey(self, job_overrides: Sequence[Sequence[str]]) -> plan.Plan:
+    def survey(self, job_overrides: Sequence[Sequence[str]]) -> Plan:
         jobs = self._composer.jobs(job_overrides)
         if self.sweep is None:
             settings = self._composer.settings(job_overrides)
@@ -61,7 +62,9 @@ class Replay:
             self.sweep = SimpleNamespace(
                 settings=settings, records={}, interrupted=False, folder=self._folder, display=display
             )
-        return rules.make([job.trial for job in jobs], rules.detect(), lambda _, names: entries.installed(names))
+        return rules.make(
+            [job.trial for job in jobs], hardware_rules.detect(), lambda _, names: entries.installed(names)
+        )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         keys = [job.trial.key for job in self._composer.jobs(job_overrides)]

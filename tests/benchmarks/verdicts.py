@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.verdicts [--runs 1000] [--grid SWEEP_FOLDER ...] [--real 40]
 
-1. A/A: equal trials on laws of noise (`tests.support.rates`), so that any winner is a false one; with `--real N` also N sweeps
-   of one trial four times over on this machine.
+1. A/A: equal trials on laws of noise (`tests.support.rates`), so that any winner is a false one; with `--real N` also N
+   sweeps of one trial four times over on this machine.
 2. Power: one trial is better than the others by twice the margin.
 3. Grids whose truth is known: made ones of 40 trials, and with `--grid` finished sweeps, whose mean over all their
    repeats is taken for the truth and whose blocks are drawn again. Right is a choice within the margin of the best.

@@ -13,7 +13,8 @@ from sweep.engine import earlier, forecast, plan
 from sweep.engine.context import Context
 from sweep.engine.deciding import Decider
 from sweep.engine.tasks import Task
-from sweep.spec import Failure, FailureKind, Measurement, Record, Status, Trial, deployment, plan
+from sweep.spec import Failure, FailureKind, Measurement, Record, Status, Trial, deployment
+from sweep.spec.plan import Entry, Plan
 from sweep.spec.settings import Effort
 from sweep.store.ledger import History
 from sweep.verbs import run as verb
@@ -220,7 +221,7 @@ def test_the_forecast_says_when_it_ends_and_what_it_costs(
 ) -> None:
     hardware = {"name": "local", "price": [{"usd_per_hour": price}] if price else []}
     trials = [replace(make_trial("fake", batch=batch), hardware=hardware) for batch in (1, 2)]
-    made = plan.Plan(tuple(plan.Entry(each, plan.build_specs(each)) for each in trials))
+    made = Plan(tuple(Entry(each, plan.build_specs(each)) for each in trials))
     found, note = forecast.forecast(made, effort, lambda spec: 0.0, 1)
     assert found == pytest.approx(seconds)
     assert said in note

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sweep.engine import forecast, plan, rules
 from sweep.hardware.rules import Host
-from sweep.spec import BuildSpec, Status, Trial, from_json, plan, to_json
+from sweep.spec import BuildSpec, Status, Trial, from_json, to_json
+from sweep.spec.plan import Plan
 from sweep.spec.settings import Effort
 
 HOST = Host(cpus=(0, 1, 2, 3), cores=4, memory_mb=8192.0, cpu="test", features=())
@@ -38,7 +39,7 @@ def everything(python: str | None, packages: Sequence[str]) -> Mapping[str, str 
     return dict.fromkeys(packages, "1.0")
 
 
-def make(*trials: Trial, installed: plan.Installed = everything) -> plan.Plan:
+def make(*trials: Trial, installed: plan.Installed = everything) -> Plan:
     return rules.make(trials, HOST, installed)
 
 

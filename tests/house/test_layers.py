@@ -1,6 +1,10 @@
-"""The house rules that a program can check: layers, module sizes, the parent's imports, what workers may rely on."""
+"""The house rules that a program can check: who may import whom, module sizes, the parent's imports, Python 3.8.
+
+`ALLOWED` is the architecture: what each package may import of ours. `ls sweep/` shows the same names.
+"""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,164 +12,247 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FRAMEWORKS = {"torch", "tensorflow", "onnxruntime", "onnx", "openvino", "nncf", "torch_neuronx", "torch_neuron"}
-HEAVY = {"mlflow", "optuna", "matplotlib", "scipy", "pandas"}
-WORKER_SIDE = (
-    "spec",
-    "hints",
-    "reported",
-    "forkserver",
-    "keeper",
-    "processes",
-    "failures",
-    "failure_table",
-    "measure",
-    "load",
-    "one_repeat",
-    "by_bucket",
-    "sources",
-    "materials",
-    "batching",
-    "padding",
-    "replicas",
-    "worker",
-    "replaying",
-    "backends",
-    "workloads",
+PARTS = (
+    "files spec text isolate workloads backends store hardware worker config verdict report engine verbs testing".split()
 )
-# What a module may import of ours; the others may import anything but what would make a circle.
-LAYERS = {
-    "spec": set[str](),
-    "settings": {"spec"},
-    "hints": {"spec"},
-    "reported": {"spec", "hints"},
-    "failure_table": {"spec"},
-    "failures": {"spec", "failure_table"},
-    "processes": {"spec"},
-    "keeper": {"spec", "processes"},
-    "forkserver": {"spec", "failures", "keeper", "processes"},
-    "batching": {"spec"},
-    "padding": {"spec", "batching", "materials", "measure", "workloads"},
-    "by_bucket": {"spec", "measure", "failures", "backends"},
-    "buckets": {"spec", "settings", "statistics", "report", "batching", "by_bucket", "backends"},
-    "load": {"spec", "hints", "measure", "backends"},
-    "one_repeat": {"spec", "measure", "by_bucket", "sources", "load", "replicas"},
-    "sources": {"spec", "measure", "by_bucket", "batching", "materials", "backends", "workloads", "load"},
-    "replicas": {"spec", "measure", "forkserver", "load"},
-    "deployments": {"spec"},
-    "backends": {"spec", "workloads", "failures", "reported", "processes"},
-    "replaying": {"spec", "reported", "measure", "failures", "backends"},
-    "workloads": {"spec", "hints"},
-    "store": {"spec", "files"},
-    "forkclient": {"spec", "failures"},
-    "isolate": {"spec", "failures", "forkclient", "files"},
-    "student": set[str](),
-    "statistics": {"spec", "student"},
-    "ledger": {"spec", "files"},
-    "accuracy": {"spec", "statistics"},
-    "gates": {"spec", "settings", "statistics"},
-    "verdict": {"spec", "settings", "statistics", "report", "buckets"},
-    "noise": {"spec", "statistics", "student", "report", "ec2", "processes"},
-    "costs": {"spec", "hints", "files", "schema", "hardware", "deployments"},
-    "ec2": set[str](),
-    "neuron_host": {"ec2", "processes", "failures"},
-    "host": {"ec2", "neuron_host"},
-    "hardware": {"host", "spec", "deployments"},
+ALLOWED = {
+    "files": "",
+    "spec": "",
+    "text": "spec",
+    "isolate": "files spec",
+    "workloads": "spec",
+    "backends": "files spec isolate workloads",
+    "store": "files text spec",
+    "hardware": "files spec isolate",
+    "worker": "files spec isolate workloads backends",
+    "config": "files spec hardware worker",
+    "verdict": "files text spec backends store hardware worker config",
+    "report": "files text spec store worker verdict",
+    "engine": "files text spec isolate workloads backends store hardware worker config verdict report",
+    "verbs": "files text spec isolate workloads backends store hardware worker config verdict report engine",
+    "testing": "files text spec isolate workloads backends store hardware worker",
+    "hydra_plugins": "spec config store engine",
+    "__init__": "",
+    "__main__": "files text spec isolate workloads backends store hardware worker config verdict report engine verbs",
 }
+WORKER_SIDE = ("files", "spec", "isolate", "workloads", "backends", "worker")  # Python 3.8, standard library and numpy
+FRAMEWORKS = {
+    *("torch", "torchvision", "tensorflow", "tf_keras", "keras", "onnxruntime", "onnx", "onnxscript", "openvino", "nncf"),
+    *("torch_neuronx", "torch_neuron", "neuronx_distributed", "tensorrt", "transformers", "tokenizers"),
+}
+FRAMEWORK_PARTS = ("backends", "workloads", "testing")  # import them, inside functions
+HEAVY = {"mlflow", "optuna", "matplotlib", "scipy", "pandas"}
+LINES = 400
 
 
-def modules() -> list[Path]:
-    return sorted((ROOT / "sweep").rglob("*.py"))
+def read_modules(root: Path) -> dict[str, Path]:
+    """Dotted name -> file of every module of ours."""
+    paths = [*sorted((root / "sweep").rglob("*.py")), *sorted((root / "hydra_plugins").rglob("*.py"))]
+    names = {}
+    for path in paths:
+        parts = path.relative_to(root).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
 
 
-def unit(path: Path) -> str:
-    """The part of the program that a file belongs to: a module or a package right below `sweep`."""
-    return path.relative_to(ROOT / "sweep").parts[0].removesuffix(".py")
+def read_imports(path: Path) -> list[tuple[str, int]]:
+    """(dotted name, line) of everything that a file imports, anywhere in it, also for types alone.
 
-
-def imported(path: Path) -> set[str]:
-    """Dotted names of everything that a file imports, anywhere in it, but not for types alone."""
-    found: set[str] = set()
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        id(node)
-        for test in ast.walk(tree)
-        if isinstance(test, ast.If) and "TYPE_CHECKING" in ast.unparse(test.test)
-        for node in ast.walk(test)
-    }
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
+    `from a.b import c` gives a.b.c: whether c is a module, or a name of the module a.b, is the reader's to know.
+    """
+    imports = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imports += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            imports += [(f"{node.module}.{alias.name}", node.lineno) for alias in node.names]
+    return imports
 
 
-def own_units(path: Path) -> set[str]:
-    """Our parts that a file imports."""
-    names = {name.split(".")[1] for name in imported(path) if name.startswith("sweep.")}
-    existing = {unit(module) for module in modules()}
-    return (names & existing) - {unit(path)}
+def read_graph(modules: dict[str, Path]) -> dict[str, dict[str, int]]:
+    """Module -> the modules of ours that it imports, with the line of the first import."""
+    graph: dict[str, dict[str, int]] = {}
+    for name, path in modules.items():
+        arrows = graph.setdefault(name, {})
+        for target, line in read_imports(path):
+            if target not in modules:
+                target = target.rpartition(".")[0]
+            if target in modules and target != name:
+                arrows.setdefault(target, line)
+    return graph
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT / "sweep")))
-def test_layers_hold_and_modules_stay_small(path: Path) -> None:
-    allowed = LAYERS.get(unit(path))
-    assert allowed is None or own_units(path) <= allowed
-    assert len(path.read_text().splitlines()) <= 400
+def name_part(module: str) -> str:
+    """The room that a module lies in: `spec` for sweep.spec.trial, `files` for sweep.files."""
+    top, _, rest = module.partition(".")
+    return "hydra_plugins" if top == "hydra_plugins" else (rest.partition(".")[0] or "__init__")
 
 
-def test_frameworks_are_imported_on_the_worker_side_alone() -> None:
-    offenders = {
-        str(path.relative_to(ROOT)): sorted(tops)
-        for path in modules()
-        if unit(path) not in ("backends", "workloads")
-        and (tops := {name.split(".")[0] for name in imported(path)} & FRAMEWORKS)
-    }
-    assert offenders == {}
+def find_forbidden(modules: dict[str, Path]) -> list[str]:
+    """Imports that the table does not allow, a line each that names both modules."""
+    return [
+        f"{name}:{line} imports {target}, but {name_part(name)} may import {ALLOWED[name_part(name)] or 'nothing of ours'}"
+        for name, arrows in read_graph(modules).items()
+        for target, line in arrows.items()
+        if name_part(target) not in (name_part(name), "__init__", *ALLOWED[name_part(name)].split())
+    ]
+
+
+def find_circles(graph: dict[str, dict[str, int]]) -> list[list[str]]:
+    """Groups of modules that import each other (Tarjan 1972, SIAM J. Comput. 1:146-160)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    circles: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for target in graph[name]:
+            if target not in index:
+                visit(target)
+                low[name] = min(low[name], low[target])
+            elif target in stack:
+                low[name] = min(low[name], index[target])
+        if low[name] == index[name]:
+            group = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            if len(group) > 1:
+                circles.append(sorted(group))
+
+    for name in graph:
+        if name not in index:
+            visit(name)
+    return circles
+
+
+def find_frameworks(modules: dict[str, Path]) -> list[str]:
+    """Imports of frameworks by what runs in the parent."""
+    return [
+        f"{name}:{line} imports {target}, a framework: only {' and '.join(FRAMEWORK_PARTS)} may, inside a function"
+        for name, path in modules.items()
+        if name_part(name) not in FRAMEWORK_PARTS
+        for target, line in read_imports(path)
+        if target.partition(".")[0] in FRAMEWORKS
+    ]
+
+
+def find_newer_than_python_3_8(root: Path) -> str:
+    """What vermin says against the worker side; empty if all of it runs on Python 3.8."""
+    paths = [str(path) for name, path in read_modules(root).items() if name_part(name) in WORKER_SIDE]
+    command = [sys.executable, "-c", "from vermin import main; main()", "--no-tips", "--eval-annotations"]
+    ended = subprocess.run(
+        [*command, "--violations", "-t=3.8-", *paths], capture_output=True, text=True, check=False, timeout=120
+    )
+    return ended.stdout if ended.returncode else ""
+
+
+def test_rooms_are_those_of_the_table() -> None:
+    loose = {path.name for path in (ROOT / "sweep").iterdir() if path.is_file()}
+    assert loose == {"__init__.py", "__main__.py", "files.py", "text.py", "py.typed"}
+    rooms = {path.parent.name for path in (ROOT / "sweep").glob("*/__init__.py")}
+    assert rooms | {"files", "text"} == set(PARTS)
+
+
+def test_imports_follow_the_table() -> None:
+    assert find_forbidden(read_modules(ROOT)) == []
+
+
+def test_no_module_imports_in_a_circle() -> None:
+    assert find_circles(read_graph(read_modules(ROOT))) == []
+
+
+def test_parent_imports_no_framework() -> None:
+    assert find_frameworks(read_modules(ROOT)) == []
+
+
+@pytest.mark.parametrize("name", [name for name in read_modules(ROOT) if name_part(name) in FRAMEWORK_PARTS])
+def test_frameworks_are_imported_inside_functions(name: str) -> None:
+    """To import a backend's module in the parent, for `supports`, imports no framework."""
+    tree = ast.parse(read_modules(ROOT)[name].read_text("utf-8"))
+    top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = [node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name for node in top]
+    assert {name.partition(".")[0] for name in names} & FRAMEWORKS == set()
+
+
+def test_modules_stay_small() -> None:
+    lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in read_modules(ROOT).items()}
+    assert {name: n for name, n in lines.items() if n > LINES} == {}
+
+
+def test_packages_say_what_they_are_for() -> None:
+    """In one or two lines, and what they may import."""
+    for part in PARTS:
+        init = ROOT / "sweep" / part / "__init__.py"
+        if init.exists():
+            text = ast.get_docstring(ast.parse(init.read_text("utf-8"))) or ""
+            assert re.search(r"[Ii]mports", text), f"sweep/{part}/__init__.py does not say what it may import"
+
+
+def test_worker_side_runs_on_python_3_8() -> None:
+    assert find_newer_than_python_3_8(ROOT) == ""
+
+
+def test_worker_side_needs_numpy_alone() -> None:
+    """At import: other interpreters have no rich, psutil or omegaconf."""
+    allowed = {*sys.stdlib_module_names, "sweep", "numpy"}
+    offenders = []
+    for name, path in read_modules(ROOT).items():
+        if name_part(name) in WORKER_SIDE:
+            for node in ast.parse(path.read_text("utf-8")).body:
+                if isinstance(node, (ast.Import, ast.ImportFrom)):
+                    targets = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+                    offenders += [f"{name}:{node.lineno} imports {t}" for t in targets if t.partition(".")[0] not in allowed]
+    assert offenders == []
 
 
 def test_start_up_loads_nothing_heavy() -> None:
     """Everything up to the plan, in a fresh interpreter: frameworks and trackers load behind it."""
     code = """
 import sys
-import sweep.__main__, sweep.config, sweep.engine.session, sweep.verbs, sweep.plan, sweep.hardware, sweep.verdict.select
+import sweep.__main__, sweep.config.command_line, sweep.engine.session, sweep.verbs, sweep.engine.plan, sweep.engine.rules
+import sweep.hardware.rules, sweep.verdict.select
 import hydra_plugins.sweep_plugins.grid_sweeper, hydra_plugins.sweep_plugins.local_launcher
 print(sorted({name.split(".")[0] for name in sys.modules}))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    loaded = set(ast.literal_eval(done.stdout))
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, timeout=120
+    )
+    loaded = set(ast.literal_eval(ended.stdout))
     assert loaded & (FRAMEWORKS | HEAVY) == set()
 
 
-def test_workers_run_on_python_3_8() -> None:
-    """Other interpreters (Inf1's last wheels need 3.8 to 3.10) see this code: standard library and numpy of 3.8."""
-    paths = [str(path) for path in modules() if unit(path) in WORKER_SIDE]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from vermin import main; main()",
-            "--no-tips",
-            "--eval-annotations",
-            "--violations",
-            "-t=3.8-",
-            *paths,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    assert len(paths) > 10
+# --------------------------------------------------------------------------------- the rules refuse what they should
 
 
-def test_worker_side_imports_only_the_worker_side() -> None:
-    offenders = {
-        str(path.relative_to(ROOT)): sorted(rest)
-        for path in modules()
-        if unit(path) in WORKER_SIDE and (rest := own_units(path) - set(WORKER_SIDE))
-    }
-    assert offenders == {}
+def copy_with(tmp_path: Path, **additions: str) -> dict[str, Path]:
+    """Two rooms of a house in a folder: `sweep.spec.trial` and `sweep.report.names`, with lines added to each."""
+    for module, text in {"spec": "", "spec.trial": "", "report": "", "report.names": "", **additions}.items():
+        folder = tmp_path / "sweep" / module.replace(".", "/")
+        path = folder / "__init__.py" if "." not in module else folder.with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return read_modules(tmp_path)
+
+
+def test_rule_of_direction_names_both_modules(tmp_path: Path) -> None:
+    modules = copy_with(tmp_path, **{"spec.trial": "def f():\n    from sweep.report.names import g"})
+    (line,) = find_forbidden(modules)
+    assert line.startswith("sweep.spec.trial:2 imports sweep.report.names, but spec may import nothing of ours")
+
+
+def test_rule_of_circles_counts_imports_for_types_alone(tmp_path: Path) -> None:
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from sweep.spec import {}"
+    modules = copy_with(tmp_path, **{"spec.trial": typed.format("plan"), "spec.plan": "from sweep.spec import trial"})
+    assert find_circles(read_graph(modules)) == [["sweep.spec.plan", "sweep.spec.trial"]]
+
+
+def test_rule_of_frameworks_names_both_modules(tmp_path: Path) -> None:
+    modules = copy_with(tmp_path, **{"report.names": "def f():\n    import torch.nn"})
+    (line,) = find_frameworks(modules)
+    assert line.startswith("sweep.report.names:2 imports torch.nn")
+
+
+def test_rule_of_python_3_8_names_the_module(tmp_path: Path) -> None:
+    copy_with(tmp_path, **{"spec.trial": "def f(x):\n    return x.removeprefix('a')"})
+    assert "trial.py" in find_newer_than_python_3_8(tmp_path)

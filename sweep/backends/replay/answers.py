@@ -124,7 +124,10 @@ def build(request: Json, folder: Path) -> Json:
 
 
 def measure(request: Json, folder: Path) -> Json:
-    """Answer a repeat as the row says. Request: that of `sweep.worker.entries:measure`. Leaves samples.npz, and no outputs."""
+    """Answer a repeat as the row says; leaves samples.npz, and no outputs.
+
+    Request: that of `sweep.worker.entries:measure`.
+    """
     row = row_from(row_of(from_json(BuildSpec, request["builds"][0]["spec"])))
     _note_versions(folder, row)
     if row.status is Status.RUN_FAILED:

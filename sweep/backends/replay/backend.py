@@ -4,7 +4,8 @@ A trial is looked up by its model, hardware, precision, batch, cores, replicas a
 options say; exactly one row must be left. What a row does not state fits everything. An instance whose size (`inf1`)
 or host (`eia2.xlarge`) the row does not name stands for every hardware type that it can be a part of.
 
-The row becomes a part of the build's specification, so a corrected table is another build. `sweep.backends.replay.answers` answers.
+The row becomes a part of the build's specification, so a corrected table is another build. The module
+`answers` answers.
 
 Options (`backend.options`); where one is not set, the model may say it (`model.published`):
 

@@ -251,5 +251,6 @@ def test_nine_of_fifteen_compilations_fail_as_published(lab: Lab, tmp_path: Path
 
 def test_the_extra_flags_rescue_one_of_the_nine(lab: Lab, tmp_path: Path) -> None:
     host = published_sweep.author_host(tmp_path / "host")
-    code = f"tell([made(dynamic_batch_size=True, compiler_args={published_sweep.compiler_args(5, 1, extra=True)!r}) > 0.5])"
+    arguments = published_sweep.compiler_args(5, 1, extra=True)
+    code = f"tell([made(dynamic_batch_size=True, compiler_args={arguments!r}) > 0.5])"
     assert last(lab.run(ONE, host, code)) == [True]

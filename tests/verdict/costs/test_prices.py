@@ -22,7 +22,7 @@ from tests.support.running import TINY, sweep
 
 HEAD = "hardware,instance_type,kind,region,usd_per_hour,date,source\n"
 KEYS = {"aws_access_key_id": "nobody", "aws_secret_access_key": "nothing"}
-RECORDED = json.loads((Path(__file__).parents[2] / "recorded" / "aws_inf2_xlarge.json").read_text())["products"]
+RECORDED = json.loads((Path(__file__).parents[2] / "data" / "aws_inf2_xlarge.json").read_text())["products"]
 INF2 = {
     "name": "inf2_xlarge",
     "instance_type": "inf2.xlarge",
