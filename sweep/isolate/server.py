@@ -29,6 +29,11 @@ from sweep.isolate import failures, keeper, procfs
 from sweep.spec import FailureKind, Json, TrialError, UserError, to_json
 
 MESSAGE_BYTES = 1 << 20
+MODULES_BEFORE = {  # of entries in task folders that version 0.1 left; until 0.3
+    "sweep.worker": "sweep.worker.entries",
+    "sweep.padding": "sweep.worker.padded_reference",
+    "sweep.replaying": "sweep.backends.replay.answers",
+}
 
 
 def execute(folder: Path) -> int:
@@ -36,7 +41,7 @@ def execute(folder: Path) -> int:
     try:
         request = json.loads((folder / "request.json").read_text("utf-8"))
         module, _, name = request["entry"].partition(":")
-        entry = getattr(importlib.import_module(module), name)
+        entry = getattr(importlib.import_module(MODULES_BEFORE.get(module, module)), name)
         answer = {"result": to_json(entry(request, folder))}
     except BaseException as error:  # SystemExit and KeyboardInterrupt of a framework are failures too
         answer = {"failure": failure_of(error)}

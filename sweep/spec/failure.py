@@ -43,3 +43,7 @@ class Failure:
     seconds: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""  # runs the same worker again by hand
+
+    def __post_init__(self) -> None:
+        # What version 0.1 stored names the module by its old place; until 0.3.
+        object.__setattr__(self, "command", self.command.replace(" sweep.forkserver ", " sweep.isolate.server "))
