@@ -29,7 +29,7 @@ def draft(parent: Path, name: str) -> Path:
     return folder
 
 
-def describe(artifact: Path) -> dict[str, Any]:
+def describe(artifact: Path) -> Dict[str, Any]:
     """Size and SHA-256 of every file of a tree, by relative path; a link counts as the text that it holds."""
     names = sorted(path for path in artifact.rglob("*") if path.is_symlink() or path.is_file())
     return {path.relative_to(artifact).as_posix(): {"bytes": size(path), "sha256": sha256(path)} for path in names}

@@ -37,7 +37,7 @@ def toolchain(spec: BuildSpec, installed: Installed) -> dict[str, str]:
 
 
 def list_packages(backend: type[Backend], precision: str) -> tuple[str, ...]:
-    return tuple(backend.packages) + tuple(backend.optionallist_packages.get(precision, ()))
+    return tuple(backend.packages) + tuple(backend.optional_packages.get(precision, ()))
 
 
 def _content(group: Mapping[str, object]) -> dict[str, object]:

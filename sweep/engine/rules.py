@@ -59,7 +59,7 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
     absent = backend.unavailable(trial)
     if absent:
         yield Status.UNAVAILABLE, absent
-    yield from _missing(trial, backend, installed, () if mode != "measure" else backend.buildlist_packages)
+    yield from _missing(trial, backend, installed, () if mode != "measure" else backend.build_packages)
     lacking = None if trial.backend.get("python") or mode == "measure" else backend.missing()
     if lacking:
         yield Status.UNAVAILABLE, lacking

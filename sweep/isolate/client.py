@@ -11,9 +11,8 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Callable, Dict, Optional, Tuple
 
 from sweep.isolate import failures
 from sweep.spec import Json
@@ -37,7 +36,7 @@ class _Waiting:
 
     def __init__(self) -> None:
         self.done = threading.Event()
-        self.report: Json | None = None
+        self.report: Optional[Json] = None
         self.sent = self.started = self.cancelled = False
 
 
@@ -48,13 +47,13 @@ class Server:
         OSError: there is no such interpreter.
     """
 
-    def __init__(self, python: str, preload: tuple[str, ...], own: bool) -> None:
+    def __init__(self, python: str, preload: Tuple[str, ...], own: bool) -> None:
         self.dead = False
         self._serves = self._ending = False
         self._why_not = "it ended at once"
         self._change = threading.Condition()  # of dead, serves and every _Waiting
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, _Waiting] = {}
+        self._waiting: Dict[int, _Waiting] = {}
         self._python = python
         self._private = tempfile.mkdtemp(prefix="sweep-")
         (Path(self._private) / "sweep").symlink_to(PACKAGE)
@@ -75,7 +74,7 @@ class Server:
         self._thread = threading.Thread(target=self._read, name="sweep-workers", daemon=True)
         self._thread.start()
 
-    def _start(self, preload: tuple[str, ...], own: bool, channel: socket.socket) -> "subprocess.Popen[bytes]":
+    def _start(self, preload: Tuple[str, ...], own: bool, channel: socket.socket) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [self._python, "-m", "sweep.isolate.server", *preload],
             stdin=channel.fileno(),
@@ -219,7 +218,7 @@ def _close_copies() -> None:
 os.register_at_fork(after_in_child=_close_copies)
 
 
-def _environment(python: str, own: bool) -> dict[str, str]:
+def _environment(python: str, own: bool) -> Dict[str, str]:
     """Ours; for another interpreter without what belongs to our Python, and with its own programs first on PATH."""
     env = dict(os.environ)
     env.pop("PYTHONSAFEPATH", None)  # would hide this package from `-m`

@@ -1,9 +1,9 @@
 """SIGTERM ends things as cleanly as Ctrl-C does."""
 
 import signal
-from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Iterator, Optional
 
 
 @contextmanager
@@ -20,5 +20,5 @@ def terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _raise(number: int, frame: FrameType | None) -> None:
+def _raise(number: int, frame: Optional[FrameType]) -> None:
     raise KeyboardInterrupt

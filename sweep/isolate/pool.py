@@ -16,10 +16,9 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from sweep import files
 from sweep.isolate import failures
@@ -35,7 +34,7 @@ class Limits:
     """Where a worker is ended: wall seconds, and MiB of resident memory of its whole process tree."""
 
     seconds: float
-    memory_mb: float | None = None
+    memory_mb: Optional[float] = None
 
 
 class Workers:
@@ -45,10 +44,10 @@ class Workers:
         server: starts the server of (interpreter, modules to preload, whether the interpreter is ours).
     """
 
-    def __init__(self, server: Callable[[str, tuple[str, ...], bool], Server] = Server) -> None:
+    def __init__(self, server: Callable[[str, Tuple[str, ...], bool], Server] = Server) -> None:
         self._lock = threading.Lock()
         self._start = server
-        self._servers: dict[tuple[str, tuple[str, ...]], Server] = {}
+        self._servers: Dict[Tuple[str, Tuple[str, ...]], Server] = {}
         self._closed = False
         self._finalizer = weakref.finalize(self, _close_all, self._servers)
 
@@ -58,7 +57,7 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def warm(self, preload: Sequence[str], python: str | None = None) -> None:
+    def warm(self, preload: Sequence[str], python: Optional[str] = None) -> None:
         """Start a server in the background, so that its imports are done when the first worker is needed."""
         try:
             self._server(python, preload)
@@ -71,10 +70,10 @@ class Workers:
         folder: Path,
         *,
         limits: Limits,
-        python: str | None = None,
+        python: Optional[str] = None,
         preload: Sequence[str] = (),
         cores: Sequence[int] = (),
-        env: Mapping[str, str] | None = None,
+        env: Optional[Mapping[str, str]] = None,
     ) -> Outcome:
         """Run `request["entry"]` in a fresh process and wait, asleep, until everything that it started is gone.
 
@@ -124,7 +123,7 @@ class Workers:
             self._closed = True
         self._finalizer()
 
-    def _server(self, python: str | None, preload: Sequence[str]) -> Server:
+    def _server(self, python: Optional[str], preload: Sequence[str]) -> Server:
         path = _interpreter(python)
         own = path == sys.executable
         key = (path, tuple(preload))
@@ -150,9 +149,9 @@ def _close_all(servers: "dict[Any, Server]") -> None:
 class _Task:
     folder: Path
     limits: Limits
-    cores: tuple[int, ...]
+    cores: Tuple[int, ...]
     env: Mapping[str, str]
-    python: str | None
+    python: Optional[str]
 
     def order(self, number: int) -> Json:
         return {
@@ -196,7 +195,7 @@ class _Task:
     def _log(self) -> Path:
         return self.folder / "log.txt"
 
-    def _explain(self, report: Json, peak: float) -> tuple[FailureKind, str]:
+    def _explain(self, report: Json, peak: float) -> Tuple[FailureKind, str]:
         """Why there is no result."""
         why, code, limit = report.get("why", ""), report.get("code"), self.limits.memory_mb
         if why == "deadline":
@@ -217,7 +216,7 @@ class _Task:
                 return FailureKind.HOST_OOM, f"killed by SIGKILL at {peak:,.0f} MB of a limit of {limit:,.0f} MB"
         return failures.from_exit(None if signal_name else code, signal_name, failures.tail(self._log, TAIL_BYTES))
 
-    def _told(self, told: Json, code: int | None, seconds: float) -> Failure:
+    def _told(self, told: Json, code: Optional[int], seconds: float) -> Failure:
         """The failure that the worker itself reported; what it could not name, the log may."""
         kind, summary = FailureKind(told["kind"]), str(told["summary"])
         if kind is FailureKind.UNKNOWN and not told.get("user"):
@@ -229,8 +228,8 @@ class _Task:
         kind: FailureKind,
         summary: str,
         seconds: float,
-        exit_code: int | None = None,
-        signal_name: str | None = None,
+        exit_code: Optional[int] = None,
+        signal_name: Optional[str] = None,
     ) -> Failure:
         versions = _read_json(self.folder / "versions.json") or {}
         texts = {str(name): str(version) for name, version in versions.items()}
@@ -242,13 +241,13 @@ class _Task:
         return by_hand(self.folder, python=self.python, cores=self.cores, env=self.env)
 
 
-def _doing(folder: Path) -> list[Path]:
+def _doing(folder: Path) -> List[Path]:
     """Files in which a worker, or each of its copies, says what it is at while it could be killed for it."""
     return sorted([*folder.glob("doing-*.txt"), *folder.glob("*/doing-*.txt")])
 
 
 def by_hand(
-    folder: Path, *, python: str | None = None, cores: Sequence[int] = (), env: Mapping[str, str] | None = None
+    folder: Path, *, python: Optional[str] = None, cores: Sequence[int] = (), env: Optional[Mapping[str, str]] = None
 ) -> str:
     """A shell line that runs the worker of a task folder again."""
     words = ["env", *(f"{name}={value}" for name, value in env.items())] if env else []
@@ -262,7 +261,7 @@ def by_hand(
     return f'only=$(mktemp -d) && {link} && PYTHONPATH="$only" {line}'
 
 
-def _interpreter(python: str | None) -> str:
+def _interpreter(python: Optional[str]) -> str:
     """An absolute path (links are kept: they are what makes a virtual environment), or a name to find on PATH."""
     if python is None:
         return sys.executable
@@ -276,7 +275,7 @@ def _signal_name(code: int) -> str:
         return f"signal {-code}"
 
 
-def _read_json(path: Path) -> Json | None:
+def _read_json(path: Path) -> Optional[Json]:
     """The object in a file, or None where there is none that can be read."""
     try:
         value = json.loads(path.read_text("utf-8"))

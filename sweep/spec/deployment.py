@@ -4,9 +4,8 @@ A config declares the members, in the order in which they are loaded; each becom
 others. Cores are handed out in the same order, so the range of every member is fixed: no scheduler decides it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
 
 from sweep.spec.codec import Json, digest, from_json, to_json
 from sweep.spec.trial import Trial
@@ -14,12 +13,12 @@ from sweep.spec.trial import Trial
 MEMBER = "deployment.member"
 
 
-def jobs(overrides: Sequence[str], members: int) -> list[list[str]]:
+def jobs(overrides: Sequence[str], members: int) -> List[List[str]]:
     """The overrides of every member of the deployment that `overrides` ask for, or the overrides themselves."""
     return [[*overrides, f"{MEMBER}={number}"] for number in range(members)] or [list(overrides)]
 
 
-def alone(overrides: Sequence[str]) -> list[str]:
+def alone(overrides: Sequence[str]) -> List[str]:
     """The overrides without the choice of a member."""
     return [line for line in overrides if not line.startswith(f"{MEMBER}=")]
 
@@ -35,7 +34,7 @@ def member(together: Sequence[Trial], number: int, overrides: Sequence[str]) -> 
     return replace(together[number], deployment=place, overrides=tuple(overrides))
 
 
-def whole(trial: Trial, moved: Callable[[Trial], Trial]) -> list[Trial]:
+def whole(trial: Trial, moved: Callable[[Trial], Trial]) -> List[Trial]:
     """All that a stored trial was measured with, itself among them, each as `moved` to this host."""
     if not trial.deployment:
         return [moved(trial)]
@@ -76,9 +75,9 @@ def group(trial: Trial) -> str:
     return digest([each["key"] for each in trial.deployment["members"]]) if trial.deployment else trial.key
 
 
-def grouped(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
+def grouped(trials: Iterable[Trial]) -> Dict[str, List[Trial]]:
     """The trials by `group`, the members of each in the order in which they are loaded."""
-    found: dict[str, list[Trial]] = {}
+    found: Dict[str, List[Trial]] = {}
     for trial in trials:
         found.setdefault(group(trial), []).append(trial)
     for together in found.values():

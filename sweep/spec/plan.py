@@ -1,7 +1,7 @@
 """A plan: every declared trial, whether it can work, and the builds that it needs."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Mapping, Optional, Sequence, Tuple
 
 from sweep.spec.record import Status
 from sweep.spec.trial import BuildSpec, Trial
@@ -12,8 +12,8 @@ class Entry:
     """One declared trial in a plan."""
 
     trial: Trial
-    builds: tuple[BuildSpec, ...]
-    status: Status | None = None  # None: valid; otherwise INVALID or UNAVAILABLE
+    builds: Tuple[BuildSpec, ...]
+    status: Optional[Status] = None  # None: valid; otherwise INVALID or UNAVAILABLE
     reason: str = ""  # the rule's text, or what is missing and how to get it
 
 
@@ -21,13 +21,13 @@ class Entry:
 class Plan:
     """Every declared trial once, in the order declared; trials asked for twice are folded into one."""
 
-    entries: tuple[Entry, ...]
+    entries: Tuple[Entry, ...]
     duplicates: int = 0
-    forecast_seconds: float | None = None  # None: unknown
+    forecast_seconds: Optional[float] = None  # None: unknown
     forecast_note: str = ""
 
     @property
-    def valid(self) -> tuple[Entry, ...]:
+    def valid(self) -> Tuple[Entry, ...]:
         return tuple(entry for entry in self.entries if entry.status is None)
 
     @property

@@ -127,7 +127,7 @@ def metrics_of(record: Record) -> Dict[str, float]:
     }
 
 
-def number(record: Record, metric: str, default: float | None = None) -> float | None:
+def number(record: Record, metric: str, default: Optional[float] = None) -> Optional[float]:
     """A metric of a trial, `default` where it is not known. `accuracy_drop` is reference_accuracy - accuracy."""
     if metric == "accuracy_drop":
         before, after = number(record, "reference_accuracy"), number(record, "accuracy")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict, Optional
 
 from sweep.spec.codec import Json, from_json, to_json
 
@@ -17,8 +17,8 @@ class Effort:
     min_requests: int  # a window is stretched until it holds this many, up to three times its length
     warmup_seconds: float  # at least this long before the steadiness test may pass
     warmup_seconds_max: float  # give up waiting for steadiness, and say so in the notes
-    repeats_max: int | None = None  # None: exactly `repeats`; else more where the verdict is open, up to this many
-    budget_seconds: float | None = None  # of the whole sweep, builds included; None: no limit
+    repeats_max: Optional[int] = None  # None: exactly `repeats`; else more where the verdict is open, up to this many
+    budget_seconds: Optional[float] = None  # of the whole sweep, builds included; None: no limit
     control_every_seconds: float = 60.0  # the control trial is measured again after this long; 0: never
 
 
@@ -33,14 +33,14 @@ class Objective:
     margin: float = 0.02  # relative difference that nobody cares about
     confidence: float = 0.95
     claim_confidence: float = 0.99  # that a limit on latency is proved or refuted
-    price: str | None = None  # on_demand | reserved | spot; None: the first that is listed for the hardware
-    latency_ms_p50_max: float | None = None
-    latency_ms_p99_max: float | None = None
-    throughput_items_per_s_min: float | None = None
-    agreement_min: float | None = None
-    accuracy_drop_max: float | None = None
-    peak_memory_mb_max: float | None = None
-    usd_per_million_items_max: float | None = None
+    price: Optional[str] = None  # on_demand | reserved | spot; None: the first that is listed for the hardware
+    latency_ms_p50_max: Optional[float] = None
+    latency_ms_p99_max: Optional[float] = None
+    throughput_items_per_s_min: Optional[float] = None
+    agreement_min: Optional[float] = None
+    accuracy_drop_max: Optional[float] = None
+    peak_memory_mb_max: Optional[float] = None
+    usd_per_million_items_max: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Limits:
     """Where a worker is ended, and how many builds go on at once."""
 
     build_seconds: float = 1800.0
-    build_memory_mb: float | None = None  # None: 90 % of the host's memory
+    build_memory_mb: Optional[float] = None  # None: 90 % of the host's memory
     measure_seconds: float = 600.0
-    measure_memory_mb: float | None = None
+    measure_memory_mb: Optional[float] = None
     reference_seconds: float = 600.0
-    parallel_builds: int | None = None  # None: by cores and memory
+    parallel_builds: Optional[int] = None  # None: by cores and memory
     transient_retries: int = 2
 
 
@@ -60,8 +60,8 @@ class Limits:
 class Gates:
     """What must hold before a trial is `ok`; limits of agreement are per precision, against Wilson's upper bound."""
 
-    agreement_min: dict[str, float] = field(default_factory=dict)
-    cosine_min: dict[str, float] = field(default_factory=dict)
+    agreement_min: Dict[str, float] = field(default_factory=dict)
+    cosine_min: Dict[str, float] = field(default_factory=dict)
     little_tolerance: float = 0.12
     generator_tolerance: float = 0.05  # of an open load: share of the latency, and of the time in which work waits
     placement_min: float = 0.9
@@ -75,16 +75,16 @@ class Bucketing:
     measure: int = 3  # of the lists that were found, so many are measured, the best predicted first
     rounds: int = 2  # lists are looked for once more, with what the first ones showed
     minimise: str = "mean"  # mean | p99: of the latency of the request that an item is in
-    traffic: str | None = None  # a CSV of sizes with counts, or of arrivals; None: the data's own sizes
-    memory_mb: float | None = None  # that all builds of a list may take, by the size of their artifacts
-    build_seconds: float | None = None  # that all builds of a list may take
+    traffic: Optional[str] = None  # a CSV of sizes with counts, or of arrivals; None: the data's own sizes
+    memory_mb: Optional[float] = None  # that all builds of a list may take, by the size of their artifacts
+    build_seconds: Optional[float] = None  # that all builds of a list may take
 
 
 @dataclass(frozen=True)
 class Fleet:
     """How many hosts a declared load takes."""
 
-    items_per_s: float | None = None  # None: not asked
+    items_per_s: Optional[float] = None  # None: not asked
     headroom: float = 0.3  # share of every host that is kept free
     spare_hosts: int = 1  # that may be lost
 
@@ -98,7 +98,7 @@ class Settings:
     objective: Objective
     limits: Limits
     gates: Gates
-    tracking: dict[str, Any]  # conf/tracking/*.yaml: {"name": "local"|"server"|"none", "uri": str|None}
+    tracking: Dict[str, Any]  # conf/tracking/*.yaml: {"name": "local"|"server"|"none", "uri": str|None}
     outputs: str  # absolute path of the outputs folder
     plan: str = "run"  # run | only | build | measure
     report: str = "html"  # html | none: neither the page nor the pictures at the end of a sweep

@@ -2,14 +2,7 @@
 
 import functools
 from dataclasses import dataclass, field, fields
-from typing import (
-    Any,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from sweep.spec.codec import Json, digest
 
@@ -155,7 +148,7 @@ def _shortened(options: Sequence[str]) -> List[str]:
     return [option for option in options if option in kept] + [rest]
 
 
-Buckets = tuple[tuple[int, ...], ...]
+Buckets = Tuple[Tuple[int, ...], ...]
 
 
 LARGEST = 2**31 - 1  # of one dimension; above that somebody gave bytes, or a time

@@ -60,7 +60,7 @@ def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
     Raises:
         UserError: in a search, which would search within a search; or see `_traffics`.
     """
-    if sweep.engine.search:
+    if sweep.search:
         raise UserError("buckets=auto searches by itself: leave out hydra/sweeper=optuna, or list the buckets")
     sweep.stages.several = True
     pairs = {pair_key(job.trial): job.trial for job in jobs if job.trial.buckets == AUTO}
@@ -77,17 +77,17 @@ def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
     named = {job.trial.key for job in plain}  # after a `resume` the guesses too
     first = [job for each in asked.values() for job in each.jobs(list(each.guesses))]
     sweep.run([*plain, *(job for job in first if job.trial.key not in named)])
-    if sweep.spec.settings.plan == "only":
+    if sweep.settings.plan == "only":
         sweep.display.note(LATER)
         return []
-    best = _best(sweep, asked) if sweep.spec.settings.plan != "build" and not sweep.interrupted else {}
+    best = _best(sweep, asked) if sweep.settings.plan != "build" and not sweep.interrupted else {}
     return [_record(sweep, job, asked.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
 
 
 def _best(sweep: "Sweep", asked: Mapping[str, Asked]) -> dict[str, Buckets]:
     """Find lists and measure the best of them; the best predicted for each trial that asked."""
     best: dict[str, Buckets] = {}
-    for _ in range(sweep.spec.settings.bucketing.rounds):
+    for _ in range(sweep.settings.bucketing.rounds):
         wanted = [job for key, each in asked.items() for job in _wanted(sweep, key, each, best)]
         if not wanted or sweep.interrupted:
             break
@@ -100,7 +100,7 @@ def _wanted(sweep: "Sweep", key: str, asked: Asked, best: dict[str, Buckets]) ->
 
     Else a machine that drifts would be taken for a difference.
     """
-    settings, known = sweep.spec.settings.bucketing, _known(sweep, asked)
+    settings, known = sweep.settings.bucketing, _known(sweep, asked)
     search = _search(asked, known, settings)
     if search is None:
         return []
@@ -173,7 +173,7 @@ def _traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic |
         if not trial.model.get("bucket_dims"):
             name = trial.model["name"]
             raise UserError(f"buckets=auto: model {name} declares no bucket dimension (model.bucket_dims)")
-    file = sweep.spec.settings.bucketing.traffic
+    file = sweep.settings.bucketing.traffic
     if file:
         traffic = Traffic.read(file)
         for trial in pairs.values():
@@ -243,7 +243,7 @@ def _groups(trials: Sequence[Trial], records: Mapping[str, Record]) -> list[tupl
 
 
 def _entry(sweep: "Sweep", context: Context, trials: tuple[Trial, ...]) -> Json | None:
-    settings, data = sweep.spec.settings.bucketing, str(trials[0].data["name"])
+    settings, data = sweep.settings.bucketing, str(trials[0].data["name"])
     search = sweep.stages.searches.get(replace(trials[0], buckets=AUTO).key)
     traffic = search.traffic if search else _stored(context, trials[0])
     if traffic is None:
