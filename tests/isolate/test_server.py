@@ -1,5 +1,6 @@
 """The server's way to run one worker by hand."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -14,13 +15,12 @@ def test_task_folder_runs_by_old_and_new_entry_name(entry: str, tmp_path: Path) 
     (tmp_path / "request.json").write_text(json.dumps({"entry": entry, "packages": ["numpy", "no-such-package"]}))
     assert server.execute(tmp_path) == 0
     versions = json.loads((tmp_path / "result.json").read_text())["result"]["versions"]
-    assert versions["numpy"] and versions["no-such-package"] is None
+    assert versions["numpy"] is not None
+    assert versions["no-such-package"] is None
 
 
 @pytest.mark.parametrize("module", ["sweep.padding:check", "sweep.replaying:measure", "sweep.worker:measure"])
 def test_every_old_entry_name_finds_a_function(module: str) -> None:
-    import importlib
-
     old, _, name = module.partition(":")
     assert callable(getattr(importlib.import_module(server.MODULES_BEFORE[old]), name))
 
