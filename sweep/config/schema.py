@@ -176,7 +176,7 @@ def _mapping(path: str, value: Any) -> Mapping[str, Any]:
 
 def _typed(path: str, value: Any, kind: Any) -> Any:
     arguments = typing.get_args(kind)
-    if typing.get_origin(kind) is types.UnionType:
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
         return None if value is None else _typed(path, value, arguments[0])
     if typing.get_origin(kind) is dict:
         items = _mapping(path, value)

@@ -111,8 +111,8 @@ def import_(
     return importing.run(tables, outputs.absolute(), tracking_uri)
 
 
-@app.command()
-def verify(
+@app.command("verify")
+def verify_(
     sweep: SweepName = "last",
     tolerance: Annotated[float, typer.Option(help="Relative difference that passes.")] = 0.2,
     table: Annotated[
@@ -149,8 +149,8 @@ def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     return Sweep(settings, command=f"python -m sweep resume {history.folder.name}", history=history).complete(jobs)
 
 
-@app.command()
-def reproduce(
+@app.command("reproduce")
+def reproduce_(
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="An MLflow run id, or a trial's key.")],
     tracking_uri: Annotated[
         str | None, typer.Option(help="Where the run is; default: the store in the outputs folder.")
@@ -186,8 +186,8 @@ def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     return 0
 
 
-@app.command()
-def ui(
+@app.command("ui")
+def ui_(
     port: Annotated[int | None, typer.Option(help="On 127.0.0.1; default: 5000 or the next free one.")] = None,
     sweep: SweepName = "last",
     outputs: Outputs = OUTPUTS,
@@ -198,8 +198,8 @@ def ui(
     return int(pages.serve(query.settings(query.history(outputs, sweep)), port) or 0)
 
 
-@app.command()
-def doctor() -> None:
+@app.command("doctor")
+def doctor_() -> None:
     """What is here: each backend and hardware type, its version, or what is missing and how to get it."""
     from sweep.verbs import doctor as diagnosis
 
