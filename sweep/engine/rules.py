@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from sweep import backends, workloads
+from sweep import DISTRIBUTION, backends, workloads
 from sweep.backends.base import Backend
 from sweep.config import buckets as bucket_config
 from sweep.engine.plan import Installed, build_specs, list_packages
@@ -117,7 +117,7 @@ def _missing(
     for interpreter, packages, extra in needs:
         missing = [name for name, version in installed(interpreter, packages).items() if version is None]
         if missing:
-            what = f"'sweep[{extra}]'" if extra and not interpreter else " ".join(missing)
+            what = f"'{DISTRIBUTION}[{extra}]'" if extra and not interpreter else " ".join(missing)
             yield (
                 Status.UNAVAILABLE,
                 f"not installed: {', '.join(missing)}; {interpreter or 'python'} -m pip install {what}",

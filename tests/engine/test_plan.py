@@ -102,7 +102,7 @@ def test_what_is_not_installed_is_unavailable_and_says_how_to_get_it() -> None:
         trial(model=model), installed=lambda p, names: {n: None if "some" in n else "1" for n in names}
     ).entries
     assert entry.status is Status.UNAVAILABLE
-    assert entry.reason == "not installed: some-weights; python -m pip install 'sweep[vision]'"
+    assert entry.reason == "not installed: some-weights; python -m pip install 'deploy-sweep[vision]'"
     (bare,) = make(trial(), installed=nothing).entries
     assert bare.status is Status.UNAVAILABLE
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sweep import files
+from sweep import DISTRIBUTION, files
 from sweep.spec import Json, UserError, meant
 from sweep.spec.settings import PRICES
 from sweep.verdict.costs import money
@@ -161,7 +161,7 @@ def clients(region: str) -> Clients:
         import boto3
         from botocore.exceptions import BotoCoreError
     except ImportError:
-        raise UserError("`prices refresh` needs boto3: pip install 'sweep[aws]'") from None
+        raise UserError(f"`prices refresh` needs boto3: pip install '{DISTRIBUTION}[aws]'") from None
     try:
         known = boto3.session.Session().get_available_regions("ec2")
         if region not in known:
