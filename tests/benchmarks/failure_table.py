@@ -1,4 +1,4 @@
-"""Inject everything that can go wrong with a trial and print what was recorded, as the table of docs/failures.md.
+"""Inject everything that can go wrong with a trial and print what was recorded, as the table of docs/reference/statuses.md.
 
 python -m tests.benchmarks.failure_table
 """
@@ -12,7 +12,7 @@ from tests.support import injections
 
 
 def main() -> None:
-    print("| injected | status | kind | what is told |\n|---|---|---|---|")
+    print("| injected | status | kind | the reason on record |\n|---|---|---|---|")
     rows = 0
     for group in injections.GROUPS:
         with tempfile.TemporaryDirectory() as folder:
