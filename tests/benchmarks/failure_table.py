@@ -1,4 +1,4 @@
-"""Inject everything that can go wrong with a trial and print what was recorded, as the table of docs/reference/statuses.md.
+"""Inject everything that can go wrong and print what was recorded, the table of docs/reference/statuses.md.
 
 python -m tests.benchmarks.failure_table
 """

@@ -1,6 +1,6 @@
 """The pages say what is so: links lead somewhere, commands are understood, keys exist, examples run."""
 
-import importlib
+import importlib.util
 import json
 import os
 import re
@@ -16,7 +16,7 @@ import pytest
 import typer
 import yaml  # type: ignore[import-untyped]  # its stubs are one more package
 
-from sweep import backends, verbs
+from sweep import DISTRIBUTION, __version__, backends, verbs
 from sweep.__main__ import VERBS, run
 from sweep.config import schema
 from sweep.config.command_line import main_argv
@@ -28,7 +28,10 @@ from sweep.workloads import FORMATS, RESERVED
 from tests.support.running import QUICK, ROOT
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-PAGES = [*(page for page in [ROOT / "README.md"] if page.exists()), *DOCS]
+PAGES = [*sorted(ROOT.glob("*.md")), *DOCS]
+REFERENCE = ROOT / "docs" / "reference"
+ADDING_A_MODEL = ROOT / "docs" / "contributing" / "adding_a_model.md"
+DECISIONS = ROOT / "docs" / "decisions"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"python -m sweep(?![\w.])([^`\n]*)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
@@ -36,6 +39,10 @@ FILE = re.compile(r"(?:#|//) ([\w./-]+\.(?:py|yaml|toml))\n")
 # Sizes that a loaded machine can keep to: what is tested is that the examples run, not how fast.
 FEW = ["data.count=50"]  # the original answers all data that lists are looked for, before the plan is shown
 TRY = [*QUICK, "effort.repeats=1", "gates.little_tolerance=1.0"]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def text_of(page: Path) -> str:
@@ -50,7 +57,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
             line = match[1].split("  #")[0].strip()
             if line and line not in seen:
                 seen.add(line)
-                yield f"{page.name}: {line}", shlex.split(line, comments=True)
+                yield f"{name_of(page)}: {line}", shlex.split(line, comments=True)
 
 
 def is_sweep(words: list[str]) -> bool:
@@ -126,7 +133,7 @@ def sweep_in(folder: Path, outputs: Path, *words: str) -> tuple[str, ledger.Hist
     return done.stdout, ledger.History(ledger.find(outputs, "last"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_relative_links_and_anchors_lead_somewhere(page: Path) -> None:
     for groups in LINK.findall(page.read_text(encoding="utf-8")):
         target = groups[0] or groups[1]
@@ -134,11 +141,11 @@ def test_relative_links_and_anchors_lead_somewhere(page: Path) -> None:
             continue
         path, _, anchor = target.partition("#")
         where = (page.parent / path).resolve() if path else page
-        assert where.exists(), f"{page.name} links to {target}"
+        assert where.exists(), f"{name_of(page)} links to {target}"
         if anchor:
             text = BLOCK.sub("", where.read_text(encoding="utf-8"))
             headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-            assert anchor in map(slug, headings), f"{page.name} links to {target}"
+            assert anchor in map(slug, headings), f"{name_of(page)} links to {target}"
 
 
 def test_every_page_can_be_reached_from_another() -> None:
@@ -148,8 +155,7 @@ def test_every_page_can_be_reached_from_another() -> None:
         for groups in LINK.findall(page.read_text(encoding="utf-8"))
         for target in groups
     }
-    if (ROOT / "README.md").exists():
-        assert [page.name for page in DOCS if page not in linked] == []
+    assert [name_of(page) for page in DOCS if page.resolve() not in linked] == []
 
 
 @pytest.mark.parametrize("words", SWEEPS)
@@ -223,7 +229,7 @@ def test_settings_that_are_named_exist() -> None:
     known["search"] = set(yaml.safe_load((conf_dir() / "config.yaml").read_text())["search"])
     known["tracking"] = {"uri", "name"}
     named = [
-        (page.name, match[1], match[2])
+        (name_of(page), match[1], match[2])
         for page in PAGES
         for match in re.finditer(
             r"(?<![\w./-])(effort|objective|limits|gates|search|tracking)\.([a-z]\w*)", text_of(page)
@@ -234,16 +240,16 @@ def test_settings_that_are_named_exist() -> None:
     assert [one for one in named if one[2] not in known[one[1]]] == []
 
 
-def test_the_concepts_name_every_status_kind_and_format() -> None:
-    concepts = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
-    assert [status.value for status in Status if f"| `{status.value}` |" not in concepts] == []
-    assert [kind.value for kind in FailureKind if f"`{kind.value}`" not in concepts] == []
-    models = (ROOT / "docs" / "adding_a_model.md").read_text(encoding="utf-8")
+def test_the_pages_name_every_status_kind_and_format() -> None:
+    statuses = (REFERENCE / "statuses.md").read_text(encoding="utf-8")
+    assert [status.value for status in Status if f"| `{status.value}` |" not in statuses] == []
+    assert [kind.value for kind in FailureKind if f"| `{kind.value}` |" not in statuses] == []
+    models = ADDING_A_MODEL.read_text(encoding="utf-8")
     assert [name for name in FORMATS if f"| `{name}` |" not in models] == []
 
 
 def test_the_table_of_formats_says_which_backends_take_them() -> None:
-    models = (ROOT / "docs" / "adding_a_model.md").read_text(encoding="utf-8")
+    models = ADDING_A_MODEL.read_text(encoding="utf-8")
     for name in FORMATS:
         (row,) = re.findall(rf"^\| `{name}` \|.*\|(.*)\|$", models, re.MULTILINE)
         told = {word.strip() for word in row.split(",")}
@@ -254,7 +260,7 @@ def test_the_table_of_formats_says_which_backends_take_them() -> None:
 def test_the_gates_are_told_in_their_order() -> None:
     from sweep.verdict import gates
 
-    method = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    method = (REFERENCE / "method.md").read_text(encoding="utf-8")
     section = method.partition("## Gates")[2].partition("\n## ")[0]
     assert re.findall(r"^\| (\w+) \|", section, re.MULTILINE)[1:] == [gate.__name__ for gate in gates.GATES]
 
@@ -297,9 +303,10 @@ def test_the_example_model_and_hardware_give_an_accuracy_and_a_cost(workspace: P
 
 
 def as_told(history: ledger.History, outputs: Path) -> None:
-    """What a sweep leaves is what the concepts say."""
-    concepts = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
-    tree = concepts.partition("## Where files lie")[2].partition("```text")[2].partition("```")[0]
+    """What a sweep leaves is what the reference says."""
+    page = (REFERENCE / "outputs.md").read_text(encoding="utf-8")
+    metrics = (REFERENCE / "mlflow.md").read_text(encoding="utf-8")
+    tree = page.partition("## Where files lie")[2].partition("```text")[2].partition("```")[0]
     left = [path for path in history.folder.iterdir() if path.name not in tree]
     left += [path for path in (outputs / "store").iterdir() if path.name not in tree]
     left += [path for path in (history.folder / "trials").glob("*/*") if path.name not in tree]
@@ -308,12 +315,12 @@ def as_told(history: ledger.History, outputs: Path) -> None:
     for name in re.findall(r"[\w.]+\.(?:jsonl?|csv|png)\b", tree.partition("sweeps/")[2].partition("trials/KEY")[0]):
         assert (history.folder / name).is_file(), name
     kinds = {entry["kind"] for entry in ledger.entries(history.folder)}
-    told = set(re.findall(r"`(\w+)`", concepts.partition("## The ledger")[2].partition("Tables, verdicts")[0]))
+    told = set(re.findall(r"`(\w+)`", page.partition("## The ledger")[2].partition("Tables, verdicts")[0]))
     assert kinds <= told
     row: Json = json.loads((history.folder / "results.json").read_text())[0]
     for metric in row["metrics"]:
         base = re.sub(r"_(low|high)$", "", metric)
-        assert any(f"`{name}`" in concepts for name in (metric, base, "_" + base.rpartition("_")[2])), metric
+        assert any(f"`{name}`" in metrics for name in (metric, base, "_" + base.rpartition("_")[2])), metric
 
 
 def test_the_module_of_the_quick_start_runs(workspace: Path, tmp_path: Path) -> None:
@@ -325,3 +332,89 @@ def test_the_module_of_the_quick_start_runs(workspace: Path, tmp_path: Path) -> 
     assert record.status is Status.OK, printed
     assert str(record.settings["width"]) == "64"
     assert (record.agreement or {})["samples"] > 0
+
+
+def test_every_setting_stands_in_the_reference_with_its_default() -> None:
+    """The page repeats what the YAML files say, for readers; it may say nothing else."""
+    rows = [line.split(" | ") for line in (REFERENCE / "config.md").read_text(encoding="utf-8").splitlines()]
+    shown = {row[0].strip("| `"): [cell.strip() for cell in row[1:-1]] for row in rows if row[0].startswith("| `")}
+    config = yaml.safe_load((conf_dir() / "config.yaml").read_text())
+    sections = ("limits", "gates", "bucketing", "fleet", "search")
+    once = ("precision", "batch", "request_batch", "cores", "replicas", "buckets", "name", "outputs", "plan", "report")
+    defaults = {name: [config[name]] for name in (*once, "reuse", "retry_failed", "seed")}
+    defaults |= {f"{section}.{name}": [value] for section in sections for name, value in config[section].items()}
+    efforts = [group("effort", name) for name in ("quick", "normal", "thorough", "until_decided")]
+    defaults |= {f"effort.{name}": [effort[name] for effort in efforts] for name in efforts[0] if name != "name"}
+    objective = group("objective", "max_throughput")
+    defaults |= {f"objective.{name}": [value] for name, value in objective.items() if name != "name"}
+    assert shown == {name: [as_cell(value) for value in values] for name, values in defaults.items()}
+
+
+def group(folder: str, name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((conf_dir() / folder / f"{name}.yaml").read_text()))
+
+
+def as_cell(value: Any) -> str:
+    """A default as the reference writes it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {as_cell(item)}" for name, item in value.items())
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def test_decisions_have_a_number_a_date_and_a_status_and_stand_in_the_index() -> None:
+    index = (DECISIONS / "README.md").read_text(encoding="utf-8")
+    files = sorted(path for path in DECISIONS.glob("*.md") if path.name != "README.md")
+    assert [int(path.name[:4]) for path in files] == list(range(1, len(files) + 1))
+    for path in files:
+        head = re.match(
+            r"# (\d+)\. (.+)\n\n(\d{4}-\d\d-\d\d) · (accepted|superseded by \d{4}) · ", path.read_text(encoding="utf-8")
+        )
+        assert head is not None, path.name
+        assert int(head[1]) == int(path.name[:4]), path.name
+        assert f"| {head[1]} | [{head[2]}]({path.name}) | {head[3]} | {head[4]} |" in index, path.name
+
+
+def test_paths_on_the_architecture_page_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:sweep|conf|hydra_plugins|tests)/[^`\s]*)`", page))
+    assert len(named) > 50
+    assert sorted(path for path in named if "NAME" not in path and not list(ROOT.glob(path))) == []
+
+
+def test_the_architecture_page_has_the_table_of_imports_that_is_tested() -> None:
+    from tests.house.test_layers import ALLOWED
+
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("| package | what it is for | may import |")[2].partition("\n\n")[0]
+    above: list[str] = []
+    for name, cell in re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", table, re.MULTILINE):
+        imports = above if cell == "all above" else [] if cell == "nothing" else cell.split()
+        assert set(imports) == set(ALLOWED[name].split()), name
+        above = [*above, name]
+    assert set(above) == {name for name in ALLOWED if name != "hydra_plugins" and not name.startswith("__")}
+
+
+def test_installing_names_our_distribution() -> None:
+    """`sweep` on the package index is somebody else's."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nname = "{DISTRIBUTION}"\nversion = "{__version__}"\n' in project
+    assert f'\ntest = [\n    "{DISTRIBUTION}[' in project
+    stranger = re.compile(r"""pip install ['"]?sweep\b|['"]sweep\[|^dependencies = \[.*"sweep\"""", re.MULTILINE)
+    folders = (ROOT / "sweep", ROOT / "conf", ROOT / "docs")
+    kinds = (".py", ".yaml", ".md", ".js")
+    paths = [path for folder in folders for path in folder.rglob("*.*") if path.suffix in kinds]
+    paths = [path for path in [*PAGES, ROOT / "pyproject.toml", *paths] if path.parent != DECISIONS]
+    assert [name_of(path) for path in paths if stranger.search(path.read_text(encoding="utf-8"))] == []
+    assert any(f"'{DISTRIBUTION}[" in path.read_text(encoding="utf-8") for path in paths), "nothing was looked at"
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("material") is None:
+        pytest.skip("mkdocs-material is not installed: pip install -e '.[docs]'")
+    line = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "architecture" / "index.html").is_file()
+    assert (tmp_path / "reference" / "safety" / "index.html").is_file()

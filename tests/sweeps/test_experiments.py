@@ -285,7 +285,7 @@ def test_the_classes_of_the_photographs_are_all_named() -> None:
 
 
 def test_the_page_tells_the_counts_that_come_out() -> None:
-    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "experiments.md").read_text(encoding="utf-8")
     for name, expected in REPLAYED.items():
         row = re.findall(rf"^\| `{name}` \|.*$", page, re.MULTILINE)[0]
         words = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in expected.items())

@@ -134,9 +134,7 @@ def documented(module: Any, name: str, versions: Mapping[str, str]) -> Any:
 def other(versions: Mapping[str, str]) -> str:
     """What is here, and that another release is needed."""
     here = ", ".join("%s %s" % item for item in sorted(versions.items()))
-    return "here are %s; this backend needs the release that docs/reference/backends names" % (
-        here or "unknown versions"
-    )
+    return "here are %s; this backend needs the release that its page in the docs names" % (here or "unknown versions")
 
 
 @contextlib.contextmanager
