@@ -216,7 +216,7 @@ def test_without_credentials_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch
 
 def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "boto3", None)
-    with pytest.raises(UserError, match=r"pip install 'sweep\[aws\]'"):
+    with pytest.raises(UserError, match=r"pip install 'deploy-sweep\[aws\]'"):
         prices.clients("us-east-1")
 
 
