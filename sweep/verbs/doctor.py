@@ -1,7 +1,6 @@
-"""What is here and what is missing: backends, hardware types, the build store."""
+"""The verb `doctor`: which backends and hardware types are here, and what is missing."""
 
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,68 +11,23 @@ from sweep.backends.base import Backend
 from sweep.files import neuron_tool
 from sweep.hardware import neuron, rules
 from sweep.isolate.pool import Limits, Workers
-from sweep.spec import Outcome, UserError
-from sweep.store.builds import Store
-from sweep.text import count, duration, one_line
+from sweep.spec import Outcome
+from sweep.text import count, one_line
+from sweep.verbs.tables import make_table, show
 from sweep.worker.entries import installed
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sweep.store.builds import Entry
 
-
-def show() -> None:
-    """What this host has, which backends it has, and which hardware types it is."""
+def doctor() -> None:
+    """What is here: each backend and hardware type, its version, or what is missing and how to get it."""
     host = rules.detect()
-    _print(_host_table(host), _backend_table(), *_to_verify(), _hardware_table(host))
-
-
-def show_builds(outputs: Path) -> None:
-    """Every entry of the store, the most recently used first."""
-    store = _store(outputs)
-    entries = sorted(store.entries(), key=lambda entry: -entry.last_used)
-    table = _table("build", "key", "took", "size", "last used", "state")
-    for entry in entries:
-        state = entry.failure.kind.value if entry.failure else "ready"
-        table.add_row(
-            _name(entry), entry.key[:12], duration(entry.seconds), _size(entry.bytes), _age(entry.last_used), state
-        )
-    total = f"{count(len(entries), 'build')}, {_size(sum(entry.bytes for entry in entries))} in {store.root}"
-    _print(table, total)
-
-
-def explain_build(outputs: Path, key: str) -> None:
-    """What a build was made of, what it reported, and where it lies."""
-    found = [entry for entry in _store(outputs).entries() if entry.key.startswith(key)]
-    if len(found) != 1:
-        raise UserError(f"{len(found)} builds begin with {key!r}: `python -m sweep builds list` shows the keys")
-    entry = found[0]
-    table = _table("", "")
-    for name, value in _flat({"key": entry.key, "folder": str(entry.folder), **entry.info}):
-        table.add_row(name, one_line(str(value)))
-    if entry.failure is not None:
-        table.add_row("failure", f"{entry.failure.kind.value}: {entry.failure.summary}")
-    _print(table)
-
-
-def clean_builds(outputs: Path, older_than_days: float | None, max_mb: float | None, failures: bool) -> None:
-    """Remove builds and say what was removed."""
-    store = _store(outputs)
-    keys = [entry.key for entry in store.entries() if entry.failure is not None] if failures else None
-    if older_than_days is None and max_mb is None and not failures:
-        raise UserError("say what to remove: --older-than-days 30, --max-mb 2000 or --failures")
-    removed: list[Entry] = []
-    if keys:
-        removed += store.clean(keys=keys)
-    if older_than_days is not None or max_mb is not None:
-        limit = None if max_mb is None else int(max_mb * (1 << 20))
-        removed += store.clean(older_than_days=older_than_days, max_bytes=limit)
-    _print(f"removed {count(len(removed), 'build')}, {_size(sum(entry.bytes for entry in removed))}")
+    show(_host_table(host), _backend_table(), *_to_verify(), _hardware_table(host))
 
 
 def _host_table(host: rules.Host) -> "Table":
-    table = _table("this host", "")
+    table = make_table("this host", "")
     cores = f"{count(host.cores, 'core')} ({count(len(host.cpus), 'CPU')})"
     table.add_row("instance type", host.instance_type or "unknown: no EC2 instance, or it does not say")
     table.add_row("processor", f"{host.cpu}, {cores}")
@@ -123,14 +77,14 @@ def _to_verify() -> Sequence[Any]:
             lines.append(f"python -m sweep backend={name} model={model} precision={precision} effort=quick")
     if not lines:
         return ()
-    table = _table("Neuron backends: never run on a device by this project. To verify, on an instance:")
+    table = make_table("Neuron backends: never run on a device by this project. To verify, on an instance:")
     for line in lines:
         table.add_row(line)
     return (table,)
 
 
 def _backend_table() -> "Table":
-    table = _table("backend", "here", "precisions", "devices", "versions; what is missing")
+    table = make_table("backend", "here", "precisions", "devices", "versions; what is missing")
     names = backends.names()
     with tempfile.TemporaryDirectory() as folder, Workers() as workers, ThreadPoolExecutor(2) as pool:
         probes = [pool.submit(_probe, workers, Path(folder) / name, name) for name in names]
@@ -169,7 +123,7 @@ def _backend_row(backend: type[Backend], probe: Outcome) -> Sequence[str]:
 def _hardware_table(host: rules.Host) -> "Table":
     from sweep.config import compose
 
-    table = _table("hardware", "here", "what it has", "why this host is not it")
+    table = make_table("hardware", "here", "what it has", "why this host is not it")
     table.add_row("local", "yes", "see above", "")
     types = (declared for declared in compose.hardware_types() if declared["name"] != "local")
     for declared in sorted(types, key=lambda one: (str(one["name"]).partition("_")[0], one.get("cpus") or 0)):
@@ -182,49 +136,3 @@ def _has(declared: Mapping[str, Any]) -> str:
     """`2 NeuronCores`: what `cores` of a hardware type counts."""
     unit = {"neuron": "NeuronCore", "cuda": "GPU", "eia": "accelerator"}.get(str(declared.get("device")), "core")
     return count(int(declared["cores"]), unit) if declared.get("cores") else ""
-
-
-def _store(outputs: Path) -> Store:
-    if not (outputs / "store").is_dir():
-        raise UserError(f"no build store in {outputs} yet: run a sweep first, or say --outputs")
-    return Store(outputs / "store")
-
-
-def _table(*columns: str) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, show_header=any(columns), pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _print(*parts: Any) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=False)
-    for part in parts:
-        console.print(part)
-
-
-def _name(entry: "Entry") -> str:
-    return str(entry.info.get("name") or "–")
-
-
-def _size(size: int) -> str:
-    return f"{size / (1 << 20):,.1f} MB"
-
-
-def _age(moment: float) -> str:
-    return f"{duration(max(0.0, time.time() - moment))} ago"
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for name, item in value.items():
-        if isinstance(item, dict) and item:
-            rows += _flat(item, f"{prefix}{name}.")
-        else:
-            rows.append((prefix + name, item))
-    return rows

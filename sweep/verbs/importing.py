@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from sweep import __version__, files
 from sweep.backends.replay import tables as reported
@@ -21,6 +23,7 @@ from sweep.spec import Failure, FailureKind, Json, Record, Status, UserError, me
 from sweep.spec.settings import Gates, Settings
 from sweep.store import ledger
 from sweep.text import count, relative
+from sweep.verbs.arguments import OUTPUTS, Outputs
 from sweep.verdict import plausibility, select
 from sweep.verdict.costs import money
 
@@ -252,3 +255,17 @@ def _tell(table: Table, folder: Path, found: Sequence[Record]) -> None:
     for name, rows in known.most_common():
         print(f"    {name}, {count(rows, 'row')}: {reported.mistakes()[name]}")
     print(f"  files: {relative(str(folder))}")
+
+
+def import_tables(
+    tables: Annotated[
+        list[str] | None, typer.Argument(metavar="[TABLE...]", help="A CSV file or the name of a shipped table.")
+    ] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="An MLflow server; default: the store in outputs.")] = None,
+    outputs: Outputs = OUTPUTS,
+) -> int:
+    """Bring in published results, marked as reported and judged by what can be true; without a table: list them."""
+    if not tables:
+        list_shipped()
+        return 0
+    return run(tables, outputs.absolute(), tracking_uri)

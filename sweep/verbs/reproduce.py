@@ -5,6 +5,9 @@ import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from sweep.config.command_line import Job
 from sweep.hardware import environment, rules
@@ -13,6 +16,7 @@ from sweep.report.mlflow.address import prepare_client
 from sweep.spec import Json, Record, Status, Trial, UserError, deployment, from_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger
+from sweep.verbs.arguments import OUTPUTS, Outputs
 
 MARGIN = 0.05  # a change smaller than this is no change to anybody
 EXIT = {"reproduced": 0, "drifted": 3, "cannot judge": 4}
@@ -28,7 +32,7 @@ class Past:
     environment: Json
 
 
-def reproduce(run_id: str, outputs: Path, tracking_uri: str | None = None, trust: bool = False) -> int:
+def run_again(run_id: str, outputs: Path, tracking_uri: str | None = None, trust: bool = False) -> int:
     """Run the trial of a run again with the effort it had; the exit status says how it compares.
 
     Args:
@@ -164,3 +168,15 @@ def _mean(values: list[float]) -> float:
 
 
 __all__ = ["Past", "compare", "differences", "foreign_targets", "here", "reproduce"]
+
+
+def reproduce(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="An MLflow run id, or a trial's key.")],
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="Where the run is; default: the store in the outputs folder.")
+    ] = None,
+    trust: Annotated[bool, typer.Option(help="Import the model and data factories that the run names.")] = False,
+    outputs: Outputs = OUTPUTS,
+) -> int:
+    """Run a past trial again from its MLflow run alone, and say whether the result is the same."""
+    return run_again(run_id, outputs.absolute(), tracking_uri, trust)

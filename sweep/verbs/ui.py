@@ -15,12 +15,17 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from sweep.isolate.interrupts import terminate_as_interrupt
 from sweep.report.mlflow.address import CLIENT, is_server, store_uri, tracked_after_all
 from sweep.report.mlflow.links import PORT, links
 from sweep.spec import Json, UserError
 from sweep.spec.settings import Settings
+from sweep.store import query
+from sweep.verbs.arguments import OUTPUTS, Outputs, SweepName
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
@@ -189,3 +194,12 @@ def _end(server: subprocess.Popen[bytes]) -> None:
         os.killpg(server.pid, signal.SIGKILL)  # what the server's leader left behind
     except (ProcessLookupError, PermissionError):
         pass
+
+
+def ui(
+    port: Annotated[int | None, typer.Option(help="On 127.0.0.1; default: 5000 or the next free one.")] = None,
+    sweep: SweepName = "last",
+    outputs: Outputs = OUTPUTS,
+) -> int:
+    """Start the MLflow UI on the right store and print links that open sorted by the objective."""
+    return int(serve(query.settings(query.history(outputs, sweep)), port) or 0)

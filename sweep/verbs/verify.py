@@ -7,13 +7,17 @@ equals the newest. Rows that the plausibility gates do not believe are left out.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from sweep.backends.replay import tables as reported
 from sweep.backends.replay.tables import Row, same_model
 from sweep.spec import Json, Record, Status, UserError
+from sweep.store import query
 from sweep.store.ledger import History
 from sweep.text import count, number
+from sweep.verbs.arguments import OUTPUTS, Outputs, SweepName
 from sweep.verdict import plausibility
 
 EQUAL = ("model", "instance", "precision", "batch", "request_batch", "cores")
@@ -49,7 +53,7 @@ class Check:
         )
 
 
-def verify(history: History, tables: Sequence[str], tolerance: float) -> int:
+def compare_with_published(history: History, tables: Sequence[str], tolerance: float) -> int:
     """Print the comparison of every measured trial; the exit status.
 
     Args:
@@ -170,3 +174,15 @@ def _nothing(history: History, measured: Sequence[Record]) -> str:
     told = (f"{one['model']} on {one['instance'] or 'a host that is no EC2 instance'}" for one in known)
     places = dict.fromkeys(told)
     return f"nothing comparable: no published row has the setup of a trial here ({', '.join(places)})"
+
+
+def verify(
+    sweep: SweepName = "last",
+    tolerance: Annotated[float, typer.Option(help="Relative difference that passes.")] = 0.2,
+    table: Annotated[
+        list[str] | None, typer.Option(help="Published tables to compare with; default: all that come with sweep.")
+    ] = None,
+    outputs: Outputs = OUTPUTS,
+) -> int:
+    """Compare what was measured with published numbers: 0 within the tolerance, 3 not, 4 nothing comparable."""
+    return compare_with_published(query.history(outputs, sweep), table or [], tolerance)

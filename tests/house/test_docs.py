@@ -16,7 +16,7 @@ import pytest
 import typer
 import yaml  # type: ignore[import-untyped]  # its stubs are one more package
 
-from sweep import DISTRIBUTION, __version__, backends, verbs
+from sweep import DISTRIBUTION, __version__, backends
 from sweep.__main__ import VERBS, run
 from sweep.config import schema
 from sweep.config.command_line import main_argv
@@ -24,6 +24,7 @@ from sweep.config.compose import conf_dir
 from sweep.spec import FailureKind, Json, Status
 from sweep.spec.settings import Effort, Gates, Limits, Objective
 from sweep.store import ledger
+from sweep.verbs import app
 from sweep.workloads import FORMATS, RESERVED
 from tests.support.running import QUICK, ROOT
 
@@ -175,7 +176,7 @@ def test_every_sweep_that_is_shown_can_be_planned(
 @pytest.mark.parametrize("words", OTHERS)
 def test_every_verb_that_is_shown_exists_and_takes_these_arguments(words: list[str]) -> None:
     assert words[0] in VERBS
-    command: Any = typer.main.get_command(verbs.app)
+    command: Any = typer.main.get_command(app.app)
     rest = list(words)
     while rest and hasattr(command, "get_command"):
         context = command.make_context(command.name, [rest[0], *rest[1:]])

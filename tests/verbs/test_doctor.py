@@ -31,7 +31,7 @@ def says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr(neuron, "look", lambda: now)
         monkeypatch.setattr(neuron, "versions", lambda: versions or {})
         monkeypatch.setattr(doctor, "neuron_tool", lambda name: f"/opt/{name}" if tools else None)
-        doctor.show()
+        doctor.doctor()
         printed = capsys.readouterr().out
         assert all(len(line) <= 80 for line in printed.splitlines())
         return printed
@@ -123,7 +123,7 @@ def test_how_to_verify_a_neuron_backend(says: Say, monkeypatch: pytest.MonkeyPat
 
 def test_the_whole_of_it_on_this_host(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.backends, "names", lambda: ("fake",))  # the others take seconds to import
-    doctor.show()
+    doctor.doctor()
     printed = capsys.readouterr().out
     assert row(printed, "fake").startswith("yes fp32")
     assert rules.detect().cpu[:10] in printed

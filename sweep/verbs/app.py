@@ -1,0 +1,57 @@
+"""The command line of the verbs: `python -m sweep VERB --help`."""
+
+from collections.abc import Callable, Sequence
+
+import typer
+
+from sweep.spec import UserError
+from sweep.text import one_line
+from sweep.verbs import (
+    best,
+    buckets,
+    builds,
+    doctor,
+    importing,
+    plots,
+    prices,
+    report,
+    reproduce,
+    resume,
+    sync,
+    trials,
+    ui,
+    verify,
+    why,
+)
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Look at sweeps, carry on, reproduce.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+COMMANDS: tuple[Callable[..., object], ...] = (
+    *(trials.trials, why.why, best.best, plots.compare, buckets.buckets, report.report, verify.verify),
+    *(reproduce.reproduce, resume.resume, sync.sync, ui.ui, doctor.doctor),
+)
+for command in COMMANDS:
+    app.command()(command)
+app.command("import")(importing.import_tables)
+app.add_typer(plots.app, name="plot")
+app.add_typer(prices.app, name="prices")
+app.add_typer(builds.app, name="builds")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one verb; its exit status."""
+    try:
+        status = app(list(arguments), standalone_mode=False, prog_name="python -m sweep")
+    except Exception as error:
+        # Typer has click, or a copy of its own, depending on its version: its errors are told by what they can do.
+        if hasattr(error, "format_message"):
+            raise UserError(one_line(error.format_message())) from None
+        if type(error).__name__ == "Abort":
+            return 130
+        raise
+    return int(status or 0)

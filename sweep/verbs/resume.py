@@ -1,0 +1,30 @@
+"""The verb `resume`: finish a sweep or a search that was stopped or killed."""
+
+from dataclasses import replace
+
+from sweep.spec import Status, UserError
+from sweep.store import ledger, query
+from sweep.verbs.arguments import OUTPUTS, Outputs, SweepName
+from sweep.verdict import select
+
+
+def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
+    """Finish a sweep or a search that was stopped or killed: what was measured stands."""
+    from sweep.config import command_line
+    from sweep.config.command_line import Job
+    from sweep.engine import Sweep
+    from sweep.engine.search import loop as search
+
+    history = query.history(outputs, sweep)
+    if history.folder.name.endswith(ledger.REPORTED):
+        raise UserError(f"{history.folder.name} is an imported table: there is nothing to run")
+    if search.stored(history.folder) is not None:  # it also spends what is left of its budget
+        return command_line.run(search.resume(history.folder))
+    stopped = [record for record in query.records(history) if record.status is Status.STOPPED]
+    open_keys = {record.key for record in stopped if not select.stopped_early(record)}
+    if not open_keys and history.finished:
+        print(f"sweep {history.folder.name} is complete: nothing to do")
+        return 0
+    settings = replace(query.settings(history), outputs=str(outputs.absolute()))
+    jobs = [Job(trial.overrides, trial) for trial in (*history.trials.values(), *history.asked.values())]
+    return Sweep(settings, command=f"python -m sweep resume {history.folder.name}", history=history).complete(jobs)

@@ -1,0 +1,27 @@
+"""The verb `sync`: send a sweep's ledger to MLflow."""
+
+from sweep.spec import UserError
+from sweep.store import ledger, query
+from sweep.verbs.arguments import OUTPUTS, Outputs, SweepName
+from sweep.verdict import select
+
+
+def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
+    """Send a sweep's ledger to MLflow: what is there already is not doubled."""
+    from sweep.engine import summary
+    from sweep.report.mlflow import markdown, tracker
+
+    history = query.history(outputs, sweep)
+    settings, found = query.settings(history), query.records(history)
+    verdict = select.verdict(found, settings.objective)
+    text = markdown.describe(settings, None, found, verdict, [str(history.header.get("command", ""))])
+    logged = tracker.replay(
+        settings, history.folder.name, history.folder, found, verdict, summary.files(history.folder), text
+    )
+    if logged.problem:
+        raise UserError(logged.problem)
+    book = ledger.Ledger(history.folder)
+    book.append("runs", runs={**logged.runs, "": logged.parent})
+    book.close()
+    print(f"sweep {history.folder.name}: {len(logged.runs)} trials are in MLflow")
+    return 0

@@ -1,0 +1,47 @@
+"""The verb `trials`: every declared trial of a sweep and how it ended."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweep.spec import Record
+from sweep.spec.settings import Settings
+from sweep.store import ledger, query
+from sweep.verbs.arguments import OUTPUTS, AsJson, Include, Outputs, SweepName
+from sweep.verdict import select
+
+
+def trials(
+    sweep: SweepName = "last",
+    as_json: AsJson = False,
+    include: Include = None,
+    outputs: Outputs = OUTPUTS,
+) -> None:
+    """Every declared trial of a sweep and how it ended."""
+    from sweep.report import tables
+
+    history = query.history(outputs, sweep)
+    found = with_reported(outputs, history, include)
+    if as_json:
+        print(json.dumps(tables.trial_rows(found, history.runs), indent=1))
+        return
+    show(history, found, query.settings(history))
+
+
+def with_reported(outputs: Path, history: ledger.History, include: Sequence[str] | None) -> list[Record]:
+    """The records of a sweep and, where it is asked for, what imported tables say beside them."""
+    from sweep.verbs import importing
+
+    found = query.records(history)
+    return [*found, *importing.beside(outputs.absolute(), found, include or [])]
+
+
+def show(
+    history: ledger.History, found: Sequence[Record], settings: Settings, verdict: select.Verdict | None = None
+) -> None:
+    """The ranked table, the verdict and the lines to go on with, as at the end of a sweep."""
+    from sweep.engine import summary
+    from sweep.report.terminal.display import Display
+
+    verdict = verdict or select.verdict(found, settings.objective)
+    Display().results(found, verdict, settings, summary.lines(history.folder, verdict, found, history.runs))

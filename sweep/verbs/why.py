@@ -1,0 +1,36 @@
+"""The verb `why`: why trials were not chosen, did not work or were never tried."""
+
+from typing import Annotated
+
+import typer
+
+from sweep.store import query
+from sweep.text import status_text
+from sweep.verbs.arguments import OUTPUTS, Outputs, SweepOption
+from sweep.verdict import select, wording
+
+
+def why(
+    settings: Annotated[list[str], typer.Argument(help="Like batch=5 cores=4.")],
+    sweep: SweepOption = "last",
+    outputs: Outputs = OUTPUTS,
+) -> None:
+    """Why trials were not chosen, did not work or were never tried, from what is stored."""
+    history = query.history(outputs, sweep)
+    found = query.records(history)
+    wanted = query.pairs(settings, [record.settings for record in found])
+    chosen = [record for record in found if query.like(record.settings, wanted)]
+    if not chosen:
+        raise query.none_like([record.settings for record in found], wanted)
+    verdict = select.verdict(found, query.settings(history).objective)
+    for record in chosen:
+        reason = verdict.reasons.get(record.key) or (
+            "chosen: " + verdict.sentence if record.key == verdict.winner else record.reason
+        )
+        print(f"{record.label}  {status_text(record.status)}\n  {reason}")
+        for line in wording.happened(record):
+            print(f"  {line}")
+        if record.failure is not None and record.failure.log:
+            print(f"  log      {record.failure.log}")
+            if record.failure.command:
+                print(f"  again    {record.failure.command}")
