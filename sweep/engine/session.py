@@ -18,7 +18,8 @@ from sweep.hardware import environment
 from sweep.hardware import rules as hardware_rules
 from sweep.isolate.interrupts import terminate_as_interrupt
 from sweep.isolate.pool import Workers
-from sweep.report.mlflow.tracker import store_uri
+from sweep.report.mlflow import tracker
+from sweep.report.mlflow.address import store_uri
 from sweep.report.terminal.display import Display
 from sweep.spec import AUTO, Record, Status, Trial, deployment, to_json
 from sweep.spec.settings import Settings
@@ -29,7 +30,6 @@ from sweep.verdict.costs import prices
 
 if TYPE_CHECKING:
     from sweep.config.command_line import Job
-    from sweep.report.mlflow.tracker import Tracker
     from sweep.spec.plan import Plan
 
 INTERRUPTED = "interrupted: continue with `python -m sweep resume last`"
@@ -70,7 +70,6 @@ class Sweep:
         self._suffix = suffix
         self._stack = ExitStack()
         self._context: Context | None = None
-        self._tracker: Tracker | None = None
         self._plans: list[Plan] = []
         self._resolver: Resolver | None = None
 
@@ -144,6 +143,8 @@ class Sweep:
         from sweep.engine import summary
         from sweep.engine.search import buckets
 
+        if store_uri(self.settings) is not None:  # MLflow is imported while the verdict is found and the page is drawn
+            context.warm(tracker.PRELOAD)
         buckets.write(self, context, list(self.trials.values()))
         found = list(self.records.values())
         verdict = select.verdict(found, self.settings.objective)
@@ -172,19 +173,33 @@ class Sweep:
     def _send(
         self, context: Context, found: Sequence[Record], verdict: select.Verdict, files: Sequence[Path]
     ) -> Mapping[str, str]:
-        """Everything to MLflow; run ids by trial key, as far as the store answers."""
-        self._track(context)
-        if self._tracker is None:
+        """Have a worker send everything to MLflow; run ids by trial key, as far as the store answers."""
+        if store_uri(self.settings) is None:
             return {}
         from sweep.report.mlflow import markdown
 
         text = markdown.describe(self.settings, self._plans[0] if self._plans else None, found, verdict, [self.command])
-        logged = self._tracker.finish(found, verdict, files, text, interrupted=self.interrupted)
-        if logged.problem:
-            self.display.note(logged.problem)
-        if logged.runs:
-            context.ledger.append("runs", runs={**logged.runs, "": logged.parent})
-        return logged.runs
+        paths = tuple(str(path) for path in files)
+        request = tracker.SendRequest(str(context.folder), self.settings, paths, text, self.interrupted)
+        try:
+            with terminate_as_interrupt():
+                outcome = context.run(
+                    {"entry": tracker.ENTRY, **to_json(request)},
+                    "mlflow",
+                    "send",
+                    seconds=request.seconds(len(found)),
+                    memory_mb=tracker.MEMORY_MB,
+                    preload=tracker.PRELOAD,
+                )
+            sent = tracker.sent_by(outcome, request)
+        except KeyboardInterrupt:  # the sweep is over: its results are shown all the same
+            self.interrupted = True
+            sent = tracker.Sent(problem=tracker.send_later(self.settings, context.folder.name, "interrupted"))
+        if sent.problem:
+            self.display.note(sent.problem)
+        if sent.runs:
+            context.ledger.append("runs", runs=sent.by_key)
+        return sent.runs
 
     def _open(self, trials: Sequence[Trial]) -> Context:
         """The sweep's folder, store, ledger and workers, made at the first call."""
@@ -231,10 +246,8 @@ class Sweep:
         if not made.valid:
             return
         resolver.warm(made.valid)
-        self._track(context)
         tasks = resolver.prepare([*made.valid, *entries_of(self.stages.beside(self.trials, self.records))])
         if tasks:
-            self._await_tracker()
             resolver.measure(tasks)
 
     def _resolving(self, context: Context) -> Resolver:
@@ -248,8 +261,6 @@ class Sweep:
         self.records[record.key] = record
         self._leave(context, record)
         context.ledger.append("record", record=record)
-        if self._tracker is not None:
-            self._tracker.log(record)
 
     def _leave(self, context: Context, record: Record) -> None:
         """What a person or MLflow finds of a trial that was tried: `trials/<key>/`."""
@@ -262,15 +273,3 @@ class Sweep:
         write_json(folder / "record.json", to_json(record))
         if record.agreement is not None:
             write_json(folder / "agreement.json", to_json(record.agreement))
-
-    def _track(self, context: Context) -> None:
-        if self._tracker is None and self.settings.tracking.get("name") != "none":
-            from sweep.report.mlflow.tracker import Tracker
-
-            self._tracker = Tracker(self.settings, context.folder.name, context.folder)
-            self._tracker.start()
-
-    def _await_tracker(self) -> None:
-        """Importing MLflow would disturb what is measured: wait for it, but not for a server that is away."""
-        if self._tracker is not None:
-            self._tracker.ready(20.0)

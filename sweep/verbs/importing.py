@@ -146,14 +146,15 @@ def _write(table: Table, folder: Path, settings: Settings, found: Sequence[Recor
         left = [own, *tables.write(found, folder)]
         book.append("finish", verdict=verdict, interrupted=False)
         text = markdown.describe(settings, None, found, verdict, [command])
-        logged = tracker.replay(settings, folder.name, folder, found, verdict, left, text)
-        if logged.runs:
-            book.append("runs", runs={**logged.runs, "": logged.parent})
+        paths = tuple(str(path) for path in left)
+        sent = tracker.send(tracker.SendRequest(str(folder), settings, paths, text), found, verdict)
+        if sent.runs:
+            book.append("runs", runs=sent.by_key)
     except OSError as error:
         raise UserError(files.cannot_write(error, folder)) from None
     finally:
         book.close()
-    return logged.problem
+    return sent.problem
 
 
 def _folders(outputs: Path) -> list[Path]:

@@ -12,7 +12,7 @@ import typer
 from sweep.config.command_line import Job
 from sweep.hardware import environment, rules
 from sweep.hardware.environment import differences
-from sweep.report.mlflow.address import prepare_client
+from sweep.report.mlflow.database import open_client
 from sweep.spec import Json, Record, Status, Trial, UserError, deployment, from_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger
@@ -125,12 +125,10 @@ def _find(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:
 
 
 def _from_mlflow(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:
-    prepare_client()
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or _local_store(outputs)
-    import mlflow
+    client = open_client(uri)
     from mlflow.exceptions import MlflowException
 
-    client = mlflow.MlflowClient(tracking_uri=uri)
     try:
         run = client.get_run(run_id)
         if run.data.tags.get("sweep.kind") != "trial":

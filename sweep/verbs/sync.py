@@ -15,13 +15,12 @@ def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     settings, found = query.settings(history), query.records(history)
     verdict = select.verdict(found, settings.objective)
     text = markdown.describe(settings, None, found, verdict, [str(history.header.get("command", ""))])
-    logged = tracker.replay(
-        settings, history.folder.name, history.folder, found, verdict, summary.files(history.folder), text
-    )
-    if logged.problem:
-        raise UserError(logged.problem)
+    files = tuple(str(path) for path in summary.files(history.folder))
+    sent = tracker.send(tracker.SendRequest(str(history.folder), settings, files, text), found, verdict)
+    if sent.problem:
+        raise UserError(sent.problem)
     book = ledger.Ledger(history.folder)
-    book.append("runs", runs={**logged.runs, "": logged.parent})
+    book.append("runs", runs=sent.by_key)
     book.close()
-    print(f"sweep {history.folder.name}: {len(logged.runs)} trials are in MLflow")
+    print(f"sweep {history.folder.name}: {len(sent.runs)} trials are in MLflow")
     return 0

@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
+    from sweep.report.mlflow.client import MlflowClient
 
 PREFIX = "sqlite:///"
 
 
-def import_client() -> type[MlflowClient]:
-    """Import MLflow: seconds, and no store is touched."""
-    with warnings.catch_warnings():  # of MLflow's own dependencies; nothing that a user could act on
-        warnings.simplefilter("ignore")
-        from mlflow.tracking import MlflowClient
-    return MlflowClient
-
-
 def open_client(uri: str) -> MlflowClient:
-    """A client of that store."""
-    return import_client()(tracking_uri=uri)
+    """A client of that store; the first one imports MLflow, which takes seconds."""
+    from sweep.report.mlflow.client import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
 
 
 def make_database(uri: str) -> None:

@@ -1,7 +1,7 @@
 """Runs in an MLflow store: found again by sweep id and trial key, so that sending them twice changes nothing.
 
-Everything here runs in the tracker's own thread and may raise whatever the client raises; the tracker deals with it.
-MLflow is imported when a store is opened, never with this module.
+Everything here may raise whatever the client raises; who sends deals with it. MLflow is imported when a store is
+opened, never with this module.
 """
 
 from __future__ import annotations

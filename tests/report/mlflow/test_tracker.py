@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -16,13 +17,16 @@ from pathlib import Path
 import pytest
 
 from sweep.hardware import environment
-from sweep.report.mlflow import address, database, links, store
-from sweep.report.mlflow import tracker as tracking
-from sweep.report.mlflow.links import shared_view
-from sweep.report.mlflow.tracker import Logged, Tracker, replay, store_uri
-from sweep.spec import FailureKind, UserError
+from sweep.isolate.pool import Limits, Workers
+from sweep.report.mlflow import address, database, store, tracker
+from sweep.report.mlflow.address import store_uri
+from sweep.report.mlflow.links import links, shared_view
+from sweep.report.mlflow.tracker import SendRequest, Sent
+from sweep.spec import FailureKind, UserError, to_json
+from sweep.store import ledger
 from sweep.verbs import ui
 from tests.support.records import make_record, make_records, make_settings, make_verdict
+from tests.support.running import TINY, start
 
 ID = "20260102-030405"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -85,8 +89,10 @@ def artifacts(run):
     return {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
 
 
-def send(settings, folder, records, **more):
-    return replay(settings, ID, folder, records, make_verdict(records), **more)
+def send(settings, folder, records, files=(), markdown="", interrupted=False):
+    """Send from this process, as `python -m sweep sync` does."""
+    request = SendRequest(str(folder), settings, tuple(map(str, files)), markdown, interrupted)
+    return tracker.send(request, records, make_verdict(records))
 
 
 # --- what stands in the store -----------------------------------------------------------------------------------------
@@ -108,14 +114,10 @@ def test_a_sweep_in_the_store(settings, folder, tmp_path):
         repeats=(replace(records[0].repeats[0], samples=str(samples)),),
         metrics={**records[0].metrics, "odd % name (x)": 1.23456789, "not_known": float("nan")},
     )
-    tracker = Tracker(settings, ID, folder)
-    tracker.start()
-    assert tracker.ready(60)
-    for record in records:
-        tracker.log(record)
+    environment.write(folder / "environment.json")
     table = tmp_path / "results.csv"
     table.write_text("a,b\n")
-    logged = tracker.finish(records, make_verdict(records), [table, tmp_path / "not there"], "**The** description")
+    logged = send(settings, folder, records, [table, tmp_path / "not there"], "**The** description")
 
     assert logged.problem is None
     found = children(settings)
@@ -206,7 +208,7 @@ def test_runs_under_several_loads_are_told_apart_by_params(settings, folder):
     )
     records = [replace(make_record(batch=n), load=load) for n, load in enumerate(loads, 1)]
     verdict = make_verdict(records)
-    replay(settings, ID, folder, records, verdict, [], "")
+    send(settings, folder, records)
     found = children(settings)
     for record in records:
         params = found[record.label].data.params
@@ -263,13 +265,10 @@ def test_a_run_that_was_cut_off_half_way_is_completed(settings, folder):
     assert run.data.metrics["latency_ms_p50"] == 1
 
 
-def test_batches_of_a_search_are_sent_between(settings, folder):
-    tracker = Tracker(settings, ID, folder)
+def test_trials_that_came_later_join_those_that_were_sent(settings, folder):
     first, second = make_record(batch=1), make_record(batch=5)
-    tracker.log(first)
-    assert set(tracker.flush().runs) == {first.key}
-    tracker.log(second)
-    logged = tracker.finish([first, second], make_verdict([first, second]))
+    assert set(send(settings, folder, [first], interrupted=True).runs) == {first.key}
+    logged = send(settings, folder, [first, second])
     assert set(logged.runs) == {first.key, second.key}
     assert len(runs_of(settings)) == 3
 
@@ -288,7 +287,7 @@ def test_two_sweeps_at_once_in_one_new_experiment(settings, tmp_path):
     def one(name):
         made = tmp_path / "sweeps" / name
         made.mkdir(parents=True)
-        results[name] = replay(settings, name, made, [make_record()], None)
+        results[name] = tracker.send(SendRequest(str(made), settings), [make_record()], None)
 
     threads = [threading.Thread(target=one, args=(name,)) for name in ("a", "b")]
     for thread in threads:
@@ -372,15 +371,13 @@ def test_a_description_of_an_experiment_that_somebody_wrote_stays(settings, fold
     assert client(settings).get_experiment(first.experiment_id).tags["mlflow.note.content"] == "Mine."
 
 
-def test_a_batch_of_a_search_is_sent_once_and_gets_its_description_at_the_end(settings, folder):
-    tracker = Tracker(settings, ID, folder)
-    record = make_record()
-    tracker.log(record)
-    run_id = tracker.flush().runs[record.key]
+def test_a_trial_that_was_sent_before_gets_its_new_description_and_no_second_metrics(settings, folder):
+    record, faster = make_record(), make_record(batch=5, throughput=1e6)
+    run_id = send(settings, folder, [record]).runs[record.key]
     found = client(settings)
-    assert "mlflow.note.content" not in found.get_run(run_id).data.tags
-    tracker.finish([record], make_verdict([record]))
     assert found.get_run(run_id).data.tags["mlflow.note.content"].startswith("**Chosen among 1 trial. ")
+    send(settings, folder, [record, faster])
+    assert found.get_run(run_id).data.tags["mlflow.note.content"].startswith("**Rank 2 of 2 trials")
     assert len(found.get_metric_history(run_id, "latency_ms_p50")) == 1
 
 
@@ -417,37 +414,136 @@ def test_a_server_that_is_away_costs_one_try_and_gives_one_line(tmp_path, folder
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    records = make_records()
-    tracker = Tracker(served(make_settings(tmp_path), uri), ID, folder)
-    tracker.start()
-    assert tracker.ready(60)
-    assert tracker.problem is not None
-    logged = tracker.finish(records, make_verdict(records))
-    assert logged == Logged(problem=tracker.problem)
+    logged = send(served(make_settings(tmp_path), uri), folder, make_records())
+    assert logged == Sent(problem=logged.problem)
     assert logged.problem.startswith(f"MLflow server {uri} is away (")
     assert logged.problem.endswith(f"everything is in the ledger; send it later with `python -m sweep sync {ID}`")
     assert "\n" not in logged.problem
 
 
+def ledger_of(settings, folder, records):
+    """As a sweep leaves it."""
+    book = ledger.Ledger(folder)
+    with book.together():
+        book.append("sweep", id=folder.name, settings=settings, command="", version="0")
+        for record in records:
+            book.append("record", record=record)
+    book.close()
+
+
+def worker(workers, request, folder, seconds):
+    order = {"entry": tracker.ENTRY, **to_json(request)}
+    return workers.run(order, folder / "send", limits=Limits(seconds), preload=tracker.PRELOAD)
+
+
+def test_a_worker_sends_a_sweep_from_its_ledger(settings, folder):
+    records = make_records()
+    ledger_of(settings, folder, records)
+    request = SendRequest(str(folder), settings, markdown="**The** description")
+    with Workers() as workers:
+        sent = tracker.sent_by(worker(workers, request, folder, 300), request)
+    assert sent.problem is None
+    assert {run.info.run_id for run in children(settings).values()} == set(sent.runs.values())
+    assert set(sent.runs) == {record.key for record in records if record.status.value != "invalid"}
+    assert client(settings).get_run(sent.parent).data.tags["mlflow.note.content"].startswith("**The** description")
+    assert send(settings, folder, records).runs == sent.runs  # what `sync` sends is the same
+
+
 def test_a_server_that_never_answers_is_given_up(tmp_path, folder, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "300")
+    with socket.socket() as server, Workers() as workers:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        settings = served(make_settings(tmp_path), f"http://127.0.0.1:{server.getsockname()[1]}")
+        ledger_of(settings, folder, make_records())
+        request = SendRequest(str(folder), settings)
+        outcome = worker(workers, request, folder, 2.0)
+        connection, _ = server.accept()  # it was called
+        connection.close()
+    assert outcome.failure.kind is FailureKind.TIMEOUT
+    assert outcome.seconds < 300 / 10  # the client itself would have waited for its own timeout, ten times as long
+    problem = tracker.sent_by(outcome, request).problem
+    assert "not finished after 2 s" in problem
+    assert problem.endswith(f"send it later with `python -m sweep sync {ID}`")
+
+
+def test_more_trials_get_more_time(tmp_path):
+    local, remote = (
+        SendRequest("x", s) for s in (make_settings(tmp_path), served(make_settings(tmp_path), "http://h"))
+    )
+    assert local.seconds(1000) - local.seconds(0) == 1000 * tracker.SECONDS_A_TRIAL
+    assert remote.seconds(0) < local.seconds(0)
+
+
+def test_a_worker_that_is_killed_while_it_sends_leaves_what_sync_completes(settings, folder):
+    records = [make_record(batch=n) for n in range(1, 121)]
+    ledger_of(settings, folder, records)
+    request = SendRequest(str(folder), settings)
+    outcomes = []
+    with Workers() as workers:
+        thread = threading.Thread(target=lambda: outcomes.append(worker(workers, request, folder, 300)))
+        thread.start()
+        begun = wait_for_children(settings, 2)
+        workers.cancel()
+        thread.join()
+    assert outcomes[0].failure.kind is FailureKind.PREEMPTED
+    assert begun <= len(children(settings)) < len(records)
+    assert send(settings, folder, records).problem is None
+    trials = [run for run in runs_of(settings) if run.data.tags["sweep.kind"] == "trial"]
+    assert sorted(run.data.tags["sweep.key"] for run in trials) == sorted(record.key for record in records)
+    assert {run.info.status for run in trials} == {"FINISHED"}
+    assert len(runs_of(settings)) == len(records) + 1
+
+
+def wait_for_children(settings, some):
+    """Until at least so many trials have a run; how many have."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with sqlite3.connect(settings.outputs_path / "mlflow.db") as database:
+            (count,) = database.execute("select count(*) from tags where key='sweep.key'").fetchone()
+        database.close()
+        if count >= some:
+            return count
+        time.sleep(0.02)
+    raise AssertionError("nothing was sent")
+
+
+def tracked(name, uri=None):
+    """The command line of a tiny sweep that goes to MLflow."""
+    kept = [override for override in TINY if not override.startswith("tracking")]
+    return [*kept, f"tracking={name}", *([f"tracking.uri={uri}"] if uri else [])]
+
+
+def test_a_sweep_is_sent_at_its_end_and_its_own_process_never_imports_mlflow(settings):
+    arguments = [*tracked("local"), f"outputs={settings.outputs_path}", "name=digits", "batch=1,2"]
+    code = (
+        f"import sys; from sweep.__main__ import run; sys.exit(run({arguments!r}) or 100 * ('mlflow' in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    history = ledger.History(ledger.find(settings.outputs_path, "last"))
+    assert {run.info.run_id for run in runs_of(settings)} == set(history.runs.values())
+    assert set(history.runs) == {"", *history.trials}
+    assert len(children(settings)) == 2
+
+
+def test_ctrl_c_while_a_sweep_is_sent_shows_its_results_and_how_to_send_them(tmp_path):
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
+        server.settimeout(120)
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
-        import mlflow.tracking  # noqa: F401  # so that only the server is waited for
-
-        tracker = Tracker(served(make_settings(tmp_path), uri), ID, folder, stall_seconds=0.5)
-        began = time.monotonic()
-        tracker.start()
-        connection, _ = server.accept()
-        assert not tracker.ready(0.01)
-        records = make_records()
-        logged = tracker.finish(records, make_verdict(records))
-        took = time.monotonic() - began
-        connection.close()  # lets the client's thread go
-    assert "no answer for 0.5 s" in logged.problem
-    assert took < 300 / 10  # the client itself would have waited for its own timeout, ten times as long at least
+        process = start(tmp_path, "batch=1,2", base=tracked("server", uri))
+        connection, _ = server.accept()  # and it never answers
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=60)
+        connection.close()
+    history = ledger.History(ledger.find(tmp_path, "last"))
+    assert process.returncode == 130, shown
+    assert f"python -m sweep sync {history.folder.name}" in " ".join(shown.split())
+    assert "python -m sweep ui" in shown, "the last lines of the results"
+    assert history.finished
+    assert {record.status.value for record in history.records.values()} == {"ok"}
 
 
 class Fake:
@@ -477,11 +573,9 @@ class Fake:
         self.closed = True
 
 
-def faked(monkeypatch, fake, tmp_path, **more):
-    monkeypatch.setattr(tracking, "RunStore", lambda *_: fake)
-    records = [make_record(batch=n) for n in range(1, 6)]
-    tracker = Tracker(make_settings(tmp_path), ID, tmp_path, **more)
-    return tracker.finish(records, make_verdict(records))
+def faked(monkeypatch, fake, tmp_path):
+    monkeypatch.setattr(tracker, "RunStore", lambda *_: fake)
+    return send(make_settings(tmp_path), tmp_path / ID, [make_record(batch=n) for n in range(1, 6)])
 
 
 def test_a_server_that_goes_away_in_the_middle_is_not_tried_again(monkeypatch, tmp_path):
@@ -502,37 +596,13 @@ def test_a_record_that_the_store_refuses_does_not_take_the_others_along(monkeypa
     assert logged.problem == "MLflow refused 1 of the trials (digits-onnxruntime-fp32-b2-c1: no such metric)"
 
 
-def test_a_store_that_is_slow_over_all_is_given_up(monkeypatch, tmp_path):
-    class Slow(Fake):
-        def log_trial(self, record, files, note=""):
-            pause.wait(0.1)
-            return super().log_trial(record, files, note)
-
-    pause = threading.Event()
-    monkeypatch.setattr(tracking, "SECONDS_A_TRIAL", 0.01)
-    fake = Slow()
-    logged = faked(monkeypatch, fake, tmp_path, stall_seconds=0.2)
-    pause.set()
-    assert "not done after 0.25 s" in logged.problem
-    assert len(logged.runs) < 5
-
-
 def test_a_folder_that_cannot_be_written_is_a_line_not_an_exception(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     records = make_records()
     settings = make_settings(blocked / "outputs")
-    logged = replay(settings, ID, tmp_path, records, make_verdict(records))
+    logged = send(settings, tmp_path / ID, records)
     assert logged.problem.startswith(f"MLflow store sqlite:///{blocked}")
-
-
-def test_no_tracking_starts_no_thread(tmp_path):
-    before = threading.active_count()
-    tracker = Tracker(replace(make_settings(tmp_path), tracking={"name": "none", "uri": None}), ID, tmp_path)
-    tracker.start()
-    assert tracker.ready(0)
-    assert tracker.finish(make_records(), None) == Logged()
-    assert threading.active_count() == before
 
 
 # --- addresses, links, environment ------------------------------------------------------------------------------------
