@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, table
-from sweep.report.page.svg import Drawn, Hit
-from sweep.report.plots.drawing import stretch
+from sweep.report.page.svg import Drawn
+from sweep.report.plots.drawing import Hit, clipped, stretch
 from sweep.spec import Json, Record
 from sweep.text import number, plus_minus, share
 
@@ -86,7 +86,7 @@ def _legend(told: Facts, axes: Axes, found: Sequence[tuple[Record, list[Json]]],
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], marker="o", color=told.colour(r), ms=4.5, label=svg.clipped(told.name(r), 28 if wide else 20))
+        Line2D([], [], marker="o", color=told.colour(r), ms=4.5, label=clipped(told.name(r), 28 if wide else 20))
         for r, _ in found
     ]
     figure = axes.get_figure()

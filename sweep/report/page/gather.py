@@ -84,6 +84,11 @@ class Facts:
         """The sweep came to its end: there is a verdict."""
         return self.state in (FINISHED, INTERRUPTED)
 
+    @property
+    def chosen(self) -> str | None:
+        """Key of the chosen trial; None while the sweep goes on."""
+        return self.verdict.winner if self.over else None
+
     @cached_property
     def axes(self) -> list[str]:
         """In which the trials differ."""

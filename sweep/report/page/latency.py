@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
-from sweep.report.page.svg import Drawn, Hit
+from sweep.report.page.svg import Drawn
 from sweep.report.plots import boxes
 from sweep.report.plots.boxes import Box, Marks
-from sweep.report.plots.drawing import stretch
+from sweep.report.plots.drawing import Hit, clipped, stretch
 from sweep.spec import Json, Record
 from sweep.text import count, number, share
 from sweep.verdict.stats.intervals import QUANTILES, samples_needed
@@ -81,30 +81,22 @@ def _draw(
         left, right = figure.subplots(2, 1, height_ratios=(row, 2.3))
     else:
         left, right = figure.subplots(), None
-    low, high = boxes.reach(list(shapes.values()))
-    hits = []
-    stretch(left, "x", low, high)
-    for place, record in enumerate(records):
-        shape, colour = shapes[record.key], told.colour(record)
-        if isinstance(shape, Box):
-            thinned = replace(shape, beyond=boxes.thin(shape.beyond, POINTS))
-            boxes.paint_box(left, place, thinned, colour, 0.0)
-            middle = shape.median
-        else:
-            boxes.paint_marks(left, place, shape, colour, 0.0)
-            middle = next(iter(shape.values.values()))
-        hits.append(Hit(left, middle, place, colour, told.place[record.key]))
+    drawn = [_thinned(shapes[record.key]) for record in records]
+    colours = [told.colour(record) for record in records]
+    boxes.paint(left, drawn, colours, [clipped(told.name(record), 34 if wide else 18) for record in records])
     left.minorticks_off()
-    left.set_yticks(range(len(records)), [svg.clipped(told.name(record), 34 if wide else 18) for record in records])
-    left.set_ylim(len(records) - 0.4, -0.6)
-    left.tick_params(axis="y", length=0)
-    left.grid(True, axis="x", color="#E6E6E6", lw=0.8)
-    left.set_axisbelow(True)
     left.set_xlabel("ms")
     if right is not None:
-        _curves(told, right, records, curves, (low, high))
+        _curves(told, right, records, curves, boxes.reach(drawn))
         right.set_title(f"share of {what}s answered within", loc="left", fontsize=8.5)
-    return figure, hits
+    return figure, [
+        Hit(left, boxes.middle(shape), place, colour, told.place[record.key])
+        for place, (shape, colour, record) in enumerate(zip(drawn, colours, records, strict=True))
+    ]
+
+
+def _thinned(shape: Box | Marks) -> Box | Marks:
+    return replace(shape, beyond=boxes.thin(shape.beyond, POINTS)) if isinstance(shape, Box) else shape
 
 
 def _curves(

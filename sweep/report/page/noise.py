@@ -10,7 +10,8 @@ from typing import Any
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
-from sweep.report.page.svg import Drawn, Hit
+from sweep.report.page.svg import Drawn
+from sweep.report.plots.drawing import RASTER, Hit
 from sweep.spec import Json
 from sweep.text import count, number, share
 
@@ -86,7 +87,7 @@ def _draw(told: Facts, points: Sequence[Point], wide: bool) -> Drawn:
         axes.axvline(edge, color="#E3E6EA", lw=0.8, zorder=0)
     others = [point for point in points if not point.control]
     control = [point for point in points if point.control]
-    raster = len(points) > svg.RASTER
+    raster = len(points) > RASTER
     style: dict[str, Any] = {"ls": "", "mew": 0, "rasterized": raster}
     axes.plot([p.minutes for p in others], [p.relative for p in others], "o", ms=4.2, color=GREY, alpha=0.8, **style)
     if control:

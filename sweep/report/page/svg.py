@@ -10,40 +10,20 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweep.report.page.markup import attributes, esc
-from sweep.report.plots.drawing import STYLE
+from sweep.report.plots.drawing import STYLE, Hit
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDE_INCHES, NARROW_INCHES = 9.4, 3.7
 DPI = 72  # one unit of the drawing is a point
-RASTER = 1500  # marks from which they are drawn as one image: as shapes they would make the page heavy
 REACH = 6.0  # radius of what can be hit
 
 
-@dataclass(frozen=True)
-class Hit:
-    """A place of the drawing that tells something when it is pointed at."""
-
-    axes: Axes
-    x: float
-    y: float
-    colour: str
-    trial: int | None = None  # number of the trial's row
-    tip: str = ""  # in the place of what the row says
-
-
 Drawn = tuple["Figure", Sequence[Hit]]
-
-
-def clipped(text: str, most: int) -> str:
-    """Names of any length must leave room for the drawing."""
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def chart(name: str, draw: Callable[[bool], Drawn], caption: str = "") -> str:
@@ -82,22 +62,22 @@ def render(name: str, draw: Callable[[bool], Drawn], wide: bool) -> str:
         FigureCanvasSVG(figure).print_svg(text, metadata=nothing)  # type: ignore[no-untyped-call]  # matplotlib has no types for it
         height = figure.get_figheight() * DPI
         over = "".join(_hit(hit, height) for hit in hits)
-    drawn = _inline(text.getvalue(), name, bool(hits))
+    drawn = _inline(text.getvalue(), name, any(not hit.side for hit in hits))
     return drawn.replace("</svg>", f'<g class="hits">{over}</g></svg>') if over else drawn
 
 
 def _hit(hit: Hit, height: float) -> str:
-    x, y = hit.axes.transData.transform((hit.x, hit.y))
-    values = {
-        "class": "hit",
-        "cx": f"{x:.1f}",
-        "cy": f"{height - y:.1f}",
-        "r": f"{REACH:g}",
-        "data-t": hit.trial,
-        "data-tip": hit.tip,
-        "style": f"--c:{hit.colour}",
-    }
-    return f"<circle{attributes(values)}/>"
+    """A transparent circle on a point, or a transparent rectangle on an area; the page's script answers for both."""
+    (x, y), half = hit.axes.transData.transform((hit.x, hit.y)), hit.side / 2
+    about = {"data-t": hit.trial, "data-tip": hit.tip, "style": f"--c:{hit.colour}" if hit.colour else ""}
+    if not half:
+        circle = {"class": "hit", "cx": f"{x:.1f}", "cy": f"{height - y:.1f}", "r": f"{REACH:g}"}
+        return f"<circle{attributes({**circle, **about})}/>"
+    corners = hit.axes.transData.transform([(hit.x - half, hit.y - half), (hit.x + half, hit.y + half)])
+    (left, low), (right, high) = corners.min(axis=0), corners.max(axis=0)
+    area = {"class": "hit area", "x": f"{left:.1f}", "y": f"{height - high:.1f}"}
+    size = {"width": f"{right - left:.1f}", "height": f"{high - low:.1f}"}
+    return f"<rect{attributes({**area, **size, **about})}/>"
 
 
 def _inline(text: str, name: str, linked: bool) -> str:

@@ -65,7 +65,7 @@ def draw(found: Sequence[Stored]) -> Figure:
     drawn = [(each, shape) for each in found if each.record.status is Status.OK and (shape := shape_of(each))]
     if not drawn:
         raise UserError(f"no latencies to draw: {_without(found)}")
-    drawn.sort(key=lambda pair: _middle(pair[1]))
+    drawn.sort(key=lambda pair: middle(pair[1]))
     shown, rest = drawn[:MOST], drawn[MOST:]
     trials = [each for each, _ in shown]
     lost = [each.record for each in found if not any(each is kept for kept, _ in drawn)]
@@ -77,23 +77,34 @@ def draw(found: Sequence[Stored]) -> Figure:
     axes = figure.add_subplot()
     _, palette, groups = naming.colours(trials)
     shapes = [shape for _, shape in shown]
-    stretch(axes, "x", *reach(shapes))
-    for place, (shape, group) in enumerate(zip(shapes, groups, strict=True)):
-        if isinstance(shape, Box):
-            paint_box(axes, place, shape, palette[group])
-        else:
-            paint_marks(axes, place, shape, palette[group])
-    axes.set_yticks([place - RAISED for place in range(len(shown))], naming.names(trials))
-    axes.set_ylim(len(shown) - 0.4, -0.5)
+    paint(axes, shapes, [palette[group] for group in groups], naming.names(trials), RAISED)
     figure.draw_without_rendering()  # the width that is left beside the names decides where words fit
     for place, shape in enumerate(shapes):
         _under(axes, place, shape)
     axes.set_xlabel("latency of a request, ms")
+    _legend(figure, palette, shapes)
+    return figure
+
+
+def paint(
+    axes: Axes, shapes: Sequence[Box | Marks], colours: Sequence[str], names: Sequence[str], raised: float = 0.0
+) -> None:
+    """A line with its name for each shape, the first on top.
+
+    Args:
+        raised: how far a shape lies above the middle of its line, so that words fit below it.
+    """
+    stretch(axes, "x", *reach(shapes))
+    for place, (shape, colour) in enumerate(zip(shapes, colours, strict=True)):
+        if isinstance(shape, Box):
+            _paint_box(axes, place - raised, shape, colour)
+        else:
+            _paint_marks(axes, place - raised, shape, colour)
+    axes.set_yticks([place - raised for place in range(len(shapes))], names)
+    axes.set_ylim(len(shapes) - 0.4, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(True, axis="x", color="#E6E6E6", lw=0.8)
     axes.set_axisbelow(True)
-    _legend(figure, palette, shapes)
-    return figure
 
 
 def shape_of(each: Stored) -> Box | Marks | None:
@@ -139,7 +150,8 @@ def thin(values: Array, bins: int = BINS) -> Array:
     return kept
 
 
-def _middle(shape: Box | Marks) -> float:
+def middle(shape: Box | Marks) -> float:
+    """The median, or the smallest percentile that is known."""
     return shape.median if isinstance(shape, Box) else min(shape.values.values())
 
 
@@ -147,7 +159,7 @@ def _medians(shapes: Sequence[Box | Marks]) -> str:
     """Of two trials how far their medians are apart."""
     if len(shapes) != 2 or any(isinstance(shape, Marks) and "p50" not in shape.values for shape in shapes):
         return ""
-    first, second = (_middle(shape) for shape in shapes)
+    first, second = (middle(shape) for shape in shapes)
     return f"medians {number(first)} and {number(second)} ms, {naming.times(second / first)}" if first > 0 else ""
 
 
@@ -171,9 +183,7 @@ def reach(shapes: Sequence[Box | Marks]) -> tuple[float, float]:
     return float(min(values)), float(max(values))
 
 
-def paint_box(axes: Axes, place: int, shape: Box, colour: str, raised: float = RAISED) -> None:
-    """A box in the line `place`, so far above its middle that words fit below it."""
-    y = place - raised
+def _paint_box(axes: Axes, y: float, shape: Box, colour: str) -> None:
     for begin, end in ((shape.low, shape.q1), (shape.q3, shape.high)):
         axes.plot([begin, end], [y, y], color=colour, lw=1.3, zorder=2)
     for end in (shape.low, shape.high):
@@ -183,9 +193,7 @@ def paint_box(axes: Axes, place: int, shape: Box, colour: str, raised: float = R
     axes.plot(shape.beyond, [y] * len(shape.beyond), ".", ms=4.5, color=colour, mew=0, alpha=0.7, zorder=3)
 
 
-def paint_marks(axes: Axes, place: int, shape: Marks, colour: str, raised: float = RAISED) -> None:
-    """Percentiles in the line `place`, see `paint_box`."""
-    y = place - raised
+def _paint_marks(axes: Axes, y: float, shape: Marks, colour: str) -> None:
     values = list(shape.values.values())
     axes.plot([min(values), max(values)], [y, y], color=colour, lw=0.8, ls=":", zorder=2)
     for name, value in shape.values.items():

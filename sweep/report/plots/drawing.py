@@ -32,6 +32,7 @@ STYLE: Any = {
 HEADING_INCHES = 0.62  # with one line of words
 LINE_INCHES = 0.15
 DPI = 130
+RASTER = 1500  # marks from which they are drawn as one image: as shapes they would make an SVG heavy
 
 
 def sheet(width: float, height: float, title: str, words: Sequence[str]) -> Figure:
@@ -75,6 +76,11 @@ def save(draw: Callable[[], Figure], path: Path) -> None:
             raise UserError(f"cannot write {path}: {error.strerror}; --output says where else") from None
 
 
+def clipped(text: str, most: int) -> str:
+    """Names of any length must leave room for the drawing."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def stretch(axes: Axes, name: str, low: float, high: float) -> None:
     """Scale an axis, x or y: logarithmic for more than a factor of five; plain numbers on the ticks either way."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -90,6 +96,19 @@ def stretch(axes: Axes, name: str, low: float, high: float) -> None:
     else:
         getattr(axes, f"set_{name}lim")(0, high * 1.18)
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A place of a drawing that says something when it is pointed at: a point, or an area around one."""
+
+    axes: Axes
+    x: float
+    y: float
+    colour: str = ""  # of the mark there
+    trial: int | None = None  # number of the trial's row
+    tip: str = ""  # in the place of what the row says
+    side: float = 0.0  # of the square area around the place, in units of the axes; 0: a point
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,19 @@
-"""batch x cores as a heat map, a panel for each combination of the other axes."""
+"""batch x cores as a heat map, a panel for each combination of the other axes.
+
+The picture is drawn once: on a sheet with a heading for `batch_cores.png`, on bare canvases for the page.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 from sweep.report.names import common, varying
-from sweep.report.plots.drawing import HEADING_INCHES, points_of, sheet
-from sweep.spec import Record
+from sweep.report.plots.drawing import HEADING_INCHES, Hit, points_of, sheet
+from sweep.spec import Record, Status, metrics_of
 from sweep.text import axis_text, count, number, status_text
 
 if TYPE_CHECKING:
@@ -19,6 +23,14 @@ if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
 
 PANELS = 12
+ACROSS = 5  # panels beside each other, at most
+WIDTH_INCHES, CELL_INCHES, MARGIN_INCHES = 9.4, 0.62, 0.8  # of the picture, of a cell, of what stands beside the cells
+ROOMY, ROW_INCHES, CLOSE_INCHES = 12, 0.38, 0.22  # with more rows than that they are set closer
+LIGHT = 0.55  # level from which the ink is dark
+SIDE = 0.94  # of a cell, where 1 would leave no gap
+SPEAKING = ("model", "data", "hardware", "backend", "precision")  # axes whose values need no name
+THROUGHPUT = "throughput_items_per_s"
+FAILED = (Status.BUILD_FAILED, Status.RUN_FAILED, Status.REJECTED)
 _ABBREVIATED = {
     "unsupported_operator": "operator",
     "unsupported_dtype": "dtype",
@@ -62,6 +74,24 @@ class Grid:
     panels: Sequence[Panel]  # the fastest first, at most `PANELS`
     all: int  # panels that there are
 
+    def across(self, width: float) -> int:
+        """Panels that find room beside each other in a figure so many inches wide."""
+        return max(1, min(ACROSS, int(width / (CELL_INCHES * len(self.cores) + MARGIN_INCHES))))
+
+    def height(self, across: int) -> float:
+        """Inches that the figure needs."""
+        return -(-len(self.panels) // across) * (self.row * len(self.batches) + MARGIN_INCHES)
+
+    @property
+    def row(self) -> float:
+        """Height of a row, inches."""
+        return CLOSE_INCHES if len(self.batches) > ROOMY else ROW_INCHES
+
+    def title(self, panel: Panel) -> str:
+        """Names a panel: `torch · int8 · request_batch 5`."""
+        values = zip(self.axes, panel.names, strict=True)
+        return " · ".join(value if axis in SPEAKING else f"{axis} {value}" for axis, value in values)
+
     @cached_property
     def highest(self) -> float:
         """Throughput, items/s."""
@@ -83,29 +113,55 @@ def grid(records: Sequence[Record]) -> Grid | None:
     return Grid(split, batches, cores, panels[:PANELS], len(panels))
 
 
-def draw(records: Sequence[Record], verdict: Verdict | None) -> Figure | None:
-    """The panels of `grid`; None where there is none."""
+def grid_sheet(records: Sequence[Record], verdict: Verdict) -> Figure | None:
+    """The picture with a heading that says what all trials share; None where there is no `grid`."""
     found = grid(records)
     if found is None:
         return None
-    shown, batches, cores = found.panels, found.batches, found.cores
-    across = min(len(shown), 3)
-    down = -(-len(shown) // across)
-    cell_width, cell_height = max(0.95, 2.6 / len(cores)), max(0.42, 1.2 / len(batches))
-    width = max(5.0, across * (cell_width * len(cores) + 0.7) + 1.2)
-    height = down * (cell_height * len(batches) + 0.9) + HEADING_INCHES
-    words = [common([record.settings for record in records]), "grey was not tried, hatched failed"]
-    words += [f"the best {len(shown)} of {found.all} panels"] if found.all > len(shown) else []
-    figure = sheet(min(width, 22), min(height, 22), "Throughput by batch and cores, items/s", words)
-    places = figure.subplots(down, across, squeeze=False)
-    for place in range(down * across):
-        axes = places[place // across][place % across]
-        if place >= len(shown):
-            axes.axis("off")
-            continue
-        _draw_panel(axes, found, shown[place], verdict.winner if verdict else None)
-        axes.set_title(" · ".join(shown[place].names), loc="left")
+    words = [common([record.settings for record in records]), "hatched failed, dashed cannot run or was not finished"]
+    words += [f"the best {len(found.panels)} of {found.all} panels"] if found.all > len(found.panels) else []
+    across = min(found.across(WIDTH_INCHES), len(found.panels))
+    width = max(5.0, across * (CELL_INCHES * len(found.cores) + MARGIN_INCHES))
+    height = HEADING_INCHES + found.height(across)
+    figure = sheet(width, height, "Throughput by batch and cores, items/s", words)
+    draw(figure, found, across, records, verdict.winner)
     return figure
+
+
+def draw(
+    figure: Figure,
+    grid: Grid,
+    across: int,
+    records: Sequence[Record],
+    winner: str | None,
+    letters: Mapping[str, str] | None = None,
+) -> list[Hit]:
+    """Draw the panels of a grid; a hit for each cell that was asked for, with its trial's place among the records.
+
+    Args:
+        across: panels beside each other.
+        winner: key of the chosen trial; None while there is none.
+        letters: of footnotes, by the key of a trial that has no number.
+    """
+    place = {record.key: position for position, record in enumerate(records)}
+    frames = figure.subplots(-(-len(grid.panels) // across), across, squeeze=False).flatten()
+    for axes in frames[len(grid.panels) :]:
+        axes.axis("off")
+    hits = []
+    for axes, panel in zip(frames, grid.panels, strict=False):
+        _frame(axes, grid, grid.title(panel))
+        for row, column in product(range(len(grid.batches)), range(len(grid.cores))):
+            cell = panel.cell(grid.batches[row], grid.cores[column])
+            if not cell:
+                continue
+            points = points_of(cell)
+            shown = max(points, key=lambda point: point.throughput).record if points else cell[0]
+            if points:
+                _paint_number(axes, (column, row), shown, grid.highest, winner in [record.key for record in cell])
+            else:
+                _paint_word(axes, (column, row), shown, (letters or {}).get(shown.key, ""))
+            hits.append(Hit(axes, column, row, trial=place[shown.key], side=SIDE))
+    return hits
 
 
 def word(record: Record) -> str:
@@ -114,47 +170,45 @@ def word(record: Record) -> str:
     return _ABBREVIATED.get(kind, kind.replace("_", " "))
 
 
-def _draw_panel(axes: Axes, found: Grid, panel: Panel, winner: str | None) -> None:
-    import matplotlib
-    from matplotlib.patches import Rectangle
-
-    colours, batches, cores = matplotlib.colormaps["viridis"], found.batches, found.cores
-    highest = found.highest
-    for row, batch in enumerate(batches):
-        for column, core in enumerate(cores):
-            cell = panel.cell(batch, core)
-            corner, middle = (column - 0.5, row - 0.5), (column, row)
-            points = points_of(cell)
-            if points:
-                top = max(points, key=lambda p: p.throughput)
-                level = top.throughput / highest if highest else 0.0
-                axes.add_patch(Rectangle(corner, 1, 1, facecolor=colours(level), edgecolor="white", lw=1.5))
-                ink = "black" if level > 0.55 else "white"
-                replicas = top.record.settings.get("replicas", 1)
-                text = number(top.throughput) + (f"\n{count(int(replicas), 'replica')}" if replicas != 1 else "")
-                axes.text(*middle, text, ha="center", va="center", color=ink, fontsize=9)
-                if winner in [r.key for r in cell]:
-                    axes.add_patch(
-                        Rectangle((column - 0.44, row - 0.42), 0.88, 0.84, fill=False, edgecolor=ink, lw=1.6)
-                    )
-            elif cell:
-                _unmeasured(axes, cell[0], corner, middle)
-    axes.set(xlim=(-0.5, len(cores) - 0.5), ylim=(len(batches) - 0.5, -0.5), xlabel="cores", ylabel="batch")
-    axes.set_xticks(range(len(cores)), [str(c) for c in cores])
-    axes.set_yticks(range(len(batches)), [str(b) for b in batches])
+def _frame(axes: Axes, grid: Grid, title: str) -> None:
+    axes.set(xlim=(-0.5, len(grid.cores) - 0.5), ylim=(len(grid.batches) - 0.5, -0.5), xlabel="cores", ylabel="batch")
+    axes.set_xticks(range(len(grid.cores)), [str(cores) for cores in grid.cores])
+    axes.set_yticks(range(len(grid.batches)), [str(batch) for batch in grid.batches])
     axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, loc="left", fontsize=8.5)
 
 
-def _unmeasured(axes: Axes, record: Record, corner: tuple[float, float], middle: tuple[float, float]) -> None:
-    """Grey for what was never tried, hatched for what was tried and failed; the word says which."""
+def _paint_number(axes: Axes, at: tuple[int, int], record: Record, highest: float, is_chosen: bool) -> None:
+    """The throughput of a trial, and as a colour how much that is of the highest."""
+    import matplotlib
+
+    rate = metrics_of(record)[THROUGHPUT]
+    level = rate / highest
+    ink = "black" if level > LIGHT else "white"
+    _fill(axes, at, facecolor=matplotlib.colormaps["viridis"](level))
+    if is_chosen:
+        _fill(axes, at, 0.82, fill=False, edgecolor=ink, lw=1.6)
+    replicas = int(record.settings.get("replicas", 1))
+    text = number(rate) + (f"\n{count(replicas, 'replica')}" if replicas != 1 else "")
+    axes.text(*at, text, ha="center", va="center", color=ink, fontsize=8, fontweight="bold" if is_chosen else "normal")
+
+
+def _paint_word(axes: Axes, at: tuple[int, int], record: Record, letter: str) -> None:
+    """Why there is no number: hatched for what was tried and failed, dashed for the rest."""
+    if record.status in FAILED:
+        ink = "#A33A00"
+        _fill(axes, at, facecolor="white", edgecolor="#F3C7A9", hatch="////", lw=0)
+        _fill(axes, at, fill=False, edgecolor="#D55E00", lw=0.8)
+    else:
+        ink = "#666666"
+        _fill(axes, at, facecolor="#F5F7F9", edgecolor="#B9C0C7", lw=0.8, ls="--")
+    back = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
+    text = f"{word(record)} {letter}".rstrip()
+    axes.text(*at, text, ha="center", va="center", color=ink, fontsize=7, bbox=back)
+
+
+def _fill(axes: Axes, at: tuple[int, int], side: float = SIDE, **style: Any) -> None:
     from matplotlib.patches import Rectangle
 
-    failed = record.failure is not None
-    hatch = "////" if failed else ""
-    axes.add_patch(Rectangle(corner, 1, 1, facecolor="#F2F2F2", edgecolor="#CCCCCC", hatch=hatch, lw=0))
-    axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="white", lw=1.5))
-    back = {"boxstyle": "round,pad=0.15", "fc": "#F2F2F2", "ec": "none"} if failed else None
-    ink = "#A33A00" if failed else "#888888"
-    axes.text(*middle, word(record), ha="center", va="center", fontsize=8, color=ink, bbox=back)
+    axes.add_patch(Rectangle((at[0] - side / 2, at[1] - side / 2), side, side, **style))

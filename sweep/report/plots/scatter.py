@@ -1,21 +1,35 @@
-"""Two pictures of a sweep: throughput against latency, and batch x cores as a heat map.
+"""Throughput against latency: a point for each trial that has both, with its interval and the Pareto front.
 
+The picture is drawn once: on a sheet with a heading for `throughput_latency.png`, on bare canvases for the page.
 Colours are those of Okabe and Ito (2008) and matplotlib's viridis, which colour-blind people can tell apart; what a
 colour says is also said by a marker, a hatch or a word. matplotlib is imported when something is drawn.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweep.report.names import common, short_name, varying
-from sweep.report.plots import heatmap
-from sweep.report.plots.drawing import COLOURS, DPI, FAINT, INK, MARKERS, STYLE, Point, points_of, sheet, stretch
+from sweep.report.plots import heatmap, naming
+from sweep.report.plots.drawing import (
+    COLOURS,
+    DPI,
+    FAINT,
+    INK,
+    MARKERS,
+    RASTER,
+    STYLE,
+    Hit,
+    Point,
+    clipped,
+    points_of,
+    sheet,
+    stretch,
+)
 from sweep.spec import Record, Status
-from sweep.text import count, status_text
+from sweep.text import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,77 +37,111 @@ if TYPE_CHECKING:
 
     from sweep.verdict.select import Verdict
 
-LABELS = 14  # with more points only the front and the winner are named
+LABELS, NARROW_LABELS = 14, 5  # at most; with more points only the winner and the front are named
 LETTERS = 40  # of a label
 WIDE = 2.5  # times a value: what of its interval lies further away does not widen the axis
+WIDE_INCHES = 6.0  # a figure from this width on has room for every label
+CLEAR = 60  # points; more of them would disappear behind the lines to their p99
 
 
-def write(records: Sequence[Record], verdict: Verdict | None, folder: Path) -> list[Path]:
-    """`throughput_latency.png`, and `batch_cores.png` where batch or cores vary; the paths of what was written."""
+def write(records: Sequence[Record], verdict: Verdict, folder: Path) -> list[Path]:
+    """Write `throughput_latency.png`, and `batch_cores.png` where batch or cores vary; the paths of both."""
     import matplotlib
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with matplotlib.rc_context(STYLE):
-        for name, draw in (("throughput_latency.png", _scatter), ("batch_cores.png", heatmap.draw)):
-            figure = draw(records, verdict)
+        for name, draw_sheet in (("throughput_latency.png", scatter_sheet), ("batch_cores.png", heatmap.grid_sheet)):
+            figure = draw_sheet(records, verdict)
             if figure is not None:
                 figure.savefig(folder / name, dpi=DPI)
                 written.append(folder / name)
     return written
 
 
-def _scatter(records: Sequence[Record], verdict: Verdict | None) -> Figure | None:
-    """One point a trial; bars are the interval of the throughput, the thin line goes on to the p99 latency."""
-    points = points_of(records)
-    drawn = {point.record.key for point in points}
-    counts = Counter(record.status for record in records if record.key not in drawn)
-    lost = ", ".join(f"{counts[status]} {status_text(status)}" for status in Status if counts[status])
+def scatter_sheet(records: Sequence[Record], verdict: Verdict) -> Figure:
+    """The picture with a heading that says what all trials share and which are not shown."""
+    drawn = {point.record.key for point in points_of(records)}
+    lost = naming.tally([record for record in records if record.key not in drawn])
     words = [common([record.settings for record in records]), f"not shown: {lost}" if lost else ""]
-    figure = sheet(8, 5, "Throughput against latency", words)
-    axes = figure.add_subplot()
-    if not points:
-        axes.axis("off")
-        axes.text(0.5, 0.5, f"none of {count(len(records), 'trial')} could be measured", ha="center", va="center")
-        return figure
-    backends = list(dict.fromkeys(str(p.record.settings.get("backend", "")) for p in points))
-    precisions = list(dict.fromkeys(str(p.record.settings.get("precision", "")) for p in points))
-    winner = verdict.winner if verdict else None
-    for point in points:
-        settings = point.record.settings
-        colour = COLOURS[backends.index(str(settings.get("backend", ""))) % len(COLOURS)]
-        marker = MARKERS[precisions.index(str(settings.get("precision", ""))) % len(MARKERS)]
-        if point.tail and point.tail > point.latency:
-            axes.plot([point.latency, point.tail], [point.throughput] * 2, color=colour, lw=0.7, alpha=0.45, zorder=1)
-        bar = [[point.throughput - point.low], [point.high - point.throughput]]
-        axes.errorbar(point.latency, point.throughput, bar, color=colour, lw=1.4, capsize=3.5, zorder=2)
-        axes.plot(point.latency, point.throughput, marker, color=colour, ms=7, mec="white", mew=0.8, zorder=3)
-        if point.record.key == winner:
-            axes.plot(point.latency, point.throughput, "o", ms=15, mfc="none", mec=INK, mew=1.2, zorder=4)
-    front = _front(points)
-    if len(front) > 1:
-        line = [point.latency for point in front], [point.throughput for point in front]
-        axes.plot(*line, color=FAINT, lw=1.2, ls="--", drawstyle="steps-post", zorder=0)
-    scales(axes, points)
-    _legend(axes, backends, precisions, winner is not None, len(front) > 1)
-    figure.draw_without_rendering()  # labels are placed in pixels
-    named = points if len(points) <= LABELS else [p for p in points if p in front or p.record.key == winner]
-    place_labels(axes, points, named[: 2 * LABELS], varying([record.settings for record in records]))
+    figure = sheet(9.4, 5, "Throughput against latency", words)
+    draw(figure, records, verdict.front, verdict.winner)
     return figure
 
 
-def _front(points: Sequence[Point]) -> list[Point]:
-    """Points that no other beats in both latency and throughput, by latency."""
-    front: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.latency, -p.throughput)):
-        if not front or point.throughput > front[-1].throughput:
-            front.append(point)
-    return front
+def draw(figure: Figure, records: Sequence[Record], front: Collection[str], winner: str | None) -> list[Hit]:
+    """Draw every trial of `records` that has both numbers; a hit for each, with its place among the records.
+
+    Args:
+        front: keys of the trials that no other beats in both numbers; a dashed line joins them.
+        winner: key of the chosen trial; None while there is none.
+    """
+    axes, points = figure.add_subplot(), points_of(records)
+    if not points:
+        axes.axis("off")
+        axes.text(0.5, 0.5, f"none of {count(len(records), 'trial')} could be measured", ha="center", va="center")
+        return []
+    wide, tails, looks = figure.get_figwidth() >= WIDE_INCHES, len(points) <= CLEAR, _Looks(points)
+    for look in dict.fromkeys(map(looks.of, points)):
+        _paint([point for point in points if looks.of(point) == look], axes, *look, tails)
+    best = sorted((point for point in points if point.record.key in front), key=lambda point: point.latency)
+    if len(best) > 1:
+        line = [point.latency for point in best], [point.throughput for point in best]
+        axes.plot(*line, color=FAINT, lw=1.2, ls="--", drawstyle="steps-post", zorder=0)
+    chosen = [point for point in points if point.record.key == winner]
+    for point in chosen:
+        axes.plot(point.latency, point.throughput, "o", ms=14, mfc="none", mec=INK, mew=1.3, zorder=4)
+    _scales(axes, points, tails, wide)
+    _legend(figure, looks, bool(chosen), len(best) > 1, wide)
+    figure.draw_without_rendering()  # labels are placed in its units
+    figure.set_layout_engine("none")  # and it stays as it is
+    named = points if wide and len(points) <= LABELS else [*chosen, *(point for point in best if point not in chosen)]
+    _place_labels(
+        axes, points, named[: LABELS if wide else NARROW_LABELS], varying([record.settings for record in records])
+    )
+    place = {record.key: number for number, record in enumerate(records)}
+    return [Hit(axes, p.latency, p.throughput, looks.of(p)[0], place[p.record.key]) for p in points]
 
 
-def scales(axes: Axes, points: Sequence[Point], tails: bool = True) -> None:
-    """What the axes say and how far they reach; `tails`: the p99 is drawn."""
-    axes.set_xlabel("latency of a request, ms (p50" + ("; the thin line reaches to p99)" if tails else ")"))
+class _Looks:
+    """A colour for each backend and a marker for each precision, in the order in which they appear."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self.backends = list(dict.fromkeys(self._value(point, "backend") for point in points))
+        self.precisions = list(dict.fromkeys(self._value(point, "precision") for point in points))
+
+    def of(self, point: Point) -> tuple[str, str]:
+        """Colour and marker of a point."""
+        backend = self.backends.index(self._value(point, "backend"))
+        precision = self.precisions.index(self._value(point, "precision"))
+        return COLOURS[backend % len(COLOURS)], MARKERS[precision % len(MARKERS)]
+
+    @staticmethod
+    def _value(point: Point, axis: str) -> str:
+        return str(point.record.settings.get(axis, ""))
+
+
+def _paint(points: Sequence[Point], axes: Axes, colour: str, marker: str, tails: bool) -> None:
+    """Trials of one colour and marker; those that were stopped because enough was known of them are pale."""
+    small, raster = 6.0 if len(points) <= CLEAR else 4.0, len(points) > RASTER
+    for settled, strength in ((True, 1.0), (False, 0.4)):
+        some = [point for point in points if (point.record.status is Status.OK) == settled]
+        x, y = [point.latency for point in some], [point.throughput for point in some]
+        if tails:
+            long = [(p.throughput, p.latency, p.tail) for p in some if p.tail and p.tail > p.latency]
+            if long:
+                axes.hlines(*zip(*long, strict=True), color=colour, lw=0.7, alpha=0.4 * strength, zorder=1)
+        ends = [[p.throughput - p.low for p in some], [p.high - p.throughput for p in some]]
+        cap = 2.5 if tails else 0
+        axes.errorbar(x, y, ends, fmt="none", ecolor=colour, elinewidth=1.2, capsize=cap, alpha=strength)
+        style: Any = {"ms": small, "mec": "white", "mew": 0.6, "alpha": strength, "rasterized": raster}
+        axes.plot(x, y, marker, color=colour, zorder=3, **style)
+
+
+def _scales(axes: Axes, points: Sequence[Point], tails: bool, wide: bool) -> None:
+    """Label both axes and set how far they reach; `tails`: the p99 is drawn."""
+    latency, line = ("latency of a request", "the thin line reaches") if wide else ("latency", "thin line")
+    axes.set_xlabel(f"{latency}, ms (p50" + (f"; {line} to p99)" if tails else ")"))
     axes.set_ylabel("throughput, items/s")
     spans = {
         "x": (min(p.latency for p in points), max(max(p.latency, p.tail or 0) if tails else p.latency for p in points)),
@@ -107,24 +155,28 @@ def scales(axes: Axes, points: Sequence[Point], tails: bool = True) -> None:
         stretch(axes, name, low, high)
     axes.grid(True, color="#EEEEEE", lw=0.8)
     axes.set_axisbelow(True)
+    axes.minorticks_off()
 
 
-def _legend(axes: Axes, backends: Sequence[str], precisions: Sequence[str], winner: bool, front: bool) -> None:
+def _legend(figure: Figure, looks: _Looks, chosen: bool, front: bool, wide: bool) -> None:
+    """Below the picture: backends, precisions where there are several, the chosen trial and the front."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], marker="o", ls="", color=COLOURS[n % 8], label=name) for n, name in enumerate(backends)]
-    if len(precisions) > 1:
-        handles += [
-            Line2D([], [], marker=MARKERS[n % 8], ls="", color="#888888", label=p) for n, p in enumerate(precisions)
-        ]
-    if winner:
-        handles.append(Line2D([], [], marker="o", ls="", ms=11, mfc="none", mec=INK, label="chosen"))
+    def mark(marker: str, colour: str, name: str, **style: Any) -> Line2D:
+        return Line2D([], [], marker=marker, ls="", color=colour, label=clipped(name, 20), **style)
+
+    handles = [mark("o", COLOURS[n % len(COLOURS)], name) for n, name in enumerate(looks.backends)]
+    if len(looks.precisions) > 1:
+        handles += [mark(MARKERS[n % len(MARKERS)], "#888888", name) for n, name in enumerate(looks.precisions)]
+    if chosen:
+        handles.append(mark("o", INK, "chosen", ms=10, mfc="none", mew=1.3))
     if front:
         handles.append(Line2D([], [], color=FAINT, ls="--", label="Pareto front"))
-    axes.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+    across = min(7 if wide else 3, len(handles))
+    figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=across, fontsize=8.5)
 
 
-def place_labels(axes: Axes, points: Sequence[Point], named: Sequence[Point], names: Sequence[str]) -> None:
+def _place_labels(axes: Axes, points: Sequence[Point], named: Sequence[Point], names: Sequence[str]) -> None:
     """Write each name where it covers least: beside, above or below its point, judged in pixels."""
     shown = [name for name in names if name not in ("backend", "precision")]
     spots = [axes.transData.transform((p.latency, p.throughput)) for p in points]
@@ -132,8 +184,7 @@ def place_labels(axes: Axes, points: Sequence[Point], named: Sequence[Point], na
     frame = axes.get_window_extent()
     scale = axes.figure.dpi / 72
     for point in named:
-        text = short_name(point.record.settings, shown)
-        text = text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"
+        text = clipped(short_name(point.record.settings, shown), LETTERS)
         if not text:
             continue
         width, height = len(text) * 4.6 * scale, 10 * scale

@@ -119,6 +119,30 @@ def test_points_lie_where_their_marks_are(report: Path, tmp_path: Path) -> None:
     assert max(found["away"]) < 1.5
 
 
+def test_a_cell_of_the_heat_map_says_what_it_is_and_leads_to_its_row(report: Path, tmp_path: Path) -> None:
+    question = (
+        "const tip = document.querySelector('.tip'), said = {};"
+        "for (const cell of document.querySelectorAll('#heat .wide .area')) {"
+        " const box = cell.getBoundingClientRect();"
+        " const shown = [...document.querySelectorAll('#heat .wide svg > g:not(.hits) text')].map((text) => {"
+        "  const b = text.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2, text.textContent]; })"
+        "  .filter(([x, y]) => x > box.left && x < box.right && y > box.top && y < box.bottom);"
+        " cell.dispatchEvent(new PointerEvent('pointerover', { bubbles: true, clientX: 50, clientY: 50 }));"
+        " document.querySelectorAll('tr.flash').forEach((row) => row.classList.remove('flash'));"
+        " cell.dispatchEvent(new MouseEvent('click', { bubbles: true }));"
+        " said[tip.textContent] = [shown.map((each) => each[2]), document.querySelector('tr.flash').dataset.t,"
+        "  cell.dataset.t]; }"
+        "return said;"
+    )
+    found, console = browser.asked(report, question, tmp_path)
+    assert console == []
+    assert len(found) == 8
+    for tip, (words, row, trial) in found.items():
+        assert len(words) == 1, "one text lies in a cell"
+        assert row == trial
+        assert words[0].split()[0] in tip
+
+
 def test_on_paper_it_is_as_wide_as_the_paper(report: Path, tmp_path: Path) -> None:
     pdf = tmp_path / "report.pdf"
     browser.run(report.as_uri(), f"--print-to-pdf={pdf}", "--no-pdf-header-footer")

@@ -233,12 +233,14 @@ TAILS = ("latency_ms_p95", "latency_ms_p99")
 def test_cells_that_failed_stand_out_and_tell_why(tmp_path: Path) -> None:
     text = html(store(tmp_path))
     part = text[text.index('<section id="heat">') : text.index('<section id="latency">')]
-    assert part.count('class="failed"') == 2
-    assert part.count('class="refused"') == 1
-    words = read(f"<div>{part.replace('</section>', '')}</section></div>".replace("<div><section", "<div><section"))
+    words = read(f"<div>{part}</div>")
     assert "a crash: the compiler died (SIGSEGV)" in words
     assert "c 8 cores asked for, this machine has 4" in words
-    assert part.count('class="chosen"') == 1
+    wide = part[part.index('<div class="wide">') : part.index('<div class="narrow">')]
+    assert re.findall(r">(crash [ab]|invalid c)<", wide) == ["crash a", "crash b", "invalid c"]
+    assert len(re.findall(r"fill: url\(#", wide)) == 2, "hatched"
+    assert len(re.findall(r"stroke-dasharray", wide)) == 1, "dashed"
+    assert wide.count('class="hit area"') == 8
 
 
 def test_who_was_right_and_how_sure_that_is(tmp_path: Path) -> None:
