@@ -48,6 +48,31 @@ def share(value: float | None, decimals: int = 1) -> str:
     return "<100 %"
 
 
+def percent(share: float, digits: int = 2) -> str:
+    """A share of one as a percentage of so many significant digits: `24 %`, `0.08 %`, beyond 999 only `>999 %`."""
+    return f"{_hundredfold(share, digits)} %"
+
+
+def percent_range(low: float, high: float) -> str:
+    """`22 to 26 %`."""
+    return f"{_hundredfold(low)} to {_hundredfold(high)} %"
+
+
+def _hundredfold(share: float, digits: int = 2) -> str:
+    """Never fewer digits than the integer part has."""
+    value = 100 * share
+    if abs(value) > 999:
+        return ">999" if value > 0 else "<-999"
+    decimals = digits if value == 0 else digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{round(value, max(0, decimals)):.10g}"
+
+
+def signed_percent(share: float) -> str:
+    """A change as a percentage: `-12.0 %`, beyond 999 only `>+999 %`."""
+    value = 100 * share
+    return ">+999 %" if value > 999 else f"{value:+.1f} %"
+
+
 def duration(seconds: float | None) -> str:
     """A time that a person waits for: 0.4 s, 12 s, 1 min 20 s, 2 h 5 min."""
     if seconds is None or not math.isfinite(seconds):
@@ -107,7 +132,7 @@ def quantity(metric: str, value: float) -> str:
     if metric.endswith("_seconds"):
         return f"{plain(value)} s"
     if metric.startswith(("agreement", "accuracy", "reference_accuracy", "padding")):
-        return f"{100 * value:.4g} %"
+        return percent(value, 4)
     return f"{plain(value)} {metric}"
 
 

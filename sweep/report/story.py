@@ -12,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from sweep.spec import Measurement, Record, Status, metrics_of
-from sweep.text import count, number, share
+from sweep.text import count, number, percent, share
 from sweep.verdict.costs import money
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ def _sure(records: Sequence[Record], verdict: Verdict, settings: Settings) -> st
     if not repeats:
         return ""
     each = count(repeats[0], "repeat") + " each" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats each"
-    told = f"{100 * confidence:.4g} %, over all {len(rivals):,} trials that qualify"
+    told = f"{percent(confidence, 4)}, over all {len(rivals):,} trials that qualify"
     told = told if len(rivals) > 1 else "one trial that qualifies"
     if verdict.kind == "undecided":
         going = "" if settings.effort.repeats_max else "; effort=until_decided measures them until it is decided"
         return f"not yet: {each}{going}"
-    return f"{told}; {each}, a difference of {100 * objective.margin:.3g} % does not count"
+    return f"{told}; {each}, a difference of {percent(objective.margin, 3)} does not count"
 
 
 def noise(records: Sequence[Record]) -> dict[str, str]:

@@ -131,20 +131,20 @@ def _read(paths: tuple[str, ...], seconds: float, limit_ms: float, quantile: flo
 
 def sentence(claim: Claim) -> str:
     """`p99 <= 20 ms is proved: 3 of 12,000 requests were later, at most 0.08 % at 99 % confidence, 1 % may be; ...`"""
-    allowed, sure = 1.0 - claim.quantile, f"{100 * claim.confidence:.4g} % confidence"
+    allowed, sure = 1.0 - claim.quantile, f"{text.percent(claim.confidence, 4)} confidence"
     start = f"p{100 * claim.quantile:.4g} <= {text.number(claim.limit_ms)} ms is {claim.verdict}"
     if not claim.n:
         return f"{start}: nothing was measured; {_needs(claim)}"
     counted = f"{claim.late:,} of {text.count(claim.n, 'request')} {'was' if claim.late == 1 else 'were'} later"
     if claim.effective_n < 0.75 * claim.n:
         counted += f" (as good as {max(1, int(claim.effective_n)):,} independent ones)"
-    may = f"{_share(allowed)} may be"
+    may = f"{text.percent(allowed)} may be"
     if claim.verdict == "proved":
         held = f"; it holds for up to {claim.together:,} late at a time" if claim.together > 1 else ""
-        return f"{start}: {counted}, at most {_share(claim.high)} at {sure}, {may}{held}"
+        return f"{start}: {counted}, at most {text.percent(claim.high)} at {sure}, {may}{held}"
     if claim.verdict == "refuted":
-        return f"{start}: {counted}, at least {_share(claim.low)} at {sure}, {may}"
-    return f"{start}: {counted}, {_share(claim.low)} to {_share(claim.high)}, {may}; {_needs(claim)}"
+        return f"{start}: {counted}, at least {text.percent(claim.low)} at {sure}, {may}"
+    return f"{start}: {counted}, {text.percent(claim.low)} to {text.percent(claim.high)}, {may}; {_needs(claim)}"
 
 
 def _needs(claim: Claim) -> str:
@@ -152,11 +152,6 @@ def _needs(claim: Claim) -> str:
         return "too close for more requests to settle it"
     digits = max(0, len(str(claim.more)) - 2)  # it is an expectation: two digits say enough
     return f"about {text.count(math.ceil(claim.more / 10**digits) * 10**digits, 'more request')} would settle it"
-
-
-def _share(value: float) -> str:
-    """A small share as a percentage of two digits."""
-    return f"{100 * value:.2g} %" if value < 0.995 else "100 %"
 
 
 def _block(series: "Sequence[np.ndarray]", limit_ms: float) -> float:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from sweep.spec import BuildInfo, Failure, FailureKind, Measurement
 from sweep.spec.settings import Gates
+from sweep.text import percent
 
 WORK_RATIO_MIN, WORK_RATIO_MAX = 1.5, 3.0
 
@@ -127,8 +128,8 @@ def agreement(evidence: Evidence) -> Failure | None:
     if limit is None or share is None or high is None or high >= limit:
         return None
     text = (
-        f"same answer as the original model for {_percent(share)} of {evidence.samples} samples, at most "
-        f"{_percent(high)} allowing for chance, and {evidence.precision} must reach {_percent(limit)}"
+        f"same answer as the original model for {percent(share, 4)} of {evidence.samples} samples, at most "
+        f"{percent(high, 4)} allowing for chance, and {evidence.precision} must reach {percent(limit, 4)}"
     )
     return Failure(FailureKind.WRONG_OUTPUT, f"{text}: {evidence.instead_of_advice or _wider('agreement', evidence)}")
 
@@ -181,7 +182,7 @@ def little(evidence: Evidence) -> Failure | None:
     text = (
         f"repeat {m.index}: {m.throughput_items_per_s:.4g} items/s x {m.latency_ms_mean:.4g} ms / "
         f"{m.items / m.requests:.4g} items a request = {seen:.3g} in flight, but {m.in_flight:g} were: "
-        f"{100 * middle.off:.0f} % off, {100 * middle.allowed:.0f} % allowed (Little's law); {why}"
+        f"{percent(middle.off)} off, {percent(middle.allowed)} allowed (Little's law); {why}"
     )
     return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
 
@@ -219,8 +220,8 @@ def generator(evidence: Evidence) -> Failure | None:
     load = m.notes["load"]
     text = (
         f"repeat {m.index}: the load generator was the bottleneck: batches left {load['lag_ms_mean']:.2g} ms late on "
-        f"average where items take {m.latency_ms_mean:.3g} ms, and it took {_percent(load['own_share'])} of the time "
-        f"in which work waited; {_percent(allowed)} is allowed: keep other work off this machine, give each replica "
+        f"average where items take {m.latency_ms_mean:.3g} ms, and it took {percent(load['own_share'], 4)} of the time "
+        f"in which work waited; {percent(allowed, 4)} is allowed: keep other work off this machine, give each replica "
         "cores of its own, or use a larger batch or load=saturate"
     )
     return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
@@ -287,8 +288,8 @@ def placement(share: float, gates: Gates) -> Failure | None:
     if share >= gates.placement_min:
         return None
     text = (
-        f"only {_percent(share)} of the operators run on the target and {_percent(gates.placement_min)} must, the rest "
-        "falls back to the host: replace the unsupported operators, or lower gates.placement_min to allow it"
+        f"only {percent(share, 4)} of the operators run on the target and {percent(gates.placement_min, 4)} must, "
+        "the rest falls back to the host: replace the unsupported operators, or lower gates.placement_min to allow it"
     )
     return Failure(FailureKind.PARTIAL_PLACEMENT, text)
 
@@ -306,7 +307,3 @@ GATES: tuple[Gate, ...] = (
     placed,
     precision,
 )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.4g} %"

@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweep import text
 from sweep.spec import Record, Status, number
 from sweep.spec.settings import Objective
-from sweep.text import plain, quantity
+from sweep.text import count, duration, percent, percent_range, plain, quantity
 from sweep.verdict.buckets import metrics as bucket_metrics
 from sweep.verdict.stats import intervals
 
@@ -39,7 +38,7 @@ def violates(metric: str, value: float, limit: float, upper: bool) -> str:
     if metric in ("agreement", "accuracy_drop"):
         by = f"{100 * abs(value - limit):.2g} points"
     else:
-        by = f"{_percent(abs(value - limit) / abs(limit))} %" if limit else quantity(metric, abs(value))
+        by = percent(abs(value - limit) / abs(limit)) if limit else quantity(metric, abs(value))
     return f"{metric} {quantity(metric, value)} is {by} {side} the limit of {quantity(metric, limit)}"
 
 
@@ -65,7 +64,7 @@ def wins(record: Record, second: Record | None, ratio: intervals.Ratio | None, o
 
 def ties(choice: Record, tied: Sequence[Record], safe: Sequence[Record], objective: Objective) -> str:
     rivals = [r for r in tied if r is not choice]
-    margin = f"{100 * objective.margin:.3g} %"
+    margin = percent(objective.margin, 3)
     start = f"{choice.label}, {_with_interval(choice, objective)}, is chosen"
     if len(safe) == 1:
         return f"Tie: {start}: it is ahead of {_names(rivals)}, and nothing can be better by more than {margin}."
@@ -98,7 +97,7 @@ def undecided(
     if more > MANY:
         return f"{start}; more than {MANY} more repeats would be needed, a larger objective.margin settles it sooner."
     about = "about" if ratio is not None else "at least"
-    time = "" if seconds is None else f" (about {text.duration(seconds)})"
+    time = "" if seconds is None else f" (about {duration(seconds)})"
     return f"{start}; {about} {_repeats(more)} of {names}{time} would tell."
 
 
@@ -112,7 +111,7 @@ def dominated(best: Record, ratio: intervals.Ratio, objective: Objective, confid
     its = ratio.inverse() if objective.maximize else ratio
     value, low, high = its.interval(confidence)
     share = f"{value:.3g}x [{low:.3g}, {high:.3g}] its {objective.metric}"
-    return f"dominated by {best.label}: {share} after {text.count(repeats, 'repeat')}"
+    return f"dominated by {best.label}: {share} after {count(repeats, 'repeat')}"
 
 
 def nobody(records: Sequence[Record], nearest: tuple[Record, str] | None) -> str:
@@ -150,7 +149,7 @@ def tied_with(
     mine, its = number(chosen, metric), number(record, metric)
     text = f"tied with {chosen.label} ({_distance(chosen, record, ratio, objective)})"
     if not qualifies:
-        return f"{text}, but not surely within {100 * objective.margin:.3g} % of the best"
+        return f"{text}, but not surely within {percent(objective.margin, 3)} of the best"
     if mine is not None and its is not None and its > mine:
         return f"{text}, but its {metric} is {quantity(metric, its)} against {quantity(metric, mine)}"
     return f"{text}, and {metric} is no reason to prefer it"
@@ -204,8 +203,7 @@ def _with_interval(record: Record, objective: Objective) -> str:
         low, high = _cost_ends(record, value) if metric == "usd_per_million_items" else (None, None)
     if low is None or high is None:
         return quantity(metric, value)
-    percent = f"{100 * INTERVALS:.3g} %"
-    return f"{quantity(metric, value)} ({percent} interval {plain(low)} to {plain(high)})"
+    return f"{quantity(metric, value)} ({percent(INTERVALS, 3)} interval {plain(low)} to {plain(high)})"
 
 
 def _cost_ends(record: Record, cost: float) -> tuple[float | None, float | None]:
@@ -232,13 +230,13 @@ def _gap(chosen: Record, record: Record, ratio: intervals.Ratio | None, objectiv
     behind = _behind(_factor(chosen, record, ratio, objective), objective)
     word = worse if behind >= 0 else better
     if ratio is None:
-        return f"{_percent(abs(behind))} % {word}", "too few repeats for an interval"
+        return f"{percent(abs(behind))} {word}", "too few repeats for an interval"
     ends = [_behind(end, objective) for end in ratio.interval(objective.confidence)[1:] if end is not None]
     low, high = sorted(ends if behind >= 0 else [-end for end in ends])
-    interval = f"{_percent(low)} to {_percent(high)} %"
+    interval = percent_range(low, high)
     if low < 0:  # "-6 to 55 % slower" is hard to read
-        interval = f"{_percent(-low)} % {better if behind >= 0 else worse} to {_percent(high)} % {word}"
-    return f"{_percent(abs(behind))} % {word}", f"{_sure(objective.confidence)} interval {interval}"
+        interval = f"{percent(-low)} {better if behind >= 0 else worse} to {percent(high)} {word}"
+    return f"{percent(abs(behind))} {word}", f"{_sure(objective.confidence)} interval {interval}"
 
 
 def _sure(confidence: float) -> str:
@@ -254,13 +252,6 @@ def _distance(chosen: Record, record: Record, ratio: intervals.Ratio | None, obj
 def _behind(factor: float, objective: Objective) -> float:
     """Share by which a trial is worse than one that is `factor` times better: slower by half, dearer by double."""
     return (1 - 1 / factor) if objective.maximize else factor - 1
-
-
-def _percent(share: float) -> str:
-    value = 100 * share
-    if abs(value) > 999:
-        return ">999" if value > 0 else "<-999"
-    return f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
 
 
 def _names(records: Sequence[Record]) -> str:

@@ -11,6 +11,7 @@ from sweep.report.page.document import document
 from sweep.report.page.markup import Cell, Column, Row, Section, attributes, esc, paragraph, table
 from sweep.report.terminal import regression
 from sweep.spec import Record, UserError, metrics_of
+from sweep.text import percent
 
 if TYPE_CHECKING:
     from sweep.verdict.regression import Change, Comparison
@@ -152,11 +153,11 @@ def _drawn(found: Comparison, ratio: Interval | None, kind: str, span: float) ->
 
 
 def _method(found: Comparison) -> str:
-    margin, confidence = 100 * found.objective.margin, found.objective.confidence
+    margin, confidence = percent(found.objective.margin, 3), found.objective.confidence
     return (
         "Trials that ask for the same are compared by the ratio of their repeats (Welch's t on the logarithms of "
-        f"{found.metric}). Slower or faster: surely by more than {margin:.3g} %. All tests together, those of the "
+        f"{found.metric}). Slower or faster: surely by more than {margin}. All tests together, those of the "
         "trials, of their common change and of their answers, are corrected by Holm's procedure: where nothing "
-        f"changed, a regression is named at most {100 * (1 - confidence):.3g} % of the time. As before: surely within "
-        f"{margin:.3g} %. Whatever else changed on the machine between the two sweeps is in these numbers too."
+        f"changed, a regression is named at most {percent(1 - confidence, 3)} of the time. As before: surely within "
+        f"{margin}. Whatever else changed on the machine between the two sweeps is in these numbers too."
     )

@@ -10,7 +10,7 @@ from sweep.report.names import axes_of, common
 from sweep.report.page.gather import INTERRUPTED, KILLED, RUNNING, Facts, day
 from sweep.report.page.markup import Section, badge, commands, details, esc, facts, paragraph
 from sweep.spec import Record, Status, from_json, metrics_of, to_json
-from sweep.text import axis_text, count, duration, number, plus_minus, quantity, share, status_text
+from sweep.text import axis_text, count, duration, number, percent, plus_minus, quantity, share, status_text
 from sweep.verdict import claims
 from sweep.verdict.stats.intervals import QUANTILES
 from sweep.verdict.wording import MANY
@@ -196,7 +196,7 @@ def _card(told: Facts, record: Record, role: str, css: str) -> str:
     if value is not None and None not in ends:
         big += f" ({number(ends[0])} to {number(ends[1])})"
     start, _, interval = big.partition(" (")
-    small = f"<small>{100 * told.settings.objective.confidence:.4g} % interval {esc(interval[:-1])}</small>"
+    small = f"<small>{percent(told.settings.objective.confidence, 4)} interval {esc(interval[:-1])}</small>"
     reason = "" if record.key == told.verdict.winner else told.verdict.reasons.get(record.key, "")
     settings = [(name, esc(axis_text(record.settings[name]))) for name in axes_of([record.settings])]
     run = told.book.runs.get(record.key)

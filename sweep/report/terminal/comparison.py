@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sweep.spec import Json
-from sweep.text import count, number, share
+from sweep.text import count, number, percent, share
 from sweep.verdict.stats import agreement, intervals
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def sentence(only_a: int, only_b: int, confidence: float = 0.95, names: tuple[st
 
 
 def _agreement_lines(found: Comparison) -> list[str]:
-    answers, level = found.answers, f"{100 * found.confidence:.0f} %"
+    answers, level = found.answers, percent(found.confidence)
     if answers["agreement"] is None:
         return [_numeric_words(answers, found.common)]
     digits = 1 if found.common < 1000 else 3
@@ -101,6 +101,6 @@ def _latency_words(found: Latency, confidence: float) -> str:
     words += f"{slow} takes {number(ratio)} times as long as {fast}"
     if low is None or high is None:
         return words + ", from too few repeats for an interval"
-    words += f", {100 * confidence:.0f} % interval {number(low)} to {number(high)}"
+    words += f", {percent(confidence)} interval {number(low)} to {number(high)}"
     words += f" over {found.repeats_a} and {count(found.repeats_b, 'repeat')}"
     return words + (", which does not exclude equal" if low <= 1 <= high else "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sweep.report.names import common, short_name, varying, why
 from sweep.report.terminal.layout import Column, Part, as_table, fitting, paragraph
 from sweep.spec import Record, metrics_of
-from sweep.text import UNKNOWN, count, plus_minus, quantity, status_text
+from sweep.text import UNKNOWN, count, percent, plus_minus, quantity, signed_percent, status_text
 
 if TYPE_CHECKING:
     from sweep.verdict.regression import Change, Comparison
@@ -65,11 +65,11 @@ def parts(found: Comparison, width: int) -> list[Part]:
 
 
 def change_text(ratio: Interval | None) -> str:
-    """`-12.0 % (-14.0 to -10.0 %)`."""
+    """`-12.0 % (-14.0 % to -10.0 %)`."""
     if ratio is None:
         return UNKNOWN
     ends = _ends(ratio)
-    return _percent(ratio.estimate) + (f" ({ends})" if ends else "")
+    return signed_percent(ratio.estimate - 1) + (f" ({ends})" if ends else "")
 
 
 def p_text(p: float | None) -> str:
@@ -112,7 +112,7 @@ def names(found: Comparison) -> Callable[[Record], str]:
 def heads(found: Comparison) -> list[str]:
     """Of the columns that `cells` fills."""
     unit = UNITS.get(found.metric, found.metric)
-    level = f"{100 * found.objective.confidence:.3g} % interval"
+    level = f"{percent(found.objective.confidence, 3)} interval"
     return ["trial", f"{unit} before", f"{unit} after", "change", level, "p", "outcome"]
 
 
@@ -123,7 +123,7 @@ def cells(found: Comparison, change: Change) -> tuple[str, str, str, str, str, s
         for value, record in zip(change.values, (change.before, change.after), strict=True)
     ]
     ratio = change.ratio
-    estimate = _percent(ratio.estimate) if ratio else ""
+    estimate = signed_percent(ratio.estimate - 1) if ratio else ""
     outcome = change.kind + (", other answers" if change.worse_answers(found.objective.confidence) else "")
     return values[0], values[1], estimate, _ends(ratio) if ratio else "", p_text(change.p), outcome
 
@@ -172,15 +172,10 @@ def _with_ends(record: Record, metric: str, value: float) -> str:
 
 
 def _ends(ratio: Interval) -> str:
-    """`-14.0 to -10.0 %`."""
+    """`-14.0 % to -10.0 %`."""
     if ratio.low is None or ratio.high is None:
         return ""
-    return f"{_percent(ratio.low).removesuffix(' %')} to {_percent(ratio.high)}"
-
-
-def _percent(ratio: float) -> str:
-    value = 100 * (ratio - 1)
-    return ">+999 %" if value > 999 else f"{value:+.1f} %"
+    return f"{signed_percent(ratio.low - 1)} to {signed_percent(ratio.high - 1)}"
 
 
 def _size(change: Change) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from sweep.spec import Json, Trial, from_json, to_json
-from sweep.text import count
+from sweep.text import count, percent, percent_range
 from sweep.verdict.noise import drift
 from sweep.verdict.noise.drift import Drift, Finding, Point
 
@@ -153,7 +153,7 @@ def tell(finding: Finding, points: Sequence[Point]) -> str:
     """One sentence of a finding. Blocks and measurements are counted from 1 for people."""
     word = "slower" if finding.ratio < 1 else "faster"
     ends = sorted(abs(1 - end) for end in (finding.low, finding.high))
-    size = f"{_percent(abs(1 - finding.ratio))} % {word} (95 % interval {_percent(ends[0])} to {_percent(ends[1])} %)"
+    size = f"{percent(abs(1 - finding.ratio))} {word} (95 % interval {percent_range(*ends)})"
     if finding.kind == "trend":
         return f"The machine became {size} little by little over the sweep: repeats are compared at one level."
     count_of = sum(p.block == finding.block for p in points)
@@ -201,7 +201,3 @@ def _usual(points: Sequence[Point], levels: Sequence[float]) -> dict[str, float]
     for point, level in zip(points, levels, strict=True):
         logs.setdefault(point.group, []).append(math.log(point.value / level))
     return {group: math.exp(fmean(values)) for group, values in logs.items()}
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g}" if share < 0.1 else f"{100 * share:.0f}"
