@@ -14,7 +14,7 @@ from sweep.__main__ import VERBS
 from sweep.backends.replay import tables
 from sweep.backends.replay.tables import Row
 from sweep.config import compose
-from sweep.report.mlflow import address, database
+from sweep.report.mlflow import database
 from sweep.spec import FailureKind, Record, Status, UserError
 from sweep.spec.settings import Gates
 from sweep.store import ledger
@@ -105,7 +105,6 @@ def test_what_is_not_stated_is_not_guessed(changes: dict[str, Any]) -> None:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow store: making its tables takes seconds, copying it does not."""
     outputs = tmp_path_factory.mktemp("empty")
-    address.prepare_client()
     database.make_database(f"{database.PREFIX}{outputs / 'mlflow.db'}")
     return outputs / "mlflow.db"
 

@@ -45,7 +45,6 @@ def _own_environment(monkeypatch):
 def template(tmp_path_factory):
     """An empty store: making its tables takes seconds, copying it does not."""
     outputs = tmp_path_factory.mktemp("template")
-    address.prepare_client()
     settings = make_settings(outputs, name="nothing")
     database.make_database(str(store_uri(settings, {})))
     return outputs / "mlflow.db"
