@@ -27,6 +27,8 @@ ACROSS = 5  # panels beside each other, at most
 WIDTH_INCHES, CELL_INCHES, MARGIN_INCHES = 9.4, 0.62, 0.8  # of the picture, of a cell, of what stands beside the cells
 ROOMY, ROW_INCHES, CLOSE_INCHES = 12, 0.38, 0.22  # with more rows than that they are set closer
 LIGHT = 0.55  # level from which the ink is dark
+SMALLEST, LARGEST = 4.0, 8.0  # font of the words in a cell, points
+LETTER = 0.6  # width of one letter, where the font's size is 1
 SIDE = 0.94  # of a cell, where 1 would leave no gap
 SPEAKING = ("model", "data", "hardware", "backend", "precision")  # axes whose values need no name
 THROUGHPUT = "throughput_items_per_s"
@@ -144,6 +146,7 @@ def draw(
         letters: of footnotes, by the key of a trial that has no number.
     """
     place = {record.key: position for position, record in enumerate(records)}
+    room = 72 * (figure.get_figwidth() / across - MARGIN_INCHES) / len(grid.cores)  # width of a cell, points
     frames = figure.subplots(-(-len(grid.panels) // across), across, squeeze=False).flatten()
     for axes in frames[len(grid.panels) :]:
         axes.axis("off")
@@ -157,9 +160,10 @@ def draw(
             points = points_of(cell)
             shown = max(points, key=lambda point: point.throughput).record if points else cell[0]
             if points:
-                _paint_number(axes, (column, row), shown, grid.highest, winner in [record.key for record in cell])
+                is_chosen = winner in [record.key for record in cell]
+                _paint_number(axes, (column, row), shown, room, grid.highest, is_chosen)
             else:
-                _paint_word(axes, (column, row), shown, (letters or {}).get(shown.key, ""))
+                _paint_word(axes, (column, row), shown, room, (letters or {}).get(shown.key, ""))
             hits.append(Hit(axes, column, row, trial=place[shown.key], side=SIDE))
     return hits
 
@@ -179,7 +183,9 @@ def _frame(axes: Axes, grid: Grid, title: str) -> None:
     axes.set_title(title, loc="left", fontsize=8.5)
 
 
-def _paint_number(axes: Axes, at: tuple[int, int], record: Record, highest: float, is_chosen: bool) -> None:
+def _paint_number(
+    axes: Axes, at: tuple[int, int], record: Record, room: float, highest: float, is_chosen: bool
+) -> None:
     """The throughput of a trial, and as a colour how much that is of the highest."""
     import matplotlib
 
@@ -190,11 +196,11 @@ def _paint_number(axes: Axes, at: tuple[int, int], record: Record, highest: floa
     if is_chosen:
         _fill(axes, at, 0.82, fill=False, edgecolor=ink, lw=1.6)
     replicas = int(record.settings.get("replicas", 1))
-    text = number(rate) + (f"\n{count(replicas, 'replica')}" if replicas != 1 else "")
-    axes.text(*at, text, ha="center", va="center", color=ink, fontsize=8, fontweight="bold" if is_chosen else "normal")
+    more = f"\n{count(replicas, 'replica')}" if replicas != 1 else ""
+    _write(axes, at, (number(rate) + more, number(rate)), room, color=ink, fontweight="bold" if is_chosen else "normal")
 
 
-def _paint_word(axes: Axes, at: tuple[int, int], record: Record, letter: str) -> None:
+def _paint_word(axes: Axes, at: tuple[int, int], record: Record, room: float, letter: str) -> None:
     """Why there is no number: hatched for what was tried and failed, dashed for the rest."""
     if record.status in FAILED:
         ink = "#A33A00"
@@ -204,8 +210,14 @@ def _paint_word(axes: Axes, at: tuple[int, int], record: Record, letter: str) ->
         ink = "#666666"
         _fill(axes, at, facecolor="#F5F7F9", edgecolor="#B9C0C7", lw=0.8, ls="--")
     back = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
-    text = f"{word(record)} {letter}".rstrip()
-    axes.text(*at, text, ha="center", va="center", color=ink, fontsize=7, bbox=back)
+    _write(axes, at, (f"{word(record)} {letter}".rstrip(), letter), room, color=ink, bbox=back)
+
+
+def _write(axes: Axes, at: tuple[int, int], texts: Sequence[str], room: float, **style: Any) -> None:
+    """Write the first of the texts for which a cell has room, at least the last."""
+    sizes = [min(LARGEST, room / (LETTER * max(1, *map(len, text.split("\n"))))) for text in texts]
+    place = next((place for place, size in enumerate(sizes) if size >= SMALLEST), len(texts) - 1)
+    axes.text(*at, texts[place], ha="center", va="center", fontsize=max(SMALLEST, sizes[place]), **style)
 
 
 def _fill(axes: Axes, at: tuple[int, int], side: float = SIDE, **style: Any) -> None:
