@@ -2,10 +2,12 @@
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweep.spec import Status
+from sweep.spec import Status, metrics
+from sweep.spec.metrics import Metric, Unit
 
 UNKNOWN = "–"
 
@@ -93,6 +95,76 @@ def count(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
+def plain(value: float) -> str:
+    """Four significant digits, thousands separated, no exponent in the usual range."""
+    if abs(value) >= 1000:
+        digits = max(0, math.floor(math.log10(abs(value))) - 3)
+        return f"{round(value, -digits):,.0f}"
+    return f"{value:.4g}"
+
+
+def quantity(metric: str, value: float) -> str:
+    """A value with its unit, in a sentence: `23,410 items/s`, `0.231 ms`, `$0.42 per million items`, `99.2 %`."""
+    known = metrics.find(metric)
+    if known.unit is Unit.SHARE:
+        return percent(value, 4)
+    if known.unit is Unit.USD:
+        return f"${plain(value)} per million items"
+    return f"{plain(value)} {known.unit.value or known.label}"
+
+
+def cell(metric: Metric, numbers: Mapping[str, float]) -> str:
+    """A number in a column of its unit, with half of its interval where that is one of repeats."""
+    value = numbers.get(metric.name)
+    if value is None:
+        return UNKNOWN
+    if metric.unit is Unit.SHARE:
+        return share(value)
+    if metric.unit is Unit.ITEMS_PER_S:
+        return plus_minus(value, numbers.get(metric.low), numbers.get(metric.high))
+    if metric.decimals is not None:
+        return f"{value:,.{metric.decimals}f}"
+    return f"{value:.3g}" if metric.unit in (Unit.USD, Unit.NONE) else number(value)
+
+
+def listed(numbers: Mapping[str, float], without: str = "") -> dict[str, str]:
+    """The numbers of one trial that a person asks for first, by their labels; what is not known is left out.
+
+    Args:
+        without: a metric that stands above the list.
+    """
+    texts = {}
+    for metric in metrics.METRICS:
+        if metric in metrics.LATENCIES:
+            texts["latency"] = _latencies(numbers)
+        elif metric.shown is not metrics.Shown.NOWHERE and metric.name in numbers and metric.name != without:
+            texts[metric.label] = _with_unit(metric, numbers)
+    return {label: text for label, text in texts.items() if text}
+
+
+def _with_unit(metric: Metric, numbers: Mapping[str, float]) -> str:
+    text, value = cell(metric, numbers), numbers[metric.name]
+    if metric.unit is Unit.SECONDS:
+        return duration(value)
+    if metric.unit is Unit.USD:
+        return f"${text} per million items"
+    if metric.unit is Unit.SHARE:
+        low, high = numbers.get(metric.low), numbers.get(metric.high)
+        return text if low is None or high is None else f"{text} ({share(low)} to {share(high)})"
+    return f"{text} {metric.unit.value}".rstrip()
+
+
+def _latencies(numbers: Mapping[str, float]) -> str:
+    """`p50 0.52 · p90 0.61 · p95 0.70 ms (1,234 requests; too few for a p99)`."""
+    known = [metric for metric in metrics.LATENCIES if metric.quantile]
+    texts = [f"{metric.label} {number(numbers[metric.name])}" for metric in known if metric.name in numbers]
+    samples = int(numbers.get(metrics.SAMPLES, 0))
+    if not texts or not samples:
+        return " · ".join(texts) + " ms" if texts else ""
+    lacking = "" if known[-1].name in numbers else f"; too few for a {known[-1].label}"
+    return f"{' · '.join(texts)} ms ({count(samples, 'request')}{lacking})"
+
+
 def axis_text(value: Any) -> str:
     """The value of an axis in a cell: buckets become `64x128 128x224`."""
     if isinstance(value, (list, tuple)):
@@ -117,28 +189,3 @@ def relative(path: str | None) -> str:
     except (OSError, ValueError):
         return path
     return path if inside.startswith("..") and Path(path).is_absolute() else inside
-
-
-def quantity(metric: str, value: float) -> str:
-    """A value with its unit: `23,410 items/s`, `0.231 ms`, `$0.42 per million items`, `99.2 %`."""
-    if metric.endswith("_items_per_s"):
-        return f"{plain(value)} items/s"
-    if metric.startswith(("latency_ms", "item_latency_ms", "first_request_ms")):
-        return f"{plain(value)} ms"
-    if metric == "usd_per_million_items":
-        return f"${plain(value)} per million items"
-    if metric.endswith("_mb"):
-        return f"{plain(value)} MB"
-    if metric.endswith("_seconds"):
-        return f"{plain(value)} s"
-    if metric.startswith(("agreement", "accuracy", "reference_accuracy", "padding")):
-        return percent(value, 4)
-    return f"{plain(value)} {metric}"
-
-
-def plain(value: float) -> str:
-    """Four significant digits, thousands separated, no exponent in the usual range."""
-    if abs(value) >= 1000:
-        digits = max(0, math.floor(math.log10(abs(value))) - 3)
-        return f"{round(value, -digits):,.0f}"
-    return f"{value:.4g}"

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sweep.config import buckets as bucket_config
-from sweep.spec import UserError, no_key
-from sweep.spec.settings import METRICS, PRICES, Bucketing, Effort, Fleet, Gates, Limits, Objective
+from sweep.spec import UserError, metrics, no_key
+from sweep.spec.settings import PRICES, Bucketing, Effort, Fleet, Gates, Limits, Objective
 from sweep.worker.load import config as load_config
 
 T = TypeVar("T")
@@ -57,6 +57,7 @@ KNOWN = AXES + ONCE + OTHERS
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 FORMATS = ("module", "onnx", "torchscript", "exported", "keras", "saved_model", "numpy")
+GOALS = tuple(metric.name for metric in metrics.GOALS)
 # Keys that a YAML may leave out and the command line may still set without a plus.
 OPTIONAL = {
     "model": ("data", "format", "requires", "extra", "bucket_dims", "pad_value", "pad_side", "trust", "python"),
@@ -98,8 +99,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "bucketing.build_seconds": (0.001, math.inf),
 }
 CHOICES: dict[str, tuple[str, ...]] = {
-    "objective.metric": METRICS,
-    "objective.tie_break": METRICS,
+    "objective.metric": GOALS,
+    "objective.tie_break": GOALS,
     "objective.price": PRICES,
     "bucketing.minimise": ("mean", "p99"),
     "gates.agreement_min": PRECISIONS,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sweep import files
 from sweep.isolate.pool import Limits, Workers
 from sweep.spec import Failure, FailureKind, Json, Outcome, UserError, to_json
+from sweep.spec.metrics import COST
 from sweep.spec.settings import Settings
 from sweep.store.builds import Store
 from sweep.store.ledger import Ledger
@@ -61,7 +62,7 @@ class Context:
         """
         price = money.price_of(prices.over(declared, self.price_table), self.settings.objective.price)
         cost = None if price is None else money.usd_per_million_items(money.rate_of(metrics), price.usd_per_hour)
-        return ({}, {}) if cost is None else ({money.COST: cost}, {"price": to_json(price)})
+        return ({}, {}) if cost is None else ({COST: cost}, {"price": to_json(price)})
 
     def installed(self, python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
         """Version of each distribution in an interpreter, None where it is missing; every one is looked up once."""

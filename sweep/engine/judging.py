@@ -13,6 +13,7 @@ from sweep.engine.references import Reference
 from sweep.engine.tasks import Built, Task
 from sweep.isolate.pool import by_hand
 from sweep.spec import Failure, Json, Measurement, Record, Status, Trial, deployment, digest, to_json
+from sweep.spec.metrics import OF_ANSWERS
 from sweep.store.outputs import load_outputs, merge_outputs
 from sweep.verdict import race, select
 from sweep.verdict.buckets import metrics as bucket_metrics
@@ -82,7 +83,7 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
 
     comparison = _compare(task, repeats, comparisons)
     metrics = intervals.summarize(repeats)
-    metrics |= {name: comparison[name] for name in _COMPARED if comparison.get(name) is not None}
+    metrics |= {name: comparison[name] for name in OF_ANSWERS if comparison.get(name) is not None}
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
     metrics |= bucket_metrics.metrics(repeats, base.builds)
     metrics |= load_told.metrics(repeats)
@@ -138,18 +139,6 @@ def _notes(task: Task, repeats: Sequence[Measurement], builds: Sequence[Json]) -
     if at_level:
         notes["levels"] = at_level  # of the machine, where it was not at its usual speed
     return {**notes, "unsteady_warmups": unsteady} if unsteady else notes
-
-
-_COMPARED = (
-    "agreement",
-    "agreement_low",
-    "agreement_high",
-    "accuracy",
-    "reference_accuracy",
-    "cosine_mean",
-    "max_abs_error",
-    "neighbour_overlap",
-)
 
 
 def _compare(task: Task, repeats: Sequence[Measurement], comparisons: Comparisons) -> Json:

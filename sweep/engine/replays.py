@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep import backends
-from sweep.backends.replay import answers, tables
+from sweep.backends.replay import answers
 from sweep.backends.replay.tables import Row
 from sweep.engine.references import Reference
 from sweep.spec import BuildSpec, Failure, FailureKind, Json, Outcome, Record, Status, Trial, digest, to_json
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sweep.engine.tasks import Task
 
 ORIGIN = "replayed"
-NOT_METRICS = ("placement", "build_seconds", "prediction_seconds", "wall_seconds")
 
 
 def replays(trial: Trial) -> bool:
@@ -78,14 +77,11 @@ def judge(context: "Context", task: "Task", base: Record) -> Record:
 
 def metrics_of(row: Row, said: answers.Claim) -> dict[str, float]:
     """The numbers of the row, and what follows from them."""
-    names = (name for name in tables.RESULTS if name not in NOT_METRICS)
-    known = {name: float(value) for name in names if (value := getattr(row, name)) is not None}
+    known = row.metrics
     if said.rate:
         known.setdefault("throughput_items_per_s", said.rate)
-    if said.mean_ms and not any(name.startswith("latency_ms") for name in known):
-        known["latency_ms_mean"] = said.mean_ms
-    if row.build_seconds is not None:
-        known["build_seconds"] = row.build_seconds
+    if said.mean_ms and not said.points:
+        known.setdefault("latency_ms_mean", said.mean_ms)
     return known
 
 

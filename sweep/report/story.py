@@ -6,12 +6,13 @@ One line each, the same in the terminal and on the sweep's MLflow page. The verd
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from sweep.spec import Measurement, Record, Status, metrics_of
+from sweep.spec import Measurement, Record, Status, metrics
+from sweep.spec.metrics import COST
 from sweep.text import count, number, percent, share
 from sweep.verdict.costs import money
 
@@ -50,6 +51,13 @@ def lines(records: Sequence[Record], verdict: Verdict, settings: Settings) -> li
 def has_numbers(record: Record) -> bool:
     """It was measured and its numbers stand: also where it was stopped because enough was known of it."""
     return record.status is Status.OK or (record.status is Status.STOPPED and bool(record.metrics))
+
+
+def standing(record: Record) -> Mapping[str, float]:
+    """The numbers of a trial that can be shown beside others: of one that failed what its builds took."""
+    if has_numbers(record):
+        return record.numbers
+    return {name: value for name, value in record.numbers.items() if metrics.find(name).of is metrics.Of.BUILD}
 
 
 def chosen(records: Sequence[Record], verdict: Verdict) -> Record | None:
@@ -162,8 +170,7 @@ def _load(record: Record) -> str:
 
 def _cost(record: Record, settings: Settings) -> str:
     """What the chosen setup costs, and the hosts for the load that was declared."""
-    metrics = metrics_of(record)
-    rate, cost = money.rate_of(metrics), metrics.get(money.COST)
+    rate, cost = money.rate_of(record.numbers), record.number(COST)
     hourly = money.break_even(rate, cost) if rate and cost is not None else None
     told = []
     if cost is not None and hourly is not None:

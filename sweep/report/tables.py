@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweep.report.names import axes_of
-from sweep.spec import Json, Record, metrics_of
+from sweep.spec import Json, Record
 from sweep.text import axis_text, one_line
 
 
@@ -33,7 +33,7 @@ def _row(record: Record, run_id: str | None) -> Json:
         "reason": record.reason,
         "origin": record.origin,
         "failure": failure and {"kind": failure.kind.value, "summary": failure.summary, "log": failure.log},
-        "metrics": None if record.metrics is None else metrics_of(record),
+        "metrics": None if record.metrics is None else dict(record.numbers),
         "mlflow_run_id": run_id,
     }
 

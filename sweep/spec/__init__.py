@@ -3,7 +3,7 @@
 from sweep.spec.codec import Json, canonical, digest, from_json, to_json
 from sweep.spec.errors import TrialError, UserError, meant, nearest, no_key
 from sweep.spec.failure import Failure, FailureKind
-from sweep.spec.record import BuildInfo, Measurement, Outcome, Record, Status, metrics_of, number
+from sweep.spec.record import BuildInfo, Measurement, Outcome, Record, Status
 from sweep.spec.trial import AUTO, DYNAMIC, LARGEST, REQUESTS, Buckets, BuildSpec, Placement, Trial
 
 __all__ = [
@@ -29,9 +29,7 @@ __all__ = [
     "digest",
     "from_json",
     "meant",
-    "metrics_of",
     "nearest",
     "no_key",
-    "number",
     "to_json",
 ]

@@ -1,10 +1,12 @@
 """What came out: of a build, of a worker, of a repeat, of a trial."""
 
 import enum
+import functools
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Tuple
 
+from sweep.spec import metrics
 from sweep.spec.codec import Json
 from sweep.spec.failure import Failure
 
@@ -68,6 +70,19 @@ class Measurement:
     outputs: str  # .npz with the outputs of the timed run: index[n] and output_0[n, ...], ...
     notes: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def capacity_items_per_s(self) -> Optional[float]:
+        """The highest rate that met the service level, where it was looked for."""
+        value = (self.notes.get("capacity") or {}).get("items_per_s")
+        return float(value) if isinstance(value, (int, float)) else None
+
+    def number(self, metric: str) -> Optional[float]:
+        """A metric of this repeat; None where repeats do not have it."""
+        known = metrics.find(metric)
+        value = self.latency_ms.get(known.label) if known.pooled is metrics.Pooled.REQUESTS else None
+        value = getattr(self, metric, None) if value is None else value
+        return float(value) if isinstance(value, (int, float)) else None
+
 
 @dataclass(frozen=True)
 class Record:
@@ -92,48 +107,27 @@ class Record:
     notes: Mapping[str, Any] = field(default_factory=dict)
     load: Mapping[str, Any] = field(default_factory=dict)  # the trial's; `settings` name what is not usual of it
 
+    @functools.cached_property
+    def numbers(self) -> Mapping[str, float]:
+        """Every number that is known of the trial, by its full name; what is not finite is not known.
 
-_AGREEMENT = (
-    "agreement",
-    "agreement_low",
-    "agreement_high",
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-    "reference_accuracy",
-    "max_abs_error",
-    "relative_error",
-    "cosine_mean",
-    "cosine_min",
-)
+        Those of its answers and the seconds of its builds are among them, also where it failed later.
+        """
+        known: Json = dict(self.metrics or {})
+        seconds: List[Any] = [build.get("seconds") for build in self.builds]
+        if seconds and None not in seconds:
+            known.setdefault("build_seconds", sum(map(float, seconds)))
+        for name in metrics.OF_ANSWERS:
+            known.setdefault(name, (self.agreement or {}).get(name))
+        return {
+            name: float(value)
+            for name, value in known.items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        }
 
-
-def metrics_of(record: Record) -> Dict[str, float]:
-    """Every number that is known of a trial, by its full name; what is not finite is not known.
-
-    Numbers of the agreement with the reference and the seconds of its builds are among them, also where the trial
-    itself has no metrics because it failed later.
-    """
-    known: Json = dict(record.metrics or {})
-    seconds: List[Any] = [build.get("seconds") for build in record.builds]
-    if seconds and None not in seconds:
-        known.setdefault("build_seconds", sum(map(float, seconds)))
-    for name in _AGREEMENT:
-        known.setdefault(name, (record.agreement or {}).get(name))
-    return {
-        name: float(value)
-        for name, value in known.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    }
-
-
-def number(record: Record, metric: str, default: Optional[float] = None) -> Optional[float]:
-    """A metric of a trial, `default` where it is not known. `accuracy_drop` is reference_accuracy - accuracy."""
-    if metric == "accuracy_drop":
-        before, after = number(record, "reference_accuracy"), number(record, "accuracy")
-        return default if before is None or after is None else before - after
-    for source in (record.metrics, record.agreement):
-        value = (source or {}).get(metric)
-        if isinstance(value, (int, float)) and math.isfinite(value):
-            return float(value)
-    return default
+    def number(self, metric: str) -> Optional[float]:
+        """A number of the trial, or what follows from two of them; None where it is not known."""
+        if metric == metrics.ACCURACY_DROP:
+            before, after = self.number("reference_accuracy"), self.number("accuracy")
+            return None if before is None or after is None else before - after
+        return self.numbers.get(metric)

@@ -1,10 +1,14 @@
 """What a person decides once a sweep, not once a trial: effort, objective, limits, gates, where things go."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, Optional
 
+from sweep.spec import metrics
 from sweep.spec.codec import Json, from_json, to_json
+from sweep.spec.metrics import Limit, Side
+
+_BOUNDS = {f"{metric.name}_{side.value}": (metric, side) for metric in metrics.METRICS for side in Side}
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,20 @@ class Objective:
     accuracy_drop_max: Optional[float] = None
     peak_memory_mb_max: Optional[float] = None
     usd_per_million_items_max: Optional[float] = None
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Those that are asked for."""
+        bounds = {field.name: getattr(self, field.name) for field in fields(self) if field.name in _BOUNDS}
+        return tuple(
+            Limit(_BOUNDS[name][0], bound, _BOUNDS[name][1]) for name, bound in bounds.items() if bound is not None
+        )
+
+    @property
+    def deciding(self) -> set[str]:
+        """The metrics that the choice depends on."""
+        names = {self.metric, *(limit.metric.name for limit in self.limits)}
+        return names | {"accuracy"} if metrics.ACCURACY_DROP in names else names
 
 
 @dataclass(frozen=True)
@@ -121,12 +139,3 @@ class Settings:
 
 
 PRICES = ("on_demand", "reserved", "spot")
-
-
-LATENCIES = tuple(f"latency_ms_{name}" for name in ("mean", "p50", "p90", "p95", "p99", "max"))
-
-
-COSTS = ("build_seconds", "load_seconds", "first_request_ms", "peak_memory_mb", "usd_per_million_items")
-
-
-METRICS = ("throughput_items_per_s", "capacity_items_per_s", *LATENCIES, *COSTS)

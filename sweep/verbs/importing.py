@@ -20,6 +20,7 @@ from sweep import __version__, files
 from sweep.backends.replay import tables as reported
 from sweep.backends.replay.tables import Row, same_model
 from sweep.spec import Failure, FailureKind, Json, Record, Status, UserError, meant
+from sweep.spec.metrics import COST
 from sweep.spec.settings import Gates, Settings
 from sweep.store import ledger
 from sweep.text import count, relative
@@ -29,7 +30,6 @@ from sweep.verdict.costs import money
 
 EXPERIMENT = "reported"  # of MLflow: its own, so that pages of measured trials stay free of it
 FLAGGED = 20  # rows that are listed; `trials SWEEP` has them all
-_METRICS = tuple(name for name in reported.RESULTS if name not in ("placement", "prediction_seconds", "wall_seconds"))
 
 
 @dataclass(frozen=True)
@@ -215,9 +215,9 @@ def _record(table: Table, row: Row, sweep: str, flags: Sequence[Failure]) -> Rec
 
 
 def _metrics(row: Row) -> dict[str, float]:
-    known = {name: float(value) for name in _METRICS if (value := getattr(row, name)) is not None}
+    known = row.metrics
     cost = money.usd_per_million_items(money.rate_of(known), row.usd_per_hour)
-    return known if cost is None else {**known, money.COST: cost}
+    return known if cost is None else {**known, COST: cost}
 
 
 def _settings(row: Row) -> Json:

@@ -33,7 +33,6 @@ from sweep.store import samples
 if TYPE_CHECKING:
     import numpy as np
 
-LIMITS = {"latency_ms_p50_max": 0.50, "latency_ms_p99_max": 0.99}  # constraints that are claims, and their quantiles
 MEASURED = ("measured", "reused")  # origins whose samples are evidence; those of a replay are drawn from a table
 STALL_MS = 3.0  # what a scheduler takes away at a time (Linux: a base slice of 3 ms): who waits then, waits together
 MOST = 10_000_000  # requests; where more would be needed the share is too close to what may be late
@@ -105,16 +104,16 @@ def of(record: Record, objective: Objective) -> Mapping[str, Claim]:
 
     Reads the samples of its repeats, once for each limit. Where they are gone, or were never measured, there is none.
     """
-    if record.origin not in MEASURED:
+    limits = [(limit, limit.metric.quantile / 100) for limit in objective.limits if limit.metric.quantile is not None]
+    if not limits or record.origin not in MEASURED:
         return {}
     paths = tuple(repeat.samples for repeat in sorted(record.repeats, key=lambda repeat: repeat.index))
     seconds = math.fsum(repeat.window_seconds for repeat in record.repeats)
     found = {}
-    for name, quantile in LIMITS.items():
-        limit = getattr(objective, name)
-        claim = None if limit is None else _read(paths, seconds, float(limit), quantile, objective.claim_confidence)
+    for limit, quantile in limits:
+        claim = _read(paths, seconds, float(limit.bound), quantile, objective.claim_confidence)
         if claim is not None:
-            found[name] = claim
+            found[limit.name] = claim
     return found
 
 

@@ -10,23 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from sweep.spec import Record, number
+from sweep.spec import Record, metrics
+from sweep.spec.metrics import Limit, Metric
 from sweep.spec.settings import Objective
 from sweep.verdict import claims, wording
 from sweep.verdict.claims import Claim
 from sweep.verdict.race import PUBLISHED, repeat_values
 from sweep.verdict.stats import intervals
-
-NAMES = (
-    "latency_ms_p50_max",
-    "latency_ms_p99_max",
-    "throughput_items_per_s_min",
-    "agreement_min",
-    "accuracy_drop_max",
-    "peak_memory_mb_max",
-    "usd_per_million_items_max",
-)
-SPREAD = ("latency", "throughput", "capacity", "usd")  # what differs from repeat to repeat
 
 
 @dataclass(frozen=True)
@@ -45,38 +35,23 @@ class Standing(Enum):
     OPEN = "open"
 
 
-def asked(objective: Objective) -> list[tuple[str, float]]:
-    """(name, limit) pairs by the setting's name: `<metric>_max` or `<metric>_min`."""
-    return [(name, limit) for name in NAMES if (limit := getattr(objective, name)) is not None]
-
-
-def deciding(objective: Objective) -> set[str]:
-    """The metrics that an objective and its constraints look at."""
-    return {objective.metric, *(name[:-4] for name, _ in asked(objective))}
-
-
 def misses(record: Record, objective: Objective) -> list[Miss]:
     """By the estimates."""
     found = []
-    value = number(record, objective.metric)
-    if value is None or _no_rate(record, objective.metric):
+    if not _is_known(record, objective.metric):
         found.append(Miss(unknown(record, objective.metric), math.inf))
-    for name, limit in asked(objective):
-        metric = name[:-4]
-        value = number(record, metric)
+    for limit in objective.limits:
+        value = record.number(limit.metric.name)
         if value is None:
-            if metric != objective.metric and (text := _unshown(record, objective, name)):
+            if limit.metric.name != objective.metric and (text := _unshown(record, objective, limit)):
                 found.append(Miss(text, math.inf))
-        elif (over := _over(name, value, limit)) > 1e-9 * max(1.0, abs(limit)):
-            text = wording.violates(metric, value, limit, name.endswith("_max"))
-            found.append(Miss(text, over / (abs(limit) or 1.0)))
+        elif limit.is_missed(value):
+            found.append(Miss(wording.violates(limit, value), limit.relative(value)))
     return found
 
 
 def claimed(record: Record, objective: Objective) -> Mapping[str, Claim]:
     """What the samples prove of the limits on latency, by the setting's name; empty where none is asked for."""
-    if objective.latency_ms_p50_max is None and objective.latency_ms_p99_max is None:
-        return {}
     return claims.of(record, objective) if record.origin not in PUBLISHED else {}
 
 
@@ -90,24 +65,25 @@ def standing(record: Record, objective: Objective, confidence: float) -> tuple[S
     proofs = claimed(record, objective)
     stricter = max(confidence, objective.claim_confidence)
     doubts = claimed(record, replace(objective, claim_confidence=stricter)) if proofs else {}
-    found = [(objective.metric, _known(record, objective.metric))]
-    for name, limit in asked(objective):
-        if name in proofs:
-            state = _of_claim(proofs[name], doubts.get(name, proofs[name]))
+    goal = _known(record, objective.metric)
+    if goal is Standing.MISSED:
+        return goal, unknown(record, objective.metric)
+    states: list[Standing] = [goal]
+    for limit in objective.limits:
+        if limit.name in proofs:
+            states.append(_of_claim(proofs[limit.name], doubts.get(limit.name, proofs[limit.name])))
         else:
-            state = _of_interval(record, name, limit, confidence)
-        found.append((name[:-4], state))
-    missed = next((metric for metric, state in found if state is Standing.MISSED), None)
-    if missed is not None:
-        return Standing.MISSED, _text_of(record, objective, missed)
-    return (Standing.OPEN if any(state is Standing.OPEN for _, state in found) else Standing.MET), ""
+            states.append(_of_interval(record, limit, confidence))
+        if states[-1] is Standing.MISSED:
+            return Standing.MISSED, _text_of(record, limit)
+    return (Standing.OPEN if Standing.OPEN in states else Standing.MET), ""
 
 
 def _known(record: Record, metric: str) -> Standing:
     """A percentile may become known with more requests, a price does not."""
-    if number(record, metric) is not None and not _no_rate(record, metric):
+    if _is_known(record, metric):
         return Standing.MET
-    return Standing.OPEN if _needs_samples(record, metric) else Standing.MISSED
+    return Standing.OPEN if _needs_samples(record, metrics.find(metric)) else Standing.MISSED
 
 
 def _of_claim(proof: Claim, doubt: Claim) -> Standing:
@@ -116,61 +92,55 @@ def _of_claim(proof: Claim, doubt: Claim) -> Standing:
     return Standing.MET if proof.verdict == "proved" else Standing.OPEN
 
 
-def _of_interval(record: Record, name: str, limit: float, confidence: float) -> Standing:
-    metric = name[:-4]
-    value = number(record, metric)
+def _of_interval(record: Record, limit: Limit, confidence: float) -> Standing:
+    metric, bound = limit.metric, limit.bound
+    value = record.number(metric.name)
     if value is None:
-        return _known(record, metric)
-    within = _over(name, value, limit) <= 1e-9 * max(1.0, abs(limit))
-    if metric == "agreement":
-        best = number(record, "agreement_high", value)
-        return Standing.MET if within else Standing.OPEN if best is not None and best >= limit else Standing.MISSED
-    if not metric.startswith(SPREAD):  # one number for all repeats, or the largest of them
-        return Standing.MET if within else Standing.MISSED
-    values = repeat_values(record, metric)
+        return _known(record, metric.name)
+    within = not limit.is_missed(value)
+    if not metric.paced:  # one number for all repeats, or the largest of them
+        best = record.numbers.get(limit.best, value)
+        return Standing.MET if within else Standing.MISSED if limit.is_missed(best) else Standing.OPEN
+    values = repeat_values(record, metric.name)
     logs = [math.log(each) for each in (values.values() if isinstance(values, Mapping) else values) if each > 0]
-    if len(logs) < 2 or limit <= 0:
+    if len(logs) < 2 or bound <= 0:
         return Standing.OPEN
     ends = intervals.mean_interval(logs, confidence)
     assert ends.low is not None
     assert ends.high is not None
-    if ends.low <= math.log(limit) <= ends.high:
+    if ends.low <= math.log(bound) <= ends.high:
         return Standing.OPEN
     return Standing.MET if within else Standing.MISSED
 
 
-def _text_of(record: Record, objective: Objective, metric: str) -> str:
-    """The miss of one metric, in words."""
-    value = number(record, metric)
-    if value is None or _no_rate(record, metric):
-        return unknown(record, metric)
-    name, limit = next((name, limit) for name, limit in asked(objective) if name[:-4] == metric)
-    return wording.violates(metric, value, limit, name.endswith("_max"))
+def _text_of(record: Record, limit: Limit) -> str:
+    """The miss of one limit, in words."""
+    value = record.number(limit.metric.name)
+    return unknown(record, limit.metric.name) if value is None else wording.violates(limit, value)
 
 
-def _over(name: str, value: float, limit: float) -> float:
-    """How far a value is on the wrong side of its limit; negative on the right one."""
-    return value - limit if name.endswith("_max") else limit - value
+def _is_known(record: Record, metric: str) -> bool:
+    """It has a value that one can aim at."""
+    return record.number(metric) is not None and not _no_rate(record, metric)
 
 
 def _no_rate(record: Record, metric: str) -> bool:
     """The search for a rate that meets the service level found none."""
-    return metric == "capacity_items_per_s" and number(record, metric) == 0
+    return metric == metrics.CAPACITY and record.number(metric) == 0
 
 
-def _needs_samples(record: Record, metric: str) -> int:
+def _needs_samples(record: Record, metric: Metric) -> int:
     """Requests that lack for a percentile; 0 where more would not help."""
-    q = intervals.QUANTILES.get(metric.removeprefix("latency_ms_"))
-    if q is None or record.origin in PUBLISHED:
+    if metric.quantile is None or record.origin in PUBLISHED:
         return 0
-    return max(0, intervals.samples_needed(q) - int(number(record, "sample_count", 0.0) or 0))
+    return max(0, intervals.samples_needed(metric.quantile) - int(record.number(metrics.SAMPLES) or 0))
 
 
-def _unshown(record: Record, objective: Objective, name: str) -> str:
+def _unshown(record: Record, objective: Objective, limit: Limit) -> str:
     """Why a limit on what is not known is not met; empty where the requests prove it all the same."""
-    claim = claimed(record, objective).get(name)
+    claim = claimed(record, objective).get(limit.name)
     if claim is None or claim.verdict == "unproved":
-        return unknown(record, name[:-4])
+        return unknown(record, limit.metric.name)
     return claims.sentence(claim) if claim.verdict == "refuted" else ""
 
 
@@ -178,11 +148,12 @@ def unknown(record: Record, metric: str) -> str:
     """Why a metric is not known, and what helps."""
     if _no_rate(record, metric):
         return "no rate meets the service level"
-    if record.origin in PUBLISHED and metric not in ("usd_per_million_items", "accuracy_drop"):
+    if record.origin in PUBLISHED and metric not in (metrics.COST, metrics.ACCURACY_DROP):  # these follow from others
         return f"{metric} was not reported"
-    if needed := _needs_samples(record, metric):
-        return f"not enough samples for {metric.removeprefix('latency_ms_')}: {needed:,} more requests"
-    return wording.UNKNOWN.get(metric, f"{metric} is not known")
+    known = metrics.find(metric)
+    if needed := _needs_samples(record, known):
+        return f"not enough samples for {known.label}: {needed:,} more requests"
+    return known.absent or f"{metric} is not known"
 
 
 def nearest(ranked: Sequence[Record], missed: Mapping[str, Sequence[Miss]]) -> tuple[Record, str] | None:
@@ -196,11 +167,10 @@ def nearest(ranked: Sequence[Record], missed: Mapping[str, Sequence[Miss]]) -> t
 def fragile(record: Record, objective: Objective) -> str:
     """What the claims say of a record's limits; else a limit that the estimate meets and its interval does not."""
     known = claimed(record, objective)
-    said = [f"{claims.sentence(known[name])}." for name, _ in asked(objective) if name in known]
-    for name, limit in asked(objective):
-        metric, upper = name[:-4], name.endswith("_max")
-        end = number(record, metric + ("_high" if upper else "_low"))
-        if name not in known and end is not None and (end > limit if upper else end < limit):
-            said.append(wording.fragile(metric, end, limit))
+    sentences = [f"{claims.sentence(known[limit.name])}." for limit in objective.limits if limit.name in known]
+    for limit in objective.limits:
+        end = record.number(limit.worst)
+        if limit.name not in known and end is not None and limit.excess(end) > 0:
+            sentences.append(wording.fragile(limit, end))
             break
-    return "".join(f" {sentence}" for sentence in said)
+    return "".join(f" {sentence}" for sentence in sentences)

@@ -59,7 +59,7 @@ def look(records: Sequence[Record], objective: Objective, number: int, trials: i
         trials: in the race when it began.
     """
     running = [replace(r, notes={**r.notes, race.LOOK: number}) for r in records if r.status is Status.OK and r.metrics]
-    each = race.at_look(objective.confidence, number, max(1, trials * (1 + len(constraints.asked(objective)))))
+    each = race.at_look(objective.confidence, number, max(1, trials * (1 + len(objective.limits))))
     standings = {r.key: constraints.standing(r, objective, each) for r in running}
     whole = select.verdict(running, objective)
     if _is_over(whole, [r for r in running if standings[r.key][0] is not Standing.MISSED], objective, each):

@@ -12,6 +12,7 @@ from typing import Any
 
 from sweep.backends.replay.tables import NUMBERS, Row
 from sweep.spec import Failure, FailureKind, Measurement, Status
+from sweep.spec.metrics import QUANTILES
 from sweep.spec.settings import Gates
 from sweep.verdict import gates
 from sweep.verdict.stats import intervals
@@ -19,7 +20,7 @@ from sweep.verdict.stats import intervals
 MANY = 10**9  # requests, where their number is not stated: a window so long that its ends do not matter
 ROUNDING = 1e-3  # relative: published numbers are rounded
 _SHARES = ("placement", "accuracy", "reference_accuracy", "agreement", "top1_probability")
-_ORDER = ("min", "p50", "p90", "p95", "p99", "max")
+_ORDER = ("min", *QUANTILES, "max")
 
 
 def judge(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> list[Failure]:

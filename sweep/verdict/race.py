@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from sweep.spec import Measurement, Record, number
+from sweep.spec import Measurement, Record, metrics
 from sweep.spec.settings import Effort, Objective
 from sweep.verdict import spread, wording
+from sweep.verdict.costs import money
 from sweep.verdict.stats import intervals
 
 PUBLISHED = ("reported", "replayed")  # origins of what a table says, imported or in the place of a device
@@ -198,7 +199,7 @@ def repeat_values(record: Record, metric: str) -> intervals.Values:
 
 def cost(record: Record, objective: Objective) -> float:
     """What is ranked by, smaller is better; infinite where it is not known."""
-    value = number(record, objective.metric)
+    value = record.number(objective.metric)
     if value is None:
         return math.inf
     value *= _correction(record, objective.metric)
@@ -218,10 +219,10 @@ def _levelled(record: Record, repeat: Measurement, metric: str) -> float | None:
     value = _of_repeat(record, repeat, metric)
     if value is None:
         return None
-    level = _level(repeat)
-    if metric.startswith(("latency", "usd")):
-        return value * level
-    return value / level if metric.endswith("_items_per_s") else value
+    known, level = metrics.find(metric), _level(repeat)
+    if not known.paced:
+        return value
+    return value / level if known.better is metrics.Better.HIGHER else value * level
 
 
 def _level(repeat: Measurement) -> float:
@@ -231,20 +232,12 @@ def _level(repeat: Measurement) -> float:
 
 
 def _of_repeat(record: Record, repeat: Measurement, metric: str) -> float | None:
-    if metric == "latency_ms_mean":
-        return repeat.latency_ms_mean
-    if metric.startswith("latency_ms_"):
-        return repeat.latency_ms.get(metric[len("latency_ms_") :])
-    if metric == "capacity_items_per_s":
-        value = (repeat.notes.get("capacity") or {}).get("items_per_s")
-        return float(value) if isinstance(value, (int, float)) else None
-    if metric == "usd_per_million_items":
-        # The price of an hour is the same for all repeats: cost goes with the inverse of the rate.
-        basis = "throughput_items_per_s" if number(record, "capacity_items_per_s") is None else "capacity_items_per_s"
-        cost, rate, own = number(record, metric), number(record, basis), _of_repeat(record, repeat, basis)
-        return None if cost is None or not rate or not own else cost * rate / own
-    value = getattr(repeat, metric, None)
-    return float(value) if isinstance(value, (int, float)) else None
+    if metric != metrics.COST:
+        return repeat.number(metric)
+    # The price of an hour is the same for all repeats: cost goes with the inverse of the rate.
+    basis = money.rate_metric(record.numbers)
+    cost, rate, own = record.number(metric), record.number(basis), repeat.number(basis)
+    return None if cost is None or not rate or not own else cost * rate / own
 
 
 def _together(record: Record) -> tuple[str, str, object]:
@@ -267,7 +260,7 @@ def _in_common(first: intervals.Values, second: intervals.Values) -> tuple[inter
 
 
 def _at_least(record: Record, metric: str) -> float:
-    value = number(record, metric)
+    value = record.number(metric)
     return math.inf if value is None else value
 
 

@@ -20,7 +20,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sweep.spec import Record, Status, UserError, metrics_of
+from sweep.spec import Record, Status, UserError
+from sweep.spec.metrics import COST, THROUGHPUT
 from sweep.spec.settings import Objective
 from sweep.store import query
 from sweep.store.ledger import History
@@ -28,7 +29,6 @@ from sweep.verdict import pairing, select
 from sweep.verdict.stats import intervals, student
 
 BROKEN = (Status.BUILD_FAILED, Status.RUN_FAILED, Status.REJECTED)
-RATE = "throughput_items_per_s"
 WEIGHTS = {"common": 0.4, "trials": 0.4, "answers": 0.2}  # shares of the error that each kind of test may spend
 
 
@@ -172,8 +172,8 @@ def holm(p_values: Sequence[float], weights: Sequence[float]) -> list[float]:
 
 def _metric(objective: Objective) -> tuple[str, bool]:
     """What is compared, and whether more of it is better: of costs the throughput, so that a new price is no change."""
-    if objective.metric.startswith("usd"):
-        return RATE, True
+    if objective.metric == COST:
+        return THROUGHPUT, True
     return objective.metric, objective.maximize
 
 
@@ -188,7 +188,7 @@ def _values(record: Record, metric: str) -> intervals.Values:
 
 
 def _value(record: Record, metric: str) -> float | None:
-    return metrics_of(record).get(metric) if _measured(record) else None
+    return record.number(metric) if _measured(record) else None
 
 
 def _listed(values: intervals.Values) -> list[float]:

@@ -26,13 +26,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sweep.spec import Json, Record, Status, number, to_json
+from sweep.spec import Json, Record, Status, to_json
 from sweep.spec.settings import Objective
 from sweep.verdict import constraints, race, wording
-from sweep.verdict.constraints import Miss, deciding
+from sweep.verdict.constraints import Miss
 from sweep.verdict.race import PUBLISHED, Decision, Race, repeat_values
 
-__all__ = ["PUBLISHED", "STOPPED", "Verdict", "deciding", "repeat_values", "stopped_early", "verdict"]
+__all__ = ["PUBLISHED", "STOPPED", "Verdict", "repeat_values", "stopped_early", "verdict"]
 
 STOPPED = "stopped"  # a record's note: why a race stopped it, `elimination.Out`
 SHOWN = 20  # whose limits are looked at as claims: that reads their samples
@@ -171,8 +171,8 @@ def _front(records: Sequence[Record]) -> list[Record]:
     points = [
         (-rate, latency, r)
         for r in records
-        if (rate := number(r, "throughput_items_per_s")) is not None
-        and (latency := number(r, "latency_ms_p50")) is not None
+        if (rate := r.number("throughput_items_per_s")) is not None
+        and (latency := r.number("latency_ms_p50")) is not None
     ]
     front: list[tuple[float, float, Record]] = []
     for point in sorted(points, key=lambda p: (p[0], p[1], p[2].key)):
@@ -183,11 +183,11 @@ def _front(records: Sequence[Record]) -> list[Record]:
 
 def _dominated(record: Record, front: Sequence[Record]) -> str:
     """The fastest trial that is better both ways, if there is one."""
-    rate, latency = number(record, "throughput_items_per_s"), number(record, "latency_ms_p50")
+    rate, latency = record.number("throughput_items_per_s"), record.number("latency_ms_p50")
     if rate is None or latency is None or any(r.key == record.key for r in front):
         return ""
     for other in front:
-        if (number(other, "throughput_items_per_s") or 0) > rate and (number(other, "latency_ms_p50") or 0) < latency:
+        if (other.number("throughput_items_per_s") or 0) > rate and (other.number("latency_ms_p50") or 0) < latency:
             return f"; dominated by {other.label} (throughput and latency)"
     return ""
 

@@ -5,18 +5,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweep.spec import Record, Status, number
+from sweep.spec import Record, Status, metrics
+from sweep.spec.metrics import Limit, Side, Unit
 from sweep.spec.settings import Objective
 from sweep.text import count, duration, percent, percent_range, plain, quantity
 from sweep.verdict.buckets import metrics as bucket_metrics
+from sweep.verdict.costs import money
 from sweep.verdict.stats import intervals
 
-UNKNOWN = {
-    "usd_per_million_items": "price unknown: the hardware gives no price",
-    "agreement": "agreement is not known: the outputs have no classes",
-    "accuracy_drop": "accuracy is not known: the data has no labels",
-    "latency_ms_p99": "p99 was not measured",
-    "latency_ms_p50": "p50 was not measured",
+# How much more the worse of two has of a metric that should be small, and how the worse and the better compare, by unit
+AS_MUCH = {Unit.MS: ("takes", "long"), Unit.SECONDS: ("takes", "long"), Unit.USD: ("costs", "much")}
+COMPARED = {
+    **dict.fromkeys((Unit.ITEMS_PER_S, Unit.MS, Unit.SECONDS), ("slower", "faster")),
+    Unit.USD: ("dearer", "cheaper"),
 }
 INTERVALS = 0.95  # confidence of the `_low` and `_high` of a metric: see statistics.summarize
 MANY = 100  # more repeats than this are not worth counting
@@ -32,19 +33,20 @@ def not_ok(record: Record) -> str:
     return f"{words}: {record.failure.kind.value}: {record.failure.summary}"
 
 
-def violates(metric: str, value: float, limit: float, upper: bool) -> str:
+def violates(limit: Limit, value: float) -> str:
     """How far a value is on the wrong side of its limit."""
-    side = "over" if upper else "under"
-    if metric in ("agreement", "accuracy_drop"):
-        by = f"{100 * abs(value - limit):.2g} points"
+    metric, side = limit.metric.name, "over" if limit.side is Side.MAX else "under"
+    if limit.metric.unit is Unit.SHARE:
+        by = f"{100 * abs(limit.excess(value)):.2g} points"
     else:
-        by = percent(abs(value - limit) / abs(limit)) if limit else quantity(metric, abs(value))
-    return f"{metric} {quantity(metric, value)} is {by} {side} the limit of {quantity(metric, limit)}"
+        by = percent(abs(limit.relative(value))) if limit.bound else quantity(metric, abs(value))
+    return f"{metric} {quantity(metric, value)} is {by} {side} the limit of {quantity(metric, limit.bound)}"
 
 
-def fragile(metric: str, end: float, limit: float) -> str:
+def fragile(limit: Limit, end: float) -> str:
+    metric = limit.metric.name
     return (
-        f"Mind that {metric} keeps to its limit of {quantity(metric, limit)} by its estimate only: "
+        f"Mind that {metric} keeps to its limit of {quantity(metric, limit.bound)} by its estimate only: "
         f"the interval reaches {quantity(metric, end)}."
     )
 
@@ -56,10 +58,8 @@ def wins(record: Record, second: Record | None, ratio: intervals.Ratio | None, o
     factor = f"{_factor(record, second, ratio, objective):.3g}x"
     if objective.maximize:
         return f"{start}, {factor} the next ({second.label})."
-    verb, unit = "has", "much"
-    if objective.metric.startswith(("latency", "usd")):
-        verb, unit = ("takes", "long") if objective.metric.startswith("latency") else ("costs", "much")
-    return f"{start}; the next ({second.label}) {verb} {factor} as {unit}."
+    verb, amount = AS_MUCH.get(metrics.find(objective.metric).unit, ("has", "much"))
+    return f"{start}; the next ({second.label}) {verb} {factor} as {amount}."
 
 
 def ties(choice: Record, tied: Sequence[Record], safe: Sequence[Record], objective: Objective) -> str:
@@ -69,8 +69,8 @@ def ties(choice: Record, tied: Sequence[Record], safe: Sequence[Record], objecti
     if len(safe) == 1:
         return f"Tie: {start}: it is ahead of {_names(rivals)}, and nothing can be better by more than {margin}."
     metric = objective.tie_break
-    mine = number(choice, metric)
-    others = [value for r in safe if r is not choice and (value := number(r, metric)) is not None]
+    mine = choice.number(metric)
+    others = [value for r in safe if r is not choice and (value := r.number(metric)) is not None]
     if mine is None or not others or min(others) <= mine:
         why = f"being ahead ({metric} does not tell them apart)"
     else:
@@ -146,7 +146,7 @@ def tied_with(
 ) -> str:
     """`qualifies`: the tie-break could have chosen it."""
     metric = objective.tie_break
-    mine, its = number(chosen, metric), number(record, metric)
+    mine, its = chosen.number(metric), record.number(metric)
     text = f"tied with {chosen.label} ({_distance(chosen, record, ratio, objective)})"
     if not qualifies:
         return f"{text}, but not surely within {percent(objective.margin, 3)} of the best"
@@ -165,7 +165,7 @@ UNPROVEN = {"reported": "reported, no spread known", "replayed": "replayed: what
 
 def published(record: Record, chosen: Record | None, objective: Objective) -> str:
     """Of a number that somebody else reported; `chosen` is what ran here and is compared with."""
-    value = quantity(objective.metric, number(record, objective.metric, 0.0) or 0.0)
+    value = quantity(objective.metric, record.number(objective.metric) or 0.0)
     text = f"{UNPROVEN[record.origin]}: {value}"
     if chosen is None:
         return text
@@ -175,14 +175,14 @@ def published(record: Record, chosen: Record | None, objective: Objective) -> st
 
 def published_better(record: Record, objective: Objective) -> str:
     """After the verdict: a published number ranks above what was chosen."""
-    value = quantity(objective.metric, number(record, objective.metric, 0.0) or 0.0)
+    value = quantity(objective.metric, record.number(objective.metric) or 0.0)
     return f"Reported as better, but not run here: {record.label}, {value} ({UNPROVEN[record.origin]})."
 
 
 def only_published(records: Sequence[Record], objective: Objective) -> str:
     """The verdict where nothing was run: best by its published number, and no choice."""
     best, next_one = records[0], records[1] if len(records) > 1 else None
-    value = quantity(objective.metric, number(best, objective.metric, 0.0) or 0.0)
+    value = quantity(objective.metric, best.number(objective.metric) or 0.0)
     if best.origin == "replayed" and next_one is not None:
         value += f", {_factor(best, next_one, None, objective):.3g}x the next ({next_one.label})"
     return f"Nothing was run: the best {best.origin} number is {best.label}, {value} ({UNPROVEN[best.origin]})."
@@ -197,19 +197,19 @@ def no_published(records: Sequence[Record], nearest: tuple[Record, str] | None) 
 
 def _with_interval(record: Record, objective: Objective) -> str:
     metric = objective.metric
-    value = number(record, metric, 0.0) or 0.0
-    low, high = number(record, metric + "_low"), number(record, metric + "_high")
+    value = record.number(metric) or 0.0
+    low, high = record.number(metric + "_low"), record.number(metric + "_high")
     if low is None or high is None:
-        low, high = _cost_ends(record, value) if metric == "usd_per_million_items" else (None, None)
+        low, high = _cost_ends(record, value) if metric == metrics.COST else (None, None)
     if low is None or high is None:
         return quantity(metric, value)
     return f"{quantity(metric, value)} ({percent(INTERVALS, 3)} interval {plain(low)} to {plain(high)})"
 
 
 def _cost_ends(record: Record, cost: float) -> tuple[float | None, float | None]:
-    """The interval of a cost, which goes with the inverse of the throughput."""
-    rate = number(record, "throughput_items_per_s")
-    low, high = number(record, "throughput_items_per_s_low"), number(record, "throughput_items_per_s_high")
+    """The interval of a cost, which goes with the inverse of the rate."""
+    known = metrics.find(money.rate_metric(record.numbers))
+    rate, low, high = (record.number(name) for name in known.names)
     return (cost * rate / high, cost * rate / low) if rate and low and high else (None, None)
 
 
@@ -217,16 +217,14 @@ def _factor(best: Record, other: Record, ratio: intervals.Ratio | None, objectiv
     """How many times better the best is: by repeats, or by the metrics where repeats are too few."""
     if ratio is not None:
         return ratio.estimate
-    mine, its = number(best, objective.metric) or 0.0, number(other, objective.metric) or 0.0
+    mine, its = best.number(objective.metric) or 0.0, other.number(objective.metric) or 0.0
     mine, its = (mine, its) if objective.maximize else (its, mine)
     return mine / its if its else math.inf
 
 
 def _gap(chosen: Record, record: Record, ratio: intervals.Ratio | None, objective: Objective) -> tuple[str, str]:
     """Like ("24 % slower", "95 % interval 22 to 26 %")."""
-    worse, better = ("dearer", "cheaper") if objective.metric.startswith("usd") else ("slower", "faster")
-    if not objective.metric.startswith(("usd", "latency", "throughput")):
-        worse, better = "worse", "better"
+    worse, better = COMPARED.get(metrics.find(objective.metric).unit, ("worse", "better"))
     behind = _behind(_factor(chosen, record, ratio, objective), objective)
     word = worse if behind >= 0 else better
     if ratio is None:

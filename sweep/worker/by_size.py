@@ -12,9 +12,9 @@ import numpy as np
 from sweep.backends.base import Runner
 from sweep.isolate import failures
 from sweep.spec import Json, TrialError, UserError
+from sweep.spec.metrics import QUANTILES
 from sweep.worker.window import Window
 
-QUANTILES = (50, 90, 95, 99)
 SIZES = 64  # groups that dynamic sizes are told in, at most
 RESOLUTION_MB = 1.0  # a resident set moves by pages and arenas of the allocator with nothing loaded at all
 Bucket = Tuple[int, ...]
@@ -142,9 +142,8 @@ def _bucket(bucket: Any, number: int, memory_mb: Optional[float], arrays: Mappin
     if mine.any():
         latency = arrays["latency_ms"][mine]
         told["latency_ms_mean"] = float(latency.mean())
-        quantiles = np.percentile(latency, QUANTILES).tolist()
-        told["latency_ms"] = {"p%d" % q: value for q, value in zip(QUANTILES, quantiles)}
-        told["latency_ms"]["max"] = float(latency.max())
+        quantiles = np.percentile(latency, list(QUANTILES.values())).tolist()
+        told["latency_ms"] = {**dict(zip(QUANTILES, quantiles)), "max": float(latency.max())}
     return told if memory_mb is None else {**told, "memory_mb": memory_mb}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from sweep import files
 from sweep.spec import FailureKind, Json, TrialError
+from sweep.spec.metrics import QUANTILES
 from sweep.worker import by_size, requests
 from sweep.worker import window as measuring
 from sweep.worker.load import account, clients, generator, probing
@@ -147,7 +148,7 @@ def combined(request: Json, folder: Path, parts: Sequence[Mapping[str, Any]], de
     files.save_arrays(folder / "outputs.npz", _outputs([left[number] for number in serving]))
     for number in range(len(parts)):
         _file(folder, number).unlink()
-    quantiles = dict(zip(("p50", "p90", "p95", "p99"), np.percentile(timing.latency_ms, [50, 90, 95, 99]).tolist()))
+    quantiles = dict(zip(QUANTILES, np.percentile(timing.latency_ms, list(QUANTILES.values())).tolist()))
     every["latency_ms"] = (every["end_ns"] - every["start_ns"]) / 1e6  # of requests, whatever the load
     return {
         "throughput_items_per_s": timing.rate,

@@ -27,7 +27,7 @@ from sweep.engine import rules
 from sweep.engine.search import loop as search
 from sweep.engine.search import study as search_study
 from sweep.hardware import rules as hardware_rules
-from sweep.spec import Record, Status, number
+from sweep.spec import Record, Status
 from sweep.spec.plan import Plan
 from sweep.spec.settings import Objective
 from sweep.store import ledger
@@ -129,7 +129,7 @@ def describe(grid: dict[str, Record], objective: Objective, wall: float) -> floa
     states = {status: sum(record.status is status for record in grid.values()) for status in Status}
     shown = ", ".join(f"{count} {status.value}" for status, count in states.items() if count)
     print(f"grid: {len(grid)} declared ({shown}), {wall:.0f} s; best {best} with {objective.metric} ", end="")
-    print(f"{number(next(r for r in grid.values() if r.label == best), objective.metric):.6g}")
+    print(f"{next(r for r in grid.values() if r.label == best).number(objective.metric):.6g}")
     close = sum(value >= CLOSE * good[best] for value in good.values())
     print(f"      {close} of {len(good)} acceptable trials are within {1 - CLOSE:.0%} of the best", flush=True)
     return good[best]
@@ -137,8 +137,8 @@ def describe(grid: dict[str, Record], objective: Objective, wall: float) -> floa
 
 def score(record: Record, objective: Objective) -> float:
     """Larger is better; 0 for what is not acceptable."""
-    value = number(record, objective.metric)
-    missed = any(size > 0 for size in search_study.misses(record, objective).values())
+    value = record.number(objective.metric)
+    missed = any(size > 0 for size in search_study.overshoots(record, objective).values())
     if record.status is not Status.OK or value is None or value <= 0 or missed:
         return 0.0
     return value if objective.maximize else 1 / value

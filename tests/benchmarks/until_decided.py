@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sweep.spec import Record, Status, number
+from sweep.spec import Record, Status
 from sweep.store import ledger, query
 from sweep.verdict import race
 from sweep.verdict.select import stopped_early
@@ -88,7 +88,7 @@ def agree(full: ledger.History, raced: ledger.History) -> str:
     objective = query.settings(full).objective
     known: dict[str, Record] = full.records
     ratio = race.compare(known[first], known[second], objective)
-    gap = (number(known[first], objective.metric) or 0.0) / (number(known[second], objective.metric) or 1.0)
+    gap = (known[first].number(objective.metric) or 0.0) / (known[second].number(objective.metric) or 1.0)
     text = f"{_label(full, second)} is {gap:.3f}x behind {_label(full, first)} in the grid"
     return f"{'yes, within the margin' if ratio and abs(ratio.log) <= objective.margin else 'NO'}: {text}"
 

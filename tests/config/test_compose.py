@@ -174,7 +174,7 @@ def test_buckets_are_tuples_in_one_order() -> None:
         ("effort.repeats=0", "effort.repeats must be an integer >= 1, not 0"),
         ("effort.window_seconds=long", "effort.window_seconds must be a number >= 0.01, not 'long'"),
         ("objective.agreement_min=2", "objective.agreement_min must be a number from 0 to 1, not 2"),
-        ("objective.metric=speed", "objective.metric must be one of throughput_items_per_s, "),
+        ("objective.metric=speed", "objective.metric must be one of capacity_items_per_s, throughput_items_per_s, "),
         ("gates.agreement_min.int8=8", "gates.agreement_min.int8 must be a number from 0 to 1, not 8"),
         ("plan=onyl", "plan must be one of run, only, build, measure, not 'onyl': did you mean 'only'?"),
         ("reuse=maybe", "reuse must be true or false, not 'maybe'"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sweep.report import tables
 from sweep.report.mlflow.markdown import describe
 from sweep.report.names import common, failure_groups, ranked, short_name, varying
-from sweep.spec import Status, metrics_of
+from sweep.spec import Status
 from sweep.text import axis_text, duration, number, plus_minus, relative, share
 from tests.support.records import make_plan, make_record, make_records, make_settings, make_verdict
 
@@ -50,7 +50,7 @@ def test_tables_of_nothing(tmp_path):
 
 def test_metrics_are_finite_numbers_only():
     record = make_record(metrics={"a": math.nan, "b": math.inf, "c": 2.0})
-    metrics = metrics_of(record)
+    metrics = record.numbers
     assert "a" not in metrics
     assert "b" not in metrics
     assert metrics["c"] == 2.0
@@ -59,7 +59,7 @@ def test_metrics_are_finite_numbers_only():
 
 
 def test_build_seconds_are_known_for_a_trial_that_failed_later():
-    assert metrics_of(make_record("run_failed", build_seconds=7.0)) == {"build_seconds": 7.0}
+    assert make_record("run_failed", build_seconds=7.0).numbers == {"build_seconds": 7.0}
 
 
 @pytest.mark.parametrize(

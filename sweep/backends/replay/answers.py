@@ -17,8 +17,9 @@ from sweep import files
 from sweep.backends.replay.tables import Row, row_of
 from sweep.isolate import failures
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Status, TrialError, digest, from_json, to_json
+from sweep.spec.metrics import QUANTILES
 
-KNOWN = (("min", 0.0), ("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
+KNOWN = (("min", 0.0), *((label, percent / 100) for label, percent in QUANTILES.items()), ("max", 1.0))
 REQUESTS = 20000  # at most, in one repeat
 BENDS = (0.1, 10.0)  # of the line between two known points, where a mean is to be met
 FELL_BACK = 0.5  # a failed build of which less than this share is on the device returned a program that runs elsewhere
@@ -145,7 +146,7 @@ def measure(request: Json, folder: Path) -> Json:
     stretch = lanes * said.items * 1000.0 / said.rate / function.mean  # of a lane's time between two starts
     _save(folder / "samples.npz", latency, lanes, stretch)
     rate = said.rate * function.mean / float(latency.mean())
-    quantiles = dict(zip(("p50", "p90", "p95", "p99"), np.percentile(latency, [50, 90, 95, 99]).tolist()))
+    quantiles = dict(zip(QUANTILES, np.percentile(latency, list(QUANTILES.values())).tolist()))
     return {
         "throughput_items_per_s": rate,
         "window_seconds": count * said.items / rate,

@@ -93,6 +93,11 @@ class Row:
         """Items a second by the right definition where the source allows it, else the published figure."""
         return self.throughput_recomputed_items_per_s or self.throughput_items_per_s
 
+    @property
+    def metrics(self) -> Dict[str, float]:
+        """What is stated of the numbers that a trial has."""
+        return {name: float(value) for name in METRICS if (value := getattr(self, name)) is not None}
+
     def to_json(self) -> Json:
         """What is stated, without the line."""
         plain: Json = to_json(self)
@@ -103,6 +108,7 @@ COLUMNS = tuple(f.name for f in fields(Row) if f.name != "line")
 NUMBERS = tuple(name for name, kind in get_type_hints(Row).items() if kind in (Optional[float], Optional[int]))
 _SETUP = ("batch", "cores", "replicas", "request_batch", "in_flight", "usd_per_hour", "flops_per_item", "items")
 RESULTS = tuple(name for name in NUMBERS if name not in _SETUP)
+METRICS = tuple(name for name in RESULTS if name not in ("placement", "prediction_seconds", "wall_seconds"))
 
 
 def shipped() -> Dict[str, Path]:

@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sweep.config import axes, overrides
 from sweep.engine.search import space as search_space
-from sweep.engine.search.options import RAISED, Options
+from sweep.engine.search.options import Options
 from sweep.files import write_json
-from sweep.spec import Json, Record, Status, UserError, digest, number
+from sweep.spec import Json, Record, Status, UserError, digest, metrics
 from sweep.store import ledger
 from sweep.text import count, duration, quantity, relative
 
@@ -149,7 +149,10 @@ class _Search:
     def __post_init__(self) -> None:
         objective = self.sweep.settings.objective
         names = self.options.objectives or (objective.metric,)
-        self.objectives = {n: objective.maximize if n == objective.metric else n in RAISED for n in names}
+        self.objectives = {
+            name: objective.maximize if name == objective.metric else metrics.find(name).better is metrics.Better.HIGHER
+            for name in names
+        }
         self.study = f"{self.sweep.settings.name}-{digest([self.space.identity, self.space.axes, self.objectives])[:8]}"
         self.storage = self.options.storage or f"sqlite:///{self.sweep.settings.outputs_path / 'search.db'}"
         if self.before is not None:
@@ -291,7 +294,7 @@ class _Search:
         return f"{len(front)} that nothing else beats: {'; '.join(shown)}{more}"
 
     def _values(self, record: Record) -> str:
-        return ", ".join(quantity(name, number(record, name) or 0.0) for name in self.objectives)
+        return ", ".join(quantity(name, record.number(name) or 0.0) for name in self.objectives)
 
     def _ended(self, guide: "Guide") -> str:
         left = self.options.budget.room(self.options.batch, self.asked, self._spent())

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sweep.spec import UserError, meant, no_key, settings
+from sweep.spec import UserError, meant, metrics, no_key
 from sweep.text import count, duration
 
 SAMPLERS = ("tpe", "random", "nsga2")
-RAISED = ("throughput_items_per_s", "agreement", "accuracy")  # the metrics of which more is better
-METRICS = (*settings.METRICS, "agreement", "accuracy")
+METRICS = tuple(metric.name for metric in metrics.METRICS if metric.better)
 BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
 UNITS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
 

@@ -15,7 +15,6 @@ nearest in 23 %, random search in 7 %. Most raw suggestions of TPE were points t
 import random
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any, Literal
 
 import optuna
@@ -25,7 +24,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweep.engine.search.space import Exhausted, Point, SearchSpace, Value
-from sweep.spec import FailureKind, Record, Status, UserError, number
+from sweep.spec import FailureKind, Record, Status, UserError
 from sweep.spec.settings import Objective
 
 Direction = Literal["maximize", "minimize"]
@@ -120,8 +119,8 @@ class Guide:
 
     def constraints(self, record: Record) -> dict[str, float]:
         """Positive where the record is not acceptable: relative distance from each limit, FAILED without a result."""
-        known = record.status is Status.OK and all(number(record, name) is not None for name in self.objectives)
-        return {"failed": 0.0 if known else FAILED, **misses(record, self.limits)}
+        known = record.status is Status.OK and all(record.number(name) is not None for name in self.objectives)
+        return {"failed": 0.0 if known else FAILED, **overshoots(record, self.limits)}
 
     def feasible(self, record: Record) -> bool:
         return all(size <= 1e-9 for size in self.constraints(record).values())
@@ -135,7 +134,7 @@ class Guide:
 
     def _values(self, record: Record) -> list[float]:
         known = self.constraints(record)["failed"] <= 0
-        found = [number(record, name) for name in self.objectives]
+        found = [record.number(name) for name in self.objectives]
         return [value if known and value is not None else self._worst(place) for place, value in enumerate(found)]
 
     def _worst(self, place: int) -> float:
@@ -145,7 +144,7 @@ class Guide:
         return max((trial.values[place] for trial in told), default=WORST_COST)
 
     def _costs(self, record: Record) -> tuple[float, ...]:
-        found = [number(record, name) or 0.0 for name in self.objectives]
+        found = [record.number(name) or 0.0 for name in self.objectives]
         return tuple(-value if up else value for value, up in zip(found, self.objectives.values(), strict=True))
 
 
@@ -267,17 +266,10 @@ def open_mirror(url: str, name: str, directions: Sequence[Direction]) -> tuple[M
         return None, _first_line(error)
 
 
-def misses(record: Record, objective: Objective) -> dict[str, float]:
+def overshoots(record: Record, objective: Objective) -> dict[str, float]:
     """For each limit of the objective how far the record is over it, as a share of it; 1 where it is not known."""
-    found = {}
-    for field in fields(objective):
-        limit, (metric, _, side) = getattr(objective, field.name), field.name.rpartition("_")
-        if side not in ("min", "max") or limit is None:
-            continue
-        value = number(record, metric)
-        over = 1.0 if value is None else (value - limit if side == "max" else limit - value) / (abs(limit) or 1.0)
-        found[field.name] = over
-    return found
+    values = {limit: record.number(limit.metric.name) for limit in objective.limits}
+    return {limit.name: 1.0 if value is None else limit.relative(value) for limit, value in values.items()}
 
 
 def _storage(url: str) -> optuna.storages.RDBStorage:

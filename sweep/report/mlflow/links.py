@@ -9,21 +9,12 @@ import urllib.parse
 from collections.abc import Collection, Sequence
 
 from sweep.report.mlflow.address import is_server, store_uri
-from sweep.spec import Json
+from sweep.spec import Json, metrics
 from sweep.spec.settings import Objective, Settings
 
 PORT = 5000
 VIEW_TAG = "mlflow.sharedViewState."
-COLUMNS = (
-    "capacity_items_per_s",
-    "throughput_items_per_s",
-    "latency_ms_p50",
-    "latency_ms_p99",
-    "usd_per_million_items",
-    "agreement",
-    "accuracy",
-    "build_seconds",
-)
+COLUMNS = tuple(metric.name for metric in metrics.COLUMNS)
 _ALL = 'tags.`sweep.kind` = "trial"'
 
 
@@ -86,8 +77,8 @@ def shared_view(
         params: the axes that vary, shown as columns.
         known: metrics that any of the trials has: the others get no column.
     """
-    metrics = dict.fromkeys((objective.metric, *(name for name in COLUMNS if name in known)))
-    columns = {f"params.`{name}`": 90 for name in params} | {f"metrics.`{name}`": 120 for name in metrics}
+    names = dict.fromkeys((objective.metric, *(name for name in COLUMNS if name in known)))
+    columns = {f"params.`{name}`": 90 for name in params} | {f"metrics.`{name}`": 120 for name in names}
     state: Json = {
         "searchFilter": f'{_ALL} and tags.`sweep.id` = "{sweep_id}"',
         "orderByKey": f"metrics.`{objective.metric}`",

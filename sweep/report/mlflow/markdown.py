@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from sweep.report import story
 from sweep.report.names import common, failure_groups, ranked, short_name, varying, why
-from sweep.spec import Record, Status, metrics_of
-from sweep.text import UNKNOWN, count, duration, number, plus_minus, share, status_text
+from sweep.spec import Record, Status
+from sweep.spec.metrics import COLUMNS, LATENCIES, METRICS, SAMPLES, Unit
+from sweep.text import UNKNOWN, cell, count, duration, listed, number, status_text
 from sweep.verdict import wording
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
         verdict: None while the sweep goes on.
     """
     parts = [f"**{_escape(_outcome(record, trials, verdict))}**", _escape(common([record.settings]))]
-    facts = _facts(record)
+    numbers = record.numbers if record.status is Status.REJECTED else story.standing(record)
+    facts = listed(numbers)
+    if "latency" in facts:
+        facts["latency"] = _latencies(numbers)
     if facts:
         parts.append(
             "\n".join(["| | |", "|:-|:-|", *(f"| {name} | {_escape(text)} |" for name, text in facts.items())])
@@ -87,43 +91,6 @@ def _outcome(record: Record, trials: int, verdict: Verdict | None) -> str:
         return f"Not chosen: {reason}"
     place = verdict.ranking.index(record.key) + 1 if record.key in verdict.ranking else None
     return f"Rank {place} of {count(trials, 'trial')}: {reason}" if place else reason
-
-
-def _facts(record: Record) -> dict[str, str]:
-    """The numbers that a person asks for first, with what they rest on; what is not known is left out."""
-    metrics = metrics_of(record) if story.has_numbers(record) or record.status is Status.REJECTED else {}
-
-    def rate(name: str) -> str:
-        ends = [metrics.get(name + end) for end in ("", "_low", "_high")]
-        return plus_minus(*ends) + " items/s"
-
-    samples = f" of {int(metrics['sample_count']):,}" if "sample_count" in metrics else ""
-    percentiles = [
-        f"{name} {number(value)} ms"
-        for name in ("p50", "p90", "p99")
-        if (value := metrics.get(f"latency_ms_{name}")) is not None
-    ]
-    known = {
-        "capacity": rate("capacity_items_per_s") if "capacity_items_per_s" in metrics else "",
-        "throughput": rate("throughput_items_per_s") if "throughput_items_per_s" in metrics else "",
-        "repeats": f"{int(metrics['repeats'])}" if "repeats" in metrics else "",
-        "latency": ", ".join(percentiles) + samples if percentiles else "",
-        "cost": f"${number(metrics.get('usd_per_million_items'))} per million items",
-        "agreement": _with_ends(metrics, "agreement"),
-        "accuracy": _with_ends(metrics, "accuracy"),
-        "original's accuracy": share(metrics.get("reference_accuracy")),
-        "padding": share(metrics.get("padding")),
-        "memory": f"{number(metrics.get('peak_memory_mb'))} MB",
-        "build": duration(metrics_of(record).get("build_seconds")),
-    }
-    return {name: text for name, text in known.items() if text and UNKNOWN not in text}
-
-
-def _with_ends(metrics: Mapping[str, float], name: str) -> str:
-    """`99.8 % (99.1 % to 100 %)`."""
-    ends = [metrics.get(name + end) for end in ("_low", "_high")]
-    told = share(metrics.get(name))
-    return told if None in ends else f"{told} ({share(ends[0])} to {share(ends[1])})"
 
 
 def _claims(record: Record, verdict: Verdict | None) -> list[str]:
@@ -170,24 +137,20 @@ def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None
 
 
 def _cells(record: Record) -> dict[str, str]:
-    """By the head of the column; a dash where it is not known."""
-    metrics = metrics_of(record)
+    """By the head of the column, which has the unit where cells have none; a dash where it is not known."""
+    cells = {}
+    for metric in METRICS:
+        if metric.unit is Unit.SECONDS and metric in COLUMNS:
+            cells[metric.label] = duration(record.numbers.get(metric.name))
+        elif metric in COLUMNS or metric.name == SAMPLES:
+            cells[metric.label if metric.unit is Unit.SHARE else metric.column] = cell(metric, record.numbers)
+    return cells
 
-    def rate(name: str) -> str:
-        return plus_minus(*(metrics.get(name + end) for end in ("", "_low", "_high")))
 
-    return {
-        "capacity/s": rate("capacity_items_per_s"),
-        "items/s": rate("throughput_items_per_s"),
-        "p50 ms": number(metrics.get("latency_ms_p50")),
-        "p99 ms": number(metrics.get("latency_ms_p99")),
-        "latencies": number(metrics.get("sample_count")),
-        "$/M items": number(metrics.get("usd_per_million_items")),
-        "agreement": share(metrics.get("agreement")),
-        "accuracy": share(metrics.get("accuracy")),
-        "build": duration(metrics.get("build_seconds")),
-        "padding": share(metrics.get("padding")),
-    }
+def _latencies(numbers: Mapping[str, float]) -> str:
+    known = [metric for metric in LATENCIES if metric.quantile and metric.name in numbers]
+    samples = f" of {int(numbers[SAMPLES]):,}" if SAMPLES in numbers else ""
+    return ", ".join(f"{metric.label} {number(numbers[metric.name])} ms" for metric in known) + samples
 
 
 def _failure(text: str, group: Sequence[Record]) -> str:

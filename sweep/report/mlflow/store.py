@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.report.mlflow.address import artifact_location
 from sweep.report.mlflow.database import make_database, open_client
-from sweep.report.mlflow.links import COLUMNS
 from sweep.report.mlflow.markdown import RUN
 from sweep.report.mlflow.pages import OURS
-from sweep.spec import Record, Status, metrics_of
+from sweep.spec import Record, Status
+from sweep.spec.metrics import COLUMNS
 from sweep.spec.settings import Settings
 from sweep.verdict.buckets import metrics as bucket_metrics
 
@@ -74,7 +74,7 @@ class RunStore:
         sent = {**tags, **_note(note, run_id), _SENT: fingerprint}
         self._trial_files(run_id, record, files)
         params = _new_params(run, _params(asked(record)))
-        self._batch(run_id, ended, {**metrics_of(record), **bucket_metrics.flat(record)}, params, sent)
+        self._batch(run_id, ended, {**record.numbers, **bucket_metrics.flat(record)}, params, sent)
         # Last, so that a run which is cut off half way is told by its status.
         self._client.set_terminated(run_id, _RUN_STATUS.get(record.status, "FAILED"), ended)
         self._sent[record.key] = sent
@@ -250,12 +250,8 @@ def _new_params(run: Run, params: Mapping[str, str]) -> dict[str, str]:
 
 def _headline_first(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
     """The UI lists metrics as they came: those that a person looks for on top."""
-
-    def place(name: str) -> int:
-        base = name.removesuffix("_low").removesuffix("_high")
-        return COLUMNS.index(base) if base in COLUMNS else len(COLUMNS)
-
-    return sorted(metrics.items(), key=lambda item: place(item[0]))
+    names = [name for metric in COLUMNS for name in metric.names if name in metrics]
+    return [*((name, metrics[name]) for name in names), *(item for item in metrics.items() if item[0] not in names)]
 
 
 def _readable(value: float) -> float:

@@ -19,7 +19,7 @@ from sweep.report.mlflow.markdown import describe_trial
 from sweep.report.mlflow.pages import experiment_note, sweep_note
 from sweep.report.mlflow.store import WITHOUT_RUN, RunStore, asked
 from sweep.report.names import ranked, varying
-from sweep.spec import Json, Outcome, Record, Status, from_json, metrics_of, to_json
+from sweep.spec import Json, Outcome, Record, Status, from_json, to_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger, query
 from sweep.text import one_line
@@ -161,14 +161,14 @@ class _Sending:
         """The headline, the description and the end of the sweep's own run, and the experiment's view of it."""
         records, verdict, sweep_id = self.records, self.verdict, self.request.sweep_id
         winner, leader, best = _winner(records, verdict), _leader(records, verdict), self._best()
-        known = {name for record in records for name in metrics_of(record)}
+        known = {name for record in records for name in record.numbers}
         store.tag_experiment(*shared_view(self.settings.objective, sweep_id, _varying(records), known))
         store.describe_experiment(experiment_note(store.experiment_id, sweep_id, self.settings))
         pages = {"parent": store.parent, "winner": self.runs.get(winner.key if winner else "", "")}
         files = [path.name for path in self.files]
         counts = _counts(records)
         store.close_parent(
-            {**(metrics_of(leader) if leader else {}), **counts, **_work(records)},
+            {**(leader.numbers if leader else {}), **counts, **_work(records)},
             asked(winner) if winner and not self.request.interrupted else {},
             _parent_tags(self.settings, verdict, winner, leader),
             sweep_note(self.request.markdown, store.experiment_id, sweep_id, pages, best, files),

@@ -8,7 +8,8 @@ from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, badge, esc, paragraph, table, whisker
 from sweep.report.terminal import comparison
 from sweep.spec import Json, Record, Status, canonical
-from sweep.text import count, share
+from sweep.spec.metrics import METRICS, Of
+from sweep.text import cell, count, share
 
 MOST, NAMED = 25, 3
 RIGHT = ("both", "only_reference", "only_candidate", "neither")
@@ -108,29 +109,14 @@ def _distances(told: Facts, groups: Sequence[Sequence[Record]]) -> str:
     """Answers that are no classes: how far they are apart."""
     if not groups:
         return ""
-    names = {
-        "max_abs_error": "largest difference",
-        "relative_error": "relative error",
-        "cosine_mean": "cosine, mean",
-        "cosine_min": "cosine, least",
-        "neighbour_overlap": "same neighbours",
-    }
-    known = {name: text for name, text in names.items() if any(_of(group).get(name) is not None for group in groups)}
-    columns = [Column("trials"), Column("items", "", True), *(Column(text, "", True) for text in known.values())]
+    distances = [metric for metric in METRICS if metric.of is Of.OUTPUTS]
+    known = [metric for metric in distances if any(_of(group).get(metric.name) is not None for group in groups)]
+    columns = [Column("trials"), Column("items", "", True), *(Column(metric.label, "", True) for metric in known)]
     rows = []
     for group in groups:
         each = _of(group)
         cells = [_named(told, group), Cell(f"{int(each.get('samples') or 0):,}", each.get("samples"))]
-        cells += [_plain(name, each.get(name)) for name in known]
+        cells += [Cell(esc(cell(metric, each)), each.get(metric.name)) for metric in known]
         rows.append(Row(cells))
     alone = paragraph(f"The answers of {count(sum(map(len, groups)), 'trial')} are no classes.", "lead")
     return alone + table(columns, rows, name="distances-table")
-
-
-def _plain(name: str, value: float | None) -> Cell:
-    if value is None:
-        return Cell("–")
-    text = (
-        share(value) if name == "neighbour_overlap" else f"{value:.6f}" if name.startswith("cosine") else f"{value:.3g}"
-    )
-    return Cell(esc(text), value)

@@ -10,7 +10,8 @@ from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, table
 from sweep.report.page.svg import Drawn
 from sweep.report.plots.drawing import Hit, clipped, stretch
-from sweep.spec import Json, Record
+from sweep.spec import Json, Record, metrics
+from sweep.spec.metrics import CAPACITY
 from sweep.text import number, plus_minus, share
 
 if TYPE_CHECKING:
@@ -104,11 +105,10 @@ def _table(told: Facts, found: Sequence[tuple[Record, list[Json]]]) -> str:
     ]
     rows = []
     for record, notes in found:
-        metrics = told.metrics[record.key]
-        value = metrics.get("capacity_items_per_s")
+        value = record.number(CAPACITY)
         if value is None:
             value = sum(float(each.get("items_per_s") or 0.0) for each in notes) / len(notes)
-        ends = [metrics.get("capacity_items_per_s" + end) for end in ("_low", "_high")]
+        ends = [record.number(end) for end in (metrics.find(CAPACITY).low, metrics.find(CAPACITY).high)]
         text = "; ".join(dict.fromkeys(str(each["note"]) for each in notes if each.get("note")))
         rows.append(
             Row(

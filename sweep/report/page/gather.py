@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.report import story
 from sweep.report.names import ranked, short_name, varying
 from sweep.report.plots.drawing import COLOURS
-from sweep.spec import Json, Measurement, Record, Status, UserError, from_json, metrics_of
+from sweep.spec import Json, Measurement, Record, Status, UserError, from_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger, query
 from sweep.store.query import Stored
@@ -134,10 +134,6 @@ class Facts:
         """The same in every drawing that shows the best trials side by side."""
         keys = [each.key for each in self.best]
         return PALETTE[keys.index(record.key)] if record.key in keys else "#999999"
-
-    @cached_property
-    def metrics(self) -> dict[str, dict[str, float]]:
-        return {record.key: metrics_of(record) for record in self.records}
 
     @cached_property
     def forecast(self) -> str:

@@ -13,9 +13,10 @@ from sweep.report.page.svg import Drawn
 from sweep.report.plots import boxes
 from sweep.report.plots.boxes import Box, Marks
 from sweep.report.plots.drawing import Hit, clipped, stretch
-from sweep.spec import Json, Record
-from sweep.text import count, number, share
-from sweep.verdict.stats.intervals import QUANTILES, samples_needed
+from sweep.spec import Json, Record, metrics
+from sweep.spec.metrics import LATENCIES, SAMPLES
+from sweep.text import cell, count, number, share
+from sweep.verdict.stats.intervals import samples_needed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,37 +123,28 @@ def _curves(
 
 def _percentiles(told: Facts, records: Sequence[Record], what: str) -> str:
     """With their sample counts; what so few cannot support is not printed."""
-    names = list(QUANTILES)
+    needs = {metric.name: samples_needed(metric.quantile) for metric in LATENCIES if metric.quantile}
+    hints = {name: f"from {needed:,} {what}s on" for name, needed in needs.items()}
     columns = [
         Column("trial"),
-        *(Column(f"{name} ms", f"from {samples_needed(QUANTILES[name]):,} {what}s on", True) for name in names),
-        Column("mean ms", "", True),
-        Column("max ms", "", True),
+        *(Column(metric.column, hints.get(metric.name, ""), True) for metric in LATENCIES),
         Column(f"{what}s", "of all repeats", True),
         Column("repeats", "", True),
     ]
-    rows, lacking = [], set()
+    rows = []
     for record in records:
-        metrics = told.metrics[record.key]
-        n = metrics.get("sample_count")
+        n = record.number(SAMPLES)
         cells = [
             Cell(f'<span style="color:{told.colour(record)}">■</span> {esc(told.name(record))}', told.name(record))
         ]
-        for name in names:
-            value = metrics.get(f"latency_ms_{name}")
-            if value is None:
-                lacking.add(name)
-            cells.append(Cell(number(value), value))
-        cells += [
-            Cell(number(metrics.get(f"latency_ms_{name}")), metrics.get(f"latency_ms_{name}"))
-            for name in ("mean", "max")
-        ]
+        cells += [Cell(cell(metric, record.numbers), record.number(metric.name)) for metric in LATENCIES]
         cells.append(Cell("–" if n is None else f"{int(n):,}", n))
         cells.append(Cell(f"{len(record.repeats):,}", len(record.repeats)))
         rows.append(Row(cells))
-    needs = ", ".join(f"a {name} needs {samples_needed(QUANTILES[name]):,}" for name in names if name in lacking)
+    lacking = [name for name in needs if any(record.number(name) is None for record in records)]
+    words = ", ".join(f"a {metrics.find(name).label} needs {needs[name]:,}" for name in lacking)
     html = table(columns, rows, name="percentiles")
-    return html + paragraph(f"Not printed where there are too few {what}s: {needs}." if needs else "", "soft")
+    return html + paragraph(f"Not printed where there are too few {what}s: {words}." if words else "", "soft")
 
 
 def _open_loads(told: Facts, records: Sequence[Record]) -> str:

@@ -10,7 +10,7 @@ from sweep import files
 from sweep.report.page.document import document
 from sweep.report.page.markup import Cell, Column, Row, Section, attributes, esc, paragraph, table
 from sweep.report.terminal import regression
-from sweep.spec import Record, UserError, metrics_of
+from sweep.spec import Record, UserError
 from sweep.text import percent
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _all(found: Comparison, width: int, span: float) -> Row:
 
 
 def _number(record: Record, metric: str, style: str) -> Cell:
-    value = metrics_of(record).get(metric)
+    value = record.number(metric)
     return Cell("" if value is None else esc(style.format(value)), value)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sweep.report import story
 from sweep.report.names import axes_of, common
 from sweep.report.page.gather import INTERRUPTED, KILLED, RUNNING, Facts, day
 from sweep.report.page.markup import Section, badge, commands, details, esc, facts, paragraph
-from sweep.spec import Record, Status, from_json, metrics_of, to_json
-from sweep.text import axis_text, count, duration, number, percent, plus_minus, quantity, share, status_text
+from sweep.spec import Record, Status, from_json, metrics
+from sweep.text import axis_text, count, duration, listed, number, percent, quantity, status_text
 from sweep.verdict import claims
-from sweep.verdict.stats.intervals import QUANTILES
 from sweep.verdict.wording import MANY
 
 LONG = 320  # letters of a sentence
@@ -80,8 +79,8 @@ def _sentence(told: Facts) -> tuple[str, str, str]:
     so_far += f", {len(told.times.repeats):,} repeats measured."
     if not some or ended:
         return "No verdict yet", so_far, ""
-    lead = max(some, key=lambda record: (record.metrics or {}).get("throughput_items_per_s", 0.0))
-    rate = number((lead.metrics or {}).get("throughput_items_per_s"))
+    lead = max(some, key=lambda record: record.number(metrics.THROUGHPUT) or 0.0)
+    rate = number(lead.number(metrics.THROUGHPUT))
     return "No verdict yet", so_far, f"The fastest so far, not checked: {lead.label}, {rate} items/s."
 
 
@@ -114,7 +113,7 @@ def _tiles(told: Facts) -> list[tuple[str, str]]:
     goal, records = told.settings.objective, told.records
     counts = {status: sum(record.status is status for record in told.records) for status in Status}
     ended = " ".join(badge(status, f"{n:,} {status_text(status)}") for status, n in counts.items() if n)
-    limits = [f"{name} {limit:g}" for name, limit in to_json(goal).items() if name.endswith(("_min", "_max")) and limit]
+    limits = [f"{limit.name} {limit.bound:g}" for limit in goal.limits]
     shared = common([record.settings for record in told.records])
     lines = {line.name: line.text for line in story.lines(records, told.verdict, told.settings)} if told.over else {}
     return [
@@ -188,11 +187,9 @@ def _time(told: Facts) -> str:
 
 def _card(told: Facts, record: Record, role: str, css: str) -> str:
     """One setup: its numbers, its settings, and the line that runs it again."""
-    metrics = metrics_of(record)
-    goal = told.settings.objective.metric
-    value = metrics.get(goal)
-    ends = [metrics.get(goal + end) for end in ("_low", "_high")]
-    big = quantity(goal, value) if value is not None else ""
+    goal = metrics.find(told.settings.objective.metric)
+    value, *ends = (record.number(name) for name in (goal.name, goal.low, goal.high))
+    big = quantity(goal.name, value) if value is not None else ""
     if value is not None and None not in ends:
         big += f" ({number(ends[0])} to {number(ends[1])})"
     start, _, interval = big.partition(" (")
@@ -204,7 +201,7 @@ def _card(told: Facts, record: Record, role: str, css: str) -> str:
     return (
         f'<div class="{css}"><p class="role">{esc(role)}</p><h3>{esc(record.label)}</h3>'
         f'<p class="big">{esc(start)} {small if interval else ""}</p>'
-        + facts(_numbers(told, record, metrics))
+        + facts(_numbers(told, record))
         + paragraph(told.shortened(reason), "lead")
         + details("all settings", facts(settings), "log")
         + commands(lines)
@@ -212,34 +209,11 @@ def _card(told: Facts, record: Record, role: str, css: str) -> str:
     )
 
 
-def _numbers(told: Facts, record: Record, metrics: Mapping[str, float]) -> list[tuple[str, str]]:
-    goal, samples = told.settings.objective.metric, int(metrics.get("sample_count", 0))
-    quantiles, lacking = [], samples > 0 and "latency_ms_p99" not in metrics
-    for name in QUANTILES:
-        value = metrics.get(f"latency_ms_{name}")
-        if value is not None:
-            quantiles.append(f"{name} {number(value)}")
-    latency = " · ".join(quantiles) + " ms" if quantiles else ""
-    if latency and samples:
-        latency += f" ({count(samples, 'request')}" + ("; too few for a p99)" if lacking else ")")
-    rate = [metrics.get("throughput_items_per_s" + end) for end in ("", "_low", "_high")]
-    capacity = [metrics.get("capacity_items_per_s" + end) for end in ("", "_low", "_high")]
-    accuracy = share(metrics.get("accuracy")) if "accuracy" in metrics else ""
-    if accuracy and "reference_accuracy" in metrics:
-        accuracy += f" (the original {share(metrics['reference_accuracy'])})"
-    cost = metrics.get("usd_per_million_items")
-    told_rows = [
-        ("items/s", plus_minus(*rate) if rate[0] is not None and goal != "throughput_items_per_s" else ""),
-        ("capacity", f"{plus_minus(*capacity)} items/s" if capacity[0] is not None else ""),
-        ("latency", latency),
-        ("cost", f"${cost:.3g} per million items" if cost is not None else ""),
-        ("agreement", share(metrics.get("agreement")) if "agreement" in metrics else ""),
-        ("accuracy", accuracy),
-        ("memory", f"{number(metrics['peak_memory_mb'])} MB" if "peak_memory_mb" in metrics else ""),
-        ("build", duration(metrics.get("build_seconds")) if "build_seconds" in metrics else ""),
-        ("origin", record.origin if record.origin != "measured" else ""),
-    ]
-    return [(name, esc(text)) for name, text in told_rows]
+def _numbers(told: Facts, record: Record) -> list[tuple[str, str]]:
+    texts = listed(record.numbers, without=told.settings.objective.metric)
+    if record.origin != "measured":
+        texts["origin"] = record.origin
+    return [(label, esc(text)) for label, text in texts.items()]
 
 
 def _command(told: Facts) -> str:

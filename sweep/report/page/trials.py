@@ -9,18 +9,18 @@ from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, badge, bar, commands, details, esc, facts, table
 from sweep.report.terminal.results import STOPS
 from sweep.spec import REQUESTS, Record, Status
-from sweep.text import axis_text, number, one_line, plus_minus, relative, share, status_text
-from sweep.verdict.stats.intervals import QUANTILES, samples_needed
+from sweep.spec.metrics import COLUMNS, SAMPLES, THROUGHPUT, Better, Metric, Pooled, find
+from sweep.text import axis_text, cell, listed, one_line, percent, relative, status_text
+from sweep.verdict.stats.intervals import samples_needed
 
 ON_PAPER = 60  # rows; the rest stands in results.csv
 SHORT = 54  # letters of a reason that are seen before it is unfolded
-RATES = {"throughput_items_per_s": "items/s", "capacity_items_per_s": "capacity items/s"}
 
 
 def section(told: Facts) -> Section:
     columns = _columns(told)
     names = [name for name, _ in columns]
-    fastest = max((m.get("throughput_items_per_s", 0.0) for m in told.metrics.values()), default=0.0)
+    fastest = max((record.number(THROUGHPUT) or 0.0 for record in told.records), default=0.0)
     rows = [_row(told, record, place, names, fastest) for place, record in enumerate(told.records)]
     html = _tools(told) + table([column for _, column in columns], rows, name="all-trials")
     html += '<button type="button" class="more hidden" id="more">show all</button>'
@@ -45,7 +45,7 @@ def _tools(told: Facts) -> str:
 
 def _columns(told: Facts) -> list[tuple[str, Column]]:
     """What is known of any trial, by the metric's or the axis' name."""
-    known = {name for metrics in told.metrics.values() for name in metrics}
+    known = {name for record in told.records for name in record.numbers}
     found = [("place", Column("", "rank by the objective"))]
     if told.axes:
         found.append(("name", Column("trial", css="short")))  # in the place of the axes where the screen is narrow
@@ -55,22 +55,18 @@ def _columns(told: Facts) -> list[tuple[str, Column]]:
         ]
     else:
         found.append(("label", Column("trial")))
-    interval = f"mean over repeats ± half of its {100 * told.settings.objective.confidence:.3g} % interval"
-    found += [(name, Column(text, interval, True, True)) for name, text in RATES.items() if name in known]
-    for name in ("p50", "p99"):
-        hint = f"of all requests of all repeats; shown from {samples_needed(QUANTILES[name]):,} requests"
-        if f"latency_ms_{name}" in known or (name == "p99" and "latency_ms_p50" in known):
-            found.append((f"latency_ms_{name}", Column(f"{name} ms", hint, True)))
-    for name, text, hint, falling in (
-        ("agreement", "agree", "share of the answers that are the original model's", True),
-        ("accuracy", "accuracy", "share of the labels that were hit", True),
-        ("usd_per_million_items", "$/M items", "dollars for a million items", False),
-        ("padding", "padding", "share of the computed elements that only fill up", False),
-        ("build_seconds", "build s", "all builds of the trial together", False),
-    ):
-        if name in known:
-            found.append((name, Column(text, hint, True, falling)))
+    for metric in COLUMNS:
+        if metric.name in known or (metric.quantile and "latency_ms_p50" in known):
+            hint = _hint(metric, told.settings.objective.confidence)
+            found.append((metric.name, Column(metric.column, hint, True, metric.better is Better.HIGHER)))
     return [*found, ("status", Column("status")), ("why", Column("why not"))]
+
+
+def _hint(metric: Metric, confidence: float) -> str:
+    if metric.pooled is Pooled.MEAN:
+        return f"mean over repeats ± half of its {percent(confidence, 3)} interval"
+    needed = f"; shown from {samples_needed(metric.quantile):,} requests" if metric.quantile else ""
+    return metric.hint + needed
 
 
 def _row(told: Facts, record: Record, place: int, names: Sequence[str], fastest: float) -> Row:
@@ -103,22 +99,15 @@ def _searched(told: Facts, record: Record) -> str:
 
 def _tip(told: Facts, record: Record) -> str:
     """What stands beside a point that is pointed at."""
-    metrics = told.metrics[record.key]
-    lines = [told.name(record)]
-    rate = [metrics.get("throughput_items_per_s" + end) for end in ("", "_low", "_high")]
-    if rate[0] is not None:
-        lines.append(f"{plus_minus(*rate)} items/s")
-    latency = [f"{q} {number(metrics[f'latency_ms_{q}'])}" for q in QUANTILES if f"latency_ms_{q}" in metrics]
-    if latency:
-        lines.append(" · ".join(latency) + " ms")
+    texts = listed({name: value for name, value in record.numbers.items() if name != SAMPLES})
+    lines = [told.name(record), *(texts[label] for label in ("throughput", "latency") if label in texts)]
     if record.status is not Status.OK:
         lines.append(f"{status_text(record.status)}: {why(record)}"[:200])
     return "\n".join(lines)
 
 
 def _cell(told: Facts, record: Record, name: str, place: int, fastest: float) -> Cell:
-    metrics = told.metrics[record.key]
-    value = metrics.get(name)
+    metric, value = find(name), record.number(name)
     if name == "place":
         rank = told.ranks.get(record.key)
         return Cell("" if rank is None else str(rank), place)
@@ -130,23 +119,18 @@ def _cell(told: Facts, record: Record, name: str, place: int, fastest: float) ->
         return _status(told, record)
     if name == "why":
         return _why(told, record)
-    if name in RATES:
-        ends = [metrics.get(name + end) for end in ("_low", "_high")]
-        text = "" if value is None else esc(plus_minus(value, *ends))
-        drawn = bar(value / fastest) if value and fastest and name == "throughput_items_per_s" else ""
-        return Cell(drawn + text, value, "rate" if drawn else "")
-    if name == "latency_ms_p99" and value is None and metrics.get("sample_count"):
-        n, needed = int(metrics["sample_count"]), samples_needed(QUANTILES["p99"])
-        return Cell(f'<small title="a p99 needs {needed:,} requests">n = {n:,}</small>')
-    if name in ("agreement", "accuracy", "padding"):
-        return Cell("" if value is None else esc(share(value)), value)
-    if name == "usd_per_million_items":
-        return Cell("" if value is None else f"{value:.3g}", value)
     if name in told.axes:
         text = axis_text(record.settings.get(name, ""))
         known = record.settings.get(name)
         return Cell(esc(text), known if isinstance(known, (int, float)) else text)
-    return Cell("" if value is None else number(value), value)
+    if value is None:
+        samples = int(record.number(SAMPLES) or 0)
+        if not metric.quantile or not samples:
+            return Cell("")
+        needs = f"a {metric.label} needs {samples_needed(metric.quantile):,} requests"
+        return Cell(f'<small title="{needs}">n = {samples:,}</small>')
+    drawn = bar(value / fastest) if value and fastest and name == THROUGHPUT else ""
+    return Cell(drawn + esc(cell(metric, record.numbers)), value, "rate" if drawn else "")
 
 
 def _status(told: Facts, record: Record) -> Cell:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.report.plots import naming
 from sweep.report.plots.drawing import HEADING_INCHES, INK, sheet, stretch
-from sweep.spec import Status, UserError, metrics_of
+from sweep.spec import Status, UserError
 from sweep.text import count, number
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def shape_of(each: Stored) -> Box | Marks | None:
     found = each.latencies_ms()
     if found:
         return box(np.concatenate(list(found.values())), len(found))
-    metrics = metrics_of(each.record)
+    metrics = each.record.numbers
     values = {name: metrics[f"latency_ms_{name}"] for name in PERCENTILES if f"latency_ms_{name}" in metrics}
     if not values:
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.spec import Record, Status, UserError, metrics_of
+from sweep.spec import Record, Status, UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +127,7 @@ def points_of(records: Sequence[Record]) -> list[Point]:
     """Those that have both numbers, and were not rejected: `ok`, or stopped because enough was known of them."""
     found = []
     for record in records:
-        metrics = metrics_of(record)
+        metrics = record.numbers
         latency, value = metrics.get("latency_ms_p50"), metrics.get("throughput_items_per_s")
         if record.status in (Status.OK, Status.STOPPED) and latency and value:
             low, high = (metrics.get("throughput_items_per_s" + end, value) for end in ("_low", "_high"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.report.names import common, varying
 from sweep.report.plots.drawing import HEADING_INCHES, Hit, points_of, sheet
-from sweep.spec import Record, Status, metrics_of
+from sweep.spec import Record, Status
 from sweep.text import axis_text, count, number, status_text
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _paint_number(
     """The throughput of a trial, and as a colour how much that is of the highest."""
     import matplotlib
 
-    rate = metrics_of(record)[THROUGHPUT]
+    rate = record.numbers[THROUGHPUT]
     level = rate / highest
     ink = "black" if level > LIGHT else "white"
     _fill(axes, at, facecolor=matplotlib.colormaps["viridis"](level))

@@ -6,13 +6,13 @@ bar of no length would be read as a number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweep.report.names import ranked
 from sweep.report.plots import naming
 from sweep.report.plots.drawing import HEADING_INCHES, INK, sheet
-from sweep.spec import Status, metrics_of
+from sweep.spec import Status
 from sweep.spec.settings import Objective
 from sweep.text import plus_minus, share
 
@@ -70,9 +70,9 @@ def order(found: Sequence[Stored], objective: Objective) -> list[Stored]:
     return good + [bad[id(record)] for record in ranked([each.record for each in bad.values()], ())]
 
 
-def _metrics(each: Stored) -> dict[str, float]:
+def _metrics(each: Stored) -> Mapping[str, float]:
     """The numbers that may be drawn: none of a trial that is not believed or never ended."""
-    return metrics_of(each.record) if each.record.status is Status.OK else {}
+    return each.record.numbers if each.record.status is Status.OK else {}
 
 
 def _throughputs(axes: Axes, shown: Sequence[Stored], fills: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.names import common, short_name, varying, why
 from sweep.report.terminal.layout import Column, Part, as_table, fitting, paragraph
-from sweep.spec import Record, metrics_of
+from sweep.spec import Record, metrics
 from sweep.text import UNKNOWN, count, percent, plus_minus, quantity, signed_percent, status_text
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ LISTED = 12  # lines of what differs
 WORST = ("broke", "slower", "unclear", "too few repeats", "not run", "still fails", "fixed", "faster", "as before")
 STYLES = {"slower": "red", "broke": "red", "faster": "green", "fixed": "green"}
 VERDICTS = {"regression": "bold red", "no regression": "bold green", "nothing": "bold yellow"}
-UNITS = {"throughput_items_per_s": "items/s", "capacity_items_per_s": "capacity/s"}
 
 
 def sentence(found: Comparison) -> str:
@@ -92,15 +91,15 @@ def trouble(change: Change) -> str:
     """What broke, or how far the answers are from the original's."""
     if change.kind == "broke":
         return f"{status_text(change.after.status)}: {why(change.after)}"
-    shares = [metrics_of(record)["agreement"] for record in (change.before, change.after)]
+    shares = [record.numbers["agreement"] for record in (change.before, change.after)]
     return f"{shares[0]:.2%} of the answers were the original's, now {shares[1]:.2%}".replace("%", " %")
 
 
 def ended(record: Record) -> str:
     """How a trial of one sweep alone ended."""
-    rate = metrics_of(record).get("throughput_items_per_s")
+    rate = record.number(metrics.THROUGHPUT)
     told = status_text(record.status)
-    return told if rate is None else f"{told}, {quantity('throughput_items_per_s', rate)}"
+    return told if rate is None else f"{told}, {quantity(metrics.THROUGHPUT, rate)}"
 
 
 def names(found: Comparison) -> Callable[[Record], str]:
@@ -111,9 +110,8 @@ def names(found: Comparison) -> Callable[[Record], str]:
 
 def heads(found: Comparison) -> list[str]:
     """Of the columns that `cells` fills."""
-    unit = UNITS.get(found.metric, found.metric)
-    level = f"{percent(found.objective.confidence, 3)} interval"
-    return ["trial", f"{unit} before", f"{unit} after", "change", level, "p", "outcome"]
+    head, level = metrics.find(found.metric).column, f"{percent(found.objective.confidence, 3)} interval"
+    return ["trial", f"{head} before", f"{head} after", "change", level, "p", "outcome"]
 
 
 def cells(found: Comparison, change: Change) -> tuple[str, str, str, str, str, str]:
@@ -166,8 +164,8 @@ def _table(found: Comparison, width: int) -> list[Part]:
 
 
 def _with_ends(record: Record, metric: str, value: float) -> str:
-    metrics = metrics_of(record)
-    text = plus_minus(value, metrics.get(metric + "_low"), metrics.get(metric + "_high"))
+    known = metrics.find(metric)
+    text = plus_minus(value, record.number(known.low), record.number(known.high))
     return "" if text == UNKNOWN else text
 
 

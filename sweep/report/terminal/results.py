@@ -22,11 +22,11 @@ from sweep.report.terminal.layout import (
     fitting,
     paragraph,
 )
-from sweep.spec import Record, Status, metrics_of
-from sweep.text import count, number, plus_minus, relative, share, status_text
-from sweep.verdict.constraints import deciding
+from sweep.spec import Record, Status
+from sweep.spec.metrics import CAPACITY, COLUMNS, SAMPLES, THROUGHPUT, Metric
+from sweep.text import cell, count, relative, status_text
 from sweep.verdict.race import cost
-from sweep.verdict.stats.intervals import QUANTILES, samples_needed
+from sweep.verdict.stats.intervals import samples_needed
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -95,54 +95,46 @@ def _table(
     records: Sequence[Record], shown: Sequence[Record], verdict: Verdict | None, objective: Objective, width: int
 ) -> Part:
     """The columns that fit; those that the objective looks at stay in any case."""
-    needed = deciding(objective)
-    metrics = [metrics_of(record) if story.has_numbers(record) else {} for record in shown]
-
-    def spare(place: int, metric: str) -> int:
-        return 0 if metric in needed else place
-
-    def rate(name: str) -> list[str]:
-        ends = [[m.get(name + end) for end in ("", "_low", "_high")] for m in metrics]
-        return [_blank(plus_minus(*each)) for each in ends]
-
+    numbers = [story.standing(record) for record in shown]
     inside = [r.status is Status.OK if verdict is None else _in_race(r, verdict) for r in shown]
     places = [str(n) if ranks else "" for n, ranks in enumerate(inside, 1)]
-    dollars = [f"{m['usd_per_million_items']:.3g}" if "usd_per_million_items" in m else "" for m in metrics]
-    known = {name: [_blank(number(m.get(name))) for m in metrics] for name in ("latency_ms_p50", "latency_ms_p99")}
-    accuracy = [_blank(share(m.get("accuracy"))) for m in metrics]
-    padding = [_blank(share(m.get("padding"))) for m in metrics]
-    seconds = [_blank(number(metrics_of(record).get("build_seconds"))) for record in shown]
-    capacities = rate("capacity_items_per_s")
+    known = [metric for metric in COLUMNS if any(metric.name in row for row in numbers)]
     columns = [
         Column("", places, right=True),
         *axis_columns([r.settings for r in records], [r.label for r in shown], [r.settings for r in shown]),
-        Column("capacity/s", capacities, right=True),
-        Column("items/s", rate("throughput_items_per_s"), right=True, spare=8 * any(capacities)),
-        Column("p50 ms", known["latency_ms_p50"], right=True, spare=spare(1, "latency_ms_p50")),
-        Column("p99 ms", known["latency_ms_p99"], right=True, spare=spare(2, "latency_ms_p99")),
-        Column("$/M items", dollars, right=True, spare=spare(3, "usd_per_million_items")),
-        Column("agree", [_blank(share(m.get("agreement"))) for m in metrics], right=True, spare=spare(4, "agreement")),
-        Column("padding", padding, right=True, spare=spare(5, "padding")),
-        Column("accuracy", accuracy, right=True, spare=spare(6, "accuracy_drop")),
-        Column("build s", seconds, right=True, spare=spare(7, "build_seconds")),
+        *(
+            Column(
+                metric.column,
+                [_blank(cell(metric, row)) for row in numbers],
+                right=True,
+                spare=_spare(metric, known, objective),
+            )
+            for metric in known
+        ),
         Column("status", [_state(record, verdict) for record in shown], spare=0),
     ]
     styles = [_row_style(record, verdict) for record in shown]
     return as_table(fitting([c for c in columns if not c.empty], width), styles), ""
 
 
+def _spare(metric: Metric, known: Sequence[Metric], objective: Objective) -> int:
+    """How early a column is left out where there is no room; 0: never. A throughput beside a capacity goes first."""
+    if metric.name == THROUGHPUT:
+        return len(COLUMNS) if known[0].name == CAPACITY else 0
+    return 0 if metric.name in objective.deciding else COLUMNS.index(metric)
+
+
 def _counted(shown: Sequence[Record]) -> str:
     """On how many latencies the percentiles rest, and where they are too few for one."""
-    found = [m for m in (metrics_of(r) for r in shown if story.has_numbers(r)) if "sample_count" in m]
-    if not found:
+    counts = sorted(int(r.numbers[SAMPLES]) for r in shown if story.has_numbers(r) and SAMPLES in r.numbers)
+    if not counts:
         return ""
-    counts = sorted(int(metrics["sample_count"]) for metrics in found)
     told = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
     text = f"percentiles: of {told} latencies a trial"
-    for name in ("p50", "p99"):
-        needed = samples_needed(QUANTILES[name])
-        if any(count < needed for count in counts):
-            text += f"; {name} is not shown below {needed:,}"
+    for metric in COLUMNS:
+        needed = samples_needed(metric.quantile) if metric.quantile else 0
+        if counts[0] < needed:
+            text += f"; {metric.label} is not shown below {needed:,}"
     return text
 
 

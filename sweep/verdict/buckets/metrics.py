@@ -10,8 +10,9 @@ from statistics import fmean, median
 from typing import Any
 
 from sweep.spec import Json, Measurement, Record
+from sweep.spec.metrics import QUANTILES
 from sweep.text import number, share
-from sweep.verdict.stats.intervals import QUANTILES, percentile_supported
+from sweep.verdict.stats.intervals import percentile_supported
 
 
 def of(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]]) -> list[Json]:

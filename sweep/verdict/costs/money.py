@@ -11,8 +11,8 @@ from typing import Any
 
 from sweep.hardware import rules
 from sweep.spec import Trial, deployment
+from sweep.spec.metrics import CAPACITY, THROUGHPUT
 
-COST = "usd_per_million_items"
 HOURS_A_MONTH = 730.0  # 365 days x 24 / 12
 _WHOLE = 1e-9  # relative: 4.000000001 hosts are four
 
@@ -44,13 +44,13 @@ def price_of(declared: Mapping[str, Any], kind: str | None = None) -> Price | No
 def rate_of(metrics: Mapping[str, Any]) -> float | None:
     """Items/s that a host is paid for: those that meet the service level where they were looked for (`load=capacity`),
     else the throughput. None: not known, or there are none."""
-    rate = metrics.get("capacity_items_per_s", metrics.get("throughput_items_per_s"))
+    rate = metrics.get(CAPACITY, metrics.get(THROUGHPUT))
     return float(rate) if isinstance(rate, (int, float)) and math.isfinite(rate) and rate > 0 else None
 
 
 def rate_metric(metrics: Mapping[str, Any]) -> str:
     """The metric that `rate_of` takes."""
-    return "capacity_items_per_s" if "capacity_items_per_s" in metrics else "throughput_items_per_s"
+    return CAPACITY if CAPACITY in metrics else THROUGHPUT
 
 
 def usd_per_million_items(items_per_s: float | None, usd_per_hour: float | None) -> float | None:

@@ -14,13 +14,13 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
 from sweep.spec import Measurement
+from sweep.spec.metrics import LATENCIES, METRICS, QUANTILES, SAMPLES, Pooled
 from sweep.store.samples import load_samples
 from sweep.verdict.stats import student
 
 if TYPE_CHECKING:
     import numpy as np
 
-QUANTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
 BEYOND = 5  # samples that must lie beyond a percentile before it is shown: p99 needs 500, p50 needs 10
 
 # Values of one trial: by repeat index, so that interleaved trials are compared within a block, or without one.
@@ -217,39 +217,28 @@ def summarize(
     if not repeats:
         return {}
     metrics: dict[str, float] = {"repeats": float(len(repeats))}
+    for metric in METRICS:
+        values = [value for m in repeats if (value := m.number(metric.name)) is not None and math.isfinite(value)]
+        if metric.pooled is Pooled.LARGEST and values and max(values) > 0:
+            metrics[metric.name] = max(values)
+        elif metric.pooled is Pooled.MEAN and values:
+            spread = mean_interval(values, confidence)
+            metrics[metric.name] = spread.estimate
+            if metric.interval:
+                _add_ends(metrics, metric.name, spread)
     per_repeat = [samples(m.samples) for m in repeats]
     pooled = np.concatenate(per_repeat)
-    metrics["sample_count"] = float(pooled.size)
-    _add_mean(metrics, "throughput_items_per_s", [m.throughput_items_per_s for m in repeats], confidence)
-    found = [(m.notes.get("capacity") or {}).get("items_per_s", math.nan) for m in repeats]
-    _add_mean(metrics, "capacity_items_per_s", found, confidence)
+    metrics[SAMPLES] = float(pooled.size)
     if pooled.size:
         # Whole nanoseconds add up exactly, so the mean does not depend on the order.
-        metrics["latency_ms_mean"] = int(pooled.sum()) / pooled.size / 1e6
-        metrics["latency_ms_max"] = int(pooled.max()) / 1e6
-        for name, q in QUANTILES.items():
-            if percentile_supported(pooled.size, q):
-                metrics["latency_ms_" + name] = float(np.percentile(pooled, q)) / 1e6
+        known = {"mean": int(pooled.sum()) / pooled.size, "max": float(pooled.max())}
+        carried = {label: q for label, q in QUANTILES.items() if percentile_supported(pooled.size, q)}
+        known |= {label: float(np.percentile(pooled, q)) for label, q in carried.items()}
+        metrics |= {metric.name: known[metric.label] / 1e6 for metric in LATENCIES if metric.label in known}
     if "latency_ms_p50" in metrics:
         medians = [float(np.median(each)) / 1e6 for each in per_repeat if each.size]
-        spread = mean_interval(medians, confidence)
-        _add_ends(metrics, "latency_ms_p50", spread)
-    _add_mean(metrics, "load_seconds", [m.load_seconds for m in repeats])
-    _add_mean(metrics, "first_request_ms", [m.first_request_ms for m in repeats])
-    memory = [m.peak_memory_mb for m in repeats if math.isfinite(m.peak_memory_mb) and m.peak_memory_mb > 0]
-    if memory:
-        metrics["peak_memory_mb"] = max(memory)
+        _add_ends(metrics, "latency_ms_p50", mean_interval(medians, confidence))
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
-
-
-def _add_mean(metrics: dict[str, float], name: str, values: Sequence[float], confidence: float | None = None) -> None:
-    known = [value for value in values if math.isfinite(value)]
-    if not known:
-        return
-    spread = mean_interval(known, confidence or 0.95)
-    metrics[name] = spread.estimate
-    if confidence is not None:
-        _add_ends(metrics, name, spread)
 
 
 def _add_ends(metrics: dict[str, float], name: str, spread: Interval) -> None:

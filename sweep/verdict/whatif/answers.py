@@ -10,11 +10,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sweep.config import compose
-from sweep.spec import Record, Status, Trial, UserError, meant
+from sweep.spec import Record, Status, Trial, UserError, meant, metrics
+from sweep.spec.metrics import COST
 from sweep.spec.settings import Fleet, Objective, Settings
 from sweep.verdict import constraints, race, select
 from sweep.verdict.costs import money, prices
-from sweep.verdict.costs.money import COST, Price
+from sweep.verdict.costs.money import Price
 
 if TYPE_CHECKING:
     from sweep.store.query import Stored
@@ -165,12 +166,11 @@ class Book:
         price = self.price(record)
         hourly = None if price is None else price.usd_per_hour
         cost, before = money.usd_per_million_items(money.rate_of(record.metrics), hourly), record.metrics.get(COST)
-        known = {name: value for name, value in record.metrics.items() if not name.startswith(COST)}
+        names = metrics.find(COST).names
+        known = {name: value for name, value in record.metrics.items() if name not in names}
         if cost is not None:
+            known |= {name: record.metrics[name] * cost / before for name in names if before and name in record.metrics}
             known[COST] = cost
-            for name in (COST + "_low", COST + "_high"):
-                if before and name in record.metrics:
-                    known[name] = record.metrics[name] * cost / before
         return replace(record, metrics=known)
 
     def _reported(self, record: Record) -> Price | None:

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweep.spec import Record, number
+from sweep.spec import Record, metrics
+from sweep.spec.metrics import COST, LATENCIES, Limit, Metric, Side
 from sweep.spec.settings import Objective
 from sweep.verdict import race, select
 from sweep.verdict.costs import money
-from sweep.verdict.costs.money import COST
 from sweep.verdict.stats import intervals
 from sweep.verdict.whatif.answers import View, hardware_of
 
-LIMITS = ("latency_ms_p99_max", "latency_ms_p50_max")
+LIMITED = [metric for metric in reversed(LATENCIES) if hasattr(Objective, f"{metric.name}_max")]  # by a setting
 AWAY = 0.01  # relative: how far from a flip select is asked
 STEPS = 6  # leaders that are told, those about the present value
 HARDWARE = 6  # hardware types whose price is looked at
@@ -50,7 +50,7 @@ Asked = Callable[[float], tuple[Record, ...]]  # the feasible trials at a value,
 
 def find(view: View) -> tuple[Steps, ...]:
     """The prices and limits that matter to this choice; those that change nothing are left out."""
-    found = [*_prices(view), *(_limit(view, name) for name in LIMITS)]
+    found = [*_prices(view), *(_limit(view, metric) for metric in LIMITED)]
     return tuple(steps for steps in found if steps is not None and (steps.at or steps.unconfirmed))
 
 
@@ -59,7 +59,7 @@ def find(view: View) -> tuple[Steps, ...]:
 
 def _prices(view: View) -> list[Steps]:
     objective = view.objective
-    if COST not in select.deciding(objective):
+    if COST not in objective.deciding:
         return []
     if objective.metric != COST:
         free = replace(objective, usd_per_million_items_max=None)
@@ -96,13 +96,13 @@ def _break_even(view: View, name: str, champions: Mapping[str, Record]) -> Steps
     objective, limit = view.objective, view.objective.usd_per_million_items_max
     mine = view.book.at(name, 1.0).priced(champions[name])
     others = [view.book.priced(record) for other, record in champions.items() if other != name]
-    others = [record for record in others if limit is None or _within(number(record, COST), limit)]
+    others = [record for record in others if limit is None or _within(record.number(COST), limit)]
     rival = min(others, key=lambda record: race.cost(record, objective), default=None)
     if rival is not None and race.cost(rival, objective) < math.inf:
         at = race.cost(rival, objective) / race.cost(mine, objective)
         ends = _spread(mine, rival, at, objective)
     elif limit is not None:
-        rival, at, ends = None, limit / (number(mine, COST) or math.inf), None
+        rival, at, ends = None, limit / (mine.number(COST) or math.inf), None
     else:
         return None
     price = view.book.price(champions[name])
@@ -139,7 +139,7 @@ def _price_limit(view: View, name: str, ranking: Sequence[Record]) -> Steps | No
     most: list[tuple[Record, float]] = []
     for record in ranking:
         mine = hardware_of(record) == name
-        rate, cost = money.rate_of(record.metrics or {}), number(record, COST)
+        rate, cost = money.rate_of(record.metrics or {}), record.number(COST)
         if mine and rate:
             most.append((record, money.break_even(rate, limit)))
         elif not mine and cost is not None and _within(cost, limit):
@@ -153,19 +153,19 @@ def _price_limit(view: View, name: str, ranking: Sequence[Record]) -> Steps | No
 
 
 def _within(cost: float | None, limit: float) -> bool:
-    """As the constraints take it: a rounding error is no miss."""
-    return cost is not None and cost - limit <= 1e-9 * max(1.0, limit)
+    return cost is not None and not Limit(metrics.find(COST), limit, Side.MAX).is_missed(cost)
 
 
 # --- limits on latency ------------------------------------------------------------------------------------------------
 
 
-def _limit(view: View, name: str) -> Steps | None:
+def _limit(view: View, metric: Metric) -> Steps | None:
     """Who leads as a limit on latency gets looser."""
+    name = f"{metric.name}_max"
     now = getattr(view.objective, name)
     ranking = view.feasible if now is None else view.ranked(_limited(view.objective, name, None))
-    known = [(record, value) for record in ranking if (value := number(record, name.removesuffix("_max"))) is not None]
-    made = _about(Steps(name.removesuffix("_max"), "ms", now, *_stairs(known, rising=True)))
+    known = [(record, value) for record in ranking if (value := record.number(metric.name)) is not None]
+    made = _about(Steps(metric.name, "ms", now, *_stairs(known, rising=True)))
     by_key = {record.key: record for record in ranking}
     needed = [by_key[key] for key in made.keys if key]
 

@@ -14,6 +14,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from sweep.spec import Json, Measurement, Record, Trial, UserError
+from sweep.spec.metrics import LATENCIES, QUANTILES
+from sweep.spec.metrics import THROUGHPUT as RATE
 from sweep.verdict.buckets import bucketing
 from sweep.verdict.buckets.bucketing import Curve, Point, Traffic
 from sweep.verdict.buckets.cost import as_shapes
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from sweep.store.query import Stored
 
 CLOSED = ("saturate", "single", "closed")  # loads whose clients wait for each answer
-RATE = "throughput_items_per_s"
 
 
 class _No(Exception):  # noqa: N818  # no error: the reason why a trial cannot be told
@@ -175,7 +176,8 @@ def _by_size(record: Record, trial: Trial, traffic: Traffic) -> Record:
 
 def _metrics(record: Record, repeats: Sequence[Measurement]) -> dict[str, float]:
     """The record's metrics with the new throughput and without its latencies."""
-    known = {name: value for name, value in (record.metrics or {}).items() if not name.startswith("latency_ms")}
+    latencies = {name for metric in LATENCIES for name in metric.names}
+    known = {name: value for name, value in (record.metrics or {}).items() if name not in latencies}
     spread = intervals.mean_interval([repeat.throughput_items_per_s for repeat in repeats])
     known[RATE] = spread.estimate
     if spread.low is not None and spread.high is not None:
@@ -189,7 +191,7 @@ def _pooled(latency: "np.ndarray", weight: "np.ndarray") -> dict[str, float]:
         return {}
     effective = weight.sum() ** 2 / (weight**2).sum()
     found = _percentiles(latency, weight)
-    kept = [name for name, q in intervals.QUANTILES.items() if intervals.percentile_supported(int(effective), q)]
+    kept = [name for name, q in QUANTILES.items() if intervals.percentile_supported(int(effective), q)]
     told: dict[str, Any] = {name: found[name] for name in kept}
     told |= {"mean": float(latency @ weight / weight.sum()), "max": float(latency[weight > 0].max())}
     return {"latency_ms_" + name: value for name, value in told.items()}
@@ -204,7 +206,7 @@ def _percentiles(latency: "np.ndarray", weight: "np.ndarray") -> dict[str, float
     order = np.argsort(latency, kind="stable")
     order = order[weight[order] > 0]
     middles = (np.cumsum(weight[order]) - weight[order] / 2) / weight[order].sum()
-    return {name: float(np.interp(q / 100, middles, latency[order])) for name, q in intervals.QUANTILES.items()}
+    return {name: float(np.interp(q / 100, middles, latency[order])) for name, q in QUANTILES.items()}
 
 
 def _median_ends(metrics: dict[str, float], repeats: Sequence[Measurement]) -> None:

@@ -21,7 +21,7 @@ from sweep.engine.search import loop as search
 from sweep.engine.search import space as search_space
 from sweep.engine.search.options import SAMPLERS, Budget, Options
 from sweep.engine.search.space import Exhausted, Planned, Point
-from sweep.engine.search.study import FAILED, Guide, misses
+from sweep.engine.search.study import FAILED, Guide, overshoots
 from sweep.spec import Failure, FailureKind, Record, Status, Trial, UserError, plan
 from sweep.spec.settings import Objective, Settings
 from sweep.store import ledger
@@ -425,8 +425,8 @@ def test_limits_that_are_not_known_are_not_met() -> None:
     objective = Objective("x", "throughput_items_per_s", True, latency_ms_p99_max=10.0, agreement_min=0.9)
     known = Record("a", "a", {}, (), Status.OK, metrics={"latency_ms_p99": 5.0, "agreement": 0.99})
     unknown = Record("a", "a", {}, (), Status.OK, metrics={})
-    assert misses(known, objective) == {"latency_ms_p99_max": -0.5, "agreement_min": pytest.approx(-0.1)}
-    assert misses(unknown, objective) == {"latency_ms_p99_max": 1.0, "agreement_min": 1.0}
+    assert overshoots(known, objective) == {"latency_ms_p99_max": -0.5, "agreement_min": pytest.approx(-0.1)}
+    assert overshoots(unknown, objective) == {"latency_ms_p99_max": 1.0, "agreement_min": 1.0}
 
 
 @settings(max_examples=50, deadline=None)

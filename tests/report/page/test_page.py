@@ -490,7 +490,7 @@ def test_trials_that_a_race_stopped_keep_their_numbers_and_are_no_failures(tmp_p
     book.append("finish", verdict=None, interrupted=False)
     book.close()
     told = gather.read(folder)
-    rates = [told.metrics[r.key]["throughput_items_per_s"] for r in told.records if r.metrics]
+    rates = [r.numbers["throughput_items_per_s"] for r in told.records if r.metrics]
     assert rates == sorted(rates, reverse=True), "they follow those with a rank"
     text = html(folder)
     read(text)

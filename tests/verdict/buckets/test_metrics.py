@@ -27,7 +27,6 @@ from sweep.spec import (
     TrialError,
     UserError,
     from_json,
-    metrics_of,
     to_json,
 )
 from sweep.spec.settings import Settings
@@ -201,7 +200,7 @@ def test_a_sweep_tells_every_bucket_and_its_sums(tmp_path: Path, capsys: pytest.
     assert 0 <= min(each["memory_mb"] for each in told) <= metrics["loaded_mb"]
     assert metrics["loaded_mb"] > 0
     assert (plain.metrics or {})["padding"] > metrics["padding"] > 0
-    assert _logged(tmp_path, record) == pytest.approx({**metrics_of(record), **bucket_metrics.flat(record)}, rel=1e-5)
+    assert _logged(tmp_path, record) == pytest.approx({**record.numbers, **bucket_metrics.flat(record)}, rel=1e-5)
     assert _logged(tmp_path, record)["bucket_128/items"] == told[-1]["items"]
     rows = list(csv.DictReader(io.StringIO(tables.results_csv([record, plain]))))
     assert float(rows[0]["padding"]) == metrics["padding"]
