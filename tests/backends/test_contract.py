@@ -419,7 +419,7 @@ def fake_process(fault: str, folder: Path, repeat: int = 0, **options: Any) -> "
     """Build and run the fake in a process of its own; it prints `done` if it gets through."""
     command = f"""
 import pathlib
-from tests.test_backends import build
+from tests.backends.test_contract import build
 made = build("fake", "fp32", pathlib.Path({str(folder)!r}), options={ {"latency_ms": 0.0, "fault": fault, **options}!r})
 runner = made.load()
 for number in range(5):

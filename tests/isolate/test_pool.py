@@ -448,7 +448,7 @@ def test_nothing_survives_a_killed_parent(tmp_path: Path) -> None:
         import sys, threading
         from pathlib import Path
         sys.path[:0] = [{str(ROOT)!r}, {str(HERE)!r}]
-        from sweep.isolate import Limits, Workers
+        from sweep.isolate.pool import Limits, Workers
         workers = Workers()
         request = {{"entry": "isolate_entries:grandchildren", "hang": True}}
         for name in "ab":
@@ -471,7 +471,7 @@ def test_ctrl_c_in_the_parent_ends_the_worker(tmp_path: Path) -> None:
         import sys
         from pathlib import Path
         sys.path[:0] = [{str(ROOT)!r}, {str(HERE)!r}]
-        from sweep.isolate import Limits, Workers
+        from sweep.isolate.pool import Limits, Workers
         with Workers() as workers:
             request = {{"entry": "isolate_entries:sleep", "seconds": 600}}
             workers.run(request, Path({str(tmp_path)!r}), limits=Limits(600.0))

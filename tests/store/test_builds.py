@@ -254,7 +254,7 @@ BUILDER = """
     import sys, time
     from pathlib import Path
     sys.path.insert(0, {root!r})
-    from sweep.store import Store
+    from sweep.store.builds import Store
     here = Path({here!r})
     with Store(here / "store").building("a1") as draft:
         if draft.existing is None:

@@ -342,7 +342,7 @@ def killed_while_loading(request: Json, folder: Path) -> Json:
 
 def test_a_worker_that_is_killed_while_it_loads_leaves_the_name_behind(tmp_path: Path) -> None:
     with Workers() as workers:
-        entry = {"entry": "tests.test_bucket_metrics:killed_while_loading"}
+        entry = {"entry": "tests.verdict.buckets.test_metrics:killed_while_loading"}
         outcome = workers.run(entry, tmp_path / "task", limits=Limits(60.0))
     assert outcome.failure is not None
     assert outcome.failure.summary.startswith("loading bucket 64, the 2nd of 2: killed by SIGKILL")
