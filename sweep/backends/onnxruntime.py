@@ -2,7 +2,9 @@
 
 int8 is dynamic quantisation: weights are stored as int8, activations are scaled as they come, no samples are needed.
 It covers matrix products; `int8_convolutions=true` adds convolutions, which this runtime makes slower on most CPUs.
-The notes of a build say how many operators and which share of the weights were really quantised.
+The notes of a build say how many operators and which share of the weights were really quantised. On a processor whose
+int8 products saturate, signed weights are stored in 7 bits (`reduce_range` in the notes): answers stay right, a little
+less exact.
 
 A file optimised at the level `all` is laid out for the processor that optimised it; `extended` is portable.
 """
@@ -10,9 +12,9 @@ A file optimised at the level `all` is laid out for the processor that optimised
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
-from sweep.backends import artifact, dynamic, onnx_export
+from sweep.backends import artifact, cpu, dynamic, onnx_export
 from sweep.backends.base import Arrays, Backend, Runner, Source
-from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError, UserError
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError, UserError
 
 MODEL = "model.onnx"
 LEVELS = {
@@ -35,14 +37,22 @@ class OnnxRuntime(Backend):
     dynamic_sizes = True
     concurrent = True  # sessions are made to be shared by threads
 
+    @classmethod
+    def build_options(cls, trial: Trial) -> Json:
+        options = super().build_options(trial)
+        if trial.precision == "int8" and _needs_reduced_range(options):
+            options["reduce_range"] = True  # another build than that of a processor with VNNI, in a store that both use
+        return options
+
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         level = str(self.options.get("optimization", "all"))
         if level not in LEVELS:
             raise UserError("backend.options.optimization=%s: choose one of %s" % (level, ", ".join(LEVELS)))
         exported, target = folder / "exported.onnx", folder / MODEL
         onnx_export.export(source, spec, exported)
+        reduce_range = bool(spec.options.get("reduce_range", _needs_reduced_range(spec.options)))
         if spec.precision == "int8":
-            _quantise(exported, bool(self.options.get("int8_convolutions", False)))
+            _quantise(exported, bool(self.options.get("int8_convolutions", False)), reduce_range)
         _optimise(exported, target, level, source)
         for leftover in folder.glob("exported.onnx*"):
             leftover.unlink()
@@ -53,6 +63,8 @@ class OnnxRuntime(Backend):
             )
         precision = "int8" if notes["quantised"] else str(notes["float"])
         notes.update(optimization=level, portable=level != "all")
+        if spec.precision == "int8":
+            notes["reduce_range"] = reduce_range
         return BuildInfo(precision=precision, versions=self.versions(), notes=notes)
 
     def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> "OnnxRunner":
@@ -97,8 +109,13 @@ def _session_options(level: str) -> Any:
     return options
 
 
-def _quantise(path: Path, convolutions: bool) -> None:
-    """Replace the file by one with int8 weights."""
+def _needs_reduced_range(options: Mapping[str, Any]) -> bool:
+    """True where 8 bits of the weights are one too many for this processor; unsigned weights never are."""
+    return cpu.int8_products_saturate() and not options.get("int8_convolutions", False)
+
+
+def _quantise(path: Path, convolutions: bool, reduce_range: bool) -> None:
+    """Replace the file by one with int8 weights, which have 7 bits with `reduce_range`."""
     import logging
 
     import onnx
@@ -116,6 +133,7 @@ def _quantise(path: Path, convolutions: bool) -> None:
             op_types_to_quantize=["MatMul", "Gemm", *(["Conv"] if convolutions else [])],
             weight_type=QuantType.QUInt8 if convolutions else QuantType.QInt8,  # ConvInteger is fast unsigned only
             per_channel=not convolutions,
+            reduce_range=reduce_range,
         )
     finally:
         quiet.setLevel(level)

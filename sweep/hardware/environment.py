@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep import __version__
+from sweep.isolate.procfs import read_processor
 from sweep.spec import Json
 
 PACKAGES = (
@@ -67,7 +68,7 @@ def capture(host: Mapping[str, object] | None = None) -> Json:
         "system": platform.system(),
         "release": platform.release(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": read_processor().model or platform.processor(),
         "cpus": os.cpu_count(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
@@ -89,15 +90,6 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

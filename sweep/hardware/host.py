@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sweep.hardware import ec2, neuron
 from sweep.hardware.ec2 import read as _read
+from sweep.isolate.procfs import read_processor
 
 FEATURES = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_fp16", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "fma")
 ARM_FEATURES = {
@@ -67,12 +68,12 @@ class Host:
 @functools.lru_cache(maxsize=8)
 def detect(root: Path = Path("/")) -> Host:
     """This host, looked at once. `root` is the file system to read, for tests."""
-    info = _cpuinfo(root)
+    processor = read_processor(root)
     cpus, cores = _usable(root)
-    words = set((info.get("flags") or info.get("Features") or "").split())
+    words = processor.features
     features = tuple(name for name in FEATURES if name in words)
     features += tuple(ours for kernel, ours in ARM_FEATURES.items() if kernel in words and "asimd" in words)
-    model = info.get("model name") or platform.processor() or platform.machine()
+    model = processor.model or platform.processor() or platform.machine()
     found = neuron.look(root)
     usable, wrong = neuron.visible(found.cores)
     return Host(
@@ -91,13 +92,6 @@ def detect(root: Path = Path("/")) -> Host:
         neuron_family=found.family,
         neuron_note="; ".join(filter(None, (found.note, wrong))),
     )
-
-
-def _cpuinfo(root: Path) -> dict[str, str]:
-    """The first processor of /proc/cpuinfo."""
-    lines = _read(root / "proc/cpuinfo").split("\n\n")[0].splitlines()
-    pairs = (line.partition(":") for line in lines)
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _usable(root: Path) -> tuple[tuple[int, ...], int]:

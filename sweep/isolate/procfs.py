@@ -1,4 +1,4 @@
-"""Facts about processes on Linux with the standard library alone: who descends from whom, how much they hold.
+"""What Linux says below /proc, with the standard library alone: processes, their memory, the processor.
 
 Worker side, Python 3.8. Where there is no /proc (macOS) nothing is found and process groups are all that is ended.
 """
@@ -6,7 +6,7 @@ Worker side, Python 3.8. Where there is no /proc (macOS) nothing is found and pr
 import os
 import signal
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, FrozenSet, List, NamedTuple, Optional
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 MB = float(1 << 20)
@@ -125,6 +125,22 @@ def proportional_mb(pids: List[int]) -> float:
         lines = [line for line in text.splitlines() if line.startswith("Pss:")]
         total += int(lines[0].split()[1]) / 1024.0 if lines else resident_mb([pid])
     return total
+
+
+class Processor(NamedTuple):
+    """The first processor, as Linux describes it. Nothing of it is known where there is no /proc."""
+
+    model: str  # "" on most Arm processors, which have no name there
+    features: FrozenSet[str]  # by the kernel's names: `avx512_vnni`, `asimddp`
+
+
+def read_processor(root: Path = Path("/")) -> Processor:
+    """Read /proc/cpuinfo. `root` is the file system to read, for tests."""
+    first = _read(str(root / "proc/cpuinfo")).partition("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    facts = {key.strip(): value.strip() for key, _, value in pairs}
+    words = facts.get("flags") or facts.get("Features") or ""
+    return Processor(facts.get("model name", ""), frozenset(words.split()))
 
 
 def kernel_oom_kills() -> int:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
 from sweep.isolate.pool import Limits, Workers  # noqa: E402  # found on the path since the line above
 
@@ -32,7 +32,9 @@ def main(count: int) -> None:
 
 def _worker(workers: Workers, folder: Path, modules: tuple[str, ...]) -> float:
     begun = time.perf_counter()
-    outcome = workers.run({"entry": "isolate_entries:echo"}, folder / "task", limits=Limits(60.0), preload=modules)
+    outcome = workers.run(
+        {"entry": "tests.support.worker_entries:echo"}, folder / "task", limits=Limits(60.0), preload=modules
+    )
     assert outcome.ok, outcome.failure
     return time.perf_counter() - begun
 
@@ -49,7 +51,7 @@ def _cold(modules: tuple[str, ...]) -> float:
 
 def _asleep(workers: Workers, folder: Path) -> None:
     begun, cpu = time.perf_counter(), time.process_time()
-    workers.run({"entry": "isolate_entries:sleep", "seconds": 2.0}, folder / "sleep", limits=Limits(60.0))
+    workers.run({"entry": "tests.support.worker_entries:sleep", "seconds": 2.0}, folder / "sleep", limits=Limits(60.0))
     share = (time.process_time() - cpu) / (time.perf_counter() - begun)
     print(f"CPU of the parent while a worker runs for 2 s: {100 * share:.2f} % of the wall time")
 

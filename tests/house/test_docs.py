@@ -278,6 +278,19 @@ def test_the_example_backend_builds_and_measures(workspace: Path, tmp_path: Path
     assert all(record.metrics and record.metrics["agreement"] == 1.0 for record in history.records.values())
 
 
+def test_example_backend_keeps_the_contract(workspace: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_backend.py"],
+        cwd=workspace,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "10 passed" in done.stdout
+
+
 def test_the_example_backend_refuses_what_it_cannot_do(inside: Path) -> None:
     from sweep.spec import BuildSpec
 

@@ -18,9 +18,11 @@ import pytest
 from sweep.isolate import procfs
 from sweep.isolate.pool import Limits, Workers
 from sweep.spec import FailureKind, Json, Outcome
+from tests.support import worker_entries
+from tests.support.running import ROOT
 
-HERE = Path(__file__).parents[1]
-ROOT = HERE.parent
+HERE = Path(worker_entries.__file__).parent  # workers import the module by its own name alone
+MODULE = worker_entries.__name__.rpartition(".")[2]
 LONG = Limits(60.0)
 
 
@@ -33,7 +35,7 @@ def workers() -> Iterator[Workers]:
 
 
 def request(name: str, **more: object) -> Json:
-    return {"entry": f"isolate_entries:{name}", **more}
+    return {"entry": f"{MODULE}:{name}", **more}
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
@@ -195,7 +197,7 @@ def test_a_segmentation_fault_leaves_its_stack_and_the_versions(workers: Workers
     outcome = workers.run(request("segfault"), tmp_path, limits=LONG)
     assert failed(outcome)[0] is FailureKind.CRASH
     assert "killed by SIGSEGV in string_at" in failed(outcome)[1]
-    assert "isolate_entries.py" in log_of(outcome)
+    assert f"{MODULE}.py" in log_of(outcome)
     assert outcome.failure is not None
     assert outcome.failure.signal == "SIGSEGV"
     assert outcome.failure.exit_code is None
@@ -450,7 +452,7 @@ def test_nothing_survives_a_killed_parent(tmp_path: Path) -> None:
         sys.path[:0] = [{str(ROOT)!r}, {str(HERE)!r}]
         from sweep.isolate.pool import Limits, Workers
         workers = Workers()
-        request = {{"entry": "isolate_entries:grandchildren", "hang": True}}
+        request = {{"entry": "{MODULE}:grandchildren", "hang": True}}
         for name in "ab":
             run = lambda name=name: workers.run(request, Path({str(tmp_path)!r}) / name, limits=Limits(600.0))
             threading.Thread(target=run).start()
@@ -473,17 +475,18 @@ def test_ctrl_c_in_the_parent_ends_the_worker(tmp_path: Path) -> None:
         sys.path[:0] = [{str(ROOT)!r}, {str(HERE)!r}]
         from sweep.isolate.pool import Limits, Workers
         with Workers() as workers:
-            request = {{"entry": "isolate_entries:sleep", "seconds": 600}}
+            request = {{"entry": "{MODULE}:sleep", "seconds": 600}}
             workers.run(request, Path({str(tmp_path)!r}), limits=Limits(600.0))
     """
     parent = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)], start_new_session=True, stderr=subprocess.PIPE, text=True
     )
-    wait_for((tmp_path / "started").exists)
+    started = tmp_path / "started"
+    wait_for(lambda: started.exists() and started.read_text() != "")
     os.killpg(parent.pid, signal.SIGINT)
     _, stderr = parent.communicate(timeout=60)
     assert stderr.rstrip().endswith("KeyboardInterrupt")
-    assert gone(int((tmp_path / "started").read_text()))
+    assert gone(int(started.read_text()))
 
 
 # Other interpreters
@@ -511,7 +514,7 @@ def test_another_interpreter_sees_this_package_and_nothing_else_of_ours(
 ) -> None:
     outcome = workers.run({"entry": "sweep.spec:digest"}, tmp_path / "a", limits=LONG, python=other_python)
     assert "digest() takes 1 positional argument" in failed(outcome)[1]  # found and called
-    for module in ("psutil", "isolate_entries"):
+    for module in ("psutil", MODULE):
         missing = workers.run({"entry": f"{module}:any"}, tmp_path / "b", limits=LONG, python=other_python)
         assert failed(missing)[0] is FailureKind.TOOLCHAIN_MISSING
         assert f"No module named '{module}'" in failed(missing)[1]
@@ -521,7 +524,7 @@ def test_another_interpreter_runs_entries(
     workers: Workers, tmp_path: Path, other_python: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = next(Path(other_python).parent.parent.glob("lib/python*/site-packages"))
-    (site / "isolate_entries.py").write_text((HERE / "isolate_entries.py").read_text())
+    (site / f"{MODULE}.py").write_text(Path(worker_entries.__file__).read_text())
     monkeypatch.setenv("PYTHONPATH", str(HERE / "nowhere"))
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     outcome = workers.run(request("about"), tmp_path / "a", limits=LONG, python=other_python)

@@ -7,7 +7,7 @@ from scipy.stats import binom
 from sweep.verdict.noise.drift import Drift, Point, find, levels
 from tests.support.machine_laws import LAWS, Law, autocorrelated, heavy_tail, log_normal, ranking, simulated, speed
 
-SWEEPS = 60
+SWEEPS = 30  # tests/benchmarks/drift.py takes 300
 
 
 def found(law: Law, sweeps: int = SWEEPS, **sweep: object) -> list[tuple[list[Point], Drift]]:

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from sweep import files
 from sweep.spec import BuildSpec, Failure, FailureKind, UserError
 from sweep.store.builds import Entry, Store
+from tests.support.running import ROOT
 
-ROOT = Path(__file__).parents[2]
 SPEC = BuildSpec(
     model={"name": "digits"}, data={"name": "digits"}, backend="fake", options={"level": 1}, precision="fp32", batch=1
 )

@@ -10,6 +10,7 @@ from sweep.spec import FailureKind as K
 from sweep.spec import Record, Status
 from sweep.store import ledger
 from tests.support.neuron_machine import NeuronHost
+from tests.support.planning import plan_trials
 from tests.support.running import QUICK, ROOT, entries, sweep
 
 SHORT = ["model=digits", *QUICK, "effort.repeats=1", "effort.warmup_seconds_max=0.1", "gates.little_tolerance=1.0"]
@@ -220,7 +221,7 @@ def test_texts_of_any_length_go_to_the_smallest_of_three_shapes(
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "told"),
+    ("words", "status", "reason"),
     [
         (["hardware=inf2_24xlarge"], Status.UNAVAILABLE, "this host is not an inf2.24xlarge: it is an inf2.xlarge"),
         (["hardware=inf2_xlarge", "cores=4", "request_batch=4"], Status.INVALID, "4 NeuronCores, inf2_xlarge has 2"),
@@ -229,18 +230,13 @@ def test_texts_of_any_length_go_to_the_smallest_of_three_shapes(
         (["hardware=local", "precision=int8"], Status.INVALID, "neuronx has no int8"),
     ],
 )
-def test_what_the_plan_says(
-    words: list[str], status: Status | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+def test_plan_says_what_cannot_run(
+    words: list[str], status: Status | None, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host = machine(tmp_path / "host", monkeypatch)
-    from sweep.__main__ import run
-
-    asked = ["backend=neuronx", f"backend.python={host.python}", "plan=only", f"outputs={tmp_path / 'outputs'}"]
-    assert run([*SHORT, *asked, *words]) == 0
-    printed = " ".join(capsys.readouterr().out.split())
-    assert told in printed
-    assert (status.value if status else "to run") in printed
+    (entry,) = plan_trials(*SHORT, "backend=neuronx", f"backend.python={host.python}", *words).entries
+    assert entry.status is status
+    assert reason in entry.reason
 
 
 def test_without_the_wheels_the_line_says_what_installs_them(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.__main__ import run
-from sweep.config import axes, command_line, compose
+from sweep.config import axes, command_line
 from sweep.config.compose import Composer
 from sweep.engine.search import loop as search
 from sweep.engine.search import space as search_space
@@ -25,6 +25,7 @@ from sweep.engine.search.study import FAILED, Guide, overshoots
 from sweep.spec import Failure, FailureKind, Record, Status, Trial, UserError, plan
 from sweep.spec.settings import Objective, Settings
 from sweep.store import ledger
+from tests.support.planning import shared_composer
 from tests.support.records import THROUGHPUT
 from tests.support.running import ROOT, TINY, entries, kill_group, read_until, start, sweep
 
@@ -109,12 +110,27 @@ class Laboratory:
         return 0
 
 
-def explore(outputs: Path, result: Callable[[Trial], Any], *overrides: str) -> Laboratory:
-    composer = Composer(compose.loader())
-    made = Laboratory(composer, result)
-    arguments = [*FAKE, f"outputs={outputs}", *overrides]
-    search.run(arguments, composer, made)
-    return made
+STORAGES: dict[str, Any] = {}  # URL -> a storage in memory: the tables of a database cost more than a search
+
+
+def storage_in_memory(url: str) -> Any:
+    import optuna
+
+    return STORAGES.setdefault(url, optuna.storages.InMemoryStorage())
+
+
+def explore(outputs: Path, result: Callable[[Trial], Any], *overrides: str, database: bool = False) -> Laboratory:
+    """A search without the engine, whose study lies in memory, or in a database as a person's does."""
+    laboratory = Laboratory(shared_composer(), result)
+    search_in(laboratory, [*FAKE, f"outputs={outputs}", *overrides], database)
+    return laboratory
+
+
+def search_in(laboratory: Laboratory, arguments: list[str], database: bool = False) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if not database:
+            patch.setattr("sweep.engine.search.study._storage", storage_in_memory)
+        search.run(arguments, shared_composer(), laboratory)
 
 
 def rate(trial: Trial) -> Values:
@@ -131,7 +147,8 @@ SPACE = ["batch=1,2,4,8,16,32", "precision=fp32,fp16,int8,bf16", "backend.option
 def studies(outputs: Path) -> list[Any]:
     import optuna
 
-    storage = f"sqlite:///{outputs / 'search.db'}"
+    url = f"sqlite:///{outputs / 'search.db'}"
+    storage = STORAGES.get(url, url)
     return [optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)]
 
 
@@ -150,14 +167,14 @@ def studies(outputs: Path) -> list[Any]:
         (" 5 min ", Budget(seconds=300)),
     ],
 )
-def test_budgets_as_people_write_them(text: str, wanted: Budget) -> None:
+def test_budget_reads_what_people_write(text: str, wanted: Budget) -> None:
     assert Budget.parse(text) == wanted
 
 
 @pytest.mark.parametrize(
     "text", ["20", 20, None, "", "trials", "0 trials", "1.5 trials", "-3 s", "0 s", "3 days", "x s"]
 )
-def test_budgets_that_say_nothing(text: Any) -> None:
+def test_budget_refuses_what_says_nothing(text: Any) -> None:
     with pytest.raises(UserError, match=r"search\.budget must be like '20 trials', '10 minutes'"):
         Budget.parse(text)
 
@@ -168,7 +185,7 @@ def test_budgets_that_say_nothing(text: Any) -> None:
     batch=st.integers(1, 20),
     each=st.floats(1e-3, 1e4),
 )
-def test_a_budget_is_spent_and_not_overdrawn(trials: int | None, seconds: float, batch: int, each: float) -> None:
+def test_budget_is_spent_and_not_overdrawn(trials: int | None, seconds: float, batch: int, each: float) -> None:
     budget = Budget(trials=trials) if trials else Budget(seconds=seconds)
     done, last = 0, 0
     while (room := budget.room(batch, done, done * each)) > 0 and done < 1000:
@@ -199,13 +216,13 @@ def test_a_budget_is_spent_and_not_overdrawn(trials: int | None, seconds: float,
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, line: str, words: str) -> None:
     with pytest.raises(UserError) as caught:
-        explore(tmp_path, rate, line)
+        explore(tmp_path, rate, line, database=line.startswith("search.storage"))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert ledger.sweeps(tmp_path) == []
 
 
-def test_a_wrong_key_in_an_experiment_is_found() -> None:
+def test_options_name_a_wrong_key_of_an_experiment() -> None:
     with pytest.raises(UserError, match=r"no key 'search\.bugdet'"):
         Options.read({"budget": "3 trials", "bugdet": 1})
 
@@ -214,27 +231,27 @@ def test_a_wrong_key_in_an_experiment_is_found() -> None:
 
 
 def space_of(tmp_path: Path, *overrides: str) -> tuple[Any, Laboratory]:
-    composer = Composer(compose.loader())
-    made = Laboratory(composer, rate)
+    composer = shared_composer()
+    laboratory = Laboratory(composer, rate)
     arguments = [*FAKE, f"outputs={tmp_path}", *overrides]
-    return search_space.make(axes.spaces(arguments, composer), composer, made.survey), made
+    return search_space.make(axes.spaces(arguments, composer), composer, laboratory.survey), laboratory
 
 
-def test_the_axes_are_what_varies(tmp_path: Path) -> None:
+def test_space_has_the_axes_that_vary(tmp_path: Path) -> None:
     space, _ = space_of(tmp_path, "batch=8,1,4", "precision=fp32,fp16,int8", "cores=1")
     assert space.axes == {"batch": (1, 4, 8), "precision": ("fp16", "fp32")}  # int8 cannot run at all
     assert {point.values for point in space.valid} == set(itertools.product((1, 4, 8), ("fp16", "fp32")))
     assert space.declared == 9
 
 
-def test_a_space_of_explicit_combinations_has_these_points_alone(tmp_path: Path) -> None:
+def test_space_of_combinations_has_their_points_alone(tmp_path: Path) -> None:
     space, _ = space_of(tmp_path, "precision=fp32,fp16", "combinations=[{batch:1,cores:1},{batch:8}]")
     assert space.axes == {"precision": ("fp16", "fp32"), "batch": (1, 8), "cores": (1, search_space.UNSET)}
     assert len(space.valid) == 4
     assert {point.values[1:] for point in space.valid} == {(1, 1), (8, search_space.UNSET)}
 
 
-def test_points_that_ask_for_the_same_are_one(tmp_path: Path) -> None:
+def test_space_holds_equal_points_once(tmp_path: Path) -> None:
     space, _ = space_of(
         tmp_path, "batch=1,2", "hardware=local", "load=saturate", "cores=1", "combinations=[{},{replicas:1}]"
     )
@@ -242,7 +259,7 @@ def test_points_that_ask_for_the_same_are_one(tmp_path: Path) -> None:
     assert len(space.valid) == 2
 
 
-def test_another_order_is_the_same_space_and_other_values_are_another(tmp_path: Path) -> None:
+def test_space_is_the_same_in_any_order_and_another_with_other_values(tmp_path: Path) -> None:
     names = [
         space_of(tmp_path, *lines)[0].identity
         for lines in (["batch=1,2", "precision=fp32,fp16"], ["precision=fp16,fp32", "batch=2,1"], ["batch=1,3"])
@@ -250,7 +267,7 @@ def test_another_order_is_the_same_space_and_other_values_are_another(tmp_path: 
     assert names[0] == names[1] != names[2]
 
 
-def test_intervals_become_values_of_the_settings_kind(tmp_path: Path) -> None:
+def test_space_turns_intervals_into_values_of_the_setting(tmp_path: Path) -> None:
     space, _ = space_of(tmp_path, "batch=interval(3,6)", "backend.options.overhead_ms=interval(0,1)")
     assert space.axes["batch"] == (3, 4, 5, 6)
     steps = space.axes["backend.options.overhead_ms"]
@@ -310,7 +327,7 @@ def paper_record(point: Point, result: float | Status) -> Record:
     batch=st.integers(1, 5),
     seed=st.integers(0, 99),
 )
-def test_every_point_that_can_run_is_asked_once_and_no_other(
+def test_guide_asks_every_point_that_can_run_once_and_no_other(
     valid: list[Point_], sampler: str, batch: int, seed: int
 ) -> None:
     space = paper_space(valid)
@@ -324,7 +341,7 @@ def test_every_point_that_can_run_is_asked_once_and_no_other(
 
 
 @given(valid=st.lists(st.sampled_from(EVERY), min_size=1, unique=True), wish=st.sampled_from(EVERY), data=st.data())
-def test_the_nearest_point_is_nearest(valid: list[Point_], wish: Point_, data: st.DataObject) -> None:
+def test_space_finds_the_nearest_free_point(valid: list[Point_], wish: Point_, data: st.DataObject) -> None:
     space = paper_space(valid)
     space.taken = {str(values) for values in data.draw(st.lists(st.sampled_from(EVERY)))}
     free = [values for values in valid if str(values) not in space.taken]
@@ -342,7 +359,7 @@ def test_the_nearest_point_is_nearest(valid: list[Point_], wish: Point_, data: s
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_what_cannot_run_is_never_asked_and_nothing_twice(tmp_path: Path, sampler: str) -> None:
+def test_search_never_asks_what_cannot_run_and_nothing_twice(tmp_path: Path, sampler: str) -> None:
     done = explore(tmp_path, rate, *SPACE, f"search.sampler={sampler}", "search.budget=40 trials", "search.batch=5")
     assert [len(batch) for batch in done.batches] == [5] * 8
     assert len({trial.key for trial in done.asked}) == 40
@@ -351,19 +368,19 @@ def test_what_cannot_run_is_never_asked_and_nothing_twice(tmp_path: Path, sample
     assert done.finished
 
 
-def test_a_search_without_end_tries_every_point_once(tmp_path: Path) -> None:
+def test_search_without_end_tries_every_point_once(tmp_path: Path) -> None:
     done = explore(tmp_path, rate, *SPACE, "search.budget=1000 trials", "search.batch=7")
     assert len(done.asked) == len({trial.key for trial in done.asked}) == 48
     assert done.sweep.display.said("every point that can run was tried")
 
 
-def test_the_best_is_found_early() -> None:
+def test_search_finds_the_best_early() -> None:
     """The best two of 96 points within 20 trials, far more often than by luck (both in 20 of 96: 4 %)."""
     best = {(8, "v", 4), (8, "v", 3)}
     assert sum(best <= set(paper_search(smooth, 20, seed)) for seed in range(8)) >= 4
 
 
-def test_the_same_seed_asks_the_same_points(tmp_path: Path) -> None:
+def test_search_asks_the_same_points_with_the_same_seed(tmp_path: Path) -> None:
     asked = [
         [t.label for t in explore(tmp_path / name, rate, *SPACE, "search.budget=12 trials", f"seed={seed}").asked]
         for name, seed in (("a", 3), ("b", 3), ("c", 4))
@@ -371,12 +388,12 @@ def test_the_same_seed_asks_the_same_points(tmp_path: Path) -> None:
     assert asked[0] == asked[1] != asked[2]
 
 
-def test_one_point_is_a_search_too(tmp_path: Path) -> None:
+def test_search_can_have_one_point(tmp_path: Path) -> None:
     done = explore(tmp_path, rate, "batch=4")
     assert [trial.batch for trial in done.asked] == [4]
 
 
-def test_failures_are_avoided() -> None:
+def test_search_avoids_failures() -> None:
     """Half of the points fail. After a warm-up of 8, far less than the half that chance would ask are failing ones:
     of a value that fails, even where its neighbours are the best."""
 
@@ -388,7 +405,7 @@ def test_failures_are_avoided() -> None:
     assert share < 0.25
 
 
-def test_what_is_told(tmp_path: Path) -> None:
+def test_study_is_told_results_constraints_and_failures(tmp_path: Path) -> None:
     """Results with their constraints; failures complete, worst and infeasible; the machine's faults as FAIL."""
     results: dict[int, Any] = {
         1: {"throughput_items_per_s": 10.0, "latency_ms_p50": 30.0},
@@ -399,7 +416,7 @@ def test_what_is_told(tmp_path: Path) -> None:
         32: {"latency_ms_p50": 3.0},
     }
     lines = ["batch=1,2,4,8,16,32", "objective.latency_ms_p50_max=20", "search.batch=1"]
-    done = explore(tmp_path, lambda trial: results[trial.batch], *lines)
+    done = explore(tmp_path, lambda trial: results[trial.batch], *lines, database=True)
     (study,) = studies(tmp_path)
     told = {trial.params["batch"]: trial for trial in study.get_trials()}
     assert [str(told[batch].state.name) for batch in results] == [*["COMPLETE"] * 4, "FAIL", "COMPLETE"]
@@ -413,7 +430,7 @@ def test_what_is_told(tmp_path: Path) -> None:
     assert done.sweep.display.said("6/20, 3 failed: best so far tiny-fake-fp32-b2-c1 with 20 items/s")
 
 
-def test_a_failure_costs_as_much_as_the_worst_seen(tmp_path: Path) -> None:
+def test_failure_costs_as_much_as_the_worst_result(tmp_path: Path) -> None:
     space = paper_space(EVERY)
     guide = Guide(space, {"latency_ms_p50": False}, THROUGHPUT, sampler="random", seed=0, startup=4)
     first, second = guide.ask(2)
@@ -421,7 +438,7 @@ def test_a_failure_costs_as_much_as_the_worst_seen(tmp_path: Path) -> None:
     assert guide.tell(second[0], Record("b", "b", {}, (), Status.RUN_FAILED)).values == [7.0]
 
 
-def test_limits_that_are_not_known_are_not_met() -> None:
+def test_unknown_limits_are_not_met() -> None:
     objective = Objective("x", "throughput_items_per_s", True, latency_ms_p99_max=10.0, agreement_min=0.9)
     known = Record("a", "a", {}, (), Status.OK, metrics={"latency_ms_p99": 5.0, "agreement": 0.99})
     unknown = Record("a", "a", {}, (), Status.OK, metrics={})
@@ -431,7 +448,7 @@ def test_limits_that_are_not_known_are_not_met() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=12))
-def test_the_front_is_what_nothing_else_beats(pairs: list[tuple[int, int]]) -> None:
+def test_front_holds_what_nothing_else_beats(pairs: list[tuple[int, int]]) -> None:
     goals = {"throughput_items_per_s": True, "latency_ms_p99": False}
     guide = Guide(paper_space(EVERY), goals, THROUGHPUT, sampler="random", seed=0, startup=4)
     records = [
@@ -446,7 +463,7 @@ def test_the_front_is_what_nothing_else_beats(pairs: list[tuple[int, int]]) -> N
     assert {record.key for record in guide.best(records)} == {record.key for record in records} - beaten
 
 
-def test_several_objectives_end_in_a_front(tmp_path: Path) -> None:
+def test_search_with_several_objectives_ends_in_a_front(tmp_path: Path) -> None:
     goals = "search.objectives=[throughput_items_per_s,latency_ms_p50]"
     done = explore(tmp_path, rate, *SPACE[:1], goals, "search.budget=6 trials")
     (last,) = [line for line in done.sweep.display.lines if "study" in line]
@@ -458,7 +475,7 @@ def test_several_objectives_end_in_a_front(tmp_path: Path) -> None:
 # --- budgets, ends ----------------------------------------------------------------------------------------------------
 
 
-def test_a_budget_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_keeps_to_a_budget_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(search, "time", SimpleNamespace(monotonic=lambda: clock[0]))
 
@@ -472,7 +489,7 @@ def test_a_budget_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert done.sweep.display.said("the budget of 1 min is spent")
 
 
-def test_an_interrupt_ends_the_search_and_its_trials_are_failed_not_judged(tmp_path: Path) -> None:
+def test_interrupt_ends_the_search_and_its_trials_fail_unjudged(tmp_path: Path) -> None:
     labs: list[Laboratory] = []
 
     def stopped(trial: Trial) -> Any:
@@ -481,16 +498,15 @@ def test_an_interrupt_ends_the_search_and_its_trials_are_failed_not_judged(tmp_p
             return Status.STOPPED
         return rate(trial)
 
-    composer = Composer(compose.loader())
-    labs.append(Laboratory(composer, stopped))
-    search.run([*FAKE, f"outputs={tmp_path}", *SPACE], composer, labs[0])
+    labs.append(Laboratory(shared_composer(), stopped))
+    search_in(labs[0], [*FAKE, f"outputs={tmp_path}", *SPACE])
     assert [len(batch) for batch in labs[0].batches] == [4, 4]
     assert labs[0].finished
     states = [trial.state.name for trial in studies(tmp_path)[0].get_trials()]
     assert states == ["COMPLETE"] * 4 + ["FAIL"] * 4
 
 
-def test_ctrl_c_between_batches_is_an_interrupt_too(tmp_path: Path) -> None:
+def test_ctrl_c_between_batches_is_an_interrupt(tmp_path: Path) -> None:
     def pressed(trial: Trial) -> Any:
         raise KeyboardInterrupt
 
@@ -499,7 +515,7 @@ def test_ctrl_c_between_batches_is_an_interrupt_too(tmp_path: Path) -> None:
     assert done.finished
 
 
-def test_a_dry_run_shows_the_space_and_asks_nothing(tmp_path: Path) -> None:
+def test_dry_run_shows_the_space_and_asks_nothing(tmp_path: Path) -> None:
     done = explore(tmp_path, rate, *SPACE, "plan=only")
     assert done.batches == []
     assert [len(made.valid) for made in done.sweep.display.plans] == [48]
@@ -509,12 +525,12 @@ def test_a_dry_run_shows_the_space_and_asks_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_nothing_can_run_the_reasons_are_recorded(tmp_path: Path) -> None:
+def test_reasons_are_recorded_where_nothing_can_run(tmp_path: Path) -> None:
     done = explore(tmp_path, lambda _: Status.INVALID, "precision=int8,bf16")
     assert len(done.asked) == len(done.sweep.records) == 2
 
 
-def test_a_storage_that_goes_away_costs_the_copy_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_storage_costs_the_copy_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sweep.engine.search.study import Mirror
 
     made: list[Mirror] = []
@@ -537,7 +553,7 @@ def test_a_storage_that_goes_away_costs_the_copy_alone(tmp_path: Path, monkeypat
 # --- large spaces -----------------------------------------------------------------------------------------------------
 
 
-def test_a_space_too_large_is_judged_point_by_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_space_is_judged_point_by_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_space, "PLANNED_AT_MOST", 10)
     done = explore(tmp_path, rate, *SPACE, "search.budget=30 trials")
     assert done.sweep.display.said("too large to be judged as a whole")
@@ -547,7 +563,7 @@ def test_a_space_too_large_is_judged_point_by_point(tmp_path: Path, monkeypatch:
     assert len(every.asked) == 12
 
 
-def test_large_spaces_of_combinations_hold_their_points_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_space_of_combinations_has_their_points_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_space, "PLANNED_AT_MOST", 2)
     lines = ["precision=fp32,fp16,int8", "combinations=[{batch:1,cores:1},{batch:8}]"]
     space, _ = space_of(tmp_path, *lines)
@@ -565,13 +581,13 @@ def test_large_spaces_of_combinations_hold_their_points_alone(tmp_path: Path, mo
     assert found == {point.values for point in planned.valid}
     assert space.axes == {**planned.axes, "precision": ("fp16", "fp32", "int8")}  # not known to be impossible
     some = planned.valid[0]
-    assert space.find(Composer(compose.loader()).trial(some.overrides)) == some
+    assert space.find(shared_composer().trial(some.overrides)) == some
 
 
 # --- going on ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_warm_start_tells_what_earlier_sweeps_found(tmp_path: Path) -> None:
+def test_warm_start_passes_on_results_of_earlier_sweeps(tmp_path: Path) -> None:
     first = explore(tmp_path, rate, *SPACE, "search.budget=48 trials")
     again = explore(tmp_path, rate, *SPACE, "search.warm_start=true", "search.budget=4 trials")
     assert again.sweep.display.said("warm start: 48 trials of earlier sweeps told to the sampler")
@@ -586,7 +602,7 @@ def test_a_warm_start_tells_what_earlier_sweeps_found(tmp_path: Path) -> None:
     assert far.sweep.display.said("warm start: 48 trials")
 
 
-def test_only_a_search_can_be_resumed(tmp_path: Path) -> None:
+def test_resume_refuses_what_was_no_search(tmp_path: Path) -> None:
     book = ledger.Ledger(tmp_path / "sweeps" / "20260101-000000")
     book.append("sweep", id="20260101-000000", settings={})
     book.close()
@@ -594,7 +610,7 @@ def test_only_a_search_can_be_resumed(tmp_path: Path) -> None:
         explore(tmp_path, rate, *SPACE, "search.resume=last")
 
 
-def test_another_space_or_effort_is_not_resumed(tmp_path: Path) -> None:
+def test_resume_refuses_another_space_or_effort(tmp_path: Path) -> None:
     explore(tmp_path, rate, *SPACE, "search.budget=1 trials")
     with pytest.raises(UserError, match="searched another space"):
         explore(tmp_path, rate, *SPACE[:2], "search.resume=last")
@@ -609,7 +625,7 @@ def records_of(history: ledger.History) -> list[Record]:
     return list(history.records.values())
 
 
-def test_a_whole_search_with_failures_and_a_wall(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whole_search_with_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = ["batch=1,2,3,5", "precision=fp32,fp16,int8", "backend.options.fault_when={batch:5}"]
     budget = ["backend.options.fault=build_raise", "search.budget=6 trials", "search.batch=3"]
     status, history = sweep(tmp_path, *SEARCH, *lines, *budget)
@@ -627,7 +643,7 @@ def test_a_whole_search_with_failures_and_a_wall(tmp_path: Path, capsys: pytest.
     assert "search: the budget of 6 trials is spent; study tiny-" in shown
 
 
-def test_a_killed_search_goes_on(tmp_path: Path) -> None:
+def test_killed_search_goes_on(tmp_path: Path) -> None:
     """Killed in its second batch: what was measured stands, what was asked is finished, the budget is spent."""
     lines = [*SEARCH, "batch=1,2,3,4", "precision=fp32,fp16,int8", "search.budget=6 trials", "search.batch=2"]
     process = start(tmp_path, *lines)
@@ -653,7 +669,7 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     assert len(history.records) == 7
 
 
-def test_known_results_are_reused_and_cost_no_budget(tmp_path: Path) -> None:
+def test_search_reuses_known_results_at_no_cost(tmp_path: Path) -> None:
     """A grid first, then a search over more with reuse and a warm start: nothing of the grid is measured again."""
     sweep(tmp_path, "batch=1,2", "effort.repeats=1")
     lines = ["batch=1,2,4", "reuse=true", "search.warm_start=true", "search.budget=3 trials", "search.batch=1"]
@@ -666,7 +682,7 @@ def test_known_results_are_reused_and_cost_no_budget(tmp_path: Path) -> None:
     assert len(entries(history, "repeat")) == 1
 
 
-def test_nothing_can_run_with_the_engine(tmp_path: Path) -> None:
+def test_whole_search_where_nothing_can_run(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, *SEARCH, "precision=int8,bf16")
     assert status == 2
     assert {record.status for record in records_of(history)} == {Status.INVALID}
@@ -682,6 +698,6 @@ def test_optuna_is_imported_by_a_search_alone() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_launcher_that_cannot_plan_is_refused(tmp_path: Path) -> None:
+def test_search_refuses_a_launcher_that_cannot_plan(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot plan, which a search needs: say hydra/launcher=local"):
         command_line.run([*FAKE, f"outputs={tmp_path}", "hydra/sweeper=optuna", "hydra/launcher=basic"])

@@ -50,7 +50,7 @@ def test_nothing_declared(tmp_path):
 def test_many_panels_and_odd_names(tmp_path):
     records = [
         make_record(backend=f"back$end_{n}^{{", precision=p, batch=b, replicas=b)
-        for n in range(8)
+        for n in range(5)
         for p in ("fp32", "int8")
         for b in (1, 64)
     ]

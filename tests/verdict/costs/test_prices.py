@@ -18,11 +18,11 @@ from sweep.spec import UserError
 from sweep.verdict.costs import money, prices
 from sweep.verdict.costs.money import Price
 from sweep.verdict.costs.prices import Clients, Row
-from tests.support.running import TINY, sweep
+from tests.support.running import ROOT, TINY, sweep
 
 HEAD = "hardware,instance_type,kind,region,usd_per_hour,date,source\n"
 KEYS = {"aws_access_key_id": "nobody", "aws_secret_access_key": "nothing"}
-RECORDED = json.loads((Path(__file__).parents[2] / "data" / "aws_inf2_xlarge.json").read_text())["products"]
+RECORDED = json.loads((ROOT / "tests" / "data" / "aws_inf2_xlarge.json").read_text())["products"]
 INF2 = {
     "name": "inf2_xlarge",
     "instance_type": "inf2.xlarge",

@@ -1,0 +1,118 @@
+"""ONNX Runtime: what a build says of itself, and int8 weights that suit the processor."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweep import backends
+from sweep.backends import cpu
+from sweep.backends.onnxruntime import MODEL, OnnxRuntime
+from sweep.spec import UserError
+from sweep.testing import Built, build
+from sweep.workloads import Dataset, run_reference
+from tests.support.records import make_trial
+
+X86 = frozenset({"sse2", "avx2", "fma"})
+ARM = frozenset({"fp", "asimd"})
+PROCESSORS = {
+    "x86 without VNNI": (X86, True),
+    "x86 with AVX-512 and no VNNI": (X86 | {"avx512f", "avx512bw"}, True),
+    "x86 with avx512_vnni": (X86 | {"avx512f", "avx512_vnni"}, False),
+    "x86 with avx_vnni": (X86 | {"avx_vnni"}, False),
+    "x86 with amx_int8": (X86 | {"amx_int8"}, False),
+    "Arm with dot products": (ARM | {"asimddp"}, False),
+    "Arm without dot products": (ARM, False),
+    "no /proc/cpuinfo": (frozenset[str](), False),
+}
+RELATIVE_ERROR = 0.2
+WIDTH, CLASSES = 64, 10
+
+
+def loud() -> Any:
+    """Two products whose sums are large: most weights of a column have the same sign."""
+    import torch
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), torch.nn.ReLU(), torch.nn.Linear(WIDTH, CLASSES))
+    with torch.no_grad():
+        for layer in (model[0], model[2]):
+            layer.weight += layer.weight.abs().mean()
+    return model.eval()
+
+
+def build_int8(folder: Path, **options: Any) -> Built:
+    values = np.random.RandomState(0).rand(40, WIDTH).astype(np.float32)
+    data = Dataset({"x": values}, None, {}, "regression", None)
+    model = {"name": "loud", "_target_": "tests.backends.test_onnxruntime.loud", "format": "module"}
+    return build(OnnxRuntime, "int8", folder, model=model, data=data, options=options)
+
+
+def largest_weight(built: Built) -> int:
+    import onnx
+    from onnx import TensorProto, numpy_helper
+
+    model = onnx.load(str(built.folder / MODEL))
+    weights = [w for w in model.graph.initializer if w.data_type == TensorProto.INT8 and len(w.dims) == 2]
+    assert len(weights) == 2
+    return max(int(np.abs(numpy_helper.to_array(w).astype(int)).max()) for w in weights)
+
+
+def relative_error(built: Built) -> float:
+    runner, original = built.load(), built.source.load_model()
+    errors = []
+    for number in range(10):
+        (answer,) = runner.outputs(runner.run(runner.prepare(built.batch(number))))
+        (wanted,) = run_reference(original, built.batch(number))
+        errors.append(np.abs(answer - wanted).max() / np.abs(wanted).max())
+    return float(max(errors))
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_weights_are_reduced_where_products_saturate(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, reduced = PROCESSORS[name]
+    monkeypatch.setattr(cpu, "cpu_features", lambda: features)
+    assert cpu.int8_products_saturate() == reduced
+    trial = make_trial(backend="onnxruntime", precision="int8")
+    assert OnnxRuntime.build_options(trial) == ({"reduce_range": True} if reduced else {})
+    assert OnnxRuntime.build_options(make_trial(backend="onnxruntime")) == {}, "fp32 has no such weights"
+    unsigned = replace(trial, backend={"name": "onnxruntime", "options": {"int8_convolutions": True}})
+    assert OnnxRuntime.build_options(unsigned) == {"int8_convolutions": True}, "unsigned weights never saturate"
+
+
+@pytest.mark.parametrize("name", ["x86 without VNNI", "x86 with avx512_vnni"])
+def test_build_reduces_weights_as_its_processor_needs(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    features, reduced = PROCESSORS[name]
+    monkeypatch.setattr(cpu, "cpu_features", lambda: features)
+    built = build_int8(tmp_path)
+    assert built.info.notes["reduce_range"] is reduced
+    largest_pair = 2 * 255 * largest_weight(built)  # two activations of 8 bits, each by the largest weight
+    assert (largest_pair < 2**15) is reduced
+    monkeypatch.undo()
+    if not reduced and cpu.int8_products_saturate():
+        pytest.skip("this processor has no VNNI (avx512_vnni, avx_vnni or amx_int8): 8 bits saturate on it")
+    assert relative_error(built) < RELATIVE_ERROR
+
+
+def test_given_range_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "cpu_features", lambda: ARM)
+    assert build_int8(tmp_path, reduce_range=True).info.notes["reduce_range"] is True
+
+
+def test_onnxruntime_notes_what_it_quantised(tmp_path: Path) -> None:
+    runtime = backends.get("onnxruntime")
+    dense = build(runtime, "int8", tmp_path / "dense").info.notes
+    every = build(runtime, "int8", tmp_path / "every", options={"int8_convolutions": True}).info.notes
+    assert sum(dense["quantised"].values()) == 2
+    assert dense["int8_weight_share"] == pytest.approx(0.763, abs=0.001)
+    assert sum(every["quantised"].values()) == 5
+    assert every["int8_weight_share"] > 0.999  # the rest are biases
+
+
+def test_unknown_optimisation_level_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="choose one of all, extended, basic, none"):
+        build(backends.get("onnxruntime"), "fp32", tmp_path, options={"optimization": "most"})

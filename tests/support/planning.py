@@ -1,0 +1,25 @@
+"""Plans of command lines without a sweep: composed, and judged by the rules of this host."""
+
+import functools
+
+from sweep.config import command_line, compose
+from sweep.config.compose import Composer
+from sweep.engine import rules
+from sweep.hardware import rules
+from sweep.spec import plan
+
+
+@functools.cache
+def shared_composer() -> Composer:
+    """One for all tests of a process: what Hydra has composed once is kept."""
+    return Composer(compose.loader())
+
+
+def plan_trials(*arguments: str) -> plan.Plan:
+    """The plan of `python -m sweep ARGUMENTS`, where every distribution is taken for installed."""
+    composer = shared_composer()
+    jobs = composer.jobs(command_line.expand(list(arguments), composer))
+    composer.settings([job.overrides for job in jobs])  # what is wrong with them is refused, too
+    return rules.make(
+        [job.trial for job in jobs], rules.detect(), lambda python, packages: dict.fromkeys(packages, "1")
+    )
