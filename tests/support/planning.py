@@ -5,8 +5,8 @@ import functools
 from sweep.config import command_line, compose
 from sweep.config.compose import Composer
 from sweep.engine import rules
-from sweep.hardware import rules
-from sweep.spec import plan
+from sweep.hardware import rules as hardware_rules
+from sweep.spec.plan import Plan
 
 
 @functools.cache
@@ -15,11 +15,11 @@ def shared_composer() -> Composer:
     return Composer(compose.loader())
 
 
-def plan_trials(*arguments: str) -> plan.Plan:
+def plan_trials(*arguments: str) -> Plan:
     """The plan of `python -m sweep ARGUMENTS`, where every distribution is taken for installed."""
     composer = shared_composer()
     jobs = composer.jobs(command_line.expand(list(arguments), composer))
     composer.settings([job.overrides for job in jobs])  # what is wrong with them is refused, too
     return rules.make(
-        [job.trial for job in jobs], rules.detect(), lambda python, packages: dict.fromkeys(packages, "1")
+        [job.trial for job in jobs], hardware_rules.detect(), lambda python, packages: dict.fromkeys(packages, "1")
     )
