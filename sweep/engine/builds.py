@@ -11,10 +11,12 @@ from typing import TypeVar
 from sweep import backends
 from sweep.engine import plan, replays
 from sweep.engine.context import Context, patiently
-from sweep.engine.references import Reference, data_shape
+from sweep.engine.references import Reference
 from sweep.engine.tasks import Built
 from sweep.isolate.pool import by_hand
 from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Json, Outcome, Trial, from_json, to_json
+from sweep.spec.requests import BuildRequest, Padding
+from sweep.store.builds import Entry
 
 T = TypeVar("T")
 # Says nothing about the next try: CRASH is a worker that was lost, a compiler's own crash has a kind of its own
@@ -131,7 +133,7 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
         return _too_late(context, task, key)
     with context.store.building(key) as draft:
         if draft.existing is not None:  # another sweep finished it while this one waited for the lock
-            return _from_entry(context, task, draft.existing)
+            return _from_entry(task, draft.existing)
         ticket, peak = guard.enter(spec), 0.0
         try:
             outcome, before = patiently(lambda: _run(context, task, draft.folder, tools), limits.transient_retries)
@@ -148,9 +150,9 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
             facts |= {"peak_memory_mb": peak, "limits": to_json(limits), "user_error": outcome.user_error}
             entry = draft.fail(failure, facts, remember=failure.kind not in PASSING and not outcome.user_error)
         else:
-            result = _with_note(outcome.result or {})
-            entry = draft.commit({**facts, "info": result, "peak_memory_mb": peak, "seconds": outcome.seconds})
-    built = _from_entry(context, task, entry, reused=False)
+            info = to_json(replace(from_json(BuildInfo, outcome.result), left_behind=outcome.left_behind))
+            entry = draft.commit({**facts, "info": info, "peak_memory_mb": peak, "seconds": outcome.seconds})
+    built = _from_entry(task, entry, reused=False)
     context.ledger.append("build", key=key, name=task.name, seconds=outcome.seconds, failure=built.failure)
     context.display.advance(
         f"{task.name}: {built.failure.kind.value if built.failure else f'{outcome.seconds:.1f} s'}", bool(built.failure)
@@ -160,8 +162,16 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
 
 def _run(context: Context, task: Task, artifact: Path, tools: Mapping[str, str]) -> Outcome:
     spec, limits = task.spec, context.settings.limits
+    request = BuildRequest(
+        spec,
+        str(task.reference.data_folder),
+        str(artifact),
+        Padding.of(spec.model),
+        tools,
+        entry=backends.get(spec.backend).build_entry,
+    )
     outcome = context.run(
-        _request(task, artifact, tools),
+        request,
         "builds",
         task.name,
         seconds=limits.build_seconds,
@@ -193,17 +203,11 @@ def _built_elsewhere(context: Context, task: Task) -> Built:
             whole = context.store.get(entry.key)
             if whole is not None:
                 context.display.advance(f"{task.name}: stored")
-                return _from_entry(context, task, whole)
+                return _from_entry(task, whole)
     context.display.advance(f"{task.name}: not stored", failed=True)
     summary = "no stored build: run it with plan=build where the compiler is, and copy outputs/store here"
     failure = Failure(FailureKind.TOOLCHAIN_MISSING, summary)
     return Built(task.spec, task.spec.key, context.store.root, None, failure, 0.0, reused=False)
-
-
-def _with_note(result: Json) -> Json:
-    """The processes that a compiler left behind, which were ended, stand in its notes."""
-    left = result.get("left_behind")
-    return {**result, "notes": {**result.get("notes", {}), "left_behind": left}} if left else result
 
 
 def _keep_log(log: str, artifact: Path) -> None:
@@ -214,17 +218,6 @@ def _keep_log(log: str, artifact: Path) -> None:
         pass  # the log is a help, not a part
 
 
-def _request(task: Task, artifact: Path, toolchain: Mapping[str, str]) -> Json:
-    return {
-        "entry": backends.get(task.spec.backend).build_entry,
-        "spec": to_json(task.spec),
-        "toolchain": dict(toolchain),
-        "data_folder": str(task.reference.data_folder),
-        "artifact": str(artifact),
-        **data_shape(task.spec.model),
-    }
-
-
 def _stored(context: Context, task: Task, key: str) -> Built | None:
     entry = context.store.get(key)
     if entry is None:
@@ -233,7 +226,7 @@ def _stored(context: Context, task: Task, key: str) -> Built | None:
         context.settings.retry_failed or _limit_has_grown(context, entry.info, entry.failure)
     ):
         return None
-    return _from_entry(context, task, entry)
+    return _from_entry(task, entry)
 
 
 def _limit_has_grown(context: Context, info: Json, failure: Failure) -> bool:
@@ -246,10 +239,7 @@ def _limit_has_grown(context: Context, info: Json, failure: Failure) -> bool:
     return False
 
 
-def _from_entry(context: Context, task: Task, entry: object, reused: bool = True) -> Built:
-    from sweep.store.builds import Entry
-
-    assert isinstance(entry, Entry)
+def _from_entry(task: Task, entry: Entry, reused: bool = True) -> Built:
     info = from_json(BuildInfo, entry.info["info"]) if entry.failure is None else None
     at_fault = bool(entry.info.get("user_error"))
     return Built(task.spec, entry.key, entry.folder, info, entry.failure, entry.seconds, reused, at_fault)
@@ -259,7 +249,7 @@ def _failure(context: Context, outcome: Outcome, tools: Mapping[str, str], pytho
     """Why there is no artifact to use, if so.
 
     A process that ended by itself without a word was the compiler's. A compiler that returned a program which runs
-    elsewhere than on the target has failed too; a backend that knows why says it in notes["fallback"].
+    elsewhere than on the target has failed too.
     """
     failure = outcome.failure
     if failure is not None:
@@ -273,7 +263,7 @@ def _failure(context: Context, outcome: Outcome, tools: Mapping[str, str], pytho
     return Failure(
         FailureKind.PARTIAL_PLACEMENT,
         f"only {info.placement:.0%} of the operators run on the target (limit {limit:.0%}): "
-        f"{info.notes.get('fallback') or 'the compiler fell back'}",
+        f"{info.fallback or 'the compiler fell back'}",
         log=outcome.log,
         exit_code=0,
         seconds=outcome.seconds,

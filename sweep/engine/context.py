@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep import files
-from sweep.isolate.pool import Limits, Workers
-from sweep.spec import Failure, FailureKind, Json, Outcome, UserError, to_json
+from sweep.isolate.pool import Limits, Request, Workers
+from sweep.spec import Failure, FailureKind, Json, Outcome, UserError
+from sweep.spec.facts import Price
 from sweep.spec.metrics import COST
+from sweep.spec.requests import VersionsRequest
 from sweep.spec.settings import Settings
 from sweep.store.builds import Store
 from sweep.store.ledger import Ledger
@@ -55,14 +57,11 @@ class Context:
         left, budget = self.seconds_left(), self.settings.effort.budget_seconds
         return left is not None and budget is not None and left <= (1.0 - share) * budget
 
-    def cost(self, declared: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[dict[str, float], Json]:
-        """What a million items cost on a hardware, as a metric, and the price that it comes from, as a note.
-
-        Both are empty where the price is not known.
-        """
+    def cost(self, declared: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[dict[str, float], Price | None]:
+        """What a million items cost on a hardware, as a metric, and the price that it comes from; empty: not known."""
         price = money.price_of(prices.over(declared, self.price_table), self.settings.objective.price)
         cost = None if price is None else money.usd_per_million_items(money.rate_of(metrics), price.usd_per_hour)
-        return ({}, {}) if cost is None else ({COST: cost}, {"price": to_json(price)})
+        return ({}, None) if cost is None else ({COST: cost}, price)
 
     def installed(self, python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
         """Version of each distribution in an interpreter, None where it is missing; every one is looked up once."""
@@ -72,13 +71,7 @@ class Context:
 
             self._versions.update({(None, name): version for name, version in installed(unknown).items()})
         elif unknown:
-            outcome = self.run(
-                {"entry": "sweep.worker.entries:versions", "packages": unknown},
-                "probe",
-                python,
-                seconds=60,
-                python=python,
-            )
+            outcome = self.run(VersionsRequest(tuple(unknown)), "probe", python, seconds=60, python=python)
             found: Json = (outcome.result or {}).get("versions", {})
             self._versions.update({(python, package): found.get(package) for package in unknown})
         return {package: self._versions[python, package] for package in packages}
@@ -89,7 +82,7 @@ class Context:
 
     def run(
         self,
-        request: Json,
+        request: Request,
         phase: str,
         name: str | None,
         *,

@@ -81,7 +81,7 @@ class Control:
 def mark(context: Context, tasks: Sequence["Task"], blocks: int | None = None) -> None:
     """Look for drift in all that this sweep has measured by now, and put it on record: nothing is ever left out for it.
 
-    Every repeat that did not run at the usual speed of the machine gets the `level` in its notes: rates are compared
+    Every repeat that did not run at the usual speed of the machine gets its `level`: rates are compared
     after division by it, times after multiplication. `drift.json` has the findings, and a line says each new one.
     May be called again when there is more.
 
@@ -105,15 +105,12 @@ def mark(context: Context, tasks: Sequence["Task"], blocks: int | None = None) -
 
 
 def _at_level(repeat: Measurement, level: float) -> Measurement:
-    notes = {name: value for name, value in repeat.notes.items() if name != "level"}
-    if abs(level - 1.0) > SAME:
-        notes["level"] = level
-    return replace(repeat, notes=notes)
+    return replace(repeat, level=level if abs(level - 1.0) > SAME else 1.0)
 
 
 def _seconds(task: "Task") -> float:
     """What one repeat of a trial takes at worst, so far."""
-    return max((repeat.notes.get("wall_seconds", math.inf) for repeat in task.done.values()), default=math.inf)
+    return max((repeat.wall_seconds or math.inf for repeat in task.done.values()), default=math.inf)
 
 
 def _tells(task: "Task") -> bool:

@@ -111,4 +111,4 @@ def _readmit(tasks: Sequence[Task]) -> None:
 
 def _seconds(task: Task) -> float:
     """That a repeat of it takes."""
-    return fmean([float(repeat.notes.get("wall_seconds", repeat.window_seconds)) for repeat in task.done.values()])
+    return fmean([repeat.wall_seconds or repeat.window_seconds for repeat in task.done.values()])

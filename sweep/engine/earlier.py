@@ -11,6 +11,7 @@ from statistics import median
 from sweep.engine.context import Context
 from sweep.engine.forecast import SecondsOf
 from sweep.spec import BuildSpec, Json, Record, Status, Trial, canonical, from_json, to_json
+from sweep.spec.facts import ReuseFacts
 from sweep.store import ledger
 
 SWEEPS, TRIALS = 2, 100  # that are looked at for how long workers take to start
@@ -27,8 +28,8 @@ def result(context: Context, trial: Trial, identity: str) -> Record | None:
         if len(found.repeats) < context.settings.effort.repeats:
             continue
         hours = (time.time() - found.started) / 3600
-        notes = {**found.notes, "reused_from": found.sweep, "age_hours": hours, "run": history.runs.get(trial.key)}
-        return replace(found, origin="reused", sweep=context.folder.name, overrides=trial.overrides, notes=notes)
+        reuse = ReuseFacts(found.sweep, hours, history.runs.get(trial.key))
+        return replace(found, origin="reused", sweep=context.folder.name, overrides=trial.overrides, reuse=reuse)
     return None
 
 
@@ -77,8 +78,10 @@ def _add_start(path: Path, found: dict[tuple[str, str], list[float]]) -> None:
     try:
         record = from_json(Record, json.loads(path.read_text()))
         for repeat in record.repeats:
-            windows = repeat.window_seconds * (1 + len((repeat.notes.get("capacity") or {}).get("curve") or ()))
-            took = float(repeat.notes["wall_seconds"]) - windows - float(repeat.warmup["seconds"])
+            if repeat.wall_seconds is None:
+                continue
+            windows = repeat.window_seconds * (1 + (len(repeat.capacity.curve) if repeat.capacity else 0))
+            took = repeat.wall_seconds - windows - float(repeat.warmup["seconds"])
             key = str(record.settings["model"]), str(record.settings["backend"])
             found.setdefault(key, []).append(max(0.0, took))
     except (OSError, ValueError, KeyError, TypeError):

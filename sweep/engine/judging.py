@@ -13,9 +13,10 @@ from sweep.engine.references import Reference
 from sweep.engine.tasks import Built, Task
 from sweep.isolate.pool import by_hand
 from sweep.spec import Failure, Json, Measurement, Record, Status, Trial, deployment, digest, to_json
+from sweep.spec.facts import LadderFacts
 from sweep.spec.metrics import OF_ANSWERS
 from sweep.store.outputs import load_outputs, merge_outputs
-from sweep.verdict import race, select
+from sweep.verdict import select
 from sweep.verdict.buckets import metrics as bucket_metrics
 from sweep.worker.load import summary as load_told
 
@@ -66,7 +67,13 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
         identity=task.identity,
         started=task.started,
         seconds=task.seconds,
-        notes=_notes(task, repeats, builds),
+        notes=_notes(task, repeats),
+        attempts=tuple(task.attempts),
+        ladder=tuple(LadderFacts(b.spec.options, len(b.attempts)) for b in task.builds if b.attempts),
+        buckets=tuple(bucket_metrics.of(repeats, builds)),
+        sizes=tuple(bucket_metrics.sizes(repeats)),
+        deployment=deployment.facts(trial) if trial.deployment else None,
+        look=task.look,
     )
     if task.failure is not None:
         summary = task.failure.summary
@@ -85,9 +92,9 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
     metrics = intervals.summarize(repeats)
     metrics |= {name: comparison[name] for name in OF_ANSWERS if comparison.get(name) is not None}
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
-    metrics |= bucket_metrics.metrics(repeats, base.builds)
+    metrics |= bucket_metrics.metrics(base)
     metrics |= load_told.metrics(repeats)
-    cost, paid = context.cost(trial.hardware, metrics)
+    cost, price = context.cost(trial.hardware, metrics)
     metrics |= cost
     failure = gates.check(
         repeats,
@@ -95,11 +102,11 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
         base.builds,
         trial.precision,
         context.settings.gates,
-        task.reference.facts.get("flops_per_item"),
+        task.reference.flops_per_item,
         (trial.hardware.get("peak_flops") or {}).get(trial.precision),
     )
     failure, comparison = padding.explained(context, task, failure, comparison, comparisons)
-    record = replace(base, metrics=metrics, agreement=comparison, notes={**base.notes, **paid})
+    record = replace(base, metrics=metrics, agreement=comparison, price=price)
     if failure is not None:
         told = _evidence(context, task, repeats[-1], failure)
         record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=told)
@@ -122,23 +129,9 @@ def _evidence(context: Context, task: Task, repeat: Measurement, failure: Failur
     )
 
 
-def _notes(task: Task, repeats: Sequence[Measurement], builds: Sequence[Json]) -> Json:
-    """What happened on the way, where anything did."""
-    unsteady = sum(not repeat.warmup.get("stable", True) for repeat in repeats)
-    notes: Json = {"attempts": to_json(task.attempts)} if task.attempts else {}
-    notes |= {race.LOOK: task.look} if task.look else {}
-    notes |= {select.STOPPED: to_json(task.out)} if task.out is not None else {}
-    climbed = [built for built in task.builds if built.attempts]
-    if climbed:
-        notes["ladder"] = [{"used": to_json(b.spec.options), "failed_before": len(b.attempts)} for b in climbed]
-    if task.trial.deployment:
-        notes["deployment"] = deployment.facts(task.trial)
-    notes |= bucket_metrics.notes(repeats, builds)
-    notes |= load_told.notes(repeats)
-    at_level = {str(repeat.index): repeat.notes["level"] for repeat in repeats if "level" in repeat.notes}
-    if at_level:
-        notes["levels"] = at_level  # of the machine, where it was not at its usual speed
-    return {**notes, "unsteady_warmups": unsteady} if unsteady else notes
+def _notes(task: Task, repeats: Sequence[Measurement]) -> Json:
+    notes: Json = {select.STOPPED: to_json(task.out)} if task.out is not None else {}
+    return {**notes, **load_told.notes(repeats)}
 
 
 def _compare(task: Task, repeats: Sequence[Measurement], comparisons: Comparisons) -> Json:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sweep.engine import references
 from sweep.engine.context import Context
 from sweep.engine.tasks import Task
-from sweep.spec import Failure, Json, digest, to_json
+from sweep.spec import Failure, Json, digest
+from sweep.spec.requests import PaddedReferenceRequest, Padding
 from sweep.verdict import gates
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ def _padded(task: Task, answered: "np.ndarray") -> _Padded | None:
     sizes = references.sizes_of(task.trial, task.reference)
     if sizes is None:
         return None
-    shape = batching.Shape.of(references.data_shape(task.trial.model))
-    stored = batching.stored_size(arrays.read_data(task.reference.data_folder), shape)
+    inputs = arrays.read_data(task.reference.data_folder)
+    stored = batching.stored_size(inputs, Padding.of(task.trial.model))
     shapes = padded_reference.padded_to([b.spec.bucket for b in task.builds], sizes, stored, task.trial.request_items)
     larger = (np.array(stored if shapes is None else shapes) != sizes).any(axis=1)
     items = answered[larger[answered]]
@@ -92,22 +93,17 @@ def _ask(context: Context, task: Task, padded: _Padded, known: dict[tuple[str, s
     from sweep.worker import padded_reference
 
     trial, shapes = task.trial, padded.shapes
-    shape = references.data_shape(trial.model)
-    key = ("padding", digest([task.reference.key, shape, None if shapes is None else shapes.tolist()]))
+    how = Padding.of(trial.model)
+    key = ("padding", digest([task.reference.key, how, None if shapes is None else shapes.tolist()]))
     if key in known:
         common = np.intersect1d(known[key]["items"], padded.items)
         if len(common) >= min(ENOUGH, len(padded.items)):
             return known[key]
     spread = np.linspace(0, len(padded.items) - 1, min(SAMPLES, len(padded.items))).round().astype(int)
     items = padded.items[spread]
-    request = {
-        "entry": "sweep.worker.padded_reference:check",
-        "model": to_json(trial.model),
-        "data_folder": str(task.reference.data_folder),
-        "items": items.tolist(),
-        "shapes": None if shapes is None else shapes[items].tolist(),
-        **shape,
-    }
+    wanted = None if shapes is None else tuple(map(tuple, shapes[items].tolist()))
+    folder = str(task.reference.data_folder)
+    request = PaddedReferenceRequest(trial.model, folder, tuple(items.tolist()), wanted, how)
     context.display.begin("padding", 1)
     outcome = context.run(
         request,

@@ -3,7 +3,7 @@
 What cannot be loaded is found here, before anything is built.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from sweep import backends, files
 from sweep.engine.context import Context
-from sweep.spec import Failure, Json, Status, Trial, UserError, digest, to_json
+from sweep.spec import Failure, Status, Trial, UserError, digest, from_json, to_json
+from sweep.spec.facts import ReferenceInfo
+from sweep.spec.requests import Padding, ReferenceRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +31,8 @@ class Reference:
     key: str
     data_folder: Path
     folder: Path
-    facts: Json
+    flops_per_item: float | None = None
+    flops_by_size: tuple[tuple[tuple[int, ...], float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,8 @@ def stored_sizes(trial: Trial, data_folder: Path) -> "np.ndarray | None":
     """The same from the data's folder in the store."""
     from sweep.worker import arrays, batching
 
-    shape = batching.Shape.of(data_shape(trial.model))
-    return batching.own_sizes(arrays.read_data(data_folder), arrays.read_sizes(data_folder), shape)
-
-
-def data_shape(model: Mapping[str, object]) -> Json:
-    """How samples are padded to a bucket, from a model's config."""
-    dims, value, side = (model.get(name) for name in ("bucket_dims", "pad_value", "pad_side"))
-    return {"bucket_dims": to_json(dims or {}), "pad_value": to_json(value or 0.0), "pad_side": side or "right"}
+    padding = Padding.of(trial.model)
+    return batching.own_sizes(arrays.read_data(data_folder), arrays.read_sizes(data_folder), padding)
 
 
 def _counts_flops(trial: Trial) -> bool:
@@ -105,14 +102,7 @@ def _counts_flops(trial: Trial) -> bool:
 
 def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Unusable:
     data_root, reference_root = context.store.root / "data", context.store.root / "reference"
-    request = {
-        "entry": "sweep.worker.entries:reference",
-        "model": to_json(trial.model),
-        "data": to_json(trial.data),
-        "data_root": str(data_root),
-        "reference_root": str(reference_root),
-        "flops": count_flops,
-    }
+    request = ReferenceRequest(trial.model, trial.data, str(data_root), str(reference_root), flops=count_flops)
     name = f"{trial.model['name']}-{trial.data['name']}"
     outcome = context.run(
         request,
@@ -126,17 +116,17 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
     if outcome.failure is not None or outcome.result is None:
         context.display.advance(f"{name}: failed", failed=True)
         return Unusable(*_blame(outcome.failure, outcome.user_error))
-    result = outcome.result
+    info = from_json(ReferenceInfo, outcome.result)
     folder = Path(outcome.log).parent
-    data = _adopt(folder / "data", data_root / result["data"])
-    answers = _adopt(folder / "reference", reference_root / result["reference"])
-    context.ledger.append("reference", pair=pair_key(trial), seconds=outcome.seconds, result=result)
+    data = _adopt(folder / "data", data_root / info.data)
+    answers = _adopt(folder / "reference", reference_root / info.reference)
+    context.ledger.append("reference", pair=pair_key(trial), seconds=outcome.seconds, result=info)
     context.display.advance(name)
-    difference = result["self_difference"]
+    difference = info.self_difference
     if difference is None or difference > SELF_TOLERANCE:
         size = "not finite" if difference is None else f"up to {difference:.3g}"
         context.display.note(f"{name}: the original model does not agree with itself when asked twice ({size})")
-    return Reference(result["model"], result["data"], result["reference"], data, answers, result)
+    return Reference(info.model, info.data, info.reference, data, answers, info.flops_per_item, info.flops_by_size)
 
 
 def _blame(failure: Failure | None, user: bool) -> tuple[Status, Failure]:

@@ -7,20 +7,18 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep import backends
 from sweep.engine import control, plan, replays
 from sweep.engine.context import Context, patiently
 from sweep.engine.placement import cpus, placements
-from sweep.engine.references import data_shape
 from sweep.engine.tasks import Task
 from sweep.hardware import telemetry
-from sweep.spec import Failure, Json, Measurement, Outcome, Trial, deployment, from_json, to_json
+from sweep.spec import Failure, Measurement, Measurements, Outcome, deployment, from_json
+from sweep.spec.requests import Artifact, MeasureRequest, Padding, TogetherRequest
 from sweep.text import duration, number
 from sweep.verdict.elimination import Out
-from sweep.worker.load import config as load_config
 
 if TYPE_CHECKING:
     from sweep.engine.deciding import Decider
@@ -99,15 +97,14 @@ def _repeat(context: Context, together: Sequence[Task], repeat: int) -> None:
     outcome, before = patiently(lambda: _run(context, together, repeat), retries)
     for task in together:
         task.attempts.extend(before)
-    parts = (outcome.result or {}).get("members") if len(together) > 1 else [outcome.result]
-    for place, task in enumerate(together):
+    for task in together:
         task.seconds += outcome.seconds
         task.measured_at = time.monotonic()
-        if outcome.failure is not None or not parts or parts[place] is None:
+    if outcome.failure is not None:
+        for task in together:
             task.failure, task.user_error = outcome.failure, outcome.user_error
-            continue
-        own = f"member-{place}" if len(together) > 1 else ""
-        measurement = _measurement(task.trial, repeat, replace(outcome, result=parts[place]), own)
+        return
+    for task, measurement in zip(together, _measurements(together, outcome), strict=True):
         task.done[repeat] = measurement
         context.ledger.append("repeat", trial=task.trial.key, identity=task.identity, measurement=measurement)
 
@@ -115,9 +112,7 @@ def _repeat(context: Context, together: Sequence[Task], repeat: int) -> None:
 def _run(context: Context, together: Sequence[Task], repeat: int) -> Outcome:
     first, limits = together[0].trial, context.settings.limits
     requests = [_request(context, task, repeat) for task in together]
-    request = (
-        requests[0] if len(together) == 1 else {"entry": "sweep.worker.entries:measure_together", "members": requests}
-    )
+    request = requests[0] if len(together) == 1 else TogetherRequest(tuple(requests))
     python = first.backend.get("python")
     needed = [name for task in together for name in backends.get(str(task.trial.backend["name"])).preload_run]
     key = deployment.group(first)
@@ -135,53 +130,48 @@ def _run(context: Context, together: Sequence[Task], repeat: int) -> Outcome:
         cores=cpus(places),
     )
     after = telemetry.look(cpus(places), gpus)
-    return telemetry.noted(outcome, telemetry.between(before, after, outcome.cpu_seconds))
+    return replace(outcome, host=telemetry.between(before, after, outcome.cpu_seconds))
 
 
 def _beside(context: Context, task: Task, repeat: int) -> Measurement | Failure:
     """One more measurement of a trial, for the control: it is no repeat of it."""
     outcome = _run(context, [task], repeat)
-    return outcome.failure or _measurement(task.trial, repeat, outcome, "")
+    return outcome.failure or _measurements([task], outcome)[0]
 
 
-def _request(context: Context, task: Task, repeat: int) -> Json:
+def _request(context: Context, task: Task, repeat: int) -> MeasureRequest:
     trial = task.trial
     effort = context.settings.effort
     if trial.deployment:  # nobody's window is stretched: all members run from its beginning to its end
         effort = replace(effort, min_requests=1)
-    return {
-        "entry": backends.get(str(trial.backend["name"])).measure_entry,
-        "label": trial.label,
-        "builds": [{"spec": to_json(built.spec), "folder": str(built.folder)} for built in task.builds],
-        "options": to_json(trial.backend.get("options") or {}),
-        "toolchain": plan.toolchain(task.builds[0].spec, context.installed),
-        "data_folder": str(task.reference.data_folder),
-        "batch": trial.request_items,
-        "load": to_json(trial.load),
-        "placements": to_json(placements(context, trial)),
-        "effort": to_json(effort),
-        "repeat": repeat,
-        "share": repeat / max(1, effort.repeats * trial.replicas),
-        "flops_by_size": task.reference.facts.get("flops_by_size") or [],
-        **data_shape(trial.model),
-    }
+    return MeasureRequest(
+        builds=tuple(Artifact(built.spec, str(built.folder)) for built in task.builds),
+        data_folder=str(task.reference.data_folder),
+        batch=trial.request_items,
+        placements=tuple(placements(context, trial)),
+        effort=effort,
+        repeat=repeat,
+        share=repeat / max(1, effort.repeats * trial.replicas),
+        options=trial.backend.get("options") or {},
+        load=trial.load,
+        padding=Padding.of(trial.model),
+        toolchain=plan.toolchain(task.builds[0].spec, context.installed),
+        flops_by_size=task.reference.flops_by_size,
+        label=trial.label,
+        entry=backends.get(str(trial.backend["name"])).measure_entry,
+    )
 
 
-def _measurement(trial: Trial, repeat: int, outcome: Outcome, own: str) -> Measurement:
-    """What one worker says of one trial; `own` is the trial's part of the worker's folder in a deployment."""
-    folder = Path(outcome.log).parent / own
-    facts: Json = {
-        "in_flight": float(trial.replicas * load_config.clients(trial.load)),
-        **(outcome.result or {}),
-        "index": repeat,
-        "samples": str(folder / "samples.npz"),
-        "outputs": str(folder / "outputs.npz"),
-    }
-    # The members of a deployment share a worker: what it took is nobody's alone.
-    if not own and not replays.replays(trial):
-        facts["peak_memory_mb"] = max(facts["peak_memory_mb"], outcome.peak_memory_mb)
-    facts["notes"] = {**facts["notes"], "wall_seconds": outcome.seconds}
-    return from_json(Measurement, facts)
+def _measurements(together: Sequence[Task], outcome: Outcome) -> list[Measurement]:
+    """What a worker says of each trial, with what was seen of it from outside."""
+    if len(together) > 1:  # what the worker took is nobody's alone
+        members = from_json(Measurements, outcome.result).members
+        return [replace(repeat, wall_seconds=outcome.seconds, host=outcome.host) for repeat in members]
+    repeat = from_json(Measurement, outcome.result)
+    peak = repeat.peak_memory_mb
+    if not replays.replays(together[0].trial):
+        peak = max(peak, outcome.peak_memory_mb)
+    return [replace(repeat, peak_memory_mb=peak, wall_seconds=outcome.seconds, host=outcome.host)]
 
 
 def _progress(task: Task, repeat: int) -> str:

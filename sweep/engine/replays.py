@@ -12,7 +12,8 @@ from sweep import backends
 from sweep.backends.replay import answers
 from sweep.backends.replay.tables import Row
 from sweep.engine.references import Reference
-from sweep.spec import BuildSpec, Failure, FailureKind, Json, Outcome, Record, Status, Trial, digest, to_json
+from sweep.spec import BuildSpec, Failure, FailureKind, Outcome, Record, Status, Trial, digest, to_json
+from sweep.spec.facts import SourceFacts
 from sweep.verdict import plausibility
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def reference(trial: Trial) -> Reference:
     """In the place of the original model's answers, which nobody needs: there are no answers to compare."""
     nowhere = Path("/nonexistent")
     model, data = (digest(to_json(group)) for group in (trial.model, trial.data))
-    return Reference(model, data, digest([model, data, ORIGIN]), nowhere, nowhere, {})
+    return Reference(model, data, digest([model, data, ORIGIN]), nowhere, nowhere)
 
 
 def as_reported(spec: BuildSpec, outcome: Outcome) -> Outcome:
@@ -56,15 +57,20 @@ def judge(context: "Context", task: "Task", base: Record) -> Record:
     row = _row(task.builds[0].spec)
     said = answers.claim(row)
     metrics = metrics_of(row, said)
-    cost, paid = context.cost(task.trial.hardware, metrics)
+    cost, price = context.cost(task.trial.hardware, metrics)
     metrics |= cost
-    notes = {**base.notes, **paid, **notes_of(task.builds[0].spec), "replayed": [answers.DRAWS, *said.notes]}
-    if not base.repeats:
-        notes["replayed"] = list(said.notes)
+    lines = [answers.DRAWS, *said.notes] if base.repeats else list(said.notes)
     builds = base.builds
     if row.build_seconds is None:
         builds = tuple({**built, "seconds": None} for built in builds)
-    record = replace(base, metrics=metrics or None, builds=builds, notes=notes)
+    record = replace(
+        base,
+        metrics=metrics or None,
+        builds=builds,
+        notes={**base.notes, "replayed": lines},
+        price=price,
+        source=source_of(task.builds[0].spec),
+    )
     hardware = {**task.trial.hardware, "name": row.hardware}
     flags = plausibility.judge(row, [hardware], context.settings.gates)
     if row.status is Status.REJECTED:
@@ -85,16 +91,9 @@ def metrics_of(row: Row, said: answers.Claim) -> dict[str, float]:
     return known
 
 
-def notes_of(spec: BuildSpec) -> Json:
-    """Where a record's numbers come from, under the names that imported records have too."""
-    row = _row(spec)
-    return {
-        "source": row.source,
-        "date": row.date or "not stated",
-        "mistakes": list(row.mistakes),
-        "table": str(spec.options.get("found_in")),
-        "row": row.to_json(),
-    }
+def source_of(spec: BuildSpec) -> SourceFacts:
+    """Where a record's numbers come from."""
+    return _row(spec).source_facts(str(spec.options.get("found_in")))
 
 
 def _row(spec: BuildSpec) -> Row:

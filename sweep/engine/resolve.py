@@ -159,8 +159,8 @@ class Resolver:
             which = "bucket" if len(lost) == 1 else "buckets"
             failure = replace(failure, summary=f"{which} {', '.join(lost)}: {failure.summary}")
         record = judging.without_run(self._context, trial, status, failure.summary, failure)
-        notes = replays.notes_of(made[0].spec) if replays.replays(trial) else {}
-        return replace(record, builds=tuple(built.to_json() for built in made), notes=notes)
+        source = replays.source_of(made[0].spec) if replays.replays(trial) else None
+        return replace(record, builds=tuple(built.to_json() for built in made), source=source)
 
     def _reuse(self, trial: Trial, identity: str) -> bool:
         """Take the finished result of an identical trial of an earlier sweep, if that is asked for."""

@@ -184,7 +184,7 @@ class Sweep:
         try:
             with terminate_as_interrupt():
                 outcome = context.run(
-                    {"entry": tracker.ENTRY, **to_json(request)},
+                    request,
                     "mlflow",
                     "send",
                     seconds=request.seconds(len(found)),

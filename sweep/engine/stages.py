@@ -42,14 +42,13 @@ class Stages:
         if first is not None:
             if record.status is not Status.OK:
                 return None
-            notes = {**record.notes, "measured_before": _times(first)}
-            record = replace(record, identity=first.identity, notes=notes)
-        return replace(record, notes={**record.notes, "measured_together": begun}) if self.several else record
+            record = replace(record, identity=first.identity, measured_before=_times(first))
+        return replace(record, measured_together=begun) if self.several else record
 
 
 def _times(first: Record) -> int:
     """How often a trial was measured in this sweep by now."""
-    return 1 + int(first.notes.get("measured_before", 0))
+    return 1 + first.measured_before
 
 
 def settled(records: Iterable[Record]) -> dict[str, Record]:

@@ -38,7 +38,14 @@ class Built:
             "placement": self.info.placement if self.info else None,
             "versions": dict(self.info.versions) if self.info else {},
             "notes": dict(self.info.notes) if self.info else {},
+            **self._rare(),
         }
+
+    def _rare(self) -> Json:
+        """What few builds have."""
+        info = self.info or BuildInfo("")
+        known = {"fallback": info.fallback, "left_behind": list(info.left_behind)}
+        return {name: value for name, value in known.items() if value}
 
 
 def _size_mb(folder: Path) -> float:

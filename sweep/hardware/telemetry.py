@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sweep.hardware.ec2 import read as _read
 from sweep.isolate import procfs
-from sweep.spec import Json, Outcome
+from sweep.spec.facts import HostFacts
 
 LEAST_SECONDS = 0.2  # the kernel counts in hundredths: over less than this a share of CPU time says nothing
 MOST_CPUS = 16  # whose clocks are asked: each question wakes a core for a moment
@@ -59,44 +59,22 @@ def look(cpus: Sequence[int] = (), gpus: Sequence[int] = (), root: Path = Path("
     )
 
 
-def between(before: Look, after: Look, worker_seconds: float | None) -> Json:
+def between(before: Look, after: Look, worker_seconds: float | None) -> HostFacts:
     """What happened between two looks.
-
-    steal_share         of the machine's CPU time, taken by the hypervisor for other guests
-    foreign_cpu_share   of the machine's CPU time, used here by processes that are not ours
-    load_1min           before the measurement
-    mhz, gpu_mhz        after it (clocks rise with the work)
-    celsius, gpu_celsius after it
 
     Args:
         worker_seconds: CPU time of the measured processes; None where it is not known: the foreign share is absent.
     """
-    facts: Json = {}
+    steal, foreign = None, None
     passed = [b - a for a, b in zip(before.ticks, after.ticks, strict=False)]
     whole = sum(passed[: STEAL + 1])  # the columns that follow are counted in `user` and `nice` already
     if len(passed) > STEAL and whole > 0 and after.seconds - before.seconds >= LEAST_SECONDS:
-        facts["steal_share"] = _share(passed[STEAL] / whole)
+        steal = _share(passed[STEAL] / whole)
         if worker_seconds is not None:
             busy = (whole - passed[STEAL] - sum(passed[column] for column in IDLE)) / _ticks_per_second()
             own = worker_seconds + after.own_seconds - before.own_seconds
-            facts["foreign_cpu_share"] = _share((busy - own) * _ticks_per_second() / whole)
-    known = {
-        "load_1min": before.load,
-        "mhz": after.mhz,
-        "celsius": after.celsius,
-        "gpu_mhz": after.gpu_mhz,
-        "gpu_celsius": after.gpu_celsius,
-    }
-    return facts | {name: value for name, value in known.items() if value is not None}
-
-
-def noted(outcome: Outcome, facts: Json) -> Outcome:
-    """The outcome of a measure worker with `facts` in the notes of its measurement, or of each of its members'."""
-    result = outcome.result or {}
-    for part in result.get("members", [result]):
-        if part:
-            part["notes"] = {**part.get("notes", {}), "host": facts}
-    return outcome
+            foreign = _share((busy - own) * _ticks_per_second() / whole)
+    return HostFacts(steal, foreign, before.load, after.mhz, after.celsius, after.gpu_mhz, after.gpu_celsius)
 
 
 def _share(value: float) -> float:

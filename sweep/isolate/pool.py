@@ -3,7 +3,7 @@
 The parent's side. Each (interpreter, preloaded modules) has a `forkserver`; a call of `run` sends it an order and
 sleeps until the worker's keeper reports. Nothing here polls: while a worker is measured the parent uses no CPU.
 
-A task folder holds `request.json` (with "entry": "module:function"), and afterwards `log.txt` and `result.json`. An
+A task folder holds `request.json` (its `entry` is "module:function"), and afterwards `log.txt` and `result.json`. An
 entry may write `versions.json` ({distribution: version}) early; a failure then says what it ran with, also after a
 crash. What a worker is at that may get it killed stands in `doing-*.txt` meanwhile.
 """
@@ -18,15 +18,23 @@ import time
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 from sweep import files
 from sweep.isolate import failures
 from sweep.isolate.client import PACKAGE, GoneError, Server
-from sweep.spec import Failure, FailureKind, Json, Outcome, UserError
+from sweep.spec import Failure, FailureKind, Json, Outcome, UserError, to_json
 
 TAIL_BYTES = 16384  # of a log are searched for the reason of a failure
 NEAR_LIMIT = 0.9  # share of the memory limit from which an unexplained SIGKILL is taken as out of memory
+
+
+class Request(Protocol):
+    """A frozen value that `spec.to_json` can write."""
+
+    @property
+    def entry(self) -> str:
+        """What answers it, as "module:function"."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Workers:
 
     def run(
         self,
-        request: Json,
+        request: Request,
         folder: Path,
         *,
         limits: Limits,
@@ -75,7 +83,7 @@ class Workers:
         cores: Sequence[int] = (),
         env: Optional[Mapping[str, str]] = None,
     ) -> Outcome:
-        """Run `request["entry"]` in a fresh process and wait, asleep, until everything that it started is gone.
+        """Run `request.entry` in a fresh process and wait, asleep, until everything that it started is gone.
 
         Args:
             folder: the task folder; made if needed. `request.json`, `log.txt` and `result.json` are replaced.
@@ -92,7 +100,7 @@ class Workers:
             folder.mkdir(parents=True, exist_ok=True)
             for path in (*(folder / name for name in ("result.json", "log.txt", "versions.json")), *_doing(folder)):
                 path.unlink(missing_ok=True)
-            (folder / "request.json").write_text(json.dumps(request), "utf-8")
+            (folder / "request.json").write_text(json.dumps(to_json(request)), "utf-8")
         except OSError as error:
             raise UserError(files.cannot_write(error, folder)) from error
         task = _Task(folder, limits, tuple(int(core) for core in cores), dict(env or {}), python)
@@ -173,9 +181,8 @@ class _Task:
         if answer is not None and not killed and "lost" not in report:
             result = answer.get("result")
             if result is not None:
-                if report.get("left"):
-                    result = {**result, "left_behind": report["left"]}
-                return Outcome(result, None, str(self._log), seconds, peak, cpu_seconds=cpu)
+                left = tuple(report.get("left") or ())
+                return Outcome(result, None, str(self._log), seconds, peak, cpu_seconds=cpu, left_behind=left)
             told = answer["failure"]
             failure = self._told(told, code, seconds)
             return Outcome(None, failure, str(self._log), seconds, peak, user_error=bool(told.get("user")))

@@ -12,6 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from sweep.spec import Measurement, Record, Status, metrics
+from sweep.spec.facts import LoadFacts
 from sweep.spec.metrics import COST
 from sweep.text import count, number, percent, share
 from sweep.verdict.costs import money
@@ -126,7 +127,7 @@ def noise(records: Sequence[Record]) -> dict[str, str]:
 
 def _levels(repeats: Sequence[Measurement]) -> str:
     """Speeds of the machine other than its usual one, which the ranking takes out."""
-    levels = [float(repeat.notes["level"]) for repeat in repeats if repeat.notes.get("level", 1.0) != 1.0]
+    levels = [repeat.level for repeat in repeats if repeat.level != 1.0]
     if not levels:
         return ""
     low, high = min(levels), max(levels)
@@ -136,33 +137,33 @@ def _levels(repeats: Sequence[Measurement]) -> str:
 
 def _others(repeats: Sequence[Measurement]) -> dict[str, str]:
     """CPU time that went to somebody else."""
-    hosts = [repeat.notes.get("host") or {} for repeat in repeats]
+    hosts = [repeat.host.known() for repeat in repeats]
     names = {"foreign_cpu_share": "other programs took", "steal_share": "the hypervisor took"}
     told = {}
     for name, text in names.items():
-        shares = [float(host[name]) for host in hosts if isinstance(host.get(name), int | float)]
+        shares = [host[name] for host in hosts if name in host]
         if shares and max(shares) > FOREIGN:
             most = f"at most {share(max(shares))} in one repeat"
             told[name] = f"{text} {share(median(shares))} of the CPU time ({most})"
     return told
 
 
-def _loads(record: Record) -> list[dict[str, float]]:
-    return [dict(repeat.notes["load"]) for repeat in record.repeats if isinstance(repeat.notes.get("load"), dict)]
+def _loads(record: Record) -> list[LoadFacts]:
+    return [repeat.load for repeat in record.repeats if repeat.load is not None]
 
 
 def _overloaded(record: Record) -> bool:
-    return any(load.get("overloaded") for load in _loads(record))
+    return any(load.overloaded for load in _loads(record))
 
 
 def _load(record: Record) -> str:
     """Open loops: what arrived and whether it could be served."""
     loads = _loads(record)
-    rates = [float(load["rate"]) for load in loads if isinstance(load.get("rate"), int | float)]
+    rates = [load.rate for load in loads if load.rate is not None]
     if not rates:
         return ""
-    told = f"{loads[0].get('scenario', 'arrivals')} at {number(median(rates))} items/s"
-    left = sum(int(load.get("left") or 0) for load in loads)
+    told = f"{loads[0].scenario} at {number(median(rates))} items/s"
+    left = sum(load.left for load in loads)
     if _overloaded(record):
         return f"{told} are more than it can serve: the queue grows, so latency is a matter of how long one waits"
     return f"{told}; {left:,} still waited when the windows ended" if left else told

@@ -5,12 +5,16 @@ import functools
 import hashlib
 import json
 import math
+import types
 from dataclasses import fields, is_dataclass
 from typing import Any, Callable, Dict, Mapping, Optional, Type, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Json = Dict[str, Any]
 T = TypeVar("T")
 _PLAIN = (str, int, bool, type(None))
+
+
+_UNIONS = (Union, getattr(types, "UnionType", Union))  # of `X | None` too, where Python has it
 
 
 def to_json(value: Any) -> Any:
@@ -41,7 +45,10 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: Type[T], value: Any) -> T:
-    """The frozen value of type `kind` that `to_json` wrote; keys that this version does not know are left out."""
+    """The frozen value of type `kind` that `to_json` wrote; keys that this version does not know are left out.
+
+    A dataclass may have a static method `from_earlier_version`: it turns the JSON of such versions into today's.
+    """
     wanted: Any = kind
     decode = _decoder(wanted)
     return value if decode is None else decode(value)  # type: ignore[no-any-return]  # follows run-time types
@@ -51,16 +58,21 @@ def from_json(kind: Type[T], value: Any) -> T:
 def _decoder(kind: Any) -> Optional[Callable[[Any], Any]]:
     """How values of a type are made from JSON; None: they are what JSON has. Made once: ledgers hold thousands."""
     origin, arguments = get_origin(kind), get_args(kind)
-    inner = _decoder(arguments[0]) if origin in (Union, tuple) else None
-    if origin is Union:  # Optional[X] is the only union used here
+    if origin is tuple and Ellipsis not in arguments:
+        items = [_decoder(argument) or _unchanged for argument in arguments]
+        return lambda value: tuple(decode(item) for decode, item in zip(items, value))
+    inner = _decoder(arguments[0]) if origin in (*_UNIONS, tuple) else None
+    if origin in _UNIONS:  # Optional[X] is the only union used here
         return inner and (lambda value: None if value is None else inner(value))
     if origin is tuple:
         return tuple if inner is None else lambda value: tuple(inner(item) for item in value)
     if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind)
         parts = {f.name: _decoder(hints[f.name]) for f in fields(kind)}
+        upgrade: Optional[Callable[[Any], Any]] = getattr(kind, "from_earlier_version", None)
 
-        def made(value: Mapping[str, Any]) -> Any:
+        def decode_fields(value: Mapping[str, Any]) -> Any:
+            value = value if upgrade is None else upgrade(value)
             known = {name: item for name, item in value.items() if name in parts}
             for name, decode in to_decode:
                 if name in known:
@@ -68,8 +80,12 @@ def _decoder(kind: Any) -> Optional[Callable[[Any], Any]]:
             return kind(**known)
 
         to_decode = [(name, decode) for name, decode in parts.items() if decode is not None]
-        return made
+        return decode_fields
     return kind if isinstance(kind, type) and issubclass(kind, enum.Enum) else None
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def canonical(value: Any) -> str:

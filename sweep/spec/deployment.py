@@ -7,7 +7,8 @@ others. Cores are handed out in the same order, so the range of every member is 
 from dataclasses import replace
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
 
-from sweep.spec.codec import Json, digest, from_json, to_json
+from sweep.spec.codec import digest, from_json, to_json
+from sweep.spec.facts import DeploymentFacts
 from sweep.spec.trial import Trial
 
 MEMBER = "deployment.member"
@@ -43,10 +44,9 @@ def whole(trial: Trial, moved: Callable[[Trial], Trial]) -> List[Trial]:
     return [member(together, number, [*base, f"{MEMBER}={number}"]) for number in range(len(together))]
 
 
-def facts(trial: Trial) -> Json:
+def facts(trial: Trial) -> DeploymentFacts:
     """What a record says of its deployment."""
-    kept = {name: value for name, value in trial.deployment.items() if name != "trials"}
-    return {"group": group(trial), **kept}
+    return from_json(DeploymentFacts, {"group": group(trial), **trial.deployment})
 
 
 def wanted(trial: Trial) -> int:

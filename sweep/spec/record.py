@@ -4,10 +4,27 @@ import enum
 import functools
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
 from sweep.spec import metrics
 from sweep.spec.codec import Json
+from sweep.spec.facts import (
+    BucketFacts,
+    CapacityFacts,
+    DeploymentFacts,
+    HostFacts,
+    LadderFacts,
+    LoadFacts,
+    Price,
+    ReuseFacts,
+    SizeFacts,
+    SourceFacts,
+    Timing,
+    build_from_notes,
+    measurement_from_notes,
+    record_from_notes,
+)
 from sweep.spec.failure import Failure
 
 
@@ -30,7 +47,13 @@ class BuildInfo:
     precision: str
     placement: float = 1.0  # share of the operators that run on the target
     versions: Mapping[str, str] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)  # what a backend has to say to people
+    fallback: str = ""  # why operators run elsewhere, where the compiler says it
+    left_behind: Tuple[str, ...] = ()  # processes that the compiler did not end
+
+    @staticmethod
+    def from_earlier_version(value: Json) -> Json:
+        return build_from_notes(value)
 
 
 @dataclass(frozen=True)
@@ -44,6 +67,8 @@ class Outcome:
     peak_memory_mb: float = 0.0  # largest resident set of the whole process tree that was seen
     user_error: bool = False  # the failure is a UserError of the worker: the input is at fault
     cpu_seconds: Optional[float] = None  # CPU time of the whole process tree
+    left_behind: Tuple[str, ...] = ()  # processes that it did not end, which were killed
+    host: HostFacts = field(default_factory=HostFacts)  # what the machine was like meanwhile, where somebody looked
 
     @property
     def ok(self) -> bool:
@@ -68,13 +93,56 @@ class Measurement:
     in_flight: float  # replicas x concurrency, for Little's law
     samples: str  # .npz with start_ns and end_ns of every request, per replica
     outputs: str  # .npz with the outputs of the timed run: index[n] and output_0[n, ...], ...
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)  # what a backend has to say to people
+    precision: str = ""  # that ran, read back
+    device_memory_mb: float = 0.0
+    work_ratio: Optional[float] = None  # time of twice the requests, where the device runs on its own
+    wall_seconds: Optional[float] = None  # of the worker, from start to exit
+    level: float = 1.0  # speed of the machine, relative to its usual one
+    loaded_mb: Optional[float] = None  # that loading all builds of one replica took
+    padding: Optional[float] = None  # share of the elements that were computed
+    padding_flops: Optional[float] = None  # likewise of the operations
+    buckets: Tuple[BucketFacts, ...] = ()
+    sizes: Tuple[SizeFacts, ...] = ()  # where one build takes any size
+    load: Optional[LoadFacts] = None  # where items arrive by themselves
+    capacity: Optional[CapacityFacts] = None
+    host: HostFacts = field(default_factory=HostFacts)
+
+    @staticmethod
+    def of(index: int, timing: Timing, latency_ms: Mapping[str, float], folder: Path) -> "Measurement":
+        """What every repeat says, nothing loaded and nothing warmed up; its arrays lie in `folder`."""
+        return Measurement(
+            index=index,
+            throughput_items_per_s=timing.throughput_items_per_s,
+            window_seconds=timing.window_seconds,
+            requests=timing.requests,
+            items=timing.items,
+            latency_ms_mean=timing.latency_ms_mean,
+            latency_ms=latency_ms,
+            load_seconds=0.0,
+            first_request_ms=0.0,
+            warmup={"requests": 0, "seconds": 0.0, "stable": True},
+            peak_memory_mb=0.0,
+            in_flight=timing.in_flight,
+            samples=str(folder / "samples.npz"),
+            outputs=str(folder / "outputs.npz"),
+        )
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(
+            self.throughput_items_per_s,
+            self.window_seconds,
+            self.requests,
+            self.items,
+            self.latency_ms_mean,
+            self.in_flight,
+        )
 
     @property
     def capacity_items_per_s(self) -> Optional[float]:
         """The highest rate that met the service level, where it was looked for."""
-        value = (self.notes.get("capacity") or {}).get("items_per_s")
-        return float(value) if isinstance(value, (int, float)) else None
+        return self.capacity.items_per_s if self.capacity else None
 
     def number(self, metric: str) -> Optional[float]:
         """A metric of this repeat; None where repeats do not have it."""
@@ -82,6 +150,17 @@ class Measurement:
         value = self.latency_ms.get(known.label) if known.pooled is metrics.Pooled.REQUESTS else None
         value = getattr(self, metric, None) if value is None else value
         return float(value) if isinstance(value, (int, float)) else None
+
+    @staticmethod
+    def from_earlier_version(value: Json) -> Json:
+        return measurement_from_notes(value)
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """One repeat of each of several trials that were measured side by side."""
+
+    members: Tuple[Measurement, ...]
 
 
 @dataclass(frozen=True)
@@ -104,8 +183,28 @@ class Record:
     sweep: str = ""
     started: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)  # lines for people
     load: Mapping[str, Any] = field(default_factory=dict)  # the trial's; `settings` name what is not usual of it
+    attempts: Tuple[Failure, ...] = ()  # transient failures of repeats that were tried again
+    ladder: Tuple[LadderFacts, ...] = ()
+    buckets: Tuple[BucketFacts, ...] = ()  # over all repeats
+    sizes: Tuple[SizeFacts, ...] = ()  # over all repeats
+    deployment: Optional[DeploymentFacts] = None
+    price: Optional[Price] = None  # that the cost comes from
+    source: Optional[SourceFacts] = None  # of what somebody else reported
+    reuse: Optional[ReuseFacts] = None
+    measured_together: Optional[float] = None  # when the repeats began that this one was interleaved with; same clock
+    measured_before: int = 0  # how often it was measured in this sweep before
+    look: int = 0  # of a race at which it was judged last, from 1; 0: there was none
+
+    @property
+    def unsteady_warmups(self) -> int:
+        """Repeats whose latency had not settled when their window began."""
+        return sum(not repeat.warmup.get("stable", True) for repeat in self.repeats)
+
+    @staticmethod
+    def from_earlier_version(value: Json) -> Json:
+        return record_from_notes(value)
 
     @functools.cached_property
     def numbers(self) -> Mapping[str, float]:

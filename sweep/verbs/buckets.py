@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from sweep.report.plots.buckets import FILE
-from sweep.spec import UserError
+from sweep.spec import UserError, from_json
 from sweep.store import query
 from sweep.text import relative
+from sweep.verdict.buckets.results import ListGroup
 
 
 def buckets(
@@ -36,4 +37,4 @@ def buckets(
         print(json.dumps(found, indent=1))
         return
     display = Display()
-    display.show(bucket_table.whole(found, display.width))
+    display.show(bucket_table.whole(from_json(tuple[ListGroup, ...], found), display.width))

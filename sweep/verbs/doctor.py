@@ -12,6 +12,7 @@ from sweep.files import neuron_tool
 from sweep.hardware import neuron, rules
 from sweep.isolate.pool import Limits, Workers
 from sweep.spec import Outcome
+from sweep.spec.requests import ProbeRequest
 from sweep.text import count, one_line
 from sweep.verbs.tables import make_table, show
 from sweep.worker.entries import installed
@@ -95,8 +96,7 @@ def _backend_table() -> "Table":
 
 def _probe(workers: Workers, folder: Path, name: str) -> Outcome:
     folder.mkdir()
-    request = {"entry": "sweep.worker.entries:probe", "backend": name, "options": {}}
-    return workers.run(request, folder, limits=Limits(60.0, None))
+    return workers.run(ProbeRequest(name), folder, limits=Limits(60.0, None))
 
 
 def _backend_row(backend: type[Backend], probe: Outcome) -> Sequence[str]:

@@ -204,13 +204,7 @@ def _record(table: Table, row: Row, sweep: str, flags: Sequence[Failure]) -> Rec
         metrics=metrics or None,
         sweep=sweep,
         started=time.time(),
-        notes={
-            "source": row.source,
-            "date": row.date or "not stated",
-            "mistakes": list(row.mistakes),
-            "table": f"{table.name}:{row.line}",
-            "row": row.to_json(),
-        },
+        source=row.source_facts(f"{table.name}:{row.line}"),
     )
 
 
@@ -242,12 +236,12 @@ def _tell(table: Table, folder: Path, found: Sequence[Record]) -> None:
     counts = Counter(record.status for record in found)
     words = [f"{counts[s]} {s.value.replace('_', ' ')}" for s in Status if counts[s] and s is not Status.REJECTED]
     said = sum(row.status is Status.REJECTED for row in table.rows)
-    flagged = [r for row, r in zip(table.rows, found, strict=True) if row.status is not r.status]
+    flagged = [(row, r) for row, r in zip(table.rows, found, strict=True) if row.status is not r.status]
     words += [f"{said} rejected by the source"] if said else []
     words += [f"{len(flagged)} flagged implausible"]
     print(f"{table.name}: {count(len(found), 'row')}: {', '.join(words)}; sweep {folder.name}")
-    for record in flagged[:FLAGGED]:
-        print(f"  {table.name}:{record.notes['table'].rpartition(':')[2]}  {record.label}\n      {record.reason}")
+    for row, record in flagged[:FLAGGED]:
+        print(f"  {table.name}:{row.line}  {record.label}\n      {record.reason}")
     if len(flagged) > FLAGGED:
         print(f"  and {len(flagged) - FLAGGED} more: python -m sweep trials {folder.name}")
     known = Counter(name for row in table.rows for name in row.mistakes)

@@ -69,7 +69,7 @@ def buckets(words: Words = None, output: Output = None, outputs: Outputs = OUTPU
         where = ", ".join(folder.name for folder in keys)
         raise UserError(f"no list of buckets was measured for these trials of {where}: run some with buckets=auto")
     if output is not None and len(found) > 1:
-        told = ", ".join(str(group["label"]) for _, _, group in found)
+        told = ", ".join(group.label for _, _, group in found)
         raise UserError(f"--output is one picture, and these are {len(found)}: {told}; say which, like batch=1")
     for folder, name, group in found:
         path = output or folder / "plots" / f"{name}.png"

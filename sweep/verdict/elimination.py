@@ -58,7 +58,7 @@ def look(records: Sequence[Record], objective: Objective, number: int, trials: i
         number: of the look, from 1.
         trials: in the race when it began.
     """
-    running = [replace(r, notes={**r.notes, race.LOOK: number}) for r in records if r.status is Status.OK and r.metrics]
+    running = [replace(r, look=number) for r in records if r.status is Status.OK and r.metrics]
     each = race.at_look(objective.confidence, number, max(1, trials * (1 + len(objective.limits))))
     standings = {r.key: constraints.standing(r, objective, each) for r in running}
     whole = select.verdict(running, objective)

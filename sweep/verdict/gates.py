@@ -8,9 +8,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from sweep.spec import BuildInfo, Failure, FailureKind, Measurement
+from sweep.spec.facts import LoadFacts, Timing
 from sweep.spec.settings import Gates
 from sweep.text import percent
 
@@ -165,45 +166,45 @@ def little(evidence: Evidence) -> Failure | None:
     in which the host took the processor away between two requests is no lie.
     In an open load the number in flight is what comes out, so there is nothing to check.
     """
-    closed = [m for m in evidence.measurements if not m.notes.get("load")]
-    judged = sorted((_off_little(evidence, m) for m in closed), key=lambda one: one.excess)
+    closed = [m for m in evidence.measurements if m.load is None]
+    judged = sorted(((Little(m.timing, evidence.gates), m.index) for m in closed), key=lambda pair: pair[0].excess)
     if not judged:
         return None
-    middle = judged[len(judged) // 2]
-    if middle.excess <= 0:
-        return None
-    m, seen = middle.measurement, middle.seen
-    why = (
-        "the clock covers more than one request"
-        if seen > m.in_flight
-        else "the clock misses part of a request (is the device waited for?), requests came with gaps, or replicas did "
-        "not run at the same time"
-    )
-    text = (
-        f"repeat {m.index}: {m.throughput_items_per_s:.4g} items/s x {m.latency_ms_mean:.4g} ms / "
-        f"{m.items / m.requests:.4g} items a request = {seen:.3g} in flight, but {m.in_flight:g} were: "
-        f"{percent(middle.off)} off, {percent(middle.allowed)} allowed (Little's law); {why}"
-    )
-    return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
+    law, index = judged[len(judged) // 2]
+    return None if law.excess <= 0 else Failure(FailureKind.IMPLAUSIBLE_TIMING, f"repeat {index}: {law.text}")
 
 
-class _Little(NamedTuple):
-    """How far one repeat is from Little's law."""
+class Little:
+    """How far one repeat, or a published result, is from Little's law."""
 
-    measurement: Measurement
-    seen: float  # requests in flight, by the law
-    off: float  # relative to those that were
-    allowed: float
+    def __init__(self, timing: Timing, gates: Gates) -> None:
+        self.timing = timing
+        per_request = timing.items / timing.requests
+        self.seen = timing.throughput_items_per_s / per_request * timing.latency_ms_mean / 1000.0  # by the law
+        self.off = abs(self.seen - timing.in_flight) / timing.in_flight
+        generator = GENERATOR_MS / timing.latency_ms_mean
+        self.allowed = gates.little_tolerance + timing.in_flight / timing.requests + generator
 
     @property
     def excess(self) -> float:
+        """Above 0: the numbers cannot be true."""
         return self.off - self.allowed
 
-
-def _off_little(evidence: Evidence, m: Measurement) -> _Little:
-    seen = m.throughput_items_per_s / (m.items / m.requests) * m.latency_ms_mean / 1000.0
-    allowed = evidence.gates.little_tolerance + m.in_flight / m.requests + GENERATOR_MS / m.latency_ms_mean
-    return _Little(m, seen, abs(seen - m.in_flight) / m.in_flight, allowed)
+    @property
+    def text(self) -> str:
+        """The numbers, and what may be wrong with them."""
+        t = self.timing
+        why = (
+            "the clock covers more than one request"
+            if self.seen > t.in_flight
+            else "the clock misses part of a request (is the device waited for?), requests came with gaps, or replicas "
+            "did not run at the same time"
+        )
+        return (
+            f"{t.throughput_items_per_s:.4g} items/s x {t.latency_ms_mean:.4g} ms / "
+            f"{t.items / t.requests:.4g} items a request = {self.seen:.3g} in flight, but {t.in_flight:g} were: "
+            f"{100 * self.off:.0f} % off, {100 * self.allowed:.0f} % allowed (Little's law); {why}"
+        )
 
 
 def generator(evidence: Evidence) -> Failure | None:
@@ -211,39 +212,46 @@ def generator(evidence: Evidence) -> Failure | None:
 
     The repeat in the middle decides, as for Little's law.
     """
-    judged = sorted((m for m in evidence.measurements if m.notes.get("load")), key=_of_generator)
+    judged = sorted(
+        ((_of_generator(m, m.load), m.index, m, m.load) for m in evidence.measurements if m.load is not None),
+        key=lambda row: row[:2],
+    )
     if not judged:
         return None
-    m, allowed = judged[len(judged) // 2], evidence.gates.generator_tolerance
-    if _of_generator(m) <= allowed:
+    share, _, m, load = judged[len(judged) // 2]
+    allowed = evidence.gates.generator_tolerance
+    if share <= allowed:
         return None
-    load = m.notes["load"]
     text = (
-        f"repeat {m.index}: the load generator was the bottleneck: batches left {load['lag_ms_mean']:.2g} ms late on "
-        f"average where items take {m.latency_ms_mean:.3g} ms, and it took {percent(load['own_share'], 4)} of the time "
+        f"repeat {m.index}: the load generator was the bottleneck: batches left {load.lag_ms_mean:.2g} ms late on "
+        f"average where items take {m.latency_ms_mean:.3g} ms, and it took {percent(load.own_share, 4)} of the time "
         f"in which work waited; {percent(allowed, 4)} is allowed: keep other work off this machine, give each replica "
         "cores of its own, or use a larger batch or load=saturate"
     )
     return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
 
 
-def _of_generator(m: Measurement) -> float:
+def _of_generator(m: Measurement, load: LoadFacts) -> float:
     """The larger of its two shares: of the latency, and of the time in which work waits."""
-    load = m.notes["load"]
-    return max(float(load["lag_ms_mean"]) / m.latency_ms_mean, float(load["own_share"]))
+    return max(load.lag_ms_mean / m.latency_ms_mean, load.own_share)
 
 
 def peak(evidence: Evidence) -> Failure | None:
     """Nothing computes faster than its device can."""
-    if not evidence.flops_per_item or not evidence.peak_flops:
+    best = max(m.throughput_items_per_s for m in evidence.measurements)
+    return above_peak(best, evidence.flops_per_item, evidence.peak_flops, evidence.precision)
+
+
+def above_peak(
+    items_per_s: float, flops_per_item: float | None, peak_flops: float | None, precision: str
+) -> Failure | None:
+    """The reason not to believe a throughput; None where it can be, or where something is not known."""
+    if not flops_per_item or not peak_flops or items_per_s * flops_per_item <= peak_flops:
         return None
-    best = max(m.throughput_items_per_s for m in evidence.measurements) * evidence.flops_per_item
-    if best <= evidence.peak_flops:
-        return None
+    rate = items_per_s * flops_per_item
     text = (
-        f"{best:.3g} FLOP/s is {best / evidence.peak_flops:.3g}x the device's peak of {evidence.peak_flops:.3g} at "
-        f"{evidence.precision}: answers may be cached or the device not waited for; if not, correct the hardware's "
-        "peak_flops"
+        f"{rate:.3g} FLOP/s is {rate / peak_flops:.3g}x the device's peak of {peak_flops:.3g} at {precision}: answers "
+        "may be cached or the device not waited for; if not, correct the hardware's peak_flops"
     )
     return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
 
@@ -253,7 +261,7 @@ def scales(evidence: Evidence) -> Failure | None:
 
     The median over repeats decides: one hiccup in the shorter run must not reject a trial.
     """
-    ratios = [m.notes["work_ratio"] for m in evidence.measurements if m.notes.get("work_ratio") is not None]
+    ratios = [m.work_ratio for m in evidence.measurements if m.work_ratio is not None]
     if not ratios or WORK_RATIO_MIN <= median(ratios) <= WORK_RATIO_MAX:
         return None
     text = (
@@ -271,9 +279,9 @@ def placed(evidence: Evidence) -> Failure | None:
 
 def precision(evidence: Evidence) -> Failure | None:
     """The precision asked for is the one that ran, by what the build and the runner read back, not by the request."""
-    told = [build.get("precision") for build in evidence.builds]
-    told += [m.notes["precision"] for m in evidence.measurements if m.notes.get("precision")]
-    for ran in told:
+    read_back = [build.get("precision") for build in evidence.builds]
+    read_back += [m.precision for m in evidence.measurements if m.precision]
+    for ran in read_back:
         if ran != evidence.precision:
             what = f"{ran} runs" if ran else "the build does not say what runs"
             text = (

@@ -121,9 +121,8 @@ def _content(a: History, b: History, pairs: Pairs) -> list[str]:
 
 def _foreign(history: History) -> float:
     """The share of the machine's CPU time that other programs took while it measured; the median of the repeats."""
-    hosts = [m.notes.get("host") or {} for record in history.records.values() for m in record.repeats]
-    known = [float(host["foreign_cpu_share"]) for host in hosts if host.get("foreign_cpu_share") is not None]
-    return median(known) if known else 0.0
+    shares = (m.host.foreign_cpu_share for record in history.records.values() for m in record.repeats)
+    return median([share for share in shares if share is not None] or [0.0])
 
 
 def notes(histories: Sequence[History]) -> list[str]:

@@ -7,11 +7,11 @@ otherwise (`Row.mistakes`) plays no part.
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from sweep.backends.replay.tables import NUMBERS, Row
-from sweep.spec import Failure, FailureKind, Measurement, Status
+from sweep.spec import Failure, FailureKind, Status
+from sweep.spec.facts import Timing
 from sweep.spec.metrics import QUANTILES
 from sweep.spec.settings import Gates
 from sweep.verdict import gates
@@ -32,8 +32,8 @@ def judge(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> list[F
     if row.status is not Status.OK:
         return []
     failures = [*_out_of_order(row), *_no_shares(row), *_zeros(row)]
-    evidence = _evidence(row, types, limits)
-    failures += _timing(row, evidence)
+    evidence = _evidence(row, limits)
+    failures += _timing(row, types, limits)
     for gate in (gates.placed, gates.agreement):
         failure = gate(evidence)
         failures += [failure] if failure else []
@@ -52,53 +52,30 @@ def peak_flops(row: Row, types: Sequence[Mapping[str, Any]]) -> float | None:
     return max(known) if known and len(known) == len(peaks) else None
 
 
-def _evidence(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> gates.Evidence:
+def _evidence(row: Row, limits: Gates) -> gates.Evidence:
     comparison: dict[str, Any] = {}
     if row.agreement is not None and row.items and row.agreement <= 1:
         high = intervals.wilson(round(row.agreement * row.items), row.items).high
         comparison = {"samples": row.items, "agreement": row.agreement, "agreement_high": high}
     builds = [] if row.placement is None or row.placement > 1 else [{"placement": row.placement}]
+    return gates.Evidence((), comparison, builds, row.precision or "", limits, None, None)
+
+
+def _timing(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> Iterator[Failure]:
     rate = row.throughput_items_per_s
-    measurements = [_measurement(row, rate)] if rate else []
-    peak = peak_flops(row, types)
-    return gates.Evidence(measurements, comparison, builds, row.precision or "", limits, row.flops_per_item, peak)
-
-
-def _measurement(row: Row, rate: float) -> Measurement:
-    """The row as if it were a repeat of ours; the median stands for a mean that is not stated."""
-    size = row.request_batch or 1
-    requests = max(1, row.items // size) if row.items else MANY
-    latency = row.latency_ms_mean or row.latency_ms_p50 or 0.0
-    return Measurement(
-        index=0,
-        throughput_items_per_s=rate,
-        window_seconds=requests * size / rate,
-        requests=requests,
-        items=requests * size,
-        latency_ms_mean=latency,
-        latency_ms={},
-        load_seconds=0.0,
-        first_request_ms=0.0,
-        warmup={},
-        peak_memory_mb=0.0,
-        in_flight=row.in_flight or 0.0,
-        samples="",
-        outputs="",
-    )
-
-
-def _timing(row: Row, evidence: gates.Evidence) -> Iterator[Failure]:
-    if not evidence.measurements:
+    if not rate:
         return
-    known = row.latency_ms_mean or row.latency_ms_p50
-    failure = gates.little(evidence) if known and row.request_batch and row.in_flight else None
-    if failure is not None:
-        text = failure.summary.removeprefix("repeat 0: ")
-        text += "" if row.latency_ms_mean else " (by the median, no mean is stated)"
-        if row.throughput_recomputed_items_per_s:
-            text += f"; items over prediction time are {row.throughput_recomputed_items_per_s:.4g} a second"
-        yield replace(failure, summary=text)
-    failure = gates.peak(evidence)
+    latency = row.latency_ms_mean or row.latency_ms_p50  # the median stands for a mean that is not stated
+    if latency and row.request_batch and row.in_flight:
+        requests = max(1, row.items // row.request_batch) if row.items else MANY
+        items = requests * row.request_batch
+        law = gates.Little(Timing(rate, items / rate, requests, items, latency, row.in_flight), limits)
+        if law.excess > 0:
+            text = law.text + ("" if row.latency_ms_mean else " (by the median, no mean is stated)")
+            if row.throughput_recomputed_items_per_s:
+                text += f"; items over prediction time are {row.throughput_recomputed_items_per_s:.4g} a second"
+            yield Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
+    failure = gates.above_peak(rate, row.flops_per_item, peak_flops(row, types), row.precision or "")
     if failure is not None:
         yield failure
 

@@ -21,7 +21,6 @@ from sweep.verdict.costs import money
 from sweep.verdict.stats import intervals
 
 PUBLISHED = ("reported", "replayed")  # origins of what a table says, imported or in the place of a device
-LOOK = "look"  # a record's note: at which look of a race it was judged last, from 1
 
 
 def looks(effort: Effort) -> list[int]:
@@ -43,7 +42,7 @@ def at_look(confidence: float, look: int, claims: int = 1) -> float:
 
 def confidence(records: Sequence[Record], objective: Objective) -> float:
     """That of a verdict: as asked for, or what the last look of a race leaves of it."""
-    look = max((int(r.notes.get(LOOK, 0)) for r in records), default=0)
+    look = max((r.look for r in records), default=0)
     return at_look(objective.confidence, look) if look else objective.confidence
 
 
@@ -227,7 +226,7 @@ def _levelled(record: Record, repeat: Measurement, metric: str) -> float | None:
 
 def _level(repeat: Measurement) -> float:
     """Speed of the machine in this repeat, 1 where it was as usual."""
-    level = repeat.notes.get("level", 1.0)
+    level = repeat.level
     return float(level) if isinstance(level, (int, float)) and level > 0 else 1.0
 
 
@@ -242,7 +241,7 @@ def _of_repeat(record: Record, repeat: Measurement, metric: str) -> float | None
 
 def _together(record: Record) -> tuple[str, str, object]:
     """Equal for records that were measured in the same blocks."""
-    return record.sweep, record.origin, record.notes.get("measured_together")
+    return record.sweep, record.origin, record.measured_together
 
 
 def _unpaired(values: intervals.Values) -> list[float]:
@@ -268,7 +267,7 @@ def _seconds(more: Mapping[str, int], records: Sequence[Record]) -> float | None
     """That so many more repeats of each take, by what its repeats took; None where nobody wrote that down."""
     total = 0.0
     for record in records:
-        known = [float(m.notes["wall_seconds"]) for m in record.repeats if m.notes.get("wall_seconds")]
+        known = [m.wall_seconds for m in record.repeats if m.wall_seconds]
         if not known:
             return None
         total += more[record.key] * fmean(known)

@@ -276,14 +276,14 @@ def happened(record: Record) -> list[str]:
         lines += [f"build    {_options(one, differ)}: {one['failure']['summary']}" for one in tried]
         if tried and record.status is not Status.BUILD_FAILED:
             lines.append(f"build    {_options(build, differ)}: used")
-    for attempt in record.notes.get("attempts", ()):
-        lines.append(f"attempt  {attempt['kind']} after {attempt['seconds']:.1f} s: {attempt['summary']}")
+    for attempt in record.attempts:
+        lines.append(f"attempt  {attempt.kind.value} after {attempt.seconds:.1f} s: {attempt.summary}")
     lines += bucket_metrics.lines(record)
-    if deployment := record.notes.get("deployment"):
-        others = [each["label"] for number, each in enumerate(deployment["members"]) if number != deployment["member"]]
-        lines.append(f"beside   {', '.join(others)}; its first core is {deployment['first_core']}")
-    if record.notes.get("unsteady_warmups"):
-        lines.append(f"warm-up  not steady in {record.notes['unsteady_warmups']} of {len(record.repeats)} repeats")
+    if (place := record.deployment) is not None:
+        others = [member["label"] for number, member in enumerate(place.members) if number != place.member]
+        lines.append(f"beside   {', '.join(others)}; its first core is {place.first_core}")
+    if record.unsteady_warmups:
+        lines.append(f"warm-up  not steady in {record.unsteady_warmups} of {len(record.repeats)} repeats")
     return lines
 
 

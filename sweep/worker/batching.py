@@ -4,45 +4,28 @@ Padding and routing stand here, above all backends, once. A sample goes to the s
 none is never cut. Worker side, Python 3.8.
 """
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from sweep.spec import Json
+from sweep.spec.requests import Padding
 
 PASSES = 4  # through the data before what is left over in the queues is sent as short batches
 Bucket = Tuple[int, ...]
 
 
-class Shape(NamedTuple):
-    """How the inputs of a model carry a size that varies: from its config."""
-
-    dims: Mapping[str, Sequence[int]]  # input -> axes of the batched array, one for each size of a bucket
-    pad_value: Any = 0.0  # of all inputs, or {input: value}
-    pad_side: str = "right"
-
-    @staticmethod
-    def of(request: Json) -> "Shape":
-        dims = request.get("bucket_dims") or {}
-        return Shape(dims, request.get("pad_value") or 0.0, str(request.get("pad_side") or "right"))
-
-    def value(self, name: str) -> float:
-        value = self.pad_value
-        return float(value.get(name, 0.0) if isinstance(value, Mapping) else value)
-
-
-def own_sizes(inputs: Mapping[str, np.ndarray], sizes: Optional[np.ndarray], shape: Shape) -> Optional[np.ndarray]:
+def own_sizes(inputs: Mapping[str, np.ndarray], sizes: Optional[np.ndarray], padding: Padding) -> Optional[np.ndarray]:
     """(N, D): each sample's size along the D bucket dimensions, or None where the model has none."""
     if sizes is not None:
         return np.asarray(sizes)
-    if not shape.dims:
+    if not padding.dims:
         return None
-    return np.tile(stored_size(inputs, shape), (len(next(iter(inputs.values()))), 1))
+    return np.tile(stored_size(inputs, padding), (len(next(iter(inputs.values()))), 1))
 
 
-def stored_size(inputs: Mapping[str, np.ndarray], shape: Shape) -> List[int]:
+def stored_size(inputs: Mapping[str, np.ndarray], padding: Padding) -> List[int]:
     """The size along the bucket dimensions that the arrays are stored with: that of the largest sample."""
-    name, axes = next(iter(shape.dims.items()))
+    name, axes = next(iter(padding.dims.items()))
     return [inputs[name].shape[axis] for axis in axes]
 
 
@@ -111,7 +94,7 @@ def needed(bucket: Optional[Bucket], sizes: Optional[np.ndarray], items: np.ndar
 
 
 def fitted(
-    inputs: Mapping[str, np.ndarray], items: np.ndarray, bucket: Optional[Bucket], shape: Shape, sizes: Any = None
+    inputs: Mapping[str, np.ndarray], items: np.ndarray, bucket: Optional[Bucket], padding: Padding, sizes: Any = None
 ) -> Tuple[np.ndarray, ...]:
     """The samples `items` as contiguous arrays of the bucket's shape; None: as large as they are stored.
 
@@ -120,11 +103,11 @@ def fitted(
     arrays = []
     for name, array in inputs.items():
         chosen = np.ascontiguousarray(array[items])
-        if name in shape.dims:
-            axes = shape.dims[name]
+        if name in padding.dims:
+            axes = padding.dims[name]
             if bucket is not None:
-                chosen = resized(chosen, axes, widen(bucket, len(axes)), shape.value(name))
-            if shape.pad_side == "left" and sizes is not None:
+                chosen = resized(chosen, axes, widen(bucket, len(axes)), padding.value_of(name))
+            if padding.side == "left" and sizes is not None:
                 chosen = _moved_right(chosen, axes, sizes[items])
         arrays.append(np.ascontiguousarray(chosen))
     return tuple(arrays)

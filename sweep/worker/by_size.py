@@ -4,14 +4,16 @@ Worker side, Python 3.8.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from sweep.backends.base import Runner
 from sweep.isolate import failures
-from sweep.spec import Json, TrialError, UserError
+from sweep.spec import Measurement, TrialError, UserError
+from sweep.spec.facts import BucketFacts, ReplicaFacts, SizeFacts
 from sweep.spec.metrics import QUANTILES
 from sweep.worker.window import Window
 
@@ -90,94 +92,109 @@ def _which(buckets: Sequence[Optional[Bucket]], number: int) -> str:
     return "bucket %s, the %d%s of %d" % ("x".join(map(str, buckets[number] or ())), place, end, len(buckets))
 
 
-def timed(window: Window) -> Tuple[Dict[str, np.ndarray], Json]:
-    """Of the window: items, bucket and padded size of every request, (n,), (n,) and (n, D), and its sums of work.
+class Work(NamedTuple):
+    """What a window holds: see `ReplicaFacts` for `elements` and `flops`."""
 
-    Returns:
-        the arrays, and `elements` and `flops`, each (of the items themselves, of what was computed), 0 where sizes do
-        not vary or operations are not known.
-    """
+    arrays: Dict[str, np.ndarray]  # items, bucket and padded size of every request: (n,), (n,) and (n, D)
+    elements: Tuple[float, float]
+    flops: Tuple[float, float]
+
+
+def work_of(window: Window) -> Work:
+    """What was asked for in a window, and what was computed."""
     requests, turns = window.requests, window.number
-    each = {
+    arrays = {
         "items": np.array([len(request.items) for request in requests], np.int64),
         "bucket": np.array([request.bucket for request in requests], np.int64),
         "size": np.array([request.size for request in requests], np.int64).reshape(max(1, len(requests)), -1),
     }
-    sums = {
-        name: np.array([getattr(request, name) for request in requests], np.float64)
-        .reshape(-1, 2)[turns]
-        .sum(axis=0)
-        .tolist()
+    elements, flops = (
+        np.array([getattr(request, name) for request in requests], np.float64).reshape(-1, 2)[turns].sum(axis=0)
         for name in ("elements", "flops")
-    }
-    return {name: array[turns] for name, array in each.items()}, sums
+    )
+    return Work(
+        {name: array[turns] for name, array in arrays.items()},
+        (float(elements[0]), float(elements[1])),
+        (float(flops[0]), float(flops[1])),
+    )
 
 
-def notes(buckets: Sequence[Any], parts: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray]) -> Json:
-    """What a repeat notes of its buckets or sizes, of padding and of loaded builds.
+def describe(
+    repeat: Measurement,
+    buckets: Sequence[Optional[Bucket]],
+    replicas: Sequence[ReplicaFacts],
+    arrays: Mapping[str, np.ndarray],
+) -> Measurement:
+    """The repeat with what is known of its buckets or sizes, of padding and of loaded builds.
 
     Args:
-        buckets: of each build, as in its spec: None and [] are not buckets.
-        parts: of each replica, `memory_mb` of its builds and its sums of `timed`.
-        arrays: latency_ms of every request, and what `timed` gave for it.
+        buckets: of each build, as in its spec: None and () are not buckets.
+        arrays: latency_ms of every request, and what `work_of` gave for it.
     """
-    found: Json = {}
-    memory = parts[0]["memory_mb"]
-    if None not in memory:
-        found["loaded_mb"] = sum(memory)
-    if buckets[0]:
-        found["buckets"] = [_bucket(bucket, number, memory[number], arrays) for number, bucket in enumerate(buckets)]
-    elif buckets[0] is not None and arrays["size"].shape[1]:
-        found["sizes"] = pooled(_sizes(arrays))
-    for name, kind in (("padding", "elements"), ("padding_flops", "flops")):
-        own, computed = (sum(part[kind][place] for part in parts) for place in (0, 1))
-        if computed:
-            found[name] = max(0.0, 1.0 - own / computed)
-    return found
+    memory = [value for value in replicas[0].memory_mb if value is not None]
+    return replace(
+        repeat,
+        loaded_mb=sum(memory) if len(memory) == len(buckets) else None,
+        buckets=tuple(
+            _bucket(bucket, number, replicas[0].memory_mb[number], arrays)
+            for number, bucket in enumerate(buckets)
+            if bucket
+        ),
+        sizes=tuple(pooled(_sizes(arrays))) if buckets[0] == () and arrays["size"].shape[1] else (),
+        padding=_wasted([replica.elements for replica in replicas]),
+        padding_flops=_wasted([replica.flops for replica in replicas]),
+    )
 
 
-def _bucket(bucket: Any, number: int, memory_mb: Optional[float], arrays: Mapping[str, np.ndarray]) -> Json:
+def _wasted(work: Sequence[Tuple[float, float]]) -> Optional[float]:
+    """Share of what was computed that nobody asked for; None where it is not known."""
+    own, computed = (sum(part[place] for part in work) for place in (0, 1))
+    return max(0.0, 1.0 - own / computed) if computed else None
+
+
+def _bucket(bucket: Bucket, number: int, memory_mb: Optional[float], arrays: Mapping[str, np.ndarray]) -> BucketFacts:
     mine = arrays["bucket"] == number
-    told: Json = {"bucket": bucket, "requests": int(mine.sum()), "items": int(arrays["items"][mine].sum())}
-    if mine.any():
-        latency = arrays["latency_ms"][mine]
-        told["latency_ms_mean"] = float(latency.mean())
-        quantiles = np.percentile(latency, list(QUANTILES.values())).tolist()
-        told["latency_ms"] = {**dict(zip(QUANTILES, quantiles)), "max": float(latency.max())}
-    return told if memory_mb is None else {**told, "memory_mb": memory_mb}
+    facts = BucketFacts(bucket, int(mine.sum()), int(arrays["items"][mine].sum()), memory_mb=memory_mb)
+    if not mine.any():
+        return facts
+    latency = arrays["latency_ms"][mine]
+    return replace(facts, latency_ms_mean=float(latency.mean()), latency_ms=percentiles(latency))
 
 
-def _sizes(arrays: Mapping[str, np.ndarray]) -> List[Json]:
+def percentiles(latency_ms: np.ndarray) -> Dict[str, float]:
+    """p50, p90, p95, p99 and max."""
+    known = np.percentile(latency_ms, list(QUANTILES.values())).tolist()
+    return {**dict(zip(QUANTILES, known)), "max": float(latency_ms.max())}
+
+
+def _sizes(arrays: Mapping[str, np.ndarray]) -> List[SizeFacts]:
     distinct, which = np.unique(arrays["size"], axis=0, return_inverse=True)
     which = which.ravel()
     requests = np.bincount(which)
     items = np.bincount(which, arrays["items"])
     mean = np.bincount(which, arrays["latency_ms"]) / requests
     columns = (distinct.tolist(), requests.tolist(), items.tolist(), mean.tolist())
-    return [
-        {"size": size, "requests": n, "items": int(held), "latency_ms_mean": latency}
-        for size, n, held, latency in zip(*columns)
-    ]
+    return [SizeFacts(tuple(size), n, int(held), latency) for size, n, held, latency in zip(*columns)]
 
 
-def pooled(groups: Sequence[Mapping[str, Any]], most: int = SIZES) -> List[Json]:
+def pooled(groups: Sequence[SizeFacts], most: int = SIZES) -> List[SizeFacts]:
     """What is told by size, smallest area first and each size once; neighbours together where there are too many.
 
     The size of such a group is the one that most of its items have, the larger of two.
     """
-    by_size: Dict[Bucket, List[Mapping[str, Any]]] = {}
+    by_size: Dict[Bucket, List[SizeFacts]] = {}
     for group in groups:
-        by_size.setdefault(tuple(group["size"]), []).append(group)
+        by_size.setdefault(group.size, []).append(group)
     order = sorted(by_size, key=lambda size: (int(np.prod(size)), size))
     parts = np.array_split(np.arange(len(order)), min(most, len(order))) if order else []
     return [_together([_together(by_size[order[i]]) for i in part]) for part in parts]
 
 
-def _together(groups: Sequence[Mapping[str, Any]]) -> Json:
-    requests = sum(group["requests"] for group in groups)
-    return {
-        "size": list(max(groups, key=lambda group: (group["items"], int(np.prod(group["size"]))))["size"]),
-        "requests": requests,
-        "items": sum(group["items"] for group in groups),
-        "latency_ms_mean": sum(group["requests"] * group["latency_ms_mean"] for group in groups) / requests,
-    }
+def _together(groups: Sequence[SizeFacts]) -> SizeFacts:
+    requests = sum(group.requests for group in groups)
+    return SizeFacts(
+        max(groups, key=lambda group: (group.items, int(np.prod(group.size)))).size,
+        requests,
+        sum(group.items for group in groups),
+        sum(group.requests * group.latency_ms_mean for group in groups) / requests,
+    )

@@ -9,7 +9,8 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 from sweep import files, workloads
-from sweep.spec import Json
+from sweep.spec import Json, from_json
+from sweep.spec.requests import PaddedReferenceRequest
 from sweep.worker import arrays as materials
 from sweep.worker import batching
 from sweep.worker.batching import Bucket
@@ -18,20 +19,19 @@ ANSWERS = "answers.npz"
 
 
 def check(request: Json, folder: Path) -> Json:
-    """Answers of the original model to some samples with their padding.
+    """Answers of the original model to some samples with their padding: a `PaddedReferenceRequest`.
 
-    Request: model (config), data_folder, bucket_dims, pad_value, pad_side, items (numbers of samples), shapes (what
-    each is padded to, (N, D); null: as the arrays are stored).
     Leaves answers.npz (index, output_0, ...) in the folder, the samples in ascending order.
     """
-    data = Path(request["data_folder"])
-    inputs, shape = materials.read_data(data), batching.Shape.of(request)
-    sizes = batching.own_sizes(inputs, materials.read_sizes(data), shape)
-    model = workloads.load_model(request["model"])
+    wanted = from_json(PaddedReferenceRequest, request)
+    data, padding = Path(wanted.data_folder), wanted.padding
+    inputs = materials.read_data(data)
+    sizes = batching.own_sizes(inputs, materials.read_sizes(data), padding)
+    model = workloads.load_model(wanted.model)
     index: List[np.ndarray] = []
     parts: List[List[np.ndarray]] = []
-    for items, bucket in _groups(request):
-        arrays = batching.fitted(inputs, items, bucket, shape, sizes)
+    for items, bucket in _groups(wanted):
+        arrays = batching.fitted(inputs, items, bucket, padding, sizes)
         index.append(items)
         parts.append(materials.in_batches(model, arrays))
     every = np.concatenate(index)
@@ -41,13 +41,13 @@ def check(request: Json, folder: Path) -> Json:
     return {"samples": len(every)}
 
 
-def _groups(request: Json) -> List[Tuple[np.ndarray, Optional[Bucket]]]:
+def _groups(request: PaddedReferenceRequest) -> List[Tuple[np.ndarray, Optional[Bucket]]]:
     """Samples that are padded to the same shape."""
-    items = np.array(request["items"], np.int64)
-    if request["shapes"] is None:
+    items = np.array(request.items, np.int64)
+    if request.shapes is None:
         return [(items, None)]
-    distinct, which = np.unique(np.array(request["shapes"]), axis=0, return_inverse=True)
-    return [(items[which.ravel() == number], tuple(one.tolist())) for number, one in enumerate(distinct)]
+    distinct, which = np.unique(np.array(request.shapes), axis=0, return_inverse=True)
+    return [(items[which.ravel() == number], tuple(shape.tolist())) for number, shape in enumerate(distinct)]
 
 
 def padded_to(

@@ -9,7 +9,9 @@ import os
 from pathlib import Path
 from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
-from sweep.spec import FailureKind, Json, Placement, TrialError, UserError
+from sweep.spec import FailureKind, Json, Placement, TrialError, UserError, from_json, to_json
+from sweep.spec.facts import ReplicaFacts
+from sweep.spec.requests import MeasureRequest
 from sweep.worker import window as measuring
 from sweep.worker.load.queue import Shared
 
@@ -17,9 +19,9 @@ GAVE_UP = 75  # exit status of a copy that got no start, because another one fai
 
 
 class Copy(NamedTuple):
-    """One replica of one trial: its request to `worker.measure`, the trial's folder, its number and its place."""
+    """One replica of one trial: what is measured, the trial's folder, its number and its place."""
 
-    request: Json
+    request: MeasureRequest
     folder: Path
     number: int
     placement: Placement
@@ -36,13 +38,13 @@ class Copy(NamedTuple):
 
     @property
     def name(self) -> str:
-        return "%s replica %d" % (self.request.get("label", ""), self.number)
+        return "%s replica %d" % (self.request.label, self.number)
 
 
-Work = Callable[[Copy, Callable[[], None], Callable[[], int]], Json]  # (copy, loaded, barrier) -> facts
+Work = Callable[[Copy, Callable[[], None], Callable[[], int]], ReplicaFacts]  # of (copy, loaded, barrier)
 
 
-def run(copies: Sequence[Copy], work: Work, one_by_one: bool = False) -> List[Json]:
+def run(copies: Sequence[Copy], work: Work, one_by_one: bool = False) -> List[ReplicaFacts]:
     """What `work` returns for every copy, each in a process of its own.
 
     Args:
@@ -111,19 +113,19 @@ def _live(copy: Copy, work: Work, to_say: int, to_go: int) -> None:
 
     code = 0
     try:
-        answer = {"result": work(copy, loaded, barrier)}
+        answer = {"result": to_json(work(copy, loaded, barrier))}
     except BaseException as error:
         answer, code = {"failure": failure_of(error)}, 1
     copy.answer.write_text(json.dumps(answer))
     os._exit(code)
 
 
-def _answers(copies: Sequence[Copy], ended: Sequence[int]) -> List[Json]:
+def _answers(copies: Sequence[Copy], ended: Sequence[int]) -> List[ReplicaFacts]:
     """Every copy's result. The reason of a copy that failed goes before that of one that only gave up."""
     gave_up = [os.WIFEXITED(status) and os.WEXITSTATUS(status) == GAVE_UP for status in ended]
     for index in sorted(range(len(copies)), key=lambda index: gave_up[index]):
         _check(copies[index], ended[index])
-    return [dict(json.loads(copy.answer.read_text())["result"]) for copy in copies]
+    return [from_json(ReplicaFacts, json.loads(copy.answer.read_text())["result"]) for copy in copies]
 
 
 def _check(copy: Copy, status: int) -> None:

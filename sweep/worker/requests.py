@@ -5,13 +5,14 @@ Worker side, Python 3.8.
 
 import itertools
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from sweep import backends, workloads
 from sweep.backends.base import Arrays, Backend, Runner, Source
-from sweep.spec import BuildSpec, FailureKind, Json, Placement, TrialError, UserError, from_json
+from sweep.spec import BuildSpec, FailureKind, Placement, TrialError, UserError
+from sweep.spec.requests import BuildRequest, MeasureRequest, Padding
 from sweep.worker import arrays, batching, by_size
 from sweep.worker import window as measuring
 from sweep.worker.load import config as load_config
@@ -21,42 +22,42 @@ Memory = List[Optional[float]]  # what loading each build took in MB; None where
 WARM = 64  # requests that an open load warms up with
 
 
-def runner_backend(request: Json, spec: BuildSpec) -> Backend:
+def runner_backend(request: MeasureRequest, spec: BuildSpec) -> Backend:
     """The backend with all its options, not only those that were compiled in; what was compiled stands."""
-    return backends.get(spec.backend)({**request["options"], **spec.options})
+    return backends.get(spec.backend)({**request.options, **spec.options})
 
 
-def source(request: Json, spec: BuildSpec) -> Source:
-    """What a build starts from. Request: data_folder, bucket_dims, pad_value, pad_side."""
+def source(request: Union[BuildRequest, MeasureRequest], spec: BuildSpec) -> Source:
+    """What a build starts from."""
     data = _Data(request)
     first = batching.fitting(data.sizes, spec.bucket or None, spec.batch, data.count)
     return Source(
         load_model=lambda: workloads.load_model(dict(spec.model)),
         example=data.fitted(first, spec.bucket or None),
-        calibration=lambda: _calibration(data.folder, spec, data.shape),
+        calibration=lambda: _calibration(data.folder, spec, data.padding),
         input_names=tuple(data.inputs),
-        dynamic=data.shape.dims if spec.bucket == () else {},
+        dynamic=data.padding.dims if spec.bucket == () else {},
     )
 
 
-def _calibration(folder: Path, spec: BuildSpec, shape: batching.Shape) -> Iterator[Arrays]:
+def _calibration(folder: Path, spec: BuildSpec, padding: Padding) -> Iterator[Arrays]:
     """Batches of the samples that fit the bucket, padded as requests are. Where none fits, all are cut to it."""
     samples = arrays.read_data(folder, "calibration")
     count = len(next(iter(samples.values()))) if samples else 0
     if not count:
         raise UserError("data %s has no calibration samples, which %s needs" % (spec.data["name"], spec.precision))
-    sizes = batching.own_sizes(samples, arrays.read_sizes(folder, "calibration"), shape)
+    sizes = batching.own_sizes(samples, arrays.read_sizes(folder, "calibration"), padding)
     fitting = np.arange(count)
     if spec.bucket and sizes is not None:
         fitting = np.flatnonzero(batching.route(sizes, [spec.bucket]) == 0)
         if not len(fitting):
             fitting, sizes = np.arange(count), np.minimum(sizes, batching.widen(spec.bucket, sizes.shape[1]))
     for items in batching.batches(fitting, spec.batch, 0):
-        yield batching.fitted(samples, items, batching.needed(spec.bucket, sizes, items), shape, sizes)
+        yield batching.fitted(samples, items, batching.needed(spec.bucket, sizes, items), padding, sizes)
 
 
 def prepared(
-    request: Json, placement: Placement, share: float, doing: Optional[Path] = None
+    request: MeasureRequest, placement: Placement, share: float, doing: Optional[Path] = None
 ) -> Tuple[List[measuring.Request], Memory]:
     """Load one runner per bucket and prepare requests over the data, each in the smallest bucket that fits.
 
@@ -69,7 +70,7 @@ def prepared(
 
 
 def stocked(
-    request: Json, placement: Placement, share: float, doing: Optional[Path] = None
+    request: MeasureRequest, placement: Placement, share: float, doing: Optional[Path] = None
 ) -> Tuple[Stock, List[measuring.Request], Memory]:
     """Load one runner per bucket and pad the samples, so that any of them can be put together when they have arrived.
 
@@ -81,29 +82,29 @@ def stocked(
     order = np.roll(np.arange(data.count), -int(share * data.count))[: max(1, measuring.PREPARED_BYTES // data.bytes)]
     bucket_of = _routed(server.specs, data)
     together = [server.together(number, order[bucket_of[order] == number]) for number in range(len(server.specs))]
-    stock = Stock(server.runners, together, order, bucket_of, request["batch"], server.ask)
+    stock = Stock(server.runners, together, order, bucket_of, request.batch, server.ask)
     return stock, list(itertools.islice(server.formed(share), WARM)), memory
 
 
 class _Data:
-    """The stored samples of a request (data_folder, bucket_dims, pad_value, pad_side)."""
+    """The stored samples that a request is about."""
 
-    def __init__(self, request: Json) -> None:
-        self.folder = Path(request["data_folder"])
+    def __init__(self, request: Union[BuildRequest, MeasureRequest]) -> None:
+        self.folder = Path(request.data_folder)
         self.inputs = arrays.read_data(self.folder)
-        self.shape = batching.Shape.of(request)
-        self.sizes = batching.own_sizes(self.inputs, arrays.read_sizes(self.folder), self.shape)
+        self.padding = request.padding
+        self.sizes = batching.own_sizes(self.inputs, arrays.read_sizes(self.folder), self.padding)
         self.count = len(next(iter(self.inputs.values())))
         self.bytes = max(1, sum(array.nbytes for array in self.inputs.values()) // self.count)  # of one, as stored
 
     def fitted(self, items: np.ndarray, bucket: Optional[batching.Bucket]) -> Arrays:
-        return batching.fitted(self.inputs, items, bucket, self.shape, self.sizes)
+        return batching.fitted(self.inputs, items, bucket, self.padding, self.sizes)
 
 
 class _Server(NamedTuple):
     """One replica with its builds loaded, and the data that it is asked about."""
 
-    request: Json
+    request: MeasureRequest
     specs: Sequence[BuildSpec]  # one for each bucket
     runners: Sequence[Runner]  # likewise
     data: _Data
@@ -111,7 +112,7 @@ class _Server(NamedTuple):
 
     def ask(self, number: int, some: np.ndarray) -> measuring.Request:
         """A request for samples of one bucket, without its inputs."""
-        rows = self.request["batch"]
+        rows = self.request.batch
         bucket = batching.needed(self.specs[number].bucket, self.data.sizes, some)
         return measuring.Request(self.runners[number], None, some, number, rows, *self.work.of(bucket, some, rows))
 
@@ -119,7 +120,7 @@ class _Server(NamedTuple):
         """Requests over the data, in the order in which clients send them, as many as may be prepared ahead."""
         room = measuring.PREPARED_BYTES
         for number, some in _formed(self.request, self.specs, self.data, share):
-            rows = np.resize(some, self.request["batch"])  # what fills a short batch up counts for nothing
+            rows = np.resize(some, self.request.batch)  # what fills a short batch up counts for nothing
             arrays = self.data.fitted(rows, batching.needed(self.specs[number].bucket, self.data.sizes, some))
             yield self.ask(number, some)._replace(inputs=self.runners[number].prepare(arrays))
             room -= sum(array.nbytes for array in arrays)
@@ -134,26 +135,28 @@ class _Server(NamedTuple):
         return Padded(samples, data.fitted(samples, bucket))
 
 
-def _loaded(request: Json, placement: Placement, doing: Optional[Path]) -> Tuple[_Server, Memory]:
-    specs = [from_json(BuildSpec, entry["spec"]) for entry in request["builds"]]
+def _loaded(request: MeasureRequest, placement: Placement, doing: Optional[Path]) -> Tuple[_Server, Memory]:
+    specs = [build.spec for build in request.builds]
 
-    def one(number: int) -> Runner:
-        spec, folder = specs[number], Path(request["builds"][number]["folder"])
+    def load(number: int) -> Runner:
+        spec, folder = specs[number], Path(request.builds[number].folder)
         return runner_backend(request, spec).load(folder, spec, placement, source(request, spec))
 
-    loaded = by_size.load([spec.bucket for spec in specs], one, doing)
+    loaded = by_size.load([spec.bucket for spec in specs], load, doing)
     data = _Data(request)
-    work = _Work(data.inputs, data.sizes, data.shape, request.get("flops_by_size") or [])
+    work = _Work(data.inputs, data.sizes, data.padding, request.flops_by_size)
     return _Server(request, specs, loaded.runners, data, work), loaded.memory_mb
 
 
-def _formed(request: Json, specs: Sequence[BuildSpec], data: _Data, share: float) -> List[Tuple[int, np.ndarray]]:
+def _formed(
+    request: MeasureRequest, specs: Sequence[BuildSpec], data: _Data, share: float
+) -> List[Tuple[int, np.ndarray]]:
     """(number of the bucket, samples) of every request, in the order in which they are sent.
 
     Raises:
         TrialError: for samples that fit no bucket.
     """
-    items, offset = load_config.request_items(request.get("load") or {}, request["batch"]), int(share * data.count)
+    items, offset = load_config.request_items(request.load, request.batch), int(share * data.count)
     bucket_of = _routed(specs, data)
     if not specs[0].bucket or data.sizes is None:
         return [(0, some) for some in batching.batches(np.arange(data.count), items, offset)]
@@ -182,13 +185,13 @@ class _Work:
         self,
         inputs: Dict[str, np.ndarray],
         sizes: Optional[np.ndarray],
-        shape: batching.Shape,
-        flops_by_size: List[Tuple[List[int], float]],
+        padding: Padding,
+        flops_by_size: Sequence[Tuple[Sequence[int], float]],
     ) -> None:
-        self._sizes = sizes if shape.dims else None
-        self._stored = tuple(int(size) for size in batching.stored_size(inputs, shape)) if shape.dims else ()
+        self._sizes = sizes if padding.dims else None
+        self._stored = tuple(int(size) for size in batching.stored_size(inputs, padding)) if padding.dims else ()
         # One size alone says nothing of others
-        self._flops = flops_by_size if len(flops_by_size) > 1 else []
+        self._flops = flops_by_size if len(flops_by_size) > 1 else ()
 
     def of(
         self, bucket: Optional[Tuple[int, ...]], items: np.ndarray, rows: int

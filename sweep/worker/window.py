@@ -14,6 +14,8 @@ import numpy as np
 
 from sweep.backends.base import Arrays, Runner
 from sweep.spec import FailureKind, Json, TrialError
+from sweep.spec.facts import ReplicaFacts
+from sweep.spec.settings import Effort
 
 clock = time.perf_counter_ns  # CLOCK_MONOTONIC: one time base for all processes of a host
 PREPARED_BYTES = 512 << 20  # at most this much input is prepared ahead
@@ -107,10 +109,10 @@ def steady(medians: Sequence[float]) -> bool:
     return max(a, b, c) <= 1.10 * min(a, b, c) and not falling
 
 
-def stretched(effort: Json, requests_per_s: float) -> float:
+def stretched(effort: Effort, requests_per_s: float) -> float:
     """Seconds of a window that is expected to hold `min_requests` at this pace: as asked for, up to 3 times as long."""
-    asked = float(effort["window_seconds"])
-    return min(STRETCHED * asked, max(asked, float(effort["min_requests"]) / requests_per_s))
+    seconds = effort.window_seconds
+    return min(STRETCHED * seconds, max(seconds, effort.min_requests / requests_per_s))
 
 
 def timed_window(requests: Sequence[Request], start_ns: int, seconds: float, min_requests: int, keep: int) -> Window:
@@ -222,23 +224,22 @@ Drive = Callable[[Warm], Window]  # sends the requests of one window
 
 
 def run_replica(
-    load: Callable[[], Sequence[Request]], effort: Json, drive: Drive, barrier: Optional[Barrier] = None
-) -> Tuple[Json, Window]:
+    load: Callable[[], Sequence[Request]], effort: Effort, drive: Drive, barrier: Optional[Barrier] = None
+) -> Tuple[ReplicaFacts, Window]:
     """One replica from load to the end of its window.
 
     Args:
         load: loads the artifacts and prepares the requests.
-        effort: the fields of `settings.Effort`.
         barrier: as `Warm.start`; None for a single replica, which may start at once.
 
     Returns:
-        facts (load_seconds, first_request_ms, warmup, precision, ...) and the window.
+        what it says of itself, without the work that it did, and the window.
     """
     begin = clock()
     requests = load()
     load_seconds = (clock() - begin) / 1e9
     first_ms, output_bytes = first_request(requests[0])
-    warmup = warm_up(requests, effort["warmup_seconds"], effort["warmup_seconds_max"])
+    warmup = warm_up(requests, effort.warmup_seconds, effort.warmup_seconds_max)
     each_ms = warmup["chunk_ms_p50"][-1:] or [1000 * warmup["seconds"] / warmup["requests"]]
     keep = max(1, KEPT_BYTES // max(1, output_bytes))
     gc.collect()  # before the start is agreed on: it takes a while, and none happens inside the window
@@ -247,14 +248,13 @@ def run_replica(
         window = drive(Warm(requests, 1000.0 / max(each_ms[0], 1e-6), keep, barrier or clock))
     finally:
         gc.enable()
-    facts: Json = {
-        "load_seconds": load_seconds,
-        "first_request_ms": first_ms,
-        "warmup": warmup,
-        "precision": requests[0].runner.precision,
-        "peak_memory_mb": peak_memory_mb(),
-        "device_memory_mb": max(request.runner.device_memory_mb() for request in requests),
-    }
-    if any(request.runner.asynchronous for request in requests):
-        facts["work_ratio"] = work_ratio(requests[0])
+    facts = ReplicaFacts(
+        load_seconds=load_seconds,
+        first_request_ms=first_ms,
+        warmup=warmup,
+        precision=requests[0].runner.precision,
+        peak_memory_mb=peak_memory_mb(),
+        device_memory_mb=max(request.runner.device_memory_mb() for request in requests),
+        work_ratio=work_ratio(requests[0]) if any(request.runner.asynchronous for request in requests) else None,
+    )
     return facts, window

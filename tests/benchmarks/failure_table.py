@@ -33,7 +33,7 @@ def _kind(record: Record) -> str:
 
 def _told(record: Record) -> str:
     told = record.reason
-    left = [build["notes"].get("left_behind") for build in record.builds if build["notes"].get("left_behind")]
+    left = [build["left_behind"] for build in record.builds if build.get("left_behind")]
     told += f"noted: left behind and ended: {left[0]}" if left else ""
     told = re.sub(r"(?<=: ).{0,12}/tmp/\S+", "...", told)
     return (told if len(told) <= 160 else told[:157] + "...").replace("|", "\\|")

@@ -61,12 +61,13 @@ def theory(outputs: Path, service_ms: float, seconds: float, servers: int, busy_
         for seed in range(SEEDS)
     ]
     known = queueing_theory.Theory(busy_share, servers)
-    notes = repeat.notes["load"]
+    load = repeat.load
+    assert load is not None
     print(
         f"\nM/D/{servers} at {busy_share:.0%} of {servers * 1e3 / service_ms:g} items/s, {repeat.items} items, "
-        f"{record.status.value} {record.reason}; lag p50 {notes['lag_ms_p50'] * 1e3:.1f} us, p99 "
-        f"{notes['lag_ms_p99'] * 1e3:.1f} us, own share {notes['own_share']:.2%}, "
-        f"hypervisor {repeat.notes.get('host', {}).get('steal_share', 0.0):.1%}"
+        f"{record.status.value} {record.reason}; lag p50 {load.lag_ms_p50 * 1e3:.1f} us, p99 "
+        f"{load.lag_ms_p99 * 1e3:.1f} us, own share {load.own_share:.2%}, "
+        f"hypervisor {repeat.host.steal_share or 0.0:.1%}"
     )
     print("        measured   services as they were    all equal               theory       spread of so many arrivals")
     for place, percentile in enumerate(PERCENTILES):

@@ -1,7 +1,7 @@
 """The control trial: when it is measured again, what that leaves behind, and what drift does to a real sweep."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from sweep.__main__ import run
 from sweep.engine import control, repeats
 from sweep.engine.control import Control
 from sweep.engine.tasks import Task
-from sweep.spec import Failure, FailureKind, Measurement, Outcome, Status, Trial
+from sweep.spec import Failure, FailureKind, Measurement, Outcome, Status, from_json
 from sweep.store import ledger
 from sweep.verdict.noise import series
 from tests.support.machine_laws import slowed
@@ -64,7 +64,7 @@ class Stage:
     def repeat(self, number: int, clock: Clock) -> None:
         task = self.tasks[number]
         seconds = (3.0, 1.0)[number]
-        task.done[len(task.done)] = replace(make_measurement(len(task.done)), notes={"wall_seconds": seconds})
+        task.done[len(task.done)] = replace(make_measurement(len(task.done)), wall_seconds=seconds)
         task.measured_at = clock.now
 
 
@@ -162,13 +162,14 @@ def test_a_real_sweep_measures_its_control_and_resumes(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, *SHORT)
     assert status == 0
     assert history.controls
-    assert {each["measurement"]["notes"]["host"].keys() >= {"steal_share"} for each in history.controls} == {True}
+    controls = [from_json(Measurement, entry["measurement"]) for entry in history.controls]
+    assert all(control.host.steal_share is not None for control in controls)
     assert all(len(record.repeats) == 3 for record in history.records.values())
     document = json.loads((history.folder / series.FILE).read_text())
     assert document["control"] == history.controls[0]["trial"]
     assert len(document["points"]) == 6 + len(history.controls)
     repeats = [repeat for record in history.records.values() for repeat in record.repeats]
-    assert all(0 <= repeat.notes["host"]["foreign_cpu_share"] <= 1 for repeat in repeats)
+    assert all(0 <= repeat.host.known()["foreign_cpu_share"] <= 1 for repeat in repeats)
     book = history.folder / ledger.LEDGER
     lines = book.read_text().splitlines(keepends=True)
     kept = next(number for number, line in enumerate(lines) if '"kind":"control"' in line) + 1
@@ -183,16 +184,16 @@ def test_a_real_sweep_measures_its_control_and_resumes(tmp_path: Path) -> None:
 
 def timed_exactly(monkeypatch: pytest.MonkeyPatch, slow: Path) -> None:
     """Rates as on a machine that does nothing else, for tests on one that does: slower while the file is there."""
-    real = repeats._measurement
+    real = repeats._measurements
 
-    def measured(trial: Trial, repeat: int, outcome: Outcome, own: str) -> Measurement:
-        latency = float(trial.backend["options"]["latency_ms"])
-        noise = 1.0 + 0.002 * ((7 * repeat + int(10 * latency)) % 5)
+    def measured(together: Sequence[Task], outcome: Outcome) -> list[Measurement]:
+        (made,) = real(together, outcome)
+        latency = float(together[0].trial.backend["options"]["latency_ms"])
+        noise = 1.0 + 0.002 * ((7 * made.index + int(10 * latency)) % 5)
         milliseconds = latency * noise * (1.3 if slow.exists() else 1.0)
-        made = real(trial, repeat, outcome, own)
-        return replace(made, throughput_items_per_s=1000.0 / milliseconds, latency_ms_mean=milliseconds)
+        return [replace(made, throughput_items_per_s=1000.0 / milliseconds, latency_ms_mean=milliseconds)]
 
-    monkeypatch.setattr(repeats, "_measurement", measured)
+    monkeypatch.setattr(repeats, "_measurements", measured)
 
 
 def test_a_slow_down_in_the_middle_of_a_sweep_is_found_and_changes_no_ranking(
@@ -209,10 +210,9 @@ def test_a_slow_down_in_the_middle_of_a_sweep_is_found_and_changes_no_ranking(
     assert "The machine became 23 % slower" in capsys.readouterr().out
     records = sorted(history.records.values(), key=lambda record: float(record.settings["latency_ms"]))
     for record in records:
-        levels = {repeat.index: repeat.notes.get("level", 1.0) for repeat in record.repeats}
+        levels = {repeat.index: repeat.level for repeat in record.repeats}
         assert levels[0] == levels[1] == 1.0
         assert levels[3] == levels[4] == pytest.approx(1 / 1.3, rel=0.01)
-        assert record.notes["levels"].keys() >= {"3", "4"}
     assert history.verdict is not None
     assert history.verdict["ranking"] == [record.key for record in records]
     assert history.verdict["kind"] == "winner"

@@ -34,8 +34,7 @@ def task(made: Trial, rates: Sequence[float]) -> Task:
 
 def judge(each: Task) -> Record:
     rates = [m.throughput_items_per_s for _, m in sorted(each.done.items())]
-    notes = {"look": each.look} if each.look else {}
-    return replace(trial(each.trial.key, rates), label=each.trial.label, notes=notes)
+    return replace(trial(each.trial.key, rates), label=each.trial.label, look=each.look)
 
 
 def decider(effort: Effort = RACE) -> tuple[Decider, list[str], list[dict[str, Any]]]:
@@ -136,7 +135,7 @@ def test_a_sweep_until_decided_spares_what_is_far_behind(tmp_path: Path) -> None
     assert {r.status for r in records} <= {Status.OK, Status.STOPPED}
     assert all(r.metrics and r.metrics["throughput_items_per_s"] > 0 for r in records)
     assert len(entries(history, "repeat")) == sum(len(r.repeats) for r in records)
-    assert all(3 <= len(r.repeats) <= 5 and r.notes["look"] >= 1 for r in records)
+    assert all(3 <= len(r.repeats) <= 5 and r.look >= 1 for r in records)
     for record in records:
         if record.status is Status.STOPPED:
             assert record.reason.startswith("dominated by tiny-fake-fp32-b1-c1-latency_ms=1.")
@@ -230,7 +229,7 @@ def test_the_forecast_says_when_it_ends_and_what_it_costs(
 def test_the_forecast_knows_how_long_workers_took_to_start(tmp_path: Path) -> None:
     _, history = sweep(tmp_path, "batch=1")
     (record,) = history.records.values()
-    took = [m.notes["wall_seconds"] - m.window_seconds - m.warmup["seconds"] for m in record.repeats]
+    took = [(m.wall_seconds or 0) - m.window_seconds - m.warmup["seconds"] for m in record.repeats]
     nothing: Any = SimpleNamespace(settings=make_settings(tmp_path), folder=tmp_path)
     known = earlier.start_seconds(nothing)
     assert known(next(iter(history.trials.values()))) == pytest.approx(median(took))

@@ -12,6 +12,7 @@ from sweep.engine.builds import Task
 from sweep.engine.references import Reference
 from sweep.engine.tasks import Built
 from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Status
+from sweep.spec.facts import LadderFacts
 from tests.support.running import entries, sweep
 
 FAULTY = "backend.options.fault=build_raise"
@@ -28,7 +29,7 @@ def test_the_first_variant_that_builds_is_used_and_said(tmp_path: Path) -> None:
     told = [attempt["failure"]["summary"] for attempt in build["attempts"]]
     assert len(told) == 2
     assert "still no" in told[1]
-    assert record.notes["ladder"] == [{"used": build["options"], "failed_before": 2}]
+    assert record.ladder == (LadderFacts(build["options"], 2),)
     attempts = entries(history, "build")
     assert [bool(entry["failure"]) for entry in attempts] == [True, True, False]
     assert len({entry["key"] for entry in attempts}) == 3  # nothing was overwritten
@@ -40,7 +41,7 @@ def test_a_second_sweep_remembers_every_attempt(tmp_path: Path) -> None:
     assert entries(history, "build") == []
     (record,) = history.records.values()
     assert record.builds[0]["reused"]
-    assert record.notes["ladder"][0]["failed_before"] == 1
+    assert record.ladder[0].failed_before == 1
 
 
 def test_where_every_variant_fails_the_first_reason_stands(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_an_option_that_is_not_compiled_is_refused_in_the_plan(tmp_path: Path) -
 )
 def test_no_variant_is_built_that_nobody_needs(trials: list[list[bool]], kind: FailureKind) -> None:
     """Each list says which rungs of one trial would build."""
-    reference = Reference("model", "data", "", Path(), Path(), {})
+    reference = Reference("model", "data", "", Path(), Path())
 
     def task(trial: int, rung: int) -> Task:
         spec = BuildSpec({"name": "m"}, {}, "fake", {"trial": trial, "rung": rung}, "fp32", 1)

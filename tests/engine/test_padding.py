@@ -16,6 +16,7 @@ import pytest
 from sweep.__main__ import run
 from sweep.engine import padding as padded
 from sweep.spec import FailureKind, Json, Record, Status
+from sweep.spec.requests import Padding
 from sweep.spec.settings import Gates
 from sweep.store import ledger
 from sweep.verdict import gates
@@ -311,11 +312,11 @@ def test_the_worker_pads_as_requests_are_padded(tmp_path: Path, side: str) -> No
     assert padded_reference.check(request, tmp_path) == {"samples": 4}
     from tests.support.padding_workloads import model
 
-    shape = batching.Shape.of(request)
+    padded = Padding.of(request)
     with np.load(tmp_path / padded_reference.ANSWERS) as answers:
         assert answers["index"].tolist() == sorted(items)
         for place, item in enumerate(sorted(items)):
-            arrays = batching.fitted(data.inputs, np.array([item]), tuple(shapes[item]), shape, data.sizes)
+            arrays = batching.fitted(data.inputs, np.array([item]), tuple(shapes[item]), padded, data.sizes)
             np.testing.assert_allclose(answers["output_0"][place], model("unmasked")(*arrays)[0], rtol=1e-5)
 
 

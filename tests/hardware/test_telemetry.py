@@ -1,13 +1,19 @@
 """What the machine did around a measurement, from pretended /proc and /sys, and from the real ones."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from sweep.engine import repeats
 from sweep.hardware import telemetry
 from sweep.hardware.telemetry import Look, between, look
-from sweep.spec import Outcome
+from sweep.spec import Measurements, Outcome, to_json
+from sweep.spec.facts import HostFacts
+from tests.support.records import make_measurement, make_trial
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -36,7 +42,7 @@ def test_counters_and_gauges_are_read(tmp_path: Path) -> None:
 def test_what_a_host_does_not_show_is_absent(tmp_path: Path) -> None:
     nothing = look(root=tmp_path)
     assert nothing.ticks == ()
-    assert between(nothing, look(root=tmp_path), 1.0) == {}
+    assert between(nothing, look(root=tmp_path), 1.0) == HostFacts()
 
 
 def test_shares_of_the_machine() -> None:
@@ -44,22 +50,22 @@ def test_shares_of_the_machine() -> None:
     # Two CPUs for ten seconds: 6 s busy, of which 2 s the worker's and 1 s our own; 1 s stolen.
     after = Look(10.0, tuple(round(s * TICKS) for s in (5, 0, 1, 12, 1, 0, 0, 1, 3, 0)), own_seconds=6.0, mhz=2000.0)
     facts = between(before, after, 2.0)
-    assert facts == {"steal_share": 0.05, "foreign_cpu_share": 0.15, "mhz": 2000.0}
+    assert facts == HostFacts(steal_share=0.05, foreign_cpu_share=0.15, mhz=2000.0)
 
 
 def test_a_worker_whose_cpu_time_is_not_known_blames_nobody() -> None:
     after = Look(10.0, tuple(TICKS * s for s in (5, 0, 1, 12, 1, 0, 0, 1, 0, 0)))
-    assert between(Look(0.0, (0,) * 10), after, None) == {"steal_share": 0.05}
+    assert between(Look(0.0, (0,) * 10), after, None) == HostFacts(steal_share=0.05)
 
 
 def test_shares_stay_between_none_and_all() -> None:
     after = Look(1.0, tuple(TICKS * s for s in (1, 0, 0, 0, 0, 0, 0, 0)), own_seconds=9.0)
-    assert between(Look(0.0, (0,) * 8), after, 3.0)["foreign_cpu_share"] == 0.0
+    assert between(Look(0.0, (0,) * 8), after, 3.0).foreign_cpu_share == 0.0
 
 
 def test_a_moment_is_too_short_for_shares() -> None:
     after = Look(0.01, tuple(TICKS * s for s in (1, 0, 0, 0, 0, 0, 0, 0)))
-    assert between(Look(0.0, (0,) * 8), after, 0.0) == {}
+    assert between(Look(0.0, (0,) * 8), after, 0.0) == HostFacts()
 
 
 def test_gpus_are_asked_only_where_they_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,12 +84,15 @@ def test_gpus_are_asked_only_where_they_are_used(tmp_path: Path, monkeypatch: py
     assert look(gpus=(0,)).gpu_mhz is None
 
 
-def test_facts_go_to_the_notes_of_every_member() -> None:
-    alone = telemetry.noted(Outcome({"notes": {"a": 1}}, None, "", 1.0), {"mhz": 1.0})
-    assert alone.result == {"notes": {"a": 1, "host": {"mhz": 1.0}}}
-    both = telemetry.noted(Outcome({"members": [{"notes": {}}, None]}, None, "", 1.0), {"mhz": 1.0})
-    assert both.result == {"members": [{"notes": {"host": {"mhz": 1.0}}}, None]}
-    assert telemetry.noted(Outcome(None, None, "", 1.0), {"mhz": 1.0}).result is None
+def test_what_was_seen_from_outside_goes_to_every_member() -> None:
+    """A worker's memory is that of one trial where it measured one alone."""
+    seen: Any = {"log": "", "seconds": 9.0, "peak_memory_mb": 500.0, "host": HostFacts(mhz=1.0)}
+    one: Any = SimpleNamespace(trial=make_trial())
+    measured = make_measurement()
+    (alone,) = repeats._measurements([one], Outcome(to_json(measured), None, **seen))
+    assert alone == replace(measured, wall_seconds=9.0, host=HostFacts(mhz=1.0), peak_memory_mb=500.0)
+    both = repeats._measurements([one, one], Outcome(to_json(Measurements((measured, measured))), None, **seen))
+    assert both == [replace(measured, wall_seconds=9.0, host=HostFacts(mhz=1.0))] * 2
 
 
 def test_the_real_machine_is_looked_at() -> None:

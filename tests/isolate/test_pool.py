@@ -274,7 +274,7 @@ def test_what_a_worker_leaves_behind_is_ended_and_told(workers: Workers, tmp_pat
     assert outcome.result is not None
     pids = outcome.result["pids"]
     assert all(gone(pid) for pid in pids)
-    told = outcome.result["left_behind"]
+    told = outcome.left_behind
     assert len(told) == len(pids) == 3
     assert all(any(f"({pid})" in line for line in told) for pid in pids)
     assert "left behind and ended" in log_of(outcome)

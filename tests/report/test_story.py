@@ -14,10 +14,11 @@ from sweep.report import story
 from sweep.report.mlflow.markdown import RUN, describe, describe_trial
 from sweep.report.terminal.display import Display
 from sweep.spec import Record, Status
+from sweep.spec.facts import HostFacts
 from sweep.spec.settings import Effort, Fleet, Settings
 from sweep.verdict import select
 from sweep.verdict.select import Verdict
-from tests.support.records import THROUGHPUT, make_record, make_records, make_settings
+from tests.support.records import THROUGHPUT, make_load, make_record, make_records, make_settings
 
 
 def told(records: list[Record], settings: Settings) -> dict[str, str]:
@@ -32,9 +33,9 @@ def screen(records: list[Record], settings: Settings, width: int, verdict: Verdi
     return stream.getvalue()
 
 
-def noted(record: Record, **notes: Any) -> Record:
-    """The record with these notes in each of its repeats."""
-    return replace(record, repeats=tuple(replace(r, notes={**r.notes, **notes}) for r in record.repeats))
+def noted(record: Record, **facts: Any) -> Record:
+    """The record with these facts in each of its repeats."""
+    return replace(record, repeats=tuple(replace(r, **facts) for r in record.repeats))
 
 
 def stopped(reason: str, **axes: Any) -> Record:
@@ -84,8 +85,8 @@ def test_undecided_says_how_to_go_on_unless_it_did(tmp_path: Path) -> None:
 
 
 def test_what_the_machine_did_is_told(tmp_path: Path) -> None:
-    shares = {"host": {"foreign_cpu_share": 0.31, "steal_share": 0.01}}
-    records = [noted(make_record(batch=n), level=0.9, **shares) for n in (1, 2)]
+    host = HostFacts(foreign_cpu_share=0.31, steal_share=0.01)
+    records = [noted(make_record(batch=n), level=0.9, host=host) for n in (1, 2)]
     text = told(records, make_settings(tmp_path))["noise"]
     assert text.startswith("the machine ran at 0.90x of its usual speed in 4 of 4 repeats: corrected for")
     assert "other programs took 31 % of the CPU time" in text
@@ -93,12 +94,12 @@ def test_what_the_machine_did_is_told(tmp_path: Path) -> None:
 
 
 def test_an_open_loop_that_is_overloaded_is_told(tmp_path: Path) -> None:
-    load = {"scenario": "Server", "rate": 500.0, "left": 40, "overloaded": True}
+    load = make_load(left=40, overloaded=True)
     assert "more than it can serve" in told([noted(make_record(), load=load)], make_settings(tmp_path))["load"]
-    calm = {**load, "overloaded": False}
+    calm = replace(load, overloaded=False)
     assert "80 still waited" in told([noted(make_record(), load=calm)], make_settings(tmp_path))["load"]
-    closed = {"scenario": "saturate", "rate": None}
-    assert "load" not in told([noted(make_record(), load=closed)], make_settings(tmp_path))
+    at_once = make_load(scenario="offline", rate=None)
+    assert "load" not in told([noted(make_record(), load=at_once)], make_settings(tmp_path))
 
 
 def test_the_runner_up_is_not_one_that_misses_a_limit(tmp_path: Path) -> None:

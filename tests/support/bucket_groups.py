@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from sweep.spec import Json
+from sweep.spec import Json, from_json, to_json
 from sweep.verdict.buckets import bucketing, lists
 from sweep.verdict.buckets.bucketing import Curve, Point, Traffic
+from sweep.verdict.buckets.results import ListGroup
 
 CURVE_1D = [(8,), (16,), (32,), (64,), (128,), (178,)]
 
@@ -56,6 +57,11 @@ def group(
         ],
         "rows": rows,
     }
+
+
+def parsed(found: Json) -> ListGroup:
+    """The group as it is read."""
+    return from_json(ListGroup, found)
 
 
 def asked(found: Json) -> Json:
@@ -119,7 +125,7 @@ def _row(
         "name": name,
         "k": choice.k,
         "best_for_k": name == "best",
-        "predicted": lists.predicted(choice, cost.batch),
+        "predicted": to_json(lists.predict(choice, cost.batch)),
         "measured": measured if is_measured else None,
         "status": "ok" if is_measured else None,
         "reason": "",

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from sweep import backends
-from sweep.isolate.pool import Limits, Workers
-from sweep.spec import BuildInfo, BuildSpec, Failure, Json, Outcome, Placement, from_json, to_json
+from sweep.isolate.pool import Limits, Request, Workers
+from sweep.spec import BuildInfo, BuildSpec, Failure, Outcome, Placement, from_json
+from sweep.spec.requests import Artifact, BuildRequest, MeasureRequest
 from sweep.worker import arrays
 from sweep.workloads import Dataset
 from tests.support.neuron_machine import NeuronHost
+from tests.support.records import make_effort
 
 MACHINES = {"torch_neuronx": "inf2.xlarge", "torch_neuron": "inf1.xlarge"}
-EFFORT = {"warmup_seconds": 0.01, "warmup_seconds_max": 0.05, "window_seconds": 0.02, "min_requests": 3}
 # Importable in the pretended machine's interpreter alone.
 MODELS = """
 import torch
@@ -107,12 +108,7 @@ class Bench:
         spec = spec or self.spec(**changes)
         artifact = self._folder("artifact")
         artifact.mkdir()
-        request = {
-            "entry": "sweep.worker.entries:build",
-            "spec": to_json(spec),
-            "artifact": str(artifact),
-            **self._data,
-        }
+        request = BuildRequest(spec, self._data, str(artifact))
         return Built(spec, self._run(request, seconds, env), artifact)
 
     def measure(
@@ -125,17 +121,16 @@ class Bench:
         **options: Any,
     ) -> Outcome:
         """One repeat: a replica for each tuple of cores, (0,) if none is given."""
-        request = {
-            "entry": "sweep.worker.entries:measure",
-            "builds": [{"spec": to_json(built.spec), "folder": str(built.folder)}],
-            "options": options,
-            "batch": request_batch or built.spec.batch,
-            "placements": [to_json(Placement("neuron", numbers)) for numbers in cores or ((0,),)],
-            "effort": EFFORT,
-            "repeat": 0,
-            "share": 0.0,
-            **self._data,
-        }
+        request = MeasureRequest(
+            builds=(Artifact(built.spec, str(built.folder)),),
+            data_folder=self._data,
+            batch=request_batch or built.spec.batch,
+            placements=tuple(Placement("neuron", numbers) for numbers in cores or ((0,),)),
+            effort=make_effort(0.02, 3),
+            repeat=0,
+            share=0.0,
+            options=options,
+        )
         return self._run(request, seconds, env)
 
     def answers(self, *outcomes: Outcome) -> list[Any]:
@@ -148,13 +143,13 @@ class Bench:
         self.workers.close()
 
     @property
-    def _data(self) -> Json:
-        return {"data_folder": str(self.folder / "data"), "bucket_dims": {}, "pad_value": 0.0, "toolchain": {}}
+    def _data(self) -> str:
+        return str(self.folder / "data")
 
     def _folder(self, name: str) -> Path:
         return self.folder / f"{next(self._numbers)}-{name}"
 
-    def _run(self, request: Json, seconds: float, env: dict[str, str] | None) -> Outcome:
+    def _run(self, request: Request, seconds: float, env: dict[str, str] | None) -> Outcome:
         return self.workers.run(
             request,
             self._folder("task"),

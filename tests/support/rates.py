@@ -101,5 +101,5 @@ def run_race(
         if found.decided or number == len(looks) or elimination.hopeless(found, repeats, looks[-1]):
             break
         left = [record for record in left if record.key not in found.out]
-    noted = [replace(record, notes={race.LOOK: number}) for record in left if record.key not in found.out]
+    noted = [replace(record, look=number) for record in left if record.key not in found.out]
     return select.verdict(noted, objective), taken

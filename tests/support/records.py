@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sweep.spec import BuildSpec, Failure, FailureKind, Measurement, Record, Status, Trial
+from sweep.spec.facts import LoadFacts
 from sweep.spec.plan import Entry, Plan
 from sweep.spec.settings import Effort, Gates, Limits, Objective, Settings
 from sweep.verdict.select import Verdict
@@ -28,6 +30,11 @@ def make_settings(outputs: object, **changes: Any) -> Settings:
     return Settings(**{**values, **changes})
 
 
+def make_effort(window_seconds: float, min_requests: int) -> Effort:
+    """One short repeat."""
+    return Effort("test", 1, window_seconds, min_requests, warmup_seconds=0.01, warmup_seconds_max=0.05)
+
+
 def make_trial(
     backend: str = "onnxruntime",
     precision: str = "fp32",
@@ -47,6 +54,12 @@ def make_measurement(index: int = 0, throughput: float = 1000.0, latency_ms: flo
     return Measurement(
         index, throughput, 0.5, 500, 500, latency_ms, tails, 0.2, 3.0, {"requests": 10}, 120.0, 1.0, "", ""
     )
+
+
+def make_load(**changes: Any) -> LoadFacts:
+    """Arrivals that the server keeps up with, but for the changes."""
+    calm = LoadFacts("poisson", 500.0, 900, 900, 0, 1.0, 0.5, 0.0, 0.0, 0.0, 0.0, overloaded=False)
+    return replace(calm, **changes)
 
 
 def make_record(

@@ -63,7 +63,7 @@ def test_the_faults_of_the_backend_are_all_tried() -> None:
 def test_what_a_compiler_leaves_behind_is_ended_and_noted(faults: Injected) -> None:
     record = faults.records["build_grandchildren"]
     (build,) = record.builds
-    assert build["notes"]["left_behind"]
+    assert build["left_behind"]
     pids = LEFT.findall((Path(build["folder"]) / "log.txt").read_bytes())
     assert len(pids) == 2
     assert not [pid for pid in pids if Path(f"/proc/{pid.decode()}/cmdline").exists()]

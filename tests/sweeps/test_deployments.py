@@ -23,7 +23,7 @@ def test_members_share_one_window_and_have_records_of_their_own(tmp_path: Path) 
     assert status == 0
     assert [record.status for record in records] == [Status.OK, Status.OK]
     assert ["-d1of2" in records[0].label, "-d2of2" in records[1].label] == [True, True]
-    assert [record.notes["deployment"]["first_core"] for record in records] == [0, 1]
+    assert [record.deployment.first_core for record in records if record.deployment] == [0, 1]
     for repeat in range(3):
         windows = []
         for record in records:
@@ -162,7 +162,8 @@ def test_build_here_measure_there(tmp_path: Path) -> None:
 def test_the_members_are_on_record_with_their_cores(tmp_path: Path) -> None:
     _, history = sweep(tmp_path, TWO)
     for record in history.records.values():
-        members = record.notes["deployment"]["members"]
+        assert record.deployment is not None
+        members = list(record.deployment.members)
         assert [each["cores"] for each in members] == [1, 1]
         stored = json.loads((history.folder / "trials" / record.key / "config.json").read_text())
         assert stored["trial"]["deployment"]["members"] == members

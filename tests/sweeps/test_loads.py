@@ -35,10 +35,11 @@ def test_random_arrivals(tmp_path: Path) -> None:
     record = one(tmp_path, "load=poisson", "load.rate=150", "batch=4", "load.max_wait_ms=3")
     assert record.status is Status.OK, record.reason
     assert record.metrics is not None
-    (notes, _) = (repeat.notes["load"] for repeat in record.repeats)
-    assert (notes["scenario"], notes["rate"]) == ("poisson", 150.0)
-    assert notes["arrived"] - notes["left"] == notes["finished"] == record.repeats[0].items
-    assert 1.0 <= notes["batch_mean"] <= 4.0
+    (load, _) = (repeat.load for repeat in record.repeats)
+    assert load is not None
+    assert (load.scenario, load.rate) == ("poisson", 150.0)
+    assert load.arrived - load.left == load.finished == record.repeats[0].items
+    assert 1.0 <= load.batch_mean <= 4.0
     assert record.metrics["arrival_rate_items_per_s"] == 150.0
     stored = samples(record)
     assert len(stored["due_ns"]) == len(stored["done_ns"]) == stored["items"].sum() > len(stored["start_ns"])
@@ -92,7 +93,9 @@ def test_a_trace_is_played_whole(tmp_path: Path) -> None:
     assert record.status is Status.OK, record.reason
     stored = samples(record)
     assert np.diff(stored["due_ns"]).tolist() == [10_000_000] * 20
-    assert record.repeats[0].notes["load"]["rate"] == pytest.approx(105.0)
+    load = record.repeats[0].load
+    assert load is not None
+    assert load.rate == pytest.approx(105.0)
     assert "trace.csv" not in record.label
 
 
@@ -101,7 +104,8 @@ def test_offline_is_whole_passes_through_the_data(tmp_path: Path) -> None:
     assert record.status is Status.OK, record.reason
     for repeat in record.repeats:
         assert repeat.items % 64 == 0
-        assert repeat.notes["load"]["batch_mean"] == 8.0
+        assert repeat.load is not None
+        assert repeat.load.batch_mean == 8.0
         assert repeat.throughput_items_per_s == pytest.approx(repeat.items / repeat.window_seconds)
         assert repeat.throughput_items_per_s < 5000  # 0.2 ms each
 
@@ -142,7 +146,8 @@ def test_members_of_a_deployment_have_queues_of_their_own(tmp_path: Path) -> Non
     members = "deployment.members=[{batch:1},{batch:2}]"
     _, history = sweep(tmp_path, *SERVED, "load=poisson", "load.rate=100", members)
     assert [(record.status, record.reason) for record in records(history)] == [(Status.OK, "")] * 2
-    assert all(record.repeats[0].notes["load"]["finished"] > 0 for record in records(history))
+    loads = [record.repeats[0].load for record in records(history)]
+    assert all(load is not None and load.finished > 0 for load in loads)
 
 
 @pytest.mark.parametrize("buckets", ["[4,12]", "dynamic"])
@@ -153,7 +158,7 @@ def test_items_wait_in_the_line_of_their_bucket(tmp_path: Path, buckets: str) ->
     assert record.status is Status.OK, record.reason  # the right answers, from the right bucket
     repeat = record.repeats[0]
     if buckets == "dynamic":
-        assert len(repeat.notes["sizes"]) > 1
+        assert len(repeat.sizes) > 1
     else:
-        assert [each["bucket"] for each in repeat.notes["buckets"]] == [[4], [12]]
-        assert sum(each["items"] for each in repeat.notes["buckets"]) == repeat.items
+        assert [row.bucket for row in repeat.buckets] == [(4,), (12,)]
+        assert sum(row.items for row in repeat.buckets) == repeat.items

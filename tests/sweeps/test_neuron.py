@@ -124,9 +124,9 @@ def test_every_bad_luck_is_one_record_and_the_rest_is_measured(tmp_path: Path, m
         8: ("run_failed", "crash"),
         9: ("run_failed", "timeout"),
     }, {batch: record.reason for batch, record in records.items()}
-    assert records[2].notes["ladder"][0]["used"]["optlevel"] == 1
+    assert records[2].ladder[0].used["optlevel"] == 1
     assert "deltaElems" in records[2].builds[0]["attempts"][0]["failure"]["summary"]
-    assert [attempt["kind"] for attempt in records[5].notes["attempts"]] == ["core_unavailable"]
+    assert [attempt.kind.value for attempt in records[5].attempts] == ["core_unavailable"]
     assert "killed at the deadline" in records[4].reason
     assert "status=5" in records[9].reason
     assert host.violations() == []
@@ -209,10 +209,9 @@ def test_texts_of_any_length_go_to_the_smallest_of_three_shapes(
         assert record.agreement is not None
         assert record.agreement["agreement"] >= 0.95
         (repeat,) = record.repeats
-        told = repeat.notes["buckets"]
-        assert [each["bucket"] for each in told] == [[16], [32], [64]][-count:]
-        assert sum(each["requests"] for each in told) == repeat.requests
-    padding = [records[count].repeats[0].notes["padding"] for count in (1, 2, 3)]
+        assert [row.bucket for row in repeat.buckets] == [(16,), (32,), (64,)][-count:]
+        assert sum(row.requests for row in repeat.buckets) == repeat.requests
+    padding = [records[count].repeats[0].padding or 0.0 for count in (1, 2, 3)]
     assert padding == sorted(padding, reverse=True)
     assert padding[0] > padding[2] > 0
     assert len(entries(history, "build")) == 3  # as many as there are shapes

@@ -215,7 +215,8 @@ def test_a_replayed_sweep(tmp_path: Path, table: Path, capsys: pytest.CaptureFix
     metrics = dict(best.metrics or {})
     assert (metrics["throughput_items_per_s"], metrics["latency_ms_p50"], metrics["build_seconds"]) == (200, 19, 60)
     assert not any(name.endswith(("_low", "_high")) for name in metrics)
-    assert best.notes["source"] == "a page"
+    assert best.source is not None
+    assert best.source.source == "a page"
     assert answers.DRAWS in best.notes["replayed"]
     assert best.repeats[0].throughput_items_per_s == pytest.approx(200, rel=0.3)
     assert best.repeats[0].throughput_items_per_s != best.repeats[1].throughput_items_per_s

@@ -405,7 +405,7 @@ def test_a_core_that_is_busy_is_asked_for_again(machine: Machine, pictures: Path
     failure = only(history).failure
     assert failure is not None
     assert failure.kind is FailureKind.CORE_UNAVAILABLE
-    assert len(only(history).notes["attempts"]) == 1
+    assert len(only(history).attempts) == 1
 
 
 # --- what is refused before anything runs -----------------------------------------------------------------------------

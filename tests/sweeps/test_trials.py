@@ -108,7 +108,8 @@ def test_identical_results_are_reused_on_request_and_marked(tmp_path: Path) -> N
     origins = {r.settings["batch"]: r.origin for r in second.records.values()}
     assert origins == {1: "reused", 2: "reused", 3: "measured"}
     reused = by_settings(second.records, batch=1)
-    assert reused.notes["reused_from"] == first.folder.name
+    assert reused.reuse is not None
+    assert reused.reuse.sweep == first.folder.name
     assert reused.metrics == by_settings(first.records, batch=1).metrics
     assert {entry["trial"] for entry in entries(second, "repeat")} == {by_settings(second.records, batch=3).key}
 

@@ -12,9 +12,7 @@ from sweep.verdict.stats import agreement
 
 LIMITS = Gates(agreement_min={"fp32": 0.99, "int8": 0.95}, cosine_min={"fp32": 0.999}, placement_min=0.9)
 # 4 requests in flight of 5 items, 8 ms each: 500 requests/s.
-GOOD = Measurement(
-    0, 2500.0, 2.0, 1000, 5000, 8.0, {"p50": 8.0}, 0.1, 9.0, {}, 100.0, 4.0, "", "", {"precision": "fp32"}
-)
+GOOD = Measurement(0, 2500.0, 2.0, 1000, 5000, 8.0, {"p50": 8.0}, 0.1, 9.0, {}, 100.0, 4.0, "", "", precision="fp32")
 BUILDS = (BuildInfo("fp32"),)
 REFERENCE = np.random.default_rng(0).normal(size=(1000, 10))
 
@@ -123,8 +121,8 @@ def test_faster_than_the_device_can() -> None:
 
 
 def test_twice_the_work_in_the_same_time() -> None:
-    hasty = replace(GOOD, notes={"precision": "fp32", "work_ratio": 1.02})
-    true = replace(GOOD, notes={"precision": "fp32", "work_ratio": 1.98})
+    hasty = replace(GOOD, work_ratio=1.02)
+    true = replace(GOOD, work_ratio=1.98)
     rejected(check((hasty, hasty, true)), FailureKind.IMPLAUSIBLE_TIMING, "1.02x")
     assert check((hasty, true, true)) is None
 
@@ -139,7 +137,7 @@ def test_partial_placement() -> None:
 def test_the_precision_asked_for_must_run() -> None:
     rejected(check(builds=(BuildInfo("bf16"),)), FailureKind.UNSUPPORTED_DTYPE, "fp32 was asked for and bf16 runs")
     rejected(check(builds=({"key": "k"},)), FailureKind.UNSUPPORTED_DTYPE, "does not say")
-    runs = replace(GOOD, notes={"precision": "bf16"})
+    runs = replace(GOOD, precision="bf16")
     rejected(check((runs,)), FailureKind.UNSUPPORTED_DTYPE, "bf16 runs")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sweep.spec import Record, Status, to_json
+from sweep.spec.facts import CapacityFacts
 from sweep.spec.settings import Effort, Objective
 from sweep.verdict import constraints, elimination, race, select
 from sweep.verdict.constraints import Standing
@@ -25,11 +26,11 @@ def look(records: Sequence[Record], objective: Objective = THROUGHPUT, number: i
 
 def stopped(record: Record, out: Out) -> Record:
     """As the engine leaves a trial that a race stopped."""
-    return replace(record, status=Status.STOPPED, reason=out.reason, notes={select.STOPPED: to_json(out), race.LOOK: 1})
+    return replace(record, status=Status.STOPPED, reason=out.reason, notes={select.STOPPED: to_json(out)}, look=1)
 
 
 def level(record: Record, index: int, value: float) -> Record:
-    repeats = [replace(m, notes={"level": value}) if m.index == index else m for m in record.repeats]
+    repeats = [replace(m, level=value) if m.index == index else m for m in record.repeats]
     return replace(record, repeats=tuple(repeats))
 
 
@@ -52,7 +53,7 @@ def test_a_verdict_after_a_race_has_the_confidence_that_its_looks_leave() -> Non
     plain = select.verdict(records, THROUGHPUT)
     ratio = race.compare(records[0], records[1], THROUGHPUT)
     assert race.low(ratio, 0.95) > 0 > race.low(ratio, race.at_look(0.95, 3))
-    raced = select.verdict([replace(r, notes={race.LOOK: 3}) for r in records], THROUGHPUT)
+    raced = select.verdict([replace(r, look=3) for r in records], THROUGHPUT)
     assert (plain.kind, plain.confidence) == ("winner", 0.95)
     assert (raced.kind, raced.confidence) == ("undecided", pytest.approx(1 - 0.05 / 24))
     assert "99.79 % interval" in raced.sentence
@@ -199,7 +200,7 @@ def test_a_verdict_names_the_best_of_those_that_were_stopped() -> None:
 
 
 def test_what_a_race_stopped_counts_for_another_question() -> None:
-    first = replace(trial("a", around(1000), latency_ms=5.0, usd_per_million_items=1.0), notes={race.LOOK: 2})
+    first = replace(trial("a", around(1000), latency_ms=5.0, usd_per_million_items=1.0), look=2)
     second = trial("b", around(600), latency_ms=1.0, usd_per_million_items=3.0)
     records = [first, stopped(second, Out("dominated", "because", "a"))]
     assert select.verdict(records, LATENCY).winner == "b"
@@ -257,8 +258,8 @@ def test_no_rate_that_meets_the_service_level_is_a_miss_and_no_tie() -> None:
 
     def at(key: str, rates: Sequence[float]) -> Record:
         made = trial(key, around(1000, n=len(rates)), capacity_items_per_s=sum(rates) / len(rates))
-        notes = [{"capacity": {"items_per_s": rate}} for rate in rates]
-        return replace(made, repeats=tuple(replace(m, notes=n) for m, n in zip(made.repeats, notes, strict=True)))
+        found = [CapacityFacts(20.0, rate, converged=True) for rate in rates]
+        return replace(made, repeats=tuple(replace(m, capacity=c) for m, c in zip(made.repeats, found, strict=True)))
 
     found = select.verdict([at("a", around(500, n=3)), at("b", [0.0] * 3), at("c", around(300, n=3))], objective)
     assert (found.kind, found.winner) == ("winner", "a")
@@ -269,7 +270,7 @@ def test_no_rate_that_meets_the_service_level_is_a_miss_and_no_tie() -> None:
 
 def test_undecided_says_how_many_minutes() -> None:
     def timed(record: Record, seconds: float) -> Record:
-        return replace(record, repeats=tuple(replace(m, notes={"wall_seconds": seconds}) for m in record.repeats))
+        return replace(record, repeats=tuple(replace(m, wall_seconds=seconds) for m in record.repeats))
 
     records = [trial("a", [1000.0, 900.0, 1150.0]), trial("b", [1020.0, 1100.0, 890.0])]
     assert select.verdict(records, THROUGHPUT).more_seconds is None

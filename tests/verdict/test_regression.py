@@ -14,6 +14,7 @@ import pytest
 from sweep.report.page import regression as regression_page
 from sweep.report.terminal import regression
 from sweep.spec import FailureKind, Record, UserError
+from sweep.spec.facts import HostFacts
 from sweep.spec.settings import Objective
 from sweep.store import ledger, query
 from sweep.verbs import report
@@ -329,7 +330,7 @@ def shown(found: Comparison, width: int) -> str:
 def test_a_busy_machine_is_told(tmp_path: Path) -> None:
     a, b = compared(tmp_path, 1.0)
     for key, record in b.records.items():
-        repeats = tuple(replace(r, notes={"host": {"foreign_cpu_share": 0.4}}) for r in record.repeats)
+        repeats = tuple(replace(r, host=HostFacts(foreign_cpu_share=0.4)) for r in record.repeats)
         b.records[key] = replace(record, repeats=repeats)
     told = pairing.notes((a, b))
     assert told == ["other programs took 0 % and 40 % of the CPU time (before, after): a difference may be theirs"]

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.backends.base import Runner
+from sweep.spec.requests import Padding
 from sweep.worker import batching, by_size
 from sweep.worker import window as measure
-from sweep.worker.batching import Shape
 
 sizes = st.tuples(st.integers(1, 50), st.integers(1, 50))
 
@@ -65,7 +65,7 @@ def test_padding_keeps_every_sample_whole(own: list[int], bucket: int, side: str
     stored = np.full((len(own), 7), value)
     for row, size in enumerate(own):
         stored[row, :size] = np.arange(1, size + 1) * 10
-    shape = Shape({"x": [1]}, {"x": float(value)}, side)
+    shape = Padding({"x": [1]}, {"x": float(value)}, side)
     lengths = np.array(own)[:, None]
     (made,) = batching.fitted({"x": stored}, np.arange(len(own)), (bucket,), shape, lengths)
     assert made.shape == (len(own), bucket)
@@ -80,7 +80,7 @@ def test_two_dimensions_are_padded_on_their_side() -> None:
     stored = np.zeros((1, 3, 4))
     stored[0, :2, :3] = 5.0
     for side, corner in (("right", (slice(0, 2), slice(0, 3))), ("left", (slice(2, 4), slice(3, 6)))):
-        shape = Shape({"x": [1, 2]}, 0.0, side)
+        shape = Padding({"x": [1, 2]}, 0.0, side)
         (made,) = batching.fitted({"x": stored}, np.array([0]), (4, 6), shape, np.array([[2, 3]]))
         assert (made[0][corner] == 5.0).all()
         assert made.sum() == 30.0
@@ -88,14 +88,14 @@ def test_two_dimensions_are_padded_on_their_side() -> None:
 
 def test_the_side_holds_without_buckets_too() -> None:
     stored = np.array([[1, 2, 0, 0], [3, 4, 5, 6]])
-    shape, sizes = Shape({"x": [1]}, 0.0, "left"), np.array([[2], [4]])
+    shape, sizes = Padding({"x": [1]}, 0.0, "left"), np.array([[2], [4]])
     (made,) = batching.fitted({"x": stored}, np.array([0, 1]), None, shape, sizes)
     assert made.tolist() == [[0, 0, 1, 2], [3, 4, 5, 6]]
 
 
 def test_a_smaller_bucket_leaves_out_padding_only() -> None:
     stored = np.array([[1, 2, 0, 0, 0]])
-    (made,) = batching.fitted({"x": stored}, np.array([0]), (3,), Shape({"x": [1]}), np.array([[2]]))
+    (made,) = batching.fitted({"x": stored}, np.array([0]), (3,), Padding({"x": [1]}), np.array([[2]]))
     assert made.tolist() == [[1, 2, 0]]
 
 
@@ -127,7 +127,7 @@ def test_rows_that_fill_up_a_short_batch_count_for_nothing() -> None:
     index, (answers,) = measure.outputs_of(window)
     assert index.tolist() == [0, 1, 2, 3, 4]
     assert answers.tolist() == data.tolist()
-    asked, _ = by_size.timed(window)
+    asked = by_size.work_of(window).arrays
     assert asked["items"][:4].tolist() == [4, 1, 4, 1]
     assert asked["bucket"].tolist() == [0] * len(asked["bucket"])
     ones = np.arange(2) * 100

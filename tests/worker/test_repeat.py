@@ -1,7 +1,6 @@
 """What replicas say together about one repeat."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,23 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep import files
+from sweep.spec import BuildSpec, Measurement, Placement
+from sweep.spec.facts import ReplicaFacts
+from sweep.spec.requests import Artifact, MeasureRequest
 from sweep.worker import repeat
+from tests.support.records import EFFORT
 
-PART = {
-    "load_seconds": 0.1,
-    "first_request_ms": 1.0,
-    "warmup": {"requests": 3, "seconds": 0.1, "stable": True, "chunk_ms_p50": [1.0]},
-    "peak_memory_mb": 10.0,
-    "precision": "fp32",
-    "device_memory_mb": 0.0,
-    "memory_mb": [0.0],
-    "elements": [0.0, 0.0],
-    "flops": [0.0, 0.0],
-    "notes": {},
-}
+PART = ReplicaFacts(
+    load_seconds=0.1,
+    first_request_ms=1.0,
+    warmup={"requests": 3, "seconds": 0.1, "stable": True, "chunk_ms_p50": [1.0]},
+    precision="fp32",
+    peak_memory_mb=10.0,
+    device_memory_mb=0.0,
+    memory_mb=(0.0,),
+)
 
 
-def told(folder: Path, *replicas: tuple[float, list[float]], items: int = 2) -> dict[str, Any]:
+def told(folder: Path, *replicas: tuple[float, list[float]], items: int = 2) -> Measurement:
     """The repeat of replicas that begin at a moment and send requests of these lengths back to back, all in ms."""
     for number, (begin, lengths) in enumerate(replicas):
         edges = ((begin + np.concatenate([[0.0], np.cumsum(lengths)])) * 1e6).astype(np.int64)
@@ -41,21 +41,25 @@ def told(folder: Path, *replicas: tuple[float, list[float]], items: int = 2) -> 
             "output_0": np.zeros((1, 3)),
         }
         files.save_arrays(folder / f"replica-{number}.npz", arrays)
-    request = {"load": {}, "builds": [{"spec": {"bucket": None}}]}
-    return repeat.combined(request, folder, [PART] * len(replicas), {})
+    spec = BuildSpec({}, {}, "fake", {}, "fp32", items)
+    places = (Placement(),) * len(replicas)
+    request = MeasureRequest((Artifact(spec, ""),), "", items, places, EFFORT, repeat=3, share=0.0)
+    return repeat.combine(request, folder, [PART] * len(replicas), {})
 
 
-def in_flight(repeat: dict[str, Any], items: int = 2) -> float:
-    return float(repeat["throughput_items_per_s"] / items * repeat["latency_ms_mean"] / 1e3)
+def in_flight(repeat: Measurement, items: int = 2) -> float:
+    return repeat.throughput_items_per_s / items * repeat.latency_ms_mean / 1e3
 
 
 def test_what_a_replica_does_when_the_others_are_done_counts_nowhere(tmp_path: Path) -> None:
     """It has the machine for itself, or just then the host takes it away: its latencies say nothing about both."""
     repeat = told(tmp_path, (0.0, [1.0] * 100), (0.0, [2.0] * 50 + [20.0] * 30))
-    assert repeat["throughput_items_per_s"] == pytest.approx(2 * (1000 + 500))
-    assert repeat["latency_ms"]["max"] == pytest.approx(2.0)
-    assert (repeat["requests"], repeat["items"]) == (150, 300)
+    assert repeat.throughput_items_per_s == pytest.approx(2 * (1000 + 500))
+    assert repeat.latency_ms["max"] == pytest.approx(2.0)
+    assert (repeat.requests, repeat.items) == (150, 300)
     assert in_flight(repeat) == pytest.approx(2)
+    assert (repeat.index, repeat.in_flight, repeat.precision) == (3, 2.0, "fp32")
+    assert (repeat.samples, repeat.outputs) == (str(tmp_path / "samples.npz"), str(tmp_path / "outputs.npz"))
     with np.load(tmp_path / "samples.npz") as samples:
         assert np.bincount(samples["replica"]).tolist() == [100, 50]
         assert {len(samples[name]) for name in samples.files} == {150}

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep import workloads
-from sweep.spec import UserError, digest
+from sweep.spec import UserError, digest, to_json
+from sweep.spec.facts import ReferenceInfo
 from sweep.worker import arrays as materials
 from sweep.worker import entries
 from sweep.workloads import Dataset, check_fit, checked, groups, minilm, snippets
@@ -172,7 +173,7 @@ def test_answers_whose_shape_follows_the_size_are_refused(tmp_path: Path) -> Non
         materials.write_reference(text_workloads.model("unpooled"), checked(texts(), "mine"), DIMS, tmp_path / "r")
 
 
-def ask(folder: Path, **model: Any) -> Any:
+def ask(folder: Path, **model: Any) -> ReferenceInfo:
     folder.mkdir()
     request = {
         "model": {"name": "bag", "_target_": OWN + "model", "format": "numpy", "bucket_dims": DIMS, **model},
@@ -186,20 +187,20 @@ def ask(folder: Path, **model: Any) -> Any:
 
 def test_the_worker_leaves_sizes_and_answers_and_names_both(tmp_path: Path) -> None:
     told = ask(tmp_path / "a")
-    assert told["items"] == 40
-    assert told["inputs"]["input_ids"] == {"shape": [40, LONGEST], "dtype": "int64"}
-    assert told["flops_per_item"] is None
+    assert told.items == 40
+    assert told.inputs["input_ids"] == {"shape": [40, LONGEST], "dtype": "int64"}
+    assert told.flops_per_item is None
     sizes = materials.read_sizes(tmp_path / "a" / "data")
     assert sizes is not None
     assert sizes.max() == LONGEST
-    json.dumps(told)
+    json.dumps(to_json(told))
     with pytest.raises(UserError, match=r"say with model\.bucket_dims"):
         ask(tmp_path / "b", bucket_dims=None)
 
 
 def test_which_axes_are_cut_is_part_of_the_reference(tmp_path: Path) -> None:
     one, other = ask(tmp_path / "a"), ask(tmp_path / "b", bucket_dims={"input_ids": [1], "attention_mask": [1]})
-    assert one["reference"] == other["reference"]
+    assert one.reference == other.reference
     with pytest.raises(ValueError, match="broadcast"):  # a mask left whole is the model's own mistake, and told so
         ask(tmp_path / "c", bucket_dims={"input_ids": [1]})
 

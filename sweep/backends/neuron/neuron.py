@@ -100,7 +100,7 @@ class Neuron(shared.NeuronBackend):
             torch.jit.save(traced, str(folder / shared.MODEL), _extra_files={shared.STATED: stated.text()})
         why = compiler_output.reason(said.text) if share < 1.0 else ""
         facts = {**stated.options, "compiler_args": arguments, "operators": counted}
-        return BuildInfo(stated.precision, share, versions, {**facts, **({"fallback": why} if why else {})})
+        return BuildInfo(stated.precision, share, versions, facts, fallback=why)
 
     def _trace(
         self, source: Source, arguments: List[str], workdir: Path, versions: Dict[str, str], notes: List[str]

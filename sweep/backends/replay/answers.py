@@ -8,6 +8,7 @@ Worker side, Python 3.8; the parent asks it what a row claims.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
@@ -16,8 +17,19 @@ import numpy as np
 from sweep import files
 from sweep.backends.replay.tables import Row, row_of
 from sweep.isolate import failures
-from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Status, TrialError, digest, from_json, to_json
+from sweep.spec import (
+    BuildInfo,
+    FailureKind,
+    Json,
+    Measurement,
+    Status,
+    TrialError,
+    digest,
+    from_json,
+)
+from sweep.spec.facts import Timing
 from sweep.spec.metrics import QUANTILES
+from sweep.spec.requests import BuildRequest, MeasureRequest
 
 KNOWN = (("min", 0.0), *((label, percent / 100) for label, percent in QUANTILES.items()), ("max", 1.0))
 REQUESTS = 20000  # at most, in one repeat
@@ -108,28 +120,26 @@ def row_from(value: Json) -> Row:
     return from_json(Row, {"line": 0, **value})
 
 
-def build(request: Json, folder: Path) -> Json:
-    """Answer a build as the row says. Request: that of `sweep.worker.entries:build`; the artifact is the row."""
-    spec = from_json(BuildSpec, request["spec"])
+def build(request: Json, folder: Path) -> BuildInfo:
+    """Answer a `BuildRequest` as the row says; the artifact is the row."""
+    wanted = from_json(BuildRequest, request)
+    spec = wanted.spec
     row = row_from(row_of(spec))
     _note_versions(folder, row)
     _print(row)
     if row.status is Status.BUILD_FAILED:
         raise TrialError(*_why(row))
-    (Path(request["artifact"]) / "row.json").write_text(json.dumps(row_of(spec), indent=1))
+    (Path(wanted.artifact) / "row.json").write_text(json.dumps(row_of(spec), indent=1))
     placement = 1.0 if row.placement is None else row.placement
     versions = {"reported": row.versions} if row.versions else {}
     notes = {"replayed": True, "table": spec.options.get("found_in"), "source": row.source}
-    info = BuildInfo(row.precision or spec.precision, placement, versions, notes)
-    return dict(to_json(info))
+    return BuildInfo(row.precision or spec.precision, placement, versions, notes)
 
 
-def measure(request: Json, folder: Path) -> Json:
-    """Answer a repeat as the row says; leaves samples.npz, and no outputs.
-
-    Request: that of `sweep.worker.entries:measure`.
-    """
-    row = row_from(row_of(from_json(BuildSpec, request["builds"][0]["spec"])))
+def measure(request: Json, folder: Path) -> Measurement:
+    """Answer a `MeasureRequest` as the row says. Leaves samples.npz, and no outputs."""
+    wanted = from_json(MeasureRequest, request)
+    row = row_from(row_of(wanted.builds[0].spec))
     _note_versions(folder, row)
     if row.status is Status.RUN_FAILED:
         _print(row)
@@ -137,30 +147,19 @@ def measure(request: Json, folder: Path) -> Json:
     said = claim(row)
     if not (said.items and said.rate and said.mean_ms and said.in_flight):
         raise TrialError(FailureKind.UNKNOWN, "nothing can be drawn: %s" % "; ".join(said.notes))
-    effort, repeat = request["effort"], request["repeat"]
     function = Quantiles(said.points, row.latency_ms_mean)
-    count = int(min(max(effort["window_seconds"] * said.rate / said.items, effort["min_requests"]), REQUESTS))
-    seed = int(digest([row.to_json(), repeat])[:8], 16)
+    count = int(min(max(wanted.effort.window_seconds * said.rate / said.items, wanted.effort.min_requests), REQUESTS))
+    seed = int(digest([row.to_json(), wanted.repeat])[:8], 16)
     latency = function(np.random.RandomState(seed).random_sample(count))
     lanes = max(1, round(said.in_flight))
     stretch = lanes * said.items * 1000.0 / said.rate / function.mean  # of a lane's time between two starts
     _save(folder / "samples.npz", latency, lanes, stretch)
     rate = said.rate * function.mean / float(latency.mean())
     quantiles = dict(zip(QUANTILES, np.percentile(latency, list(QUANTILES.values())).tolist()))
-    return {
-        "throughput_items_per_s": rate,
-        "window_seconds": count * said.items / rate,
-        "requests": count,
-        "items": count * said.items,
-        "latency_ms_mean": float(latency.mean()),
-        "latency_ms": {**quantiles, "max": float(latency.max())},
-        "load_seconds": 0.0,
-        "first_request_ms": row.first_request_ms or 0.0,
-        "warmup": {"requests": 0, "seconds": 0.0, "stable": True},
-        "peak_memory_mb": 0.0,
-        "in_flight": said.in_flight,
-        "notes": {"replayed": DRAWS},
-    }
+    items = count * said.items
+    timing = Timing(rate, items / rate, count, items, float(latency.mean()), said.in_flight)
+    repeat = Measurement.of(wanted.repeat, timing, {**quantiles, "max": float(latency.max())}, folder)
+    return replace(repeat, first_request_ms=row.first_request_ms or 0.0, notes={"replayed": DRAWS})
 
 
 def _save(path: Path, latency: np.ndarray, lanes: int, stretch: float) -> None:

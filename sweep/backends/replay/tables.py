@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union, get_type_hints
 
 from sweep.spec import BuildSpec, FailureKind, Json, Status, UserError, digest, meant, to_json
+from sweep.spec.facts import SourceFacts
 
 FOLDER = Path(__file__).resolve().parent / "published"
 REQUIRED = ("model", "instance", "stack", "status", "source")
@@ -97,6 +98,10 @@ class Row:
     def metrics(self) -> Dict[str, float]:
         """What is stated of the numbers that a trial has."""
         return {name: float(value) for name in METRICS if (value := getattr(self, name)) is not None}
+
+    def source_facts(self, table: str) -> SourceFacts:
+        """Where this result comes from; `table`: the file, with the line."""
+        return SourceFacts(self.source, self.date or "not stated", self.mistakes, table, self.to_json())
 
     def to_json(self) -> Json:
         """What is stated, without the line."""

@@ -117,7 +117,7 @@ class TensorFlowNeuron(Backend):
         raise NotImplementedError
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
-        """The artifact, however much of it runs on the device: `placement` says that, and notes["fallback"] why."""
+        """The artifact, however much of it runs on the device: `placement` says that, and `fallback` why."""
         ignored = forget_environment()
         path = compiler_path(self.compiler)
         tf1 = self.versions()["tensorflow"].startswith("1.")
@@ -134,8 +134,7 @@ class TensorFlowNeuron(Backend):
         notes.update({"operators": {name: int(each[-1]) for name, each in counts.items() if each}} if tf1 else {})
         notes.update({"ignored_environment": ignored} if ignored else {})
         why = compiler_output.reason(said.text) if share < 1.0 else ""
-        notes.update({"fallback": why} if why else {})
-        return BuildInfo(stated.precision, share, self.versions(), notes)
+        return BuildInfo(stated.precision, share, self.versions(), notes, fallback=why)
 
     def convert(self, source: Source, spec: BuildSpec, folder: Path, flags: List[str]) -> float:
         """TensorFlow 1: write the compiled SavedModel to the new folder; the share of operators on the device."""

@@ -19,7 +19,7 @@ from sweep.engine.context import Context
 from sweep.engine.references import Reference, pair_key, sizes_of, stored_sizes
 from sweep.files import write_json
 from sweep.report.plots.buckets import FILE
-from sweep.spec import AUTO, DYNAMIC, Buckets, Json, Record, Status, Trial, UserError
+from sweep.spec import AUTO, DYNAMIC, Buckets, Record, Status, Trial, UserError, to_json
 from sweep.spec.settings import Bucketing
 from sweep.store import ledger
 from sweep.text import axis_text
@@ -27,6 +27,7 @@ from sweep.verdict.buckets import lists as bucket_lists
 from sweep.verdict.buckets.bucketing import Choice, Traffic
 from sweep.verdict.buckets.cost import rank
 from sweep.verdict.buckets.lists import Group, Search
+from sweep.verdict.buckets.results import ListGroup
 
 if TYPE_CHECKING:
     from sweep.config.command_line import Job
@@ -135,11 +136,11 @@ def _known(sweep: "Sweep", asked: Asked) -> dict[Buckets, Record]:
         if key in sweep.records and replace(trial, buckets=AUTO).key == asked.job.trial.key
     ]
     ok = [(trial, record) for trial, record in mine if record.status is Status.OK]
-    last = max((record.notes.get("measured_together", 0.0) for _, record in ok), default=0.0)
+    last = max((record.measured_together or 0.0 for _, record in ok), default=0.0)
     return {
         () if trial.buckets == DYNAMIC else trial.buckets: record
         for trial, record in ok
-        if record.notes.get("measured_together", 0.0) == last
+        if (record.measured_together or 0.0) == last
     }
 
 
@@ -225,11 +226,11 @@ def write(sweep: "Sweep", context: Context, trials: Sequence[Trial]) -> None:
     """`buckets.json` and its tables, where lists of buckets or sizes that vary were measured."""
     from sweep.report.terminal.buckets import short
 
-    found = [_entry(sweep, context, each) for each in _groups(trials, sweep.records)]
-    told = [entry for entry in found if entry is not None]
-    if told:
-        write_json(context.folder / FILE, told)
-        sweep.display.show(short(told, sweep.display.width))
+    known = [_compared(sweep, context, group) for group in _groups(trials, sweep.records)]
+    groups = [group for group in known if group is not None]
+    if groups:
+        write_json(context.folder / FILE, to_json(groups))
+        sweep.display.show(short(groups, sweep.display.width))
 
 
 def _groups(trials: Sequence[Trial], records: Mapping[str, Record]) -> list[tuple[Trial, ...]]:
@@ -242,7 +243,7 @@ def _groups(trials: Sequence[Trial], records: Mapping[str, Record]) -> list[tupl
     return [tuple(group) for group in groups.values() if any(trial.buckets and trial.key in ok for trial in group)]
 
 
-def _entry(sweep: "Sweep", context: Context, trials: tuple[Trial, ...]) -> Json | None:
+def _compared(sweep: "Sweep", context: Context, trials: tuple[Trial, ...]) -> ListGroup | None:
     settings, data = sweep.settings.bucketing, str(trials[0].data["name"])
     search = sweep.stages.searches.get(replace(trials[0], buckets=AUTO).key)
     traffic = search.traffic if search else _stored(context, trials[0])
@@ -258,7 +259,7 @@ def _entry(sweep: "Sweep", context: Context, trials: tuple[Trial, ...]) -> Json 
         search=search,
         before={trial.key: record for trial in trials if (record := sweep.stages.again.get(trial.key))},
     )
-    return bucket_lists.entry(group, sweep.records)
+    return bucket_lists.compare(group, sweep.records)
 
 
 def _stored(context: Context, trial: Trial) -> Traffic | None:

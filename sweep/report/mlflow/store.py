@@ -203,6 +203,7 @@ class RunStore:
 
 
 def _trial_tags(record: Record, sweep_id: str, parent: str) -> dict[str, str]:
+    source = record.source
     tags = {
         "mlflow.parentRunId": parent,
         "mlflow.source.name": "python -m sweep",
@@ -214,9 +215,9 @@ def _trial_tags(record: Record, sweep_id: str, parent: str) -> dict[str, str]:
         "sweep.origin": record.origin,
         "sweep.identity": record.identity,
         "sweep.reason": record.reason[:NOTE_CHARACTERS],
-        "sweep.source": str(record.notes.get("source", "")),  # of what was reported: where, when, known mistakes
-        "sweep.date": str(record.notes.get("date", "")),
-        "sweep.mistakes": ";".join(record.notes.get("mistakes", ())),
+        "sweep.source": source.source if source else "",  # of what was reported: where, when, known mistakes
+        "sweep.date": source.date if source else "",
+        "sweep.mistakes": ";".join(source.mistakes) if source else "",
     }
     return {name: value for name, value in tags.items() if value or name == "sweep.failure_kind"}
 

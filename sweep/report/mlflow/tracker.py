@@ -28,7 +28,6 @@ from sweep.verdict import select
 if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
 
-ENTRY = "sweep.report.mlflow.tracker:send_stored"
 PRELOAD = ("sweep.report.mlflow.client",)
 SERVER_SECONDS = 30.0  # to open the store and close the sweep's run; a server that hangs is given up after that
 LOCAL_SECONDS = 120.0  # a file does not hang, but a loaded machine takes its time to make it
@@ -47,6 +46,7 @@ class SendRequest:
     files: tuple[str, ...] = ()  # for the sweep's own run: plan, tables, plots; folders go whole
     markdown: str = ""  # the description of the sweep's own run
     interrupted: bool = False  # the sweep did not come to its end
+    entry: str = "sweep.report.mlflow.tracker:send_stored"
 
     @property
     def sweep_id(self) -> str:
@@ -217,7 +217,7 @@ def _work(records: Sequence[Record]) -> dict[str, float]:
         "all_builds_reused": float(len(builds) - len(new)),
         "all_build_seconds": math.fsum(float(build.get("seconds") or 0) for build in new),
         "all_repeats": float(len(repeats)),
-        "all_repeat_seconds": math.fsum(float(repeat.notes.get("wall_seconds") or 0) for repeat in repeats),
+        "all_repeat_seconds": math.fsum(repeat.wall_seconds or 0.0 for repeat in repeats),
     }
 
 

@@ -10,26 +10,27 @@ from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, table
 from sweep.report.page.svg import Drawn
 from sweep.report.plots.drawing import Hit, clipped, stretch
-from sweep.spec import Json, Record, metrics
+from sweep.spec import Record, metrics
+from sweep.spec.facts import CapacityFacts, ProbeFacts
 from sweep.spec.metrics import CAPACITY
 from sweep.text import number, plus_minus, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Found = tuple[Record, list[CapacityFacts]]
 LATE = 0.01  # share of the items that may be late
 LEAST = 3e-4  # shares below are drawn here: the axis is logarithmic and most probes have none that is late
 
 
 def section(told: Facts) -> Section | None:
     """None where no rate was looked for."""
-    found = [(record, notes) for record in told.records if (notes := _notes(record))]
+    found = [(record, searches) for record in told.records if (searches := _searches(record))]
     if not found:
         return None
-    drawn = [(record, notes) for record, notes in found if any(each.get("curve") for each in notes)][
-        : len(told.best) or 8
-    ]
-    level = next((each.get("slo_p99_ms") for _, notes in found for each in notes), None)
+    drawn = [(record, searches) for record, searches in found if any(search.curve for search in searches)]
+    drawn = drawn[: len(told.best) or 8]
+    level = found[0][1][0].slo_p99_ms
     words = (
         f"Arrivals at random at one rate after the other: which share of the items took longer than "
         f"{number(level)} ms. "
@@ -40,22 +41,22 @@ def section(told: Facts) -> Section | None:
     return Section("capacity", "Capacity", chart + _table(told, found))
 
 
-def _notes(record: Record) -> list[Json]:
-    return [m.notes["capacity"] for m in record.repeats if isinstance(m.notes.get("capacity"), dict)]
+def _searches(record: Record) -> list[CapacityFacts]:
+    return [repeat.capacity for repeat in record.repeats if repeat.capacity is not None]
 
 
-def _draw(told: Facts, found: Sequence[tuple[Record, list[Json]]], wide: bool) -> Drawn:
+def _draw(told: Facts, found: Sequence[Found], wide: bool) -> Drawn:
     figure = svg.canvas(wide, 3.6 if wide else 3.2)
     axes = figure.add_subplot()
     hits: list[Hit] = []
-    for record, notes in found:
-        for each in notes:
-            hits += _curve(told, axes, record, each.get("curve") or [])
+    for record, searches in found:
+        for search in searches:
+            hits += _curve(told, axes, record, search.curve)
     axes.axhline(LATE, color="#333333", lw=1, ls=":")
     axes.set_yscale("log")
     axes.set_ylim(LEAST / 1.4, 1.4)
     axes.set_yticks([LEAST, 1e-3, LATE, 0.1, 1.0], ["none", "0.1 %", "1 %", "10 %", "100 %"])
-    rates = [float(row["rate"]) for _, notes in found for each in notes for row in each.get("curve") or []]
+    rates = [probe.rate for _, searches in found for search in searches for probe in search.curve]
     stretch(axes, "x", min(rates), max(rates))
     axes.minorticks_off()
     axes.set_xlabel("rate of arrivals, items/s")
@@ -66,24 +67,24 @@ def _draw(told: Facts, found: Sequence[tuple[Record, list[Json]]], wide: bool) -
     return figure, hits
 
 
-def _curve(told: Facts, axes: Axes, record: Record, curve: Sequence[Json]) -> list[Hit]:
+def _curve(told: Facts, axes: Axes, record: Record, curve: Sequence[ProbeFacts]) -> list[Hit]:
     colour, hits = told.colour(record), []
-    fitted = sorted({(float(row["rate"]), float(row["fitted"])) for row in curve if row.get("fitted") is not None})
+    fitted = sorted({(probe.rate, probe.fitted) for probe in curve if probe.fitted is not None})
     axes.plot([x for x, _ in fitted], [max(LEAST, y) for _, y in fitted], color=colour, lw=1.3, alpha=0.8)
-    for row in curve:
-        late = max(LEAST, float(row.get("late_share") or 0.0))
-        face = "none" if row.get("overloaded") else colour
-        strength = 1.0 if row.get("counted", True) else 0.35
-        axes.plot(float(row["rate"]), late, "o", ms=4.5, mec=colour, mfc=face, alpha=strength)
-        p99 = (row.get("latency_ms") or {}).get("p99")
-        tip = f"{told.name(record)}\n{number(float(row['rate']))} items/s: {share(row.get('late_share'))} late"
+    for probe in curve:
+        late = max(LEAST, probe.late_share)
+        face = "none" if probe.overloaded else colour
+        strength = 1.0 if probe.counted else 0.35
+        axes.plot(probe.rate, late, "o", ms=4.5, mec=colour, mfc=face, alpha=strength)
+        p99 = probe.latency_ms.get("p99")
+        tip = f"{told.name(record)}\n{number(probe.rate)} items/s: {share(probe.late_share)} late"
         tip += f", p99 {number(p99)} ms" if p99 is not None else ""
-        tip += "\nthe queue grew" if row.get("overloaded") else ""
-        hits.append(Hit(axes, float(row["rate"]), late, colour, told.place.get(record.key), tip))
+        tip += "\nthe queue grew" if probe.overloaded else ""
+        hits.append(Hit(axes, probe.rate, late, colour, told.place.get(record.key), tip))
     return hits
 
 
-def _legend(told: Facts, axes: Axes, found: Sequence[tuple[Record, list[Json]]], wide: bool) -> None:
+def _legend(told: Facts, axes: Axes, found: Sequence[Found], wide: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -95,7 +96,7 @@ def _legend(told: Facts, axes: Axes, found: Sequence[tuple[Record, list[Json]]],
         figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=4 if wide else 2, fontsize=8)
 
 
-def _table(told: Facts, found: Sequence[tuple[Record, list[Json]]]) -> str:
+def _table(told: Facts, found: Sequence[Found]) -> str:
     columns = [
         Column("trial"),
         Column("service level", "p99 of the latency of an item", True),
@@ -104,12 +105,12 @@ def _table(told: Facts, found: Sequence[tuple[Record, list[Json]]]) -> str:
         Column("note"),
     ]
     rows = []
-    for record, notes in found:
+    for record, searches in found:
         value = record.number(CAPACITY)
         if value is None:
-            value = sum(float(each.get("items_per_s") or 0.0) for each in notes) / len(notes)
+            value = sum(search.items_per_s for search in searches) / len(searches)
         ends = [record.number(end) for end in (metrics.find(CAPACITY).low, metrics.find(CAPACITY).high)]
-        text = "; ".join(dict.fromkeys(str(each["note"]) for each in notes if each.get("note")))
+        text = "; ".join(dict.fromkeys(search.note for search in searches if search.note))
         rows.append(
             Row(
                 [
@@ -117,9 +118,9 @@ def _table(told: Facts, found: Sequence[tuple[Record, list[Json]]]) -> str:
                         f'<span style="color:{told.colour(record)}">■</span> {esc(told.name(record))}',
                         told.name(record),
                     ),
-                    Cell(esc(f"{number(notes[0].get('slo_p99_ms'))} ms"), notes[0].get("slo_p99_ms")),
+                    Cell(esc(f"{number(searches[0].slo_p99_ms)} ms"), searches[0].slo_p99_ms),
                     Cell(esc(plus_minus(value, *ends)), value),
-                    Cell(f"{sum(len(each.get('curve') or []) for each in notes):,}"),
+                    Cell(f"{sum(len(search.curve) for search in searches):,}"),
                     Cell(esc(text), text or None, "wrap"),
                 ]
             )

@@ -36,7 +36,7 @@ class Repeat:
 
     time: float  # seconds since the epoch, when it ended
     trial: str  # its key
-    measurement: Json  # as the ledger has it
+    measurement: Measurement
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Times:
             if kind != "runs":  # sent to MLflow, perhaps a year later
                 last = when
             if kind == "repeat":
-                repeats.append(Repeat(when, str(entry["trial"]), entry["measurement"]))
+                repeats.append(Repeat(when, str(entry["trial"]), from_json(Measurement, entry["measurement"])))
             elif kind == "finish":
                 interrupted = bool(entry.get("interrupted"))
         return Times(repeats, last, interrupted)
@@ -177,9 +177,9 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
     settings = query.settings(book)
     entries = list(ledger.entries(folder))
     times = Times.of(entries)
-    done: dict[str, dict[int, Json]] = {}
+    done: dict[str, dict[int, Measurement]] = {}
     for each in times.repeats:
-        done.setdefault(each.trial, {})[int(each.measurement["index"])] = each.measurement
+        done.setdefault(each.trial, {})[each.measurement.index] = each.measurement
     records = [_with_repeats(book, record, done.get(record.key, {})) for record in query.records(book)]
     chosen = verdict or select.verdict(records, settings.objective)
     return Facts(
@@ -205,14 +205,14 @@ def _ordered(records: Sequence[Record], chosen: Verdict, settings: Settings) -> 
     return [*first, *some, *(record for record in in_order if record.key not in keys)]
 
 
-def _with_repeats(book: ledger.History, record: Record, done: Mapping[int, Json]) -> Record:
+def _with_repeats(book: ledger.History, record: Record, done: Mapping[int, Measurement]) -> Record:
     """A trial that has not ended, with what its whole repeats say; any other as it is."""
     if record.key in book.records or not done:
         return record
     from sweep.verdict.stats import intervals
 
     where = Stored(book, record)
-    repeats = tuple(from_json(Measurement, done[index]) for index in sorted(done))
+    repeats = tuple(done[index] for index in sorted(done))
     found = intervals.summarize(
         [replace(each, samples=str(where.file(each.samples) or each.samples)) for each in repeats]
     )

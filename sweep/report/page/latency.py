@@ -13,7 +13,7 @@ from sweep.report.page.svg import Drawn
 from sweep.report.plots import boxes
 from sweep.report.plots.boxes import Box, Marks
 from sweep.report.plots.drawing import Hit, clipped, stretch
-from sweep.spec import Json, Record, metrics
+from sweep.spec import Record, metrics
 from sweep.spec.metrics import LATENCIES, SAMPLES
 from sweep.text import cell, count, number, share
 from sweep.verdict.stats.intervals import samples_needed
@@ -47,8 +47,7 @@ def section(told: Facts) -> Section | None:
 
 
 def _is_open(records: Sequence[Record]) -> bool:
-    loads = [m.notes["load"] for r in records for m in r.repeats if isinstance(m.notes.get("load"), dict)]
-    return any(load.get("rate") for load in loads)
+    return any(m.load is not None and m.load.rate for r in records for m in r.repeats)
 
 
 def _curve(told: Facts, record: Record) -> tuple[list[float], list[float]] | None:
@@ -151,23 +150,23 @@ def _open_loads(told: Facts, records: Sequence[Record]) -> str:
     """What arrived, what was answered, and whether the generator kept its times."""
     rows = []
     for record in records:
-        loads: list[Json] = [m.notes["load"] for m in record.repeats if isinstance(m.notes.get("load"), dict)]
-        if not any(load.get("arrived") for load in loads):
+        loads = [m.load for m in record.repeats if m.load is not None]
+        if not any(load.arrived for load in loads):
             continue
-        sums = {name: sum(int(load.get(name) or 0) for load in loads) for name in ("arrived", "finished", "left")}
-        worst = {name: max(float(load.get(name) or 0.0) for load in loads) for name in ("lag_ms_p99", "own_share")}
-        overloaded = sum(bool(load.get("overloaded")) for load in loads)
+        sums = [sum(getattr(load, name) for load in loads) for name in ("arrived", "finished", "left")]
+        lag, own = max(load.lag_ms_p99 for load in loads), max(load.own_share for load in loads)
+        overloaded = sum(load.overloaded for load in loads)
         state = f"queue grows in {overloaded} of {count(len(loads), 'repeat')}" if overloaded else "keeps up"
-        rate = loads[0].get("rate")
+        rate = loads[0].rate
         rows.append(
             Row(
                 [
                     Cell(esc(told.name(record)), told.name(record)),
-                    Cell(esc(loads[0].get("scenario") or "")),
-                    Cell(number(float(rate)) if isinstance(rate, (int, float)) else "", rate),
-                    *(Cell(f"{value:,}", value) for value in sums.values()),
-                    Cell(number(worst["lag_ms_p99"]), worst["lag_ms_p99"]),
-                    Cell(share(worst["own_share"]), worst["own_share"]),
+                    Cell(esc(loads[0].scenario)),
+                    Cell("" if rate is None else number(rate), rate),
+                    *(Cell(f"{value:,}", value) for value in sums),
+                    Cell(number(lag), lag),
+                    Cell(share(own), own),
                     Cell(esc(state), overloaded),
                 ]
             )

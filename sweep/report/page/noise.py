@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -142,10 +142,10 @@ def _findings(told: Facts) -> str:
 
 def _host(told: Facts) -> str:
     """What the host showed around the repeats, where it showed anything."""
-    looks = [m.notes["host"] for r in told.records for m in r.repeats if isinstance(m.notes.get("host"), Mapping)]
+    looks = [m.host.known() for r in told.records for m in r.repeats]
     rows = []
     for name, (text, written) in HOST.items():
-        values = [float(look[name]) for look in looks if isinstance(look.get(name), (int, float))]
+        values = [look[name] for look in looks if name in look]
         if values:
             told_as = [written(value) for value in (min(values), median(values), max(values))]
             rows.append(Row([Cell(esc(text)), *(Cell(esc(each)) for each in told_as), Cell(f"{len(values):,}")]))

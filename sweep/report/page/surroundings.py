@@ -11,6 +11,7 @@ from sweep.report.page.gather import Facts, day
 from sweep.report.page.markup import Section, details, esc, facts, paragraph
 from sweep.spec import Json, to_json
 from sweep.text import count, duration, number
+from sweep.verdict.buckets.results import ListGroup
 
 MOST_PICTURES = 12
 
@@ -24,7 +25,7 @@ def buckets(told: Facts) -> Section | None:
     return Section("buckets", "Bucket lists", html) if html else None
 
 
-def _picture(group: Json) -> str:
+def _picture(group: ListGroup) -> str:
     import matplotlib
 
     from sweep.report.plots.buckets import plots
@@ -38,7 +39,7 @@ def _picture(group: Json) -> str:
         figure.savefig(file, format="svg", metadata={"Date": None})
     # As an image, so that its names and styles are its own.
     data = base64.b64encode(file.getvalue().encode()).decode()
-    name = esc(group.get("label") or "bucket lists")
+    name = esc(group.label or "bucket lists")
     return f'<figure class="picture"><img src="data:image/svg+xml;base64,{data}" alt="{name}"></figure>'
 
 
@@ -87,7 +88,7 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
 def _time(told: Facts) -> list[tuple[str, str]]:
     """The forecast beside what it took, and where the time went."""
     began = float(told.book.header.get("time") or 0.0)
-    seconds = [float(each.measurement["notes"].get("wall_seconds") or 0.0) for each in told.times.repeats]
+    seconds = [each.measurement.wall_seconds or 0.0 for each in told.times.repeats]
     built = {
         str(b.get("key")): float(b.get("seconds") or 0.0) for r in told.records for b in r.builds if not b.get("reused")
     }

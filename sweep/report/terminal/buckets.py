@@ -6,25 +6,27 @@ Latency is that of the request that an item is in, the mean over the items.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from sweep.report.terminal.layout import STYLES, Column, as_table, fitting, paragraph
-from sweep.spec import Json, Status
+from sweep.spec import Status
 from sweep.text import axis_text, count, number, one_line, share, status_text
+from sweep.verdict.buckets.results import ListGroup, ListResult, ListRow, Prediction
 
 if TYPE_CHECKING:
     from sweep.report.terminal.layout import Part
 
 ALIKE = 0.02  # relative difference that says nothing
 SHORT = 3  # groups whose tables are shown at the end of a sweep; of more only a sentence each
+BRIEF = ("", "k", "buckets", "predicted", "measured", "differs", "padding", "items/s")  # at the end of a sweep
 MOVED = 0.01  # of the machine between two measurements, from which on it is worth a line
 
 
-def whole(found: Sequence[Json], width: int) -> list[Part]:
+def whole(groups: Sequence[ListGroup], width: int) -> list[Part]:
     """Every group: its lists, what is to be known of them, and the buckets of the best."""
     parts: list[Part] = []
-    for group in found:
+    for group in groups:
         parts += [
             ("", ""),
             *_headline(group),
@@ -34,20 +36,20 @@ def whole(found: Sequence[Json], width: int) -> list[Part]:
             ("", ""),
             *_said(group),
         ]
-        if (row := best(group, lists=True)) is not None:
-            parts += [("", ""), (f"each bucket of {_name(row)}", "bold"), ("", ""), _buckets(row, width)]
+        if (row := best(group, lists=True)) is not None and row.measured is not None:
+            parts += [("", ""), (f"each bucket of {_name(row)}", "bold"), ("", ""), _buckets(row.measured, width)]
     return [*parts, ("", "")]
 
 
-def short(found: Sequence[Json], width: int) -> list[Part]:
+def short(groups: Sequence[ListGroup], width: int) -> list[Part]:
     """At the end of a sweep: tables with few columns, or sentences alone where there are many groups."""
-    if len(found) > SHORT:
+    if len(groups) > SHORT:
         parts: list[Part] = [("", "")]
-        for group in found:
-            parts += [(paragraph(f"{group['label']}: {sentence(group)}"), "")]
+        for group in groups:
+            parts += [(paragraph(f"{group.label}: {sentence(group)}"), "")]
     else:
         parts = []
-        for group in found:
+        for group in groups:
             parts += [
                 ("", ""),
                 *_headline(group),
@@ -59,37 +61,35 @@ def short(found: Sequence[Json], width: int) -> list[Part]:
     return [*parts, ("  more: python -m sweep buckets", "dim")]
 
 
-def best(group: Json, lists: bool = False) -> Json | None:
+def best(group: ListGroup, lists: bool = False) -> ListRow | None:
     """The row with the smallest measured latency that is within the limits; fewer buckets among equals.
 
     Args:
         lists: only among those with buckets.
     """
-    rows = [row for row in group["rows"] if row["measured"] and not row["over"]]
-    rows = [row for row in rows if row["measured"]["buckets"] or not lists]
-    name = "latency_ms_p99" if group["minimise"] == "p99" else "item_latency_ms_mean"
-    known = [row for row in rows if _comparable(group, row) and row["measured"][name] is not None]
-    return min(known, key=lambda row: (row["measured"][name], row["k"] or 0), default=None)
+    known = []
+    for row, result in _compared(group):
+        latency = result.latency_ms_p99 if group.minimise == "p99" else result.item_latency_ms_mean
+        if latency is not None and not row.over and (result.buckets or not lists):
+            known.append((latency, row.k or 0, row))
+    return min(known, key=lambda entry: entry[:2])[2] if known else None
 
 
-def sentence(group: Json) -> str:
+def sentence(group: ListGroup) -> str:
     """Whether static buckets pay on this backend, against pad to maximum and any size."""
-    rows = [row for row in group["rows"] if row["measured"] and _comparable(group, row)]
-    lists = [row for row in rows if row["name"] != "dynamic" and row["k"] and row["k"] > 1 and not row["over"]]
-    rivals = [row for name in ("pad to max", "dynamic") if (row := _of(rows, name)) is not None]
-    top = max(lists, key=lambda row: _rate(group, row), default=None)
-    sizes = group["traffic"]["sizes"]
+    rows = [(row, _rate(group, result)) for row, result in _compared(group)]
+    lists = [(row, rate) for row, rate in rows if row.shapes and row.k and row.k > 1 and not row.over]
+    rivals = [(row.name, rate) for name in ("pad to max", "dynamic") for row, rate in rows if row.name == name]
+    sizes = group.traffic.sizes if group.traffic else ()
     if len(sizes) == 1:
         return f"All inputs have the size {axis_text(sizes)}: more than one bucket is of no use."
-    if top is None or not rivals:
-        over = any(row["over"] for row in rows)
+    if not lists or not rivals:
+        over = any(row.over for row, _ in rows)
         why = "none is within the limits" if over else "it takes one, and pad to maximum or any size, measured"
         return f"No list of several buckets can be compared: {why}."
-    rate = _rate(group, top)
-    ratios = {row["name"]: rate / _rate(group, row) for row in rivals}
-    against = " and ".join(
-        f"{ratios[row['name']]:.2f}x {_rival(row['name'])} ({number(_rate(group, row))})" for row in rivals
-    )
+    top, rate = max(lists, key=lambda pair: pair[1])
+    ratios = {name: rate / theirs for name, theirs in rivals}
+    against = " and ".join(f"{ratios[name]:.2f}x {_rival(name)} ({number(theirs)})" for name, theirs in rivals)
     behind = [_rival(name) for name, ratio in ratios.items() if ratio < 1 - ALIKE]
     alike = [_rival(name) for name, ratio in ratios.items() if abs(ratio - 1) <= ALIKE]
     if behind:
@@ -105,112 +105,106 @@ def _do(names: Sequence[str]) -> str:
     return "does" if list(names) == [_rival("pad to max")] else "do"
 
 
-def _comparable(group: Json, row: Json) -> bool:
-    """Whether its latency and throughput are those of the traffic, or come near them."""
-    return bool(group["traffic"]["own"] or row["measured"]["weights"] == "traffic")
+def _compared(group: ListGroup) -> list[tuple[ListRow, ListResult]]:
+    """The lists whose measured latency and throughput are those of the traffic, or come near them."""
+    rows = ((row, row.measured) for row in group.rows if row.measured is not None)
+    return [(row, result) for row, result in rows if group.is_own_traffic or result.is_of_traffic]
 
 
-def _rate(group: Json, row: Json) -> float:
-    return float(row["measured"]["throughput_items_per_s" if group["traffic"]["own"] else "traffic_items_per_s"])
-
-
-def _of(rows: Sequence[Json], name: str) -> Json | None:
-    return next((row for row in rows if row["name"] == name), None)
+def _rate(group: ListGroup, result: ListResult) -> float:
+    return (result.throughput_items_per_s if group.is_own_traffic else result.traffic_items_per_s) or 0.0
 
 
 def _rival(name: str) -> str:
     return {"pad to max": "pad to maximum", "dynamic": "dynamic sizes"}[name]
 
 
-def _name(row: Json) -> str:
-    return "any size" if row["buckets"] == "dynamic" else axis_text(row["buckets"])
+def _name(row: ListRow) -> str:
+    return axis_text(row.shapes) if row.shapes else "any size"
 
 
-def _headline(group: Json) -> list[Part]:
-    sizes, weights = group["traffic"]["sizes"], group["traffic"]["weights"]
+def _headline(group: ListGroup) -> list[Part]:
+    heading = (f"buckets of {group.label}", "bold")
+    if group.traffic is None:
+        return [heading]
+    sizes, weights = group.traffic.sizes, group.traffic.weights
     ends = [axis_text([size]) for size in (sizes[0], sizes[-1])]
     between = ends[0] if len(sizes) == 1 else f"{ends[0]} to {ends[1]}"
-    of = f"{count(round(sum(weights)), 'item')} of {group['traffic']['source']}, {count(len(sizes), 'size')}, {between}"
+    of = f"{count(round(sum(weights)), 'item')} of {group.traffic.source}, {count(len(sizes), 'size')}, {between}"
     return [
-        (f"buckets of {group['label']}", "bold"),
+        heading,
         (paragraph(f"latency in ms of the request that an item is in; {of}"), "dim"),
     ]
 
 
-def _lists(group: Json, width: int, brief: bool = False) -> Part:
+def _lists(group: ListGroup, width: int, brief: bool = False) -> Part:
     """One line for each list; columns where anything is known, as many as fit."""
-    rows, top, own = group["rows"], best(group), group["traffic"]["own"]
-    seen = [row["measured"] or {} for row in rows]
-    expected = [row["predicted"] or {} for row in rows]
-
-    def told(name: str, text: str = "") -> list[str]:
-        """Measured where it was, else predicted."""
-        of = [
-            each.get(name) if each.get(name) is not None else hope.get(text)
-            for each, hope in zip(seen, expected, strict=True)
-        ]
-        return [_blank(number(value)) for value in of]
-
-    def shares(name: str, text: str = "") -> list[str]:
-        of = [
-            each.get(name) if each.get(name) is not None else hope.get(text)
-            for each, hope in zip(seen, expected, strict=True)
-        ]
-        return [_blank(share(value)) for value in of]
-
-    failed = any(row["status"] not in (None, "ok") for row in rows)
-    builds = [str(row["k"] or 1) if row["measured"] else "" for row in rows]
-    rate = "throughput_items_per_s" if own else "traffic_items_per_s"
+    rows, top, own = group.rows, best(group), group.is_own_traffic
+    failed = any(row.status not in (None, Status.OK) for row in rows)
+    builds = [str(row.k or 1) if row.measured else "" for row in rows]
+    expected = [row.predicted.item_latency_ms if row.predicted else None for row in rows]
+    # Of what was not measured, what is predicted stands there
+    hopes = [row.predicted or Prediction(math.inf) for row in rows]
+    padding = [_either(_result(row).padding, hope.padding) for row, hope in zip(rows, hopes, strict=True)]
+    seconds = [_either(_result(row).build_seconds, hope.build_seconds) for row, hope in zip(rows, hopes, strict=True)]
     columns = [
         Column("", ["→" if row is top else "" for row in rows]),
-        Column("k", [str(row["k"] or "") for row in rows], right=True),
+        Column("k", [str(row.k or "") for row in rows], right=True),
         Column("buckets", [_name(row) for row in rows]),
         Column("", [_kind(row) for row in rows], spare=0 if failed else 1),
-        Column("predicted", [_blank(number(each.get("item_latency_ms"))) for each in expected], right=True),
-        Column("measured", [_blank(number(each.get("item_latency_ms_mean"))) for each in seen], right=True),
-        Column("differs", [_differs(row) for row in rows], right=True),
-        Column("beside", [_differs(row, "beside") for row in rows], right=True, spare=5),
-        Column("p50", told("latency_ms_p50") if own else [], right=True, spare=6),
-        Column("p99", told("latency_ms_p99") if own else [], right=True, spare=3),
-        Column("padding", shares("padding", "padding"), right=True, spare=2),
-        Column("of FLOPs", shares("padding_flops"), right=True, spare=9),
+        Column("predicted", _numbers(expected), right=True),
+        Column("measured", _numbers(_result(row).item_latency_ms_mean for row in rows), right=True),
+        Column("differs", [_differs(row, row.predicted) for row in rows], right=True),
+        Column("beside", [_differs(row, row.beside) for row in rows], right=True, spare=5),
+        Column("p50", _numbers(_result(row).latency_ms_p50 for row in rows if own), right=True, spare=6),
+        Column("p99", _numbers(_result(row).latency_ms_p99 for row in rows if own), right=True, spare=3),
+        Column("padding", [_blank(share(value)) for value in padding], right=True, spare=2),
+        Column("of FLOPs", [_blank(share(_result(row).padding_flops)) for row in rows], right=True, spare=9),
         Column("builds", builds, right=True, spare=12),
-        Column("build s", told("build_seconds", "build_seconds"), right=True, spare=4),
-        Column("MB", told("artifact_mb"), right=True, spare=7),
-        Column("loaded MB", told("loaded_mb"), right=True, spare=8),
-        Column("items/s", [_blank(number(each.get(rate))) for each in seen], right=True),
+        Column("build s", _numbers(seconds), right=True, spare=4),
+        Column("MB", _numbers(_result(row).artifact_mb for row in rows), right=True, spare=7),
+        Column("loaded MB", _numbers(_result(row).loaded_mb for row in rows), right=True, spare=8),
+        Column("items/s", _numbers(_rate(group, _result(row)) for row in rows), right=True),
     ]
     if brief:
-        columns = [
-            c
-            for c in columns
-            if c.name in ("", "k", "buckets", "predicted", "measured", "differs", "padding", "items/s")
-        ]
-    styles = ["bold green" if row is top else "" if row["measured"] else _faint(row) for row in rows]
+        columns = [column for column in columns if column.name in BRIEF]
+    styles = ["bold green" if row is top else "" if row.measured else _faint(row) for row in rows]
     return as_table(fitting([c for c in columns if not c.empty], width), styles, folding="buckets"), ""
 
 
-def _kind(row: Json) -> str:
+def _result(row: ListRow) -> ListResult:
+    """What was measured; nothing is known of a list that was not."""
+    return row.measured or ListResult()
+
+
+def _numbers(values: Iterable[float | None]) -> list[str]:
+    return [_blank(number(value)) for value in values]
+
+
+def _either(a: float | None, b: float | None) -> float | None:
+    """The first of the two that is known."""
+    return b if a is None else a
+
+
+def _kind(row: ListRow) -> str:
     """What a list is: a guess, found, asked for; or why it is not measured."""
-    named = str(row["name"])
-    kind = {"best": f"best of {row['k']}", "best before": "found before"}.get(named, named)
-    if row["best_for_k"] and row["name"] != "best" and row["k"] > 1:
-        kind = f"best of {row['k']}: {kind}"
-    if row["over"]:
+    kind = {"best": f"best of {row.k}", "best before": "found before"}.get(row.name, row.name)
+    if row.best_for_k and row.name != "best" and (row.k or 0) > 1:
+        kind = f"best of {row.k}: {kind}"
+    if row.over:
         kind += ", over the limit"
-    return f"{kind}: {status_text(Status(row['status']))}" if row["status"] not in (None, "ok") else kind
+    return kind if row.status in (None, Status.OK) else f"{kind}: {status_text(row.status)}"
 
 
-def _faint(row: Json) -> str:
-    return STYLES[Status(row["status"])] if row["status"] else "dim"
+def _faint(row: ListRow) -> str:
+    return STYLES[row.status] if row.status else "dim"
 
 
-def _differs(row: Json, expected: str = "predicted") -> str:
-    """Measured against predicted, or against what the guesses in the same blocks let expect (`beside`)."""
-    if not row["measured"] or not row.get(expected):
+def _differs(row: ListRow, expected: Prediction | None) -> str:
+    """Measured against what was expected."""
+    if row.measured is None or row.measured.item_latency_ms_mean is None or expected is None:
         return ""
-    ratio = row["measured"]["item_latency_ms_mean"] / row[expected]["item_latency_ms"]
-    return f"{100 * (ratio - 1):+.1f} %"
+    return f"{100 * (row.measured.item_latency_ms_mean / expected.item_latency_ms - 1):+.1f} %"
 
 
 def _blank(text: str) -> str:
@@ -218,81 +212,72 @@ def _blank(text: str) -> str:
     return "" if text in ("–", "0") else text
 
 
-def _reasons(group: Json) -> list[Part]:
+def _reasons(group: ListGroup) -> list[Part]:
     """Why lists have no numbers."""
     return [
-        (paragraph(f"{_name(row)}: {status_text(Status(row['status']))}: {one_line(row['reason'])}", 2), "red")
-        for row in group["rows"]
-        if row["status"] not in (None, "ok")
+        (paragraph(f"{_name(row)}: {status_text(row.status)}: {one_line(row.reason)}", 2), "red")
+        for row in group.rows
+        if row.status not in (None, Status.OK)
     ]
 
 
-def _hope(row: Json) -> float:
-    return float(row["predicted"]["item_latency_ms"]) if row["predicted"] else math.inf
+def _hope(row: ListRow) -> float:
+    return row.predicted.item_latency_ms if row.predicted else math.inf
 
 
-def _said(group: Json, brief: bool = False) -> list[Part]:
+def _said(group: ListGroup, brief: bool = False) -> list[Part]:
     """What follows from the table, what limits leave out, and what is to be known before believing it."""
     parts: list[Part] = [(paragraph(f"→ {sentence(group)}"), "bold")]
-    over = sorted((row for row in group["rows"] if row["over"]), key=_hope)
+    over = sorted((row for row in group.rows if row.over), key=_hope)
     for row in over[:1] if brief else over:
-        better = f", {number(_hope(row))} ms" if row["predicted"] else ""
-        parts.append((paragraph(f"beyond the limit: {_name(row)}{better}: {row['over']}"), "yellow"))
-    if group["problem"]:
-        parts.append((paragraph(group["problem"]), "yellow"))
-    control = group["control"]
-    if control and abs(control["moved"]) >= MOVED:
-        again = axis_text(control["buckets"])
-        moved = f"{100 * control['moved']:+.1f} %"
-        text = f"the machine moved by {moved} meanwhile: {again} took {number(control['before_ms'])} ms when the curve"
-        text += f" was measured, and {number(control['after_ms'])} ms beside the best lists"
+        better = f", {number(_hope(row))} ms" if row.predicted else ""
+        parts.append((paragraph(f"beyond the limit: {_name(row)}{better}: {row.over}"), "yellow"))
+    if group.problem:
+        parts.append((paragraph(group.problem), "yellow"))
+    control = group.control
+    if control and abs(control.moved) >= MOVED:
+        again = axis_text(control.buckets)
+        moved = f"{100 * control.moved:+.1f} %"
+        text = f"the machine moved by {moved} meanwhile: {again} took {number(control.before_ms)} ms when the curve"
+        text += f" was measured, and {number(control.after_ms)} ms beside the best lists"
         parts.append((paragraph(text), "dim"))
     parts += [(paragraph(text), "dim") for text in _beside(group)]
-    if not group["traffic"]["own"]:
-        text = f"measured on the data's sizes and weighted with the shares of {group['traffic']['source']}"
-        lost = [_name(row) for row in group["rows"] if row["measured"] and not _comparable(group, row)]
+    if group.traffic is not None and not group.traffic.own:
+        text = f"measured on the data's sizes and weighted with the shares of {group.traffic.source}"
+        lost = [_name(row) for row in group.rows if row.measured and not row.measured.is_of_traffic]
         text += f", but for {', '.join(lost)}: the data's own mix" if lost else ""
         parts.append((paragraph(text), "dim"))
-    if any(row["predicted"] and not row["predicted"]["exact"] and row["best_for_k"] for row in group["rows"]):
+    if any(row.predicted and not row.predicted.exact and row.best_for_k for row in group.rows):
         parts.append(("not every combination was looked at: a list of as many buckets may be better", "dim"))
     return parts
 
 
-def _beside(group: Json) -> list[str]:
+def _beside(group: ListGroup) -> list[str]:
     """How good the prediction of the best lists is without what the machine moved."""
-    found = [row for row in group["rows"] if row["measured"] and row.get("beside")]
-    rows = [
-        min(found, key=lambda row: row["measured"]["item_latency_ms_mean"], default=None),
-        min(found, key=lambda row: row["beside"]["item_latency_ms"], default=None),
-    ]
-    named = {_name(row): f"{_name(row)} by {_differs(row, 'beside')}" for row in rows if row is not None}
-    if not named:
+    known = [(row, row.beside.item_latency_ms) for row in group.rows if row.measured and row.beside]
+    if not known:
         return []
+    quickest = min(known, key=lambda pair: _either(_result(pair[0]).item_latency_ms_mean, math.inf) or 0.0)[0]
+    rows = [quickest, min(known, key=lambda pair: pair[1])[0]]
+    named = {_name(row): f"{_name(row)} by {_differs(row, row.beside)}" for row in rows}
     return [f"from what the guesses took in the same minutes (beside): {' and '.join(named.values())}"]
 
 
-def _buckets(row: Json, width: int) -> Part:
+def _buckets(result: ListResult, width: int) -> Part:
     """What each bucket of one list did."""
-    told = row["measured"]["buckets"]
-    items = sum(each["items"] for each in told) or 1
-
-    def known(name: str) -> list[str]:
-        return [_blank(number(each.get(name))) for each in told]
-
-    def latency(name: str) -> list[str]:
-        return [_blank(number((each.get("latency_ms") or {}).get(name))) for each in told]
-
+    rows = result.buckets
+    items = sum(row.items for row in rows) or 1
     columns = [
-        Column("bucket", [axis_text([each["bucket"]]) for each in told], right=True),
-        Column("items", [f"{each['items']:,}" for each in told], right=True),
-        Column("share", [share(each["items"] / items) for each in told], right=True),
-        Column("requests", [f"{each['requests']:,}" for each in told], right=True, spare=4),
-        Column("mean", known("latency_ms_mean"), right=True),
-        Column("p50", latency("p50"), right=True, spare=1),
-        Column("p90", latency("p90"), right=True, spare=6),
-        Column("p99", latency("p99"), right=True, spare=1),
-        Column("build s", known("build_seconds"), right=True, spare=3),
-        Column("MB", known("artifact_mb"), right=True, spare=2),
-        Column("loaded MB", known("memory_mb"), right=True, spare=5),
+        Column("bucket", [axis_text([row.bucket]) for row in rows], right=True),
+        Column("items", [f"{row.items:,}" for row in rows], right=True),
+        Column("share", [share(row.items / items) for row in rows], right=True),
+        Column("requests", [f"{row.requests:,}" for row in rows], right=True, spare=4),
+        Column("mean", _numbers(row.latency_ms_mean for row in rows), right=True),
+        Column("p50", _numbers(row.latency_ms.get("p50") for row in rows), right=True, spare=1),
+        Column("p90", _numbers(row.latency_ms.get("p90") for row in rows), right=True, spare=6),
+        Column("p99", _numbers(row.latency_ms.get("p99") for row in rows), right=True, spare=1),
+        Column("build s", _numbers(row.build_seconds for row in rows), right=True, spare=3),
+        Column("MB", _numbers(row.artifact_mb for row in rows), right=True, spare=2),
+        Column("loaded MB", _numbers(row.memory_mb for row in rows), right=True, spare=5),
     ]
-    return as_table(fitting([c for c in columns if not c.empty], width), [""] * len(told)), ""
+    return as_table(fitting([c for c in columns if not c.empty], width), [""] * len(rows)), ""

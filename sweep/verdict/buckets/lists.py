@@ -1,9 +1,9 @@
 """Lists of buckets beside each other on the same traffic: predicted, measured, and which limit leaves one out.
 
-Pure functions from records, traffic and searches to the entries of `buckets.json`, one for each group of trials that
-are equal but for their buckets. What is predicted holds for the traffic's shares; a window holds what samples it
-happened to hold, and short batches hold fewer. So measured latencies are weighted with the traffic's shares too:
-`weights` of a row says whether that was possible ("traffic") or the window's own mix stands ("window").
+Pure functions from records, traffic and searches to the groups of `buckets.json`. What is predicted holds for the
+traffic's shares; a window holds what samples it happened to hold, and short batches hold fewer. So measured latencies
+are weighted with the traffic's shares too: `weights` of a result says whether that was possible ("traffic") or the
+window's own mix stands ("window").
 
 Machines drift. The guesses are measured once more beside the lists that were found, in the same interleaved blocks, and
 these are the numbers that are compared; what the first measurement says is in the curve and in what is predicted.
@@ -16,15 +16,17 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from sweep import backends
-from sweep.spec import DYNAMIC, Buckets, Json, Record, Status, Trial, UserError, to_json
+from sweep.spec import DYNAMIC, Buckets, Record, Status, Trial, UserError
+from sweep.spec.facts import BucketFacts
 from sweep.spec.settings import Bucketing
 from sweep.verdict.buckets import bucketing
 from sweep.verdict.buckets.bucketing import Choice, Curve, Point, Traffic
 from sweep.verdict.buckets.cost import over
-from sweep.verdict.buckets.measured import buckets_of, measured
+from sweep.verdict.buckets.measured import measured
+from sweep.verdict.buckets.results import ANY_SIZE, ListGroup, ListResult, ListRow, Movement, Prediction, TrafficFacts
 
 GRID = 8  # shapes on the cost curve, at most
-POWERS, MAXIMUM, ANY, BEST, ASKED = "powers of two", "pad to max", "dynamic", "best", "asked"
+POWERS, MAXIMUM, ANY, BEST, ASKED = "powers of two", "pad to max", ANY_SIZE, "best", "asked"
 EARLIER = "best before"  # found with an earlier curve, and measured
 
 
@@ -96,21 +98,19 @@ def curve_of(records: Sequence[Record], batch: int) -> Curve | None:
     Memory is what loading added where that is known of every build, else the size of the artifacts. With the first
     build that a process loads comes the runtime's own, so it is taken from later ones where two shapes or more have it.
     """
-    told = [buckets_of(record) for record in records if record.status is Status.OK]
-    seen = [(number, each) for some in told for number, each in enumerate(some) if each.get("latency_ms_mean")]
-    loaded = all(each.get("memory_mb") for _, each in seen)
-    later = len({tuple(each["bucket"]) for number, each in seen if number}) > 1
-    by_size: dict[tuple[int, ...], list[tuple[bool, Json]]] = {}
-    for number, each in seen:
-        by_size.setdefault(tuple(each["bucket"]), []).append((bool(number) or not later, each))
+    rows = [row for record in records if record.status is Status.OK for row in enumerate(record.buckets)]
+    rows = [(place, row) for place, row in rows if row.latency_ms_mean]
+    loaded = all(row.memory_mb for _, row in rows)
+    later = len({row.bucket for place, row in rows if place}) > 1
+    by_size: dict[tuple[int, ...], list[tuple[bool, BucketFacts]]] = {}
+    for place, row in rows:
+        by_size.setdefault(row.bucket, []).append((bool(place) or not later, row))
     points = []
-    for size, some in by_size.items():
-        requests = sum(each["requests"] for _, each in some)
-        seconds = sum(each["requests"] * each["latency_ms_mean"] for _, each in some) / requests / 1000
-        memory = [
-            each.get("memory_mb" if loaded else "artifact_mb") for of_builds, each in some if of_builds or not loaded
-        ]
-        points.append(Point(size, seconds, _mean(memory), _mean([each.get("build_seconds") for _, each in some])))
+    for size, same in by_size.items():
+        requests = sum(row.requests for _, row in same)
+        seconds = sum(row.requests * (row.latency_ms_mean or 0.0) for _, row in same) / requests / 1000
+        memory = [row.memory_mb if loaded else row.artifact_mb for alone, row in same if alone or not loaded]
+        points.append(Point(size, seconds, _mean(memory), _mean([row.build_seconds for _, row in same])))
     return Curve(points, batch) if points else None
 
 
@@ -119,31 +119,27 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def entry(group: Group, records: Mapping[str, Record]) -> Json:
-    """One entry of `buckets.json`."""
+def compare(group: Group, records: Mapping[str, Record]) -> ListGroup:
+    """The lists of a group beside each other."""
     first = group.trials[0]
     own = [records[trial.key] for trial in group.trials if trial.key in records]
     curve = group.search.curve if group.search else _curve_of_lists(own, first.request_items)
     plain = replace(first, buckets=(), overrides=tuple(o for o in first.overrides if not o.startswith("buckets=")))
     beside = _curve_beside(group, records)
     rows = [_row(group, trial, records.get(trial.key), curve, beside) for trial in _listed(group)]
-    return {
-        "label": plain.label,
-        "batch": first.request_items,
-        "auto": group.search is not None,
-        "minimise": group.settings.minimise,
-        "limits": limits_of(group.settings) if group.search else {},
-        "problem": group.search.problem if group.search else "",
-        "traffic": {
-            "sizes": group.traffic.sizes.tolist(),
-            "weights": group.traffic.weights.tolist(),
-            "source": group.source,
-            "own": group.own,
-        },
-        "curve": [to_json(point) for point in curve.points] if curve else [],
-        "control": _control(group, records),
-        "rows": sorted(rows, key=lambda row: (row["k"] is None, row["k"] or 0, not row["best_for_k"])),
-    }
+    sizes, weights = group.traffic.sizes.tolist(), group.traffic.weights.tolist()
+    return ListGroup(
+        label=plain.label,
+        batch=first.request_items,
+        auto=group.search is not None,
+        minimise=group.settings.minimise,
+        limits=limits_of(group.settings) if group.search else {},
+        problem=group.search.problem if group.search else "",
+        traffic=TrafficFacts(tuple(map(tuple, sizes)), tuple(weights), group.source, group.own),
+        curve=tuple(curve.points) if curve else (),
+        control=_control(group, records),
+        rows=tuple(sorted(rows, key=lambda row: (row.k is None, row.k or 0, not row.best_for_k))),
+    )
 
 
 def _curve_of_lists(records: Sequence[Record], batch: int) -> Curve | None:
@@ -175,7 +171,7 @@ def _all(group: Group) -> tuple[Choice, ...]:
     return (*search.earlier, *search.choices, *search.beyond) if search else ()
 
 
-def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None, beside: Curve | None) -> Json:
+def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None, beside: Curve | None) -> ListRow:
     buckets = trial.buckets or bucketing.pad_to_max(group.traffic.largest)
     chosen, earlier = (
         {choice.buckets for choice in choices}
@@ -187,19 +183,19 @@ def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None,
     seen = measured(record, trial, group.traffic, group.own) if record else None
     known = limits_of(group.settings) if group.search else {}
     then = evaluated(group.traffic, beside, buckets) if seen and buckets not in names else None
-    return {
-        "buckets": "dynamic" if buckets == DYNAMIC else to_json(buckets),
-        "name": named if record or named != ASKED else BEST,
-        "k": None if buckets == DYNAMIC else len(buckets),
-        "best_for_k": buckets in chosen,
-        "over": beyond(choice, known) if choice else _dynamic_beyond(seen, known),
-        "predicted": predicted(choice, trial.request_items) if choice else None,
-        "beside": {"item_latency_ms": _item_latency_ms(then, trial.request_items)} if then else None,
-        "measured": seen,
-        "status": record.status.value if record else None,
-        "reason": record.reason if record else "",
-        "key": record.key if record else None,
-    }
+    return ListRow(
+        buckets=ANY_SIZE if buckets == DYNAMIC else buckets,
+        name=named if record or named != ASKED else BEST,
+        k=None if buckets == DYNAMIC else len(buckets),
+        best_for_k=buckets in chosen,
+        over=beyond(choice, known) if choice else _dynamic_beyond(seen, known),
+        predicted=predict(choice, trial.request_items) if choice else None,
+        beside=Prediction(_item_latency_ms(then, trial.request_items)) if then else None,
+        measured=seen,
+        status=record.status if record else None,
+        reason=record.reason if record else "",
+        key=record.key if record else None,
+    )
 
 
 def evaluated(traffic: Traffic, curve: Curve | None, buckets: Buckets) -> Choice | None:
@@ -212,17 +208,17 @@ def evaluated(traffic: Traffic, curve: Curve | None, buckets: Buckets) -> Choice
         return None
 
 
-def predicted(choice: Choice, batch: int) -> Json:
+def predict(choice: Choice, batch: int) -> Prediction:
     """What a row says of a list that was not measured yet; `batch`: items of a request."""
-    return {
-        "item_latency_ms": _item_latency_ms(choice, batch),
-        "item_latency_ms_p99": choice.p99_seconds * 1000,
-        "padding": choice.waste,
-        "build_seconds": choice.build_seconds,
-        "memory_mb": choice.memory_mb,
-        "shares": list(choice.shares),
-        "exact": choice.exact,
-    }
+    return Prediction(
+        item_latency_ms=_item_latency_ms(choice, batch),
+        item_latency_ms_p99=choice.p99_seconds * 1000,
+        padding=choice.waste,
+        build_seconds=choice.build_seconds,
+        memory_mb=choice.memory_mb,
+        shares=choice.shares,
+        exact=choice.exact,
+    )
 
 
 def _item_latency_ms(choice: Choice, batch: int) -> float:
@@ -235,24 +231,23 @@ def beyond(choice: Choice, limits: Mapping[str, float]) -> str:
     return over(choice, {name: limit for name, limit in limits.items() if getattr(choice, name) is not None})
 
 
-def _dynamic_beyond(seen: Json | None, limits: Mapping[str, float]) -> str:
+def _dynamic_beyond(seen: ListResult | None, limits: Mapping[str, float]) -> str:
     """The same of one build for any size, for which nothing is predicted."""
     if seen is None:
         return ""
-    memory = seen["loaded_mb"] or seen["artifact_mb"]
-    cost = Choice((), 1, 0.0, 0.0, 0.0, seen["build_seconds"], memory)
+    memory = seen.loaded_mb or seen.artifact_mb
+    cost = Choice((), 1, 0.0, 0.0, 0.0, seen.build_seconds, memory)
     return beyond(cost, limits)
 
 
-def _control(group: Group, records: Mapping[str, Record]) -> Json | None:
+def _control(group: Group, records: Mapping[str, Record]) -> Movement | None:
     """What was measured twice: how far the machine itself moved between the curve and the lists found from it."""
     twice = sorted((trial for trial in group.trials if trial.key in group.before), key=lambda t: -len(t.buckets))
     for trial in twice:  # powers of two before the others
         both = (
             measured(each, trial, group.traffic, group.own) for each in (group.before[trial.key], records[trial.key])
         )
-        before, after = (seen["item_latency_ms_mean"] if seen else None for seen in both)
+        before, after = (seen.item_latency_ms_mean if seen else None for seen in both)
         if before and after:
-            told = {"buckets": to_json(trial.buckets), "before_ms": before, "after_ms": after}
-            return {**told, "moved": after / before - 1}
+            return Movement(trial.buckets, before, after, after / before - 1)
     return None

@@ -1,70 +1,67 @@
 """What a trial with buckets took, for the traffic: measured latencies at the traffic's shares, not at the window's."""
 
-from collections.abc import Sequence
-
-from sweep.spec import DYNAMIC, Json, Record, Status, Trial, UserError
+from sweep.spec import DYNAMIC, Record, Status, Trial, UserError
 from sweep.verdict.buckets import bucketing
 from sweep.verdict.buckets.bucketing import Curve, Point, Traffic
 from sweep.verdict.buckets.cost import as_shapes
+from sweep.verdict.buckets.results import ListResult
 from sweep.worker.batching import widen
 
 
-def buckets_of(record: Record) -> list[Json]:
-    """What each bucket of a measured trial did, over all its repeats; empty where there are none."""
-    return list(record.notes.get("buckets") or [])
-
-
-def measured(record: Record, trial: Trial, traffic: Traffic, own: bool) -> Json | None:
+def measured(record: Record, trial: Trial, traffic: Traffic, own: bool) -> ListResult | None:
     """What a trial's repeats say; None where they are not to be believed, or there are none."""
     if record.status is not Status.OK or not record.metrics:
         return None
-    metrics, told = record.metrics, buckets_of(record)
+    metrics = record.metrics
     window = metrics.get("item_latency_ms_mean") or metrics.get("latency_ms_mean")
-    weighted = window if trial.buckets == () else _weighted(record, trial, traffic, told, own)
+    weighted = window if trial.buckets == () else _weighted(record, trial, traffic, own)
     rate = metrics["throughput_items_per_s"]
-    return {
-        "item_latency_ms_mean": weighted or window,
-        "weights": "traffic" if weighted else "window",
-        "window_item_latency_ms_mean": window,
-        "latency_ms_p50": metrics.get("latency_ms_p50"),
-        "latency_ms_p99": metrics.get("latency_ms_p99"),
-        "throughput_items_per_s": rate,
-        "traffic_items_per_s": rate * window / weighted if weighted and window else rate if own else None,
-        "padding": metrics.get("padding"),
-        "padding_flops": metrics.get("padding_flops"),
-        "build_seconds": metrics.get("build_seconds"),
-        "artifact_mb": metrics.get("artifact_mb"),
-        "loaded_mb": metrics.get("loaded_mb"),
-        "buckets": told,
-        "sizes": list(record.notes.get("sizes") or []),
-    }
+    return ListResult(
+        item_latency_ms_mean=weighted or window,
+        weights="traffic" if weighted else "window",
+        window_item_latency_ms_mean=window,
+        latency_ms_p50=metrics.get("latency_ms_p50"),
+        latency_ms_p99=metrics.get("latency_ms_p99"),
+        throughput_items_per_s=rate,
+        traffic_items_per_s=rate * window / weighted if weighted and window else rate if own else None,
+        padding=metrics.get("padding"),
+        padding_flops=metrics.get("padding_flops"),
+        build_seconds=metrics.get("build_seconds"),
+        artifact_mb=metrics.get("artifact_mb"),
+        loaded_mb=metrics.get("loaded_mb"),
+        buckets=record.buckets,
+        sizes=record.sizes,
+    )
 
 
-def _weighted(record: Record, trial: Trial, traffic: Traffic, told: Sequence[Json], own: bool) -> float | None:
+def _weighted(record: Record, trial: Trial, traffic: Traffic, own: bool) -> float | None:
     """The mean latency of an item's request at the traffic's shares; None where something needed was not seen."""
     import numpy as np
 
     if trial.buckets == DYNAMIC:
         return None if own else _dynamic_weighted(record, trial, traffic)
-    seen = {widen(tuple(each["bucket"]), traffic.dimensions): each.get("latency_ms_mean") for each in told}
+    seen = {widen(row.bucket, traffic.dimensions): row.latency_ms_mean for row in record.buckets}
     try:
         served = bucketing.serve(traffic, trial.buckets)
     except UserError:
         return None
     wide = [tuple(shape) for shape in as_shapes(trial.buckets, traffic.dimensions).tolist()]
     shares = np.bincount(served, traffic.weights, len(wide)) / traffic.weights.sum()
-    needed = [(share, seen.get(bucket)) for share, bucket in zip(shares, wide, strict=True) if share > 0]
-    if any(latency is None for _, latency in needed):
-        return None
-    return float(sum(share * latency for share, latency in needed))
+    total = 0.0
+    for share, bucket in zip(shares, wide, strict=True):
+        latency = seen.get(bucket)
+        if share > 0 and latency is None:
+            return None
+        total += share * (latency or 0.0)
+    return float(total)
 
 
 def _dynamic_weighted(record: Record, trial: Trial, traffic: Traffic) -> float | None:
     """Of a request of one item, whose size is the item's own; how larger ones mix differs from traffic to traffic."""
     from sweep.verdict.buckets.traffic import units
 
-    told = [each for each in record.notes.get("sizes") or [] if each.get("latency_ms_mean")]
-    if trial.request_items > 1 or not told:
+    groups = [group for group in record.sizes if group.latency_ms_mean]
+    if trial.request_items > 1 or not groups:
         return None
-    curve = Curve([Point(tuple(each["size"]), each["latency_ms_mean"] / 1000) for each in told])
+    curve = Curve([Point(group.size, group.latency_ms_mean / 1000) for group in groups])
     return float(traffic.weights @ curve.values("seconds", units(traffic.sizes)) / traffic.weights.sum()) * 1000

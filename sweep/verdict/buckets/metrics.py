@@ -1,85 +1,72 @@
-"""What the repeats of a trial say of its buckets, or of sizes that vary, in one place: for records, tables and MLflow.
-
-A repeat's notes have `buckets` ({bucket, requests, items, latency_ms_mean, latency_ms, memory_mb}), or `sizes` where
-one build takes any ({size, requests, items, latency_ms_mean}), `padding` and `padding_flops` (shares of what was
-computed) and `loaded_mb` (all builds of one replica).
-"""
+"""What the repeats of a trial say of its buckets, or of sizes that vary: for records, tables and MLflow."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean, median
 from typing import Any
 
-from sweep.spec import Json, Measurement, Record
+from sweep.spec import Measurement, Record
+from sweep.spec.facts import BucketFacts, SizeFacts
 from sweep.spec.metrics import QUANTILES
 from sweep.text import number, share
 from sweep.verdict.stats.intervals import percentile_supported
 
 
-def of(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]]) -> list[Json]:
+def of(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]]) -> list[BucketFacts]:
     """Each bucket over all repeats; empty where there are none.
 
-    bucket, share (of the items), requests, items, latency_ms_mean (over requests), latency_ms (medians of the repeats'
-    percentiles, those that so many requests carry), memory_mb (median), build_seconds, artifact_mb. What is not known
-    is absent.
+    Percentiles and memory are medians of the repeats', percentiles only those that so many requests carry.
 
     Args:
         builds: as in `Record.builds`, in the order of the buckets.
     """
-    told = [repeat.notes["buckets"] for repeat in repeats if repeat.notes.get("buckets")]
-    total = sum(each["items"] for buckets in told for each in buckets)
-    found = []
-    for place, each in enumerate(zip(*told, strict=True)):
-        items = sum(one["items"] for one in each)
+    by_repeat = [repeat.buckets for repeat in repeats if repeat.buckets]
+    total = sum(bucket.items for buckets in by_repeat for bucket in buckets)
+    whole = []
+    for place, same in enumerate(zip(*by_repeat, strict=True)):
+        items = sum(bucket.items for bucket in same)
         build = builds[place] if place < len(builds) else {}
-        row: Json = {
-            "bucket": list(each[0]["bucket"]),
-            "share": items / total if total else 0.0,
-            "requests": sum(one["requests"] for one in each),
-            "items": items,
-            **_latency(each),
-            "build_seconds": build.get("seconds"),
-            "artifact_mb": build.get("artifact_mb"),
-            "memory_mb": _middle([one.get("memory_mb") for one in each]),
-        }
-        found.append({name: value for name, value in row.items() if value is not None})
-    return found
+        facts = BucketFacts(
+            same[0].bucket,
+            sum(bucket.requests for bucket in same),
+            items,
+            memory_mb=_middle([bucket.memory_mb for bucket in same]),
+            share=items / total if total else 0.0,
+            build_seconds=build.get("seconds"),
+            artifact_mb=build.get("artifact_mb"),
+        )
+        whole.append(_with_latency(facts, same))
+    return whole
 
 
-def sizes(repeats: Sequence[Measurement]) -> list[Json]:
+def sizes(repeats: Sequence[Measurement]) -> list[SizeFacts]:
     """Each padded size over all repeats, smallest area first; empty where one build does not take any size."""
     from sweep.worker.by_size import pooled
 
-    return pooled([group for repeat in repeats for group in repeat.notes.get("sizes", ())])
+    return pooled([group for repeat in repeats for group in repeat.sizes])
 
 
-def notes(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]]) -> Json:
-    """`buckets` and `sizes` of a record's notes, where there are any."""
-    found = {"buckets": of(repeats, builds), "sizes": sizes(repeats)}
-    return {name: rows for name, rows in found.items() if rows}
-
-
-def metrics(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def metrics(record: Record) -> dict[str, float]:
     """What a trial with buckets or varying sizes has beside the metrics of all trials; empty for others.
 
     padding, padding_flops: means over the repeats. item_latency_ms_mean: over items, of the request that each was in.
     artifact_mb, loaded_mb: all builds.
     """
-    told = notes(repeats, builds)
-    padding = _mean([repeat.notes.get("padding") for repeat in repeats])
-    if not told and not padding:
+    repeats = record.repeats
+    padding = _mean([repeat.padding for repeat in repeats])
+    groups: Sequence[BucketFacts | SizeFacts | Measurement] = record.buckets or record.sizes
+    if not groups and not padding:
         return {}
-    groups = [group for rows in told.values() for group in rows]
-    if not groups:  # everything is padded to one size
-        groups = [{"items": repeat.items, "latency_ms_mean": repeat.latency_ms_mean} for repeat in repeats]
-    weighed = [(group["items"], group["latency_ms_mean"]) for group in groups if group["items"]]
+    groups = groups or repeats  # everything is padded to one size
+    weighed = [(group.items, group.latency_ms_mean) for group in groups if group.latency_ms_mean is not None]
     items = sum(count for count, _ in weighed)
-    on_disk: list[Any] = [build.get("artifact_mb") for build in builds]
+    on_disk: list[Any] = [build.get("artifact_mb") for build in record.builds]
     known = {
         "padding": padding,
-        "padding_flops": _mean([repeat.notes.get("padding_flops") for repeat in repeats]),
+        "padding_flops": _mean([repeat.padding_flops for repeat in repeats]),
         "item_latency_ms_mean": sum(count * mean for count, mean in weighed) / items if items else None,
         "artifact_mb": None if None in on_disk else sum(on_disk),
-        "loaded_mb": _middle([repeat.notes.get("loaded_mb") for repeat in repeats]),
+        "loaded_mb": _middle([repeat.loaded_mb for repeat in repeats]),
     }
     return {name: float(value) for name, value in known.items() if value is not None}
 
@@ -87,22 +74,23 @@ def metrics(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]])
 def flat(record: Record) -> dict[str, float]:
     """Numbers of each bucket by one name, like `bucket_128x224/latency_ms_p50`."""
     found: dict[str, float] = {}
-    for row in record.notes.get("buckets", ()):
-        start = f"bucket_{_size(row['bucket'])}/"
-        found |= {start + name: float(value) for name, value in row.items() if isinstance(value, int | float)}
-        found |= {f"{start}latency_ms_{name}": float(value) for name, value in row.get("latency_ms", {}).items()}
+    for bucket in record.buckets:
+        start = f"bucket_{_size(bucket.bucket)}/"
+        found |= {start + name: float(value) for name, value in vars(bucket).items() if isinstance(value, int | float)}
+        found |= {f"{start}latency_ms_{name}": float(value) for name, value in bucket.latency_ms.items()}
     return found
 
 
-def _latency(each: Sequence[Json]) -> Json:
-    used = [one for one in each if one["requests"]]
+def _with_latency(facts: BucketFacts, same: Sequence[BucketFacts]) -> BucketFacts:
+    """With the latency over all repeats; `same`: the bucket in each of them."""
+    used = [(bucket, bucket.latency_ms_mean) for bucket in same if bucket.latency_ms_mean is not None]
     if not used:
-        return {}
-    requests = sum(one["requests"] for one in used)
-    mean = sum(one["requests"] * one["latency_ms_mean"] for one in used) / requests
+        return facts
+    requests = sum(bucket.requests for bucket, _ in used)
+    mean = sum(bucket.requests * latency for bucket, latency in used) / requests
     carried = [name for name, q in QUANTILES.items() if percentile_supported(requests, q)]
-    middles = {name: _middle([one["latency_ms"].get(name) for one in used]) for name in carried}
-    return {"latency_ms_mean": mean, "latency_ms": {name: value for name, value in middles.items() if value}}
+    middles = {name: _middle([bucket.latency_ms.get(name) for bucket, _ in used]) for name in carried}
+    return replace(facts, latency_ms_mean=mean, latency_ms={name: value for name, value in middles.items() if value})
 
 
 def _middle(values: Sequence[float | None]) -> float | None:
@@ -117,11 +105,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def lines(record: Record) -> list[str]:
     """A trial's buckets for people, a line each; of sizes that vary freely the smallest and the largest."""
-    found = [f"bucket   {_told(row)}" for row in record.notes.get("buckets", ())]
-    if told := record.notes.get("sizes", ()):
-        ends = told[:1] if len(told) == 1 else (told[0], told[-1])
-        each = [f"{_size(row['size'])} in {number(row['latency_ms_mean'])} ms" for row in ends]
-        found.append(f"sizes    any, in one build; requests padded to {' and to '.join(each)} on average")
+    found = [f"bucket   {_describe(bucket)}" for bucket in record.buckets]
+    if groups := record.sizes:
+        ends = groups[:1] if len(groups) == 1 else (groups[0], groups[-1])
+        times = [f"{_size(group.size)} in {number(group.latency_ms_mean)} ms" for group in ends]
+        found.append(f"sizes    any, in one build; requests padded to {' and to '.join(times)} on average")
     metrics = record.metrics or {}
     if "padding" in metrics:
         flops = f", {share(metrics['padding_flops'])} of the operations" if "padding_flops" in metrics else ""
@@ -133,14 +121,18 @@ def lines(record: Record) -> list[str]:
     return found
 
 
-def _told(row: Json) -> str:
+def _describe(bucket: BucketFacts) -> str:
     """`32: 61 % of the items, p50 12.3 ms, p99 14.1 ms; build 4.1 s, 87 MB on disk, 95 MB loaded`."""
-    latency = row.get("latency_ms", {})
-    words = [f"{share(row['share'])} of the items"]
+    latency = bucket.latency_ms
+    words = [f"{share(bucket.share)} of the items"]
     words += [f"{name} {number(latency[name])} ms" for name in ("p50", "p99") if name in latency]
-    costs = {"build_seconds": "build {} s", "artifact_mb": "{} MB on disk", "memory_mb": "{} MB loaded"}
-    build = [text.format(number(row[name])) for name, text in costs.items() if name in row]
-    return f"{_size(row['bucket'])}: {', '.join(words)}" + (f"; {', '.join(build)}" if build else "")
+    costs = (
+        ("build {} s", bucket.build_seconds),
+        ("{} MB on disk", bucket.artifact_mb),
+        ("{} MB loaded", bucket.memory_mb),
+    )
+    build = [text.format(number(cost)) for text, cost in costs if cost is not None]
+    return f"{_size(bucket.bucket)}: {', '.join(words)}" + (f"; {', '.join(build)}" if build else "")
 
 
 def _size(size: Sequence[int]) -> str:

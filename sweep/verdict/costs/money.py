@@ -11,21 +11,11 @@ from typing import Any
 
 from sweep.hardware import rules
 from sweep.spec import Trial, deployment
+from sweep.spec.facts import Price
 from sweep.spec.metrics import CAPACITY, THROUGHPUT
 
 HOURS_A_MONTH = 730.0  # 365 days x 24 / 12
 _WHOLE = 1e-9  # relative: 4.000000001 hosts are four
-
-
-@dataclass(frozen=True)
-class Price:
-    """One row of a hardware's prices."""
-
-    usd_per_hour: float
-    kind: str | None = None  # on_demand | reserved | spot
-    region: str | None = None
-    date: str | None = None  # of the price, YYYY-MM-DD
-    source: str | None = None
 
 
 def listed(declared: Mapping[str, Any]) -> tuple[Price, ...]:

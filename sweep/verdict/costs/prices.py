@@ -18,9 +18,9 @@ from typing import Any
 
 from sweep import DISTRIBUTION, files
 from sweep.spec import Json, UserError, meant
+from sweep.spec.facts import Price
 from sweep.spec.settings import PRICES
 from sweep.verdict.costs import money
-from sweep.verdict.costs.money import Price
 
 TABLE = "prices.csv"
 COLUMNS = ("hardware", "instance_type", "kind", "region", "usd_per_hour", "date", "source")

@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from sweep.spec import Json
+from sweep.spec.facts import HostFacts
 from sweep.verdict.noise import change_points
 from sweep.verdict.noise.change_points import Data, Model
 from sweep.verdict.stats import student
@@ -55,7 +55,7 @@ class Point:
     position: int = 0  # in its block
     time: float = 0.0  # of its end in seconds since the epoch: for people
     samples: str = ""  # path of its samples: names it
-    host: Json = field(default_factory=dict)  # what `telemetry` saw around it
+    host: HostFacts = field(default_factory=HostFacts)  # what `telemetry` saw around it
 
 
 @dataclass(frozen=True)

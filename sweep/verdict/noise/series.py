@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
 
-from sweep.spec import Json, Trial, from_json, to_json
+from sweep.spec import Json, Measurement, Trial, from_json, to_json
 from sweep.text import count, percent, percent_range
 from sweep.verdict.noise import drift
 from sweep.verdict.noise.drift import Drift, Finding, Point
@@ -59,8 +59,8 @@ def read(entries: Iterable[Json], blocks: int | None = None) -> Series:
             if trial.backend.get("name") == "replay" or trial.load.get("name") in FIXED_RATE:
                 silent.add(trial.key)
         elif kind == "record":
-            repeats = entry["record"].get("repeats") or ()
-            on_record |= {each["samples"]: each["notes"].get("level", 1.0) for each in repeats}
+            repeats = from_json(tuple[Measurement, ...], entry["record"].get("repeats") or ())
+            on_record |= {repeat.samples: repeat.level for repeat in repeats}
         elif kind == "control":
             control = entry["trial"]
         if kind == "control" or (kind == "repeat" and entry["trial"] not in silent):
@@ -72,39 +72,42 @@ def read(entries: Iterable[Json], blocks: int | None = None) -> Series:
 
 def _point(entry: Json, last: Point | None) -> list[Point]:
     """None for a control that failed, or for a rate that is no rate."""
-    measured: Json = entry.get("measurement") or {}
-    value = float(measured.get("throughput_items_per_s") or 0.0)
+    if not entry.get("measurement"):
+        return []
+    measured = from_json(Measurement, entry["measurement"])
+    value = measured.throughput_items_per_s
     if not (math.isfinite(value) and value > 0):
         return []
     own = entry["kind"] == "repeat"
-    block = measured["index"] if own else entry["block"]
+    block = measured.index if own else entry["block"]
     return [
         Point(
             group=entry["identity"].partition(AGAIN)[0],
             value=value,
             trial=entry["trial"],
-            repeat=measured["index"] if own else None,
+            repeat=measured.index if own else None,
             block=block,
             position=last.position + 1 if last is not None and last.block == block else 0,
             time=entry["time"],
-            samples=measured["samples"],
-            host=measured["notes"].get("host") or {},
+            samples=measured.samples,
+            host=measured.host,
         )
     ]
 
 
 def marks(points: Sequence[Point]) -> list[Json]:
     """Measurements beside which the machine did something else: {"number", "what", "value"}, by number of the point."""
-    clocks = {name: [p.host[name] for p in points if name in p.host] for name in ("mhz", "gpu_mhz")}
+    hosts = [point.host.known() for point in points]
+    clocks = {name: [host[name] for host in hosts if name in host] for name in ("mhz", "gpu_mhz")}
     limits = {name: SLOW_CLOCK * median(seen) for name, seen in clocks.items() if seen}
     found = []
-    for number, point in enumerate(points):
+    for number, host in enumerate(hosts):
         for name, most in (("steal_share", STEAL), ("foreign_cpu_share", FOREIGN)):
-            if point.host.get(name, 0.0) > most:
-                found.append({"number": number, "what": name, "value": point.host[name]})
+            if host.get(name, 0.0) > most:
+                found.append({"number": number, "what": name, "value": host[name]})
         for name, least in limits.items():
-            if point.host.get(name, math.inf) < least:
-                found.append({"number": number, "what": name, "value": point.host[name]})
+            if host.get(name, math.inf) < least:
+                found.append({"number": number, "what": name, "value": host[name]})
     return found
 
 
@@ -142,7 +145,7 @@ def document(series: Series, found: Drift, levels: Sequence[float]) -> Json:
                 "time": point.time,
                 "relative": round(point.value / usual[point.group], 5),
                 "level": round(level, 5),
-                "host": point.host,
+                "host": point.host.known(),
             }
             for point, level in zip(series.points, levels, strict=True)
         ],

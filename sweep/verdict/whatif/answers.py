@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.config import compose
 from sweep.spec import Record, Status, Trial, UserError, meant, metrics
+from sweep.spec.facts import Price
 from sweep.spec.metrics import COST
 from sweep.spec.settings import Fleet, Objective, Settings
 from sweep.verdict import constraints, race, select
 from sweep.verdict.costs import money, prices
-from sweep.verdict.costs.money import Price
 
 if TYPE_CHECKING:
     from sweep.store.query import Stored

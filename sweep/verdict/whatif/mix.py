@@ -13,7 +13,8 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from sweep.spec import Json, Measurement, Record, Trial, UserError
+from sweep.spec import Measurement, Record, Trial, UserError
+from sweep.spec.facts import BucketFacts
 from sweep.spec.metrics import LATENCIES, QUANTILES
 from sweep.spec.metrics import THROUGHPUT as RATE
 from sweep.verdict.buckets import bucketing
@@ -44,9 +45,9 @@ def reweighed(found: "Stored", traffic: Traffic) -> Record | str:
     if load not in CLOSED:
         return f"how long items wait under load={load} changes with the mix: measure it"
     try:
-        if record.notes.get("buckets"):
+        if record.buckets:
             return _by_bucket(found, trial, traffic)
-        if record.notes.get("sizes"):
+        if record.sizes:
             return _by_size(record, trial, traffic)
     except _No as reason:
         return str(reason)
@@ -57,40 +58,39 @@ def _by_bucket(found: "Stored", trial: Trial, traffic: Traffic) -> Record:
     import numpy as np
 
     record = found.record
-    rows = record.notes["buckets"]
-    shares = _shares(rows, traffic)
-    order = [tuple(row["bucket"]) for row in rows]
+    whole = record.buckets
+    shares = _shares(whole, traffic)
+    order = [row.bucket for row in whole]
     repeats, latencies, weights = [], [], []
     if not record.repeats:
         raise _No("their repeats are not stored")
     for repeat in record.repeats:
-        told = repeat.notes.get("buckets") or []
-        if [tuple(each["bucket"]) for each in told] != order:
+        if [row.bucket for row in repeat.buckets] != order:
             raise _No("they do not say of every repeat what each bucket took")
-        made, samples, weight = _repeat(found, repeat, told, shares)
+        made, samples, weight = _repeat(found, repeat, shares)
         repeats.append(made)
         latencies.append(samples)
         weights.append(weight)
-    noted = [{**row, "share": float(share)} for row, share in zip(rows, shares, strict=True)]
+    buckets = tuple(replace(row, share=float(share)) for row, share in zip(whole, shares, strict=True))
     metrics = _metrics(record, repeats)
     if "padding" in metrics:
         metrics["padding"] = bucketing.waste(traffic, order)
     metrics.pop("padding_flops", None)
-    means = np.array([row.get("latency_ms_mean", 0.0) for row in rows])
+    means = np.array([row.latency_ms_mean or 0.0 for row in whole])
     metrics["item_latency_ms_mean"] = float(shares @ means)
     metrics["latency_ms_mean"] = fmean(repeat.latency_ms_mean for repeat in repeats)
     metrics |= _pooled(np.concatenate(latencies), np.concatenate(weights))
     _median_ends(metrics, repeats)
-    return replace(record, metrics=metrics, repeats=tuple(repeats), notes={**record.notes, "buckets": noted})
+    return replace(record, metrics=metrics, repeats=tuple(repeats), buckets=buckets)
 
 
-def _shares(rows: Sequence[Json], traffic: Traffic) -> "np.ndarray":
+def _shares(rows: Sequence[BucketFacts], traffic: Traffic) -> "np.ndarray":
     """(n,): of the traffic's items, by the place of the bucket that takes them."""
     import numpy as np
 
-    if any(len(row["bucket"]) not in (1, traffic.dimensions) for row in rows):
-        raise _No(f"their buckets have {len(rows[0]['bucket'])} dimensions, the traffic {traffic.dimensions}")
-    wide = [widen(tuple(row["bucket"]), traffic.dimensions) for row in rows]
+    if any(len(row.bucket) not in (1, traffic.dimensions) for row in rows):
+        raise _No(f"their buckets have {len(rows[0].bucket)} dimensions, the traffic {traffic.dimensions}")
+    wide = [widen(row.bucket, traffic.dimensions) for row in rows]
     try:
         served = bucketing.serve(traffic, wide)
     except UserError:
@@ -101,20 +101,17 @@ def _shares(rows: Sequence[Json], traffic: Traffic) -> "np.ndarray":
     return np.array([hits[ordered.index(shape)] for shape in wide])
 
 
-def _repeat(
-    found: "Stored", repeat: Measurement, told: Sequence[Json], shares: "np.ndarray"
-) -> "tuple[Measurement, np.ndarray, np.ndarray]":
+def _repeat(found: "Stored", repeat: Measurement, shares: "np.ndarray") -> "tuple[Measurement, np.ndarray, np.ndarray]":
     """One repeat at the new mix; latency, ms, and weight of each of its samples, as far as there are any."""
     import numpy as np
 
-    items = np.array([each["items"] for each in told], dtype=np.float64)
-    requests = np.array([each["requests"] for each in told], dtype=np.float64)
+    rows = repeat.buckets
+    items = np.array([row.items for row in rows], dtype=np.float64)
+    requests = np.array([row.requests for row in rows], dtype=np.float64)
     if (items[shares > 0] == 0).any():
-        lacking = next(
-            each["bucket"] for each, share in zip(told, shares, strict=True) if share > 0 and not each["items"]
-        )
+        lacking = next(row.bucket for row, share in zip(rows, shares, strict=True) if share > 0 and not row.items)
         raise _No(f"no request of bucket {'x'.join(map(str, lacking))} was measured")
-    means = np.array([each.get("latency_ms_mean") or 0.0 for each in told])
+    means = np.array([row.latency_ms_mean or 0.0 for row in rows])
     each_item = np.divide(requests * means, items, out=np.zeros_like(items), where=items > 0)  # ms of a client's time
     before, after = float(items @ each_item / items.sum()), float(shares @ each_item)
     asked = np.divide(shares * requests, items, out=np.zeros_like(items), where=items > 0)
@@ -154,17 +151,17 @@ def _by_size(record: Record, trial: Trial, traffic: Traffic) -> Record:
         raise _No("requests of several items of any size are padded to the largest, which another mix changes")
     repeats = []
     for repeat in record.repeats:
-        groups = [each for each in repeat.notes.get("sizes") or () if each.get("latency_ms_mean")]
-        if not groups or any(len(each["size"]) != traffic.dimensions for each in groups):
+        groups = [group for group in repeat.sizes if group.latency_ms_mean]
+        if not groups or any(len(group.size) != traffic.dimensions for group in groups):
             raise _No(f"their sizes are not told in {traffic.dimensions} dimensions")
-        curve = Curve([Point(tuple(each["size"]), each["latency_ms_mean"] / 1e3) for each in groups])
+        curve = Curve([Point(group.size, group.latency_ms_mean / 1e3) for group in groups])
         areas = units(traffic.sizes)
         known = [math.prod(point.size) for point in curve.points]
         if areas.min() < known[0] or areas.max() > known[-1]:
             raise _No("lengths were measured that do not reach as far as the traffic's")
         after = 1e3 * float(traffic.weights @ curve.values("seconds", areas)) / float(traffic.weights.sum())
-        items = sum(each["items"] for each in groups)
-        before = sum(each["items"] * each["latency_ms_mean"] for each in groups) / items
+        items = sum(group.items for group in groups)
+        before = sum(group.items * group.latency_ms_mean for group in groups) / items
         rate = repeat.throughput_items_per_s * before / after
         repeats.append(replace(repeat, throughput_items_per_s=rate, latency_ms_mean=after, latency_ms={}, samples=""))
     metrics = _metrics(record, repeats)

@@ -8,11 +8,11 @@ Worker side, Python 3.8.
 """
 
 import math
-from typing import Dict, Mapping, NamedTuple, Sequence
+from typing import Any, Dict, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
-from sweep.spec import Json
+from sweep.spec.facts import LoadFacts
 from sweep.worker.load.generator import Opened
 
 BLOCKS = 10  # parts of a window in which the queue's growth is looked at
@@ -36,10 +36,10 @@ class Account(NamedTuple):
     rate: float  # items/s: those answered, over the time from the start to the last answer, at least the window
     seconds: float  # that time
     items: Arrays  # due_ns, done_ns of every item that was answered, in the order in which they were due
-    notes: Json
+    facts: LoadFacts
 
 
-def account(load: Mapping[str, object], parts: Sequence[Mapping[str, np.ndarray]]) -> Account:
+def account(load: Mapping[str, Any], parts: Sequence[Mapping[str, np.ndarray]]) -> Account:
     """
     Args:
         parts: of each replica: start_ns, end_ns and items of its requests, and what `saved` gave.
@@ -51,22 +51,34 @@ def account(load: Mapping[str, object], parts: Sequence[Mapping[str, np.ndarray]
     span = max([length / 1e9, *((part["end_ns"].max() - start) / 1e9 for part in parts if len(part["end_ns"]))])
     requests = sum(len(part["start_ns"]) for part in parts)
     busy = sum(float((part["end_ns"] - part["start_ns"]).sum()) for part in parts)
-    notes: Json = {
-        "scenario": load["name"],
-        "rate": load.get("rate", len(arrived) / (length / 1e9) if length else None),
-        "arrived": len(arrived),
-        "finished": len(due),
-        "left": len(arrived) - len(due),
-        "batch_mean": len(due) / max(1, requests),
-        "busy_share": min(1.0, busy / (len(parts) * span * 1e9)),
-        **_own(parts, busy),
-        "overloaded": bool(length) and grows(backlog(arrived, done, start, length)),
-    }
-    return Account(len(due) / span, span, {"due_ns": due[order], "done_ns": done[order]}, notes)
+    lag = _lag(parts, busy)
+    facts = LoadFacts(
+        scenario=str(load["name"]),
+        rate=load.get("rate", len(arrived) / (length / 1e9) if length else None),
+        arrived=len(arrived),
+        finished=len(due),
+        left=len(arrived) - len(due),
+        batch_mean=len(due) / max(1, requests),
+        busy_share=min(1.0, busy / (len(parts) * span * 1e9)),
+        lag_ms_mean=lag.mean_ms,
+        lag_ms_p50=lag.p50_ms,
+        lag_ms_p99=lag.p99_ms,
+        own_share=lag.own_share,
+        overloaded=bool(length) and grows(backlog(arrived, done, start, length)),
+    )
+    return Account(len(due) / span, span, {"due_ns": due[order], "done_ns": done[order]}, facts)
 
 
-def _own(parts: Sequence[Mapping[str, np.ndarray]], busy_ns: float) -> Json:
-    """lag_ms_mean (over all requests), lag_ms_p50, lag_ms_p99 (over those that an idle replica took), own_share."""
+class _Lag(NamedTuple):
+    """See `LoadFacts`."""
+
+    mean_ms: float
+    p50_ms: float
+    p99_ms: float
+    own_share: float
+
+
+def _lag(parts: Sequence[Mapping[str, np.ndarray]], busy_ns: float) -> _Lag:
     lag, own = [], []
     for part in parts:
         free = np.concatenate([part["window_ns"][:1], part["end_ns"][:-1]])[: len(part["start_ns"])]
@@ -76,12 +88,8 @@ def _own(parts: Sequence[Mapping[str, np.ndarray]], busy_ns: float) -> Json:
         own.append(gap[~idle])
     lags, owns = np.concatenate(lag) / 1e6, float(np.concatenate(own).sum())
     p50, p99 = np.percentile(lags, [50, 99]).tolist() if len(lags) else (0.0, 0.0)
-    return {
-        "lag_ms_mean": float(lags.sum()) / max(1, sum(len(part["start_ns"]) for part in parts)),
-        "lag_ms_p50": p50,
-        "lag_ms_p99": p99,
-        "own_share": owns / max(1.0, owns + busy_ns),
-    }
+    requests = sum(len(part["start_ns"]) for part in parts)
+    return _Lag(float(lags.sum()) / max(1, requests), p50, p99, owns / max(1.0, owns + busy_ns))
 
 
 def backlog(arrived_ns: np.ndarray, done_ns: np.ndarray, start_ns: int, length_ns: int) -> np.ndarray:

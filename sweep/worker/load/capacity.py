@@ -17,7 +17,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from sweep.spec import Json
+from sweep.spec.facts import ProbeFacts
 
 LATE = 0.01  # share of the items that may be late: a p99
 PRECISION = 1.03  # the bracket's ends are at most so far apart when the search ends
@@ -51,7 +51,7 @@ class Capacity(NamedTuple):
     """What the probes say together."""
 
     items_per_s: float  # 0: no rate meets the service level
-    curve: List[Json]  # every probe in the order of asking, with the fitted late share at its rate
+    curve: Tuple[ProbeFacts, ...]  # every probe in the order of asking, with the fitted late share at its rate
     converged: bool  # the bracket is narrow, and its ends were asked twice
     note: str  # one line: what a person has to know about it; empty: nothing
 
@@ -134,11 +134,19 @@ def conclude(asked: Sequence[Probe], slo_p99_ms: float, converged: bool) -> Capa
     counted = _counted(asked)
     rates, shares = _fit(_believed(asked))
     fitted = dict(zip(rates, shares))
-    curve: List[Json] = []
-    for one, counts in zip(asked, counted):
-        row: Json = {"rate": one.rate, "items": one.items, "late_share": one.late / max(1, one.items)}
-        row.update(throughput_items_per_s=one.throughput_items_per_s, overloaded=one.overloaded, counted=counts)
-        curve.append({**row, "fitted": fitted.get(one.rate), "latency_ms": dict(one.latency_ms or {})})
+    curve = tuple(
+        ProbeFacts(
+            rate=probe.rate,
+            items=probe.items,
+            late_share=probe.late / max(1, probe.items),
+            throughput_items_per_s=probe.throughput_items_per_s,
+            overloaded=probe.overloaded,
+            counted=counts,
+            fitted=fitted.get(probe.rate),
+            latency_ms=dict(probe.latency_ms or {}),
+        )
+        for probe, counts in zip(asked, counted)
+    )
     met = [number for number, share in enumerate(shares) if share <= LATE]
     votes = _votes(asked)
     least = min(votes)

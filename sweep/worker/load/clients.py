@@ -6,7 +6,7 @@ from typing import Callable, List, Sequence, TypeVar
 
 import numpy as np
 
-from sweep.spec import Json
+from sweep.spec.settings import Effort
 from sweep.worker import window as measuring
 from sweep.worker.window import Request, Warm, Window
 
@@ -15,7 +15,7 @@ Part = Sequence[Request]  # the requests of one client, in its order
 FIRST = 3  # requests of each client before the window: a thread has a warm-up of its own
 
 
-def window(warm: Warm, effort: Json, clients: int) -> Window:
+def window(warm: Warm, effort: Effort, clients: int) -> Window:
     """One replica's part of a window.
 
     One client is a plain loop. More are threads that call the runner at the same time, as those of a server do, which
@@ -23,13 +23,13 @@ def window(warm: Warm, effort: Json, clients: int) -> Window:
     """
     if clients == 1:
         return measuring.timed_window(
-            warm.requests, warm.start(), effort["window_seconds"], effort["min_requests"], warm.keep
+            warm.requests, warm.start(), effort.window_seconds, effort.min_requests, warm.keep
         )
     total = len(warm.requests)
     turns = [np.roll(np.arange(total), -(client * total // clients)) for client in range(clients)]
     parts = [[warm.requests[number] for number in turn.tolist()] for turn in turns]
     keep = min(-(-total // clients), max(1, warm.keep // clients))
-    enough = -(-effort["min_requests"] // clients)
+    enough = -(-effort.min_requests // clients)
     together = threading.Barrier(clients)  # so that no thread takes the part of two
 
     def first(part: Part) -> None:
@@ -47,7 +47,7 @@ def window(warm: Warm, effort: Json, clients: int) -> Window:
         start = warm.start()
 
         def timed(part: Part) -> Window:
-            return measuring.timed_window(part, start, effort["window_seconds"], enough, keep)
+            return measuring.timed_window(part, start, effort.window_seconds, enough, keep)
 
         windows = _each(threads, timed, parts)
     return _joined(windows, turns, warm.requests)

@@ -10,11 +10,12 @@ load declares it. Worker side, Python 3.8.
 
 import math
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
-from sweep.spec import Json, UserError
+from sweep.spec import UserError
+from sweep.spec.settings import Effort
 from sweep.worker import window as measuring
 from sweep.worker.load import arrivals
 from sweep.worker.load.arrivals import Arrivals
@@ -118,7 +119,7 @@ def opened(served: Served, queue: Queue, stock: Stock, start_ns: int, seconds: f
     )
 
 
-def window(warm: Warm, stock: Stock, load: Json, effort: Json, repeat: int, shared: Shared) -> Opened:
+def window(warm: Warm, stock: Stock, load: Mapping[str, Any], effort: Effort, repeat: int, shared: Shared) -> Opened:
     """One replica's part of a window of `load`: offline, poisson or trace.
 
     Args:
@@ -133,7 +134,7 @@ def window(warm: Warm, stock: Stock, load: Json, effort: Json, repeat: int, shar
     due_ns, seconds = planned(load, effort, repeat)
     queue = queue_of(stock, due_ns, load["max_wait_ms"], shared)
     start = warm.start()
-    until = DRAIN * max(seconds, effort["window_seconds"])
+    until = DRAIN * max(seconds, effort.window_seconds)
     return opened(serve(queue, stock, start, round(until * 1e9), warm.keep), queue, stock, start, seconds)
 
 
@@ -143,7 +144,7 @@ def queue_of(stock: Stock, due_ns: np.ndarray, max_wait_ms: float, shared: Share
     return Queue(arriving, stock.bucket_of, stock.rows, round(max_wait_ms * 1e6), shared, first_cell)
 
 
-def planned(load: Json, effort: Json, repeat: int) -> Tuple[np.ndarray, float]:
+def planned(load: Mapping[str, Any], effort: Effort, repeat: int) -> Tuple[np.ndarray, float]:
     """(moments in ns from the start, seconds that they fill) of arrivals that are known before the window begins.
 
     Raises:
@@ -160,7 +161,7 @@ def planned(load: Json, effort: Json, repeat: int) -> Tuple[np.ndarray, float]:
     return due_ns, seconds
 
 
-def _offline(warm: Warm, stock: Stock, effort: Json, shared: Shared) -> Opened:
+def _offline(warm: Warm, stock: Stock, effort: Effort, shared: Shared) -> Opened:
     """Whole passes through the data, as many as fill the window at the pace that all replicas have together."""
     items = np.mean([len(request.items) for request in warm.requests])
     together = len(shared.cells) - 1

@@ -7,11 +7,13 @@ whose throughput, latencies and outputs count. Worker side, Python 3.8.
 
 import math
 import time
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
-from sweep.spec import FailureKind, Json, TrialError
+from sweep.spec import FailureKind, TrialError
+from sweep.spec.facts import CapacityFacts
+from sweep.spec.settings import Effort
 from sweep.worker.load import account, arrivals, capacity
 from sweep.worker.load.batcher import Stock
 from sweep.worker.load.capacity import Probe
@@ -44,11 +46,13 @@ class Team(NamedTuple):
     clock: Clock = REAL
 
 
-def window(warm: Warm, stock: Stock, load: Json, effort: Json, repeat: int, team: Team) -> Tuple[Opened, Json]:
+def window(
+    warm: Warm, stock: Stock, load: Mapping[str, Any], effort: Effort, repeat: int, team: Team
+) -> Tuple[Opened, CapacityFacts]:
     """One replica's part of the search, and of the window at the capacity that it finds.
 
     Returns:
-        that window, and what `Measurement.notes["capacity"]` holds.
+        that window, and what was found.
     """
     items = np.mean([len(request.items) for request in warm.requests])
     team.shared.add(0, round(1e3 * warm.pace * float(items)))
@@ -64,22 +68,21 @@ def window(warm: Warm, stock: Stock, load: Json, effort: Json, repeat: int, team
         return one.told(load["slo_p99_ms"])
 
     found = capacity.search(probe, first_rate, load["slo_p99_ms"], load["probes"])
-    rate = found.items_per_s or min(row["rate"] for row in found.curve)
+    rate = found.items_per_s or min(probe.rate for probe in found.curve)
     last = _Window(stock, load, effort, repeat, rate, team, load["probes"])
     start, served = last.serve((DRAIN - 1) * last.seconds, warm.keep)
-    told: Json = {"slo_p99_ms": load["slo_p99_ms"], "items_per_s": found.items_per_s, "converged": found.converged}
-    told.update(curve=found.curve, note=found.note)
-    return opened(served, last.queue, stock, start, last.seconds), told
+    facts = CapacityFacts(load["slo_p99_ms"], found.items_per_s, found.converged, found.curve, found.note)
+    return opened(served, last.queue, stock, start, last.seconds), facts
 
 
 class _Window:
     """One window of arrivals at one rate, for all replicas together."""
 
     def __init__(
-        self, stock: Stock, load: Json, effort: Json, repeat: int, rate: float, team: Team, number: int
+        self, stock: Stock, load: Mapping[str, Any], effort: Effort, repeat: int, rate: float, team: Team, number: int
     ) -> None:
-        asked, least = float(effort["window_seconds"]), max(ITEMS, effort["min_requests"] * stock.rows)
-        self.seconds = min(STRETCHED * asked, max(asked, least / rate))
+        shortest, least = effort.window_seconds, max(ITEMS, effort.min_requests * stock.rows)
+        self.seconds = min(STRETCHED * shortest, max(shortest, least / rate))
         self._stock, self._team, self._rate = stock, team, rate
         due_ns = arrivals.poisson(rate, self.seconds, (load["seed"], repeat, number))
         if not len(due_ns):  # so slow that none came: one did

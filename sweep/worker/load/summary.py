@@ -12,25 +12,25 @@ def metrics(repeats: Sequence[Measurement]) -> Dict[str, float]:
     arrival_rate_items_per_s and batch_items_mean: means over the repeats; left_items: that arrived and were never
     answered, in all; overloaded_share: of the repeats; generator_lag_ms_p99: the largest.
     """
-    told = [repeat.notes["load"] for repeat in repeats if repeat.notes.get("load")]
-    if not told:
+    loads = [repeat.load for repeat in repeats if repeat.load is not None]
+    if not loads:
         return {}
-    found = {
-        "batch_items_mean": mean(each["batch_mean"] for each in told),
-        "left_items": float(sum(each["left"] for each in told)),
-        "overloaded_share": mean(float(each["overloaded"]) for each in told),
-        "generator_lag_ms_p99": max(each["lag_ms_p99"] for each in told),
+    known = {
+        "batch_items_mean": mean(load.batch_mean for load in loads),
+        "left_items": float(sum(load.left for load in loads)),
+        "overloaded_share": mean(float(load.overloaded) for load in loads),
+        "generator_lag_ms_p99": max(load.lag_ms_p99 for load in loads),
     }
-    rates = [each["rate"] for each in told if each["rate"] is not None]
-    return {**found, **({"arrival_rate_items_per_s": mean(rates)} if rates else {})}
+    rates = [load.rate for load in loads if load.rate is not None]
+    return {**known, **({"arrival_rate_items_per_s": mean(rates)} if rates else {})}
 
 
 def notes(repeats: Sequence[Measurement]) -> Json:
     """`overloaded` of a record's notes: a line, where the queue grew in any repeat."""
-    grew = [repeat for repeat in repeats if (repeat.notes.get("load") or {}).get("overloaded")]
+    grew = [repeat for repeat in repeats if repeat.load is not None and repeat.load.overloaded]
     if not grew:
         return {}
-    arrived = mean(repeat.notes["load"]["rate"] for repeat in grew)
+    arrived = mean(repeat.load.rate for repeat in grew if repeat.load is not None and repeat.load.rate is not None)
     answered = mean(repeat.throughput_items_per_s for repeat in grew)
     told = "the queue grew in %d of %d repeats: %.4g items/s arrived and %.4g were answered"
     return {"overloaded": told % (len(grew), len(repeats), arrived, answered)}

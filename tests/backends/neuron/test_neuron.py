@@ -55,7 +55,7 @@ def test_every_flag_is_passed_and_kept(precision: str, options: dict[str, Any], 
     cores = tuple(range(options.get("cores", 1)))
     outcome = bench.measure(made, cores)
     assert outcome.result is not None
-    assert outcome.result["notes"]["precision"] == precision
+    assert outcome.result["precision"] == precision
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_every_flag_is_passed_and_kept(precision: str, options: dict[str, Any], 
     assert stated.versions["neuronx-cc"] == made.info.versions["neuronx-cc"]
     outcome = bench.measure(made)
     assert outcome.result is not None
-    assert outcome.result["notes"]["precision"] == precision
+    assert outcome.result["precision"] == precision
 
 
 def test_free_arguments_are_passed_on_and_accumulation_can_be_narrow(bench: Bench) -> None:

@@ -56,7 +56,7 @@ def test_auto_measures_guesses_and_the_best_lists(tmp_path: Path, monkeypatch: p
     assert rates[0] > 1.2 * rates[-1]
     # What the verdict compares was measured in the same blocks: the guesses once more, beside the lists
     kept = history.records.values()
-    assert len({record.notes["measured_together"] for record in kept}) == 1
+    assert len({record.measured_together for record in kept}) == 1
     for record in kept:
         rates = [repeat.throughput_items_per_s for repeat in record.repeats]
         assert any(row["measured"]["throughput_items_per_s"] == pytest.approx(sum(rates) / 3) for row in measured)
@@ -78,7 +78,7 @@ def test_lists_are_looked_for_again_with_what_the_first_ones_showed(
     assert first[0]["predicted"]["item_latency_ms"] < 0.95 * first[0]["measured"]["item_latency_ms_mean"]
     best = min(measured, key=lambda row: row["measured"]["item_latency_ms_mean"])
     assert best["measured"]["item_latency_ms_mean"] < first[0]["measured"]["item_latency_ms_mean"]
-    assert len({record.notes["measured_together"] for record in history.records.values()}) == 1
+    assert len({record.measured_together for record in history.records.values()}) == 1
     count = Counter((entry["identity"], entry["measurement"]["index"]) for entry in entries(history, "repeat"))
     assert set(count.values()) == {1}
 
@@ -94,13 +94,13 @@ def test_more_buckets_waste_less_and_every_bucket_says_what_it_did(tmp_path: Pat
     """Over whole passes: what a part of one happens to hold may be padded more or less."""
     _, history = sweep(tmp_path, "buckets=[128],[32,64,128]", "batch=4", "+data.count=24", *EXACT, base=BAG)
     one, three = sorted(history.records.values(), key=lambda record: len(record.settings["buckets"]))
-    assert one.repeats[0].notes["padding"] > three.repeats[0].notes["padding"] > 0
+    assert (one.repeats[0].padding or 0) > (three.repeats[0].padding or 0) > 0
     for repeat in three.repeats:
-        told = repeat.notes["buckets"]
-        assert [each["bucket"] for each in told] == [[32], [64], [128]]
-        assert sum(each["items"] for each in told) == repeat.items
-        assert sum(each["requests"] for each in told) == repeat.requests
-        assert all(each["latency_ms_mean"] >= 4 * 0.001 * each["bucket"][0] for each in told)  # it sleeps so long
+        rows = repeat.buckets
+        assert [row.bucket for row in rows] == [(32,), (64,), (128,)]
+        assert sum(row.items for row in rows) == repeat.items
+        assert sum(row.requests for row in rows) == repeat.requests
+        assert all((row.latency_ms_mean or 0) >= 4 * 0.001 * row.bucket[0] for row in rows)  # it sleeps so long
     assert three.metrics is not None
     assert three.metrics["agreement"] == 1.0  # against answers to samples without padding
 

@@ -22,7 +22,7 @@ from sweep.report.mlflow import address, database, store, tracker
 from sweep.report.mlflow.address import store_uri
 from sweep.report.mlflow.links import links, shared_view
 from sweep.report.mlflow.tracker import SendRequest, Sent
-from sweep.spec import FailureKind, UserError, to_json
+from sweep.spec import FailureKind, UserError
 from sweep.store import ledger
 from sweep.verbs import ui
 from tests.support.records import make_record, make_records, make_settings, make_verdict
@@ -431,8 +431,7 @@ def ledger_of(settings, folder, records):
 
 
 def worker(workers, request, folder, seconds):
-    order = {"entry": tracker.ENTRY, **to_json(request)}
-    return workers.run(order, folder / "send", limits=Limits(seconds), preload=tracker.PRELOAD)
+    return workers.run(request, folder / "send", limits=Limits(seconds), preload=tracker.PRELOAD)
 
 
 def test_a_worker_sends_a_sweep_from_its_ledger(settings, folder):

@@ -19,11 +19,12 @@ from sweep.report import page
 from sweep.report.page import gather, markup, surroundings, top
 from sweep.report.page.markup import Cell, Column, Row, Section
 from sweep.spec import Status, UserError
+from sweep.spec.facts import CapacityFacts, HostFacts, ProbeFacts
 from sweep.store import ledger, query
 from sweep.verdict import select
 from tests.support.page_sweeps import SWEEP, html, latencies, members, repeated
 from tests.support.page_sweeps import stored as store
-from tests.support.records import make_measurement
+from tests.support.records import make_load, make_measurement
 from tests.support.running import sweep
 from tests.support.stored_sweeps import Member
 
@@ -271,11 +272,11 @@ def test_answers_that_are_no_classes_are_told_by_their_distance(tmp_path: Path) 
 
 def test_the_capacity_of_each_trial_is_drawn_with_its_probes(tmp_path: Path) -> None:
     curve = [
-        {"rate": 100.0 * n, "items": 500, "late_share": late, "fitted": late, "overloaded": late > 0.5, "counted": True}
+        ProbeFacts(100.0 * n, 500, late, 100.0 * n, overloaded=late > 0.5, fitted=late)
         for n, late in ((1, 0.0), (2, 0.002), (3, 0.4), (4, 0.9))
     ]
-    found = {"slo_p99_ms": 20.0, "items_per_s": 210.0, "curve": curve, "note": "raise load.probes"}
-    repeats = tuple(replace(make_measurement(n), notes={"capacity": found}) for n in range(2))
+    found = CapacityFacts(20.0, 210.0, False, tuple(curve), "raise load.probes")
+    repeats = tuple(replace(make_measurement(n), capacity=found) for n in range(2))
     text = html(store(tmp_path, repeats=repeats))
     words = read(text)
     assert "Capacity" in headings(text)
@@ -285,8 +286,8 @@ def test_the_capacity_of_each_trial_is_drawn_with_its_probes(tmp_path: Path) -> 
 
 
 def test_an_open_load_says_whether_it_could_be_served(tmp_path: Path) -> None:
-    load = {"scenario": "poisson", "rate": 500.0, "arrived": 900, "finished": 880, "left": 20, "overloaded": True}
-    repeats = tuple(replace(make_measurement(n), notes={"load": load}) for n in range(2))
+    load = make_load(finished=880, left=20, overloaded=True)
+    repeats = tuple(replace(make_measurement(n), load=load) for n in range(2))
     words = read(html(store(tmp_path, repeats=repeats)))
     assert "queue grows in 2 of 2 repeats" in words
 
@@ -306,9 +307,9 @@ def test_drift_that_was_found_is_drawn_and_told(tmp_path: Path) -> None:
 
 
 def test_what_disturbed_the_machine_is_said_once_in_the_head(tmp_path: Path) -> None:
-    notes = {"level": 0.9, "host": {"foreign_cpu_share": 0.3, "steal_share": 0.2}}
+    host = HostFacts(foreign_cpu_share=0.3, steal_share=0.2)
     unsteady = {"stable": False, "requests": 10}
-    repeats = tuple(replace(make_measurement(n), notes=notes, warmup=unsteady) for n in range(2))
+    repeats = tuple(replace(make_measurement(n), level=0.9, host=host, warmup=unsteady) for n in range(2))
     folder = store(tmp_path, repeats=repeats)
     drift = gather.read(folder).drift
     told = ["The machine became 10 % slower.", "During 2 of 9 measurements other programs used 30 % of the CPU time."]

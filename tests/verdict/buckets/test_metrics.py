@@ -5,6 +5,7 @@ import io
 import math
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,15 @@ from sweep.spec import (
     Status,
     TrialError,
     UserError,
-    from_json,
-    to_json,
 )
+from sweep.spec.facts import BucketFacts, ReplicaFacts, SizeFacts
+from sweep.spec.requests import Artifact, BuildRequest, MeasureRequest, Padding
 from sweep.spec.settings import Settings
 from sweep.verdict.buckets import metrics as bucket_metrics
 from sweep.worker import arrays, by_size, requests, window
 from sweep.workloads import Dataset
 from tests.engine.search.test_buckets import BAG, EXACT, SLOW
+from tests.support.records import EFFORT, make_measurement, make_record
 from tests.support.running import TINY, sweep
 
 # MLflow has its own
@@ -64,72 +66,77 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(buckets: list[Any], batch: int = 2, **more: Any) -> list[window.Request]:
         specs = [BuildSpec({}, {}, "echo", {}, "fp32", batch, bucket) for bucket in buckets]
-        builds = [{"spec": to_json(spec), "folder": str(tmp_path)} for spec in specs]
-        request = {"builds": builds, "data_folder": str(tmp_path / "data"), "batch": batch, "bucket_dims": DIMS, **more}
+        request = MeasureRequest(
+            builds=tuple(Artifact(spec, str(tmp_path)) for spec in specs),
+            data_folder=str(tmp_path / "data"),
+            batch=batch,
+            placements=(Placement(),),
+            effort=EFFORT,
+            repeat=0,
+            share=0.0,
+            padding=Padding(DIMS),
+            **more,
+        )
         return requests.prepared(request, Placement(), 0.0)[0]
 
     return make
 
 
-def notes_of(requests: list[window.Request], buckets: list[Any], turns: int = 1) -> Json:
-    """The notes of a window in which every request was asked so many times and took as many ms as its size."""
+def facts_of(requests: list[window.Request], buckets: list[Any], turns: int = 1) -> Measurement:
+    """What is known of a window in which every request was asked so many times and took as many ms as its size."""
     count = len(requests) * turns
-    arrays, work = by_size.timed(window.Window.of(np.zeros(count), np.zeros(count), [], requests))
-    latency = arrays["size"].prod(axis=1).astype(float)
-    parts = [{"memory_mb": [10.0] * len(buckets), **work}]
-    return by_size.notes(buckets, parts, {**arrays, "latency_ms": latency})
+    work = by_size.work_of(window.Window.of(np.zeros(count), np.zeros(count), [], requests))
+    latency = work.arrays["size"].prod(axis=1).astype(float)
+    memory = (10.0,) * len(buckets)
+    replica = ReplicaFacts(0.0, 0.0, {}, "fp32", 0.0, 0.0, None, work.elements, work.flops, memory)
+    return by_size.describe(make_measurement(), buckets, [replica], {**work.arrays, "latency_ms": latency})
 
 
-def repeat(notes: Json, index: int = 0, items: int = 10) -> Measurement:
-    given: Json = {"index": index, "items": items, "requests": 5, "latency_ms_mean": 4.0, "notes": notes}
-    rest = ("throughput_items_per_s", "window_seconds", "load_seconds", "first_request_ms", "peak_memory_mb")
-    empty = {"latency_ms": {}, "warmup": {}, "in_flight": 1.0, "samples": "", "outputs": ""}
-    return from_json(Measurement, {**dict.fromkeys(rest, 1.0), **empty, **given})
+def repeat(index: int = 0, **facts: Any) -> Measurement:
+    return replace(make_measurement(index), items=10, requests=5, latency_ms_mean=4.0, **facts)
 
 
 def test_padding_by_hand_in_elements_and_operations(prepared: Any) -> None:
     # Four passes. Bucket 4: 12 samples of 1, 3 and 4 in 6 requests of two; bucket 8: 4 samples in 2 requests
-    notes = notes_of(prepared([(4,), (8,)], flops_by_size=SQUARES), [[4], [8]])
-    assert [(each["requests"], each["items"]) for each in notes["buckets"]] == [(6, 12), (2, 4)]
-    assert notes["padding"] == pytest.approx(1 - (4 * (1 + 3 + 4) + 4 * 8) / (12 * 4 + 4 * 8))
-    assert notes["padding_flops"] == pytest.approx(1 - (4 * (1 + 9 + 16) + 4 * 64) / (12 * 16 + 4 * 64))
-    assert [each["latency_ms_mean"] for each in notes["buckets"]] == [4.0, 8.0]
-    assert notes["loaded_mb"] == 20.0
+    notes = facts_of(prepared([(4,), (8,)], flops_by_size=SQUARES), [(4,), (8,)])
+    assert [(each.requests, each.items) for each in notes.buckets] == [(6, 12), (2, 4)]
+    assert notes.padding == pytest.approx(1 - (4 * (1 + 3 + 4) + 4 * 8) / (12 * 4 + 4 * 8))
+    assert notes.padding_flops == pytest.approx(1 - (4 * (1 + 9 + 16) + 4 * 64) / (12 * 16 + 4 * 64))
+    assert [each.latency_ms_mean for each in notes.buckets] == [4.0, 8.0]
+    assert notes.loaded_mb == 20.0
 
 
 def test_rows_that_fill_up_a_short_request_are_padding(prepared: Any) -> None:
     # Bucket 8: 4 samples in a request of three and one of one with two rows of filling
-    notes = notes_of(prepared([(4,), (8,)], batch=3), [[4], [8]])
-    assert [(each["requests"], each["items"]) for each in notes["buckets"]] == [(4, 12), (2, 4)]
-    assert notes["padding"] == pytest.approx(1 - (4 * (1 + 3 + 4) + 4 * 8) / (12 * 4 + 6 * 8))
-    assert "padding_flops" not in notes  # nobody counted operations
+    notes = facts_of(prepared([(4,), (8,)], batch=3), [(4,), (8,)])
+    assert [(each.requests, each.items) for each in notes.buckets] == [(4, 12), (2, 4)]
+    assert notes.padding == pytest.approx(1 - (4 * (1 + 3 + 4) + 4 * 8) / (12 * 4 + 6 * 8))
+    assert notes.padding_flops is None  # nobody counted operations
 
 
 def test_dynamic_sizes_are_told_by_the_size_that_requests_are_padded_to(prepared: Any) -> None:
-    notes = notes_of(prepared([()], batch=1, flops_by_size=SQUARES), [[]], turns=3)
-    wanted = [{"size": [n], "requests": 3, "items": 3, "latency_ms_mean": float(n)} for n in (1, 3, 4, 8)]
-    assert notes["sizes"] == wanted
-    assert (notes["padding"], notes["padding_flops"]) == (0.0, 0.0)
-    together = notes_of(prepared([()], batch=2), [[]])  # (1, 3) and (4, 8)
-    assert [(each["size"], each["items"]) for each in together["sizes"]] == [([3], 2), ([8], 2)]
-    assert together["padding"] == pytest.approx(1 - 16 / 22)
+    notes = facts_of(prepared([()], batch=1, flops_by_size=SQUARES), [()], turns=3)
+    assert notes.sizes == tuple(SizeFacts((n,), 3, 3, float(n)) for n in (1, 3, 4, 8))
+    assert (notes.padding, notes.padding_flops) == (0.0, 0.0)
+    together = facts_of(prepared([()], batch=2), [()])  # (1, 3) and (4, 8)
+    assert [(each.size, each.items) for each in together.sizes] == [((3,), 2), ((8,), 2)]
+    assert together.padding == pytest.approx(1 - 16 / 22)
 
 
 def test_pad_to_max_has_padding_and_no_buckets(prepared: Any) -> None:
-    notes = notes_of(prepared([None]), [None])
-    assert "buckets" not in notes
-    assert "sizes" not in notes
-    assert notes["padding"] == pytest.approx(0.5)
+    notes = facts_of(prepared([None]), [None])
+    assert notes.buckets == notes.sizes == ()
+    assert notes.padding == pytest.approx(0.5)
 
 
 def test_sizes_are_pooled_to_so_many_groups_and_nothing_is_lost() -> None:
-    groups = [{"size": [n], "requests": 1, "items": n, "latency_ms_mean": float(n)} for n in range(1, 301)]
+    groups = [SizeFacts((n,), 1, n, float(n)) for n in range(1, 301)]
     found = by_size.pooled(groups[::-1])
     assert len(found) == by_size.SIZES
-    assert sum(group["items"] for group in found) == 300 * 301 // 2
-    assert sum(group["requests"] * group["latency_ms_mean"] for group in found) == pytest.approx(300 * 301 / 2)
-    assert [group["size"] for group in found] == sorted(group["size"] for group in found)
-    assert found[-1]["size"] == [300]  # which most items of its group have
+    assert sum(group.items for group in found) == 300 * 301 // 2
+    assert sum(group.requests * group.latency_ms_mean for group in found) == pytest.approx(300 * 301 / 2)
+    assert [group.size for group in found] == sorted(group.size for group in found)
+    assert found[-1].size == (300,)  # which most items of its group have
     assert by_size.pooled(found) == found
     assert by_size.pooled([]) == []
 
@@ -140,75 +147,70 @@ def test_operations_go_on_above_the_largest_counted_size() -> None:
 
 
 def test_a_record_pools_its_repeats() -> None:
-    def bucket(size: int, requests: int, p50: float | None) -> Json:
-        latency = {} if p50 is None else {"latency_ms_mean": p50 + 1, "latency_ms": {"p50": p50, "p99": p50 + 2}}
-        return {
-            "bucket": [size],
-            "requests": requests,
-            "items": 2 * requests,
-            **latency,
-            "memory_mb": 50.0 + requests / 100,
-        }
+    def bucket(size: int, requests: int, p50: float | None) -> BucketFacts:
+        facts = BucketFacts((size,), requests, 2 * requests, memory_mb=50.0 + requests / 100)
+        latency = {} if p50 is None else {"p50": p50, "p99": p50 + 2}
+        return facts if p50 is None else replace(facts, latency_ms_mean=p50 + 1, latency_ms=latency)
 
-    notes = [
-        {"buckets": [bucket(8, 100, 1.0), bucket(16, 0, None)], "padding": 0.25, "loaded_mb": 100.0},
-        {"buckets": [bucket(8, 500, 3.0), bucket(16, 150, 9.0)], "padding": 0.75, "loaded_mb": 104.0},
-    ]
-    repeats = [repeat(each, index) for index, each in enumerate(notes)]
-    builds = [{"seconds": 2.0, "artifact_mb": 5.0}, {"seconds": 3.0, "artifact_mb": None}]
+    repeats = (
+        repeat(0, buckets=(bucket(8, 100, 1.0), bucket(16, 0, None)), padding=0.25, loaded_mb=100.0),
+        repeat(1, buckets=(bucket(8, 500, 3.0), bucket(16, 150, 9.0)), padding=0.75, loaded_mb=104.0),
+    )
+    builds = ({"seconds": 2.0, "artifact_mb": 5.0}, {"seconds": 3.0, "artifact_mb": None})
     small, large = bucket_metrics.of(repeats, builds)
-    assert small == {
-        "bucket": [8],
-        "share": 0.8,
-        "requests": 600,
-        "items": 1200,
-        "latency_ms_mean": pytest.approx((100 * 2 + 500 * 4) / 600),
-        "latency_ms": {"p50": 2.0, "p99": 4.0},
-        "build_seconds": 2.0,
-        "artifact_mb": 5.0,
-        "memory_mb": 53.0,
-    }
-    assert (large["latency_ms"], "artifact_mb" in large) == ({"p50": 9.0}, False)  # 150 requests carry no p99
-    metrics = bucket_metrics.metrics(repeats, builds)
-    assert metrics == {
+    assert small == BucketFacts(
+        (8,),
+        600,
+        1200,
+        pytest.approx((100 * 2 + 500 * 4) / 600),
+        {"p50": 2.0, "p99": 4.0},
+        memory_mb=53.0,
+        share=0.8,
+        build_seconds=2.0,
+        artifact_mb=5.0,
+    )
+    assert (large.latency_ms, large.artifact_mb) == ({"p50": 9.0}, None)  # 150 requests carry no p99
+    record = replace(make_record(), repeats=repeats, builds=builds, buckets=(small, large))
+    assert bucket_metrics.metrics(record) == {
         "padding": 0.5,
         "item_latency_ms_mean": pytest.approx((1200 * 11 / 3 + 300 * 10) / 1500),
         "loaded_mb": 102.0,
     }
-    assert bucket_metrics.metrics([repeat({"loaded_mb": 9.0})], builds) == {}  # nothing varies
+    plain = replace(record, repeats=(repeat(loaded_mb=9.0),), buckets=())
+    assert bucket_metrics.metrics(plain) == {}  # nothing varies
 
 
 def test_a_sweep_tells_every_bucket_and_its_sums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, history = sweep(tmp_path, "buckets=[],[32,64,128]", "batch=4", *EXACT, "tracking=local", base=BAG[:-1])
     assert status == 0
     plain, record = sorted(history.records.values(), key=lambda each: len(each.settings["buckets"]))
-    told, metrics = record.notes["buckets"], record.metrics
+    told, metrics = record.buckets, record.metrics
     assert metrics is not None
-    assert [each["bucket"] for each in told] == [[32], [64], [128]]
-    assert sum(each["items"] for each in told) == sum(one.items for one in record.repeats)
-    assert sum(each["requests"] for each in told) == sum(one.requests for one in record.repeats)
-    assert math.fsum(each["share"] for each in told) == pytest.approx(1.0)
-    assert math.fsum(each["build_seconds"] for each in told) == pytest.approx(metrics["build_seconds"])
-    assert math.fsum(each["artifact_mb"] for each in told) == pytest.approx(metrics["artifact_mb"])
-    used = [each for each in told if each["items"]]
-    assert all(list(each["latency_ms"].values()) == sorted(each["latency_ms"].values()) for each in used)
-    for one in (each for told in (one.notes["buckets"] for one in record.repeats) for each in told if each["items"]):
-        assert list(one["latency_ms"].values()) == sorted(one["latency_ms"].values())
-        assert list(one["latency_ms"]) == ["p50", "p90", "p95", "p99", "max"]
-    mean = sum(each["items"] * each["latency_ms_mean"] for each in used) / sum(each["items"] for each in used)
+    assert [each.bucket for each in told] == [(32,), (64,), (128,)]
+    assert sum(each.items for each in told) == sum(one.items for one in record.repeats)
+    assert sum(each.requests for each in told) == sum(one.requests for one in record.repeats)
+    assert math.fsum(each.share or 0 for each in told) == pytest.approx(1.0)
+    assert math.fsum(each.build_seconds or 0 for each in told) == pytest.approx(metrics["build_seconds"])
+    assert math.fsum(each.artifact_mb or 0 for each in told) == pytest.approx(metrics["artifact_mb"])
+    used = [each for each in told if each.items]
+    assert all(list(each.latency_ms.values()) == sorted(each.latency_ms.values()) for each in used)
+    for one in (each for repeat in record.repeats for each in repeat.buckets if each.items):
+        assert list(one.latency_ms.values()) == sorted(one.latency_ms.values())
+        assert list(one.latency_ms) == ["p50", "p90", "p95", "p99", "max"]
+    mean = sum(each.items * (each.latency_ms_mean or 0) for each in used) / sum(each.items for each in used)
     assert metrics["item_latency_ms_mean"] == pytest.approx(mean)
-    assert 0 <= min(each["memory_mb"] for each in told) <= metrics["loaded_mb"]
+    assert 0 <= min(each.memory_mb or 0 for each in told) <= metrics["loaded_mb"]
     assert metrics["loaded_mb"] > 0
     assert (plain.metrics or {})["padding"] > metrics["padding"] > 0
     assert _logged(tmp_path, record) == pytest.approx({**record.numbers, **bucket_metrics.flat(record)}, rel=1e-5)
-    assert _logged(tmp_path, record)["bucket_128/items"] == told[-1]["items"]
+    assert _logged(tmp_path, record)["bucket_128/items"] == told[-1].items
     rows = list(csv.DictReader(io.StringIO(tables.results_csv([record, plain]))))
     assert float(rows[0]["padding"]) == metrics["padding"]
     assert float(rows[0]["item_latency_ms_mean"]) == metrics["item_latency_ms_mean"]
     capsys.readouterr()
     verbs.run(["why", "buckets=32 64 128", "--outputs", str(tmp_path)])
     shown = capsys.readouterr().out
-    assert f"bucket   {used[0]['bucket'][0]}: " in shown
+    assert f"bucket   {used[0].bucket[0]}: " in shown
     assert "of the elements; the request of an item takes" in shown
     verbs.run(["best", "--outputs", str(tmp_path)])
     shown = capsys.readouterr().out
@@ -350,7 +352,7 @@ def test_a_worker_that_is_killed_while_it_loads_leaves_the_name_behind(tmp_path:
 
 def calibrated(folder: Path, bucket: Any, side: str = "right") -> list[Arrays]:
     spec = BuildSpec({}, {"name": "mine"}, "fake", {}, "int8", 2, bucket)
-    request = {"data_folder": str(folder), "bucket_dims": DIMS, "pad_value": 9, "pad_side": side}
+    request = BuildRequest(spec, str(folder), "", Padding(DIMS, 9, side))
     return list(requests.source(request, spec).calibration())
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweep.spec.facts import Price
 from sweep.verdict.costs import money
 from tests.support.records import make_trial
 
@@ -47,8 +48,8 @@ def test_prices_by_kind() -> None:
         {"usd_per_hour": 0.9, "kind": "on_demand", "region": "eu-west-1"},
     ]
     declared = {"name": "x", "price": rows}
-    assert money.price_of(declared) == money.Price(0.76, "on_demand", "us-east-1", None, "a")
-    assert money.price_of(declared, "reserved") == money.Price(0.33, "reserved")
+    assert money.price_of(declared) == Price(0.76, "on_demand", "us-east-1", None, "a")
+    assert money.price_of(declared, "reserved") == Price(0.33, "reserved")
     assert money.price_of(declared, "spot") is None
     assert money.price_of({"name": "x", "price": []}) is None
     assert money.price_of({"name": "x", "price": None}) is None

@@ -15,8 +15,8 @@ from sweep import verbs
 from sweep.__main__ import VERBS, run
 from sweep.config import compose
 from sweep.spec import UserError
+from sweep.spec.facts import Price
 from sweep.verdict.costs import money, prices
-from sweep.verdict.costs.money import Price
 from sweep.verdict.costs.prices import Clients, Row
 from tests.support.running import ROOT, TINY, sweep
 
@@ -292,10 +292,11 @@ def test_a_sweep_pays_the_kind_of_price_that_is_asked_for(tmp_path: Path, words:
     metrics = dict(record.metrics or {})
     if usd is None:
         assert "usd_per_million_items" not in metrics
-        assert "price" not in record.notes
+        assert record.price is None
         return
     assert metrics["usd_per_million_items"] == pytest.approx(usd / 3600 / metrics["throughput_items_per_s"] * 1e6)
-    assert record.notes["price"]["usd_per_hour"] == usd
+    assert record.price is not None
+    assert record.price.usd_per_hour == usd
 
 
 def test_a_sweep_looks_into_the_table_and_the_trial_stays_the_same(tmp_path: Path) -> None:
@@ -303,13 +304,7 @@ def test_a_sweep_looks_into_the_table_and_the_trial_stays_the_same(tmp_path: Pat
     prices.write(tmp_path, [Row("local", "", Price(0.7, "on_demand", "x", "2026-11-22", "mine"))])
     _, after = sweep(tmp_path, HERE)
     (record,) = after.records.values()
-    assert record.notes["price"] == {
-        "usd_per_hour": 0.7,
-        "kind": "on_demand",
-        "region": "x",
-        "date": "2026-11-22",
-        "source": "mine",
-    }
+    assert record.price == Price(0.7, "on_demand", "x", "2026-11-22", "mine")
     assert list(before.trials) == list(after.trials), "a price in the table is no part of what a trial is"
 
 

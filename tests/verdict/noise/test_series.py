@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from sweep.spec import Json, to_json
+from sweep.spec.facts import HostFacts
 from sweep.verdict.noise import series
 from sweep.verdict.noise.drift import Point
 from tests.support.machine_laws import log_normal, simulated, speed
 from tests.support.records import make_measurement, make_trial
 
-HOST = {"host": {"mhz": 9.0}}
 ONE, TWO = make_trial(batch=1), make_trial(batch=2)
 
 
@@ -23,9 +23,7 @@ def trial(of: Any = ONE) -> Json:
 
 
 def repeat(index: int, rate: float = 100.0, of: Any = ONE, time: float = 0.0, **changes: Any) -> Json:
-    measured = replace(
-        make_measurement(index, rate), samples=f"{of.key}/{index}{changes}", notes={"host": {"mhz": 9.0}}
-    )
+    measured = replace(make_measurement(index, rate), samples=f"{of.key}/{index}{changes}", host=HostFacts(mhz=9.0))
     values = {"trial": of.key, "identity": f"i{of.batch}", "measurement": to_json(measured)}
     return {"kind": "repeat", "time": time, **values, **changes}
 
@@ -42,7 +40,7 @@ def test_points_stand_in_the_order_of_measurement_whatever_the_clock_did() -> No
         (TWO.key, 0, 1, 40.0),
         (ONE.key, 1, 0, 30.0),
     ]
-    assert points[0].host == {"mhz": 9.0}
+    assert points[0].host == HostFacts(mhz=9.0)
 
 
 def test_a_control_is_a_point_of_its_trial_and_one_that_failed_is_none() -> None:
@@ -68,7 +66,7 @@ def test_rates_that_tell_nothing_are_left_out() -> None:
 def test_later_blocks_can_be_left_out_and_what_is_on_record_stays() -> None:
     entries = [trial(), repeat(0), repeat(1), repeat(2)]
     assert [p.block for p in series.read(entries, blocks=2).points] == [0, 1]
-    settled = {**entries[3]["measurement"], "notes": {"level": 0.9}}
+    settled = {**entries[3]["measurement"], "level": 0.9}
     record = {"kind": "record", "time": 0.0, "record": {"repeats": [settled]}}
     found = series.read([*entries, record], blocks=1)
     assert [p.block for p in found.points] == [0, 2]
@@ -118,7 +116,7 @@ def test_a_trend_is_told_too() -> None:
 def test_measurements_beside_which_something_happened_are_marked() -> None:
     hosts: list[Json] = [{"mhz": 3000.0, "steal_share": 0.0, "foreign_cpu_share": 0.01}] * 5
     hosts = [*hosts, {"mhz": 2000.0, "steal_share": 0.1}, {"foreign_cpu_share": 0.3}, {"foreign_cpu_share": 0.2}, {}]
-    points = [Point("one", 100.0, host=host) for host in hosts]
+    points = [Point("one", 100.0, host=HostFacts(**host)) for host in hosts]
     found = series.marks(points)
     assert [(mark["number"], mark["what"]) for mark in found] == [
         (5, "steal_share"),

@@ -13,10 +13,10 @@ import pytest
 from sweep import verbs
 from sweep.__main__ import run
 from sweep.spec import UserError
+from sweep.spec.facts import Price
 from sweep.spec.settings import Fleet, Objective, Settings
 from sweep.store.query import Stored
 from sweep.verdict.costs import prices
-from sweep.verdict.costs.money import Price
 from sweep.verdict.whatif import answers, flips
 from sweep.verdict.whatif.answers import Question, View
 from sweep.verdict.whatif.flips import Steps

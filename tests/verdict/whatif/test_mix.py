@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sweep import verbs
-from sweep.spec import Json, Measurement, Record, Trial
+from sweep.spec import Measurement, Record, Trial
+from sweep.spec.facts import BucketFacts, SizeFacts
 from sweep.store import ledger, query
 from sweep.verdict.buckets import metrics as bucket_metrics
 from sweep.verdict.buckets.traffic import Traffic
@@ -42,21 +43,22 @@ def window(traffic: Traffic, seed: int, requests: int = 4000) -> Arrays:
 def measured(arrays: Arrays, path: str, index: int) -> Measurement:
     """What the worker would say of it."""
     latency = (arrays["end_ns"] - arrays["start_ns"]) / 1e6
-    rows: list[Json] = []
+    rows = []
     for number, bucket in enumerate(BUCKETS):
         mine = latency[arrays["bucket"] == number]
-        row: Json = {"bucket": list(bucket), "requests": len(mine), "items": BATCH * len(mine)}
+        row = BucketFacts(bucket, len(mine), BATCH * len(mine))
         if len(mine):
             tails = {f"p{q}": float(np.percentile(mine, q)) for q in (50, 90, 95, 99)}
-            row |= {"latency_ms_mean": float(mine.mean()), "latency_ms": tails}
+            row = replace(row, latency_ms_mean=float(mine.mean()), latency_ms=tails)
         rows.append(row)
     seconds = float(arrays["end_ns"][-1]) / 1e9
     items = BATCH * len(latency)
     tails = {f"p{q}": float(np.percentile(latency, q)) for q in (50, 90, 95, 99)}
     mean = float(latency.mean())
-    notes = {"buckets": rows, "padding": 0.3}
     return Measurement(
-        *(index, items / seconds, seconds, len(latency), items, mean, tails, 0.1, 1.0, {}, 100.0, 1.0, path, ""), notes
+        *(index, items / seconds, seconds, len(latency), items, mean, tails, 0.1, 1.0, {}, 100.0, 1.0, path, ""),
+        buckets=tuple(rows),
+        padding=0.3,
     )
 
 
@@ -74,9 +76,9 @@ def store(
             np.savez(path, **arrays)
         repeats.append(measured(arrays, str(path), index))
     made = make_record(batch=BATCH, buckets=BUCKETS)
-    notes = bucket_metrics.notes(repeats, [{}] * 3)
-    metrics = intervals.summarize(repeats) | bucket_metrics.metrics(repeats, [{}] * 3)
-    record = replace(made, key=trial.key, repeats=tuple(repeats), notes=notes, metrics=metrics)
+    buckets = tuple(bucket_metrics.of(repeats, [{}] * 3))
+    record = replace(made, key=trial.key, repeats=tuple(repeats), builds=({},) * 3, buckets=buckets)
+    record = replace(record, metrics=intervals.summarize(repeats) | bucket_metrics.metrics(record))
     keep(outputs, [trial], [record])
     return trial, record
 
@@ -103,8 +105,7 @@ def metrics_of(found: Record | str) -> dict[str, float]:
 
 def test_the_mix_that_was_measured_gives_what_was_measured(tmp_path: Path) -> None:
     _, record = store(tmp_path)
-    rows = record.notes["buckets"]
-    own = Traffic.of([8, 16, 32], [row["items"] for row in rows])
+    own = Traffic.of([8, 16, 32], [row.items for row in record.buckets])
     made = metrics_of(mix.reweighed(only(tmp_path), own))
     before = dict(record.metrics or {})
     assert made["throughput_items_per_s"] == pytest.approx(before["throughput_items_per_s"], rel=0.02)
@@ -154,13 +155,11 @@ def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
     assert "under load=poisson changes with the mix" in str(mix.reweighed(only(tmp_path / "b"), LONG))
     store(tmp_path / "c")
     found = only(tmp_path / "c")
-    empty = [
-        {**row, "requests": 0, "items": 0} if row["bucket"] == [32] else row for row in found.record.notes["buckets"]
-    ]
-    repeats = tuple(replace(one, notes={"buckets": empty}) for one in found.record.repeats)
+    empty = tuple(replace(row, requests=0, items=0) if row.bucket == (32,) else row for row in found.record.buckets)
+    repeats = tuple(replace(one, buckets=empty) for one in found.record.repeats)
     none = query.Stored(found.history, replace(found.record, repeats=repeats))
     assert mix.reweighed(none, LONG) == "no request of bucket 32 was measured"
-    plain = query.Stored(found.history, replace(found.record, notes={}))
+    plain = query.Stored(found.history, replace(found.record, buckets=()))
     assert "they have one size" in str(mix.reweighed(plain, LONG))
     reported = query.Stored(found.history, replace(found.record, origin="reported"))
     assert mix.reweighed(reported, LONG) == "they were not measured here"
@@ -169,12 +168,10 @@ def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
 def sized(batch: int = 1) -> tuple[Trial, Record]:
     """One build for any size: a millisecond for each eight elements."""
     trial = replace(make_trial(batch=batch, buckets=((),)), load={"name": "saturate"})
-    groups = [{"size": [n], "requests": 100, "items": 100, "latency_ms_mean": n / 8} for n in (8, 16, 32)]
+    groups = tuple(SizeFacts((n,), 100, 100, n / 8) for n in (8, 16, 32))
     one = make_record(batch=batch).repeats[0]
-    repeats = tuple(
-        replace(one, index=i, throughput_items_per_s=1e3 / 7 * 3, notes={"sizes": groups}) for i in range(3)
-    )
-    record = replace(make_record(batch=batch), key=trial.key, repeats=repeats, notes={"sizes": groups})
+    repeats = tuple(replace(one, index=i, throughput_items_per_s=1e3 / 7 * 3, sizes=groups) for i in range(3))
+    record = replace(make_record(batch=batch), key=trial.key, repeats=repeats, sizes=groups)
     return trial, record
 
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.spec import Measurement, to_json
+from sweep.spec.facts import CapacityFacts
 from sweep.verdict.stats import intervals
 from sweep.worker.load import capacity
 from sweep.worker.load.capacity import Probe
@@ -81,7 +82,7 @@ def test_the_place_of_a_step_is_found_and_asked_twice_on_both_sides(limit: float
     below, above = max(r for r in asked if r <= limit), min(r for r in asked if r > limit)
     assert above / below <= capacity.PRECISION
     assert asked.count(below) == asked.count(above) == 2
-    assert [row["rate"] for row in found.curve] == asked
+    assert [row.rate for row in found.curve] == asked
 
 
 def test_ten_probes_are_enough_near_the_first_rate() -> None:
@@ -101,8 +102,8 @@ def test_one_bad_probe_does_not_decide(bad: int) -> None:
 
     found = capacity.search(probe, FIRST, SLO_MS, 16)
     assert 90.0 / 1.03 <= found.items_per_s <= 90.1
-    outvoted = [row for row in found.curve if not row["counted"]]
-    assert all(row["late_share"] == 1.0 for row in outvoted)
+    outvoted = [row for row in found.curve if not row.counted]
+    assert all(row.late_share == 1.0 for row in outvoted)
     assert len(outvoted) <= 1
 
 
@@ -217,8 +218,8 @@ def test_any_answers_give_a_whole_result(probes: int, first: float, seed: int) -
 
 
 def measurement(index: int, items_per_s: float | None) -> Measurement:
-    notes = {} if items_per_s is None else {"capacity": {"items_per_s": items_per_s}}
-    return Measurement(index, 90.0, 1.0, 100, 100, 1.0, {}, 0.5, 3.0, {}, 120.0, 1.0, "", "", notes)
+    found = None if items_per_s is None else CapacityFacts(SLO_MS, items_per_s, converged=True)
+    return Measurement(index, 90.0, 1.0, 100, 100, 1.0, {}, 0.5, 3.0, {}, 120.0, 1.0, "", "", capacity=found)
 
 
 def test_the_metric_is_the_mean_over_repeats_with_its_interval() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from sweep.backends.base import Arrays, Runner
 from sweep.spec import FailureKind, Json, Measurement, UserError
+from sweep.spec.facts import LoadFacts
 from sweep.spec.settings import Gates
 from sweep.verdict import gates
 from sweep.worker import window as measure
@@ -20,10 +21,11 @@ from sweep.worker.load.generator import Clock, Opened
 from sweep.worker.load.queue import Shared
 from sweep.worker.window import Request, Warm
 from tests.support import queueing_theory
+from tests.support.records import make_effort, make_load
 
 MS = 1_000_000
 POISSON: Json = {"name": "poisson", "rate": 100.0, "max_wait_ms": 5.0, "seed": 0}
-EFFORT: Json = {"window_seconds": 1.0, "min_requests": 10}
+EFFORT = make_effort(1.0, 10)
 
 
 def write(folder: Path, text: str) -> str:
@@ -186,14 +188,14 @@ def stock_of(runner: Runner, samples: int = 8, batch: int = 1) -> Stock:
 
 def served(
     time: Time, device: Device, due_ns: np.ndarray, seconds: float, batch: int = 1, wait_ms: float = 0.0
-) -> tuple[Opened, Json]:
+) -> tuple[Opened, LoadFacts]:
     """One replica's window, and its account."""
     stock = stock_of(device, batch=batch)
     queue = generator.queue_of(stock, due_ns, wait_ms, Shared(2))
     start = time.ns
     done = generator.serve(queue, stock, start, round(2e9 * seconds), 100, time.clock)
     opened = generator.opened(done, queue, stock, start, seconds)
-    return opened, account.account(POISSON, [parts(opened)]).notes
+    return opened, account.account(POISSON, [parts(opened)]).facts
 
 
 def parts(opened: Opened) -> dict[str, np.ndarray]:
@@ -209,21 +211,21 @@ def latency_ms(opened: Opened) -> np.ndarray:
 def test_a_replica_serves_as_theory_says() -> None:
     time, due = Time(), arrivals.poisson(80.0, 20.0, (0, 0))
     time.ns = 12345
-    opened, notes = served(time, Device(time, 10 * MS), due, 20.0)
+    opened, load = served(time, Device(time, 10 * MS), due, 20.0)
     assert (opened.items["done_ns"] - opened.items["due_ns"]).tolist() == queueing_theory.latencies(
         due, 10 * MS
     ).tolist()
-    assert (notes["arrived"], notes["finished"], notes["left"]) == (len(due), len(due), 0)
-    assert (notes["lag_ms_mean"], notes["own_share"], notes["overloaded"]) == (0.0, 0.0, False)
-    assert notes["busy_share"] == pytest.approx(len(due) * 0.01 / 20.0, rel=0.01)
+    assert (load.arrived, load.finished, load.left) == (len(due), len(due), 0)
+    assert (load.lag_ms_mean, load.own_share, load.overloaded) == (0.0, 0.0, False)
+    assert load.busy_share == pytest.approx(len(due) * 0.01 / 20.0, rel=0.01)
 
 
 def test_answers_are_those_of_one_pass_and_what_fills_up_counts_for_nothing() -> None:
     time = Time()
     due = np.array([0, 0, 0, 100, 200, 200, 300, 300, 400, 400, 400]) * MS
-    opened, notes = served(time, Device(time, MS), due, 0.5, batch=3, wait_ms=1.0)
+    opened, load = served(time, Device(time, MS), due, 0.5, batch=3, wait_ms=1.0)
     assert [len(request.items) for request in opened.window.requests] == [3, 1, 2, 2, 3]
-    assert notes["batch_mean"] == 11 / 5
+    assert load.batch_mean == 11 / 5
     assert len(opened.window.kept) == 4  # eight samples have been seen
     index, (answers,) = measure.outputs_of(opened.window)
     assert index.tolist() == list(range(8))
@@ -242,21 +244,21 @@ def test_stalls_are_hidden_by_a_closed_loop_and_shown_by_an_open_one(monkeypatch
     assert hidden == 10.0
     time = Time()
     due = arrivals.poisson(10.0, 20.0, (0, 0))
-    opened, notes = served(time, Device(time, 10 * MS, stalls), due, 20.0)
+    opened, load = served(time, Device(time, 10 * MS, stalls), due, 20.0)
     # A twentieth of the arrivals falls into the stall, and waits for what is left of it
     late = np.sort(latency_ms(opened))[::-1]
     assert late[0] == pytest.approx(1000, rel=0.15)
     assert np.percentile(late, 99) == pytest.approx(1000 * (1 - 20 * 0.01), rel=0.2)
-    assert not notes["overloaded"]
+    assert not load.overloaded
 
 
 def test_a_rate_far_above_capacity_is_given_up_counted_and_told() -> None:
     time, due = Time(), arrivals.poisson(1000.0, 4.0, (0, 0))
-    opened, notes = served(time, Device(time, 10 * MS), due, 4.0)
-    assert notes["finished"] == len(latency_ms(opened)) == 800  # twice the window, 10 ms each
-    assert notes["left"] == len(due) - 800
-    assert notes["overloaded"]
-    assert notes["busy_share"] == pytest.approx(1.0, rel=0.01)
+    opened, load = served(time, Device(time, 10 * MS), due, 4.0)
+    assert load.finished == len(latency_ms(opened)) == 800  # twice the window, 10 ms each
+    assert load.left == len(due) - 800
+    assert load.overloaded
+    assert load.busy_share == pytest.approx(1.0, rel=0.01)
     found = account.account(POISSON, [parts(opened)])
     assert found.rate == pytest.approx(100.0, rel=0.01)
     assert found.seconds == pytest.approx(8.0, rel=0.01)
@@ -264,9 +266,9 @@ def test_a_rate_far_above_capacity_is_given_up_counted_and_told() -> None:
 
 def test_a_rate_far_below_capacity_is_the_service_time_alone() -> None:
     time, due = Time(), np.array([0, 500, 900]) * MS
-    opened, notes = served(time, Device(time, 2 * MS), due, 1.0)
+    opened, load = served(time, Device(time, 2 * MS), due, 1.0)
     assert latency_ms(opened).tolist() == [2.0, 2.0, 2.0]
-    assert (notes["overloaded"], notes["left"], notes["batch_mean"]) == (False, 0, 1.0)
+    assert (load.overloaded, load.left, load.batch_mean) == (False, 0, 1.0)
     assert account.account(POISSON, [parts(opened)]).rate == pytest.approx(3.0)
 
 
@@ -279,22 +281,22 @@ def test_replicas_are_one_account_and_one_may_have_done_nothing() -> None:
         ready_ns=opened.ready_ns[:0],
     )
     found = account.account(POISSON, [parts(idle), parts(opened)])
-    assert (found.notes["finished"], found.notes["left"]) == (2, 0)
+    assert (found.facts.finished, found.facts.left) == (2, 0)
     assert found.items["due_ns"].tolist() == due.tolist()
 
 
 # --- the generator looks at itself
 
 
-def measured(notes: Json, latency: float, index: int = 0) -> Measurement:
+def measured(load: LoadFacts | None, latency: float, index: int = 0) -> Measurement:
     tails = {"p50": latency, "p99": latency, "max": latency}
     return Measurement(
-        index, 100.0, 1.0, 100, 100, latency, tails, 0.1, 1.0, {}, 1.0, 1.0, "", "", {"precision": "fp32", **notes}
+        *(index, 100.0, 1.0, 100, 100, latency, tails, 0.1, 1.0, {}, 1.0, 1.0, "", ""), precision="fp32", load=load
     )
 
 
-def judged(notes: list[Json], latency: float) -> str | None:
-    repeats = [measured({"load": each}, latency, index) for index, each in enumerate(notes)]
+def judged(loads: list[LoadFacts], latency: float) -> str | None:
+    repeats = [measured(load, latency, index) for index, load in enumerate(loads)]
     failure = gates.generator(gates.Evidence(repeats, {}, (), "fp32", Gates(), None, None))
     assert failure is None or failure.kind is FailureKind.IMPLAUSIBLE_TIMING
     return None if failure is None else failure.summary
@@ -302,41 +304,41 @@ def judged(notes: list[Json], latency: float) -> str | None:
 
 def test_a_generator_that_is_late_is_found_and_rejects_the_trial() -> None:
     time, due = Time(late_ns=3 * MS), np.arange(50) * 100 * MS
-    opened, notes = served(time, Device(time, 10 * MS), due, 5.0)
-    assert notes["lag_ms_p50"] == notes["lag_ms_p99"] == 3.0
-    assert notes["lag_ms_mean"] == pytest.approx(3.0, rel=0.05)  # the first left at once
-    assert notes["own_share"] == 0.0
-    said = judged([notes, notes, notes], float(latency_ms(opened).mean()))
+    opened, load = served(time, Device(time, 10 * MS), due, 5.0)
+    assert load.lag_ms_p50 == load.lag_ms_p99 == 3.0
+    assert load.lag_ms_mean == pytest.approx(3.0, rel=0.05)  # the first left at once
+    assert load.own_share == 0.0
+    said = judged([load, load, load], float(latency_ms(opened).mean()))
     assert said is not None
     assert "batches left 2.9 ms late on average where items take 12.9 ms" in said
     assert "load=saturate" in said
-    fine = {**notes, "lag_ms_mean": 0.001}
-    assert judged([notes, fine, fine], 12.9) is None  # one bad repeat of three is the machine's
+    fine = replace(load, lag_ms_mean=0.001)
+    assert judged([load, fine, fine], 12.9) is None  # one bad repeat of three is the machine's
 
 
 def test_a_generator_that_takes_long_between_requests_is_found() -> None:
     time = Time(step_ns=MS)  # each look at the clock takes so long
-    opened, notes = served(time, Device(time, 10 * MS), np.zeros(100, np.int64), 5.0)
-    assert notes["own_share"] == pytest.approx(1 / 12, rel=0.05)
-    said = judged([notes], float(latency_ms(opened).mean()))
+    opened, load = served(time, Device(time, 10 * MS), np.zeros(100, np.int64), 5.0)
+    assert load.own_share == pytest.approx(1 / 12, rel=0.05)
+    said = judged([load], float(latency_ms(opened).mean()))
     assert said is not None
     assert "it took 8.3" in said
 
 
 def test_closed_loops_have_littles_law_and_open_ones_do_not() -> None:
     limits = Gates()
-    wrong = measured({}, 50.0)  # 100 requests/s of 50 ms are five in flight, not one
+    wrong = measured(None, 50.0)  # 100 requests/s of 50 ms are five in flight, not one
     assert gates.little(gates.Evidence([wrong], {}, (), "fp32", limits, None, None)) is not None
-    opened = replace(wrong, notes={"load": {"lag_ms_mean": 0.0, "own_share": 0.0}})
+    opened = replace(wrong, load=make_load())
     evidence = gates.Evidence([opened], {}, (), "fp32", limits, None, None)
     assert gates.little(evidence) is None
     assert gates.generator(evidence) is None
 
 
 def test_what_repeats_say_together() -> None:
-    load = {"rate": 100.0, "left": 3, "batch_mean": 2.0, "overloaded": True, "lag_ms_p99": 0.1}
-    calm = {**load, "left": 0, "overloaded": False, "batch_mean": 3.0}
-    repeats = [measured({"load": load}, 5.0), measured({"load": calm}, 5.0, 1)]
+    load = make_load(rate=100.0, left=3, batch_mean=2.0, overloaded=True, lag_ms_p99=0.1)
+    calm = replace(load, left=0, overloaded=False, batch_mean=3.0)
+    repeats = [measured(load, 5.0), measured(calm, 5.0, 1)]
     assert summary.metrics(repeats) == {
         "arrival_rate_items_per_s": 100.0,
         "batch_items_mean": 2.5,
@@ -348,7 +350,10 @@ def test_what_repeats_say_together() -> None:
         "overloaded": "the queue grew in 1 of 2 repeats: 100 items/s arrived and 100 were answered"
     }
     assert (
-        summary.metrics([measured({}, 5.0)]) == summary.notes([measured({}, 5.0)]) == summary.notes(repeats[1:]) == {}
+        summary.metrics([measured(None, 5.0)])
+        == summary.notes([measured(None, 5.0)])
+        == summary.notes(repeats[1:])
+        == {}
     )
 
 
@@ -380,7 +385,7 @@ def warm(runner: Runner, samples: int = 10) -> Warm:
 
 def test_clients_call_at_the_same_time_and_each_sample_is_answered() -> None:
     ready = warm(Sleeping())
-    window = clients.window(ready, {"window_seconds": 0.1, "min_requests": 10}, 4)
+    window = clients.window(ready, make_effort(0.1, 10), 4)
     assert sorted(set(window.client.tolist())) == [0, 1, 2, 3]
     index, (answers,) = measure.outputs_of(window)
     assert index.tolist() == list(range(10))
@@ -392,7 +397,7 @@ def test_clients_call_at_the_same_time_and_each_sample_is_answered() -> None:
 
 
 def test_one_client_is_the_plain_loop_and_goes_through_the_requests_in_order() -> None:
-    window = clients.window(warm(Sleeping()), {"window_seconds": 0.05, "min_requests": 12}, 1)
+    window = clients.window(warm(Sleeping()), make_effort(0.05, 12), 1)
     numbers = window.number.tolist()
     assert numbers == [each % 10 for each in range(len(numbers))]
     assert set(window.client.tolist()) == {0}
@@ -400,4 +405,4 @@ def test_one_client_is_the_plain_loop_and_goes_through_the_requests_in_order() -
 
 def test_what_goes_wrong_in_a_thread_is_told_as_it_is() -> None:
     with pytest.raises(ValueError, match="no thread may call this"):
-        clients.window(warm(Sleeping(broken=True)), {"window_seconds": 0.1, "min_requests": 1}, 3)
+        clients.window(warm(Sleeping(broken=True)), make_effort(0.1, 1), 3)

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from sweep.spec import to_json
+from sweep.spec.facts import CapacityFacts
 from sweep.worker.load import probing
 from sweep.worker.load.batcher import Stock
 from sweep.worker.load.generator import Clock
 from sweep.worker.load.queue import Shared
 from sweep.worker.window import Request, Warm
+from tests.support.records import make_effort
 from tests.support.running import BUSY, sweep
 
-EFFORT = {"window_seconds": 60.0, "min_requests": 10}
+EFFORT = make_effort(60.0, 10)
 LOAD = {"name": "capacity", "slo_p99_ms": 40.0, "max_wait_ms": 0.0, "probes": 14, "seed": 0}
 
 
@@ -68,17 +70,17 @@ def search(service_ms: float | Callable[[], float] = 10.0, **changes: Any) -> tu
 def test_the_capacity_of_a_server_is_found_and_the_last_window_runs_at_it() -> None:
     opened, found = search()
     # 10 ms each, and 99 % within 40 ms: M/D/1 allows 46.3 items/s (as in tests/worker/load/test_capacity.py)
-    assert found["items_per_s"] == pytest.approx(46.3, rel=0.12)
-    assert (found["slo_p99_ms"], found["converged"], found["note"]) == (40.0, True, "")
-    assert len(found["curve"]) <= LOAD["probes"]
-    first = found["curve"][0]
-    assert first["rate"] == pytest.approx(70.0)
-    assert first["latency_ms"]["min"] == pytest.approx(10.0)
-    assert first["latency_ms"]["p50"] == pytest.approx(15.0, rel=0.25)
-    assert first["throughput_items_per_s"] == pytest.approx(70.0, rel=0.1)
+    assert found.items_per_s == pytest.approx(46.3, rel=0.12)
+    assert (found.slo_p99_ms, found.converged, found.note) == (40.0, True, "")
+    assert len(found.curve) <= LOAD["probes"]
+    first = found.curve[0]
+    assert first.rate == pytest.approx(70.0)
+    assert first.latency_ms["min"] == pytest.approx(10.0)
+    assert first.latency_ms["p50"] == pytest.approx(15.0, rel=0.25)
+    assert first.throughput_items_per_s == pytest.approx(70.0, rel=0.1)
     to_json(found)
     assert opened.seconds == 60.0
-    assert len(opened.arrived_ns) == pytest.approx(60 * found["items_per_s"], rel=0.15)
+    assert len(opened.arrived_ns) == pytest.approx(60 * found.items_per_s, rel=0.15)
     latency = opened.items["done_ns"] - opened.items["due_ns"]
     assert np.percentile(latency, 99) / 1e6 == pytest.approx(40.0, rel=0.35)
     assert len(opened.window.kept) == 4
@@ -86,17 +88,17 @@ def test_the_capacity_of_a_server_is_found_and_the_last_window_runs_at_it() -> N
 
 def test_probes_count_what_is_late_and_see_a_queue_that_grows() -> None:
     _, found = search(slo_p99_ms=60_000.0)
-    assert found["items_per_s"] == pytest.approx(100.0, rel=0.1)
-    assert "this is what it can do at most" in found["note"]
-    assert {row["overloaded"] for row in found["curve"] if row["rate"] > 125} <= {True}
-    assert {row["overloaded"] for row in found["curve"] if row["rate"] < 95} == {False}
+    assert found.items_per_s == pytest.approx(100.0, rel=0.1)
+    assert "this is what it can do at most" in found.note
+    assert {row.overloaded for row in found.curve if row.rate > 125} <= {True}
+    assert {row.overloaded for row in found.curve if row.rate < 95} == {False}
 
 
 def test_no_capacity_is_zero_and_the_slowest_rate_is_measured_all_the_same() -> None:
     opened, found = search(slo_p99_ms=9.0)
-    assert found["items_per_s"] == 0.0
-    assert "the quickest 10 ms" in found["note"]
-    assert all(row["late_share"] == 1.0 for row in found["curve"])
+    assert found.items_per_s == 0.0
+    assert "the quickest 10 ms" in found.note
+    assert all(row.late_share == 1.0 for row in found.curve)
     assert len(opened.items["due_ns"]) > 0
 
 
@@ -109,14 +111,14 @@ def test_one_stall_does_not_decide() -> None:
         return 5000.0 if served == 700 else 10.0  # in the first probe
 
     _, found = search(service_ms)
-    assert found["curve"][0]["late_share"] > 0.1
-    assert found["items_per_s"] == pytest.approx(46.3, rel=0.12)
+    assert found.curve[0].late_share > 0.1
+    assert found.items_per_s == pytest.approx(46.3, rel=0.12)
 
 
 def test_a_rate_at_which_hardly_anything_arrives_is_no_error() -> None:
     opened, found = search(200_000.0, slo_p99_ms=500_000.0, probes=3)
-    assert math.isfinite(found["items_per_s"])
-    assert found["curve"]
+    assert math.isfinite(found.items_per_s)
+    assert found.curve
     assert opened.seconds == 180.0  # three times as long as asked for
 
 
@@ -135,7 +137,7 @@ def test_replicas_sum_up_the_same_and_start_together() -> None:
     """Threads in the place of processes: they share memory alike."""
     shared = Shared(probing.cells(3, 1))
     order = np.arange(8)
-    told: dict[int, tuple[Any, dict[str, Any]]] = {}
+    told: dict[int, tuple[Any, CapacityFacts]] = {}
 
     def replica(number: int) -> None:
         class Quick:
@@ -154,7 +156,7 @@ def test_replicas_sum_up_the_same_and_start_together() -> None:
 
         stock = Stock([runner], [lambda rows: (rows,)], order, np.zeros(8, np.int64), 1, ask)
         warm = Warm([ask(0, order[:1])], 100.0, 4, gate.wait)
-        effort = {"window_seconds": 0.05, "min_requests": 1}
+        effort = make_effort(0.05, 1)
         load = {**LOAD, "probes": 3, "slo_p99_ms": 1000.0}
         told[number] = probing.window(warm, stock, load, effort, 0, probing.Team(shared, 2))
 
@@ -164,8 +166,8 @@ def test_replicas_sum_up_the_same_and_start_together() -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert told[0][1]["curve"]
-    assert [row["rate"] for row in told[0][1]["curve"]] == [row["rate"] for row in told[1][1]["curve"]]
+    assert told[0][1].curve
+    assert [row.rate for row in told[0][1].curve] == [row.rate for row in told[1][1].curve]
     assert told[0][0].start_ns == told[1][0].start_ns
     together = [np.concatenate([part.items["due_ns"] for part, _ in told.values()])]
     assert sorted(together[0].tolist()) == told[0][0].arrived_ns.tolist()
@@ -190,10 +192,11 @@ def test_a_sweep_of_capacities_ranks_by_them(tmp_path: Path) -> None:
     assert record.metrics is not None
     capacity = record.metrics["capacity_items_per_s"]
     for repeat in record.repeats:
-        found = repeat.notes["capacity"]
-        assert found["slo_p99_ms"] == 60.0
-        assert 1 <= len(found["curve"]) <= 3
-        assert all(row["items"] > 0 for row in found["curve"])
-    assert capacity == pytest.approx(np.mean([r.notes["capacity"]["items_per_s"] for r in record.repeats]))
+        found = repeat.capacity
+        assert found is not None
+        assert found.slo_p99_ms == 60.0
+        assert 1 <= len(found.curve) <= 3
+        assert all(row.items > 0 for row in found.curve)
+    assert capacity == pytest.approx(np.mean([r.capacity.items_per_s if r.capacity else 0.0 for r in record.repeats]))
     assert capacity > 0
     assert record.metrics["capacity_items_per_s_low"] <= capacity <= record.metrics["capacity_items_per_s_high"]

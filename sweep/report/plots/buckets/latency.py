@@ -8,10 +8,11 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from sweep.report.plots.buckets.sizes import LEGEND
-from sweep.report.plots.buckets.view import LOOKS, Shape, View, failed, sizes_of
+from sweep.report.plots.buckets.view import LOOKS, Shape, View, sizes_of
 from sweep.report.plots.drawing import FAINT, INK, stretch
-from sweep.spec import Json, Status
+from sweep.spec.facts import BucketFacts
 from sweep.text import axis_text, number, status_text
+from sweep.verdict.buckets.results import ListRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,9 +29,9 @@ LINE_LETTERS = 108  # that fit under the axis side by side
 def by_size(axes: Axes, view: View) -> None:
     """What a request takes by the size of its items: a step for each bucket, beside pad to max and dynamic sizes."""
     told = view.latencies(view.drawn)
-    tails = {shape: each["latency_ms"]["p99"] for shape, each in told.items() if _has_spread(each)}
+    tails = {shape: bucket.latency_ms["p99"] for shape, bucket in told.items() if _has_spread(bucket)}
     handles, means = _references(axes, view)
-    means += [each["latency_ms_mean"] for each in told.values()]
+    means += [bucket.latency_ms_mean or 0.0 for bucket in told.values()]
     means = means or [1.0]
     _scale(axes, min(means), max(max(means), min(max(tails.values(), default=0.0), CUT * max(means))))
     axes.set_ylabel("latency of a request, ms")
@@ -41,10 +42,10 @@ def by_size(axes: Axes, view: View) -> None:
         if shape not in told or high <= low:
             before = None
             continue
-        mean = told[shape]["latency_ms_mean"]
+        mean = told[shape].latency_ms_mean or 0.0
         if shape in tails:
             style: Any = {"color": colour, "alpha": 0.22, "lw": 0, "zorder": 1}
-            axes.fill_between([low, high], told[shape]["latency_ms"]["p50"], tails[shape], **style)
+            axes.fill_between([low, high], told[shape].latency_ms["p50"], tails[shape], **style)
             _cut_off(axes, (low + high) / 2, tails[shape])
         axes.plot([low, high], [mean, mean], color=colour, lw=2.6, solid_capstyle="butt", zorder=4)
         if before is not None and view.dimensions == 1:
@@ -62,8 +63,8 @@ def _scale(axes: Axes, low: float, high: float) -> None:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
 
 
-def _has_spread(each: Json) -> bool:
-    return {"p50", "p99"} <= set(each.get("latency_ms") or {})
+def _has_spread(bucket: BucketFacts) -> bool:
+    return {"p50", "p99"} <= set(bucket.latency_ms)
 
 
 def _span(view: View, shape: Shape) -> tuple[float, float]:
@@ -76,7 +77,7 @@ def _span(view: View, shape: Shape) -> tuple[float, float]:
     return (float(mine.min()), high) if len(mine) else (high, high)
 
 
-def _steps_in_legend(view: View, told: dict[Shape, Json], spread: bool) -> list[Any]:
+def _steps_in_legend(view: View, told: dict[Shape, BucketFacts], spread: bool) -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -102,10 +103,10 @@ def _references(axes: Axes, view: View) -> tuple[list[Line2D], list[float]]:
     told = list(view.latencies(maximum).values()) if maximum is not view.drawn else []
     if told:
         style: Any = {"color": LOOKS["pad to max"][0], "lw": 1.4, "ls": (0, (5, 2))}
-        seen.append(told[-1]["latency_ms_mean"])
+        seen.append(told[-1].latency_ms_mean or 0.0)
         axes.axhline(seen[-1], zorder=2, **style)
         handles.append(Line2D([], [], label="pad to max, mean", **style))
-    points = sorted((float(prod(each["size"])), float(each["latency_ms_mean"])) for each in sizes_of(view.dynamic))
+    points = sorted((float(prod(group.size)), group.latency_ms_mean) for group in sizes_of(view.dynamic))
     if points:
         style = {"color": LOOKS["dynamic"][0], "lw": 1.3, "marker": ".", "ms": 4}
         axes.plot([size for size, _ in points], [value for _, value in points], zorder=3, **style)
@@ -119,9 +120,9 @@ def _curve(axes: Axes, view: View) -> list[float]:
     """The measured points of the cost curve and what is assumed between them; those within the axis, in ms."""
     import numpy as np
 
-    from sweep.verdict.buckets.bucketing import Curve, Point
+    from sweep.verdict.buckets.bucketing import Curve
 
-    curve = Curve([Point(tuple(point["size"]), point["seconds"]) for point in view.curve], view.batch)
+    curve = Curve(view.curve, view.batch)
     at = np.array([float(prod(point.size)) for point in curve.points])
     fine = np.unique(np.append(np.linspace(at[0], at[-1], 300), at))
     axes.plot(fine, 1000 * curve.values("seconds", fine), color=GREY, lw=1.0, zorder=2.5)
@@ -131,18 +132,18 @@ def _curve(axes: Axes, view: View) -> list[float]:
     return inside
 
 
-def listed(view: View) -> list[Json]:
+def listed(view: View) -> list[ListRow]:
     """What `by_k` shows: the best list of every k, and all lists that were measured or that failed."""
     known = [row for row in view.static if view.measured(row) or view.expected(row)]
-    return [row for row in known if row.get("best_for_k") or view.measured(row) or failed(row)]
+    return [row for row in known if row.best_for_k or view.measured(row) or row.has_failed]
 
 
 def by_k(axes: Axes, view: View) -> None:
     """Expected latency of the best list of every k, what was measured of it, and what else there is."""
     from matplotlib.lines import Line2D
 
-    best = [row for row in view.static if row.get("best_for_k") and view.expected(row)]
-    line = [len(row["buckets"]) for row in best], [view.expected(row) or 0.0 for row in best]
+    best = [row for row in view.static if row.best_for_k and view.expected(row)]
+    line = [len(row.shapes) for row in best], [view.expected(row) or 0.0 for row in best]
     handles: list[Any] = []
     if best:
         style: Any = {"color": GREY, "marker": "o", "mfc": "white", "mec": GREY, "ms": 5, "lw": 1.2}
@@ -152,10 +153,10 @@ def by_k(axes: Axes, view: View) -> None:
     reference = view.measured(view.dynamic) if view.dynamic else None
     values = [value for row in listed(view) if (value := view.measured(row) or view.expected(row))]
     values += [reference] if reference else []
-    tails = [tail for row in shown if (tail := row["measured"].get("latency_ms_p99"))]
+    tails = [row.measured.latency_ms_p99 for row in shown if row.measured and row.measured.latency_ms_p99]
     _scale(axes, min(values), max(max(values), min(max(tails, default=0.0), CUT * max(values))))
     _rows(axes, view)
-    for name in dict.fromkeys(str(row["name"]) for row in shown):
+    for name in dict.fromkeys(row.name for row in shown):
         colour, marker = LOOKS[name]
         label = {
             "best": "best list, measured",
@@ -183,22 +184,22 @@ def _rows(axes: Axes, view: View) -> None:
     taken: list[float] = []
     for row in listed(view):
         value, expected = view.measured(row), view.expected(row)
-        place = float(len(row["buckets"]))
-        if failed(row) and expected:
+        place = float(len(row.shapes))
+        if row.has_failed and row.status and expected:
             axes.plot(place, expected, "x", color=WRONG, ms=8, mew=2, zorder=5)
-            _below(axes, (place, expected), status_text(Status(row["status"])), WRONG)
-        if value is None:
+            _below(axes, (place, expected), status_text(row.status), WRONG)
+        if value is None or row.measured is None:
             continue
         while place in taken:  # several lists of as many buckets
             place = round(place + STEP, 3)
         taken.append(place)
-        colour, marker = LOOKS[row["name"]]
-        low, high = (row["measured"].get(f"latency_ms_{name}") for name in ("p50", "p99"))
+        colour, marker = LOOKS[row.name]
+        low, high = row.measured.latency_ms_p50, row.measured.latency_ms_p99
         if low and high:
             axes.plot([place, place], [low, high], color=colour, lw=1.2, alpha=0.6, zorder=1.5)
             _cut_off(axes, place, high)
         axes.plot(place, value, marker, color=colour, ms=7.5, mec="white", mew=0.8, zorder=4)
-        if row.get("over"):
+        if row.over:
             _below(axes, (place, value), "over a limit", GREY)
 
 
@@ -221,14 +222,14 @@ def _numbers(axes: Axes, view: View) -> None:
     What is predicted stands in brackets. Where no best lists were looked for: beside the fastest of each k, no gains.
     """
     shown = listed(view)
-    rows = {len(row["buckets"]): row for row in shown if row.get("best_for_k")}
+    rows = {len(row.shapes): row for row in shown if row.best_for_k}
     is_searched = bool(rows)
     for row in sorted((row for row in shown if view.measured(row)), key=lambda row: view.measured(row) or 0.0):
         if not is_searched:
-            rows.setdefault(len(row["buckets"]), row)
+            rows.setdefault(len(row.shapes), row)
     if len(rows) > NUMBERED:
         return
-    crowd = Counter(len(row["buckets"]) for row in shown if view.measured(row))
+    crowd = Counter(len(row.shapes) for row in shown if view.measured(row))
     before: float | None = None
     for k, row in sorted(rows.items()):
         expected, seen = view.expected(row), view.measured(row)
@@ -249,14 +250,14 @@ def _numbers(axes: Axes, view: View) -> None:
 
 def _ticks(axes: Axes, view: View) -> None:
     """Under each k the best list of so many buckets, or whatever list there is."""
-    rows: dict[int, Json] = {}
-    for row in sorted(listed(view), key=lambda row: (not row.get("best_for_k"), view.measured(row) or 0.0)):
-        rows.setdefault(len(row["buckets"]), row)
+    rows: dict[int, ListRow] = {}
+    for row in sorted(listed(view), key=lambda row: (not row.best_for_k, view.measured(row) or 0.0)):
+        rows.setdefault(len(row.shapes), row)
     low, high = min(rows), max(rows)
     room = LINE_LETTERS // (high - low + 2)
     texts = {}
     for k, row in sorted(rows.items()):
-        words = textwrap.wrap(axis_text(row["buckets"]), max(room, 1))
+        words = textwrap.wrap(axis_text(row.buckets), max(room, 1))
         texts[k] = f"{k}" if room < 8 or len(words) > 4 else "\n".join([f"{k}", *words])
     axes.set_xticks(list(texts), list(texts.values()))
     axes.tick_params(axis="x", labelsize=8)

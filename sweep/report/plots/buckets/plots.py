@@ -19,8 +19,9 @@ from sweep.report.plots.buckets import latency as bucket_latency
 from sweep.report.plots.buckets import sizes as bucket_sizes
 from sweep.report.plots.buckets.view import View, sizes_of
 from sweep.report.plots.drawing import DPI, HEADING_INCHES, STYLE, sheet
-from sweep.spec import Json, UserError
+from sweep.spec import UserError, from_json
 from sweep.text import axis_text, count
+from sweep.verdict.buckets.results import ListGroup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,23 +47,23 @@ def write(folder: Path) -> list[Path]:
     return written
 
 
-def named(folder: Path, keys: Collection[str] | None = None) -> list[tuple[str, Json]]:
+def named(folder: Path, keys: Collection[str] | None = None) -> list[tuple[str, ListGroup]]:
     """The groups that a sweep has left, each with the name of its picture; nothing where there was no list.
 
     The names are safe as those of files, and no two are alike. `keys`: only groups that one of these trials is in.
     """
     path = folder / FILE
-    found: list[Json] = json.loads(path.read_text()) if path.exists() else []
-    names = ["buckets-" + re.sub(r"[^\w.,=-]+", "_", str(group.get("label") or "all"))[:100] for group in found]
+    groups = from_json(tuple[ListGroup, ...], json.loads(path.read_text()) if path.exists() else [])
+    names = ["buckets-" + re.sub(r"[^\w.,=-]+", "_", group.label or "all")[:100] for group in groups]
     alike = {name for name, times in Counter(names).items() if times > 1}
     pairs = [
         (f"{name}-{place}" if name in alike else name, group)
-        for place, (name, group) in enumerate(zip(names, found, strict=True), 1)
+        for place, (name, group) in enumerate(zip(names, groups, strict=True), 1)
     ]
-    return [(name, group) for name, group in pairs if keys is None or any(r.get("key") in keys for r in group["rows"])]
+    return [(name, group) for name, group in pairs if keys is None or any(row.key in keys for row in group.rows)]
 
 
-def picture(group: Json) -> Figure:
+def picture(group: ListGroup) -> Figure:
     """As `draw`.
 
     Raises:
@@ -70,11 +71,11 @@ def picture(group: Json) -> Figure:
     """
     figure = draw(group)
     if figure is None:
-        raise UserError(f"nothing is known of the bucket lists of {group.get('label')}: measure one")
+        raise UserError(f"nothing is known of the bucket lists of {group.label}: measure one")
     return figure
 
 
-def draw(group: Json) -> Figure | None:
+def draw(group: ListGroup) -> Figure | None:
     """The panels of one group; None where it has neither a list nor sizes that vary."""
     view = View(group)
     panels = _panels(view)
@@ -125,17 +126,17 @@ def _words(view: View) -> list[str]:
         words += [" of ".join(filter(None, (told, Path(view.source).name))), span]
     words.append(f"batch {view.batch}")
     if view.drawn is not None:
-        told = textwrap.shorten(axis_text(view.drawn["buckets"]), 60, placeholder=" …")
+        told = textwrap.shorten(axis_text(view.drawn.buckets), 60, placeholder=" …")
         how = "the fastest measured" if view.measured(view.drawn) else "not measured"
         words.append(f"buckets drawn: {told} ({how})")
-    known = [point["size"] for point in view.curve]  # a list of nothing but these is no prediction
-    found = [row for row in view.static if row.get("best_for_k") and any(size not in known for size in row["buckets"])]
+    known = [point.size for point in view.curve]  # a list of nothing but these is no prediction
+    found = [row for row in view.static if row.best_for_k and any(size not in known for size in row.shapes)]
     pairs = [(view.measured(row), view.expected(row)) for row in found]
     far = sorted(100 * (seen / expected - 1) for seen, expected in pairs if seen and expected)
     if far:
         ends = [f"{value:+.1f} %" for value in (far if len(far) == 1 else (far[0], far[-1]))]
         words.append(f"best lists measured against predicted: {' to '.join(ends)}")
-    moved = (view.control or {}).get("moved") or 0.0
+    moved = view.control.moved if view.control else 0.0
     if abs(moved) >= MOVED:
         words.append(f"the machine itself moved by {100 * moved:+.1f} % meanwhile")
     return words

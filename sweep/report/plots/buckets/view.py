@@ -7,7 +7,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from sweep.report.plots.drawing import COLOURS
-from sweep.spec import Json, Status
+from sweep.spec import Status
+from sweep.spec.facts import BucketFacts, SizeFacts
+from sweep.verdict.buckets.results import ANY_SIZE, ListGroup, ListRow
 from sweep.verdict.buckets.traffic import Traffic, units
 
 if TYPE_CHECKING:
@@ -30,63 +32,59 @@ SKEWED = 12  # times the median that the largest size must be for a logarithmic 
 
 
 class View:
-    """A group and what follows from it. Only its `rows` need to be there."""
+    """A group and what follows from it."""
 
-    def __init__(self, group: Json) -> None:
-        self.label = str(group.get("label") or "")
-        self.batch = int(group.get("batch") or 1)
-        self.rows: list[Json] = list(group.get("rows") or [])
-        self.curve: list[Json] = [point for point in group.get("curve") or [] if point.get("seconds")]
-        told = group.get("traffic") or {}
-        self.source = str(told.get("source") or "")
-        self.control: Json | None = group.get("control")
-        self.own = bool(told.get("own", True))
-        self.is_p99 = group.get("minimise") == "p99"
-        self.traffic = Traffic.of(told["sizes"], told.get("weights")) if told.get("sizes") else None
+    def __init__(self, group: ListGroup) -> None:
+        self.label = group.label
+        self.batch = group.batch
+        self.rows = group.rows
+        self.curve = [point for point in group.curve if point.seconds]
+        self.source = group.traffic.source if group.traffic else ""
+        self.control = group.control
+        self.own = group.is_own_traffic
+        self.is_p99 = group.minimise == "p99"
+        self.traffic = Traffic.of(group.traffic.sizes, group.traffic.weights) if group.traffic else None
 
     @cached_property
     def dimensions(self) -> int:
         if self.traffic is not None:
             return self.traffic.dimensions
-        return max((len(bucket) for row in self.static for bucket in row["buckets"]), default=1)
+        return max((len(bucket) for row in self.static for bucket in row.shapes), default=1)
 
     @cached_property
-    def static(self) -> list[Json]:
+    def static(self) -> list[ListRow]:
         """Rows with a list of buckets, fewer buckets first."""
-        rows = [row for row in self.rows if isinstance(row.get("buckets"), list) and row["buckets"]]
-        return sorted(rows, key=lambda row: len(row["buckets"]))
+        return sorted((row for row in self.rows if row.shapes), key=lambda row: len(row.shapes))
 
     @cached_property
-    def dynamic(self) -> Json | None:
+    def dynamic(self) -> ListRow | None:
         """The row of sizes that vary, if it was measured."""
-        rows = [row for row in self.rows if row.get("buckets") == "dynamic"]
+        rows = [row for row in self.rows if row.buckets == ANY_SIZE]
         return next((row for row in rows if self.measured(row) is not None or sizes_of(row)), None)
 
-    def measured(self, row: Json) -> float | None:
+    def measured(self, row: ListRow) -> float | None:
         """What is minimised, in ms: the mean latency of the request that an item is in, or the p99 of requests.
 
         None where it was not measured, is not believed, or does not hold for this traffic.
         """
-        told = row.get("measured") or {}
-        if row.get("status") not in (None, Status.OK.value) or not (
-            self.own or told.get("weights", "traffic") == "traffic"
-        ):
+        result = row.measured
+        if result is None or row.status not in (None, Status.OK) or not (self.own or result.is_of_traffic):
             return None
-        value = told.get("latency_ms_p99" if self.is_p99 else "item_latency_ms_mean")
-        return float(value) if value else None
+        return (result.latency_ms_p99 if self.is_p99 else result.item_latency_ms_mean) or None
 
-    def expected(self, row: Json) -> float | None:
+    def expected(self, row: ListRow) -> float | None:
         """The same as predicted."""
-        value = (row.get("predicted") or {}).get("item_latency_ms_p99" if self.is_p99 else "item_latency_ms")
-        return float(value) if value else None
+        if row.predicted is None:
+            return None
+        return (row.predicted.item_latency_ms_p99 if self.is_p99 else row.predicted.item_latency_ms) or None
 
-    def named(self, name: str) -> Json | None:
-        return next((row for row in self.static if row.get("name") == name), None)
+    def named(self, name: str) -> ListRow | None:
+        return next((row for row in self.static if row.name == name), None)
 
     @cached_property
-    def drawn(self) -> Json | None:
+    def drawn(self) -> ListRow | None:
         """The list whose buckets are drawn: the fastest that was measured, or else that is expected to be."""
-        rows = [row for row in self.static if not row.get("over")]  # no limit excludes it
+        rows = [row for row in self.static if not row.over]  # no limit excludes it
         for value in (self.measured, self.expected):
             known = [(told, number) for number, row in enumerate(rows) if (told := value(row)) is not None]
             if known:
@@ -100,7 +98,7 @@ class View:
 
         if self.drawn is None:
             return []
-        return [tuple(shape) for shape in as_shapes(self.drawn["buckets"], self.dimensions).tolist()]
+        return [tuple(shape) for shape in as_shapes(self.drawn.shapes, self.dimensions).tolist()]
 
     @property
     def sizes(self) -> Array:
@@ -146,11 +144,12 @@ class View:
         total = float(self.weights @ held) or 1.0
         return self.weights * needed / total, self.weights * (held - needed) / total
 
-    def latencies(self, row: Json | None) -> dict[Shape, Json]:
+    def latencies(self, row: ListRow | None) -> dict[Shape, BucketFacts]:
         """What was measured of each bucket of a row that had requests, by its shape."""
-        told = (row.get("measured") or {}).get("buckets") or [] if row is not None else []
-        wide = {tuple(each["bucket"]) * (self.dimensions if len(each["bucket"]) == 1 else 1): each for each in told}
-        return {shape: each for shape, each in wide.items() if each.get("latency_ms_mean")}
+        from sweep.worker.batching import widen
+
+        buckets = row.measured.buckets if row is not None and row.measured is not None else ()
+        return {widen(bucket.bucket, self.dimensions): bucket for bucket in buckets if bucket.latency_ms_mean}
 
     @cached_property
     def colours(self) -> list[Any]:
@@ -191,8 +190,8 @@ class View:
         """The axis of sizes, the same in all panels that have it: as far as items and drawn buckets reach."""
         ends = [float(self.elements[-1])] if self.traffic else []
         ends += [float(prod(shape)) for shape in self.shapes]
-        ends += [float(prod(point["size"])) for point in self.curve if not ends]
-        ends += [float(prod(each["size"])) for each in sizes_of(self.dynamic) if not ends]
+        ends += [float(prod(point.size)) for point in self.curve if not ends]
+        ends += [float(prod(group.size)) for group in sizes_of(self.dynamic) if not ends]
         high = max(ends, default=1.0)
         if self.is_log:
             axes.set_xscale("log")
@@ -204,12 +203,8 @@ class View:
         axes.set_xlabel(names.get(self.dimensions, "elements of an item, along all bucket dimensions"))
 
 
-def failed(row: Json) -> bool:
-    """It was tried, and there is nothing to believe: one that was only interrupted counts as not tried."""
-    return row.get("status") not in (None, Status.OK.value, Status.STOPPED.value)
-
-
-def sizes_of(row: Json | None) -> list[Json]:
+def sizes_of(row: ListRow | None) -> list[SizeFacts]:
     """What was measured of sizes that vary."""
-    told = (row.get("measured") or {}).get("sizes") or [] if row is not None else []
-    return [each for each in told if each.get("latency_ms_mean")]
+    if row is None or row.measured is None:
+        return []
+    return [group for group in row.measured.sizes if group.latency_ms_mean]

@@ -14,10 +14,11 @@ from sweep.engine import summary
 from sweep.report.plots.buckets import plots as bucket_plots
 from sweep.report.plots.buckets.view import LOOKS, View
 from sweep.report.plots.drawing import STYLE
-from sweep.spec import Json
+from sweep.spec import Json, from_json
 from sweep.text import number
+from sweep.verdict.buckets.results import ListRow
 from tests.report.plots.test_scatter import size
-from tests.support.bucket_groups import asked, group, images, lengths, unmeasured
+from tests.support.bucket_groups import asked, group, images, lengths, parsed, unmeasured
 from tests.support.records import make_settings, make_verdict
 from tests.support.stored_sweeps import Member, store_sweep
 from tests.sweeps.test_bad_input import one_error
@@ -37,7 +38,7 @@ def figure(found: Json) -> Any:
 
 def drawn(given: Json) -> Any:
     with matplotlib.rc_context(STYLE):
-        figure = bucket_plots.draw(given)
+        figure = bucket_plots.draw(parsed(given))
         if figure is not None:
             figure.draw_without_rendering()
     return figure
@@ -92,7 +93,7 @@ def test_a_group_has_four_panels_and_says_whose_they_are(figure: Any) -> None:
 
 def test_bars_are_the_lengths_and_lines_the_bounds_with_the_share_of_hits(found: Json, figure: Any) -> None:
     axes = panel(figure, LENGTHS)
-    view = View(found)
+    view = View(parsed(found))
     assert sum(bar.get_height() for bar in axes.patches) == pytest.approx(100)
     lines = [line.get_xdata()[0] for line in axes.lines]
     assert lines == [shape[0] + 0.5 for shape in view.shapes]
@@ -106,18 +107,19 @@ def test_what_is_computed_is_needed_and_padding(found: Json, figure: Any) -> Non
     filled = sum(bar.get_height() for bar in axes.patches if bar.get_hatch())
     needed = sum(bar.get_height() for bar in axes.patches if not bar.get_hatch())
     assert filled + needed == pytest.approx(100)
-    best = View(found).drawn
+    best = View(parsed(found)).drawn
     assert best is not None
-    assert filled / 100 == pytest.approx(best["predicted"]["padding"])
+    assert best.predicted is not None
+    assert filled / 100 == pytest.approx(best.predicted.padding)
     maximum = row(found, "pad to max")["predicted"]["padding"]
     assert f"padding would be {100 * maximum:.1f} %" in legend(axes)[-1]
 
 
 def test_latency_by_length_is_a_staircase_beside_its_references(found: Json, figure: Any) -> None:
     axes = panel(figure, BY_SIZE)
-    view = View(found)
+    view = View(parsed(found))
     told = view.latencies(view.drawn)
-    assert levels(axes, 2.6) == [each["latency_ms_mean"] for each in told.values()]
+    assert levels(axes, 2.6) == [each.latency_ms_mean for each in told.values()]
     steps = [line.get_xdata() for line in axes.lines if line.get_linewidth() == 2.6]
     assert [begin for begin, _ in steps[1:]] == [end for _, end in steps[:-1]]
     assert steps[-1][1] == 178.5
@@ -174,7 +176,7 @@ def test_p99_is_drawn_where_p99_is_minimised(found: Json) -> None:
 def test_images_are_dots_in_rectangles_and_elsewhere_numbers_of_elements() -> None:
     given = group(images(), [(128, 128), (192, 192), (256, 256), (320, 320)], k_max=4)
     figure = drawn(given)
-    view = View(given)
+    view = View(parsed(given))
     axes = figure.axes[0]
     assert axes.get_title(loc="left").startswith("How large")
     outlines = [(patch.get_height(), patch.get_width()) for patch in axes.patches if not patch.get_fill()]
@@ -211,7 +213,7 @@ def test_lists_that_a_person_asked_for(found: Json) -> None:
         ([LENGTHS, PADDING, BY_SIZE], lambda g: with_rows(g, g["rows"][:1])),
         ([LENGTHS, PADDING, BY_SIZE, BY_K], lambda g: with_rows(g, [g["rows"][0], row(g, "dynamic")])),
         ([LENGTHS, PADDING], lambda g: with_rows(g, [unmeasured(g["rows"][0])], curve=[])),
-        ([BY_SIZE, BY_K], lambda g: {**g, "traffic": {}}),
+        ([BY_SIZE, BY_K], lambda g: {**g, "traffic": None}),
     ],
     ids=["nothing measured", "only dynamic", "one bucket", "one bucket and dynamic", "only a list", "no traffic"],
 )
@@ -234,28 +236,29 @@ def test_nothing_at_all_is_no_picture(found: Json, rows: list[Json]) -> None:
 
 
 def test_what_failed_is_crossed_out_and_never_the_best(found: Json) -> None:
-    quickest = View(found).drawn
+    quickest = View(parsed(found)).drawn
     assert quickest is not None
-    lost = {**quickest, "status": "rejected", "measured": None}
-    given = with_rows(found, [lost if each is quickest else each for each in found["rows"]])
+    (first,) = (each for each in found["rows"] if each["key"] == quickest.key)
+    lost = {**first, "status": "rejected", "measured": None}
+    given = with_rows(found, [lost if each is first else each for each in found["rows"]])
     axes = panel(drawn(given), BY_K)
     assert "rejected" in texts(axes)
     (cross,) = (line for line in axes.lines if line.get_marker() == "x")
-    assert cross.get_xdata()[0] == quickest["k"]
-    assert View(given).drawn is not lost
+    assert cross.get_xdata()[0] == quickest.k
+    assert View(parsed(given)).drawn != from_json(ListRow, lost)
     stopped = {**lost, "status": "stopped"}
-    given = with_rows(found, [stopped if each is quickest else each for each in found["rows"]])
+    given = with_rows(found, [stopped if each is first else each for each in found["rows"]])
     assert not [line for line in panel(drawn(given), BY_K).lines if line.get_marker() == "x"]
 
 
 def test_a_list_over_a_limit_is_marked_and_never_the_best(found: Json) -> None:
-    quickest = View(found).drawn
-    over = [
-        {**each, "over": "needs 9 MB of memory, the limit is 8"} if each is quickest else each for each in found["rows"]
-    ]
+    quickest = View(parsed(found)).drawn
+    assert quickest is not None
+    limit = "needs 9 MB of memory, the limit is 8"
+    over = [{**each, "over": limit} if each["key"] == quickest.key else each for each in found["rows"]]
     given = with_rows(found, over)
     assert "over a limit" in texts(panel(drawn(given), BY_K))
-    assert View(given).shapes != View(found).shapes
+    assert View(parsed(given)).shapes != View(parsed(found)).shapes
 
 
 def test_what_was_measured_on_another_mix_is_not_compared(found: Json) -> None:
@@ -276,10 +279,11 @@ def test_sizes_that_fit_in_no_bucket_are_told() -> None:
 
 def test_a_far_tail_does_not_flatten_the_rest(found: Json) -> None:
     given = json.loads(json.dumps(found))
-    best = View(given).drawn
+    best = View(parsed(given)).drawn
     assert best is not None
-    best["measured"]["buckets"][-1]["latency_ms"]["p99"] = 900.0
-    best["measured"]["latency_ms_p99"] = 900.0
+    (first,) = (each for each in given["rows"] if each["key"] == best.key)
+    first["measured"]["buckets"][-1]["latency_ms"]["p99"] = 900.0
+    first["measured"]["latency_ms_p99"] = 900.0
     figure = drawn(given)
     for title in (BY_SIZE, BY_K):
         assert panel(figure, title).get_ylim()[1] < 100

@@ -1,0 +1,231 @@
+"""What is known of a repeat or of a trial beside its numbers, each kind of fact a frozen value.
+
+A worker, the engine or a table states them; tables, pages, gates and races read them. What is not known is None or
+empty. Python 3.8, standard library alone, nothing of ours.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How fast requests were answered in one window."""
+
+    throughput_items_per_s: float
+    window_seconds: float
+    requests: int
+    items: int
+    latency_ms_mean: float
+    in_flight: float  # requests, for Little's law
+
+
+@dataclass(frozen=True)
+class ReferenceInfo:
+    """What is known of a data set and of the original model's answers to it. The first three are digests."""
+
+    model: str
+    data: str
+    reference: str
+    items: int
+    inputs: Mapping[str, Any]  # name -> {"shape", "dtype"}
+    versions: Mapping[str, Optional[str]]
+    self_difference: Optional[float]  # largest, when a few samples are asked again; None: not finite
+    outputs: int
+    flops_per_item: Optional[float] = None
+    flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.flops_by_size`
+
+
+@dataclass(frozen=True)
+class LoadFacts:
+    """One repeat of a load in which items arrive by themselves."""
+
+    scenario: str
+    rate: Optional[float]  # items/s that arrive; None: all are there at once
+    arrived: int
+    finished: int
+    left: int  # arrived, and never answered
+    batch_mean: float  # items in a request
+    busy_share: float  # of the replicas' time
+    lag_ms_mean: float  # between the moment at which a batch might have left and the moment at which it did
+    lag_ms_p50: float  # of the requests that an idle replica took
+    lag_ms_p99: float
+    own_share: float  # of the time in which work waited, that the load generator took for itself
+    overloaded: bool  # the queue grew as long as items arrived
+
+
+@dataclass(frozen=True)
+class ProbeFacts:
+    """One window of arrivals in a search for the capacity."""
+
+    rate: float  # items/s
+    items: int  # that arrived
+    late_share: float
+    throughput_items_per_s: float
+    overloaded: bool = False
+    counted: bool = True  # the fit looks at it
+    fitted: Optional[float] = None  # late share at this rate, by all probes together
+    latency_ms: Mapping[str, float] = field(default_factory=dict)  # min, p50, p90, p99 of the items
+
+
+@dataclass(frozen=True)
+class CapacityFacts:
+    """The highest rate of arrivals that meets a service level, by one repeat."""
+
+    slo_p99_ms: float
+    items_per_s: float  # 0: no rate meets it
+    converged: bool
+    curve: Tuple[ProbeFacts, ...] = ()  # in the order of asking
+    note: str = ""  # one line: what a person has to know about it
+
+
+@dataclass(frozen=True)
+class BucketFacts:
+    """The requests of one bucket: in one repeat, or over all repeats of a trial."""
+
+    bucket: Tuple[int, ...]
+    requests: int
+    items: int
+    latency_ms_mean: Optional[float] = None  # over requests; None: there were none
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    memory_mb: Optional[float] = None  # that loading its build took
+    share: Optional[float] = None  # of the items; of a trial
+    build_seconds: Optional[float] = None  # of a trial
+    artifact_mb: Optional[float] = None  # of a trial
+
+
+@dataclass(frozen=True)
+class SizeFacts:
+    """The requests that were padded to one size, where one build takes any size."""
+
+    size: Tuple[int, ...]
+    requests: int
+    items: int
+    latency_ms_mean: float
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What the machine was like around a measurement."""
+
+    steal_share: Optional[float] = None  # of its CPU time, taken by the hypervisor for other guests
+    foreign_cpu_share: Optional[float] = None  # of its CPU time, used by processes that are not ours
+    load_1min: Optional[float] = None  # before
+    mhz: Optional[float] = None  # after it: clocks rise with the work
+    celsius: Optional[float] = None
+    gpu_mhz: Optional[float] = None
+    gpu_celsius: Optional[float] = None
+
+    def known(self) -> Dict[str, float]:
+        """What the machine shows, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class ReplicaFacts:
+    """What one replica says of its part of a repeat."""
+
+    load_seconds: float
+    first_request_ms: float
+    warmup: Mapping[str, Any]  # {"requests", "seconds", "stable", "chunk_ms_p50"}
+    precision: str  # that ran, read back
+    peak_memory_mb: float
+    device_memory_mb: float
+    work_ratio: Optional[float] = None  # time of twice the requests, where the device runs on its own
+    elements: Tuple[float, float] = (0.0, 0.0)  # size units of its items, and of what was computed for them
+    flops: Tuple[float, float] = (0.0, 0.0)  # likewise operations, where they are known
+    memory_mb: Tuple[Optional[float], ...] = ()  # that loading each build took; None where it cannot be known
+    capacity: Optional[CapacityFacts] = None
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """Where a result comes from that somebody else reported."""
+
+    source: str
+    date: str = "not stated"
+    mistakes: Tuple[str, ...] = ()  # that are known of the source, by name
+    table: str = ""  # file and line
+    row: Mapping[str, Any] = field(default_factory=dict)  # as it stands in the table
+
+
+@dataclass(frozen=True)
+class ReuseFacts:
+    """The earlier sweep that a result was taken from."""
+
+    sweep: str
+    age_hours: float
+    run: Optional[str] = None  # of MLflow
+
+
+@dataclass(frozen=True)
+class DeploymentFacts:
+    """A trial's place among those that were measured together."""
+
+    group: str
+    member: int
+    first_core: int
+    members: Tuple[Mapping[str, Any], ...]  # {"label", "key", "cores", "replicas"}, in the order of loading
+
+
+@dataclass(frozen=True)
+class LadderFacts:
+    """A build that needed other options than those that were tried first."""
+
+    used: Mapping[str, Any]
+    failed_before: int
+
+
+@dataclass(frozen=True)
+class Price:
+    """One row of a hardware's prices."""
+
+    usd_per_hour: float
+    kind: Optional[str] = None  # on_demand | reserved | spot
+    region: Optional[str] = None
+    date: Optional[str] = None  # of the price, YYYY-MM-DD
+    source: Optional[str] = None
+
+
+# Versions up to f9dda2f wrote all facts into the notes of a measurement, a record or a build, under these names.
+_OF_BUILDS = ("fallback", "left_behind")
+_OF_MEASUREMENTS = (
+    *("precision", "device_memory_mb", "work_ratio", "wall_seconds", "level", "loaded_mb", "padding", "padding_flops"),
+    *("buckets", "sizes", "load", "capacity", "host"),
+)
+_OF_RECORDS = (
+    *("attempts", "ladder", "buckets", "sizes", "deployment", "price", "source", "reuse"),
+    *("measured_together", "measured_before", "look"),
+)
+
+
+def build_from_notes(value: Mapping[str, Any]) -> Dict[str, Any]:
+    """The JSON of a `BuildInfo` with its facts as fields."""
+    return _take(value, _OF_BUILDS)
+
+
+def measurement_from_notes(value: Mapping[str, Any]) -> Dict[str, Any]:
+    """The JSON of a `Measurement` with its facts as fields."""
+    return _take(value, _OF_MEASUREMENTS)
+
+
+def record_from_notes(value: Mapping[str, Any]) -> Dict[str, Any]:
+    """The JSON of a `Record` with its facts as fields; the parts of two of them lay beside each other in the notes."""
+    notes = dict(value.get("notes") or {})
+    if isinstance(notes.get("source"), str):
+        parts = {name: notes.pop(name) for name in ("source", "date", "mistakes", "table", "row") if name in notes}
+        notes["source"] = parts
+    if "reused_from" in notes:
+        parts = {name: notes.pop(name) for name in ("age_hours", "run") if name in notes}
+        notes["reuse"] = {"sweep": notes.pop("reused_from"), **parts}
+    return _take({**value, "notes": notes}, _OF_RECORDS)
+
+
+def _take(value: Mapping[str, Any], names: Iterable[str]) -> Dict[str, Any]:
+    notes = value.get("notes")
+    if not notes:
+        return dict(value)
+    facts = {name: notes[name] for name in names if name in notes and name not in value}
+    whole = {**value, **facts}
+    doubled = {name for name in names if name in notes and notes[name] == whole[name]}
+    return {**whole, "notes": {name: note for name, note in notes.items() if name not in doubled}}
