@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweep.spec import Status, metrics
+from sweep.spec import Record, Status, StopReason, metrics
 from sweep.spec.metrics import Metric, Unit
 
 UNKNOWN = "–"
@@ -172,8 +172,21 @@ def axis_text(value: Any) -> str:
     return str(value)
 
 
+STOPS = {
+    StopReason.DOMINATED: "dominated",
+    StopReason.INFEASIBLE: "infeasible",
+    StopReason.BUDGET: "budget spent",
+    StopReason.INTERRUPTED: "interrupted",
+}
+
+
 def status_text(status: Status) -> str:
     return status.value.replace("_", " ")
+
+
+def stop_text(record: Record) -> str:
+    """Why a trial was stopped, in a word or two."""
+    return STOPS.get(record.stop, status_text(record.status)) if record.stop else status_text(record.status)
 
 
 def one_line(text: str) -> str:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     from sweep.config.compose import Job
-    from sweep.engine import Sweep
+    from sweep.engine.session import Sweep
     from sweep.spec.plan import Plan
     from sweep.store.ledger import History
 
@@ -32,8 +32,10 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run these trials; one result for each, in order, with its `Record` as the value (none with `plan=only`)."""
+        from sweep.engine.search import buckets
+
         sweep, jobs = self._opened(job_overrides)
-        records = sweep.run(jobs)
+        records = buckets.run(sweep, jobs)
         returns = []
         for job, record in zip(jobs, records):  # noqa: B905  # with plan=only there are no records
             done = JobReturn(overrides=job.overrides, task_name="sweep", status=JobStatus.COMPLETED)
@@ -47,15 +49,15 @@ class LocalLauncher(Launcher):
         return sweep.survey(jobs)
 
     def _opened(self, job_overrides: Sequence[Sequence[str]]) -> "tuple[Sweep, list[Job]]":
-        from sweep import engine
         from sweep.config import command_line
+        from sweep.engine import session
 
         composer = command_line.composer_of(self.hydra_context.config_loader, self.config)
         jobs = composer.jobs(job_overrides)
         if self.sweep is None:
             command = shlex.join(["python", "-m", "sweep", *sys.argv[1:]])
             more: dict[str, Any] = {} if self.history is None else {"history": self.history}
-            self.sweep = engine.Sweep(composer.settings(job_overrides), command=command, search=self.search, **more)
+            self.sweep = session.Sweep(composer.settings(job_overrides), command=command, search=self.search, **more)
         for line in composer.remarks():
             self.sweep.display.note(line)
         return self.sweep, jobs

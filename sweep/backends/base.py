@@ -8,11 +8,23 @@ workers call. Workers may run on Python 3.8 with nothing but numpy and the backe
 import abc
 import contextlib
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterable,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 
-from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Origin, Placement, Trial, TrialError
 
 Arrays = Tuple[np.ndarray, ...]
 Shape = Tuple[Any, ...]  # None for an axis that may have any size
@@ -83,6 +95,19 @@ def listed(shapes: Shapes) -> str:
     return ", ".join("x".join("any" if size is None else str(size) for size in shape) for shape in shapes)
 
 
+def installed(packages: Iterable[str]) -> Dict[str, Optional[str]]:
+    """Version of each distribution in this interpreter, None where it is missing; nothing is imported."""
+    from importlib import metadata
+
+    versions: Dict[str, Optional[str]] = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
 class Backend(abc.ABC):
     """A way to turn the original model into something that runs on a device.
 
@@ -101,7 +126,7 @@ class Backend(abc.ABC):
     compile_options: Tuple[str, ...] = ()  # option names that change the artifact; all others act at run time
     compiles_cores: bool = False  # True where the number of cores is fixed by the compiler
     dynamic_sizes = False  # True where one build can take any size along the bucket dimensions (`spec.bucket == ()`)
-    replays = False  # True where answers come from a table of results: nothing is compiled, loaded or timed
+    origin = Origin.MEASURED  # REPLAYED: a table of results answers, nothing is compiled, loaded or timed
     concurrent = False  # True where a loaded copy may be asked by several threads at once, and gains by it
     build_entry = "sweep.worker.entries:build"  # what answers a build and a repeat in their workers
     measure_entry = "sweep.worker.entries:measure"
@@ -151,15 +176,8 @@ class Backend(abc.ABC):
     @classmethod
     def versions(cls, precision: str = "") -> Mapping[str, str]:
         """Versions of the toolchain's distributions that are installed here, without importing them."""
-        from importlib import metadata
-
-        found = {}
-        for package in (*cls.packages, *cls.optional_packages.get(precision, ())):
-            try:
-                found[package] = metadata.version(package)
-            except metadata.PackageNotFoundError:
-                pass
-        return found
+        known = installed((*cls.packages, *cls.optional_packages.get(precision, ())))
+        return {package: version for package, version in known.items() if version is not None}
 
     def probe(self) -> Json:
         """In a worker: `{"versions": {...}, "devices": [...]}`, the devices that this process really has."""

@@ -172,16 +172,7 @@ class Composer:
             raise UserError(
                 f"{key} is chosen by name ({', '.join(self.options(key))}); to set a part of it say {key}.part=value"
             )
-        mode = (
-            "delete"
-            if override.is_delete()
-            else "force"
-            if override.is_force_add()
-            else "add"
-            if override.is_add()
-            else "change"
-        )
-        return trees.Item(line, key, section, path, override.value(), mode, group)
+        return trees.Item(line, key, section, path, override.value(), _mode(override), group)
 
     def _split(self, overrides: Sequence[str]) -> tuple[_Base, list[trees.Item]]:
         items = [self.item(line) for line in overrides]
@@ -294,6 +285,15 @@ def shared_composer(loader: "ConfigLoader", hydra_overrides: tuple[str, ...], co
 def composer_of(loader: "ConfigLoader", master: Any) -> Composer:
     """The composer that a sweeper and a launcher share; `master` is the config that Hydra gave to `setup`."""
     return shared_composer(loader, tuple(master.hydra.overrides.hydra), str(master.hydra.job.config_name))
+
+
+def _mode(override: "Override") -> str:
+    """What an override does, by Hydra's sign before the key."""
+    if override.is_delete():  # ~key
+        return "delete"
+    if override.is_force_add():  # ++key
+        return "force"
+    return "add" if override.is_add() else "change"  # +key, key
 
 
 T = TypeVar("T")

@@ -4,47 +4,30 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from sweep import backends
-from sweep.engine import plan, replays
+from sweep.engine import plan
 from sweep.engine.context import Context, patiently
-from sweep.engine.references import Reference
-from sweep.engine.tasks import Built
+from sweep.engine.tasks import Built, Wanted
 from sweep.isolate.pool import by_hand
-from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Json, Outcome, Trial, from_json, to_json
+from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Json, Outcome, StopReason, Trial, from_json, to_json
 from sweep.spec.requests import BuildRequest, Padding
 from sweep.store.builds import Entry
 
 T = TypeVar("T")
-# Says nothing about the next try: CRASH is a worker that was lost, a compiler's own crash has a kind of its own
-PASSING = (
-    FailureKind.PREEMPTED,
-    FailureKind.CORE_UNAVAILABLE,
-    FailureKind.HARDWARE_ERROR,
-    FailureKind.TOOLCHAIN_MISSING,
-    FailureKind.CRASH,
-)
+Run = Callable[[Context, "Wanted", Path, Mapping[str, str]], Outcome]  # builds into a folder, with such tools
 BUILDING = 0.5  # share of the budget of time in which builds are begun: the rest is to measure what there is
 TYPICAL_BUILD_MB = 1500.0  # until a build of the same backend has been measured
 
 
-@dataclass(frozen=True)
-class Task:
-    """A build that somebody needs, with the data and the model content that it starts from."""
-
-    spec: BuildSpec
-    reference: Reference
-    name: str
-
-
-def build_all(context: Context, tasks: Sequence[Task]) -> dict[tuple[str, str], Built]:
+def build_all(context: Context, tasks: Sequence[Wanted], run: Run) -> dict[tuple[str, str], Built]:
     """Every task's result by (spec key, model digest). The parent sleeps while the workers build."""
     guard = MemoryGuard(context)
     context.display.begin("build", len(tasks))
-    results = in_parallel(tasks, lambda task: _build(context, task, guard), parallel_builds(context))
+    results = in_parallel(tasks, lambda task: _build(context, task, guard, run), parallel_builds(context))
     context.display.end()
     return {(task.spec.key, task.reference.model): built for task, built in zip(tasks, results, strict=True)}
 
@@ -66,7 +49,7 @@ def parallel_builds(context: Context) -> int:
     return asked if asked else max(1, (context.host.cores + 1) // 2)
 
 
-def in_parallel(items: Sequence[Json | Task], work: Callable[..., T], width: int) -> list[T]:
+def in_parallel(items: Sequence[Json | Wanted], work: Callable[..., T], width: int) -> list[T]:
     """Results in the order of `items`. On the first exception (an interrupt, a bug) nothing more is started."""
     with ThreadPoolExecutor(max(1, width)) as pool:
         futures = [pool.submit(work, item) for item in items]
@@ -117,7 +100,7 @@ def _known_peaks(context: Context) -> dict[str, float]:
     return peaks
 
 
-def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
+def _build(context: Context, task: Wanted, guard: MemoryGuard, run: Run) -> Built:
     if context.settings.plan == "measure":
         return _built_elsewhere(context, task)
     spec, reference, limits = task.spec, task.reference, context.settings.limits
@@ -136,7 +119,7 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
             return _from_entry(task, draft.existing)
         ticket, peak = guard.enter(spec), 0.0
         try:
-            outcome, before = patiently(lambda: _run(context, task, draft.folder, tools), limits.transient_retries)
+            outcome, before = patiently(lambda: run(context, task, draft.folder, tools), limits.transient_retries)
             peak = outcome.peak_memory_mb
         finally:
             guard.leave(ticket, spec, peak)
@@ -148,7 +131,7 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
         _keep_log(outcome.log, draft.folder)
         if failure is not None:
             facts |= {"peak_memory_mb": peak, "limits": to_json(limits), "user_error": outcome.user_error}
-            entry = draft.fail(failure, facts, remember=failure.kind not in PASSING and not outcome.user_error)
+            entry = draft.fail(failure, facts, remember=not outcome.user_error)
         else:
             info = to_json(replace(from_json(BuildInfo, outcome.result), left_behind=outcome.left_behind))
             entry = draft.commit({**facts, "info": info, "peak_memory_mb": peak, "seconds": outcome.seconds})
@@ -160,7 +143,8 @@ def _build(context: Context, task: Task, guard: MemoryGuard) -> Built:
     return built
 
 
-def _run(context: Context, task: Task, artifact: Path, tools: Mapping[str, str]) -> Outcome:
+def run(context: Context, task: Wanted, artifact: Path, tools: Mapping[str, str]) -> Outcome:
+    """One build in a worker."""
     spec, limits = task.spec, context.settings.limits
     request = BuildRequest(
         spec,
@@ -170,7 +154,7 @@ def _run(context: Context, task: Task, artifact: Path, tools: Mapping[str, str])
         tools,
         entry=backends.get(spec.backend).build_entry,
     )
-    outcome = context.run(
+    return context.run(
         request,
         "builds",
         task.name,
@@ -179,18 +163,17 @@ def _run(context: Context, task: Task, artifact: Path, tools: Mapping[str, str])
         python=spec.python,
         preload=() if spec.python else backends.get(spec.backend).preload_build,
     )
-    return replays.as_reported(spec, outcome)
 
 
-def _too_late(context: Context, task: Task, key: str) -> Built:
+def _too_late(context: Context, task: Wanted, key: str) -> Built:
     """Not begun, because half of the budget of time is over; nothing of it is remembered."""
     context.display.advance(f"{task.name}: budget spent", failed=True)
     summary = "budget spent before it was built: `python -m sweep resume last` goes on, with as much again"
     failure = Failure(FailureKind.PREEMPTED, summary)
-    return Built(task.spec, key, context.store.root, None, failure, 0.0, reused=False)
+    return Built(task.spec, key, context.store.root, None, failure, 0.0, reused=False, stop=StopReason.BUDGET)
 
 
-def _built_elsewhere(context: Context, task: Task) -> Built:
+def _built_elsewhere(context: Context, task: Wanted) -> Built:
     """For `plan=measure`: the newest stored build of this spec, model and data, whichever compiler version made it.
 
     The interpreter is not compared either: its path is another one on the host that has the compiler.
@@ -218,7 +201,7 @@ def _keep_log(log: str, artifact: Path) -> None:
         pass  # the log is a help, not a part
 
 
-def _stored(context: Context, task: Task, key: str) -> Built | None:
+def _stored(context: Context, task: Wanted, key: str) -> Built | None:
     entry = context.store.get(key)
     if entry is None:
         return None
@@ -239,7 +222,7 @@ def _limit_has_grown(context: Context, info: Json, failure: Failure) -> bool:
     return False
 
 
-def _from_entry(task: Task, entry: Entry, reused: bool = True) -> Built:
+def _from_entry(task: Wanted, entry: Entry, reused: bool = True) -> Built:
     info = from_json(BuildInfo, entry.info["info"]) if entry.failure is None else None
     at_fault = bool(entry.info.get("user_error"))
     return Built(task.spec, entry.key, entry.folder, info, entry.failure, entry.seconds, reused, at_fault)

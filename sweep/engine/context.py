@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep import files
+from sweep.backends.base import installed
 from sweep.isolate.pool import Limits, Request, Workers
-from sweep.spec import Failure, FailureKind, Json, Outcome, UserError
+from sweep.spec import Failure, Json, Outcome, UserError
 from sweep.spec.facts import Price
 from sweep.spec.metrics import COST
 from sweep.spec.requests import VersionsRequest
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 AGAIN = "; then `python -m sweep resume last`"
 UNWRITABLE = (*files.FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO, errno.ESTALE)
 
-TRANSIENT = (FailureKind.CORE_UNAVAILABLE,)
 OURS = ("sweep.worker.entries",)  # imported by every server of our own interpreter: else each worker would do it again
 
 
@@ -67,8 +67,6 @@ class Context:
         """Version of each distribution in an interpreter, None where it is missing; every one is looked up once."""
         unknown = [package for package in packages if (python, package) not in self._versions]
         if unknown and python is None:
-            from sweep.worker.entries import installed
-
             self._versions.update({(None, name): version for name, version in installed(unknown).items()})
         elif unknown:
             outcome = self.run(VersionsRequest(tuple(unknown)), "probe", python, seconds=60, python=python)
@@ -113,12 +111,12 @@ def patiently(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, list[F
     """
     outcome, before = run(), []
     for attempt in range(retries):
-        if outcome.failure is None or outcome.failure.kind not in TRANSIENT:
+        if outcome.failure is None or not outcome.failure.kind.is_transient:
             break
         before.append(outcome.failure)
         time.sleep(2.0**attempt)
         outcome = run()
-    if outcome.failure is not None and outcome.failure.kind in TRANSIENT:
+    if outcome.failure is not None and outcome.failure.kind.is_transient:
         outcome = replace(outcome, failure=_with_holders(outcome.failure))
     return outcome, before
 

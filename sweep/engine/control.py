@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sweep.engine import replays
 from sweep.engine.context import Context
 from sweep.files import write_json
 from sweep.spec import Failure, Measurement
 from sweep.store import ledger
+from sweep.store.layout import SweepFolder
 from sweep.verdict.noise import series
 
 if TYPE_CHECKING:
-    from sweep.engine.tasks import Task
+    from sweep.engine.tasks import Candidate
 
 CLOSED = {"name": "saturate", "concurrency": 1}  # shows the speed of the machine, whatever load was asked for
 SAME = 1e-6  # levels closer than this to 1 are not noted
@@ -31,17 +31,17 @@ class Control:
     def __init__(
         self,
         context: Context,
-        tasks: Sequence["Task"],
-        measure: "Callable[[Task, int], Measurement | Failure]",
+        tasks: Sequence["Candidate"],
+        measure: "Callable[[Candidate, int], Measurement | Failure]",
     ) -> None:
         """
         Args:
             measure: one measurement of a trial in a block, which is neither kept with the trial nor counted for it.
         """
         self._context = context
-        self._able = [task for task in tasks if not task.trial.deployment and not replays.replays(task.trial)]
+        self._able = [task for task in tasks if not task.trial.deployment and task.origin.is_evidence]
         self._measure = measure
-        self._chosen: Task | None = None
+        self._chosen: Candidate | None = None
         self._begun = self._last = time.monotonic()
 
     def due(self) -> bool:
@@ -78,7 +78,7 @@ class Control:
             self._chosen = None
 
 
-def mark(context: Context, tasks: Sequence["Task"], blocks: int | None = None) -> None:
+def mark(context: Context, tasks: Sequence["Candidate"], blocks: int | None = None) -> None:
     """Look for drift in all that this sweep has measured by now, and put it on record: nothing is ever left out for it.
 
     Every repeat that did not run at the usual speed of the machine gets its `level`: rates are compared
@@ -98,7 +98,7 @@ def mark(context: Context, tasks: Sequence["Task"], blocks: int | None = None) -
         for index, repeat in task.done.items():
             task.done[index] = _at_level(repeat, by_samples.get(repeat.samples, 1.0))
     known = {(each["kind"], each["block"]) for each in series.stored(context.folder).get("findings", ())}
-    write_json(context.folder / series.FILE, series.document(found, drift, levels))
+    write_json(SweepFolder(context.folder).drift, series.document(found, drift, levels))
     for finding in drift.findings:
         if (finding.kind, finding.block) not in known:
             context.display.note(series.tell(finding, found.points))
@@ -108,11 +108,11 @@ def _at_level(repeat: Measurement, level: float) -> Measurement:
     return replace(repeat, level=level if abs(level - 1.0) > SAME else 1.0)
 
 
-def _seconds(task: "Task") -> float:
+def _seconds(task: "Candidate") -> float:
     """What one repeat of a trial takes at worst, so far."""
     return max((repeat.wall_seconds or math.inf for repeat in task.done.values()), default=math.inf)
 
 
-def _tells(task: "Task") -> bool:
+def _tells(task: "Candidate") -> bool:
     """Whether its ordinary repeats tell how fast the machine is, and can be compared with those of the control."""
     return task.trial.load.get("name") not in series.FIXED_RATE

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from sweep.engine import replays
 from sweep.engine.context import Context
-from sweep.engine.tasks import Task
+from sweep.engine.tasks import Candidate
 from sweep.spec import Record, Status, deployment, to_json
 from sweep.text import count, duration
 from sweep.verdict import elimination, race
@@ -19,7 +18,7 @@ from sweep.verdict import elimination, race
 class Decider:
     """Asked after every round of repeats whether there are to be more, and of which trials."""
 
-    def __init__(self, context: Context, judge: Callable[[Task], Record]) -> None:
+    def __init__(self, context: Context, judge: Callable[[Candidate], Record]) -> None:
         """
         Args:
             judge: the record of a task as far as it has come.
@@ -30,16 +29,16 @@ class Decider:
         self._number = 0  # of looks so far
         self._trials = 0  # in the race when it began
 
-    def go_on(self, tasks: Sequence[Task], repeats: int) -> int:
+    def go_on(self, tasks: Sequence[Candidate], repeats: int) -> int:
         """Look at the trials that have `repeats` whole repeats each; leave some out.
 
         Returns:
             How many repeats each of the rest is to have; `repeats` where it is over.
         """
         _readmit(tasks)
-        racing = [task for task in tasks if task.is_open and not replays.replays(task.trial)]
+        racing = [task for task in tasks if task.is_open and task.origin.is_evidence]
         for task in tasks:
-            task.resting = task.resting or replays.replays(task.trial)
+            task.resting = task.resting or not task.origin.is_evidence
         self._number += 1
         self._trials = self._trials or len(racing)
         found = self._look(racing, repeats)
@@ -55,13 +54,13 @@ class Decider:
         self._tell(racing, repeats, upto)
         return upto
 
-    def end(self, tasks: Sequence[Task]) -> None:
+    def end(self, tasks: Sequence[Candidate]) -> None:
         """The budget is spent between two looks: the verdict on what there is, is one more."""
         for task in tasks:
             if task.is_open:
                 task.look = self._number + 1
 
-    def _look(self, racing: Sequence[Task], repeats: int) -> elimination.Look:
+    def _look(self, racing: Sequence[Candidate], repeats: int) -> elimination.Look:
         records = []
         for task in racing:
             task.look = self._number
@@ -72,7 +71,7 @@ class Decider:
         objective = self._context.settings.objective
         return elimination.look(records, objective, self._number, self._trials)
 
-    def _leave_out(self, racing: Sequence[Task], found: elimination.Look) -> None:
+    def _leave_out(self, racing: Sequence[Candidate], found: elimination.Look) -> None:
         """Members of a deployment are measured together: they stop together, or not at all."""
         by_key = {task.trial.key: task for task in racing}
         for together in deployment.grouped(task.trial for task in racing).values():
@@ -84,7 +83,7 @@ class Decider:
             "look", number=self._number, trials=len(racing), out=to_json(out), verdict=to_json(found.verdict)
         )
 
-    def _tell(self, racing: Sequence[Task], repeats: int, upto: int) -> None:
+    def _tell(self, racing: Sequence[Candidate], repeats: int, upto: int) -> None:
         left = [task for task in racing if task.is_open]
         one = sum(_seconds(task) for task in left)
         most = one * (self._looks[-1] - repeats)
@@ -101,7 +100,7 @@ class Decider:
         self._context.display.note(f"{text} effort.repeats_max leaves {left}. It ends here")
 
 
-def _readmit(tasks: Sequence[Task]) -> None:
+def _readmit(tasks: Sequence[Candidate]) -> None:
     """Trials that were dominated by one that has failed since."""
     lost = {task.trial.key for task in tasks if task.failure is not None or task.resting}
     for task in tasks:
@@ -109,6 +108,6 @@ def _readmit(tasks: Sequence[Task]) -> None:
             task.out = None
 
 
-def _seconds(task: Task) -> float:
+def _seconds(task: Candidate) -> float:
     """That a repeat of it takes."""
     return fmean([repeat.wall_seconds or repeat.window_seconds for repeat in task.done.values()])

@@ -1,42 +1,43 @@
 """What earlier sweeps in the same outputs folder already know: results to reuse, and how long builds take."""
 
-import functools
+import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 from sweep.engine.context import Context
 from sweep.engine.forecast import SecondsOf
-from sweep.spec import BuildSpec, Json, Record, Status, Trial, canonical, from_json, to_json
+from sweep.spec import BuildSpec, Json, Origin, Record, Trial, canonical, from_json, to_json
 from sweep.spec.facts import ReuseFacts
 from sweep.store import ledger
+from sweep.store.layout import SweepFolder
 
 SWEEPS, TRIALS = 2, 100  # that are looked at for how long workers take to start
 
 
-def result(context: Context, trial: Trial, identity: str) -> Record | None:
+def result(context: Context, histories: Sequence[ledger.History], trial: Trial, identity: str) -> Record | None:
     """The newest finished result of an identical trial with at least as many repeats, marked as reused, if any."""
-    for history in _histories(context.settings.outputs_path, context.folder):
+    for history in histories:
         found = history.records.get(trial.key)
-        if found is None or found.identity != identity or found.status not in (Status.OK, Status.REJECTED):
+        if found is None or found.identity != identity or not found.status.was_run:
             continue
-        if found.origin == "replayed":  # as quick to do again, and it must not pass for what was measured
+        if found.origin is Origin.REPLAYED:  # as quick to do again, and it must not pass for what was measured
             continue
         if len(found.repeats) < context.settings.effort.repeats:
             continue
         hours = (time.time() - found.started) / 3600
         reuse = ReuseFacts(found.sweep, hours, history.runs.get(trial.key))
-        return replace(found, origin="reused", sweep=context.folder.name, overrides=trial.overrides, reuse=reuse)
+        return replace(found, origin=Origin.REUSED, sweep=context.folder.name, overrides=trial.overrides, reuse=reuse)
     return None
 
 
-@functools.lru_cache(maxsize=1)
-def _histories(outputs: Path, current: Path) -> list[ledger.History]:
-    """Every other sweep, newest first; read once a sweep."""
-    return [ledger.History(folder) for folder in reversed(ledger.sweeps(outputs)) if folder != current]
+def histories(context: Context) -> list[ledger.History]:
+    """Every other sweep by now, newest first."""
+    folders = reversed(ledger.sweeps(context.settings.outputs_path))
+    return [ledger.History(folder) for folder in folders if folder != context.folder]
 
 
 def typical_seconds(context: Context) -> SecondsOf:
@@ -63,8 +64,8 @@ def start_seconds(context: Context) -> Callable[[Trial], float | None]:
     found: dict[tuple[str, str], list[float]] = {}
     newest = [folder for folder in reversed(ledger.sweeps(context.settings.outputs_path)) if folder != context.folder]
     for folder in newest[:SWEEPS]:
-        for path in sorted(folder.glob("trials/*/record.json"))[:TRIALS]:
-            _add_start(path, found)
+        for trial in itertools.islice(SweepFolder(folder).trials(), TRIALS):
+            _add_start(trial.record, found)
 
     def seconds_of(trial: Trial) -> float | None:
         known = found.get((str(trial.model["name"]), str(trial.backend["name"])))

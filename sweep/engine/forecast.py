@@ -36,7 +36,7 @@ def forecast(
         start_seconds_of: from starting a worker to its warm-up, as earlier sweeps saw it; None where none did.
         price: kind of price to tell the cost of this host's time by, where its hardware has one.
     """
-    real = {key: spec for key, spec in plan.builds.items() if not backends.get(spec.backend).replays}
+    real = {key: spec for key, spec in plan.builds.items() if backends.get(spec.backend).origin.is_evidence}
     known = {key: seconds_of(spec) for key, spec in real.items()}
     figures = [seconds for seconds in known.values() if seconds is not None]
     unknown = len(known) - len(figures)
@@ -57,7 +57,7 @@ def forecast(
 
 
 def _repeat_seconds(trial: Trial, effort: Effort, start_seconds_of: Callable[[Trial], float | None] | None) -> float:
-    if backends.get(str(trial.backend["name"])).replays:
+    if not backends.get(str(trial.backend["name"])).origin.is_evidence:
         return REPLAY_SECONDS
     start = start_seconds_of(trial) if start_seconds_of else None
     windows = 1 + int(trial.load.get("probes", 0))  # load=capacity tries rates, then confirms the one that it found

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.engine import padding, plan, replays
+from sweep import backends
+from sweep.engine import padding, plan
 from sweep.engine.context import Context
 from sweep.engine.placement import cpus, placements
 from sweep.engine.references import Reference
-from sweep.engine.tasks import Built, Task
+from sweep.engine.tasks import Built, Candidate
 from sweep.isolate.pool import by_hand
-from sweep.spec import Failure, Json, Measurement, Record, Status, Trial, deployment, digest, to_json
+from sweep.spec import Failure, Json, Measurement, Record, Status, StopReason, Trial, deployment, digest, to_json
 from sweep.spec.facts import LadderFacts
 from sweep.spec.metrics import OF_ANSWERS
 from sweep.store.outputs import load_outputs, merge_outputs
@@ -35,6 +36,11 @@ def identity(context: Context, trial: Trial, builds: Sequence[Built], reference:
     )
 
 
+def stopped(context: Context, trial: Trial, stop: StopReason, reason: str) -> Record:
+    """The record of a trial that was stopped before it was measured."""
+    return replace(without_run(context, trial, Status.STOPPED, reason), stop=stop)
+
+
 def without_run(context: Context, trial: Trial, status: Status, reason: str, failure: Failure | None = None) -> Record:
     """The record of a trial that was not measured."""
     return Record(
@@ -44,20 +50,15 @@ def without_run(context: Context, trial: Trial, status: Status, reason: str, fai
         overrides=trial.overrides,
         status=status,
         reason=reason,
-        origin=replays.ORIGIN if replays.replays(trial) else "measured",
+        origin=backends.get(str(trial.backend["name"])).origin,
         failure=failure,
         sweep=context.folder.name,
         load=trial.load,
     )
 
 
-def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
-    """The record of a trial that was measured, or that failed while it was.
-
-    Args:
-        comparisons: agreements already computed in this sweep, by (builds, digest of the outputs): trials that differ
-            only in cores give the same outputs and are compared once.
-    """
+def of_run(context: Context, task: Candidate) -> Record:
+    """The record of a trial after its repeats: `ok`, and without numbers, where it is still to be judged."""
     trial, repeats = task.trial, tuple(task.done[index] for index in sorted(task.done))
     builds = tuple(built.to_json() for built in task.builds)
     base = replace(
@@ -82,12 +83,22 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
         status = Status.INVALID if task.user_error else Status.RUN_FAILED
         return replace(base, status=status, reason=summary, failure=task.failure)
     if not repeats and task.out is not None:
-        return replace(base, status=Status.STOPPED, reason=task.out.reason)
-    if replays.replays(trial):
-        return replays.judge(context, task, base)
+        return replace(base, status=Status.STOPPED, reason=task.out.reason, stop=task.out.why)
+    return base
+
+
+def judge(context: Context, task: Candidate, base: Record, comparisons: Comparisons) -> Record:
+    """The record of a trial with the numbers of its repeats and what the gates say of them.
+
+    Args:
+        base: the record that `of_run` gives.
+        comparisons: agreements already computed in this sweep, by (builds, digest of the outputs): trials that differ
+            only in cores give the same outputs and are compared once.
+    """
     from sweep.verdict import gates
     from sweep.verdict.stats import intervals
 
+    trial, repeats = task.trial, base.repeats
     comparison = _compare(task, repeats, comparisons)
     metrics = intervals.summarize(repeats)
     metrics |= {name: comparison[name] for name in OF_ANSWERS if comparison.get(name) is not None}
@@ -111,11 +122,11 @@ def judge(context: Context, task: Task, comparisons: Comparisons) -> Record:
         told = _evidence(context, task, repeats[-1], failure)
         record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=told)
     elif task.out is not None:
-        record = replace(record, status=Status.STOPPED, reason=task.out.reason)
+        record = replace(record, status=Status.STOPPED, reason=task.out.reason, stop=task.out.why)
     return record
 
 
-def _evidence(context: Context, task: Task, repeat: Measurement, failure: Failure) -> Failure:
+def _evidence(context: Context, task: Candidate, repeat: Measurement, failure: Failure) -> Failure:
     """The failure with what is known of the run that is not believed: its log, versions and how to run it again."""
     folder, python = Path(repeat.samples).parent, task.trial.backend.get("python")
     cores = cpus(placements(context, task.trial))
@@ -129,12 +140,12 @@ def _evidence(context: Context, task: Task, repeat: Measurement, failure: Failur
     )
 
 
-def _notes(task: Task, repeats: Sequence[Measurement]) -> Json:
+def _notes(task: Candidate, repeats: Sequence[Measurement]) -> Json:
     notes: Json = {select.STOPPED: to_json(task.out)} if task.out is not None else {}
     return {**notes, **load_told.notes(repeats)}
 
 
-def _compare(task: Task, repeats: Sequence[Measurement], comparisons: Comparisons) -> Json:
+def _compare(task: Candidate, repeats: Sequence[Measurement], comparisons: Comparisons) -> Json:
     from sweep.verdict.stats import agreement
     from sweep.worker import arrays
 

@@ -8,11 +8,9 @@ and its own place in the store, and the first that works is used.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sweep.engine.builds import Task
-from sweep.engine.tasks import Built
-from sweep.spec import BuildSpec, FailureKind, Trial
+from sweep.engine.tasks import Built, Wanted
+from sweep.spec import BuildSpec, Trial
 
-HOPELESS = (FailureKind.PREEMPTED, FailureKind.TOOLCHAIN_MISSING)  # no option helps against these
 Key = tuple[str, str]  # of a build: its spec's key and the model's digest
 
 
@@ -22,15 +20,15 @@ def variants(trial: Trial, spec: BuildSpec) -> list[BuildSpec]:
     return [spec, *(replace(spec, options={**spec.options, **rung}) for rung in rungs)]
 
 
-def key_of(task: Task) -> Key:
+def key_of(task: Wanted) -> Key:
     return task.spec.key, task.reference.model
 
 
 def climb(
-    asked: Sequence[Sequence[Task]],
+    asked: Sequence[Sequence[Wanted]],
     known: dict[Key, Built],
-    build: Callable[[Sequence[Task]], Mapping[Key, Built]],
-    hopeless: Sequence[FailureKind] = HOPELESS,
+    build: Callable[[Sequence[Wanted]], Mapping[Key, Built]],
+    whatever_fails: bool = False,
 ) -> list[Built]:
     """For every list of variants the first that builds, or the first failure if none does.
 
@@ -38,23 +36,24 @@ def climb(
         asked: for every build that a trial needs, its variants in the order to try.
         known: what this sweep has built already; what is built here is added.
         build: builds several tasks at once.
+        whatever_fails: try the next variant even after a failure that no option helps against.
     """
     for rung in range(max(map(len, asked), default=0)):
-        level = [tasks for tasks in asked if len(tasks) > rung and _still_open(tasks[:rung], known, hopeless)]
+        level = [tasks for tasks in asked if len(tasks) > rung and _still_open(tasks[:rung], known, whatever_fails)]
         needed = {key_of(tasks[rung]): tasks[rung] for tasks in level if key_of(tasks[rung]) not in known}
         if needed:
             known |= build(list(needed.values()))
     return [_result([known[key_of(task)] for task in tasks if key_of(task) in known]) for tasks in asked]
 
 
-def _still_open(tried: Sequence[Task], known: Mapping[Key, Built], hopeless: Sequence[FailureKind]) -> bool:
-    return all(_worth_another(known.get(key_of(task)), hopeless) for task in tried)
+def _still_open(tried: Sequence[Wanted], known: Mapping[Key, Built], whatever_fails: bool) -> bool:
+    return all(_worth_another(known.get(key_of(task)), whatever_fails) for task in tried)
 
 
-def _worth_another(built: Built | None, hopeless: Sequence[FailureKind]) -> bool:
+def _worth_another(built: Built | None, whatever_fails: bool) -> bool:
     if built is None or built.failure is None:
         return False
-    return not built.user_error and built.failure.kind not in hopeless
+    return not built.user_error and (whatever_fails or not built.failure.kind.is_hopeless)
 
 
 def _result(tried: Sequence[Built]) -> Built:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.engine import references
 from sweep.engine.context import Context
-from sweep.engine.tasks import Task
+from sweep.engine.tasks import Candidate
 from sweep.spec import Failure, Json, digest
 from sweep.spec.requests import PaddedReferenceRequest, Padding
 from sweep.verdict import gates
@@ -37,7 +37,7 @@ class _Padded:
 
 
 def explained(
-    context: Context, task: Task, failure: Failure | None, comparison: Json, known: dict[tuple[str, str], Json]
+    context: Context, task: Candidate, failure: Failure | None, comparison: Json, known: dict[tuple[str, str], Json]
 ) -> tuple[Failure | None, Json]:
     """The reason to reject a trial with what padding has to do with it, and the comparison with the numbers behind it.
 
@@ -69,7 +69,7 @@ def explained(
     return told, {**comparison, "padding": found}
 
 
-def _padded(task: Task, answered: "np.ndarray") -> _Padded | None:
+def _padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
     """None where a trial pads nothing of what it answered."""
     import numpy as np
 
@@ -86,7 +86,7 @@ def _padded(task: Task, answered: "np.ndarray") -> _Padded | None:
     return _Padded(items, shapes) if len(items) else None
 
 
-def _ask(context: Context, task: Task, padded: _Padded, known: dict[tuple[str, str], Json]) -> Json:
+def _ask(context: Context, task: Candidate, padded: _Padded, known: dict[tuple[str, str], Json]) -> Json:
     """`answers`, the path of what the original says with padding, or `failure`, why it says nothing."""
     import numpy as np
 
@@ -124,7 +124,7 @@ def _ask(context: Context, task: Task, padded: _Padded, known: dict[tuple[str, s
 
 
 def _compared(
-    task: Task, index: "np.ndarray", outputs: "list[np.ndarray]", answers: "Mapping[str, np.ndarray]"
+    task: Candidate, index: "np.ndarray", outputs: "list[np.ndarray]", answers: "Mapping[str, np.ndarray]"
 ) -> Json:
     """The samples both have: `original` with padding against without, `build` against the original with padding."""
     import numpy as np

@@ -44,9 +44,8 @@ class Unusable:
 
 
 def pair_key(trial: Trial) -> str:
-    """Equal for trials that share a reference."""
-    replayed = ["replayed"] if backends.get(str(trial.backend["name"])).replays else []
-    return digest([to_json(trial.model), to_json(trial.data), *replayed])
+    """Equal for trials of one provider that share a reference."""
+    return digest([to_json(trial.model), to_json(trial.data)])
 
 
 def obtain(context: Context, trials: Sequence[Trial]) -> dict[str, Reference | Unusable]:

@@ -5,17 +5,25 @@ The parent sleeps while a worker measures, and nothing is built meanwhile: drift
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweep import backends
-from sweep.engine import control, plan, replays
+from sweep.engine import control, plan
 from sweep.engine.context import Context, patiently
 from sweep.engine.placement import cpus, placements
-from sweep.engine.tasks import Task
+from sweep.engine.tasks import Candidate
 from sweep.hardware import telemetry
-from sweep.spec import Failure, Measurement, Measurements, Outcome, deployment, from_json
+from sweep.spec import (
+    Failure,
+    Measurement,
+    Measurements,
+    Outcome,
+    StopReason,
+    deployment,
+    from_json,
+)
 from sweep.spec.requests import Artifact, MeasureRequest, Padding, TogetherRequest
 from sweep.text import duration, number
 from sweep.verdict.elimination import Out
@@ -26,19 +34,23 @@ if TYPE_CHECKING:
 BUDGET = "budget spent before it was measured: `python -m sweep resume last` goes on, with as much again"
 
 
-def measure_all(context: Context, tasks: Sequence[Task], decider: "Decider | None" = None) -> None:
+Run = Callable[[Context, Sequence[Candidate], int], Outcome]  # a repeat of trials that are measured together
+
+
+def measure_all(context: Context, tasks: Sequence[Candidate], run: Run, decider: "Decider | None" = None) -> None:
     """Fill `done` or `failure` of every task. A trial that fails is not asked again; what it measured stands.
 
     Trials of one deployment are measured in one worker, side by side; if one of them fails, all have. When the budget
     of time is spent no repeat is begun any more: what was never measured gets a reason in `out`.
 
     Args:
+        run: makes one repeat.
         decider: says after `effort.repeats` of each whether there are to be more, and of which; None: there are none.
     """
-    watch = control.Control(context, tasks, lambda task, repeat: _beside(context, task, repeat))
+    watch = control.Control(context, tasks, lambda task, repeat: _beside(context, task, repeat, run))
     begun, upto = 0, context.settings.effort.repeats
     while begun < upto:
-        whole = _measure(context, [task for task in tasks if task.is_open], upto, watch)
+        whole = _measure(context, [task for task in tasks if task.is_open], upto, watch, run)
         control.mark(context, tasks, upto)
         if not whole:
             _spent(context, tasks, decider)
@@ -47,7 +59,7 @@ def measure_all(context: Context, tasks: Sequence[Task], decider: "Decider | Non
         upto = upto if decider is None else decider.go_on(tasks, upto)
 
 
-def _measure(context: Context, tasks: Sequence[Task], repeats: int, watch: control.Control) -> bool:
+def _measure(context: Context, tasks: Sequence[Candidate], repeats: int, watch: control.Control, run: Run) -> bool:
     """Block after block, until every task has so many repeats; False where the budget of time does not suffice."""
     by_key = {task.trial.key: task for task in tasks}
     groups = {
@@ -66,35 +78,35 @@ def _measure(context: Context, tasks: Sequence[Task], repeats: int, watch: contr
             if first.failure is None:
                 if watch.due():
                     watch.measure(repeat)
-                _repeat(context, together, repeat)
+                _repeat(context, together, repeat, run)
             for task in together:
                 context.display.advance(_progress(task, repeat), failed=task.failure is not None)
     context.display.end()
     return True
 
 
-def _spent(context: Context, tasks: Sequence[Task], decider: "Decider | None") -> None:
+def _spent(context: Context, tasks: Sequence[Candidate], decider: "Decider | None") -> None:
     context.display.note(f"the budget of {duration(context.settings.effort.budget_seconds)} is spent")
     if decider is not None:
         decider.end([task for task in tasks if task.done])
     for task in tasks:
         if task.is_open and not task.done:
-            task.out = Out("budget", BUDGET)
+            task.out = Out(StopReason.BUDGET, BUDGET)
 
 
-def block(tasks: Sequence[Task], seed: int, repeat: int) -> list[Task]:
+def block(tasks: Sequence[Candidate], seed: int, repeat: int) -> list[Candidate]:
     """The tasks in the order of one block: each block has its own random order, the same for the same seed."""
     order = sorted(tasks, key=lambda task: task.trial.key)
     random.Random(f"{seed}/{repeat}").shuffle(order)
     return order
 
 
-def _repeat(context: Context, together: Sequence[Task], repeat: int) -> None:
+def _repeat(context: Context, together: Sequence[Candidate], repeat: int, run: Run) -> None:
     """One repeat of one trial, or of all the trials of a deployment."""
     for task in together:
         task.started = task.started or time.time()
     retries = context.settings.limits.transient_retries
-    outcome, before = patiently(lambda: _run(context, together, repeat), retries)
+    outcome, before = patiently(lambda: run(context, together, repeat), retries)
     for task in together:
         task.attempts.extend(before)
     for task in together:
@@ -109,7 +121,8 @@ def _repeat(context: Context, together: Sequence[Task], repeat: int) -> None:
         context.ledger.append("repeat", trial=task.trial.key, identity=task.identity, measurement=measurement)
 
 
-def _run(context: Context, together: Sequence[Task], repeat: int) -> Outcome:
+def run(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome:
+    """One repeat of a trial in a worker, or of all the trials of a deployment side by side."""
     first, limits = together[0].trial, context.settings.limits
     requests = [_request(context, task, repeat) for task in together]
     request = requests[0] if len(together) == 1 else TogetherRequest(tuple(requests))
@@ -133,13 +146,13 @@ def _run(context: Context, together: Sequence[Task], repeat: int) -> Outcome:
     return replace(outcome, host=telemetry.between(before, after, outcome.cpu_seconds))
 
 
-def _beside(context: Context, task: Task, repeat: int) -> Measurement | Failure:
+def _beside(context: Context, task: Candidate, repeat: int, run: Run) -> Measurement | Failure:
     """One more measurement of a trial, for the control: it is no repeat of it."""
-    outcome = _run(context, [task], repeat)
+    outcome = run(context, [task], repeat)
     return outcome.failure or _measurements([task], outcome)[0]
 
 
-def _request(context: Context, task: Task, repeat: int) -> MeasureRequest:
+def _request(context: Context, task: Candidate, repeat: int) -> MeasureRequest:
     trial = task.trial
     effort = context.settings.effort
     if trial.deployment:  # nobody's window is stretched: all members run from its beginning to its end
@@ -162,19 +175,17 @@ def _request(context: Context, task: Task, repeat: int) -> MeasureRequest:
     )
 
 
-def _measurements(together: Sequence[Task], outcome: Outcome) -> list[Measurement]:
+def _measurements(together: Sequence[Candidate], outcome: Outcome) -> list[Measurement]:
     """What a worker says of each trial, with what was seen of it from outside."""
     if len(together) > 1:  # what the worker took is nobody's alone
         members = from_json(Measurements, outcome.result).members
         return [replace(repeat, wall_seconds=outcome.seconds, host=outcome.host) for repeat in members]
     repeat = from_json(Measurement, outcome.result)
-    peak = repeat.peak_memory_mb
-    if not replays.replays(together[0].trial):
-        peak = max(peak, outcome.peak_memory_mb)
+    peak = max(repeat.peak_memory_mb, outcome.peak_memory_mb)
     return [replace(repeat, peak_memory_mb=peak, wall_seconds=outcome.seconds, host=outcome.host)]
 
 
-def _progress(task: Task, repeat: int) -> str:
+def _progress(task: Candidate, repeat: int) -> str:
     if task.failure is not None:
         return f"{task.trial.label}: {task.failure.kind.value}"
     return f"{task.trial.label}: {number(task.done[repeat].throughput_items_per_s)} items/s"

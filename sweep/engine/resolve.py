@@ -1,17 +1,26 @@
 """From the entries of a plan to records: references, builds, repeats, judgement."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from sweep import backends
-from sweep.engine import builds, deciding, earlier, judging, ladder, references, repeats, replays, tasks
+from sweep.engine import (
+    builds,
+    deciding,
+    earlier,
+    judging,
+    ladder,
+    providers,
+    references,
+    repeats,
+)
 from sweep.engine.context import Context
 from sweep.engine.plan import build_specs
 from sweep.engine.references import Reference, Unusable
 from sweep.engine.stages import Stages
-from sweep.engine.tasks import Task
-from sweep.spec import Failure, FailureKind, Record, Status, Trial, deployment
+from sweep.engine.tasks import Built, Candidate, Wanted
+from sweep.spec import FailureKind, Outcome, Record, Status, StopReason, Trial, deployment
 from sweep.spec.plan import Entry
 from sweep.store import ledger
 
@@ -33,21 +42,22 @@ class Resolver:
         self._stages = stages
         self._history = history
         self._settle = settle
-        self._references: dict[str, Reference | Unusable] = {}
-        self._builds: dict[tuple[str, str], tasks.Built] = {}
+        self._references: dict[providers.Measured, dict[str, Reference | Unusable]] = {}
+        self._builds: dict[tuple[str, str], Built] = {}
         self._comparisons: judging.Comparisons = {}
 
     def reference(self, trial: Trial, context: Context) -> Reference | Unusable:
         """The data and the original's answers of one trial, which need not be declared."""
-        self._load([trial], context)
-        return self._references[references.pair_key(trial)]
+        return self._load([trial], context)[0]
 
-    def _load(self, trials: Sequence[Trial], context: Context) -> None:
-        """References of trials that have none yet; a replay has no answers to compare."""
-        new = [trial for trial in trials if references.pair_key(trial) not in self._references]
-        self._references |= {references.pair_key(t): replays.reference(t) for t in new if replays.replays(t)}
-        real = [trial for trial in new if not replays.replays(trial)]
-        self._references |= references.obtain(context, real) if real else {}
+    def _load(self, trials: Sequence[Trial], context: Context) -> list[Reference | Unusable]:
+        """The references of trials, from each trial's provider; what was loaded before stands."""
+        for provider in dict.fromkeys(map(providers.of, trials)):
+            known = self._references.setdefault(provider, {})
+            new = [t for t in trials if providers.of(t) is provider and references.pair_key(t) not in known]
+            if new:
+                known |= provider.references(context, new)
+        return [self._references[providers.of(trial)][references.pair_key(trial)] for trial in trials]
 
     def refuse(self, entries: Sequence["Entry"]) -> None:
         """Settle what no rule lets run."""
@@ -58,29 +68,25 @@ class Resolver:
     def warm(self, entries: Sequence["Entry"]) -> None:
         """Start the fork servers that will be needed, so that their imports overlap."""
         for trial in {str(entry.trial.backend["name"]): entry.trial for entry in entries}.values():
-            if not replays.replays(trial):
-                self._context.warm(references.preload(trial))
-            if not trial.backend.get("python"):
-                backend = backends.get(str(trial.backend["name"]))
-                self._context.warm(backend.preload_build)
-                self._context.warm(backend.preload_run)
+            providers.of(trial).warm(self._context, trial)
 
-    def prepare(self, entries: Sequence["Entry"]) -> list[Task]:
+    def prepare(self, entries: Sequence["Entry"]) -> list[Candidate]:
         """Load references and build; what is left to measure. Everything else is settled."""
         tasks = self._whole(self._build(self._usable(entries)))
         if self._context.settings.plan != "build":
             return tasks
         for task in tasks:
-            record = judging.without_run(self._context, task.trial, Status.STOPPED, BUILT)
+            record = judging.stopped(self._context, task.trial, StopReason.BUILT, BUILT)
             self._settle(replace(record, builds=tuple(built.to_json() for built in task.builds)))
         return []
 
-    def measure(self, tasks: Sequence[Task]) -> None:
+    def measure(self, tasks: Sequence[Candidate]) -> None:
         """Run the repeats and judge them."""
         begun = time.time()
         racing = self._context.settings.effort.repeats_max is not None and not self._stages.several
         decider = deciding.Decider(self._context, self._judge) if racing else None
-        repeats.measure_all(self._context, [task for task in tasks if replays.to_draw(task)], decider)
+        able = [task for task in tasks if providers.of(task.trial).can_repeat(task)]
+        repeats.measure_all(self._context, able, _repeat, decider)
         for task in tasks:
             record = self._judge(task)
             merged = self._stages.merged(record, begun)
@@ -89,16 +95,18 @@ class Resolver:
             else:
                 self._settle(merged)
 
-    def _judge(self, task: Task) -> Record:
-        return judging.judge(self._context, task, self._comparisons)
+    def _judge(self, task: Candidate) -> Record:
+        record = judging.of_run(self._context, task)
+        if record.status is not Status.OK:
+            return record
+        return providers.of(task.trial).judge(self._context, task, record, self._comparisons)
 
     def _usable(self, entries: Sequence["Entry"]) -> list[tuple["Entry", Reference]]:
         """The entries whose model and data could be loaded and fit each other; the others are settled."""
         context = self._context
-        self._load([entry.trial for entry in entries], context)
+        loaded = self._load([entry.trial for entry in entries], context)
         usable = []
-        for entry in entries:
-            reference = self._references[references.pair_key(entry.trial)]
+        for entry, reference in zip(entries, loaded, strict=True):
             if isinstance(reference, Unusable):
                 status, failure = reference.status, reference.failure
                 self._settle(judging.without_run(context, entry.trial, status, failure.summary, failure))
@@ -108,32 +116,32 @@ class Resolver:
                 usable.append((entry, reference))
         return usable
 
-    def _build(self, usable: Sequence[tuple["Entry", Reference]]) -> list[Task]:
+    def _build(self, usable: Sequence[tuple["Entry", Reference]]) -> list[Candidate]:
         """Tasks to measure; trials with a failed build are settled."""
         context = self._context
         asked = [
-            [builds.Task(each, reference, builds.build_name(entry.trial, each)) for each in variants]
+            [Wanted(each, reference, builds.build_name(entry.trial, each)) for each in variants]
             for entry, reference in usable
             for variants in (ladder.variants(entry.trial, spec) for spec in entry.builds)
         ]
-        hopeless = () if context.settings.plan == "measure" else ladder.HOPELESS
-        found = iter(ladder.climb(asked, self._builds, lambda some: builds.build_all(context, some), hopeless))
+        histories = earlier.histories(context) if context.settings.reuse else []
+        elsewhere = context.settings.plan == "measure"
+        found = iter(ladder.climb(asked, self._builds, lambda some: builds.build_all(context, some, _build), elsewhere))
         tasks = []
         for entry, reference in usable:
             made = tuple(next(found) for _ in entry.builds)
-            failed = next((built for built in made if built.failure is not None), None)
-            if failed is not None and failed.failure is not None:
-                self._settle(self._build_failed(entry.trial, made, failed.failure))
+            if any(built.failure is not None for built in made):
+                self._settle(self._build_failed(entry.trial, made))
                 continue
             identity = judging.identity(context, entry.trial, made, reference)
             name = self._stages.identity(entry.trial.key, identity)
-            if not entry.trial.deployment and name == identity and self._reuse(entry.trial, name):
+            if not entry.trial.deployment and name == identity and self._reuse(histories, entry.trial, name):
                 continue
             done = self._history.repeats.get(name, {}) if self._history else {}
-            tasks.append(Task(entry.trial, name, made, reference, dict(done)))
+            tasks.append(Candidate(entry.trial, name, made, reference, dict(done)))
         return tasks
 
-    def _whole(self, tasks: Sequence[Task]) -> list[Task]:
+    def _whole(self, tasks: Sequence[Candidate]) -> list[Candidate]:
         """The tasks without those of deployments that are not whole, which are settled: it is all or nothing."""
         groups = deployment.grouped(task.trial for task in tasks)
         left = []
@@ -145,10 +153,11 @@ class Resolver:
                 continue
             reason = f"its deployment is not whole: {lacking} of {lacking + there} members could not be built or"
             reason += " cannot run here"
-            self._settle(judging.without_run(self._context, task.trial, Status.STOPPED, reason))
+            self._settle(judging.stopped(self._context, task.trial, StopReason.INCOMPLETE, reason))
         return left
 
-    def _build_failed(self, trial: Trial, made: Sequence[tasks.Built], failure: Failure) -> Record:
+    def _build_failed(self, trial: Trial, made: Sequence[Built]) -> Record:
+        failed, failure = next((built, built.failure) for built in made if built.failure is not None)
         status = Status.STOPPED if failure.kind is FailureKind.PREEMPTED else Status.BUILD_FAILED
         if any(built.user_error for built in made):
             status = Status.INVALID
@@ -159,16 +168,25 @@ class Resolver:
             which = "bucket" if len(lost) == 1 else "buckets"
             failure = replace(failure, summary=f"{which} {', '.join(lost)}: {failure.summary}")
         record = judging.without_run(self._context, trial, status, failure.summary, failure)
-        source = replays.source_of(made[0].spec) if replays.replays(trial) else None
+        if status is Status.STOPPED:
+            record = replace(record, stop=failed.stop or StopReason.PREEMPTED)
+        source = providers.of(trial).source(made[0].spec)
         return replace(record, builds=tuple(built.to_json() for built in made), source=source)
 
-    def _reuse(self, trial: Trial, identity: str) -> bool:
-        """Take the finished result of an identical trial of an earlier sweep, if that is asked for."""
-        context = self._context
-        found = earlier.result(context, trial, identity) if context.settings.reuse else None
-        if found is not None:
-            self._settle(found)
-        return found is not None
+    def _reuse(self, histories: Sequence[ledger.History], trial: Trial, identity: str) -> bool:
+        """Take the finished result of an identical trial of an earlier sweep, if there is one."""
+        record = earlier.result(self._context, histories, trial, identity)
+        if record is not None:
+            self._settle(record)
+        return record is not None
+
+
+def _build(context: Context, wanted: Wanted, folder: Path, tools: Mapping[str, str]) -> Outcome:
+    return providers.of_backend(wanted.spec.backend).build(context, wanted, folder, tools)
+
+
+def _repeat(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome:
+    return providers.of(together[0].trial).repeat(context, together, repeat)
 
 
 def entries_of(trials: Sequence[Trial]) -> list["Entry"]:

@@ -77,9 +77,7 @@ def _bucket_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
 
 def _load_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
     name, clients = trial.load.get("name", "saturate"), load_config.clients(trial.load)
-    if backend.replays and (clients > 1 or name != "saturate"):
-        yield Status.INVALID, f"{backend.name} answers from a table that has no other load: use load=saturate"
-    elif clients > 1 and not backend.concurrent:
+    if clients > 1 and not backend.concurrent:
         told = "answers one request at a time: use replicas=... for requests side by side, and load.concurrency=1"
         yield Status.INVALID, f"{backend.name} {told}"
     if name == "single" and trial.replicas > 1:

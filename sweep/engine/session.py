@@ -1,17 +1,17 @@
 """One sweep from the declared trials to the verdict."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from sweep import __version__
-from sweep.engine import builds, earlier, forecast, judging, rules
+from sweep.engine import bucket_tables, builds, earlier, forecast, judging, rules
 from sweep.engine.context import Context, writable
 from sweep.engine.references import Reference, Unusable
-from sweep.engine.resolve import BUILT, Resolver, entries_of
+from sweep.engine.resolve import Resolver, entries_of
 from sweep.engine.stages import Stages, settled
 from sweep.files import write_json
 from sweep.hardware import environment
@@ -21,10 +21,11 @@ from sweep.isolate.pool import Workers
 from sweep.report.mlflow import tracker
 from sweep.report.mlflow.address import store_uri
 from sweep.report.terminal.display import Display
-from sweep.spec import AUTO, Record, Status, Trial, deployment, to_json
+from sweep.spec import Record, Status, StopReason, Trial, deployment, to_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger
 from sweep.store.builds import Store
+from sweep.store.layout import OutputsFolder, SweepFolder
 from sweep.verdict import select
 from sweep.verdict.costs import prices
 
@@ -39,6 +40,7 @@ class Sweep:
     """One id, one folder under `outputs/sweeps/`, one MLflow parent run.
 
     `run` may be called more than once: a search asks for a few trials at a time. `finish` writes the verdict.
+    `buckets=auto` is such a search: jobs that may ask for it are run by `auto_buckets.run`.
     """
 
     def __init__(
@@ -81,11 +83,7 @@ class Sweep:
         Raises:
             UserError: the outputs folder cannot be used, or cannot be written any longer.
         """
-        with writable(self.settings.outputs_path, self._stack):
-            if any(job.trial.buckets == AUTO for job in jobs):
-                from sweep.engine.search import buckets
-
-                return buckets.run(self, jobs)
+        with self.writable():
             return self._run([replace(job.trial, overrides=tuple(job.overrides)) for job in jobs])
 
     def _run(self, trials: Sequence[Trial]) -> list[Record]:
@@ -110,7 +108,7 @@ class Sweep:
             context.store.interrupt()
             for entry in still_open:
                 if entry.trial.key not in self.records:
-                    self._settle(judging.without_run(context, entry.trial, Status.STOPPED, INTERRUPTED))
+                    self._settle(judging.stopped(context, entry.trial, StopReason.INTERRUPTED, INTERRUPTED))
         return [self.records[trial.key] for trial in trials]
 
     def ask(self, trials: Sequence[Trial]) -> None:
@@ -124,6 +122,10 @@ class Sweep:
         trials = [replace(job.trial, overrides=tuple(job.overrides)) for job in jobs]
         return rules.make(trials, self.host, self._open(trials).installed, self.settings.plan)
 
+    def writable(self) -> AbstractContextManager[None]:
+        """Around what writes the sweep's records: where that fails, the sweep ends with one line that says why."""
+        return writable(self.settings.outputs_path, self._stack)
+
     @property
     def folder(self) -> Path:
         """Where everything of this sweep is; there from the first `run` or `survey`."""
@@ -136,16 +138,15 @@ class Sweep:
         if context is None or self.settings.plan == "only":
             self._stack.close()
             return 0
-        with writable(self.settings.outputs_path, self._stack):
+        with self.writable():
             return self._finish(context)
 
     def _finish(self, context: Context) -> int:
         from sweep.engine import summary
-        from sweep.engine.search import buckets
 
         if store_uri(self.settings) is not None:  # MLflow is imported while the verdict is found and the page is drawn
             context.warm(tracker.PRELOAD)
-        buckets.write(self, context, list(self.trials.values()))
+        bucket_tables.write(context, list(self.trials.values()), self.records, self.stages)
         found = list(self.records.values())
         verdict = select.verdict(found, self.settings.objective)
         files = summary.write(context.folder, self.settings, self._plans, found, verdict)
@@ -155,19 +156,14 @@ class Sweep:
         self._stack.close()
         if self.interrupted:
             return 130
-        done = any(r.status is Status.OK or r.reason == BUILT or select.stopped_early(r) for r in found)
+        done = any(r.status is Status.OK or r.stop is StopReason.BUILT or select.stopped_early(r) for r in found)
         return 0 if done else 2
-
-    def complete(self, jobs: Sequence["Job"]) -> int:
-        """`run` and `finish`."""
-        self.run(jobs)
-        return self.finish()
 
     def reference(self, trial: Trial) -> Reference | Unusable:
         """The data and the original's answers of one trial, which need not be declared."""
         context = self._open([trial])
         if self.settings.plan == "only":  # leaves nothing behind
-            context = replace(context, store=Store(context.folder / "store"))
+            context = replace(context, store=Store(OutputsFolder(context.folder).store))
         return self._resolving(context).reference(trial, context)
 
     def _send(
@@ -212,13 +208,14 @@ class Sweep:
             folder = Path(self._stack.enter_context(TemporaryDirectory()))
         else:
             folder = self._history.folder if self._history else ledger.new_folder(outputs, self._suffix)
-        store = Store(outputs / "store")
+        store = Store(OutputsFolder(outputs).store)
         book = ledger.Ledger(folder)
         self._stack.callback(book.close)
         workers = self._stack.enter_context(Workers())
         self._context = Context(self.settings, folder, self.host, self.display, store, workers, book, price_table=table)
         write_json(
-            folder / "environment.json", environment.capture(to_json(vars(self.host) | {"gpus": len(self.host.gpus)}))
+            SweepFolder(folder).environment,
+            environment.capture(to_json(vars(self.host) | {"gpus": len(self.host.gpus)})),
         )
         if self._history is None:
             book.append(
@@ -264,12 +261,12 @@ class Sweep:
 
     def _leave(self, context: Context, record: Record) -> None:
         """What a person or MLflow finds of a trial that was tried: `trials/<key>/`."""
-        if record.status in (Status.INVALID, Status.UNAVAILABLE):
+        if not record.status.was_tried:
             return
-        folder = context.folder / "trials" / record.key
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = SweepFolder(context.folder).trial(record.key)
+        folder.path.mkdir(parents=True, exist_ok=True)
         trial = self.trials[record.key]
-        write_json(folder / "config.json", {"trial": to_json(trial), "settings": self.settings.to_json()})
-        write_json(folder / "record.json", to_json(record))
+        write_json(folder.config, {"trial": to_json(trial), "settings": self.settings.to_json()})
+        write_json(folder.record, to_json(record))
         if record.agreement is not None:
-            write_json(folder / "agreement.json", to_json(record.agreement))
+            write_json(folder.agreement, to_json(record.agreement))

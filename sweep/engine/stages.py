@@ -53,4 +53,4 @@ def _times(first: Record) -> int:
 
 def settled(records: Iterable[Record]) -> dict[str, Record]:
     """Those that an earlier process brought to an end, by key; what a race stopped is among them."""
-    return {record.key: record for record in records if record.status is not Status.STOPPED or stopped_early(record)}
+    return {record.key: record for record in records if record.status.is_finished or stopped_early(record)}

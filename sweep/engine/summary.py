@@ -9,12 +9,11 @@ from sweep.files import write_json
 from sweep.report import page, tables
 from sweep.report.names import varying
 from sweep.report.plots import scatter
-from sweep.report.plots.buckets import FILE
 from sweep.report.plots.buckets import plots as bucket_plots
-from sweep.spec import Json, Record, Status, UserError, to_json
+from sweep.spec import Json, Origin, Record, Status, UserError, to_json
 from sweep.spec.settings import Settings
+from sweep.store.layout import SweepFolder
 from sweep.text import axis_text, relative
-from sweep.verdict.noise import series
 
 if TYPE_CHECKING:
     from sweep.spec.plan import Plan
@@ -32,10 +31,11 @@ def write(
     Returns:
         The paths written, and that of drift.json, which is there since it was measured.
     """
-    write_json(folder / "plan.json", plan_json(plans))
-    write_json(folder / "verdict.json", to_json(verdict))
-    paths = [folder / "plan.json", folder / "verdict.json", *tables.write(records, folder)]
-    measured = (folder / series.FILE, folder / FILE)  # written while it was measured
+    place = SweepFolder(folder)
+    write_json(place.plan, plan_json(plans))
+    write_json(place.verdict, to_json(verdict))
+    paths = [place.plan, place.verdict, *tables.write(records, folder)]
+    measured = (place.drift, place.buckets)  # written while it was measured
     paths += [path for path in measured if path.exists()]
     return paths if settings.report == "none" else [*paths, *_drawn(folder, records, verdict)]
 
@@ -45,7 +45,7 @@ def _drawn(folder: Path, records: Sequence[Record], verdict: "Verdict") -> list[
     paths = []
     if any(record.status is Status.OK for record in records):
         paths += scatter.write(records, verdict, folder)
-    if (folder / FILE).exists():
+    if SweepFolder(folder).buckets.exists():
         paths += bucket_plots.write(folder)
     return [*paths, *_page(folder, verdict)]
 
@@ -55,12 +55,6 @@ def _page(folder: Path, verdict: "Verdict") -> list[Path]:
         return [page.write(folder, verdict, over=True)]
     except UserError:  # a ledger that cannot be read: what is in memory goes on record all the same
         return []
-
-
-def files(folder: Path) -> list[Path]:
-    """What `write` left in a sweep's folder."""
-    names = ("plan.json", "verdict.json", "results.json", "results.csv", FILE, series.FILE, page.FILE)
-    return [path for path in (*(folder / name for name in names), *sorted(folder.glob("*.png"))) if path.exists()]
 
 
 def plan_json(plans: Sequence["Plan"]) -> Json:
@@ -87,9 +81,9 @@ def lines(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Map
     """Where the page is, how to browse, to reproduce the winner, and to ask why something was not chosen."""
     outputs = relative(str(folder.parent.parent))
     where = "" if outputs == "outputs" else f" --outputs {outputs}"
-    ran = [record for record in records if record.origin != "reported"]
+    ran = [record for record in records if record.origin is not Origin.REPORTED]
     which = "" if ran else f" {folder.name}"
-    page_file = folder / page.FILE
+    page_file = SweepFolder(folder).page
     if page_file.exists():
         found = [f"report     {relative(str(page_file))}    # one page; the files are beside it"]
     else:

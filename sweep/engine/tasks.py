@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sweep import backends
 from sweep.engine.references import Reference
-from sweep.spec import BuildInfo, BuildSpec, Failure, Json, Measurement, Trial, to_json
+from sweep.spec import BuildInfo, BuildSpec, Failure, Json, Measurement, Origin, StopReason, Trial, to_json
 from sweep.verdict.elimination import Out
 
 
@@ -21,6 +22,7 @@ class Built:
     reused: bool  # it was in the store before this sweep
     user_error: bool = False  # it failed, and what was asked for is at fault
     attempts: tuple["Built", ...] = ()  # with other options, see `ladder`: before this one, or after it if all failed
+    stop: StopReason | None = None  # why it was not begun
 
     def to_json(self) -> Json:
         tried = [
@@ -48,12 +50,21 @@ class Built:
         return {name: value for name, value in known.items() if value}
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A build that somebody needs, with the data and the model content that it starts from."""
+
+    spec: BuildSpec
+    reference: Reference
+    name: str
+
+
 def _size_mb(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
 
 
 @dataclass
-class Task:
+class Candidate:
     """A trial whose builds are there, and how far its repeats have come."""
 
     trial: Trial
@@ -70,6 +81,11 @@ class Task:
     look: int = 0  # of a race at which it was judged last, from 1; 0: there is none
     out: Out | None = None  # why no more of it is measured
     resting: bool = False  # no more of it is needed
+
+    @property
+    def origin(self) -> Origin:
+        """Where its numbers come from."""
+        return backends.get(str(self.trial.backend["name"])).origin
 
     @property
     def is_open(self) -> bool:

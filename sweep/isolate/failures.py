@@ -60,7 +60,7 @@ def classify(error: Optional[BaseException], text: str) -> Tuple[FailureKind, st
         rows = [match(_describe(each, full=True)) for each in chain] + [match(text[-TAIL_CHARACTERS:])]
         kind = next((row.kind for row in rows if row), FailureKind.UNKNOWN)
     if any(isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT) for each in chain):
-        summary = one_line("disk full: %s" % summary)
+        return FailureKind.DISK_FULL, one_line("disk full: %s" % summary)
     return kind, summary
 
 

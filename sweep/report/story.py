@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from sweep.spec import Measurement, Record, Status, metrics
+from sweep.spec import Measurement, Record, Status, StopReason, metrics
 from sweep.spec.facts import LoadFacts
 from sweep.spec.metrics import COST
 from sweep.text import count, number, percent, share
@@ -78,15 +78,15 @@ def runner_up(records: Sequence[Record], verdict: Verdict) -> Record | None:
         record = by_key.get(key)
         if record is None or record is first or not has_numbers(record) or not _qualifies(record, verdict):
             continue
-        if record.origin in ("measured", "reused"):
+        if record.origin.is_evidence:
             return record
     return None
 
 
 def _qualifies(record: Record, verdict: Verdict) -> bool:
     """It meets the constraints, as far as anybody knows."""
-    missed = record.status is Status.STOPPED and record.reason.startswith("infeasible")
-    return record.key not in verdict.outside and not (missed and record.key not in verdict.ranking)
+    missed = record.stop is StopReason.INFEASIBLE and record.key not in verdict.ranking
+    return record.key not in verdict.outside and not missed
 
 
 def _next(records: Sequence[Record], verdict: Verdict, leader: Record) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sweep.report.names import axes_of
 from sweep.spec import Json, Record
+from sweep.store.layout import SweepFolder
 from sweep.text import axis_text, one_line
 
 
@@ -31,7 +32,7 @@ def _row(record: Record, run_id: str | None) -> Json:
         "overrides": list(record.overrides),
         "status": record.status.value,
         "reason": record.reason,
-        "origin": record.origin,
+        "origin": record.origin.value,
         "failure": failure and {"kind": failure.kind.value, "summary": failure.summary, "log": failure.log},
         "metrics": None if record.metrics is None else dict(record.numbers),
         "mlflow_run_id": run_id,
@@ -67,7 +68,7 @@ def results_csv(records: Sequence[Record], run_ids: Mapping[str, str] | None = N
 def write(records: Sequence[Record], folder: Path, run_ids: Mapping[str, str] | None = None) -> list[Path]:
     """`results.json` and `results.csv` in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "results.json", folder / "results.csv"]
+    paths = [SweepFolder(folder).results_json, SweepFolder(folder).results_csv]
     paths[0].write_text(results_json(records, run_ids), encoding="utf-8")
     paths[1].write_text(results_csv(records, run_ids), encoding="utf-8")
     return paths

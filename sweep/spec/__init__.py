@@ -3,7 +3,16 @@
 from sweep.spec.codec import Json, canonical, digest, from_json, to_json
 from sweep.spec.errors import TrialError, UserError, meant, nearest, no_key
 from sweep.spec.failure import Failure, FailureKind
-from sweep.spec.record import BuildInfo, Measurement, Measurements, Outcome, Record, Status
+from sweep.spec.record import (
+    BuildInfo,
+    Measurement,
+    Measurements,
+    Origin,
+    Outcome,
+    Record,
+    Status,
+    StopReason,
+)
 from sweep.spec.trial import AUTO, DYNAMIC, LARGEST, REQUESTS, Buckets, BuildSpec, Placement, Trial
 
 __all__ = [
@@ -19,10 +28,12 @@ __all__ = [
     "Json",
     "Measurement",
     "Measurements",
+    "Origin",
     "Outcome",
     "Placement",
     "Record",
     "Status",
+    "StopReason",
     "Trial",
     "TrialError",
     "UserError",

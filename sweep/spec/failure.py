@@ -2,7 +2,7 @@
 
 import enum
 from dataclasses import dataclass, field
-from typing import Mapping, Optional
+from typing import Mapping, NamedTuple, Optional
 
 
 class FailureKind(str, enum.Enum):
@@ -28,7 +28,48 @@ class FailureKind(str, enum.Enum):
     WRONG_OUTPUT = "wrong_output"
     IMPLAUSIBLE_TIMING = "implausible_timing"
     PREEMPTED = "preempted"
+    DISK_FULL = "disk_full"
     UNKNOWN = "unknown"
+
+    @property
+    def is_passing(self) -> bool:
+        """It says nothing about the next try."""
+        return _NATURES.get(self, _USUAL).is_passing
+
+    @property
+    def is_transient(self) -> bool:
+        """It passes within seconds: try again at once."""
+        return _NATURES.get(self, _USUAL).is_transient
+
+    @property
+    def is_hopeless(self) -> bool:
+        """No other option of the compiler helps."""
+        return _NATURES.get(self, _USUAL).is_hopeless
+
+    @property
+    def is_fault_of_machine(self) -> bool:
+        """The machine failed, or whoever stopped it: a search learns nothing about the settings."""
+        return _NATURES.get(self, _USUAL).is_fault_of_machine
+
+
+class _Nature(NamedTuple):
+    is_passing: bool = False
+    is_transient: bool = False
+    is_hopeless: bool = False
+    is_fault_of_machine: bool = False
+
+
+_USUAL = _Nature()  # the same settings fail again, other settings may not
+
+
+_NATURES = {
+    FailureKind.PREEMPTED: _Nature(is_passing=True, is_hopeless=True, is_fault_of_machine=True),
+    FailureKind.CORE_UNAVAILABLE: _Nature(is_passing=True, is_transient=True, is_fault_of_machine=True),
+    FailureKind.HARDWARE_ERROR: _Nature(is_passing=True, is_fault_of_machine=True),
+    FailureKind.TOOLCHAIN_MISSING: _Nature(is_passing=True, is_hopeless=True),
+    FailureKind.CRASH: _Nature(is_passing=True),  # a lost worker; a compiler's own crash has a kind of its own
+    FailureKind.DISK_FULL: _Nature(is_passing=True),
+}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A plan: every declared trial, whether it can work, and the builds that it needs."""
 
 from dataclasses import dataclass
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import Mapping, Optional, Tuple
 
 from sweep.spec.record import Status
 from sweep.spec.trial import BuildSpec, Trial
@@ -34,6 +34,3 @@ class Plan:
     def builds(self) -> Mapping[str, BuildSpec]:
         """The distinct builds that the valid trials need, by key, in order of first need."""
         return {spec.key: spec for entry in self.valid for spec in entry.builds}
-
-    def trials_of(self, build_key: str) -> Sequence[Trial]:
-        return [entry.trial for entry in self.valid if any(spec.key == build_key for spec in entry.builds)]

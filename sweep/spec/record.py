@@ -37,7 +37,59 @@ class Status(str, enum.Enum):
     BUILD_FAILED = "build_failed"
     RUN_FAILED = "run_failed"
     REJECTED = "rejected"  # it ran, but its numbers or its answers cannot be believed
-    STOPPED = "stopped"  # dominated, budget spent, interrupted
+    STOPPED = "stopped"  # dominated, budget spent, interrupted: see `StopReason`
+
+    @property
+    def was_tried(self) -> bool:
+        """It was allowed to begin."""
+        return self not in (Status.INVALID, Status.UNAVAILABLE)
+
+    @property
+    def was_run(self) -> bool:
+        """It was measured to its end, whether or not the numbers are believed."""
+        return self in (Status.OK, Status.REJECTED)
+
+    @property
+    def is_failure(self) -> bool:
+        """It was tried and gave nothing that can be used."""
+        return self in (Status.BUILD_FAILED, Status.RUN_FAILED, Status.REJECTED)
+
+    @property
+    def is_finished(self) -> bool:
+        """Asked again, it would end like this again: nobody stopped it."""
+        return self is not Status.STOPPED
+
+
+class StopReason(str, enum.Enum):
+    """Why a trial with the status `stopped` was stopped."""
+
+    DOMINATED = "dominated"  # surely worse than another trial
+    INFEASIBLE = "infeasible"  # it surely misses a constraint
+    BUDGET = "budget"  # the budget of time was spent before its turn came
+    INTERRUPTED = "interrupted"  # somebody stopped the sweep
+    BUILT = "built"  # it was to be built only
+    INCOMPLETE = "incomplete"  # another member of its deployment cannot run
+    PREEMPTED = "preempted"  # its worker was stopped from outside
+    UNFINISHED = "unfinished"  # the sweep was killed, or is still running
+
+    @property
+    def is_elimination(self) -> bool:
+        """A race left it out: what it measured until then stands."""
+        return self in (StopReason.DOMINATED, StopReason.INFEASIBLE)
+
+
+class Origin(str, enum.Enum):
+    """Where the numbers of a record come from."""
+
+    MEASURED = "measured"
+    REUSED = "reused"  # measured by an earlier sweep
+    REPORTED = "reported"  # imported from a table
+    REPLAYED = "replayed"  # a table answered in the place of a device
+
+    @property
+    def is_evidence(self) -> bool:
+        """The numbers were measured by us; those of a table have no samples."""
+        return self in (Origin.MEASURED, Origin.REUSED)
 
 
 @dataclass(frozen=True)
@@ -173,7 +225,7 @@ class Record:
     overrides: Tuple[str, ...]
     status: Status
     reason: str = ""  # one line for every status but ok
-    origin: str = "measured"  # measured | reused | reported | replayed
+    origin: Origin = Origin.MEASURED
     failure: Optional[Failure] = None
     metrics: Optional[Mapping[str, float]] = None
     agreement: Optional[Mapping[str, Any]] = None
@@ -196,6 +248,7 @@ class Record:
     measured_together: Optional[float] = None  # when the repeats began that this one was interleaved with; same clock
     measured_before: int = 0  # how often it was measured in this sweep before
     look: int = 0  # of a race at which it was judged last, from 1; 0: there was none
+    stop: Optional[StopReason] = None  # for the status `stopped`: `reason` as a value
 
     @property
     def unsteady_warmups(self) -> int:
@@ -204,7 +257,7 @@ class Record:
 
     @staticmethod
     def from_earlier_version(value: Json) -> Json:
-        return record_from_notes(value)
+        return record_from_notes(_with_stop(value))
 
     @functools.cached_property
     def numbers(self) -> Mapping[str, float]:
@@ -230,3 +283,22 @@ class Record:
             before, after = self.number("reference_accuracy"), self.number("accuracy")
             return None if before is None or after is None else before - after
         return self.numbers.get(metric)
+
+
+# How the reasons of stopped trials began in records without `stop`
+_EARLIER_REASONS = (
+    ("budget spent", StopReason.BUDGET),
+    ("interrupted", StopReason.INTERRUPTED),
+    ("built", StopReason.BUILT),
+    ("its deployment is not whole", StopReason.INCOMPLETE),
+)
+
+
+def _with_stop(value: Json) -> Json:
+    """The JSON of a record with `stop`, which earlier versions wrote as text only."""
+    if value["status"] != Status.STOPPED.value or value.get("stop"):
+        return value
+    eliminated = ((value.get("notes") or {}).get("stopped") or {}).get("why")
+    text = value.get("reason") or ""
+    stop = eliminated or next((stop.value for start, stop in _EARLIER_REASONS if text.startswith(start)), None)
+    return {**value, "stop": stop or StopReason.PREEMPTED.value}

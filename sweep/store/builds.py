@@ -61,14 +61,17 @@ class Draft:
             if error.errno not in files.FULL:
                 raise
             failure = Failure(
-                FailureKind.UNKNOWN, f"disk full: the build could not be stored: {error}", seconds=seconds
+                FailureKind.DISK_FULL, f"disk full: the build could not be stored: {error}", seconds=seconds
             )
             return self._unstored(info, failure)
 
     def fail(self, failure: Failure, info: Json | None = None, *, remember: bool = True) -> Entry:
-        """Note that this build fails; with `remember` the next sweep need not try. Only its log is kept."""
+        """Note that this build fails; the next sweep need not try, unless `remember` is false or the failure passes.
+
+        Only the build's log is kept.
+        """
         info = dict(info or {})
-        if not remember or failure.summary.startswith("disk full"):
+        if not remember or failure.kind.is_passing:
             return self._unstored(info, failure)
         files.keep_only(self.folder, LOG)
         try:

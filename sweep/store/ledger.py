@@ -17,8 +17,8 @@ from typing import Any
 
 from sweep import files
 from sweep.spec import Json, Measurement, Record, Trial, UserError, canonical, from_json, to_json
+from sweep.store.layout import LEDGER, OutputsFolder, SweepFolder
 
-LEDGER = "ledger.jsonl"
 _MARK = b'{"crc32":"'  # begins every line; then the sum of all that follows it
 _BODY = len(_MARK) + 10  # where that begins: behind the sum, a quotation mark and a comma
 _REPEAT = b'"kind":"repeat"'
@@ -34,7 +34,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / LEDGER
+        self.path = SweepFolder(folder).ledger
         self._together = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class History:
         self.finished = False
         self.torn = 0
         self._repeats: list[bytes | Json] = []
-        for line in _raw(folder / LEDGER):
+        for line in _raw(SweepFolder(folder).ledger):
             if line.startswith(_REPEAT, _BODY) and _whole(line):
                 self._repeats.append(line)
                 self.finished = False  # what comes behind an end goes on
@@ -145,7 +145,7 @@ class History:
 
 def entries(folder: Path) -> Iterator[Json]:
     """The whole entries of a sweep's ledger, oldest first; torn or altered lines are left out."""
-    return (entry for _, entry in _lines(folder / LEDGER) if entry is not None)
+    return (entry for _, entry in _lines(SweepFolder(folder).ledger) if entry is not None)
 
 
 def new_folder(outputs: Path, suffix: str) -> Path:
@@ -156,7 +156,7 @@ def new_folder(outputs: Path, suffix: str) -> Path:
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for more in ("", *(f"-{number}" for number in range(2, 100))):
-        folder = outputs / "sweeps" / f"{stamp}{more}{suffix}"
+        folder = OutputsFolder(outputs).sweeps / f"{stamp}{more}{suffix}"
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
@@ -169,7 +169,7 @@ def new_folder(outputs: Path, suffix: str) -> Path:
 
 def sweeps(outputs: Path) -> list[Path]:
     """The folders of all sweeps that have a ledger, oldest first."""
-    return sorted(path.parent for path in (outputs / "sweeps").glob(f"*/{LEDGER}"))
+    return sorted(path.parent for path in OutputsFolder(outputs).sweeps.glob(f"*/{LEDGER}"))
 
 
 def find(outputs: Path, name: str) -> Path:

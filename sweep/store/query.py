@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.spec import Json, Record, Status, UserError, digest, meant, nearest, to_json
+from sweep.spec import Json, Record, Status, StopReason, UserError, digest, meant, nearest, to_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger
 from sweep.text import axis_text
@@ -46,7 +46,7 @@ class Stored:
     def row(self) -> Json:
         """What a trial can be chosen by: its settings, its sweep, where it comes from and how it ended."""
         record = self.record
-        whence = {"sweep": self.history.folder.name, "origin": record.origin, "status": record.status.value}
+        whence = {"sweep": self.history.folder.name, "origin": record.origin.value, "status": record.status.value}
         return {**record.settings, **whence}
 
     def file(self, recorded: str) -> Path | None:
@@ -74,7 +74,7 @@ class Stored:
 
     @property
     def is_measured(self) -> bool:
-        return self.record.origin in ("measured", "reused")
+        return self.record.origin.is_evidence
 
     def reference(self) -> Json | None:
         """Digests of its model, data and the original model's answers, as the store names them."""
@@ -173,6 +173,7 @@ def records(history: ledger.History) -> list[Record]:
             status=Status.STOPPED,
             reason="not finished: python -m sweep resume",
             load=trial.load,
+            stop=StopReason.UNFINISHED,
         )
         for key, trial in history.trials.items()
         if key not in history.records

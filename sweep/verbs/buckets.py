@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from sweep.report.plots.buckets import FILE
 from sweep.spec import UserError, from_json
 from sweep.store import query
+from sweep.store.layout import SweepFolder
 from sweep.text import relative
 from sweep.verdict.buckets.results import ListGroup
 
@@ -26,13 +26,13 @@ def buckets(
 
     folder = query.history(outputs, sweep).folder
     try:
-        found = json.loads((folder / FILE).read_text())
+        found = json.loads(SweepFolder(folder).buckets.read_text())
     except FileNotFoundError:
         raise UserError(
             f"sweep {folder.name} has measured no lists of buckets: run one with buckets=auto, or name another sweep"
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {relative(str(folder / FILE))}: {error}") from None
+        raise UserError(f"cannot read {relative(str(SweepFolder(folder).buckets))}: {error}") from None
     if as_json:
         print(json.dumps(found, indent=1))
         return

@@ -8,6 +8,7 @@ import typer
 
 from sweep.spec import UserError
 from sweep.store.builds import Store
+from sweep.store.layout import OutputsFolder
 from sweep.text import count, duration, one_line
 from sweep.verbs.arguments import OUTPUTS, Outputs
 from sweep.verbs.tables import make_table, show
@@ -89,9 +90,10 @@ def clean_builds(outputs: Path, older_than_days: float | None, max_mb: float | N
 
 
 def _store(outputs: Path) -> Store:
-    if not (outputs / "store").is_dir():
+    store = OutputsFolder(outputs).store
+    if not store.is_dir():
         raise UserError(f"no build store in {outputs} yet: run a sweep first, or say --outputs")
-    return Store(outputs / "store")
+    return Store(store)
 
 
 def _name(entry: "Entry") -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep import DISTRIBUTION, backends
-from sweep.backends.base import Backend
+from sweep.backends.base import Backend, installed
 from sweep.files import neuron_tool
 from sweep.hardware import neuron, rules
 from sweep.isolate.pool import Limits, Workers
@@ -15,7 +15,6 @@ from sweep.spec import Outcome
 from sweep.spec.requests import ProbeRequest
 from sweep.text import count, one_line
 from sweep.verbs.tables import make_table, show
-from sweep.worker.entries import installed
 
 if TYPE_CHECKING:
     from rich.table import Table

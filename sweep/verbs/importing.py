@@ -19,7 +19,7 @@ import typer
 from sweep import __version__, files
 from sweep.backends.replay import tables as reported
 from sweep.backends.replay.tables import Row, same_model
-from sweep.spec import Failure, FailureKind, Json, Record, Status, UserError, meant
+from sweep.spec import Failure, FailureKind, Json, Origin, Record, Status, UserError, meant
 from sweep.spec.metrics import COST
 from sweep.spec.settings import Gates, Settings
 from sweep.store import ledger
@@ -189,7 +189,7 @@ def _record(table: Table, row: Row, sweep: str, flags: Sequence[Failure]) -> Rec
         status = Status.REJECTED
         reason = "; ".join(flag.summary for flag in flags)
         failure = Failure(flags[0].kind, reason)
-    elif status in (Status.BUILD_FAILED, Status.RUN_FAILED, Status.REJECTED):
+    elif status.is_failure:
         failure = Failure(row.failure_kind or FailureKind.UNKNOWN, reason, seconds=row.build_seconds or 0.0)
     metrics = _metrics(row)
     return Record(
@@ -199,7 +199,7 @@ def _record(table: Table, row: Row, sweep: str, flags: Sequence[Failure]) -> Rec
         overrides=(),
         status=status,
         reason=reason,
-        origin="reported",
+        origin=Origin.REPORTED,
         failure=failure,
         metrics=metrics or None,
         sweep=sweep,

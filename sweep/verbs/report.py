@@ -8,6 +8,7 @@ import typer
 from sweep import files
 from sweep.spec import UserError
 from sweep.store import query
+from sweep.store.layout import SweepFolder
 from sweep.store.ledger import History
 from sweep.text import relative
 from sweep.verdict.regression import compare
@@ -34,12 +35,12 @@ def report(
         before, after = histories
         if before.folder == after.folder:
             raise UserError(f"both are sweep {before.folder.name}: name two sweeps, or one for its page")
-        where = output or after.folder / f"report-against-{before.folder.name}.html"
+        where = output or SweepFolder(after.folder).page_against(SweepFolder(before.folder))
         return run(before, after, where)
     from sweep.report import page
 
     (history,) = histories
-    where = output or history.folder / page.FILE
+    where = output or SweepFolder(history.folder).page
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
         page.write(history.folder, path=where)

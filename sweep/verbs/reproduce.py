@@ -13,9 +13,10 @@ from sweep.config.command_line import Job
 from sweep.hardware import environment, rules
 from sweep.hardware.environment import differences
 from sweep.report.mlflow.database import open_client
-from sweep.spec import Json, Record, Status, Trial, UserError, deployment, from_json
+from sweep.spec import Json, Origin, Record, Status, Trial, UserError, deployment, from_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger
+from sweep.store.layout import OutputsFolder, SweepFolder, TrialFolder
 from sweep.verbs.arguments import OUTPUTS, Outputs
 
 MARGIN = 0.05  # a change smaller than this is no change to anybody
@@ -45,7 +46,7 @@ def run_again(run_id: str, outputs: Path, tracking_uri: str | None = None, trust
     Raises:
         UserError: no such run, or it needs code that was not agreed to.
     """
-    from sweep.engine import Sweep
+    from sweep.engine.session import Sweep
 
     past = _find(run_id, outputs, tracking_uri)
     print(f"{past.record.label} of sweep {past.record.sweep}")
@@ -61,7 +62,8 @@ def run_again(run_id: str, outputs: Path, tracking_uri: str | None = None, trust
     sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
     trials = deployment.whole(past.trial, here)
     trial = trials[past.trial.deployment.get("member", 0)]
-    status = sweep.complete([Job(each.overrides, each) for each in trials])
+    sweep.run([Job(each.overrides, each) for each in trials])
+    status = sweep.finish()
     if status == 130:
         return status
     verdict, sentence = compare(past.record, sweep.records[trial.key])
@@ -82,7 +84,7 @@ def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str,
         if kinds[0] == kinds[1]:
             return "reproduced", f"it ends in {kinds[0]} again: {after.reason}"
         return "drifted", f"it ended in {kinds[0]}, now in {kinds[1]}: {after.reason or 'it works'}"
-    if after.origin == "replayed":
+    if after.origin is Origin.REPLAYED:
         if dict(before.metrics or {}) == dict(after.metrics or {}):
             return "reproduced", "the table says the same again; it was replayed, so this is no evidence of its numbers"
         return "drifted", "the table says other numbers now"
@@ -118,9 +120,9 @@ def here(trial: Trial) -> Trial:
 
 def _find(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:
     for folder in reversed(ledger.sweeps(outputs)):
-        trial = folder / "trials" / run_id
-        if trial.is_dir():
-            return _past(trial, folder / "environment.json")
+        trial = SweepFolder(folder).trial(run_id)
+        if trial.path.is_dir():
+            return _past(trial, SweepFolder(folder).environment)
     return _from_mlflow(run_id, outputs, tracking_uri)
 
 
@@ -133,12 +135,13 @@ def _from_mlflow(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:
         run = client.get_run(run_id)
         if run.data.tags.get("sweep.kind") != "trial":
             raise UserError(f"{run_id} is not the run of a trial: choose one below it in the UI")
-        if run.data.tags.get("sweep.origin") == "reported":
+        if run.data.tags.get("sweep.origin") == Origin.REPORTED.value:
             raise UserError(f"{run_id} was reported by {run.data.tags.get('sweep.source')}: it never ran here")
         with tempfile.TemporaryDirectory() as folder:
-            for name in ("config.json", "record.json", "environment.json"):
-                client.download_artifacts(run_id, name, folder)
-            return _past(Path(folder), Path(folder) / "environment.json")
+            trial, environment_file = TrialFolder(Path(folder)), SweepFolder(Path(folder)).environment
+            for path in (trial.config, trial.record, environment_file):
+                client.download_artifacts(run_id, path.name, folder)
+            return _past(trial, environment_file)
     except MlflowException as error:
         raise UserError(
             f"no run {run_id} at {uri} ({str(error).splitlines()[0]}); --tracking-uri or --outputs says where"
@@ -146,15 +149,16 @@ def _from_mlflow(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:
 
 
 def _local_store(outputs: Path) -> str:
-    if not (outputs / "mlflow.db").exists():
+    database = OutputsFolder(outputs).database
+    if not database.exists():
         raise UserError(f"no MLflow store in {outputs}: --outputs or --tracking-uri says where the run is")
-    return f"sqlite:///{outputs / 'mlflow.db'}"
+    return f"sqlite:///{database}"
 
 
-def _past(folder: Path, captured: Path) -> Past:
+def _past(folder: TrialFolder, captured: Path) -> Past:
     try:
-        config = json.loads((folder / "config.json").read_text())
-        record = from_json(Record, json.loads((folder / "record.json").read_text()))
+        config = json.loads(folder.config.read_text())
+        record = from_json(Record, json.loads(folder.record.read_text()))
         where = json.loads(captured.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"what the run left cannot be read: {error}") from None

@@ -12,8 +12,9 @@ def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     """Finish a sweep or a search that was stopped or killed: what was measured stands."""
     from sweep.config import command_line
     from sweep.config.command_line import Job
-    from sweep.engine import Sweep
+    from sweep.engine.search import buckets as auto_buckets
     from sweep.engine.search import loop as search
+    from sweep.engine.session import Sweep
 
     history = query.history(outputs, sweep)
     if history.folder.name.endswith(ledger.REPORTED):
@@ -27,4 +28,6 @@ def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
         return 0
     settings = replace(query.settings(history), outputs=str(outputs.absolute()))
     jobs = [Job(trial.overrides, trial) for trial in (*history.trials.values(), *history.asked.values())]
-    return Sweep(settings, command=f"python -m sweep resume {history.folder.name}", history=history).complete(jobs)
+    resumed = Sweep(settings, command=f"python -m sweep resume {history.folder.name}", history=history)
+    auto_buckets.run(resumed, jobs)
+    return resumed.finish()

@@ -2,20 +2,20 @@
 
 from sweep.spec import UserError
 from sweep.store import ledger, query
+from sweep.store.layout import SweepFolder
 from sweep.verbs.arguments import OUTPUTS, Outputs, SweepName
 from sweep.verdict import select
 
 
 def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     """Send a sweep's ledger to MLflow: what is there already is not doubled."""
-    from sweep.engine import summary
     from sweep.report.mlflow import markdown, tracker
 
     history = query.history(outputs, sweep)
     settings, found = query.settings(history), query.records(history)
     verdict = select.verdict(found, settings.objective)
     text = markdown.describe(settings, None, found, verdict, [str(history.header.get("command", ""))])
-    files = tuple(str(path) for path in summary.files(history.folder))
+    files = tuple(str(path) for path in SweepFolder(history.folder).left())
     sent = tracker.send(tracker.SendRequest(str(history.folder), settings, files, text), found, verdict)
     if sent.problem:
         raise UserError(sent.problem)

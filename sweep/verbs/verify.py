@@ -69,7 +69,7 @@ def compare_with_published(history: History, tables: Sequence[str], tolerance: f
     if not 0 < tolerance < 10:
         raise UserError(f"--tolerance {tolerance:g}: a share above 0, like 0.2 for 20 %")
     rows, doubted = _believable(tables)
-    measured = [r for r in history.records.values() if r.status is Status.OK and r.origin in ("measured", "reused")]
+    measured = [r for r in history.records.values() if r.status is Status.OK and r.origin.is_evidence]
     print(f"sweep {history.folder.name}: {count(len(measured), 'measured trial')}, {len(rows)} published rows")
     if doubted:
         print(f"{count(doubted, 'published row')} left out: flagged implausible")
@@ -168,7 +168,7 @@ def _believable(tables: Sequence[str]) -> tuple[list[Row], int]:
 
 def _nothing(history: History, measured: Sequence[Record]) -> str:
     if not measured:
-        origins = sorted({record.origin for record in history.records.values()} - {"measured", "reused"})
+        origins = sorted({r.origin.value for r in history.records.values() if not r.origin.is_evidence})
         return "nothing comparable: no trial was measured" + (f" ({', '.join(origins)} only)" if origins else "")
     known = [setup(history, record) for record in measured]
     told = (f"{one['model']} on {one['instance'] or 'a host that is no EC2 instance'}" for one in known)

@@ -33,7 +33,6 @@ from sweep.store import samples
 if TYPE_CHECKING:
     import numpy as np
 
-MEASURED = ("measured", "reused")  # origins whose samples are evidence; those of a replay are drawn from a table
 STALL_MS = 3.0  # what a scheduler takes away at a time (Linux: a base slice of 3 ms): who waits then, waits together
 MOST = 10_000_000  # requests; where more would be needed the share is too close to what may be late
 LEVELS = (50.0, 75.0, 90.0, 95.0, 98.0)  # percentiles below the limit at which bunching is looked for
@@ -105,7 +104,7 @@ def of(record: Record, objective: Objective) -> Mapping[str, Claim]:
     Reads the samples of its repeats, once for each limit. Where they are gone, or were never measured, there is none.
     """
     limits = [(limit, limit.metric.quantile / 100) for limit in objective.limits if limit.metric.quantile is not None]
-    if not limits or record.origin not in MEASURED:
+    if not limits or not record.origin.is_evidence:
         return {}
     paths = tuple(repeat.samples for repeat in sorted(record.repeats, key=lambda repeat: repeat.index))
     seconds = math.fsum(repeat.window_seconds for repeat in record.repeats)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.spec import Json, Status, UserError, to_json
+from sweep.store.layout import OutputsFolder
 from sweep.text import count, one_line, status_text
 from sweep.verdict.stats import agreement, intervals
 
@@ -84,7 +85,7 @@ def compare(a: "Stored", b: "Stored", outputs: Path, confidence: float = 0.95) -
     common, in_a, in_b = np.intersect1d(index_a, index_b, assume_unique=True, return_indices=True)
     if not len(common):
         raise UserError("no item was answered by both: a longer effort.window_seconds reaches more of the data")
-    known = _Known(a, digests, outputs.absolute() / "store", notes)
+    known = _Known(a, digests, OutputsFolder(outputs.absolute()).store, notes)
     labels = None if known.labels is None else known.labels[common]
     outputs_a, outputs_b = ([each[at] for each in arrays] for arrays, at in ((outputs_a, in_a), (outputs_b, in_b)))
     answers = agreement.compare(outputs_a, outputs_b, labels, known.task, confidence)
@@ -126,7 +127,7 @@ def _answers(each: "Stored") -> "tuple[Array, list[Array]]":
 
     record = each.record
     if not each.is_measured:
-        raise UserError(f"{record.label} was {record.origin}, not measured: it has no stored answers")
+        raise UserError(f"{record.label} was {record.origin.value}, not measured: it has no stored answers")
     if not record.repeats:
         raise UserError(f"{record.label} has no answers: {status_text(record.status)}, {one_line(record.reason)}")
     parts = []

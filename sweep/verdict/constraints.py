@@ -15,7 +15,7 @@ from sweep.spec.metrics import Limit, Metric
 from sweep.spec.settings import Objective
 from sweep.verdict import claims, wording
 from sweep.verdict.claims import Claim
-from sweep.verdict.race import PUBLISHED, repeat_values
+from sweep.verdict.race import repeat_values
 from sweep.verdict.stats import intervals
 
 
@@ -52,7 +52,7 @@ def misses(record: Record, objective: Objective) -> list[Miss]:
 
 def claimed(record: Record, objective: Objective) -> Mapping[str, Claim]:
     """What the samples prove of the limits on latency, by the setting's name; empty where none is asked for."""
-    return claims.of(record, objective) if record.origin not in PUBLISHED else {}
+    return claims.of(record, objective) if record.origin.is_evidence else {}
 
 
 def standing(record: Record, objective: Objective, confidence: float) -> tuple[Standing, str]:
@@ -131,7 +131,7 @@ def _no_rate(record: Record, metric: str) -> bool:
 
 def _needs_samples(record: Record, metric: Metric) -> int:
     """Requests that lack for a percentile; 0 where more would not help."""
-    if metric.quantile is None or record.origin in PUBLISHED:
+    if metric.quantile is None or not record.origin.is_evidence:
         return 0
     return max(0, intervals.samples_needed(metric.quantile) - int(record.number(metrics.SAMPLES) or 0))
 
@@ -148,7 +148,10 @@ def unknown(record: Record, metric: str) -> str:
     """Why a metric is not known, and what helps."""
     if _no_rate(record, metric):
         return "no rate meets the service level"
-    if record.origin in PUBLISHED and metric not in (metrics.COST, metrics.ACCURACY_DROP):  # these follow from others
+    if not record.origin.is_evidence and metric not in (
+        metrics.COST,
+        metrics.ACCURACY_DROP,
+    ):  # these follow from others
         return f"{metric} was not reported"
     known = metrics.find(metric)
     if needed := _needs_samples(record, known):

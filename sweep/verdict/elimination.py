@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from sweep.spec import Record, Status
+from sweep.spec import Record, Status, StopReason
 from sweep.spec.settings import Objective
 from sweep.verdict import constraints, race, select, wording
 from sweep.verdict.constraints import Standing
@@ -36,7 +36,7 @@ ENOUGH = 8  # repeats, before which a forecast says little
 class Out:
     """Why a trial is left out."""
 
-    why: str  # dominated | infeasible
+    why: StopReason
     reason: str  # one line
     by: str | None = None  # key of the trial that dominates it
 
@@ -65,7 +65,7 @@ def look(records: Sequence[Record], objective: Objective, number: int, trials: i
     if _is_over(whole, [r for r in running if standings[r.key][0] is not Standing.MISSED], objective, each):
         return Look(whole, True)
     out = {
-        key: Out("infeasible", f"infeasible: {text}")
+        key: Out(StopReason.INFEASIBLE, f"infeasible: {text}")
         for key, (standing, text) in standings.items()
         if standing is Standing.MISSED
     }
@@ -119,7 +119,7 @@ def _dominated(best: Record, others: Sequence[Record], objective: Objective, con
         ratio = together.get(record.key) or _no_finer(ratio, least)
         if race.low(ratio, confidence) > 0:
             reason = wording.dominated(best, ratio, objective, confidence, len(record.repeats))
-            found[record.key] = Out("dominated", reason, best.key)
+            found[record.key] = Out(StopReason.DOMINATED, reason, best.key)
     return found
 
 

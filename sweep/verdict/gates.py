@@ -171,7 +171,13 @@ def little(evidence: Evidence) -> Failure | None:
     if not judged:
         return None
     law, index = judged[len(judged) // 2]
-    return None if law.excess <= 0 else Failure(FailureKind.IMPLAUSIBLE_TIMING, f"repeat {index}: {law.text}")
+    which = _which(evidence, evidence.measurements[0]) and f"repeat {index}: "
+    return None if law.excess <= 0 else Failure(FailureKind.IMPLAUSIBLE_TIMING, which + law.text)
+
+
+def _which(evidence: Evidence, m: Measurement) -> str:
+    """Which repeat a reason is about, where there are several."""
+    return f"repeat {m.index}: " if len(evidence.measurements) > 1 else ""
 
 
 class Little:
@@ -223,10 +229,10 @@ def generator(evidence: Evidence) -> Failure | None:
     if share <= allowed:
         return None
     text = (
-        f"repeat {m.index}: the load generator was the bottleneck: batches left {load.lag_ms_mean:.2g} ms late on "
-        f"average where items take {m.latency_ms_mean:.3g} ms, and it took {percent(load.own_share, 4)} of the time "
-        f"in which work waited; {percent(allowed, 4)} is allowed: keep other work off this machine, give each replica "
-        "cores of its own, or use a larger batch or load=saturate"
+        f"{_which(evidence, m)}the load generator was the bottleneck: batches left {load.lag_ms_mean:.2g} ms late "
+        f"on average where items take {m.latency_ms_mean:.3g} ms, and it took {percent(load.own_share, 4)} of the "
+        f"time in which work waited; {percent(allowed, 4)} is allowed: keep other work off this machine, give each "
+        "replica cores of its own, or use a larger batch or load=saturate"
     )
     return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
 

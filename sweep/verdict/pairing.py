@@ -9,9 +9,9 @@ from sweep.hardware import environment
 from sweep.spec import REQUESTS, Json, Record, canonical, digest, to_json
 from sweep.spec.settings import Effort
 from sweep.store import ledger, query
+from sweep.store.layout import SweepFolder
 from sweep.store.ledger import History
 from sweep.text import share
-from sweep.verdict import select
 
 Pairs = Sequence[tuple[Record, Record]]  # the same trial in A and in B
 BUSY = 0.1  # share of the CPU time of others from which a difference between sweeps may well be theirs
@@ -24,9 +24,7 @@ def matched(a: History, b: History) -> tuple[list[tuple[Record, Record]], list[R
     First by identity, then by settings and load, last without the interpreter of a backend; what fits several trials
     of the other sweep is left unmatched.
     """
-    rest_a, rest_b = (
-        [record for record in query.records(each) if record.origin not in select.PUBLISHED] for each in (a, b)
-    )
+    rest_a, rest_b = ([record for record in query.records(each) if record.origin.is_evidence] for each in (a, b))
     names: tuple[Callable[[History, Record], str], ...] = (
         lambda _, record: record.key,
         lambda history, record: _asks(history, record, ()),
@@ -76,7 +74,7 @@ def differences(a: History, b: History, pairs: Pairs) -> list[str]:
 
 def _environment(history: History) -> Json:
     try:
-        found: Json = json.loads((history.folder / "environment.json").read_text(encoding="utf-8"))
+        found: Json = json.loads(SweepFolder(history.folder).environment.read_text(encoding="utf-8"))
         return found
     except (OSError, ValueError):
         return {}
@@ -134,5 +132,5 @@ def notes(histories: Sequence[History]) -> list[str]:
     if (shares := [_foreign(each) for each in histories]) and max(shares) > BUSY:
         told = " and ".join(share(each) for each in shares)
         found.append(f"other programs took {told} of the CPU time (before, after): a difference may be theirs")
-    imported = sum(r.origin in select.PUBLISHED for each in histories for r in query.records(each))
+    imported = sum(not r.origin.is_evidence for each in histories for r in query.records(each))
     return found + ([f"{imported:,} reported results are left out: they were not measured"] if imported else [])

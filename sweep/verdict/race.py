@@ -14,13 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from sweep.spec import Measurement, Record, metrics
+from sweep.spec import Measurement, Origin, Record, metrics
 from sweep.spec.settings import Effort, Objective
 from sweep.verdict import spread, wording
 from sweep.verdict.costs import money
 from sweep.verdict.stats import intervals
-
-PUBLISHED = ("reported", "replayed")  # origins of what a table says, imported or in the place of a device
 
 
 def looks(effort: Effort) -> list[int]:
@@ -148,7 +146,7 @@ def compare(
     values = known or {}
     first = values[a.key] if a.key in values else repeat_values(a, objective.metric)
     second = values[b.key] if b.key in values else repeat_values(b, objective.metric)
-    if _together(a) != _together(b) or a.origin != "measured":
+    if _together(a) != _together(b) or a.origin is not Origin.MEASURED:
         # Equal indexes mean the same block only among what was interleaved; elsewhere they are a coincidence.
         first, second = _unpaired(first), _unpaired(second)
     else:
@@ -167,7 +165,7 @@ def moderated(
     Args:
         values: `repeat_values` by key, of all.
     """
-    there = [r for r in others if best.origin == "measured" and _together(r) == _together(best)]
+    there = [r for r in others if best.origin is Origin.MEASURED and _together(r) == _together(best)]
     found = spread.moderated(best.key, {r.key: values[r.key] for r in (best, *there)})
     return found if objective.maximize else {key: ratio.inverse() for key, ratio in found.items()}
 

@@ -20,7 +20,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sweep.spec import Record, Status, UserError
+from sweep.spec import Record, UserError
 from sweep.spec.metrics import COST, THROUGHPUT
 from sweep.spec.settings import Objective
 from sweep.store import query
@@ -28,7 +28,6 @@ from sweep.store.ledger import History
 from sweep.verdict import pairing, select
 from sweep.verdict.stats import intervals, student
 
-BROKEN = (Status.BUILD_FAILED, Status.RUN_FAILED, Status.REJECTED)
 WEIGHTS = {"common": 0.4, "trials": 0.4, "answers": 0.2}  # shares of the error that each kind of test may spend
 
 
@@ -179,7 +178,7 @@ def _metric(objective: Objective) -> tuple[str, bool]:
 
 def _measured(record: Record) -> bool:
     """It has numbers that stand: also a trial that was stopped because others were better."""
-    return record.status in (Status.OK, Status.STOPPED) and bool(record.metrics)
+    return not record.status.is_failure and bool(record.metrics)
 
 
 def _values(record: Record, metric: str) -> intervals.Values:
@@ -267,8 +266,8 @@ def _fate(before: Record, after: Record) -> str:
     good = _measured(before), _measured(after)
     if good == (True, True):
         return "too few repeats"
-    if good[0] and after.status in BROKEN:
+    if good[0] and after.status.is_failure:
         return "broke"
-    if good[1] and before.status in BROKEN:
+    if good[1] and before.status.is_failure:
         return "fixed"
-    return "still fails" if before.status in BROKEN and after.status in BROKEN else "not run"
+    return "still fails" if before.status.is_failure and after.status.is_failure else "not run"

@@ -26,13 +26,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sweep.spec import Json, Record, Status, to_json
+from sweep.spec import Json, Record, Status, StopReason, to_json
 from sweep.spec.settings import Objective
 from sweep.verdict import constraints, race, wording
 from sweep.verdict.constraints import Miss
-from sweep.verdict.race import PUBLISHED, Decision, Race, repeat_values
+from sweep.verdict.race import Decision, Race, repeat_values
 
-__all__ = ["PUBLISHED", "STOPPED", "Verdict", "repeat_values", "stopped_early", "verdict"]
+__all__ = ["STOPPED", "Verdict", "repeat_values", "stopped_early", "verdict"]
 
 STOPPED = "stopped"  # a record's note: why a race stopped it, `elimination.Out`
 SHOWN = 20  # whose limits are looked at as claims: that reads their samples
@@ -66,9 +66,9 @@ def verdict(records: Sequence[Record], objective: Objective) -> Verdict:
     misses = {r.key: constraints.misses(r, objective) for r in ok}
     reasons.update({key: "; ".join(miss.text for miss in missed) for key, missed in misses.items() if missed})
     ranked = sorted(ok, key=lambda r: (bool(misses[r.key]), race.cost(r, objective), r.key))
-    feasible = [r for r in ranked if not misses[r.key] and r.origin not in PUBLISHED]
-    published = [r for r in ranked if not misses[r.key] and r.origin in PUBLISHED]
-    front = _front([r for r in ok if r.origin not in PUBLISHED] or ok)
+    feasible = [r for r in ranked if not misses[r.key] and r.origin.is_evidence]
+    published = [r for r in ranked if not misses[r.key] and not r.origin.is_evidence]
+    front = _front([r for r in ok if r.origin.is_evidence] or ok)
     made = Verdict("none", None, (), "", _keys(ranked), reasons, _keys(front), confidence=objective.confidence)
     made = replace(made, outside=_keys([r for r in ranked if misses[r.key]]), claims=_claims(ranked, misses, objective))
     if not feasible:
@@ -99,7 +99,7 @@ def verdict(records: Sequence[Record], objective: Objective) -> Verdict:
 
 def stopped_early(record: Record) -> bool:
     """A race left this trial out: what it measured until then stands."""
-    return record.status is Status.STOPPED and bool(record.metrics) and STOPPED in record.notes
+    return record.stop is not None and record.stop.is_elimination and bool(record.metrics)
 
 
 def _reopened(records: Sequence[Record], objective: Objective) -> list[Record]:
@@ -107,15 +107,18 @@ def _reopened(records: Sequence[Record], objective: Objective) -> list[Record]:
     by_key = {r.key: r for r in records if stopped_early(r) or r.status is Status.OK}
 
     def holds(record: Record) -> bool:
-        rival = by_key.get(record.notes[STOPPED].get("by"))
-        if record.notes[STOPPED]["why"] == "infeasible":
+        if record.stop is StopReason.INFEASIBLE:
             return bool(constraints.misses(record, objective))
+        rival = by_key.get(record.notes[STOPPED]["by"])
         if rival is None or constraints.misses(rival, objective):
             return False
         return race.cost(rival, objective) < race.cost(record, objective)
 
     still = {r.key for r in records if stopped_early(r) and holds(r)}
-    return [replace(r, status=Status.OK, reason="") if stopped_early(r) and r.key not in still else r for r in records]
+    return [
+        replace(r, status=Status.OK, reason="", stop=None) if stopped_early(r) and r.key not in still else r
+        for r in records
+    ]
 
 
 def _best_stopped(stopped: Sequence[Record], objective: Objective) -> Record | None:
@@ -133,10 +136,10 @@ def _nobody(
     objective: Objective,
 ) -> str:
     """The sentence where nothing that ran meets the constraints."""
-    ran = [r for r in everyone if r.origin not in PUBLISHED]
+    ran = [r for r in everyone if r.origin.is_evidence]
     alone = bool(everyone) and not ran
     stopped = {r.key: constraints.misses(r, objective) for r in everyone if stopped_early(r)}
-    outside = [r for r in ranked if misses[r.key] and (alone or r.origin not in PUBLISHED)]
+    outside = [r for r in ranked if misses[r.key] and (alone or r.origin.is_evidence)]
     outside += [r for r in everyone if stopped.get(r.key)]
     nearest = constraints.nearest(outside, {**misses, **stopped})
     if published and alone:

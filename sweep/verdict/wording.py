@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweep.spec import Record, Status, metrics
+from sweep.spec import Origin, Record, Status, metrics
 from sweep.spec.metrics import Limit, Side, Unit
 from sweep.spec.settings import Objective
 from sweep.text import count, duration, percent, percent_range, plain, quantity
@@ -160,7 +160,10 @@ def open_with(leader: Record, record: Record, ratio: intervals.Ratio | None, obj
     return f"not told apart from {leader.label} ({_distance(leader, record, ratio, objective)}): {needs}"
 
 
-UNPROVEN = {"reported": "reported, no spread known", "replayed": "replayed: what was reported, no evidence"}
+UNPROVEN = {
+    Origin.REPORTED: "reported, no spread known",
+    Origin.REPLAYED: "replayed: what was reported, no evidence",
+}
 
 
 def published(record: Record, chosen: Record | None, objective: Objective) -> str:
@@ -183,15 +186,15 @@ def only_published(records: Sequence[Record], objective: Objective) -> str:
     """The verdict where nothing was run: best by its published number, and no choice."""
     best, next_one = records[0], records[1] if len(records) > 1 else None
     value = quantity(objective.metric, best.number(objective.metric) or 0.0)
-    if best.origin == "replayed" and next_one is not None:
+    if best.origin is Origin.REPLAYED and next_one is not None:
         value += f", {_factor(best, next_one, None, objective):.3g}x the next ({next_one.label})"
-    return f"Nothing was run: the best {best.origin} number is {best.label}, {value} ({UNPROVEN[best.origin]})."
+    return f"Nothing was run: the best {best.origin.value} number is {best.label}, {value} ({UNPROVEN[best.origin]})."
 
 
 def no_published(records: Sequence[Record], nearest: tuple[Record, str] | None) -> str:
     """The verdict where nothing was run and no published number will do."""
     if nearest is not None:
-        return f"Nothing was run, and no {nearest[0].origin} result meets the constraints; {_nearest(nearest)}"
+        return f"Nothing was run, and no {nearest[0].origin.value} result meets the constraints; {_nearest(nearest)}"
     return f"Nothing was run: {_counts(records)}."
 
 

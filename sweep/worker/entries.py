@@ -11,9 +11,10 @@ import shutil
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, Callable, ContextManager, List, Mapping, Optional, Sequence
+from typing import Any, Callable, ContextManager, List, Mapping, Optional
 
 from sweep import backends, workloads
+from sweep.backends.base import installed
 from sweep.isolate import procfs
 from sweep.spec import BuildInfo, Json, Measurement, Measurements, digest, from_json
 from sweep.spec.facts import ReferenceInfo
@@ -38,19 +39,6 @@ def probe(request: Json, folder: Path) -> Json:
 def versions(request: Json, folder: Path) -> Json:
     """Versions of distributions in this interpreter, None for those that are missing, without importing them."""
     return {"versions": installed(from_json(VersionsRequest, request).packages)}
-
-
-def installed(packages: Sequence[str]) -> Json:
-    """Version of each distribution here, or None."""
-    from importlib import metadata
-
-    found: Json = {}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
 
 
 def reference(request: Json, folder: Path) -> ReferenceInfo:

@@ -84,7 +84,7 @@ def test_no_framework_is_imported_to_ask_a_backend() -> None:
     assert imported_frameworks(OURS, FRAMEWORKS) == []
 
 
-@pytest.mark.parametrize("backend", [one for one in OURS if not one.replays], ids=lambda backend: backend.name)
+@pytest.mark.parametrize("backend", [one for one in OURS if one.origin.is_evidence], ids=lambda backend: backend.name)
 def test_refusals_say_what_would_work(backend: type[Backend]) -> None:
     check_refusals(backend, {"target": "inf2"} if backend.name.endswith("neuronx") else {})
 

@@ -21,7 +21,7 @@ import numpy as np
 from sweep.__main__ import run
 from sweep.hardware import telemetry
 from sweep.store import ledger
-from sweep.verdict.noise import series
+from sweep.store.layout import SweepFolder
 from sweep.verdict.noise.drift import find, levels
 from sweep.verdict.stats.intervals import wilson
 from tests.support.machine_laws import LAWS, Law, ranking, simulated, slowed, speed
@@ -82,7 +82,7 @@ def real(after: int | None, where: Path) -> tuple[list[dict[str, float]], list[s
         status = run([*REAL, *asked])
     assert status == 0
     history = ledger.History(ledger.find(where, "last"))
-    found = json.loads((history.folder / series.FILE).read_text())
+    found = json.loads(SweepFolder(history.folder).drift.read_text())
     assert history.verdict is not None
     order = [str(history.records[key].settings["latency_ms"]) for key in history.verdict["ranking"]]
     return found["findings"], order, (after or 0) // len(LATENCIES)

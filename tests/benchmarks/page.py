@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from sweep.report import page  # run as a script, the project's folder is not on the path
 from sweep.report.page import gather
+from sweep.store.layout import SweepFolder
 from tests.support import browser
 from tests.support.page_sweeps import latencies, stored
 from tests.support.stored_sweeps import Member
@@ -49,7 +50,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as outputs:
         folder = stored(Path(outputs), members(given.trials))
-        path = folder / page.FILE
+        path = SweepFolder(folder).page
         seconds, reading = [], []
         for _ in range(given.runs):
             begin = time.perf_counter()
@@ -72,7 +73,7 @@ def main() -> None:
             print("\n".join(seen.console))
         if given.keep:
             given.keep.mkdir(parents=True, exist_ok=True)
-            (given.keep / page.FILE).write_bytes(path.read_bytes())
+            SweepFolder(given.keep).page.write_bytes(path.read_bytes())
 
 
 if __name__ == "__main__":

@@ -3,21 +3,18 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-import sweep
 from sweep.config import command_line, compose
 from sweep.spec import UserError
 
 
-class Engine(ModuleType):
-    """Stands in for `sweep.engine`: remembers what it was asked."""
+class Engine:
+    """Has a `Sweep` that remembers what it was asked."""
 
     def __init__(self) -> None:
-        super().__init__("sweep.engine")
         self.batches: list[list[command_line.Job]] = []
         self.sweeps: list[dict[str, Any]] = []
         self.status = 0
@@ -42,8 +39,7 @@ class Engine(ModuleType):
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
     made = Engine()
-    monkeypatch.setitem(sys.modules, "sweep.engine", made)
-    monkeypatch.setattr(sweep, "engine", made, raising=False)
+    monkeypatch.setattr("sweep.engine.session.Sweep", made.Sweep)
     monkeypatch.chdir(tmp_path)
     return made
 

@@ -12,9 +12,10 @@ import pytest
 from sweep.__main__ import run
 from sweep.engine import control, repeats
 from sweep.engine.control import Control
-from sweep.engine.tasks import Task
+from sweep.engine.tasks import Candidate, Task
 from sweep.spec import Failure, FailureKind, Measurement, Outcome, Status, from_json
 from sweep.store import ledger
+from sweep.store.layout import SweepFolder
 from sweep.verdict.noise import series
 from tests.support.machine_laws import slowed
 from tests.support.records import EFFORT, make_measurement, make_settings, make_trial
@@ -52,12 +53,12 @@ class Stage:
         self.book = ledger.Ledger(folder)
         self.context = SimpleNamespace(settings=make_settings(folder, effort=effort), ledger=self.book, folder=folder)
         trials = [replace(make_trial(backend="fake", batch=batch), **trial) for batch in (1, 2)]
-        self.tasks = [Task(one, f"i{one.batch}", (), None) for one in trials]  # type: ignore[arg-type]  # no reference is asked for
+        self.tasks = [Candidate(one, f"i{one.batch}", (), None) for one in trials]  # type: ignore[arg-type]  # no reference is asked for
         self.answer: Measurement | Failure = make_measurement(1, 900.0)
-        self.asked: list[Task] = []
+        self.asked: list[Candidate] = []
         self.control = Control(self.context, self.tasks, self.measure)  # type: ignore[arg-type]  # what it needs of a context
 
-    def measure(self, task: Task, block: int) -> Measurement | Failure:
+    def measure(self, task: Candidate, block: int) -> Measurement | Failure:
         self.asked.append(task)
         return self.answer
 
@@ -165,7 +166,7 @@ def test_a_real_sweep_measures_its_control_and_resumes(tmp_path: Path) -> None:
     controls = [from_json(Measurement, entry["measurement"]) for entry in history.controls]
     assert all(control.host.steal_share is not None for control in controls)
     assert all(len(record.repeats) == 3 for record in history.records.values())
-    document = json.loads((history.folder / series.FILE).read_text())
+    document = json.loads(SweepFolder(history.folder).drift.read_text())
     assert document["control"] == history.controls[0]["trial"]
     assert len(document["points"]) == 6 + len(history.controls)
     repeats = [repeat for record in history.records.values() for repeat in record.repeats]
@@ -204,7 +205,7 @@ def test_a_slow_down_in_the_middle_of_a_sweep_is_found_and_changes_no_ranking(
     with slowed(mark, after=11):  # of 20: in the third block
         status, history = sweep(tmp_path, "backend.options.latency_ms=3.0,3.1,3.2,3.3", "effort.repeats=5")
     assert status == 0
-    document = json.loads((history.folder / series.FILE).read_text())
+    document = json.loads(SweepFolder(history.folder).drift.read_text())
     assert [(f["kind"], f["block"], f["position"]) for f in document["findings"]] == [("shift", 2, 3)]
     assert document["findings"][0]["ratio"] == pytest.approx(1 / 1.3, rel=0.01)
     assert "The machine became 23 % slower" in capsys.readouterr().out
@@ -223,4 +224,4 @@ def test_one_trial_alone_is_watched_too(tmp_path: Path, monkeypatch: pytest.Monk
     timed_exactly(monkeypatch, mark)
     with slowed(mark, after=4):
         _, history = sweep(tmp_path, "effort.repeats=8")
-    assert json.loads((history.folder / series.FILE).read_text())["tested"]["points"] == 8
+    assert json.loads(SweepFolder(history.folder).drift.read_text())["tested"]["points"] == 8

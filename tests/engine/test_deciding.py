@@ -12,8 +12,8 @@ import pytest
 from sweep.engine import earlier, forecast, plan
 from sweep.engine.context import Context
 from sweep.engine.deciding import Decider
-from sweep.engine.tasks import Task
-from sweep.spec import Failure, FailureKind, Measurement, Record, Status, Trial, deployment
+from sweep.engine.tasks import Candidate
+from sweep.spec import Failure, FailureKind, Measurement, Record, Status, StopReason, Trial, deployment
 from sweep.spec.plan import Entry, Plan
 from sweep.spec.settings import Effort
 from sweep.store.ledger import History
@@ -27,12 +27,12 @@ RACING = [*TINY, "effort=until_decided", "effort.window_seconds=0.05", "effort.w
 RACING += ["effort.warmup_seconds_max=0.3", "effort.min_requests=5"]
 
 
-def task(made: Trial, rates: Sequence[float]) -> Task:
+def task(made: Trial, rates: Sequence[float]) -> Candidate:
     measured: dict[int, Measurement] = {m.index: m for m in trial(made.key, rates).repeats}
-    return Task(made, made.key, (), None, done=measured)  # type: ignore[arg-type]  # builds and references are not asked
+    return Candidate(made, made.key, (), None, done=measured)  # type: ignore[arg-type]  # builds and references are not asked
 
 
-def judge(each: Task) -> Record:
+def judge(each: Candidate) -> Record:
     rates = [m.throughput_items_per_s for _, m in sorted(each.done.items())]
     return replace(trial(each.trial.key, rates), label=each.trial.label, look=each.look)
 
@@ -106,7 +106,7 @@ def test_what_was_dominated_by_a_trial_that_fails_comes_back() -> None:
     made = [make_trial("fake", batch=batch) for batch in (1, 2, 3)]
     rates = [around(1000, 0.01, 5), around(1001, 0.01, 5, shift=1), around(100, 0.002, 3, shift=2)]
     tasks = [task(each, values) for each, values in zip(made, rates, strict=True)]
-    tasks[2].out = Out("dominated", "because", made[1].key)
+    tasks[2].out = Out(StopReason.DOMINATED, "because", made[1].key)
     tasks[1].failure = Failure(FailureKind.CRASH, "it died")
     asked, *_ = decider()
     asked.go_on(tasks, 5)

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.engine import ladder
-from sweep.engine.builds import Task
 from sweep.engine.references import Reference
-from sweep.engine.tasks import Built
+from sweep.engine.tasks import Built, Wanted
 from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Status
 from sweep.spec.facts import LadderFacts
 from tests.support.running import entries, sweep
@@ -78,9 +77,9 @@ def test_no_variant_is_built_that_nobody_needs(trials: list[list[bool]], kind: F
     """Each list says which rungs of one trial would build."""
     reference = Reference("model", "data", "", Path(), Path())
 
-    def task(trial: int, rung: int) -> Task:
+    def task(trial: int, rung: int) -> Wanted:
         spec = BuildSpec({"name": "m"}, {}, "fake", {"trial": trial, "rung": rung}, "fp32", 1)
-        return Task(spec, reference, "")
+        return Wanted(spec, reference, "")
 
     asked = [[task(number, rung) for rung in range(len(works))] for number, works in enumerate(trials)]
     built: list[tuple[int, int]] = []

@@ -50,7 +50,7 @@ def test_every_distinct_trial_stands_once_in_the_order_declared(pairs: list[tupl
     assert [entry.trial.key for entry in made.entries] == list(dict.fromkeys(t.key for t in trials))
     assert made.duplicates == len(trials) - len(made.entries)
     assert len(made.builds) == len({t.batch for t in trials if t.cores <= 4})
-    assert sum(len(made.trials_of(key)) for key in made.builds) == len(made.valid)
+    assert {spec.key for entry in made.valid for spec in entry.builds} == set(made.builds)
 
 
 def test_overrides_are_not_part_of_the_identity() -> None:

@@ -1,11 +1,17 @@
 """Lint, format and types: part of the tests, so that there is one command."""
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support.running import ROOT
+
+PROSE = ("reason", "summary", "sentence", "detail", "problem", "message")  # fields that are meant for people
+READING = ("startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition", "find", "index")
+MATCHING = ("match", "search", "fullmatch", "findall", "finditer")
 
 
 @pytest.mark.parametrize(
@@ -16,3 +22,62 @@ from tests.support.running import ROOT
 def test_style(command: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def is_prose(node: ast.expr) -> bool:
+    """`record.reason`, `row["reason"]`, `row.get("reason")`, and these after `lower()` or the like."""
+    if isinstance(node, ast.Attribute):
+        return node.attr in PROSE
+    if isinstance(node, ast.Subscript):
+        return isinstance(node.slice, ast.Constant) and node.slice.value in PROSE
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        asked = node.args[0] if node.args else None
+        return (isinstance(asked, ast.Constant) and asked.value in PROSE) or is_prose(node.func.value)
+    return False
+
+
+def reads_prose(node: ast.AST) -> bool:
+    """Whether it looks into a text that is meant for people: its beginning, its parts, or whether it equals another."""
+    if isinstance(node, ast.Compare):
+        if all(isinstance(operator, (ast.Is, ast.IsNot)) for operator in node.ops):
+            return False
+        return any(is_prose(side) for side in (node.left, *node.comparators))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if node.func.attr in READING:
+            return is_prose(node.func.value)
+        return node.func.attr in MATCHING and any(is_prose(argument) for argument in node.args)
+    return False
+
+
+def prose_readers(source: str, name: str) -> Iterator[str]:
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        if reads_prose(node):
+            line = getattr(node, "lineno", 0)
+            yield f"{name}:{line} decides by a text that is meant for people: {lines[line - 1].strip()}"
+
+
+def test_no_control_flow_on_text_meant_for_people() -> None:
+    paths = sorted((ROOT / "sweep").rglob("*.py"))
+    readers = [line for path in paths for line in prose_readers(path.read_text(), str(path.relative_to(ROOT)))]
+    assert not readers, "\n".join(["carry a value beside the text, as Record.stop is beside Record.reason:", *readers])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'record.reason.startswith("interrupted")',
+        "record.reason == BUILT",
+        '"disk full" in failure.summary.lower()',
+        'row["reason"].removeprefix("repeat 0: ")',
+        'row.get("summary") != "gone"',
+        're.match("built", record.reason)',
+    ],
+)
+def test_control_flow_on_text_is_seen(source: str) -> None:
+    assert len(list(prose_readers(f"if {source}:\n    pass\n", "x.py"))) == 1
+
+
+@pytest.mark.parametrize("source", ["record.reason", "record.stop is StopReason.BUILT", "line.startswith('#')"])
+def test_other_conditions_are_fine(source: str) -> None:
+    assert not list(prose_readers(f"if {source}:\n    pass\n", "x.py"))

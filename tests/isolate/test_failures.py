@@ -174,7 +174,7 @@ def test_the_type_of_an_exception(error: BaseException, kind: K) -> None:
 
 def test_a_full_disk_is_said() -> None:
     assert failures.classify(OSError(errno.ENOSPC, "No space left on device"), "") == (
-        K.UNKNOWN,
+        K.DISK_FULL,
         "disk full: OSError: [Errno 28] No space left on device",
     )
 

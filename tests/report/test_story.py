@@ -13,7 +13,7 @@ import pytest
 from sweep.report import story
 from sweep.report.mlflow.markdown import RUN, describe, describe_trial
 from sweep.report.terminal.display import Display
-from sweep.spec import Record, Status
+from sweep.spec import Record, Status, StopReason
 from sweep.spec.facts import HostFacts
 from sweep.spec.settings import Effort, Fleet, Settings
 from sweep.verdict import select
@@ -39,8 +39,8 @@ def noted(record: Record, **facts: Any) -> Record:
 
 
 def stopped(reason: str, **axes: Any) -> Record:
-    record = replace(make_record(**axes), status=Status.STOPPED, reason=reason)
-    why = reason.partition(" ")[0].rstrip(":")
+    why = StopReason(reason.partition(" ")[0].rstrip(":"))
+    record = replace(make_record(**axes), status=Status.STOPPED, reason=reason, stop=why)
     return replace(record, notes={select.STOPPED: {"why": why, "by": make_record(batch=8).key, "reason": reason}})
 
 

@@ -154,7 +154,7 @@ def test_a_failure_is_remembered_with_its_log_only(store: Store) -> None:
 
 def test_a_failure_need_not_be_remembered(store: Store) -> None:
     assert fail(store, remember=False).failure == FAILURE
-    full = Failure(FailureKind.UNKNOWN, "disk full: OSError: [Errno 28]")
+    full = Failure(FailureKind.DISK_FULL, "disk full: OSError: [Errno 28]")
     assert fail(store, failure=full).failure == full
     assert store.get("a1") is None
     assert not rubbish(store)

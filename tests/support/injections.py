@@ -73,7 +73,7 @@ FAULTS = Group(
             K.PARTIAL_PLACEMENT,
             "only 0% of the operators run on the target",
         ),
-        Injection("disk is full during a build", "disk_full", S.BUILD_FAILED, K.UNKNOWN, "^disk full: "),
+        Injection("disk is full during a build", "disk_full", S.BUILD_FAILED, K.DISK_FULL, "^disk full: "),
         Injection(
             "compiler's package is missing", "import_missing", S.BUILD_FAILED, K.TOOLCHAIN_MISSING, "fake_compiler_sdk"
         ),

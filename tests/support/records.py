@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sweep.spec import BuildSpec, Failure, FailureKind, Measurement, Record, Status, Trial
+from sweep.spec import BuildSpec, Failure, FailureKind, Measurement, Origin, Record, Status, Trial
 from sweep.spec.facts import LoadFacts
 from sweep.spec.plan import Entry, Plan
 from sweep.spec.settings import Effort, Gates, Limits, Objective, Settings
@@ -71,7 +71,7 @@ def make_record(
     kind: FailureKind = FailureKind.CRASH,
     reason: str = "",
     log: str | None = None,
-    origin: str = "measured",
+    origin: Origin = Origin.MEASURED,
     metrics: dict[str, float] | None = None,
     sweep: str = "20260102-030405-abcd",
     repeats: int = 2,

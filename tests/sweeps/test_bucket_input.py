@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from sweep.__main__ import run
-from sweep.report.plots.buckets import FILE
 from sweep.report.terminal import buckets
 from sweep.spec import FailureKind, Record, Status, UserError
 from sweep.store import ledger
+from sweep.store.layout import SweepFolder
 from tests.engine.search.test_buckets import BAG, SLOW
 from tests.support.planning import plan_trials
 from tests.support.running import TINY, entries, sweep
@@ -195,7 +195,7 @@ def test_inputs_of_one_length_need_one_bucket(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, "buckets=auto", ONCE, *SLOW, base=base)
     assert status == 0
     assert by_buckets(history).keys() == {"[[128]]"}
-    (found,) = json.loads((history.folder / FILE).read_text())
+    (found,) = json.loads(SweepFolder(history.folder).buckets.read_text())
     assert [row["buckets"] for row in found["rows"] if row["best_for_k"]] == [[[128]]]
     assert buckets.sentence(found) == "All inputs have the size 128: more than one bucket is of no use."
 
@@ -242,7 +242,7 @@ def test_memory_for_some_of_the_buckets(tmp_path: Path) -> None:
     asked = ["buckets=auto", "bucketing.max=4", "bucketing.memory_mb=0.0035", ONCE, *SLOW]
     status, history = sweep(tmp_path, *asked, base=BAG)
     assert status == 0
-    (found,) = json.loads((history.folder / FILE).read_text())
+    (found,) = json.loads(SweepFolder(history.folder).buckets.read_text())
     assert [row["k"] for row in found["rows"] if row["best_for_k"]] == [1, 2]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from sweep.__main__ import run
 from sweep.config.compose import conf_dir
-from sweep.spec import FailureKind, Record, Status
+from sweep.spec import FailureKind, Origin, Record, Status
 from sweep.store import ledger
 from tests.support.planning import plan_trials
 from tests.support.running import QUICK, ROOT
@@ -78,7 +78,7 @@ def test_what_a_table_has_is_replayed(name: str, tmp_path: Path, capsys: pytest.
     status, records, history = finished(tmp_path, f"experiment={name}")
     assert status == 0
     assert counts(records) == REPLAYED[name]
-    assert {record.origin for record in records.values()} == {"replayed"}
+    assert {record.origin for record in records.values()} == {Origin.REPLAYED}
     assert "Nothing was run: the best replayed number is" in capsys.readouterr().out
     check = CHECKS.get(name)
     if check is not None:

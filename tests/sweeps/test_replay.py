@@ -15,7 +15,7 @@ from sweep.backends.replay.backend import Replay
 from sweep.backends.replay.tables import Row
 from sweep.engine import rules
 from sweep.hardware.rules import Host
-from sweep.spec import FailureKind, Record, Status, Trial, UserError
+from sweep.spec import FailureKind, Origin, Record, Status, Trial, UserError
 from sweep.store import ledger
 from tests.support.running import QUICK, ROOT, entries, kill_group, read_until, start, sweep
 
@@ -202,7 +202,7 @@ def test_a_replayed_sweep(tmp_path: Path, table: Path, capsys: pytest.CaptureFix
         4: "ok",
         8: "run_failed",
     }
-    assert {record.origin for record in found.values()} == {"replayed"}
+    assert {record.origin for record in found.values()} == {Origin.REPLAYED}
     assert all("-replay-" in record.label for record in found.values())
     best, failed, broken = found[4,], found[2,], found[8,]
     assert failed.failure is not None
@@ -240,7 +240,7 @@ def test_numbers_that_cannot_be_true_are_rejected(tmp_path: Path, table: Path) -
     assert record.failure is not None
     assert record.failure.kind is FailureKind.IMPLAUSIBLE_TIMING
     assert "Little's law" in record.reason
-    assert record.origin == "replayed"
+    assert record.origin is Origin.REPLAYED
 
 
 def test_the_same_draws_every_time_and_others_for_another_table(tmp_path: Path, table: Path) -> None:
@@ -277,7 +277,7 @@ def test_kill_nine_then_resume_then_reproduce(tmp_path: Path, table: Path) -> No
     history = ledger.History(ledger.find(tmp_path, "last"))
     repeats = [(e["trial"], e["measurement"]["index"]) for e in entries(history, "repeat")]
     assert len(repeats) == len(set(repeats)) == 6
-    assert {(r.status, r.origin) for r in history.records.values()} == {(Status.OK, "replayed")}
+    assert {(r.status, r.origin) for r in history.records.values()} == {(Status.OK, Origin.REPLAYED)}
     key = next(iter(history.records))
     again = subprocess.run(
         [sys.executable, "-m", "sweep", "reproduce", key, "--outputs", str(tmp_path)],
@@ -293,7 +293,7 @@ def test_kill_nine_then_resume_then_reproduce(tmp_path: Path, table: Path) -> No
 def test_reuse_never_makes_a_replay_look_measured(tmp_path: Path, table: Path) -> None:
     for _ in range(2):
         _, history = sweep(tmp_path, "reuse=true", base=base(table))
-        assert {record.origin for record in history.records.values()} == {"replayed"}
+        assert {record.origin for record in history.records.values()} == {Origin.REPLAYED}
 
 
 def test_a_search_runs_on_replays(tmp_path: Path, table: Path) -> None:
@@ -301,7 +301,7 @@ def test_a_search_runs_on_replays(tmp_path: Path, table: Path) -> None:
     status, history = sweep(tmp_path, *words, base=base(table))
     assert status == 0
     assert history.records
-    assert {record.origin for record in history.records.values()} == {"replayed"}
+    assert {record.origin for record in history.records.values()} == {Origin.REPLAYED}
 
 
 def test_a_name_from_a_table_is_no_model_for_another_backend(tmp_path: Path) -> None:

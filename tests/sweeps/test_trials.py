@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.spec import FailureKind, Record, Status
+from sweep.spec import FailureKind, Origin, Record, Status
 from tests.support.running import ROOT, TINY, entries, sweep
 
 
@@ -106,7 +106,7 @@ def test_identical_results_are_reused_on_request_and_marked(tmp_path: Path) -> N
     _, first = sweep(tmp_path, "batch=1,2")
     _, second = sweep(tmp_path, "batch=1,2,3", "reuse=true")
     origins = {r.settings["batch"]: r.origin for r in second.records.values()}
-    assert origins == {1: "reused", 2: "reused", 3: "measured"}
+    assert origins == {1: Origin.REUSED, 2: Origin.REUSED, 3: Origin.MEASURED}
     reused = by_settings(second.records, batch=1)
     assert reused.reuse is not None
     assert reused.reuse.sweep == first.folder.name

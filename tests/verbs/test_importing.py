@@ -15,7 +15,7 @@ from sweep.backends.replay import tables
 from sweep.backends.replay.tables import Row
 from sweep.config import compose
 from sweep.report.mlflow import database
-from sweep.spec import FailureKind, Record, Status, UserError
+from sweep.spec import FailureKind, Origin, Record, Status, UserError
 from sweep.spec.settings import Gates
 from sweep.store import ledger
 from sweep.verbs import importing
@@ -139,7 +139,7 @@ def test_a_shipped_table_in_ledger_and_mlflow(outputs: Path, capsys: pytest.Capt
     assert history.finished
     assert history.header["table"]["name"] == "resnet50_2020"
     records = list(history.records.values())
-    assert {record.origin for record in records} == {"reported"}
+    assert {record.origin for record in records} == {Origin.REPORTED}
     assert not any(name.endswith(("_low", "_high")) for record in records for name in record.metrics or {})
     fast = next(r for r in records if (r.metrics or {}).get("throughput_items_per_s") == 7869.37)
     assert fast.status is Status.REJECTED
@@ -244,7 +244,7 @@ def test_included_only_where_it_is_asked_for(outputs: Path) -> None:
     assert importing.beside(outputs, measured, []) == []
     (beside,) = importing.beside(outputs, measured, ["reported"])
     assert beside.settings["model"] == "tiny"
-    assert beside.origin == "reported"
+    assert beside.origin is Origin.REPORTED
     with pytest.raises(UserError, match="--include replayed: "):
         importing.beside(outputs, measured, ["replayed"])
 
@@ -287,7 +287,7 @@ def test_verbs_show_both_and_where_each_comes_from(
 
 
 def published(throughput: float, **axes: Any) -> Record:
-    record = make_record(throughput=throughput, origin="reported", repeats=0, backend="neuron", **axes)
+    record = make_record(throughput=throughput, origin=Origin.REPORTED, repeats=0, backend="neuron", **axes)
     return replace(record, key="p" + record.key[1:], metrics={"throughput_items_per_s": throughput})
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sweep import verbs
 from sweep.backends.replay.tables import Row, same_model
-from sweep.spec import Record, Status, Trial, UserError
+from sweep.spec import Origin, Record, Status, Trial, UserError
 from sweep.spec.settings import Settings
 from sweep.store import ledger
 from sweep.verbs import verify
@@ -168,7 +168,7 @@ def test_nothing_comparable(outputs: Path, capsys: pytest.CaptureFixture[str]) -
 def test_what_was_replayed_is_not_compared_with_its_own_source(
     outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    measured(outputs, origin="replayed")
+    measured(outputs, origin=Origin.REPLAYED)
     assert run(outputs, table(outputs, ROW.format(756, "", "", ""))) == 4
     assert "no trial was measured (replayed only)" in capsys.readouterr().out
 

@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.spec import Measurement, Record, Status, from_json, to_json
+from sweep.spec import Measurement, Origin, Record, Status, from_json, to_json
 from sweep.spec.settings import Objective
 from sweep.verdict import claims
 from tests.support import latency_laws as laws
@@ -194,7 +194,7 @@ def test_requests_within_a_scheduler_slice_count_as_one(tmp_path: Path) -> None:
 
 def test_no_samples_no_claim(tmp_path: Path) -> None:
     assert claims.of(record(tmp_path), replace(LIMIT, latency_ms_p99_max=None)) == {}
-    assert claims.of(record(tmp_path, origin="replayed"), LIMIT) == {}
+    assert claims.of(record(tmp_path, origin=Origin.REPLAYED), LIMIT) == {}
     assert claims.of(record(tmp_path, repeats=0), LIMIT) == {}
     gone = record(tmp_path)
     lost = replace(gone, repeats=tuple(replace(m, samples=str(tmp_path / "gone" / "x.npz")) for m in gone.repeats))

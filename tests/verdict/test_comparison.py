@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sweep.__main__ import run
 from sweep.report.terminal import comparison
+from sweep.spec import Origin
 from sweep.store import query
 from sweep.verdict import comparison as comparing
 from sweep.verdict.stats import agreement, intervals
@@ -181,10 +182,12 @@ def test_what_never_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     fails(tmp_path, capsys, "digits-torch-fp32-b1-c1 has no answers: build failed, no such operator")
 
 
-@pytest.mark.parametrize("origin", ["reported", "replayed"])
-def test_what_others_measured_has_no_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str], origin: str) -> None:
+@pytest.mark.parametrize("origin", [Origin.REPORTED, Origin.REPLAYED])
+def test_what_others_measured_has_no_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], origin: Origin
+) -> None:
     store_sweep(tmp_path, "20260101-a", [Member(A, answers=[0], more={"origin": origin}), Member(B, answers=[0])])
-    fails(tmp_path, capsys, f"was {origin}, not measured: it has no stored answers")
+    fails(tmp_path, capsys, f"was {origin.value}, not measured: it has no stored answers")
 
 
 def test_a_rejected_trial_and_other_request_sizes_are_noted(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweep.spec import Record, Status, to_json
+from sweep.spec import Record, Status, StopReason, to_json
 from sweep.spec.facts import CapacityFacts
 from sweep.spec.settings import Effort, Objective
 from sweep.verdict import constraints, elimination, race, select
@@ -26,7 +26,8 @@ def look(records: Sequence[Record], objective: Objective = THROUGHPUT, number: i
 
 def stopped(record: Record, out: Out) -> Record:
     """As the engine leaves a trial that a race stopped."""
-    return replace(record, status=Status.STOPPED, reason=out.reason, notes={select.STOPPED: to_json(out)}, look=1)
+    notes = {select.STOPPED: to_json(out)}
+    return replace(record, status=Status.STOPPED, reason=out.reason, stop=out.why, notes=notes, look=1)
 
 
 def level(record: Record, index: int, value: float) -> Record:
@@ -163,7 +164,9 @@ def test_what_surely_misses_a_limit_is_left_out() -> None:
         trial("c", around(1001, 0.02, shift=2), peak_memory_mb=90.0),
     ]
     found = look(records, replace(THROUGHPUT, peak_memory_mb_max=100.0))
-    assert found.out["a"] == Out("infeasible", "infeasible: peak_memory_mb 900 MB is 800 % over the limit of 100 MB")
+    assert found.out["a"] == Out(
+        StopReason.INFEASIBLE, "infeasible: peak_memory_mb 900 MB is 800 % over the limit of 100 MB"
+    )
     assert found.verdict.tied == ("c", "b")
 
 
@@ -192,7 +195,10 @@ def test_a_faster_trial_whose_limit_is_not_known_yet_goes_on() -> None:
 
 def test_a_verdict_names_the_best_of_those_that_were_stopped() -> None:
     first = trial("a", around(1000))
-    others = [stopped(trial(k, around(r, n=3)), Out("dominated", "because", "a")) for k, r in (("b", 600), ("c", 500))]
+    others = [
+        stopped(trial(k, around(r, n=3)), Out(StopReason.DOMINATED, "because", "a"))
+        for k, r in (("b", 600), ("c", 500))
+    ]
     found = select.verdict([first, *others], THROUGHPUT)
     assert (found.kind, found.winner, found.ranking) == ("winner", "a", ("a",))
     assert "1.67x the next (net-b, stopped early). 2 of 3 trials were stopped early." in found.sentence
@@ -202,7 +208,7 @@ def test_a_verdict_names_the_best_of_those_that_were_stopped() -> None:
 def test_what_a_race_stopped_counts_for_another_question() -> None:
     first = replace(trial("a", around(1000), latency_ms=5.0, usd_per_million_items=1.0), look=2)
     second = trial("b", around(600), latency_ms=1.0, usd_per_million_items=3.0)
-    records = [first, stopped(second, Out("dominated", "because", "a"))]
+    records = [first, stopped(second, Out(StopReason.DOMINATED, "because", "a"))]
     assert select.verdict(records, LATENCY).winner == "b"
     assert select.verdict(records, Objective("min_cost", "usd_per_million_items", False)).winner == "a"
     cheaper = [first, replace(records[1], metrics={**(second.metrics or {}), "usd_per_million_items": 0.1})]
@@ -215,7 +221,7 @@ def test_what_missed_a_limit_counts_once_the_limit_is_another() -> None:
     objective = replace(THROUGHPUT, peak_memory_mb_max=100.0)
     records = [
         trial("a", around(1000), peak_memory_mb=90.0),
-        stopped(trial("b", around(2000), peak_memory_mb=900.0), Out("infeasible", "infeasible: too large")),
+        stopped(trial("b", around(2000), peak_memory_mb=900.0), Out(StopReason.INFEASIBLE, "infeasible: too large")),
     ]
     assert select.verdict(records, objective).winner == "a"
     assert select.verdict(records, THROUGHPUT).winner == "b"
@@ -223,14 +229,14 @@ def test_what_missed_a_limit_counts_once_the_limit_is_another() -> None:
 
 def test_what_was_dominated_by_a_trial_that_failed_later_counts() -> None:
     failed = replace(trial("a", around(1000)), status=Status.RUN_FAILED, reason="it died")
-    records = [failed, stopped(trial("b", around(600)), Out("dominated", "because", "a"))]
+    records = [failed, stopped(trial("b", around(600)), Out(StopReason.DOMINATED, "because", "a"))]
     assert select.verdict(records, THROUGHPUT).winner == "b"
 
 
 def test_where_all_miss_a_limit_the_nearest_is_named_also_of_those_that_were_stopped() -> None:
     objective = replace(THROUGHPUT, peak_memory_mb_max=100.0)
     records = [
-        stopped(trial(key, around(1000), peak_memory_mb=size), Out("infeasible", "infeasible: too large"))
+        stopped(trial(key, around(1000), peak_memory_mb=size), Out(StopReason.INFEASIBLE, "infeasible: too large"))
         for key, size in (("a", 900.0), ("b", 110.0))
     ]
     found = select.verdict(records, objective)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.spec import Failure, FailureKind, Record, Status, canonical, from_json, to_json
+from sweep.spec import Failure, FailureKind, Origin, Record, Status, canonical, from_json, to_json
 from sweep.spec.settings import Objective
 from sweep.text import quantity
 from sweep.verdict import select
@@ -147,7 +147,7 @@ def test_drift_cancels_between_interleaved_repeats_of_one_sweep_only() -> None:
     a = trial("a", [1000 * d * e for d, e in zip(drift, around(1.0, shift=1), strict=True)])
     b = trial("b", [900 * d for d in drift])
     assert select.verdict([a, b], THROUGHPUT).kind == "winner"
-    for elsewhere in (replace(b, sweep="another"), replace(b, origin="reused")):
+    for elsewhere in (replace(b, sweep="another"), replace(b, origin=Origin.REUSED)):
         assert select.verdict([a, elsewhere], THROUGHPUT).kind == "undecided"
     assert select.verdict([a, replace(b, repeats=b.repeats[:3])], THROUGHPUT).kind == "undecided"
 

@@ -20,10 +20,9 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from sweep.backends.base import Backend, Runner, Source
 from sweep.backends.replay import tables
 from sweep.backends.replay.tables import Row
-from sweep.spec import BuildInfo, BuildSpec, Json, Placement, Status, Trial, UserError, to_json
+from sweep.spec import BuildInfo, BuildSpec, Json, Origin, Placement, Trial, UserError, to_json
 
 OPTIONS = ("table", "stack", "where")
-ANSWERED = (Status.OK, Status.BUILD_FAILED, Status.RUN_FAILED, Status.REJECTED)  # others say that nothing came out
 NEAREST = 3  # rows that are named where none fits
 _SETTINGS = ("precision", "batch", "cores", "replicas", "request_batch")
 _TELLING = ("stack", "status", "date", "versions", "source", "note")  # columns that a person can choose by, best first
@@ -37,7 +36,8 @@ class Replay(Backend):
     formats = ()  # it takes no model: a table speaks of one by its name
     devices = ("replay",)
     compiles_cores = True  # a row is about one number of cores
-    replays = True
+    origin = Origin.REPLAYED
+    concurrent = True  # `runs` says which loads a table has
     preload_build = ("numpy",)
     preload_run = ("numpy",)
     build_entry = "sweep.backends.replay.answers:build"
@@ -56,6 +56,8 @@ class Replay(Backend):
         unknown = [name for name in trial.backend.get("options") or {} if name not in OPTIONS]
         if unknown:
             return "replay has no option %s: it has %s" % (unknown[0], ", ".join(OPTIONS))
+        if trial.load.get("name", "saturate") != "saturate" or trial.load.get("concurrency", 1) > 1:
+            return "replay answers from a table that has no other load: use load=saturate"
         if trial.buckets:
             return "replay has no buckets: no table has results of several input shapes together; leave buckets=[]"
         if trial.deployment:
@@ -67,7 +69,7 @@ class Replay(Backend):
         rows = _matching(trial)
         if len(rows) == 1:
             row = rows[0][1]
-            if row.status in ANSWERED:
+            if row.status.was_tried and row.status.is_finished:  # others say that nothing came out
                 return None
             return "%s has no result: %s: %s" % (_place(rows[0]), row.status.value, row.reason)
         return _several(rows) if rows else _none(trial)

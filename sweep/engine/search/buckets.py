@@ -12,22 +12,16 @@ measured too, beside everything that was measured before.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.engine.context import Context
-from sweep.engine.references import Reference, pair_key, sizes_of, stored_sizes
-from sweep.files import write_json
-from sweep.report.plots.buckets import FILE
-from sweep.spec import AUTO, DYNAMIC, Buckets, Record, Status, Trial, UserError, to_json
+from sweep.engine.references import Reference, pair_key, sizes_of
+from sweep.spec import AUTO, DYNAMIC, Buckets, Record, Status, Trial, UserError
 from sweep.spec.settings import Bucketing
-from sweep.store import ledger
 from sweep.text import axis_text
 from sweep.verdict.buckets import lists as bucket_lists
 from sweep.verdict.buckets.bucketing import Choice, Traffic
 from sweep.verdict.buckets.cost import rank
-from sweep.verdict.buckets.lists import Group, Search
-from sweep.verdict.buckets.results import ListGroup
+from sweep.verdict.buckets.lists import Search
 
 if TYPE_CHECKING:
     from sweep.config.command_line import Job
@@ -53,7 +47,7 @@ class Asked:
 
 
 def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
-    """`Sweep.run` where some trials ask for `buckets=auto`: each becomes those that are worth measuring.
+    """`Sweep.run` for whoever launches jobs: a trial with `buckets=auto` becomes those that are worth measuring.
 
     The record of such a trial is that of the best predicted list that was measured. A trial whose model or data cannot
     be loaded is one of the data's own shape, whose record says why.
@@ -61,6 +55,13 @@ def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
     Raises:
         UserError: in a search, which would search within a search; or see `_traffics`.
     """
+    if not any(job.trial.buckets == AUTO for job in jobs):
+        return sweep.run(jobs)
+    with sweep.writable():
+        return _run(sweep, jobs)
+
+
+def _run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
     if sweep.search:
         raise UserError("buckets=auto searches by itself: leave out hydra/sweeper=optuna, or list the buckets")
     sweep.stages.several = True
@@ -220,55 +221,3 @@ def _search(asked: Asked, known: Mapping[Buckets, Record], settings: Bucketing) 
 def _first(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
     """The best predicted, fewer buckets first among equals."""
     return sorted(choices, key=lambda choice: rank(choice, settings.minimise))[: settings.measure]
-
-
-def write(sweep: "Sweep", context: Context, trials: Sequence[Trial]) -> None:
-    """`buckets.json` and its tables, where lists of buckets or sizes that vary were measured."""
-    from sweep.report.terminal.buckets import short
-
-    known = [_compared(sweep, context, group) for group in _groups(trials, sweep.records)]
-    groups = [group for group in known if group is not None]
-    if groups:
-        write_json(context.folder / FILE, to_json(groups))
-        sweep.display.show(short(groups, sweep.display.width))
-
-
-def _groups(trials: Sequence[Trial], records: Mapping[str, Record]) -> list[tuple[Trial, ...]]:
-    """Trials that are equal but for `buckets`, where any with buckets was measured."""
-    groups: dict[str, list[Trial]] = {}
-    for trial in trials:
-        if trial.model.get("bucket_dims"):
-            groups.setdefault(replace(trial, buckets=()).key, []).append(trial)
-    ok = {key for key, record in records.items() if record.status is Status.OK}
-    return [tuple(group) for group in groups.values() if any(trial.buckets and trial.key in ok for trial in group)]
-
-
-def _compared(sweep: "Sweep", context: Context, trials: tuple[Trial, ...]) -> ListGroup | None:
-    settings, data = sweep.settings.bucketing, str(trials[0].data["name"])
-    search = sweep.stages.searches.get(replace(trials[0], buckets=AUTO).key)
-    traffic = search.traffic if search else _stored(context, trials[0])
-    if traffic is None:
-        return None
-    file = settings.traffic if search else None
-    group = Group(
-        trials,
-        traffic,
-        source=file or data,
-        own=not file,
-        settings=settings,
-        search=search,
-        before={trial.key: record for trial in trials if (record := sweep.stages.again.get(trial.key))},
-    )
-    return bucket_lists.compare(group, sweep.records)
-
-
-def _stored(context: Context, trial: Trial) -> Traffic | None:
-    """The data's sizes, from the store; None where it is gone."""
-    pair = pair_key(trial)
-    entries = (entry for entry in ledger.entries(context.folder) if entry["kind"] == "reference")
-    result = next((entry["result"] for entry in entries if entry["pair"] == pair), None)
-    folder = Path(context.store.root, "data", result["data"]) if result else None
-    if folder is None or not folder.is_dir():
-        return None
-    sizes = stored_sizes(trial, folder)
-    return Traffic.of(sizes) if sizes is not None else None

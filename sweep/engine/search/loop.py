@@ -33,15 +33,15 @@ from sweep.config import axes, overrides
 from sweep.engine.search import space as search_space
 from sweep.engine.search.options import Options
 from sweep.files import write_json
-from sweep.spec import Json, Record, Status, UserError, digest, metrics
+from sweep.spec import Json, Origin, Record, Status, UserError, digest, metrics
 from sweep.store import ledger
 from sweep.text import count, duration, quantity, relative
 
 if TYPE_CHECKING:
     from sweep.config.compose import Composer
-    from sweep.engine import Sweep
     from sweep.engine.search.space import Lazy, Planned, Point
     from sweep.engine.search.study import Guide, Mirror
+    from sweep.engine.session import Sweep
     from sweep.spec.plan import Plan
 
 NOTES = "search.json"  # in the sweep's folder: what `resume` needs
@@ -206,7 +206,7 @@ class _Search:
         returns = self.launcher.launch([point.overrides for _, point in asked], initial_job_idx=self.asked)
         records = [done.return_value for done in returns]
         told = [guide.tell(trial, record) for (trial, _), record in zip(asked, records, strict=True)]
-        self.asked += sum(record.origin != "reused" for record in records)
+        self.asked += sum(record.origin is not Origin.REUSED for record in records)
         by = guide.steering
         self.suggestions = {"all": by.suggested, "repeated": by.repeated, "refused": by.refused}
         mirror.add(told)
@@ -245,11 +245,11 @@ class _Search:
                 continue
             record = self.sweep.records.get(key)
             self.points[key] = point
-            if record is None or record.status is Status.STOPPED:
+            if record is None or not record.status.is_finished:
                 self.first.append(point)
                 continue
             self.space.taken.add(key)
-            self.asked += record.origin != "reused"
+            self.asked += record.origin is not Origin.REUSED
             found.append((point, record))
         return found
 
@@ -278,7 +278,7 @@ class _Search:
 
     def _progress(self, guide: "Guide") -> str:
         records = [self.sweep.records[key] for key in self.points if key in self.sweep.records]
-        failed = sum(r.status not in (Status.OK, Status.STOPPED) for r in records)
+        failed = sum(r.status.is_finished and r.status is not Status.OK for r in records)
         limit = self.options.budget.trials
         spent = f"{self.asked}/{limit}" if limit else f"{count(self.asked, 'trial')} in {duration(self._spent())}"
         return f"search {spent}{f', {failed} failed' if failed else ''}: {self._best(guide)}"

@@ -24,15 +24,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweep.engine.search.space import Exhausted, Point, SearchSpace, Value
-from sweep.spec import FailureKind, Record, Status, UserError
+from sweep.spec import Record, Status, UserError
 from sweep.spec.settings import Objective
 
 Direction = Literal["maximize", "minimize"]
-FAULTS = (
-    FailureKind.PREEMPTED,
-    FailureKind.CORE_UNAVAILABLE,
-    FailureKind.HARDWARE_ERROR,
-)  # of the machine, not the point
 FAILED = 10.0  # constraint of a trial without result: worse than any limit that is missed a little
 POPULATION = 8  # of nsga2: budgets are tens of trials
 WORST_COST = 1e9  # told for a failure while nothing larger has been seen
@@ -289,7 +284,7 @@ def _inner(sampler: str, seed: int, startup: int) -> BaseSampler | None:
 
 def _fault(record: Record) -> bool:
     """It says nothing about the point: the machine failed, or somebody stopped it."""
-    return record.status is Status.STOPPED or (record.failure is not None and record.failure.kind in FAULTS)
+    return not record.status.is_finished or (record.failure is not None and record.failure.kind.is_fault_of_machine)
 
 
 def _notes(record: Record) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sweep.spec import UserError
 from sweep.spec.settings import Settings
+from sweep.store.layout import OutputsFolder
 
 # A server that is away must cost seconds; MLflow's own defaults wait four minutes for every call.
 CLIENT = {
@@ -40,7 +41,7 @@ def store_uri(settings: Settings, environment: Mapping[str, str] | None = None) 
         raise UserError(
             "tracking=server needs an address: add tracking.uri=http://HOST:5000 or set MLFLOW_TRACKING_URI"
         )
-    return f"sqlite:///{settings.outputs_path.absolute() / 'mlflow.db'}"
+    return f"sqlite:///{OutputsFolder(settings.outputs_path.absolute()).database}"
 
 
 def tracked_after_all(settings: Settings) -> Settings:

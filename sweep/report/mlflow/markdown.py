@@ -64,7 +64,7 @@ def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
     happened = [*_claims(record, verdict), *wording.happened(record)]
     if happened:
         parts.append("\n".join(f"- {_escape(' '.join(line.split()))}" for line in happened))
-    if record.origin in ("measured", "reused"):
+    if record.origin.is_evidence:
         parts.append(f"```\npython -m sweep reproduce {RUN}\n```")
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -35,7 +35,6 @@ NOTE_CHARACTERS = 7900  # MLflow keeps 8000 of a tag
 _RUN_STATUS = {Status.OK: "FINISHED", Status.STOPPED: "KILLED"}
 _SENT = "sweep.sent"  # fingerprint of the record that was sent
 NOTE = "mlflow.note.content"
-WITHOUT_RUN = (Status.INVALID, Status.UNAVAILABLE)
 
 
 class RunStore:
@@ -212,7 +211,7 @@ def _trial_tags(record: Record, sweep_id: str, parent: str) -> dict[str, str]:
         "sweep.key": record.key,
         "sweep.status": record.status.value,
         "sweep.failure_kind": record.failure.kind.value if record.failure else "",
-        "sweep.origin": record.origin,
+        "sweep.origin": record.origin.value,
         "sweep.identity": record.identity,
         "sweep.reason": record.reason[:NOTE_CHARACTERS],
         "sweep.source": source.source if source else "",  # of what was reported: where, when, known mistakes

@@ -17,9 +17,9 @@ from sweep.report.mlflow.address import is_server, store_uri, tracked_after_all
 from sweep.report.mlflow.links import shared_view
 from sweep.report.mlflow.markdown import describe_trial
 from sweep.report.mlflow.pages import experiment_note, sweep_note
-from sweep.report.mlflow.store import WITHOUT_RUN, RunStore, asked
+from sweep.report.mlflow.store import RunStore, asked
 from sweep.report.names import ranked, varying
-from sweep.spec import Json, Outcome, Record, Status, from_json, to_json
+from sweep.spec import Json, Origin, Outcome, Record, Status, from_json, to_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger, query
 from sweep.text import one_line
@@ -132,7 +132,7 @@ class _Sending:
         store = self.store = RunStore(self.uri, self.settings, self.request.sweep_id)
         refused = []
         for record in self.records:
-            if record.status in WITHOUT_RUN:
+            if not record.status.was_tried:
                 continue
             try:
                 self._send_trial(store, record)
@@ -192,13 +192,13 @@ def _winner(records: Sequence[Record], verdict: Verdict | None) -> Record | None
 
 
 def _varying(records: Sequence[Record]) -> list[str]:
-    ran = [record.settings for record in records if record.status not in WITHOUT_RUN]
+    ran = [record.settings for record in records if record.status.was_tried]
     return varying(ran) or ["backend", "precision", "batch", "cores"]
 
 
 def _counts(records: Sequence[Record]) -> dict[str, float]:
     good = sum(record.status is Status.OK for record in records)
-    refused = sum(record.status in WITHOUT_RUN for record in records)
+    refused = sum(not record.status.was_tried for record in records)
     return {
         "trials": float(len(records)),
         "trials_ok": float(good),
@@ -211,7 +211,7 @@ def _work(records: Sequence[Record]) -> dict[str, float]:
     """What the whole sweep took, beside the numbers of the leader alone."""
     builds = {build["key"]: build for record in records for build in record.builds if build.get("key")}
     new = [build for build in builds.values() if not build.get("reused")]
-    repeats = [repeat for record in records if record.origin == "measured" for repeat in record.repeats]
+    repeats = [repeat for record in records if record.origin is Origin.MEASURED for repeat in record.repeats]
     return {
         "all_builds": float(len(builds)),
         "all_builds_reused": float(len(builds) - len(new)),

@@ -14,13 +14,12 @@ from sweep import files
 from sweep.report.page.document import document
 from sweep.report.page.gather import Facts, read
 from sweep.report.page.markup import Section, paragraph
+from sweep.store.layout import SweepFolder
 
 if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
 
-__all__ = ["FILE", "Section", "document", "write"]
-
-FILE = "report.html"
+__all__ = ["Section", "document", "write"]
 
 
 def write(folder: Path, verdict: Verdict | None = None, *, over: bool = False, path: Path | None = None) -> Path:
@@ -34,7 +33,7 @@ def write(folder: Path, verdict: Verdict | None = None, *, over: bool = False, p
     Raises:
         UserError: the ledger has no beginning.
     """
-    where = path or folder / FILE
+    where = path or SweepFolder(folder).page
     files.write_whole(where, html(read(folder, verdict, over)))
     return where
 

@@ -8,18 +8,17 @@ from sweep.report import story
 from sweep.report.names import failure_groups
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Section, badge, commands, details, esc, paragraph, tail
-from sweep.spec import Record, Status
+from sweep.spec import Record
 from sweep.text import count, relative, status_text
 
 GROUPS, NAMED = 30, 6
-MILD = (Status.INVALID, Status.UNAVAILABLE, Status.STOPPED)  # nothing was tried, or nothing is wrong with it
 
 
 def section(told: Facts) -> Section | None:
     """None where everything worked."""
     # What was stopped because enough was known of it worked: its numbers and its reason stand in the table.
     ended = [r for r in told.records if r.key in told.book.records and not story.has_numbers(r)]
-    groups = sorted(failure_groups(ended), key=lambda item: item[1][0].status in MILD)
+    groups = sorted(failure_groups(ended), key=lambda item: not item[1][0].status.is_failure)
     if not groups:
         return None
     html = "".join(_group(told, text, records) for text, records in groups[:GROUPS])
@@ -37,7 +36,7 @@ def _group(told: Facts, text: str, records: Sequence[Record]) -> str:
     shown = ", ".join(names[:NAMED])
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     head = badge(first.status, f"{len(records):,} {status_text(first.status)}")
-    css = "failure mild" if first.status in MILD else "failure"
+    css = "failure" if first.status.is_failure else "failure mild"
     body = f'<p>{head} <b>{esc(text)}</b></p><p class="soft">{esc(shown + more)}</p>'
     failure = first.failure
     if failure is not None:

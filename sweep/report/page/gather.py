@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from sweep.report import story
 from sweep.report.names import ranked, short_name, varying
 from sweep.report.plots.drawing import COLOURS
-from sweep.spec import Json, Measurement, Record, Status, UserError, from_json
+from sweep.spec import Json, Measurement, Record, Status, StopReason, UserError, from_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger, query
+from sweep.store.layout import SweepFolder
 from sweep.store.query import Stored
 from sweep.text import duration, relative
 from sweep.verdict import race, select
@@ -189,9 +190,9 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
         _ordered(records, chosen, settings),
         chosen,
         _state(book, times, over, records),
-        _json(folder / "plan.json"),
+        _json(SweepFolder(folder).plan),
         _drift(folder, settings, entries),
-        _json(folder / "environment.json"),
+        _json(SweepFolder(folder).environment),
     )
 
 
@@ -221,11 +222,11 @@ def _with_repeats(book: ledger.History, record: Record, done: Mapping[int, Measu
 
 def _state(book: ledger.History, times: Times, over: bool, records: Sequence[Record]) -> str:
     if over:
-        cut = any(record.status is Status.STOPPED and record.reason.startswith("interrupted") for record in records)
+        cut = any(record.stop is StopReason.INTERRUPTED for record in records)
         return INTERRUPTED if cut else FINISHED
     if book.finished:
         return INTERRUPTED if times.interrupted else FINISHED
-    return RUNNING if _held(book.folder / ledger.LEDGER) else KILLED
+    return RUNNING if _held(SweepFolder(book.folder).ledger) else KILLED
 
 
 def _held(path: Path) -> bool:
@@ -240,7 +241,7 @@ def _held(path: Path) -> bool:
 
 def _drift(folder: Path, settings: Settings, entries: Sequence[Json]) -> Json:
     """What is on record of the machine's speed; of a sweep that has not come so far, what can be told by now."""
-    found = _json(folder / series.FILE)
+    found = _json(SweepFolder(folder).drift)
     if found:
         return found
     seen = series.read(entries)

@@ -9,7 +9,7 @@ from sweep.report import story
 from sweep.report.names import axes_of, common
 from sweep.report.page.gather import INTERRUPTED, KILLED, RUNNING, Facts, day
 from sweep.report.page.markup import Section, badge, commands, details, esc, facts, paragraph
-from sweep.spec import Record, Status, from_json, metrics
+from sweep.spec import Origin, Record, Status, from_json, metrics
 from sweep.text import axis_text, count, duration, listed, number, percent, quantity, status_text
 from sweep.verdict import claims
 from sweep.verdict.wording import MANY
@@ -170,7 +170,9 @@ def _claims(told: Facts) -> str:
 
 
 def _evidence(told: Facts) -> str:
-    repeats = sorted({len(record.repeats) for record in told.good if record.repeats and record.origin == "measured"})
+    repeats = sorted(
+        {len(record.repeats) for record in told.good if record.repeats and record.origin is Origin.MEASURED}
+    )
     if not repeats:
         return ""
     span = count(repeats[0], "repeat") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats"
@@ -197,7 +199,9 @@ def _card(told: Facts, record: Record, role: str, css: str) -> str:
     reason = "" if record.key == told.verdict.winner else told.verdict.reasons.get(record.key, "")
     settings = [(name, esc(axis_text(record.settings[name]))) for name in axes_of([record.settings])]
     run = told.book.runs.get(record.key)
-    lines = [f"python -m sweep reproduce {run or record.key}{told.outputs}"] if record.origin != "reported" else []
+    lines = (
+        [f"python -m sweep reproduce {run or record.key}{told.outputs}"] if record.origin is not Origin.REPORTED else []
+    )
     return (
         f'<div class="{css}"><p class="role">{esc(role)}</p><h3>{esc(record.label)}</h3>'
         f'<p class="big">{esc(start)} {small if interval else ""}</p>'
@@ -211,8 +215,8 @@ def _card(told: Facts, record: Record, role: str, css: str) -> str:
 
 def _numbers(told: Facts, record: Record) -> list[tuple[str, str]]:
     texts = listed(record.numbers, without=told.settings.objective.metric)
-    if record.origin != "measured":
-        texts["origin"] = record.origin
+    if record.origin is not Origin.MEASURED:
+        texts["origin"] = record.origin.value
     return [(label, esc(text)) for label, text in texts.items()]
 
 

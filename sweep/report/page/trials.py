@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from sweep.report.names import NUMBERS, why
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, badge, bar, commands, details, esc, facts, table
-from sweep.report.terminal.results import STOPS
-from sweep.spec import REQUESTS, Record, Status
+from sweep.spec import REQUESTS, Origin, Record, Status
 from sweep.spec.metrics import COLUMNS, SAMPLES, THROUGHPUT, Better, Metric, Pooled, find
-from sweep.text import axis_text, cell, listed, one_line, percent, relative, status_text
+from sweep.text import (
+    axis_text,
+    cell,
+    listed,
+    one_line,
+    percent,
+    relative,
+    status_text,
+    stop_text,
+)
 from sweep.verdict.stats.intervals import samples_needed
 
 ON_PAPER = 60  # rows; the rest stands in results.csv
@@ -91,7 +99,7 @@ def _row(told: Facts, record: Record, place: int, names: Sequence[str], fastest:
 def _searched(told: Facts, record: Record) -> str:
     """What the filter looks into: `|batch=5|` holds as a whole, words anywhere."""
     settings = [f"{name}={axis_text(value)}" for name, value in record.settings.items() if name in told.axes]
-    ending = f"status={record.status.value}", f"origin={record.origin}"
+    ending = f"status={record.status.value}", f"origin={record.origin.value}"
     kind = record.failure.kind.value if record.failure else ""
     words = (told.name(record), record.label, status_text(record.status), kind)
     return f"|{'|'.join([*settings, *ending])}| {' '.join(words)}".lower()
@@ -142,9 +150,9 @@ def _status(told: Facts, record: Record) -> Cell:
             return Cell(badge(Status.STOPPED, "excluded"), 0.5)
         if record.key in verdict.tied:
             return Cell(badge(Status.OK, "tie" if verdict.kind == "tie" else "undecided"), -0.5)
-    told_as = "" if record.origin == "measured" or record.status is not Status.OK else record.origin
+    told_as = "" if record.origin is Origin.MEASURED or record.status is not Status.OK else record.origin.value
     if record.status is Status.STOPPED and record.metrics:
-        told_as = next((word for word in STOPS if record.reason.startswith(word)), "")
+        told_as = stop_text(record)
     if record.key not in told.book.records:
         told_as = f"{len(record.repeats)} of {told.settings.effort.repeats} repeats" if record.repeats else "open"
     return Cell(badge(record.status, told_as), order)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.spec import Record, Status, UserError
+from sweep.spec import Record, UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,7 +129,7 @@ def points_of(records: Sequence[Record]) -> list[Point]:
     for record in records:
         metrics = record.numbers
         latency, value = metrics.get("latency_ms_p50"), metrics.get("throughput_items_per_s")
-        if record.status in (Status.OK, Status.STOPPED) and latency and value:
+        if not record.status.is_failure and latency and value:
             low, high = (metrics.get("throughput_items_per_s" + end, value) for end in ("_low", "_high"))
             found.append(
                 Point(record, latency, value, metrics.get("latency_ms_p99"), min(low, value), max(high, value))

@@ -56,7 +56,7 @@ def heading(found: Sequence[Stored]) -> list[str]:
     repeats = sorted({len(each.record.repeats) for each in found if each.is_measured and each.record.repeats})
     if repeats:
         words.append(count(repeats[0], "repeat") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats")
-    foreign = [each.record.origin for each in found if not each.is_measured]
+    foreign = [each.record.origin.value for each in found if not each.is_measured]
     if foreign:
         some = "" if len(foreign) == len(found) else f"{len(foreign)} of {len(found)} "
         words.append(some + " or ".join(dict.fromkeys(foreign)) + ", not measured here")

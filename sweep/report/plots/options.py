@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sweep.report.names import ranked
 from sweep.report.plots import naming
 from sweep.report.plots.drawing import HEADING_INCHES, INK, sheet
-from sweep.spec import Status
+from sweep.spec import Origin, Status
 from sweep.spec.settings import Objective
 from sweep.text import plus_minus, share
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 MOST = 40  # more options are not readable on one page
 WIDTH_INCHES, ROW_INCHES = 9.25, 0.27
-HATCHES = {"reported": "////", "replayed": "xxxx"}
+HATCHES = {Origin.REPORTED: "////", Origin.REPLAYED: "xxxx"}
+UNMEASURED = {Origin.REPORTED: "reported, not measured here", Origin.REPLAYED: "replayed from reported numbers"}
 GAP = "#F3F3F3"
 THROUGHPUT = "throughput_items_per_s"
 
@@ -152,9 +153,9 @@ def _legend(figure: Figure, shown: Sequence[Stored], palette: dict[str, str], qu
         handles += [Patch(facecolor=colour, label=name) for name, colour in palette.items() if name in used]
     barred = [each for each in drawn if {THROUGHPUT, quality} & set(_metrics(each))]
     origins = dict.fromkeys(each.record.origin for each in barred)
-    for origin in (name for name in origins if name in HATCHES):
-        told = {"reported": "reported, not measured here", "replayed": "replayed from reported numbers"}[origin]
-        handles.append(Patch(facecolor="#999999", edgecolor="white", hatch=HATCHES[origin], lw=0, label=told))
+    for origin in (origin for origin in origins if origin in HATCHES):
+        patch = Patch(facecolor="#999999", edgecolor="white", hatch=HATCHES[origin], lw=0, label=UNMEASURED[origin])
+        handles.append(patch)
     if quality == "accuracy" and any("reference_accuracy" in _metrics(each) for each in drawn):
         handles.append(Line2D([], [], marker="|", ls="", ms=11, mew=1.6, color="black", label="original model"))
     if any(THROUGHPUT not in _metrics(each) for each in shown):

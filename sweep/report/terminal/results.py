@@ -22,9 +22,9 @@ from sweep.report.terminal.layout import (
     fitting,
     paragraph,
 )
-from sweep.spec import Record, Status
+from sweep.spec import Origin, Record, Status
 from sweep.spec.metrics import CAPACITY, COLUMNS, SAMPLES, THROUGHPUT, Metric
-from sweep.text import cell, count, relative, status_text
+from sweep.text import cell, count, relative, status_text, stop_text
 from sweep.verdict.race import cost
 from sweep.verdict.stats.intervals import samples_needed
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
 
 VERDICT_STYLES = {"winner": "bold green", "tie": "bold cyan", "undecided": "bold yellow", "none": "bold red"}
-STOPS = ("dominated", "infeasible", "budget spent", "interrupted")  # how the reason of a stopped trial begins
 
 
 def result_parts(
@@ -151,21 +150,16 @@ def _state(record: Record, verdict: Verdict | None) -> str:
         if record.key in verdict.outside:
             return "excluded"  # over a limit, or nobody knows whether it is
     if record.status is Status.STOPPED:
-        return "ok" if verdict is not None and _in_race(record, verdict) else _stop(record)
+        return "ok" if verdict is not None and _in_race(record, verdict) else stop_text(record)
     text = status_text(record.status)
     if record.status is Status.OK:
-        return text if record.origin == "measured" else record.origin
-    return f"{record.origin}, {text}" if record.origin == "reported" else text
+        return text if record.origin is Origin.MEASURED else record.origin.value
+    return f"{record.origin.value}, {text}" if record.origin is Origin.REPORTED else text
 
 
 def _in_race(record: Record, verdict: Verdict) -> bool:
     """It ran to its end, or counts again: by another objective than the one that it was stopped for."""
     return record.status is Status.OK or record.key in verdict.ranking
-
-
-def _stop(record: Record) -> str:
-    """Why a trial was stopped, in a word or two."""
-    return next((word for word in STOPS if record.reason.startswith(word)), status_text(record.status))
 
 
 def _row_style(record: Record, verdict: Verdict | None) -> str:
@@ -180,7 +174,7 @@ def _early(records: Sequence[Record]) -> list[Part]:
     stopped = [record for record in records if record.status is Status.STOPPED and story.has_numbers(record)]
     if not stopped:
         return []
-    words: Mapping[str, int] = Counter(_stop(record) for record in stopped)
+    words: Mapping[str, int] = Counter(stop_text(record) for record in stopped)
     told = ", ".join(f"{n:,} {word}" for word, n in words.items())
     text = f"{count(len(stopped), 'trial')} stopped early: {told} (python -m sweep why says by what)"
     return [(paragraph(text, 2), "dim")]

@@ -12,11 +12,11 @@ from pathlib import Path
 from statistics import fmean, median
 
 from sweep.spec import Json, Measurement, Trial, from_json, to_json
+from sweep.store.layout import SweepFolder
 from sweep.text import count, percent, percent_range
 from sweep.verdict.noise import drift
 from sweep.verdict.noise.drift import Drift, Finding, Point
 
-FILE = "drift.json"
 AGAIN = "-again"  # and how often: ends the identity of what is measured once more; the thing itself is the same
 FIXED_RATE = ("poisson", "trace")  # loads answered as fast as items arrive: that tells nothing of the machine
 STEAL = 0.02  # share of the machine's CPU time taken by the hypervisor, from which a measurement is marked
@@ -182,7 +182,7 @@ def tell_marks(noticed: Sequence[Json], points: Sequence[Point]) -> list[str]:
 def stored(folder: Path) -> Json:
     """What `drift.json` says; empty where there is none that can be read."""
     try:
-        return dict(json.loads((folder / FILE).read_text()))
+        return dict(json.loads(SweepFolder(folder).drift.read_text()))
     except (OSError, ValueError, TypeError):
         return {}
 

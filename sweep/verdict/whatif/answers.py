@@ -233,7 +233,7 @@ class View:
         What a race stopped is among them: the reason may not hold any longer.
         """
         ok = [r for r in self.records if r.metrics and (r.status is Status.OK or select.stopped_early(r))]
-        ok = [record for record in ok if record.origin not in select.PUBLISHED]
+        ok = [record for record in ok if record.origin.is_evidence]
         priced = ok if book is None else [book.priced(record) for record in ok]
         kept = [record for record in priced if not constraints.misses(record, objective)]
         return tuple(sorted(kept, key=lambda record: (race.cost(record, objective), record.key)))
@@ -247,7 +247,7 @@ class View:
     def _feasible(records: Sequence[Record], verdict: select.Verdict) -> tuple[Record, ...]:
         by_key = {record.key: record for record in records}
         kept = (by_key[key] for key in verdict.ranking if key not in verdict.outside)
-        return tuple(record for record in kept if record.origin not in select.PUBLISHED)
+        return tuple(record for record in kept if record.origin.is_evidence)
 
     @property
     def hosts(self) -> tuple[Host, ...]:

@@ -10,9 +10,9 @@ import pytest
 
 from sweep.backends.fake import Fake
 from sweep.engine.search import buckets
-from sweep.report.plots.buckets import FILE
 from sweep.spec import Json, Status
 from sweep.store import ledger
+from sweep.store.layout import SweepFolder
 from sweep.worker import arrays, batching
 from tests.support import exact_times
 from tests.support.running import QUICK, entries, read_until, start, sweep
@@ -39,7 +39,7 @@ def test_auto_measures_guesses_and_the_best_lists(tmp_path: Path, monkeypatch: p
     exact_times.of_fake_device(monkeypatch)
     status, history = sweep(tmp_path, "buckets=auto", "bucketing.max=3", "bucketing.measure=2", *EXACT, base=BAG)
     assert status == 0
-    (found,) = json.loads((history.folder / FILE).read_text())
+    (found,) = json.loads(SweepFolder(history.folder).buckets.read_text())
     rows = found["rows"]
     assert [row["k"] for row in rows if row["best_for_k"]] == [1, 2, 3]
     assert {row["name"] for row in rows} == {"best", "powers of two", "pad to max"}
@@ -152,7 +152,7 @@ def test_traffic_of_a_file_decides_the_lists(tmp_path: Path, monkeypatch: pytest
     _, history = sweep(
         tmp_path / "out", "buckets=auto", "bucketing.max=2", f"bucketing.traffic={traffic}", *EXACT, base=BAG
     )
-    (found,) = json.loads((history.folder / FILE).read_text())
+    (found,) = json.loads(SweepFolder(history.folder).buckets.read_text())
     assert [row["buckets"] for row in found["rows"] if row["best_for_k"]] == [[[128]], [[10], [128]]]
 
 
@@ -167,7 +167,7 @@ def test_the_sizes_that_lists_are_chosen_for_are_those_of_the_data(tmp_path: Pat
 def found(outputs: Path) -> list[Json]:
     """The entries of the last sweep's buckets.json."""
     folder = ledger.find(outputs, "last")
-    told: list[Json] = json.loads((folder / FILE).read_text())
+    told: list[Json] = json.loads(SweepFolder(folder).buckets.read_text())
     return told
 
 
@@ -268,6 +268,6 @@ def test_a_sweep_without_buckets_has_nothing_to_show(tmp_path: Path, capsys: pyt
     from sweep.__main__ import run
 
     _, history = sweep(tmp_path)
-    assert not (history.folder / FILE).exists()
+    assert not SweepFolder(history.folder).buckets.exists()
     assert run(["buckets", "--outputs", str(tmp_path)]) == 1
     assert "has measured no lists of buckets" in capsys.readouterr().err

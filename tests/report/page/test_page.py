@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from sweep.__main__ import run
-from sweep.engine import summary
 from sweep.report import page
 from sweep.report.page import gather, markup, surroundings, top
 from sweep.report.page.markup import Cell, Column, Row, Section
-from sweep.spec import Status, UserError
+from sweep.spec import Status, StopReason, UserError
 from sweep.spec.facts import CapacityFacts, HostFacts, ProbeFacts
 from sweep.store import ledger, query
+from sweep.store.layout import SweepFolder
 from sweep.verdict import select
 from tests.support.page_sweeps import SWEEP, html, latencies, members, repeated
 from tests.support.page_sweeps import stored as store
@@ -434,7 +434,7 @@ def test_every_sweep_leaves_its_page(tmp_path: Path) -> None:
     assert status == 0
     text = (history.folder / "report.html").read_text(encoding="utf-8")
     words = read(text)
-    assert history.folder / "report.html" in summary.files(history.folder)
+    assert history.folder / "report.html" in SweepFolder(history.folder).left()
     assert str((history.verdict or {})["sentence"]) in words
     assert "still running" not in words
     assert "Noise" in headings(text)
@@ -447,7 +447,7 @@ def test_without_a_page_the_end_says_how_to_get_one_and_it_can_be_made(
     assert status == 0
     said = capsys.readouterr().out
     assert not [*history.folder.glob("*.html"), *history.folder.glob("*.png")]
-    assert {"results.csv", "verdict.json"} <= {path.name for path in summary.files(history.folder)}
+    assert {"results.csv", "verdict.json"} <= {path.name for path in SweepFolder(history.folder).left()}
     assert "\nreport  " not in said
     (asked,) = re.findall(r"\nfiles      .*    # one page of them: python -m sweep (.+)", said)
     assert run(shlex.split(asked)) == 0
@@ -487,7 +487,9 @@ def test_trials_that_a_race_stopped_keep_their_numbers_and_are_no_failures(tmp_p
     book = ledger.Ledger(folder)
     for record in others[1:]:
         told = f"dominated by {best.label}: 0.5x"
-        book.append("record", record=replace(record, status=Status.STOPPED, reason=told))
+        stopped = replace(record, status=Status.STOPPED, reason=told, stop=StopReason.DOMINATED)
+        notes = {select.STOPPED: {"why": StopReason.DOMINATED, "reason": told, "by": best.key}}
+        book.append("record", record=replace(stopped, notes={**record.notes, **notes}))
     book.append("finish", verdict=None, interrupted=False)
     book.close()
     told = gather.read(folder)

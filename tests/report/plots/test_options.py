@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sweep.__main__ import run
 from sweep.report.plots import boxes, naming, options
 from sweep.report.plots.drawing import STYLE
-from sweep.spec import FailureKind, UserError
+from sweep.spec import FailureKind, Origin, UserError
 from sweep.spec.settings import Objective
 from sweep.store import query
 from tests.report.plots.test_scatter import size
@@ -91,8 +91,8 @@ def test_what_is_shared_is_said_once_above(three: Path) -> None:
 def test_reported_and_replayed_numbers_are_hatched_and_named(tmp_path: Path) -> None:
     members = [
         Member({"batch": 1}, more=throughput(3)),
-        Member({"batch": 2}, more=throughput(2, origin="reported", repeats=0)),
-        Member({"batch": 4}, more=throughput(1, origin="replayed")),
+        Member({"batch": 2}, more=throughput(2, origin=Origin.REPORTED, repeats=0)),
+        Member({"batch": 4}, more=throughput(1, origin=Origin.REPLAYED)),
     ]
     store_sweep(tmp_path, "20260101-000000", members)
     figure = drawn(tmp_path)
@@ -151,7 +151,7 @@ def test_only_failed_trials_are_gaps_alone_and_no_box(tmp_path: Path, capsys: py
 def test_names_tell_hosts_sweeps_and_origins_apart(tmp_path: Path) -> None:
     for name, cpu in (("20260101-a", "AMD EPYC 7R13 Processor"), ("20260102-b", "Intel(R) Xeon(R) CPU @ 2.50GHz")):
         store_sweep(tmp_path, name, [Member({"batch": 1}, latencies_ms=[FAST, FAST])], cpu=cpu)
-    store_sweep(tmp_path, "20260103-c", [Member({"batch": 1}, more={"origin": "reported"})], cpu="AMD EPYC 7R13")
+    store_sweep(tmp_path, "20260103-c", [Member({"batch": 1}, more={"origin": Origin.REPORTED})], cpu="AMD EPYC 7R13")
     store_sweep(tmp_path, "20260104-d", [Member({"batch": 1})], cpu="AMD EPYC 7R13")
     two = query.trials(tmp_path, ["20260101", "20260102"])
     assert naming.names(two) == ["AMD EPYC 7R13, 2 cores", "Intel Xeon, 2 cores"]
@@ -188,8 +188,8 @@ def test_a_small_spread_has_an_axis_from_zero(tmp_path: Path) -> None:
     assert axes.get_xlim()[0] == 0
 
 
-@pytest.mark.parametrize("origin", ["reported", "replayed"])
-def test_without_samples_of_ours_it_is_markers_and_says_so(tmp_path: Path, origin: str) -> None:
+@pytest.mark.parametrize("origin", [Origin.REPORTED, Origin.REPLAYED])
+def test_without_samples_of_ours_it_is_markers_and_says_so(tmp_path: Path, origin: Origin) -> None:
     """A replay has a samples file, but it was drawn from the percentiles: a box of it would pretend."""
     store_sweep(tmp_path, "20260101-a", [Member(latencies_ms=[FAST, FAST], more={"origin": origin})])
     figure = boxes.draw(query.trials(tmp_path, []))

@@ -10,6 +10,7 @@ import pytest
 
 from sweep.spec import Json, to_json
 from sweep.spec.facts import HostFacts
+from sweep.store.layout import SweepFolder
 from sweep.verdict.noise import series
 from sweep.verdict.noise.drift import Point
 from tests.support.machine_laws import log_normal, simulated, speed
@@ -94,13 +95,13 @@ def test_the_document_and_its_sentence(tmp_path: Path) -> None:
     slower = [p["relative"] for p in made["points"] if p["level"] < 1.0]
     assert np.mean(usual) == pytest.approx(1.0, abs=0.01)
     assert np.mean(slower) == pytest.approx(1 / 1.1, abs=0.01)
-    (tmp_path / series.FILE).write_text(json.dumps(made))
+    SweepFolder(tmp_path).drift.write_text(json.dumps(made))
     assert series.sentences(tmp_path) == [said]
 
 
 def test_nothing_is_said_where_nothing_is_known(tmp_path: Path) -> None:
     assert series.sentences(tmp_path) == []
-    (tmp_path / series.FILE).write_text("{")
+    SweepFolder(tmp_path).drift.write_text("{")
     assert series.sentences(tmp_path) == []
     assert series.stored(tmp_path) == {}
 

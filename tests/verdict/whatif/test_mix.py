@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sweep import verbs
-from sweep.spec import Measurement, Record, Trial
+from sweep.spec import Measurement, Origin, Record, Trial
 from sweep.spec.facts import BucketFacts, SizeFacts
 from sweep.store import ledger, query
 from sweep.verdict.buckets import metrics as bucket_metrics
@@ -161,7 +161,7 @@ def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
     assert mix.reweighed(none, LONG) == "no request of bucket 32 was measured"
     plain = query.Stored(found.history, replace(found.record, buckets=()))
     assert "they have one size" in str(mix.reweighed(plain, LONG))
-    reported = query.Stored(found.history, replace(found.record, origin="reported"))
+    reported = query.Stored(found.history, replace(found.record, origin=Origin.REPORTED))
     assert mix.reweighed(reported, LONG) == "they were not measured here"
 
 

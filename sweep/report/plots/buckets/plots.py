@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.report.plots.buckets import FILE
 from sweep.report.plots.buckets import latency as bucket_latency
 from sweep.report.plots.buckets import sizes as bucket_sizes
 from sweep.report.plots.buckets.view import View, sizes_of
 from sweep.report.plots.drawing import DPI, HEADING_INCHES, STYLE, sheet
 from sweep.spec import UserError, from_json
+from sweep.store.layout import SweepFolder
 from sweep.text import axis_text, count
 from sweep.verdict.buckets.results import ListGroup
 
@@ -52,7 +52,7 @@ def named(folder: Path, keys: Collection[str] | None = None) -> list[tuple[str, 
 
     The names are safe as those of files, and no two are alike. `keys`: only groups that one of these trials is in.
     """
-    path = folder / FILE
+    path = SweepFolder(folder).buckets
     groups = from_json(tuple[ListGroup, ...], json.loads(path.read_text()) if path.exists() else [])
     names = ["buckets-" + re.sub(r"[^\w.,=-]+", "_", group.label or "all")[:100] for group in groups]
     alike = {name for name, times in Counter(names).items() if times > 1}

@@ -15,6 +15,7 @@ from sweep.report.plots.buckets import plots as bucket_plots
 from sweep.report.plots.buckets.view import LOOKS, View
 from sweep.report.plots.drawing import STYLE
 from sweep.spec import Json, from_json
+from sweep.store.layout import SweepFolder
 from sweep.text import number
 from sweep.verdict.buckets.results import ListRow
 from tests.report.plots.test_scatter import size
@@ -306,7 +307,7 @@ def test_a_sweep_leaves_a_file_a_group_with_safe_names(found: Json, tmp_path: Pa
     assert len(pictures) == 3
     assert all(size(path)[0] == 1300 for path in pictures)
     assert tmp_path / "buckets.json" in paths
-    assert set(pictures) <= set(summary.files(tmp_path))
+    assert set(pictures) <= set(SweepFolder(tmp_path).left())
 
 
 def test_without_lists_no_picture_is_drawn(tmp_path: Path) -> None:

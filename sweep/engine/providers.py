@@ -1,0 +1,149 @@
+"""Where references, builds, repeats and numbers come from: from workers here, or from a table of published results.
+
+The phases of the engine ask the provider of each trial and do not know which one it is.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sweep import backends
+from sweep.backends.replay import answers
+from sweep.backends.replay.tables import Row
+from sweep.engine import builds, judging, references, repeats
+from sweep.engine.context import Context
+from sweep.engine.references import Reference, Unusable
+from sweep.engine.tasks import Candidate, Wanted
+from sweep.spec import BuildSpec, Failure, FailureKind, Origin, Outcome, Record, Status, Trial, digest, to_json
+from sweep.spec.facts import SourceFacts
+from sweep.verdict import plausibility
+
+
+class Measured:
+    """Everything is made by workers on this machine."""
+
+    def references(self, context: Context, trials: Sequence[Trial]) -> Mapping[str, Reference | Unusable]:
+        """The data and the original's answers of trials, by `references.pair_key`."""
+        return references.obtain(context, trials)
+
+    def warm(self, context: Context, trial: Trial) -> None:
+        """Start the fork servers that a trial will need, so that their imports overlap."""
+        context.warm(references.preload(trial))
+        _warm_backend(context, trial)
+
+    def build(self, context: Context, wanted: Wanted, folder: Path, tools: Mapping[str, str]) -> Outcome:
+        """Build into `folder`."""
+        return builds.run(context, wanted, folder, tools)
+
+    def can_repeat(self, candidate: Candidate) -> bool:
+        return True
+
+    def repeat(self, context: Context, together: Sequence[Candidate], repeat: int) -> Outcome:
+        """One repeat of a trial, or of all the trials of a deployment."""
+        return repeats.run(context, together, repeat)
+
+    def judge(self, context: Context, candidate: Candidate, record: Record, comparisons: judging.Comparisons) -> Record:
+        """The record of a trial whose repeats are whole, with its numbers and what the gates say of them."""
+        return judging.judge(context, candidate, record, comparisons)
+
+    def source(self, spec: BuildSpec) -> SourceFacts | None:
+        """Where the outcome of a build comes from; None: from here."""
+        return None
+
+
+class Replayed(Measured):
+    """A row of a table answers in the place of a device.
+
+    A record has the numbers of its row, not those of the repeats, which are drawn from it: a mean of draws would be
+    another number than the one that was published, and its interval would say nothing.
+    """
+
+    def references(self, context: Context, trials: Sequence[Trial]) -> Mapping[str, Reference | Unusable]:
+        """Nothing is compared, so there are no answers."""
+        return {references.pair_key(trial): _no_reference(trial) for trial in trials}
+
+    def warm(self, context: Context, trial: Trial) -> None:
+        _warm_backend(context, trial)
+
+    def build(self, context: Context, wanted: Wanted, folder: Path, tools: Mapping[str, str]) -> Outcome:
+        """A build takes the seconds that it was reported to take."""
+        outcome = super().build(context, wanted, folder, tools)
+        seconds = _row(wanted.spec).build_seconds or 0.0
+        return replace(outcome, seconds=seconds, failure=outcome.failure and replace(outcome.failure, seconds=seconds))
+
+    def can_repeat(self, candidate: Candidate) -> bool:
+        """A row without a distribution has nothing to draw from."""
+        row = _row(candidate.builds[0].spec)
+        return row.status is Status.RUN_FAILED or answers.claim(row).drawable
+
+    def repeat(self, context: Context, together: Sequence[Candidate], repeat: int) -> Outcome:
+        """The memory of the worker that reads the table is not the trial's."""
+        return replace(super().repeat(context, together, repeat), peak_memory_mb=0.0)
+
+    def judge(self, context: Context, candidate: Candidate, record: Record, comparisons: judging.Comparisons) -> Record:
+        """The record with the row's numbers, and the gates that these can be asked."""
+        spec = candidate.builds[0].spec
+        row = _row(spec)
+        claim = answers.claim(row)
+        metrics = _metrics(row, claim)
+        cost, price = context.cost(candidate.trial.hardware, metrics)
+        metrics |= cost
+        draws = [answers.DRAWS] if record.repeats else []
+        notes = {**record.notes, "replayed": [*draws, *claim.notes]}
+        built = record.builds
+        if row.build_seconds is None:
+            built = tuple({**build, "seconds": None} for build in built)
+        source = self.source(spec)
+        record = replace(record, metrics=metrics or None, builds=built, notes=notes, price=price, source=source)
+        hardware = {**candidate.trial.hardware, "name": row.hardware}
+        flags = plausibility.judge(row, [hardware], context.settings.gates)
+        if row.status is Status.REJECTED:
+            flags = [Failure(row.failure_kind or FailureKind.UNKNOWN, row.reason or "")]
+        if not flags:
+            return record
+        reason = "; ".join(flag.summary for flag in flags)
+        return replace(record, status=Status.REJECTED, reason=reason, failure=replace(flags[0], summary=reason))
+
+    def source(self, spec: BuildSpec) -> SourceFacts | None:
+        """The table and the row."""
+        return _row(spec).source_facts(str(spec.options.get("found_in")))
+
+
+_PROVIDERS: Mapping[Origin, Measured] = {Origin.MEASURED: Measured(), Origin.REPLAYED: Replayed()}
+
+
+def of(trial: Trial) -> Measured:
+    """The provider of a trial."""
+    return of_backend(str(trial.backend["name"]))
+
+
+def of_backend(name: str) -> Measured:
+    """The provider of all trials of a backend."""
+    return _PROVIDERS[backends.get(name).origin]
+
+
+def _warm_backend(context: Context, trial: Trial) -> None:
+    if not trial.backend.get("python"):
+        backend = backends.get(str(trial.backend["name"]))
+        context.warm(backend.preload_build)
+        context.warm(backend.preload_run)
+
+
+def _no_reference(trial: Trial) -> Reference:
+    nowhere = Path("/nonexistent")
+    model, data = (digest(to_json(group)) for group in (trial.model, trial.data))
+    return Reference(model, data, digest([model, data, Origin.REPLAYED]), nowhere, nowhere)
+
+
+def _metrics(row: Row, claim: answers.Claim) -> dict[str, float]:
+    """The numbers of the row, and what follows from them."""
+    known = row.metrics
+    if claim.rate:
+        known.setdefault("throughput_items_per_s", claim.rate)
+    if claim.mean_ms and not claim.points:
+        known.setdefault("latency_ms_mean", claim.mean_ms)
+    return known
+
+
+def _row(spec: BuildSpec) -> Row:
+    return answers.row_from(dict(spec.options["row"]))
