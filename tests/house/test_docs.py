@@ -21,7 +21,7 @@ from sweep.__main__ import VERBS, run
 from sweep.config import schema
 from sweep.config.command_line import main_argv
 from sweep.config.compose import conf_dir
-from sweep.spec import FailureKind, Json, Status
+from sweep.spec import FailureKind, Json, Status, UserError
 from sweep.spec.settings import Effort, Gates, Limits, Objective
 from sweep.store import ledger
 from sweep.verbs import app
@@ -295,8 +295,8 @@ def test_the_example_backend_refuses_what_it_cannot_do(inside: Path) -> None:
     from sweep.spec import BuildSpec
 
     blas = backends.get("blas")
-    spec = BuildSpec({"format": "numpy"}, {}, "blas", {"order": "X"}, "fp32", 1)
-    assert "choose C or F" in str(blas.supports(spec))
+    with pytest.raises(UserError, match=r"backend\.options\.order must be one of C, F, not 'X'"):
+        schema.check("backend", {"name": "blas", "options": {"order": "X"}})
     assert "no int8" in str(blas.supports(BuildSpec({"format": "numpy"}, {}, "blas", {}, "int8", 1)))
 
 

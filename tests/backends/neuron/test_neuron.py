@@ -206,7 +206,6 @@ def spec(precision: str = "bf16", cores: int = 1, **options: Any) -> BuildSpec:
         (spec("fp32"), "neuron has no fp32: Inf1 casts every model, so use precision=bf16 or fp16"),
         (spec("int8"), "neuron has no int8: it has bf16, fp16"),
         (spec(cores=65), "at most 64 cores"),
-        (spec(cast="none"), "cast=none is not known: choose one of all, matmult"),
         (spec(extra_args=["--num-neuroncores", "4"]), "extra_args holds --num-neuroncores: set cores"),
         (spec(extra_args=["--fp32-cast=matmult"]), "set backend.options.cast"),
     ],
