@@ -22,7 +22,7 @@ ALLOWED = {
     "store": "files text spec",
     "hardware": "files spec isolate",
     "worker": "files spec isolate workloads backends",
-    "config": "files spec hardware worker",
+    "config": "files spec workloads backends hardware worker",
     "verdict": "files text spec backends store hardware worker config",
     "report": "files text spec store worker verdict",
     "engine": "files text spec isolate workloads backends store hardware worker config verdict report",
