@@ -21,6 +21,8 @@ from sweep.testing.builds import BATCH, DIGITS, IMAGES, describe
 from tests.support.running import ROOT
 from tests.support.shared_builds import build_once
 
+pytestmark = pytest.mark.process
+
 FRAMEWORKS = ("torch", "onnxruntime", "onnx", "openvino", "nncf", "onnxscript", "tensorflow")
 OWN = "tests.backends.test_contract."
 OURS = [backends.get(name) for name in backends.names()]

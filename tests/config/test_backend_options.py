@@ -147,7 +147,7 @@ def keys(words: str) -> list[list[str]]:
     return [[trial.key, *(spec.key for spec in plan.build_specs(trial))] for trial in trials(lines)]
 
 
-IDENTITIES = json.loads((ROOT / "tests" / "recorded" / "identities.json").read_text())
+IDENTITIES = json.loads((ROOT / "tests" / "data" / "identities.json").read_text())
 
 
 @pytest.mark.parametrize("words", IDENTITIES, ids=lambda words: re.sub(r"\W+", "_", words)[:60])

@@ -517,6 +517,7 @@ def test_changes_of_a_stored_objective() -> None:
         compose.objective(stored, ["batch=1"])
 
 
+@pytest.mark.process
 def test_an_installed_copy_in_an_empty_folder(tmp_path: Path) -> None:
     """The layout of the wheel: conf inside the package. Nothing heavy is imported, and nothing is written."""
     site, empty = tmp_path / "site", tmp_path / "empty"

@@ -115,6 +115,7 @@ def test_gpus_from_the_driver_and_the_visible_ones(tmp_path: Path, monkeypatch: 
         assert rules.detect(tmp_path).gpus == expected
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("four")
 def test_gpus_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = tmp_path / "nvidia-smi"

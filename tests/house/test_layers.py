@@ -229,6 +229,7 @@ def test_worker_side_needs_numpy_alone() -> None:
     assert offenders == []
 
 
+@pytest.mark.process
 def test_start_up_loads_nothing_heavy() -> None:
     """Everything up to the plan, in a fresh interpreter: frameworks and trackers load behind it."""
     code = """

@@ -149,7 +149,11 @@ def test_a_miss_is_told_for_every_limit() -> None:
 def test_repeats_have_what_the_table_says_that_they_have(metric: Metric) -> None:
     repeat = make_measurement()
     latency = {**repeat.latency_ms, "max": 9.0}
-    plain = {**to_json(repeat), "latency_ms": latency, "notes": {"capacity": {"items_per_s": 70.0}}}
+    plain = {
+        **to_json(repeat),
+        "latency_ms": latency,
+        "capacity": {"slo_p99_ms": 20.0, "items_per_s": 70.0, "converged": True},
+    }
     value = from_json(type(repeat), plain).number(metric.name)
     assert (value is not None) == (metric.of is Of.REPEAT and metric.pooled is not None)
 
@@ -157,7 +161,7 @@ def test_repeats_have_what_the_table_says_that_they_have(metric: Metric) -> None
 @pytest.mark.parametrize("metric", metrics.GOALS, ids=lambda metric: metric.name)
 def test_a_faster_machine_is_taken_out_of_what_goes_with_its_speed(metric: Metric) -> None:
     repeat = make_measurement()
-    levels = [from_json(type(repeat), {**to_json(repeat), "notes": {"level": level}}) for level in (1.0, 2.0)]
+    levels = [from_json(type(repeat), {**to_json(repeat), "level": level}) for level in (1.0, 2.0)]
     record = make_record(metrics={metrics.COST: 1.0})
     usual, fast = (race._levelled(record, each, metric.name) for each in levels)
     if usual is None or fast is None or not metric.paced:

@@ -9,14 +9,16 @@ import pytest
 
 from sweep.__main__ import run
 from sweep.report.terminal import buckets
-from sweep.spec import FailureKind, Record, Status, UserError
+from sweep.spec import FailureKind, Record, Status, UserError, from_json
 from sweep.store import ledger
 from sweep.store.layout import SweepFolder
+from sweep.verdict.buckets.results import ListGroup
 from tests.engine.search.test_buckets import BAG, SLOW
 from tests.support.planning import plan_trials
 from tests.support.running import TINY, entries, sweep
 from tests.sweeps.test_bad_input import one_error
 
+pytestmark = pytest.mark.usefixtures("fake_pool")
 ONCE = "effort.repeats=1"
 PICTURES = [
     *TINY,
@@ -197,7 +199,10 @@ def test_inputs_of_one_length_need_one_bucket(tmp_path: Path) -> None:
     assert by_buckets(history).keys() == {"[[128]]"}
     (found,) = json.loads(SweepFolder(history.folder).buckets.read_text())
     assert [row["buckets"] for row in found["rows"] if row["best_for_k"]] == [[[128]]]
-    assert buckets.sentence(found) == "All inputs have the size 128: more than one bucket is of no use."
+    assert (
+        buckets.sentence(from_json(ListGroup, found))
+        == "All inputs have the size 128: more than one bucket is of no use."
+    )
 
 
 @pytest.mark.parametrize(
@@ -257,6 +262,7 @@ def test_memory_or_time_for_no_bucket_at_all(tmp_path: Path, capsys: pytest.Capt
     assert {record.status for record in history.records.values()} == {Status.OK}  # what was measured stands
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_no_memory_for_the_next_bucket_when_it_is_loaded(tmp_path: Path) -> None:
     base = without(BAG, "model._target_")
     heavy = ["model._target_=tests.support.bad_workloads.heavy_bag", "limits.measure_memory_mb=240"]
