@@ -65,7 +65,9 @@ class FakeOptions(Options):
     stall_every_ms: float = setting(
         1000.0, "how often, by the clock, whether or not requests come", positive=True, compile_time=False
     )
-    noise: float = setting(0.0, "standard deviation between repeats, as a share", compile_time=False)
+    noise: float = setting(
+        0.0, "standard deviation between repeats, as a share; negative: of opposite sign", least=-1, compile_time=False
+    )
     build_seconds: float = setting(0.0, "a build sleeps this long")
     dynamic_batch: bool = setting(False, "requests of any number of items, cut into batches", compile_time=False)
     fault: Optional[str] = setting(None, "what goes wrong; null: nothing", choices=tuple(FAULTS))

@@ -22,7 +22,7 @@ from sweep.spec import UserError, to_json
 from sweep.spec.declared import rules_of
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "options.md"
+PAGE = ROOT / "docs" / "reference" / "options.md"
 HEAD = """# Options of backends
 
 What may be set under `backend.options`, with its default. Several values make an axis:

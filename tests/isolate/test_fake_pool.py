@@ -75,7 +75,7 @@ def test_measurements_have_the_shape_of_real_ones(tmp_path: Path, together: str)
         (history,) = (History(folder) for folder in (tmp_path / name / "sweeps").iterdir())
         repeats = [entry["measurement"] for entry in entries(history, "repeat")]
         for repeat in repeats:
-            repeat["notes"].pop("host")  # shares of CPU time are left out of measurements that were too short for them
+            repeat.pop("host")  # shares of CPU time are left out of measurements that were too short for them
         files = [{name: array.dtype.name for name, array in np.load(repeat["samples"]).items()} for repeat in repeats]
         return [shape(repeat) for repeat in repeats], files
 

@@ -209,7 +209,7 @@ def test_budget_is_spent_and_not_overdrawn(trials: int | None, seconds: float, b
         ("search.sampler=tpee", "search.sampler must be one of tpe, random, nsga2, not 'tpee': did you mean 'tpe'?"),
         ("search.objectives=[latency_ms_p9]", "not 'latency_ms_p9': did you mean 'latency_ms_p"),
         ("search.objectives=[accuracy,accuracy]", "search.objectives must be a list of different metrics"),
-        ("search.objectives=latency_ms_p99", "search.objectives must be a list like [throughput_items_per_s,"),
+        ("search.objectives=latency_ms_p99", "search.objectives must be a list like [capacity_items_per_s,"),
         ("search.warm_start=1", "search.warm_start must be true or false, not 1"),
         ("search.bugdet=3", "no key 'search.bugdet': did you mean 'search.budget'?"),
         ("search.storage=nonsense", "cannot use search.storage=nonsense: "),
