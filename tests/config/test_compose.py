@@ -527,9 +527,9 @@ def test_an_installed_copy_in_an_empty_folder(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "conf", site / "sweep" / "conf")
     shutil.copytree(ROOT / "hydra_plugins", site / "hydra_plugins", ignore=ignore)
     code = (
-        "import sys; from sweep import config; c = config.Composer(config.loader());"
-        "t = c.jobs(config.expand(['batch=1,5'], c)); s = c.settings([[]]);"
-        "print(config.conf_dir(), len(t), s.outputs);"
+        "import sys; from sweep.config import command_line, compose; c = compose.Composer(compose.loader());"
+        "t = c.jobs(command_line.expand(['batch=1,5'], c)); s = c.settings([[]]);"
+        "print(compose.conf_dir(), len(t), s.outputs);"
         "print(sorted(set(sys.modules) & {'torch', 'onnxruntime', 'openvino', 'mlflow', 'optuna', 'scipy'}))"
     )
     done = subprocess.run(

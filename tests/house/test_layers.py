@@ -210,6 +210,7 @@ def test_packages_say_what_they_are_for() -> None:
             assert re.search(r"[Ii]mports", text), f"sweep/{part}/__init__.py does not say what it may import"
 
 
+@pytest.mark.process
 def test_worker_side_runs_on_python_3_8() -> None:
     assert find_newer_than_python_3_8(ROOT) == ""
 
@@ -277,6 +278,7 @@ def test_rule_of_frameworks_names_both_modules(tmp_path: Path) -> None:
     assert line.startswith("sweep.report.names:2 imports torch.nn")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["list[int]", "int | None"])
 def test_rule_of_python_3_8_names_the_module(kind: str, tmp_path: Path) -> None:
     copy_with(tmp_path, **{"spec.trial": f"def f(x: {kind}) -> None: ..."})

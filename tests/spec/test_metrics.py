@@ -95,7 +95,7 @@ def test_what_has_a_direction_can_be_searched_for(metric: Metric) -> None:
     other = {"batch": 4, "sampler": "tpe", "warm_start": False, "storage": None, "resume": None}
     section: dict[str, Any] = {"budget": "4 trials", "objectives": [metric.name], **other}
     if metric.better is None:
-        with pytest.raises(Exception, match="search.objectives.0 must be one of "):
+        with pytest.raises(Exception, match=r"search\.objectives\.0 must be one of "):
             Options.read(section)
     else:
         assert Options.read(section).objectives == (metric.name,)

@@ -80,7 +80,7 @@ def weights_precision(model: Any) -> str:
 
 def on_device(module: Any) -> bool:
     """True if a traced module has anything that runs on a device: the SDK's operator, or its class."""
-    return re.search(r"\bneuron(?:::|\.)", str(module.inlined_graph)) is not None
+    return re.search(r"\bneuron::|\btorch\.classes\.neuron\.", str(module.inlined_graph)) is not None
 
 
 def share_on_device(traced: Any, original: Any, example: Tuple[Any, ...]) -> float:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import mmap
 import os
 import signal
 from dataclasses import replace
@@ -255,10 +256,11 @@ def test_padding_column_appears_only_where_items_are_padded(tmp_path: Path, caps
 
 
 def test_loading_more_builds_takes_more_memory() -> None:
-    held: list[np.ndarray] = []
+    held: list[mmap.mmap] = []
 
     def one(number: int) -> Runner:
-        held.append(np.full(3 << 20, 1.0))  # 24 MB that are really used
+        held.append(mmap.mmap(-1, 24 << 20))  # not from what this process has freed before
+        held[-1].write(b"1" * (24 << 20))
         return Echo()
 
     alone = by_size.load([None], one).memory_mb
