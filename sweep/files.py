@@ -15,14 +15,14 @@ DRAFT = ".draft-"  # what starts like this is being written, or is rubbish
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def cannot_write(error: OSError, where: Path) -> str:
+def describe_write_error(error: OSError, where: Path) -> str:
     """One line for a person, with what to do, about a folder that cannot be written."""
     if error.errno in FULL:
         return f"disk full: {where}: free some space, or remove old builds with `python -m sweep builds clean`"
     return f"cannot write {where}: {error.strerror}; choose another folder with outputs=FOLDER"
 
 
-def draft(parent: Path, name: str) -> Path:
+def make_draft(parent: Path, name: str) -> Path:
     """A new folder to fill before it is renamed to `name`."""
     folder = parent / f"{DRAFT}{name}-{os.urandom(4).hex()}"
     folder.mkdir(parents=True)
@@ -141,7 +141,7 @@ def save_arrays(path: Path, arrays: "Dict[str, np.ndarray]") -> None:
     aside.replace(path)
 
 
-def neuron_tool(name: str, root: Path = Path("/")) -> Optional[str]:
+def find_neuron_tool(name: str, root: Path = Path("/")) -> Optional[str]:
     """Path of one of the Neuron tools: from PATH, else from where their package puts them."""
     found = shutil.which(name)
     usual = root / "opt/aws/neuron/bin" / name

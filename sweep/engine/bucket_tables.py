@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep.engine.context import Context
-from sweep.engine.references import pair_key, stored_sizes
+from sweep.engine.references import load_stored_sizes, pair_key
 from sweep.engine.stages import Stages
 from sweep.files import write_json
 from sweep.spec import AUTO, Record, Status, Trial, to_json
@@ -43,7 +43,7 @@ def _compare(
 ) -> ListGroup | None:
     settings, data = context.settings.bucketing, str(trials[0].data["name"])
     search = stages.searches.get(replace(trials[0], buckets=AUTO).key)
-    traffic = search.traffic if search else _stored(context, trials[0])
+    traffic = search.traffic if search else _load_traffic(context, trials[0])
     if traffic is None:
         return None
     file = settings.traffic if search else None
@@ -59,7 +59,7 @@ def _compare(
     return bucket_lists.compare(group, records)
 
 
-def _stored(context: Context, trial: Trial) -> Traffic | None:
+def _load_traffic(context: Context, trial: Trial) -> Traffic | None:
     """The data's sizes, from the store; None where it is gone."""
     pair = pair_key(trial)
     entries = (entry for entry in ledger.entries(context.folder) if entry["kind"] == "reference")
@@ -67,5 +67,5 @@ def _stored(context: Context, trial: Trial) -> Traffic | None:
     folder = Path(context.store.root, "data", result["data"]) if result else None
     if folder is None or not folder.is_dir():
         return None
-    sizes = stored_sizes(trial, folder)
+    sizes = load_stored_sizes(trial, folder)
     return Traffic.of(sizes) if sizes is not None else None

@@ -92,7 +92,7 @@ class Context:
         env: Mapping[str, str] | None = None,
     ) -> Outcome:
         """Run one worker in a folder of its own, `<phase>/<name>`; a number is added where that is taken."""
-        folder = fresh_folder(self.folder / phase, name or "own")
+        folder = make_fresh_folder(self.folder / phase, name or "own")
         return self.workers.run(
             request,
             folder,
@@ -104,7 +104,7 @@ class Context:
         )
 
 
-def patiently(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, list[Failure]]:
+def retry_transient(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, list[Failure]]:
     """An outcome, and the failures before it that pass by themselves: a core's last owner is slow to give it back.
 
     Each try waits twice as long as the one before, from one second.
@@ -117,11 +117,11 @@ def patiently(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, list[F
         time.sleep(2.0**attempt)
         outcome = run()
     if outcome.failure is not None and outcome.failure.kind.is_transient:
-        outcome = replace(outcome, failure=_with_holders(outcome.failure))
+        outcome = replace(outcome, failure=_add_holders(outcome.failure))
     return outcome, before
 
 
-def _with_holders(failure: Failure) -> Failure:
+def _add_holders(failure: Failure) -> Failure:
     """Who holds the cores, where the host can tell."""
     from sweep.hardware import neuron
 
@@ -140,21 +140,21 @@ def writable(outputs: Path, stack: ExitStack) -> Iterator[None]:
         yield
     except UserError as error:
         stack.close()
-        if not _unwritable(error.__cause__):
+        if not _is_unwritable(error.__cause__):
             raise
         raise UserError(f"{error}{AGAIN}") from error.__cause__
     except OSError as error:
-        if not _unwritable(error):
+        if not _is_unwritable(error):
             raise
         stack.close()
-        raise UserError(f"{files.cannot_write(error, outputs)}{AGAIN}") from error
+        raise UserError(f"{files.describe_write_error(error, outputs)}{AGAIN}") from error
 
 
-def _unwritable(error: BaseException | None) -> bool:
+def _is_unwritable(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in UNWRITABLE
 
 
-def fresh_folder(parent: Path, name: str) -> Path:
+def make_fresh_folder(parent: Path, name: str) -> Path:
     """Make `parent/name`, or `parent/name.2`, ... if that exists: no attempt overwrites an earlier one."""
     safe = re.sub(r"[^A-Za-z0-9_.x-]+", "_", name).strip("._")[:120] or "task"
     number = 1

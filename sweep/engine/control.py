@@ -60,13 +60,13 @@ class Control:
         task = self._chosen
         assert task is not None, "it was not due"
         begun = time.time()
-        closed = task if _tells(task) else replace(task, trial=replace(task.trial, load=CLOSED))
+        closed = task if _shows_speed(task) else replace(task, trial=replace(task.trial, load=CLOSED))
         found = self._measure(closed, block)
         failed = isinstance(found, Failure)
         self._context.ledger.append(
             "control",
             trial=task.trial.key,
-            identity=task.identity + ("" if _tells(task) else "-control"),
+            identity=task.identity + ("" if _shows_speed(task) else "-control"),
             at=begun,
             block=block,
             measurement=None if failed else found,
@@ -78,7 +78,7 @@ class Control:
             self._chosen = None
 
 
-def mark(context: Context, tasks: Sequence["Candidate"], blocks: int | None = None) -> None:
+def mark_drift(context: Context, tasks: Sequence["Candidate"], blocks: int | None = None) -> None:
     """Look for drift in all that this sweep has measured by now, and put it on record: nothing is ever left out for it.
 
     Every repeat that did not run at the usual speed of the machine gets its `level`: rates are compared
@@ -96,7 +96,7 @@ def mark(context: Context, tasks: Sequence["Candidate"], blocks: int | None = No
     by_samples = {point.samples: level for point, level in zip(found.points, levels, strict=True)}
     for task in tasks:
         for index, repeat in task.done.items():
-            task.done[index] = _at_level(repeat, by_samples.get(repeat.samples, 1.0))
+            task.done[index] = _set_level(repeat, by_samples.get(repeat.samples, 1.0))
     known = {(each["kind"], each["block"]) for each in series.stored(context.folder).get("findings", ())}
     write_json(SweepFolder(context.folder).drift, series.document(found, drift, levels))
     for finding in drift.findings:
@@ -104,7 +104,7 @@ def mark(context: Context, tasks: Sequence["Candidate"], blocks: int | None = No
             context.display.note(series.tell(finding, found.points))
 
 
-def _at_level(repeat: Measurement, level: float) -> Measurement:
+def _set_level(repeat: Measurement, level: float) -> Measurement:
     return replace(repeat, level=level if abs(level - 1.0) > SAME else 1.0)
 
 
@@ -113,6 +113,6 @@ def _seconds(task: "Candidate") -> float:
     return max((repeat.wall_seconds or math.inf for repeat in task.done.values()), default=math.inf)
 
 
-def _tells(task: "Candidate") -> bool:
+def _shows_speed(task: "Candidate") -> bool:
     """Whether its ordinary repeats tell how fast the machine is, and can be compared with those of the control."""
     return task.trial.load.get("name") not in series.FIXED_RATE

@@ -74,7 +74,7 @@ class Decider:
     def _leave_out(self, racing: Sequence[Candidate], found: elimination.Look) -> None:
         """Members of a deployment are measured together: they stop together, or not at all."""
         by_key = {task.trial.key: task for task in racing}
-        for together in deployment.grouped(task.trial for task in racing).values():
+        for together in deployment.group_trials(task.trial for task in racing).values():
             if all(trial.key in found.out or by_key[trial.key].resting for trial in together):
                 for trial in together:
                     by_key[trial.key].out = found.out.get(trial.key)

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from sweep.engine.context import Context
-from sweep.engine.forecast import SecondsOf
+from sweep.engine.forecast import EstimateBuild
 from sweep.spec import BuildSpec, Json, Origin, Record, Trial, canonical, from_json, to_json
 from sweep.spec.facts import ReuseFacts
 from sweep.store import ledger
@@ -18,7 +18,7 @@ from sweep.store.layout import SweepFolder
 SWEEPS, TRIALS = 2, 100  # that are looked at for how long workers take to start
 
 
-def result(context: Context, histories: Sequence[ledger.History], trial: Trial, identity: str) -> Record | None:
+def find_result(context: Context, histories: Sequence[ledger.History], trial: Trial, identity: str) -> Record | None:
     """The newest finished result of an identical trial with at least as many repeats, marked as reused, if any."""
     for history in histories:
         found = history.records.get(trial.key)
@@ -34,13 +34,13 @@ def result(context: Context, histories: Sequence[ledger.History], trial: Trial, 
     return None
 
 
-def histories(context: Context) -> list[ledger.History]:
+def read_histories(context: Context) -> list[ledger.History]:
     """Every other sweep by now, newest first."""
     folders = reversed(ledger.sweeps(context.settings.outputs_path))
     return [ledger.History(folder) for folder in folders if folder != context.folder]
 
 
-def typical_seconds(context: Context) -> SecondsOf:
+def learn_build_seconds(context: Context) -> EstimateBuild:
     """0 for a build that is in the store, else the median of the same backend's builds there, else None."""
     stored: set[str] = set()
     seconds: dict[str, list[float]] = {}
@@ -59,7 +59,7 @@ def typical_seconds(context: Context) -> SecondsOf:
     return seconds_of
 
 
-def start_seconds(context: Context) -> Callable[[Trial], float | None]:
+def learn_start_seconds(context: Context) -> Callable[[Trial], float | None]:
     """What workers took before their warm-up in the newest sweeps: the median for the same model and backend."""
     found: dict[tuple[str, str], list[float]] = {}
     newest = [folder for folder in reversed(ledger.sweeps(context.settings.outputs_path)) if folder != context.folder]

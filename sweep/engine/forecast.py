@@ -11,7 +11,7 @@ from sweep.spec.settings import Effort
 from sweep.text import duration
 from sweep.worker.load import config as load_config
 
-SecondsOf = Callable[[BuildSpec], float | None]
+EstimateBuild = Callable[[BuildSpec], float | None]
 
 
 LOAD_SECONDS = 0.4  # a fresh worker, an artifact of some MB: only for the forecast
@@ -23,7 +23,7 @@ REPLAY_SECONDS = 0.1  # a worker that reads a row
 def forecast(
     plan: Plan,
     effort: Effort,
-    seconds_of: SecondsOf,
+    seconds_of: EstimateBuild,
     parallel: int,
     start_seconds_of: Callable[[Trial], float | None] | None = None,
     price: str | None = None,
@@ -40,8 +40,8 @@ def forecast(
     known = {key: seconds_of(spec) for key, spec in real.items()}
     figures = [seconds for seconds in known.values() if seconds is not None]
     unknown = len(known) - len(figures)
-    together = {deployment.group(entry.trial): entry.trial for entry in plan.valid}
-    measuring = effort.repeats * sum(_repeat_seconds(t, effort, start_seconds_of) for t in together.values())
+    together = {deployment.group_key(entry.trial): entry.trial for entry in plan.valid}
+    measuring = effort.repeats * sum(_estimate_repeat(t, effort, start_seconds_of) for t in together.values())
     building = sum(figures) / max(1, parallel) + (len(plan.builds) - len(real)) * REPLAY_SECONDS
     if unknown and any(figures):
         building += unknown * median(seconds for seconds in figures if seconds) / max(1, parallel)
@@ -49,14 +49,14 @@ def forecast(
     first = min(building + measuring, effort.budget_seconds or math.inf)
     notes = [
         f"at least; {unknown} {'build' if unknown == 1 else 'builds'} of unknown duration" if unknown else "",
-        _told([spec for key, spec in plan.builds.items() if key not in real]),
-        _ending(effort, first, most),
-        _costing(plan, first, min(most, effort.budget_seconds or math.inf), price),
+        _describe_replayed([spec for key, spec in plan.builds.items() if key not in real]),
+        _describe_end(effort, first, most),
+        _describe_cost(plan, first, min(most, effort.budget_seconds or math.inf), price),
     ]
     return first, "; ".join(filter(None, notes))
 
 
-def _repeat_seconds(trial: Trial, effort: Effort, start_seconds_of: Callable[[Trial], float | None] | None) -> float:
+def _estimate_repeat(trial: Trial, effort: Effort, start_seconds_of: Callable[[Trial], float | None] | None) -> float:
     if not backends.get(str(trial.backend["name"])).origin.is_evidence:
         return REPLAY_SECONDS
     start = start_seconds_of(trial) if start_seconds_of else None
@@ -65,7 +65,7 @@ def _repeat_seconds(trial: Trial, effort: Effort, start_seconds_of: Callable[[Tr
     return windows * window + 1.5 * effort.warmup_seconds + (LOAD_SECONDS if start is None else start)
 
 
-def _ending(effort: Effort, first: float, most: float) -> str:
+def _describe_end(effort: Effort, first: float, most: float) -> str:
     """When it ends, where that depends on what is measured, or on the clock."""
     budget = effort.budget_seconds
     if effort.repeats_max is not None and most > first:
@@ -74,7 +74,7 @@ def _ending(effort: Effort, first: float, most: float) -> str:
     return f"the budget ends it after {duration(budget)}" if budget is not None and most > budget else ""
 
 
-def _costing(plan: Plan, least: float, most: float, price: str | None) -> str:
+def _describe_cost(plan: Plan, least: float, most: float, price: str | None) -> str:
     """The cost of so many seconds of this host, where all trials are on hardware of one known price."""
     from sweep.verdict.costs import money
 
@@ -86,7 +86,7 @@ def _costing(plan: Plan, least: float, most: float, price: str | None) -> str:
     return f"{low} of this host's time" if low == high else f"{low} to {high} of this host's time"
 
 
-def _told(replayed: Sequence[BuildSpec]) -> str:
+def _describe_replayed(replayed: Sequence[BuildSpec]) -> str:
     """What builds that are only replayed took where they were made."""
     seconds = sum(float((spec.options.get("row") or {}).get("build_seconds") or 0.0) for spec in replayed)
     took = f"; the builds are reported to have taken {seconds:,.0f} s" if seconds else ""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from sweep import backends
 from sweep.engine import padding, plan
 from sweep.engine.context import Context
-from sweep.engine.placement import cpus, placements
+from sweep.engine.placement import list_cpus, place_replicas
 from sweep.engine.references import Reference
 from sweep.engine.tasks import Built, Candidate
-from sweep.isolate.pool import by_hand
+from sweep.isolate.pool import format_rerun
 from sweep.spec import Failure, Json, Measurement, Record, Status, StopReason, Trial, deployment, digest, to_json
 from sweep.spec.facts import LadderFacts
 from sweep.spec.metrics import OF_ANSWERS
@@ -28,7 +28,7 @@ CODE = 1  # raised when measuring or judging changes so that older results are n
 Comparisons = dict[tuple[str, str], Json]
 
 
-def identity(context: Context, trial: Trial, builds: Sequence[Built], reference: Reference) -> str:
+def compute_identity(context: Context, trial: Trial, builds: Sequence[Built], reference: Reference) -> str:
     """Equal for results that may stand for each other: same trial, builds' content, answers, host type and code."""
     host = context.host
     return digest(
@@ -36,12 +36,14 @@ def identity(context: Context, trial: Trial, builds: Sequence[Built], reference:
     )
 
 
-def stopped(context: Context, trial: Trial, stop: StopReason, reason: str) -> Record:
+def make_stopped_record(context: Context, trial: Trial, stop: StopReason, reason: str) -> Record:
     """The record of a trial that was stopped before it was measured."""
-    return replace(without_run(context, trial, Status.STOPPED, reason), stop=stop)
+    return replace(make_unmeasured_record(context, trial, Status.STOPPED, reason), stop=stop)
 
 
-def without_run(context: Context, trial: Trial, status: Status, reason: str, failure: Failure | None = None) -> Record:
+def make_unmeasured_record(
+    context: Context, trial: Trial, status: Status, reason: str, failure: Failure | None = None
+) -> Record:
     """The record of a trial that was not measured."""
     return Record(
         key=trial.key,
@@ -57,12 +59,12 @@ def without_run(context: Context, trial: Trial, status: Status, reason: str, fai
     )
 
 
-def of_run(context: Context, task: Candidate) -> Record:
+def make_record(context: Context, task: Candidate) -> Record:
     """The record of a trial after its repeats: `ok`, and without numbers, where it is still to be judged."""
     trial, repeats = task.trial, tuple(task.done[index] for index in sorted(task.done))
     builds = tuple(built.to_json() for built in task.builds)
     base = replace(
-        without_run(context, trial, Status.OK, ""),
+        make_unmeasured_record(context, trial, Status.OK, ""),
         repeats=repeats,
         builds=builds,
         identity=task.identity,
@@ -73,7 +75,7 @@ def of_run(context: Context, task: Candidate) -> Record:
         ladder=tuple(LadderFacts(b.spec.options, len(b.attempts)) for b in task.builds if b.attempts),
         buckets=tuple(bucket_metrics.of(repeats, builds)),
         sizes=tuple(bucket_metrics.sizes(repeats)),
-        deployment=deployment.facts(trial) if trial.deployment else None,
+        deployment=deployment.describe(trial) if trial.deployment else None,
         look=task.look,
     )
     if task.failure is not None:
@@ -91,7 +93,7 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
     """The record of a trial with the numbers of its repeats and what the gates say of them.
 
     Args:
-        base: the record that `of_run` gives.
+        base: the record that `make_record` gives.
         comparisons: agreements already computed in this sweep, by (builds, digest of the outputs): trials that differ
             only in cores give the same outputs and are compared once.
     """
@@ -116,27 +118,27 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
         task.reference.flops_per_item,
         (trial.hardware.get("peak_flops") or {}).get(trial.precision),
     )
-    failure, comparison = padding.explained(context, task, failure, comparison, comparisons)
+    failure, comparison = padding.explain_failure(context, task, failure, comparison, comparisons)
     record = replace(base, metrics=metrics, agreement=comparison, price=price)
     if failure is not None:
-        told = _evidence(context, task, repeats[-1], failure)
+        told = _add_evidence(context, task, repeats[-1], failure)
         record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=told)
     elif task.out is not None:
         record = replace(record, status=Status.STOPPED, reason=task.out.reason, stop=task.out.why)
     return record
 
 
-def _evidence(context: Context, task: Candidate, repeat: Measurement, failure: Failure) -> Failure:
+def _add_evidence(context: Context, task: Candidate, repeat: Measurement, failure: Failure) -> Failure:
     """The failure with what is known of the run that is not believed: its log, versions and how to run it again."""
     folder, python = Path(repeat.samples).parent, task.trial.backend.get("python")
-    cores = cpus(placements(context, task.trial))
+    cores = list_cpus(place_replicas(context, task.trial))
     return replace(
         failure,
         log=str(folder / "log.txt"),
         exit_code=0,
         seconds=task.seconds,
-        versions=plan.toolchain(task.builds[0].spec, context.installed),
-        command=by_hand(folder, python=python, cores=cores),
+        versions=plan.find_toolchain(task.builds[0].spec, context.installed),
+        command=format_rerun(folder, python=python, cores=cores),
     )
 
 

@@ -36,7 +36,7 @@ class _Padded:
     shapes: "np.ndarray | None"  # of all samples of the data; None: as they are stored
 
 
-def explained(
+def explain_failure(
     context: Context, task: Candidate, failure: Failure | None, comparison: Json, known: dict[tuple[str, str], Json]
 ) -> tuple[Failure | None, Json]:
     """The reason to reject a trial with what padding has to do with it, and the comparison with the numbers behind it.
@@ -52,7 +52,7 @@ def explained(
     from sweep.store.outputs import load_outputs, merge_outputs
 
     index, outputs = merge_outputs([load_outputs(task.done[number].outputs) for number in sorted(task.done)])
-    padded = _padded(task, index)
+    padded = _find_padded(task, index)
     if padded is None:
         return failure, comparison
     asked = _ask(context, task, padded, known)
@@ -60,22 +60,22 @@ def explained(
         note = textwrap.shorten(asked["failure"], NOTE, placeholder=" …")
         text = f"{failure.summary}; whether padding is the cause is not known: asking the original model failed: {note}"
         return replace(failure, summary=text), {**comparison, "padding": {"failure": asked["failure"]}}
-    found = _compared(task, index, outputs, load_outputs(asked["answers"]))
-    found["cause"] = _cause(found, task.trial.precision, context.settings.gates)
+    found = _compare_samples(task, index, outputs, load_outputs(asked["answers"]))
+    found["cause"] = _find_cause(found, task.trial.precision, context.settings.gates)
     if found["cause"] == "padding":
-        told = gates.answers(comparison, task.trial.precision, context.settings.gates, _wording(found))
+        told = gates.answers(comparison, task.trial.precision, context.settings.gates, _describe_cause(found))
     else:
-        told = replace(failure, summary=f"{failure.summary}; {_wording(found)}")
+        told = replace(failure, summary=f"{failure.summary}; {_describe_cause(found)}")
     return told, {**comparison, "padding": found}
 
 
-def _padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
+def _find_padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
     """None where a trial pads nothing of what it answered."""
     import numpy as np
 
     from sweep.worker import arrays, batching, padded_reference
 
-    sizes = references.sizes_of(task.trial, task.reference)
+    sizes = references.load_sizes(task.trial, task.reference)
     if sizes is None:
         return None
     inputs = arrays.read_data(task.reference.data_folder)
@@ -112,7 +112,7 @@ def _ask(context: Context, task: Candidate, padded: _Padded, known: dict[tuple[s
         seconds=context.settings.limits.reference_seconds,
         memory_mb=context.settings.limits.build_memory_mb,
         python=trial.model.get("python"),
-        preload=() if trial.model.get("python") else references.preload(trial),
+        preload=() if trial.model.get("python") else references.list_preloads(trial),
     )
     said: Json = {"answers": str(Path(outcome.log).parent / padded_reference.ANSWERS)}
     if outcome.failure is not None:
@@ -123,7 +123,7 @@ def _ask(context: Context, task: Candidate, padded: _Padded, known: dict[tuple[s
     return known[key]
 
 
-def _compared(
+def _compare_samples(
     task: Candidate, index: "np.ndarray", outputs: "list[np.ndarray]", answers: "Mapping[str, np.ndarray]"
 ) -> Json:
     """The samples both have: `original` with padding against without, `build` against the original with padding."""
@@ -135,18 +135,20 @@ def _compared(
     items, ours, theirs = np.intersect1d(index, answers["index"], return_indices=True)
     padded = [answers[f"output_{number}"][theirs] for number in range(len(answers) - 1)]
     own = [array[items] for array in arrays.read_reference(task.reference.folder)]
-    return _both(own, padded, [array[ours] for array in outputs], kind)
+    return _compare_both(own, padded, [array[ours] for array in outputs], kind)
 
 
-def _both(own: "list[np.ndarray]", padded: "list[np.ndarray]", build: "list[np.ndarray]", kind: str) -> Json:
+def _compare_both(own: "list[np.ndarray]", padded: "list[np.ndarray]", build: "list[np.ndarray]", kind: str) -> Json:
     from sweep.verdict.stats import agreement
 
     original = agreement.compare(own, padded, task=kind)
-    against_padded = agreement.compare(*_numbers(padded, build), task=kind)
+    against_padded = agreement.compare(*_replace_shared_nans(padded, build), task=kind)
     return {"samples": len(own[0]), "original": original, "build": against_padded}
 
 
-def _numbers(expected: "list[np.ndarray]", found: "list[np.ndarray]") -> "tuple[list[np.ndarray], list[np.ndarray]]":
+def _replace_shared_nans(
+    expected: "list[np.ndarray]", found: "list[np.ndarray]"
+) -> "tuple[list[np.ndarray], list[np.ndarray]]":
     """Both with 0 where neither is a number: there they agree."""
     import numpy as np
 
@@ -159,7 +161,7 @@ def _numbers(expected: "list[np.ndarray]", found: "list[np.ndarray]") -> "tuple[
     )
 
 
-def _cause(found: Json, precision: str, limits: "Gates") -> str:
+def _find_cause(found: Json, precision: str, limits: "Gates") -> str:
     """`padding`, `build` or `both`: what the gates reject; where they reject neither alone, what is further off."""
     padding, build = (gates.answers(found[name], precision, limits) is not None for name in ("original", "build"))
     if padding == build:
@@ -169,8 +171,8 @@ def _cause(found: Json, precision: str, limits: "Gates") -> str:
     return "padding" if padding else "build"
 
 
-def _wording(found: Json) -> str:
-    original, build = _told(found["original"]), _told(found["build"])
+def _describe_cause(found: Json) -> str:
+    original, build = _describe_comparison(found["original"]), _describe_comparison(found["build"])
     if found["cause"] == "padding":
         return (
             f"padding changes the original model's own answers too ({found['samples']} samples with and without: "
@@ -187,7 +189,7 @@ def _wording(found: Json) -> str:
     )
 
 
-def _told(comparison: Mapping[str, Any]) -> str:
+def _describe_comparison(comparison: Mapping[str, Any]) -> str:
     if comparison["mismatch"]:
         return str(comparison["mismatch"])
     if not comparison["finite"]:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 Installed = Callable[[str | None, Sequence[str]], Mapping[str, str | None]]
 
 
-def build_specs(trial: Trial) -> tuple[BuildSpec, ...]:
+def list_build_specs(trial: Trial) -> tuple[BuildSpec, ...]:
     """The builds of a trial: one per bucket, or one of the data's own shape."""
     backend = backends.get(str(trial.backend["name"]))
     shared: dict[str, Any] = {
-        "model": _content(trial.model),
-        "data": _content(trial.data),
+        "model": _select_content(trial.model),
+        "data": _select_content(trial.data),
         "backend": str(trial.backend["name"]),
         "options": backend.build_options(trial),
         "precision": trial.precision,
@@ -30,7 +30,7 @@ def build_specs(trial: Trial) -> tuple[BuildSpec, ...]:
     return tuple(BuildSpec(bucket=bucket, **shared) for bucket in trial.buckets or (None,))
 
 
-def toolchain(spec: BuildSpec, installed: Installed) -> dict[str, str]:
+def find_toolchain(spec: BuildSpec, installed: Installed) -> dict[str, str]:
     """Versions of the distributions that a build depends on; what is missing is left out."""
     found = installed(spec.python, list_packages(backends.get(spec.backend), spec.precision))
     return {name: version for name, version in sorted(found.items()) if version is not None}
@@ -40,6 +40,6 @@ def list_packages(backend: type[Backend], precision: str) -> tuple[str, ...]:
     return tuple(backend.packages) + tuple(backend.optional_packages.get(precision, ()))
 
 
-def _content(group: Mapping[str, object]) -> dict[str, object]:
+def _select_content(group: Mapping[str, object]) -> dict[str, object]:
     """A model's or data set's config without the keys that do not change what it is."""
     return {key: value for key, value in group.items() if key not in ("requires", "extra", "data", "python")}

@@ -60,7 +60,7 @@ def obtain(context: Context, trials: Sequence[Trial]) -> dict[str, Reference | U
     return found
 
 
-def preload(trial: Trial) -> tuple[str, ...]:
+def list_preloads(trial: Trial) -> tuple[str, ...]:
     """What a fork server imports ahead: the one that builds serves here too, if it has what the model needs."""
     if str(trial.model.get("format") or "module") in NO_TORCH:
         return ("numpy",)
@@ -68,24 +68,24 @@ def preload(trial: Trial) -> tuple[str, ...]:
     return building if "torch" in building else ("torch",)
 
 
-def misfit(trial: Trial, reference: Reference) -> str | None:
+def explain_misfit(trial: Trial, reference: Reference) -> str | None:
     """Why the buckets do not hold the inputs, if so: nothing is ever cut."""
     if not trial.buckets or trial.bucket_word:
         return None
     from sweep.worker import batching
 
-    sizes = sizes_of(trial, reference)
+    sizes = load_sizes(trial, reference)
     assert sizes is not None, "a rule has refused buckets for models without a bucket dimension"
     fits = batching.route(sizes, trial.buckets) >= 0
     return None if fits.all() else batching.too_large(sizes, trial.buckets)
 
 
-def sizes_of(trial: Trial, reference: Reference) -> "np.ndarray | None":
+def load_sizes(trial: Trial, reference: Reference) -> "np.ndarray | None":
     """(N, D): the size of each sample along the model's bucket dimensions; None where the model has none."""
-    return stored_sizes(trial, reference.data_folder)
+    return load_stored_sizes(trial, reference.data_folder)
 
 
-def stored_sizes(trial: Trial, data_folder: Path) -> "np.ndarray | None":
+def load_stored_sizes(trial: Trial, data_folder: Path) -> "np.ndarray | None":
     """The same from the data's folder in the store."""
     from sweep.worker import arrays, batching
 
@@ -110,7 +110,7 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
         seconds=context.settings.limits.reference_seconds,
         memory_mb=context.settings.limits.build_memory_mb,
         python=trial.model.get("python"),
-        preload=() if trial.model.get("python") else preload(trial),
+        preload=() if trial.model.get("python") else list_preloads(trial),
     )
     if outcome.failure is not None or outcome.result is None:
         context.display.advance(f"{name}: failed", failed=True)
@@ -140,6 +140,6 @@ def _adopt(draft: Path, final: Path) -> Path:
             final.parent.mkdir(parents=True, exist_ok=True)
             files.move(draft, final)
         except OSError as error:
-            raise UserError(files.cannot_write(error, final.parent)) from error
+            raise UserError(files.describe_write_error(error, final.parent)) from error
         files.remove(draft)
     return final

@@ -11,8 +11,8 @@ from sweep import __version__
 from sweep.engine import bucket_tables, builds, earlier, forecast, judging, rules
 from sweep.engine.context import Context, writable
 from sweep.engine.references import Reference, Unusable
-from sweep.engine.resolve import Resolver, entries_of
-from sweep.engine.stages import Stages, settled
+from sweep.engine.resolve import Resolver, make_entries
+from sweep.engine.stages import Stages, select_settled
 from sweep.files import write_json
 from sweep.hardware import environment
 from sweep.hardware import rules as hardware_rules
@@ -65,7 +65,7 @@ class Sweep:
         self.display = Display()
         self.host = hardware_rules.detect()
         self.trials: dict[str, Trial] = {}  # that were declared, by key
-        self.records: dict[str, Record] = settled(history.records.values()) if history else {}
+        self.records: dict[str, Record] = select_settled(history.records.values()) if history else {}
         self.interrupted = False
         self.stages = Stages(several=search)
         self._history = history
@@ -97,8 +97,8 @@ class Sweep:
                 if trial.key not in self.trials:
                     self.trials[trial.key] = trial
                     context.ledger.append("trial", trial=trial)
-        lacking = {deployment.group(trial) for trial in trials if trial.key not in self.records}
-        still_open = tuple(entry for entry in made.entries if deployment.group(entry.trial) in lacking)
+        lacking = {deployment.group_key(trial) for trial in trials if trial.key not in self.records}
+        still_open = tuple(entry for entry in made.entries if deployment.group_key(entry.trial) in lacking)
         try:
             with terminate_as_interrupt():
                 self._resolve(context, replace(made, entries=still_open))
@@ -108,7 +108,7 @@ class Sweep:
             context.store.interrupt()
             for entry in still_open:
                 if entry.trial.key not in self.records:
-                    self._settle(judging.stopped(context, entry.trial, StopReason.INTERRUPTED, INTERRUPTED))
+                    self._settle(judging.make_stopped_record(context, entry.trial, StopReason.INTERRUPTED, INTERRUPTED))
         return [self.records[trial.key] for trial in trials]
 
     def ask(self, trials: Sequence[Trial]) -> None:
@@ -120,7 +120,7 @@ class Sweep:
     def survey(self, jobs: Sequence["Job"]) -> "Plan":
         """Judge trials by the rules without declaring them: a search looks at its whole space before it asks."""
         trials = [replace(job.trial, overrides=tuple(job.overrides)) for job in jobs]
-        return rules.make(trials, self.host, self._open(trials).installed, self.settings.plan)
+        return rules.make_plan(trials, self.host, self._open(trials).installed, self.settings.plan)
 
     def writable(self) -> AbstractContextManager[None]:
         """Around what writes the sweep's records: where that fails, the sweep ends with one line that says why."""
@@ -152,7 +152,9 @@ class Sweep:
         files = summary.write(context.folder, self.settings, self._plans, found, verdict)
         context.ledger.append("finish", verdict=verdict, interrupted=self.interrupted)
         runs = self._send(context, found, verdict, files)
-        self.display.results(found, verdict, self.settings, summary.lines(context.folder, verdict, found, runs))
+        self.display.results(
+            found, verdict, self.settings, summary.list_next_steps(context.folder, verdict, found, runs)
+        )
         self._stack.close()
         if self.interrupted:
             return 130
@@ -224,10 +226,10 @@ class Sweep:
         return self._context
 
     def _plan(self, context: Context, trials: Sequence[Trial]) -> "Plan":
-        made = rules.make(trials, self.host, context.installed, self.settings.plan)
-        parallel = builds.parallel_builds(context)
-        starts, price = earlier.start_seconds(context), self.settings.objective.price
-        typical = earlier.typical_seconds(context)
+        made = rules.make_plan(trials, self.host, context.installed, self.settings.plan)
+        parallel = builds.count_parallel_builds(context)
+        starts, price = earlier.learn_start_seconds(context), self.settings.objective.price
+        typical = earlier.learn_build_seconds(context)
         seconds, note = forecast.forecast(made, self.settings.effort, typical, parallel, starts, price)
         made = replace(made, forecast_seconds=seconds, forecast_note=note)
         self._plans.append(made)
@@ -243,7 +245,7 @@ class Sweep:
         if not made.valid:
             return
         resolver.warm(made.valid)
-        tasks = resolver.prepare([*made.valid, *entries_of(self.stages.beside(self.trials, self.records))])
+        tasks = resolver.prepare([*made.valid, *make_entries(self.stages.beside(self.trials, self.records))])
         if tasks:
             resolver.measure(tasks)
 

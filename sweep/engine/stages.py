@@ -51,6 +51,6 @@ def _times(first: Record) -> int:
     return 1 + first.measured_before
 
 
-def settled(records: Iterable[Record]) -> dict[str, Record]:
+def select_settled(records: Iterable[Record]) -> dict[str, Record]:
     """Those that an earlier process brought to an end, by key; what a race stopped is among them."""
     return {record.key: record for record in records if record.status.is_finished or stopped_early(record)}

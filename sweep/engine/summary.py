@@ -32,32 +32,32 @@ def write(
         The paths written, and that of drift.json, which is there since it was measured.
     """
     place = SweepFolder(folder)
-    write_json(place.plan, plan_json(plans))
+    write_json(place.plan, encode_plan(plans))
     write_json(place.verdict, to_json(verdict))
     paths = [place.plan, place.verdict, *tables.write(records, folder)]
     measured = (place.drift, place.buckets)  # written while it was measured
     paths += [path for path in measured if path.exists()]
-    return paths if settings.report == "none" else [*paths, *_drawn(folder, records, verdict)]
+    return paths if settings.report == "none" else [*paths, *_draw(folder, records, verdict)]
 
 
-def _drawn(folder: Path, records: Sequence[Record], verdict: "Verdict") -> list[Path]:
+def _draw(folder: Path, records: Sequence[Record], verdict: "Verdict") -> list[Path]:
     """The plots, those of buckets.json too, and the page."""
     paths = []
     if any(record.status is Status.OK for record in records):
         paths += scatter.write(records, verdict, folder)
     if SweepFolder(folder).buckets.exists():
         paths += bucket_plots.write(folder)
-    return [*paths, *_page(folder, verdict)]
+    return [*paths, *_write_page(folder, verdict)]
 
 
-def _page(folder: Path, verdict: "Verdict") -> list[Path]:
+def _write_page(folder: Path, verdict: "Verdict") -> list[Path]:
     try:
         return [page.write(folder, verdict, over=True)]
     except UserError:  # a ledger that cannot be read: what is in memory goes on record all the same
         return []
 
 
-def plan_json(plans: Sequence["Plan"]) -> Json:
+def encode_plan(plans: Sequence["Plan"]) -> Json:
     """Every entry of every plan of the sweep, and the distinct builds."""
     return {
         "entries": [
@@ -77,7 +77,7 @@ def plan_json(plans: Sequence["Plan"]) -> Json:
     }
 
 
-def lines(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Mapping[str, str]) -> list[str]:
+def list_next_steps(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Mapping[str, str]) -> list[str]:
     """Where the page is, how to browse, to reproduce the winner, and to ask why something was not chosen."""
     outputs = relative(str(folder.parent.parent))
     where = "" if outputs == "outputs" else f" --outputs {outputs}"

@@ -33,7 +33,7 @@ class Built:
             **({"options": to_json(self.spec.options), "attempts": tried} if tried else {}),
             "key": self.key,
             "seconds": self.seconds,
-            "artifact_mb": _size_mb(self.folder) if self.failure is None else None,
+            "artifact_mb": _measure_mb(self.folder) if self.failure is None else None,
             "reused": self.reused,
             "folder": str(self.folder),
             "precision": self.info.precision if self.info else None,
@@ -51,7 +51,7 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BuildTask:
     """A build that somebody needs, with the data and the model content that it starts from."""
 
     spec: BuildSpec
@@ -59,7 +59,7 @@ class Wanted:
     name: str
 
 
-def _size_mb(folder: Path) -> float:
+def _measure_mb(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
 
 

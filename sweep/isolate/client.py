@@ -81,7 +81,7 @@ class Server:
             stdout=self._messages.fileno(),
             stderr=self._messages.fileno(),
             cwd=self._private,  # `-m` looks here first, so it is this package that starts and no other of that name
-            env=_environment(self._python, own),
+            env=_make_environment(self._python, own),
             start_new_session=True,
         )
 
@@ -195,7 +195,7 @@ class Server:
         self._tidy()
         with self._change:
             self.dead = True
-            self._why_not = failures.meaningful_line(text) or self._why_not
+            self._why_not = failures.pick_line(text) or self._why_not
             for waiting in self._waiting.values():
                 waiting.done.set()
             self._change.notify_all()
@@ -218,7 +218,7 @@ def _close_copies() -> None:
 os.register_at_fork(after_in_child=_close_copies)
 
 
-def _environment(python: str, own: bool) -> Dict[str, str]:
+def _make_environment(python: str, own: bool) -> Dict[str, str]:
     """Ours; for another interpreter without what belongs to our Python, and with its own programs first on PATH."""
     env = dict(os.environ)
     env.pop("PYTHONSAFEPATH", None)  # would hide this package from `-m`

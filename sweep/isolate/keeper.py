@@ -142,7 +142,7 @@ def keep(order: Order, channel: socket.socket, life: int, become: Become) -> Non
         os._exit(status)
 
 
-def _cpu_seconds() -> float:
+def _read_cpu_seconds() -> float:
     """CPU time of this keeper and of all that it has seen to its end: the worker and everything that came from it."""
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
@@ -161,7 +161,7 @@ class _Keeper:
         self.wakeup = Wakeup(*SIGNALS)
         self.log = Log(order.folder + "/log.txt")
         procfs.adopt_orphans()
-        self.kernel_kills = procfs.kernel_oom_kills()
+        self.kernel_kills = procfs.count_oom_kills()
         self.output, write = os.pipe()
         os.set_blocking(self.output, False)
         _widen(write)
@@ -184,14 +184,14 @@ class _Keeper:
         while self._drain():
             pass
         self.log.close(["left behind and ended: " + ", ".join(left)] if left else [])
-        kernel = code == -signal.SIGKILL and not why and procfs.kernel_oom_kills() > self.kernel_kills
+        kernel = code == -signal.SIGKILL and not why and procfs.count_oom_kills() > self.kernel_kills
         return {
             "exited": self.order.number,
             "why": why,
             "code": code,
             "seconds": seconds,
             "peak_memory_mb": max(self.peak_mb, rusage),
-            "cpu_seconds": _cpu_seconds(),
+            "cpu_seconds": _read_cpu_seconds(),
             "left": left,
             "kernel_oom": kernel,
         }
@@ -246,10 +246,10 @@ class _Keeper:
         if limit is None or now - self.looked < 0.9 * WATCH_SECONDS:
             return False
         self.looked = now
-        tree = procfs.descendants(os.getpid())
-        used = procfs.resident_mb(tree)
+        tree = procfs.list_descendants(os.getpid())
+        used = procfs.sum_resident_mb(tree)
         if used > limit and len(tree) > 1:  # forks share memory: count it once before ending anything
-            used = procfs.proportional_mb(tree)
+            used = procfs.sum_proportional_mb(tree)
         self.peak_mb = max(self.peak_mb, used)
         return used > limit
 
@@ -257,10 +257,10 @@ class _Keeper:
         """What still runs after the worker has ended and after a moment to follow it."""
         end = time.monotonic() + GRACE_SECONDS
         while True:
-            tree = procfs.descendants(os.getpid())
+            tree = procfs.list_descendants(os.getpid())
             rest = end - time.monotonic()
             if not tree or rest <= 0:
-                return ["%s (%d)" % (procfs.name_of(pid), pid) for pid in tree]
+                return ["%s (%d)" % (procfs.read_name(pid), pid) for pid in tree]
             if self.life in select.select([self.wakeup.read, self.life], [], [], min(rest, 0.05))[0]:
                 return []  # the server is gone: end everything at once
             self.wakeup.take()
@@ -270,7 +270,7 @@ class _Keeper:
         end = time.monotonic() + KILL_SECONDS
         procfs.kill_group(self.pid)
         while time.monotonic() < end:
-            tree = procfs.descendants(os.getpid())
+            tree = procfs.list_descendants(os.getpid())
             if not tree:
                 return
             for pid in tree:

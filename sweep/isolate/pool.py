@@ -98,11 +98,14 @@ class Workers:
         folder = folder.absolute()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for path in (*(folder / name for name in ("result.json", "log.txt", "versions.json")), *_doing(folder)):
+            for path in (
+                *(folder / name for name in ("result.json", "log.txt", "versions.json")),
+                *_list_doing(folder),
+            ):
                 path.unlink(missing_ok=True)
             (folder / "request.json").write_text(json.dumps(to_json(request)), "utf-8")
         except OSError as error:
-            raise UserError(files.cannot_write(error, folder)) from error
+            raise UserError(files.describe_write_error(error, folder)) from error
         task = _Task(folder, limits, tuple(int(core) for core in cores), dict(env or {}), python)
         begun = time.monotonic()
         for attempt in (1, 2):
@@ -132,7 +135,7 @@ class Workers:
         self._finalizer()
 
     def _server(self, python: Optional[str], preload: Sequence[str]) -> Server:
-        path = _interpreter(python)
+        path = _find_interpreter(python)
         own = path == sys.executable
         key = (path, tuple(preload))
         with self._lock:
@@ -187,7 +190,7 @@ class _Task:
             failure = self._told(told, code, seconds)
             return Outcome(None, failure, str(self._log), seconds, peak, user_error=bool(told.get("user")))
         kind, summary = self._explain(report, peak)
-        stages = [path.read_text("utf-8") for path in _doing(self.folder)]
+        stages = [path.read_text("utf-8") for path in _list_doing(self.folder)]
         summary = f"{stages[0]}: {summary}" if stages else summary
         signal_name = _signal_name(code) if code is not None and code < 0 else None
         failure = self._failure(kind, summary, seconds, code if signal_name is None else None, signal_name)
@@ -196,7 +199,7 @@ class _Task:
     def failed(self, kind: FailureKind, summary: str, begun: float) -> Outcome:
         """The outcome of a worker that never started."""
         seconds = time.monotonic() - begun
-        return Outcome(None, self._failure(kind, failures.one_line(summary), seconds), str(self._log), seconds)
+        return Outcome(None, self._failure(kind, failures.shorten(summary), seconds), str(self._log), seconds)
 
     @property
     def _log(self) -> Path:
@@ -221,13 +224,15 @@ class _Task:
                 return FailureKind.HOST_OOM, f"killed by the kernel's out-of-memory killer, having held {peak:,.0f} MB"
             if limit is not None and peak >= NEAR_LIMIT * limit:
                 return FailureKind.HOST_OOM, f"killed by SIGKILL at {peak:,.0f} MB of a limit of {limit:,.0f} MB"
-        return failures.from_exit(None if signal_name else code, signal_name, failures.tail(self._log, TAIL_BYTES))
+        return failures.classify_exit(
+            None if signal_name else code, signal_name, failures.read_tail(self._log, TAIL_BYTES)
+        )
 
     def _told(self, told: Json, code: Optional[int], seconds: float) -> Failure:
         """The failure that the worker itself reported; what it could not name, the log may."""
         kind, summary = FailureKind(told["kind"]), str(told["summary"])
         if kind is FailureKind.UNKNOWN and not told.get("user"):
-            kind = failures.classify(None, failures.tail(self._log, TAIL_BYTES))[0]
+            kind = failures.classify(None, failures.read_tail(self._log, TAIL_BYTES))[0]
         return self._failure(kind, summary, seconds, code)
 
     def _failure(
@@ -245,30 +250,30 @@ class _Task:
 
     def command(self) -> str:
         """A shell line that runs this worker again by hand."""
-        return by_hand(self.folder, python=self.python, cores=self.cores, env=self.env)
+        return format_rerun(self.folder, python=self.python, cores=self.cores, env=self.env)
 
 
-def _doing(folder: Path) -> List[Path]:
+def _list_doing(folder: Path) -> List[Path]:
     """Files in which a worker, or each of its copies, says what it is at while it could be killed for it."""
     return sorted([*folder.glob("doing-*.txt"), *folder.glob("*/doing-*.txt")])
 
 
-def by_hand(
+def format_rerun(
     folder: Path, *, python: Optional[str] = None, cores: Sequence[int] = (), env: Optional[Mapping[str, str]] = None
 ) -> str:
     """A shell line that runs the worker of a task folder again."""
     words = ["env", *(f"{name}={value}" for name, value in env.items())] if env else []
-    words += [_interpreter(python), "-m", "sweep.isolate.server"]
+    words += [_find_interpreter(python), "-m", "sweep.isolate.server"]
     if cores:
         words += ["--cores", ",".join(map(str, cores))]
     line = shlex.join([*words, "--once", str(folder)])
-    if _interpreter(python) == sys.executable:
+    if _find_interpreter(python) == sys.executable:
         return f"cd {shlex.quote(str(Path.cwd()))} && {line}"
     link = f'ln -s {shlex.quote(str(PACKAGE))} "$only/sweep"'
     return f'only=$(mktemp -d) && {link} && PYTHONPATH="$only" {line}'
 
 
-def _interpreter(python: Optional[str]) -> str:
+def _find_interpreter(python: Optional[str]) -> str:
     """An absolute path (links are kept: they are what makes a virtual environment), or a name to find on PATH."""
     if python is None:
         return sys.executable

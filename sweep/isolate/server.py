@@ -44,15 +44,15 @@ def execute(folder: Path) -> int:
         entry = getattr(importlib.import_module(MODULES_BEFORE.get(module, module)), name)
         answer = {"result": to_json(entry(request, folder))}
     except BaseException as error:  # SystemExit and KeyboardInterrupt of a framework are failures too
-        answer = {"failure": failure_of(error)}
+        answer = {"failure": encode_failure(error)}
     write_json(folder / "result.json", answer)
     return 0 if "result" in answer else 1
 
 
-def failure_of(error: BaseException) -> Json:
+def encode_failure(error: BaseException) -> Json:
     """What result.json says of an exception; its traceback goes to the log unless it is the user's error."""
     if isinstance(error, UserError):
-        return {"kind": FailureKind.UNKNOWN.value, "summary": failures.one_line(str(error)), "user": True}
+        return {"kind": FailureKind.UNKNOWN.value, "summary": failures.shorten(str(error)), "user": True}
     traceback.print_exception(type(error), error, error.__traceback__)
     kind, summary = failures.classify(error, "")
     return {"kind": kind.value, "summary": summary}
@@ -117,7 +117,7 @@ class _Server:
         self.wakeup = keeper.Wakeup(signal.SIGCHLD)
         self.life, self.alive = os.pipe()  # keepers hold the one end, only this process the other
         self.keepers: Dict[int, int] = {}
-        self.own = set(procfs.children(os.getpid()))  # helpers that an import may have started
+        self.own = set(procfs.list_children(os.getpid()))  # helpers that an import may have started
         procfs.adopt_orphans()
 
     def loop(self) -> None:
@@ -167,7 +167,7 @@ class _Server:
                 return
             number = self.keepers.pop(pid, None)
             if number is None or status != 0:  # a keeper died: what it kept is ours now
-                strays = set(procfs.children(os.getpid())) - set(self.keepers) - self.own
+                strays = set(procfs.list_children(os.getpid())) - set(self.keepers) - self.own
                 for stray in strays:
                     procfs.kill(stray)
             if number is not None and status != 0:
@@ -208,11 +208,11 @@ def _take_output(output: int, inherited: List[int]) -> None:
         os.dup2(source, target)
     for descriptor in [null, output, *inherited]:
         os.close(descriptor)
-    sys.stdout, sys.stderr = _text(1), _text(2)
+    sys.stdout, sys.stderr = _open_text(1), _open_text(2)
     faulthandler.enable(2)  # a segmentation fault leaves its stack in the log
 
 
-def _text(descriptor: int) -> TextIO:
+def _open_text(descriptor: int) -> TextIO:
     return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 

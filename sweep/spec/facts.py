@@ -199,17 +199,17 @@ _OF_RECORDS = (
 )
 
 
-def build_from_notes(value: Mapping[str, Any]) -> Dict[str, Any]:
+def upgrade_build(value: Mapping[str, Any]) -> Dict[str, Any]:
     """The JSON of a `BuildInfo` with its facts as fields."""
     return _take(value, _OF_BUILDS)
 
 
-def measurement_from_notes(value: Mapping[str, Any]) -> Dict[str, Any]:
+def upgrade_measurement(value: Mapping[str, Any]) -> Dict[str, Any]:
     """The JSON of a `Measurement` with its facts as fields."""
     return _take(value, _OF_MEASUREMENTS)
 
 
-def record_from_notes(value: Mapping[str, Any]) -> Dict[str, Any]:
+def upgrade_record(value: Mapping[str, Any]) -> Dict[str, Any]:
     """The JSON of a `Record` with its facts as fields; the parts of two of them lay beside each other in the notes."""
     notes = dict(value.get("notes") or {})
     if isinstance(notes.get("source"), str):

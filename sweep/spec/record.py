@@ -21,9 +21,9 @@ from sweep.spec.facts import (
     SizeFacts,
     SourceFacts,
     Timing,
-    build_from_notes,
-    measurement_from_notes,
-    record_from_notes,
+    upgrade_build,
+    upgrade_measurement,
+    upgrade_record,
 )
 from sweep.spec.failure import Failure
 
@@ -105,7 +105,7 @@ class BuildInfo:
 
     @staticmethod
     def from_earlier_version(value: Json) -> Json:
-        return build_from_notes(value)
+        return upgrade_build(value)
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class Measurement:
 
     @staticmethod
     def from_earlier_version(value: Json) -> Json:
-        return measurement_from_notes(value)
+        return upgrade_measurement(value)
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ class Record:
 
     @staticmethod
     def from_earlier_version(value: Json) -> Json:
-        return record_from_notes(_with_stop(value))
+        return upgrade_record(_add_stop(value))
 
     @functools.cached_property
     def numbers(self) -> Mapping[str, float]:
@@ -294,7 +294,7 @@ _EARLIER_REASONS = (
 )
 
 
-def _with_stop(value: Json) -> Json:
+def _add_stop(value: Json) -> Json:
     """The JSON of a record with `stop`, which earlier versions wrote as text only."""
     if value["status"] != Status.STOPPED.value or value.get("stop"):
         return value

@@ -68,7 +68,7 @@ class Trial:
             named = self.bucket_word or "_".join("x".join(map(str, bucket)) for bucket in self.buckets)
             parts.append("k" + named)
         told = ["%s=%s" % item for item in self._options.items() if item[0] not in _NOT_IN_LABELS]
-        return "-".join(parts + _shortened(told))
+        return "-".join(parts + _shorten_options(told))
 
     @property
     def bucket_word(self) -> str:
@@ -136,7 +136,7 @@ class Placement:
     threads: int = 1
 
 
-def _shortened(options: Sequence[str]) -> List[str]:
+def _shorten_options(options: Sequence[str]) -> List[str]:
     """Options of a label, those that fit; with a custom model they would be 150 characters."""
     if len("-".join(options)) <= _OPTIONS_IN_LABELS:
         return list(options)

@@ -185,7 +185,7 @@ def test_a_real_sweep_measures_its_control_and_resumes(tmp_path: Path) -> None:
 
 def timed_exactly(monkeypatch: pytest.MonkeyPatch, slow: Path) -> None:
     """Rates as on a machine that does nothing else, for tests on one that does: slower while the file is there."""
-    real = repeats._measurements
+    real = repeats._read_measurements
 
     def measured(together: Sequence[Task], outcome: Outcome) -> list[Measurement]:
         (made,) = real(together, outcome)
@@ -194,7 +194,7 @@ def timed_exactly(monkeypatch: pytest.MonkeyPatch, slow: Path) -> None:
         milliseconds = latency * noise * (1.3 if slow.exists() else 1.0)
         return [replace(made, throughput_items_per_s=1000.0 / milliseconds, latency_ms_mean=milliseconds)]
 
-    monkeypatch.setattr(repeats, "_measurements", measured)
+    monkeypatch.setattr(repeats, "_read_measurements", measured)
 
 
 def test_a_slow_down_in_the_middle_of_a_sweep_is_found_and_changes_no_ranking(

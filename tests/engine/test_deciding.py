@@ -115,7 +115,7 @@ def test_what_was_dominated_by_a_trial_that_fails_comes_back() -> None:
 
 def test_members_of_a_deployment_stop_together_or_not_at_all() -> None:
     pair = [make_trial("fake", batch=batch) for batch in (2, 3)]
-    together = [deployment.member(pair, number, ()) for number in (0, 1)]
+    together = [deployment.make_member(pair, number, ()) for number in (0, 1)]
     alone = [make_trial("fake", batch=batch) for batch in (1, 4)]
     rates = [around(1000, 0.01, 3), around(1001, 0.01, 3, shift=1), around(990, 0.01, 3, shift=2), around(10, 0.001, 3)]
     tasks = [task(each, values) for each, values in zip([*alone, *together], rates, strict=True)]
@@ -220,7 +220,7 @@ def test_the_forecast_says_when_it_ends_and_what_it_costs(
 ) -> None:
     hardware = {"name": "local", "price": [{"usd_per_hour": price}] if price else []}
     trials = [replace(make_trial("fake", batch=batch), hardware=hardware) for batch in (1, 2)]
-    made = Plan(tuple(Entry(each, plan.build_specs(each)) for each in trials))
+    made = Plan(tuple(Entry(each, plan.list_build_specs(each)) for each in trials))
     found, note = forecast.forecast(made, effort, lambda spec: 0.0, 1)
     assert found == pytest.approx(seconds)
     assert said in note
@@ -231,6 +231,6 @@ def test_the_forecast_knows_how_long_workers_took_to_start(tmp_path: Path) -> No
     (record,) = history.records.values()
     took = [(m.wall_seconds or 0) - m.window_seconds - m.warmup["seconds"] for m in record.repeats]
     nothing: Any = SimpleNamespace(settings=make_settings(tmp_path), folder=tmp_path)
-    known = earlier.start_seconds(nothing)
+    known = earlier.learn_start_seconds(nothing)
     assert known(next(iter(history.trials.values()))) == pytest.approx(median(took))
     assert known(make_trial("fake", model="another")) is None

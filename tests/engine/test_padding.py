@@ -339,10 +339,10 @@ OTHER = np.random.default_rng(1).normal(size=(60, 8))
     ],
 )
 def test_the_cause_follows_from_both_comparisons(padded_answers: Any, build: Any, cause: str) -> None:
-    found = padded._both([OWN], [padded_answers], [build], "classification")
-    found["cause"] = padded._cause(found, "fp32", LIMITS)
+    found = padded._compare_both([OWN], [padded_answers], [build], "classification")
+    found["cause"] = padded._find_cause(found, "fp32", LIMITS)
     assert found["cause"] == cause
-    words = padded._wording(found)
+    words = padded._describe_cause(found)
     assert "\n" not in words
     assert len(words) < 350
     assert ("correct the mask" in words) == (cause != "build")

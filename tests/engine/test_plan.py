@@ -40,7 +40,7 @@ def everything(python: str | None, packages: Sequence[str]) -> Mapping[str, str 
 
 
 def make(*trials: Trial, installed: plan.Installed = everything) -> Plan:
-    return rules.make(trials, HOST, installed)
+    return rules.make_plan(trials, HOST, installed)
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 8)), max_size=30))

@@ -461,7 +461,7 @@ def test_nothing_survives_a_killed_parent(tmp_path: Path) -> None:
     files = [tmp_path / name / "pids" for name in "ab"]
     wait_for(lambda: all(file.exists() for file in files))
     pids = [pid for file in files for pid in json.loads(file.read_text())]
-    pids += procfs.descendants(parent.pid)
+    pids += procfs.list_descendants(parent.pid)
     assert len(set(pids)) >= 11  # 2 x (worker, 3 grandchildren, keeper) and the server
     parent.kill()
     parent.wait()
@@ -565,15 +565,15 @@ def test_temporary_folders_are_removed(tmp_path: Path, monkeypatch: pytest.Monke
 def test_descendants_are_found_with_and_without_the_kernels_list(monkeypatch: pytest.MonkeyPatch) -> None:
     shell = subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600 & wait"], start_new_session=True)
     try:
-        wait_for(lambda: len(procfs.descendants(shell.pid)) == 2)
+        wait_for(lambda: len(procfs.list_descendants(shell.pid)) == 2)
         expected = {child.pid for child in psutil.Process(shell.pid).children(recursive=True)}
-        assert set(procfs.descendants(shell.pid)) == expected
+        assert set(procfs.list_descendants(shell.pid)) == expected
         monkeypatch.setattr(procfs, "_HAS_CHILDREN", False)
-        assert set(procfs.descendants(shell.pid)) == expected
+        assert set(procfs.list_descendants(shell.pid)) == expected
         both = [shell.pid, *expected]
-        resident, proportional = procfs.resident_mb(both), procfs.proportional_mb(both)
+        resident, proportional = procfs.sum_resident_mb(both), procfs.sum_proportional_mb(both)
         assert 0.0 < proportional <= resident * 1.1 < 100.0
     finally:
         os.killpg(shell.pid, signal.SIGKILL)
         shell.wait()
-    assert procfs.descendants(shell.pid) == []
+    assert procfs.list_descendants(shell.pid) == []

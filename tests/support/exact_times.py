@@ -18,7 +18,7 @@ def of_fake_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Only lists of buckets, one request at a time, in this process: which requests there were is as it was measured.
     """
-    real = repeats._measurements
+    real = repeats._read_measurements
 
     def measured(together: Sequence[tasks.Task], outcome: Outcome) -> list[Measurement]:
         (made,) = real(together, outcome)
@@ -33,7 +33,7 @@ def of_fake_device(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         return [exact]
 
-    monkeypatch.setattr(repeats, "_measurements", measured)
+    monkeypatch.setattr(repeats, "_read_measurements", measured)
 
 
 def _bucket(trial: Trial, facts: BucketFacts) -> BucketFacts:

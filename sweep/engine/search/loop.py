@@ -68,7 +68,7 @@ def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> i
     spaces = axes.spaces(arguments, composer)
     if any(space.members for space in spaces):
         raise UserError("a deployment is measured as a whole: leave out hydra/sweeper=optuna, or deployment.members")
-    found = [composer.config(_first(space), ("search", "outputs")) for space in spaces]
+    found = [composer.config(_list_first(space), ("search", "outputs")) for space in spaces]
     if any(one != found[0] for one in found):
         raise UserError("search and outputs are set once a sweep, and these experiments ask for two")
     options, outputs = Options.read(found[0]["search"]), Path(found[0]["outputs"])
@@ -77,11 +77,11 @@ def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> i
 
         check_storage(options.storage)
     launcher.search = True
-    before = Before.find(outputs, options.resume) if options.resume else None
+    before = EarlierSearch.find(outputs, options.resume) if options.resume else None
     launcher.history = before.history if before else None
-    space = search_space.make(spaces, composer, launcher.survey)
+    space = search_space.make_space(spaces, composer, launcher.survey)
     assert launcher.sweep is not None, "a survey opens the sweep"
-    search = _Search(options, space, launcher, launcher.sweep, _command(arguments, composer), before)
+    search = _Search(options, space, launcher, launcher.sweep, _strip_resume(arguments, composer), before)
     search.show()
     if launcher.sweep.settings.plan != "only":
         search.go()
@@ -89,25 +89,25 @@ def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> i
 
 
 @dataclass(frozen=True)
-class Before:
+class EarlierSearch:
     """A search that is resumed."""
 
     history: ledger.History
     notes: Json
 
     @staticmethod
-    def find(outputs: Path, name: str) -> "Before":
+    def find(outputs: Path, name: str) -> "EarlierSearch":
         """Raises UserError: there is no such sweep, or it was no search."""
         folder = ledger.find(outputs, name)
         if name == "last":
             folder = next((one for one in reversed(ledger.sweeps(outputs)) if (one / NOTES).exists()), folder)
-        notes = stored(folder)
+        notes = read_notes(folder)
         if notes is None:
             raise UserError(f"sweep {folder.name} was no search: finish it with `python -m sweep resume {folder.name}`")
-        return Before(ledger.History(folder), notes)
+        return EarlierSearch(ledger.History(folder), notes)
 
 
-def stored(folder: Path) -> Json | None:
+def read_notes(folder: Path) -> Json | None:
     """What a search left in its sweep's folder for `resume`; None if that sweep was no search."""
     try:
         notes = json.loads((folder / NOTES).read_text())
@@ -116,10 +116,10 @@ def stored(folder: Path) -> Json | None:
     return notes if isinstance(notes, dict) else None
 
 
-def resume(folder: Path) -> list[str]:
+def make_resume_command(folder: Path) -> list[str]:
     """The command line that goes on with the search in this sweep's folder."""
-    notes = stored(folder)
-    assert notes is not None, "ask `stored` first"
+    notes = read_notes(folder)
+    assert notes is not None, "ask `read_notes` first"
     outputs = folder.parent.parent
     return [
         *notes["arguments"],
@@ -135,7 +135,7 @@ class _Search:
     launcher: Launcher
     sweep: "Sweep"
     arguments: list[str]
-    before: Before | None
+    before: EarlierSearch | None
     seconds: float = 0.0  # spent before this process took over
     asked: int = 0
     warm: int = 0
@@ -321,7 +321,7 @@ class _Search:
         }
         write_json(self.sweep.folder / NOTES, notes)
 
-    def _check(self, before: Before) -> None:
+    def _check(self, before: EarlierSearch) -> None:
         """Raises UserError: another space, or measured in another way."""
         name = before.history.folder.name
         if before.notes.get("space") != self.space.identity:
@@ -333,11 +333,11 @@ class _Search:
             raise UserError(f"sweep {name} measured with another effort: `python -m sweep resume {name}` uses its own")
 
 
-def _first(space: axes.Space) -> list[str]:
+def _list_first(space: axes.Space) -> list[str]:
     return [lines[0] for lines in space.axes.values()] + list(space.combinations[0])
 
 
-def _command(arguments: Sequence[str], composer: "Composer") -> list[str]:
+def _strip_resume(arguments: Sequence[str], composer: "Composer") -> list[str]:
     """The command line again, from any folder, without what resumes."""
     from sweep.config.compose import conf_dir
 

@@ -166,7 +166,7 @@ class Lazy(SearchSpace):
         return self.draw(rng)
 
     def find(self, trial: Trial) -> Point | None:
-        given = coded(trial.overrides, self._composer)
+        given = encode(trial.overrides, self._composer)
         values = tuple(given.get(name, UNSET) for name in self.axes)
         known = all(value in choices for value, choices in zip(values, self.axes.values(), strict=True))
         found = self._at(values) if known else None
@@ -191,18 +191,18 @@ class Lazy(SearchSpace):
         wanted = dict(zip(self.axes, values, strict=True))
 
         def fits(lines: Sequence[str]) -> bool:
-            return all(wanted.get(key, value) == value for key, value in coded(lines, self._composer).items())
+            return all(wanted.get(key, value) == value for key, value in encode(lines, self._composer).items())
 
         chosen = [next((line for line in lines if fits((line,))), None) for lines in space.axes.values()]
         rest = next((lines for lines in space.combinations if fits(lines)), None)
         if rest is None or None in chosen:
             return None
         made = [*(line for line in chosen if line is not None), *rest]
-        given = coded(made, self._composer)
+        given = encode(made, self._composer)
         return made if all(given.get(key, UNSET) == value for key, value in wanted.items()) else None
 
     def _judge(self, lines: Sequence[str]) -> Point | None:
-        given = coded(lines, self._composer)
+        given = encode(lines, self._composer)
         values = tuple(given.get(name, UNSET) for name in self.axes)
         if values not in self._judged:
             (entry,) = self._survey([lines]).entries
@@ -210,20 +210,20 @@ class Lazy(SearchSpace):
         return self._judged[values]
 
 
-def make(spaces: Sequence[axes.Space], composer: "Composer", survey: Survey) -> Planned | Lazy:
+def make_space(spaces: Sequence[axes.Space], composer: "Composer", survey: Survey) -> Planned | Lazy:
     """The space of a command line, judged by `survey`, which also opens the sweep.
 
     Raises:
         UserError: for a wrong key, type or value of any point.
     """
-    finite = [without_intervals(space, composer) for space in spaces]
+    finite = [expand_intervals(space, composer) for space in spaces]
     if sum(map(len, finite)) > PLANNED_AT_MOST:
-        some = [lines for space in finite for lines in covering(space)]
-        return Lazy(finite, composer, survey, varying([coded(lines, composer) for lines in some]), survey(some))
+        some = [lines for space in finite for lines in cover_values(space)]
+        return Lazy(finite, composer, survey, find_axes([encode(lines, composer) for lines in some]), survey(some))
     jobs = [lines for space in finite for lines in space.jobs()]
     plan = survey(jobs)
-    codes = [coded(entry.trial.overrides, composer) for entry in plan.valid]
-    moving = varying(codes)  # a value that nothing can run with is no choice
+    codes = [encode(entry.trial.overrides, composer) for entry in plan.valid]
+    moving = find_axes(codes)  # a value that nothing can run with is no choice
     points = [
         Point(entry.trial.overrides, tuple(code.get(name, UNSET) for name in moving), entry.trial.key)
         for entry, code in zip(plan.valid, codes, strict=True)
@@ -231,7 +231,7 @@ def make(spaces: Sequence[axes.Space], composer: "Composer", survey: Survey) -> 
     return Planned(points, plan, len(jobs), moving)
 
 
-def coded(lines: Sequence[str], composer: "Composer") -> dict[str, Value]:
+def encode(lines: Sequence[str], composer: "Composer") -> dict[str, Value]:
     """Override lines as values by key: numbers as numbers, everything else as it was typed."""
     found: dict[str, Value] = {}
     for line in lines:
@@ -242,7 +242,7 @@ def coded(lines: Sequence[str], composer: "Composer") -> dict[str, Value]:
     return found
 
 
-def varying(codes: Sequence[Mapping[str, Value]]) -> dict[str, tuple[Value, ...]]:
+def find_axes(codes: Sequence[Mapping[str, Value]]) -> dict[str, tuple[Value, ...]]:
     """The keys whose values differ, with all their values; words and numbers in one axis are all words to it."""
     values = {key: {code.get(key, UNSET) for code in codes} for key in dict.fromkeys(itertools.chain(*codes))}
     moving = {key: found for key, found in values.items() if len(found) > 1}
@@ -251,7 +251,7 @@ def varying(codes: Sequence[Mapping[str, Value]]) -> dict[str, tuple[Value, ...]
     }
 
 
-def covering(space: axes.Space) -> Iterator[list[str]]:
+def cover_values(space: axes.Space) -> Iterator[list[str]]:
     """As few combinations as have every value of every axis."""
     parts: list[list[tuple[str, ...]]] = [[(line,) for line in lines] for lines in space.axes.values()]
     parts.append(list(space.combinations))
@@ -259,7 +259,7 @@ def covering(space: axes.Space) -> Iterator[list[str]]:
         yield [line for part in parts for line in part[number % len(part)]]
 
 
-def without_intervals(space: axes.Space, composer: "Composer") -> axes.Space:
+def expand_intervals(space: axes.Space, composer: "Composer") -> axes.Space:
     """The space with each interval as a list of values: whole numbers where the setting is one, else even steps."""
     if not space.intervals:
         return space
@@ -268,13 +268,15 @@ def without_intervals(space: axes.Space, composer: "Composer") -> axes.Space:
     for key, (low, high) in space.intervals.items():
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise UserError(f"{key}=interval({low:g},{high:g}) must go from a number to a larger one")
-        default = _default(composer, first, key)
+        default = _find_default(composer, first, key)
         whole = isinstance(default, int) and not isinstance(default, bool)
-        made[key] = tuple(f"{key}={value}" for value in (_whole(low, high) if whole else _even(low, high)))
+        made[key] = tuple(
+            f"{key}={value}" for value in (_list_integers(low, high) if whole else _list_steps(low, high))
+        )
     return replace(space, axes=made, intervals={})
 
 
-def _default(composer: "Composer", lines: Sequence[str], key: str) -> object:
+def _find_default(composer: "Composer", lines: Sequence[str], key: str) -> object:
     section, *path = key.split(".")
     value = composer.config(lines, (section,))[section]
     for part in path:
@@ -282,7 +284,7 @@ def _default(composer: "Composer", lines: Sequence[str], key: str) -> object:
     return value
 
 
-def _whole(low: float, high: float) -> list[int]:
+def _list_integers(low: float, high: float) -> list[int]:
     first, last = math.ceil(low), math.floor(high)
     if last - first < INTEGERS:
         return list(range(first, last + 1))
@@ -291,5 +293,5 @@ def _whole(low: float, high: float) -> list[int]:
     return sorted({round(first * (last / first) ** (step / (INTEGERS - 1))) for step in range(INTEGERS)})
 
 
-def _even(low: float, high: float) -> list[float]:
+def _list_steps(low: float, high: float) -> list[float]:
     return [float(f"{low + (high - low) * step / (STEPS - 1):.6g}") for step in range(STEPS)]

@@ -59,7 +59,7 @@ class Guide:
         self.objectives = dict(objectives)
         self.limits = limits
         self.directions: list[Direction] = ["maximize" if up else "minimize" for up in objectives.values()]
-        self.steering = Steering(space, _inner(sampler, seed, startup), seed)
+        self.steering = Steering(space, _make_sampler(sampler, seed, startup), seed)
         self.study = optuna.create_study(directions=self.directions, sampler=self.steering)
         self._distributions: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(values) for name, values in space.axes.items()
@@ -88,9 +88,9 @@ class Guide:
         """What became of a point. A failure is told as the worst value and a broken constraint, so that the sampler
         keeps away; a FAIL it would not even see, and repeat. FAIL is for faults of the machine and for interrupts.
         """
-        for name, value in _notes(record).items():
+        for name, value in _make_notes(record).items():
             trial.set_user_attr(name, value)
-        if _fault(record):
+        if _is_fault(record):
             self.study.tell(trial, state=TrialState.FAIL)
         else:
             for name, size in self.constraints(record).items():
@@ -100,13 +100,13 @@ class Guide:
 
     def add(self, point: Point, record: Record) -> FrozenTrial | None:
         """A result that was not asked for here: of the same search before it was resumed, or of an earlier sweep."""
-        if _fault(record):
+        if _is_fault(record):
             return None
         trial = optuna.trial.create_trial(
             values=self._values(record),
             params=dict(zip(self.space.axes, point.values, strict=True)),
             distributions=self._distributions,
-            user_attrs=_notes(record),
+            user_attrs=_make_notes(record),
             constraints=self.constraints(record),
         )
         self.study.add_trial(trial)
@@ -115,7 +115,7 @@ class Guide:
     def constraints(self, record: Record) -> dict[str, float]:
         """Positive where the record is not acceptable: relative distance from each limit, FAILED without a result."""
         known = record.status is Status.OK and all(record.number(name) is not None for name in self.objectives)
-        return {"failed": 0.0 if known else FAILED, **overshoots(record, self.limits)}
+        return {"failed": 0.0 if known else FAILED, **measure_overshoots(record, self.limits)}
 
     def feasible(self, record: Record) -> bool:
         return all(size <= 1e-9 for size in self.constraints(record).values())
@@ -218,7 +218,7 @@ class Mirror:
     def __init__(self, url: str, name: str, directions: Sequence[Direction]) -> None:
         """Raises whatever the storage raises; the message says what it does not like."""
         self.study = optuna.create_study(
-            storage=_storage(url), study_name=name, directions=directions, load_if_exists=True
+            storage=_open_storage(url), study_name=name, directions=directions, load_if_exists=True
         )
         self._known = {self._name(trial) for trial in self.trials()}
         self.problem = ""
@@ -238,7 +238,7 @@ class Mirror:
                     if trial.state is TrialState.COMPLETE:
                         self._known.add(self._name(trial))
         except Exception as error:  # whatever a database driver raises
-            self.problem = _first_line(error)
+            self.problem = _take_first_line(error)
 
     @staticmethod
     def _name(trial: FrozenTrial) -> tuple[str, str]:
@@ -248,9 +248,9 @@ class Mirror:
 def check_storage(url: str) -> None:
     """Raises UserError if the storage cannot be used."""
     try:
-        _storage(url).get_all_studies()
+        _open_storage(url).get_all_studies()
     except Exception as error:  # whatever a database driver raises
-        raise UserError(f"cannot use search.storage={url}: {_first_line(error)}") from error
+        raise UserError(f"cannot use search.storage={url}: {_take_first_line(error)}") from error
 
 
 def open_mirror(url: str, name: str, directions: Sequence[Direction]) -> tuple[Mirror | None, str]:
@@ -258,21 +258,21 @@ def open_mirror(url: str, name: str, directions: Sequence[Direction]) -> tuple[M
     try:
         return Mirror(url, name, directions), ""
     except Exception as error:  # whatever a database driver raises
-        return None, _first_line(error)
+        return None, _take_first_line(error)
 
 
-def overshoots(record: Record, objective: Objective) -> dict[str, float]:
+def measure_overshoots(record: Record, objective: Objective) -> dict[str, float]:
     """For each limit of the objective how far the record is over it, as a share of it; 1 where it is not known."""
     values = {limit: record.number(limit.metric.name) for limit in objective.limits}
     return {limit.name: 1.0 if value is None else limit.relative(value) for limit, value in values.items()}
 
 
-def _storage(url: str) -> optuna.storages.RDBStorage:
+def _open_storage(url: str) -> optuna.storages.RDBStorage:
     arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
 
 
-def _inner(sampler: str, seed: int, startup: int) -> BaseSampler | None:
+def _make_sampler(sampler: str, seed: int, startup: int) -> BaseSampler | None:
     if sampler == "random":
         return None
     if sampler == "nsga2":
@@ -282,12 +282,12 @@ def _inner(sampler: str, seed: int, startup: int) -> BaseSampler | None:
         return TPESampler(multivariate=True, group=True, n_startup_trials=startup, seed=seed)
 
 
-def _fault(record: Record) -> bool:
+def _is_fault(record: Record) -> bool:
     """It says nothing about the point: the machine failed, or somebody stopped it."""
     return not record.status.is_finished or (record.failure is not None and record.failure.kind.is_fault_of_machine)
 
 
-def _notes(record: Record) -> dict[str, Any]:
+def _make_notes(record: Record) -> dict[str, Any]:
     return {"sweep": record.sweep, "key": record.key, "label": record.label, "status": record.status.value}
 
 
@@ -295,5 +295,5 @@ def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
 
-def _first_line(error: BaseException) -> str:
+def _take_first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -100,7 +100,7 @@ def test_fewer_cores_than_the_pipeline_has(bench: Bench) -> None:
     assert failure is not None
     assert failure.kind is K.CORE_UNAVAILABLE
     assert "status=9" in failure.summary
-    assert "more NeuronCores" in failures.advice(failure.summary)
+    assert "more NeuronCores" in failures.find_advice(failure.summary)
 
 
 def test_group_sizes_of_an_old_shell_are_left_out(bench: Bench, built: Built) -> None:
@@ -121,7 +121,7 @@ def test_a_vit_with_dynamic_batching_is_told_why(bench: Bench) -> None:
     assert failure is not None
     assert failure.kind is K.SHAPE_MISMATCH
     assert "Inconsistent batch sizes found on inputs" in failure.summary
-    assert "forbid dynamic_batch: build for each batch" in failures.advice(failure.summary)
+    assert "forbid dynamic_batch: build for each batch" in failures.find_advice(failure.summary)
     assert bench.measure(bench.build(model="vit", batch=4)).failure is None
 
 

@@ -21,7 +21,7 @@ from sweep.engine.search import loop as search
 from sweep.engine.search import space as search_space
 from sweep.engine.search.options import SAMPLERS, Budget, Options
 from sweep.engine.search.space import Exhausted, Planned, Point
-from sweep.engine.search.study import FAILED, Guide, overshoots
+from sweep.engine.search.study import FAILED, Guide, measure_overshoots
 from sweep.spec import Failure, FailureKind, Record, Status, Trial, UserError, plan
 from sweep.spec.settings import Objective, Settings
 from sweep.store import ledger
@@ -129,7 +129,7 @@ def explore(outputs: Path, result: Callable[[Trial], Any], *overrides: str, data
 def search_in(laboratory: Laboratory, arguments: list[str], database: bool = False) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if not database:
-            patch.setattr("sweep.engine.search.study._storage", storage_in_memory)
+            patch.setattr("sweep.engine.search.study._open_storage", storage_in_memory)
         search.run(arguments, shared_composer(), laboratory)
 
 
@@ -234,7 +234,7 @@ def space_of(tmp_path: Path, *overrides: str) -> tuple[Any, Laboratory]:
     composer = shared_composer()
     laboratory = Laboratory(composer, rate)
     arguments = [*FAKE, f"outputs={tmp_path}", *overrides]
-    return search_space.make(axes.spaces(arguments, composer), composer, laboratory.survey), laboratory
+    return search_space.make_space(axes.spaces(arguments, composer), composer, laboratory.survey), laboratory
 
 
 def test_space_has_the_axes_that_vary(tmp_path: Path) -> None:
@@ -442,8 +442,8 @@ def test_unknown_limits_are_not_met() -> None:
     objective = Objective("x", "throughput_items_per_s", True, latency_ms_p99_max=10.0, agreement_min=0.9)
     known = Record("a", "a", {}, (), Status.OK, metrics={"latency_ms_p99": 5.0, "agreement": 0.99})
     unknown = Record("a", "a", {}, (), Status.OK, metrics={})
-    assert overshoots(known, objective) == {"latency_ms_p99_max": -0.5, "agreement_min": pytest.approx(-0.1)}
-    assert overshoots(unknown, objective) == {"latency_ms_p99_max": 1.0, "agreement_min": 1.0}
+    assert measure_overshoots(known, objective) == {"latency_ms_p99_max": -0.5, "agreement_min": pytest.approx(-0.1)}
+    assert measure_overshoots(unknown, objective) == {"latency_ms_p99_max": 1.0, "agreement_min": 1.0}
 
 
 @settings(max_examples=50, deadline=None)
