@@ -143,6 +143,6 @@ def save_arrays(path: Path, arrays: "Dict[str, np.ndarray]") -> None:
 
 def find_neuron_tool(name: str, root: Path = Path("/")) -> Optional[str]:
     """Path of one of the Neuron tools: from PATH, else from where their package puts them."""
-    found = shutil.which(name)
+    path = shutil.which(name)
     usual = root / "opt/aws/neuron/bin" / name
-    return found or (str(usual) if os.access(str(usual), os.X_OK) and usual.is_file() else None)
+    return path or (str(usual) if os.access(str(usual), os.X_OK) and usual.is_file() else None)

@@ -34,7 +34,7 @@ class LocalLauncher(Launcher):
         """Run these trials; one result for each, in order, with its `Record` as the value (none with `plan=only`)."""
         from sweep.engine.search import buckets
 
-        sweep, jobs = self._opened(job_overrides)
+        sweep, jobs = self._open(job_overrides)
         records = buckets.run(sweep, jobs)
         returns = []
         for job, record in zip(jobs, records):  # noqa: B905  # with plan=only there are no records
@@ -45,10 +45,10 @@ class LocalLauncher(Launcher):
 
     def survey(self, job_overrides: Sequence[Sequence[str]]) -> "Plan":
         """Judge these trials without declaring them. The first call settles what the sweep is called."""
-        sweep, jobs = self._opened(job_overrides)
+        sweep, jobs = self._open(job_overrides)
         return sweep.survey(jobs)
 
-    def _opened(self, job_overrides: Sequence[Sequence[str]]) -> "tuple[Sweep, list[Job]]":
+    def _open(self, job_overrides: Sequence[Sequence[str]]) -> "tuple[Sweep, list[Job]]":
         from sweep.config import command_line
         from sweep.engine import session
 

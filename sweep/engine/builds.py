@@ -45,8 +45,8 @@ def name_build(trial: Trial, spec: BuildSpec) -> str:
 
 def count_parallel_builds(context: Context) -> int:
     """Builds at once: as asked, else one per two usable cores, as compilers use threads of their own."""
-    asked = context.settings.limits.parallel_builds
-    return asked if asked else max(1, (context.host.cores + 1) // 2)
+    declared = context.settings.limits.parallel_builds
+    return declared if declared else max(1, (context.host.cores + 1) // 2)
 
 
 def run_in_parallel(items: Sequence[Json | BuildTask], work: Callable[..., T], width: int) -> list[T]:
@@ -106,12 +106,12 @@ def _build(context: Context, task: BuildTask, guard: MemoryGuard, run: Run) -> B
     spec, reference, limits = task.spec, task.reference, context.settings.limits
     tools = plan.find_toolchain(spec, context.installed)
     key = context.store.key(spec, toolchain=tools, model=reference.model, data=reference.data)
-    found = _find_stored(context, task, key)
-    if found is not None:
+    stored = _find_stored(context, task, key)
+    if stored is not None:
         context.display.advance(
-            f"{task.name}: {'remembered failure' if found.failure else 'stored'}", bool(found.failure)
+            f"{task.name}: {'remembered failure' if stored.failure else 'stored'}", bool(stored.failure)
         )
-        return found
+        return stored
     if context.is_overdue(BUILDING):
         return _refuse_late(context, task, key)
     with context.store.building(key) as draft:

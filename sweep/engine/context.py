@@ -57,7 +57,9 @@ class Context:
         left, budget = self.seconds_left(), self.settings.effort.budget_seconds
         return left is not None and budget is not None and left <= (1.0 - share) * budget
 
-    def cost(self, declared: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[dict[str, float], Price | None]:
+    def compute_cost(
+        self, declared: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> tuple[dict[str, float], Price | None]:
         """What a million items cost on a hardware, as a metric, and the price that it comes from; empty: not known."""
         price = money.price_of(prices.over(declared, self.price_table), self.settings.objective.price)
         cost = None if price is None else money.usd_per_million_items(money.rate_of(metrics), price.usd_per_hour)
@@ -70,8 +72,8 @@ class Context:
             self._versions.update({(None, name): version for name, version in installed(unknown).items()})
         elif unknown:
             outcome = self.run(VersionsRequest(tuple(unknown)), "probe", python, seconds=60, python=python)
-            found: Json = (outcome.result or {}).get("versions", {})
-            self._versions.update({(python, package): found.get(package) for package in unknown})
+            versions: Json = (outcome.result or {}).get("versions", {})
+            self._versions.update({(python, package): versions.get(package) for package in unknown})
         return {package: self._versions[python, package] for package in packages}
 
     def warm(self, preload: Sequence[str]) -> None:

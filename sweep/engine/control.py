@@ -44,7 +44,7 @@ class Control:
         self._chosen: Candidate | None = None
         self._begun = self._last = time.monotonic()
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """Whether it was too long ago. The first time, the cheapest trial that has been measured by then is chosen."""
         every = self._context.settings.effort.control_every_seconds
         now = time.monotonic()
@@ -61,16 +61,16 @@ class Control:
         assert task is not None, "it was not due"
         begun = time.time()
         closed = task if _shows_speed(task) else replace(task, trial=replace(task.trial, load=CLOSED))
-        found = self._measure(closed, block)
-        failed = isinstance(found, Failure)
+        result = self._measure(closed, block)
+        failed = isinstance(result, Failure)
         self._context.ledger.append(
             "control",
             trial=task.trial.key,
             identity=task.identity + ("" if _shows_speed(task) else "-control"),
             at=begun,
             block=block,
-            measurement=None if failed else found,
-            failure=found if failed else None,
+            measurement=None if failed else result,
+            failure=result if failed else None,
         )
         self._last = time.monotonic()
         if failed:
@@ -88,20 +88,20 @@ def mark_drift(context: Context, tasks: Sequence["Candidate"], blocks: int | Non
     Args:
         blocks: look at the first so many only: who resumes a sweep that was killed later sees then what it saw.
     """
-    found = series.read(ledger.entries(context.folder), blocks)
-    if not found.points:
+    points = series.read(ledger.entries(context.folder), blocks)
+    if not points.points:
         return
     settings = context.settings
-    drift, levels = series.judge(found, settings.objective.margin / 2, settings.seed)
-    by_samples = {point.samples: level for point, level in zip(found.points, levels, strict=True)}
+    drift, levels = series.judge(points, settings.objective.margin / 2, settings.seed)
+    by_samples = {point.samples: level for point, level in zip(points.points, levels, strict=True)}
     for task in tasks:
         for index, repeat in task.done.items():
             task.done[index] = _set_level(repeat, by_samples.get(repeat.samples, 1.0))
-    known = {(each["kind"], each["block"]) for each in series.stored(context.folder).get("findings", ())}
-    write_json(SweepFolder(context.folder).drift, series.document(found, drift, levels))
+    known = {(finding["kind"], finding["block"]) for finding in series.stored(context.folder).get("findings", ())}
+    write_json(SweepFolder(context.folder).drift, series.document(points, drift, levels))
     for finding in drift.findings:
         if (finding.kind, finding.block) not in known:
-            context.display.note(series.tell(finding, found.points))
+            context.display.note(series.tell(finding, points.points))
 
 
 def _set_level(repeat: Measurement, level: float) -> Measurement:

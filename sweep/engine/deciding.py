@@ -41,14 +41,14 @@ class Decider:
             task.resting = task.resting or not task.origin.is_evidence
         self._number += 1
         self._trials = self._trials or len(racing)
-        found = self._look(racing, repeats)
+        look = self._look(racing, repeats)
         last = self._number == len(self._looks)
-        if not last and elimination.hopeless(found, repeats, self._looks[-1]):
-            self._give_up(found, repeats)
+        if not last and elimination.hopeless(look, repeats, self._looks[-1]):
+            self._give_up(look, repeats)
             last = True
-        if found.decided or not last:
-            self._leave_out(racing, found)
-        if found.decided or last or not any(task.is_open for task in racing):
+        if look.decided or not last:
+            self._leave_out(racing, look)
+        if look.decided or last or not any(task.is_open for task in racing):
             return repeats
         upto = self._looks[self._number]
         self._tell(racing, repeats, upto)
@@ -71,30 +71,32 @@ class Decider:
         objective = self._context.settings.objective
         return elimination.look(records, objective, self._number, self._trials)
 
-    def _leave_out(self, racing: Sequence[Candidate], found: elimination.Look) -> None:
+    def _leave_out(self, racing: Sequence[Candidate], look: elimination.Look) -> None:
         """Members of a deployment are measured together: they stop together, or not at all."""
         by_key = {task.trial.key: task for task in racing}
         for together in deployment.group_trials(task.trial for task in racing).values():
-            if all(trial.key in found.out or by_key[trial.key].resting for trial in together):
+            if all(trial.key in look.out or by_key[trial.key].resting for trial in together):
                 for trial in together:
-                    by_key[trial.key].out = found.out.get(trial.key)
+                    by_key[trial.key].out = look.out.get(trial.key)
         out = {task.trial.key: task.out for task in racing if task.out is not None}
         self._context.ledger.append(
-            "look", number=self._number, trials=len(racing), out=to_json(out), verdict=to_json(found.verdict)
+            "look", number=self._number, trials=len(racing), out=to_json(out), verdict=to_json(look.verdict)
         )
 
     def _tell(self, racing: Sequence[Candidate], repeats: int, upto: int) -> None:
         left = [task for task in racing if task.is_open]
-        one = sum(_seconds(task) for task in left)
-        most = one * (self._looks[-1] - repeats)
+        round_seconds = sum(_seconds(task) for task in left)
+        most = round_seconds * (self._looks[-1] - repeats)
         budget = self._context.seconds_left()
         at_most = duration(most if budget is None else min(most, budget))
         text = f"look {self._number}, after {count(repeats, 'repeat')}: {count(len(left), 'trial')} of {self._trials}"
-        text += f" may still be chosen; {upto - repeats} more of each, about {duration(one * (upto - repeats))}"
+        text += (
+            f" may still be chosen; {upto - repeats} more of each, about {duration(round_seconds * (upto - repeats))}"
+        )
         self._context.display.note(f"{text}; to the end at most {at_most}")
 
-    def _give_up(self, found: elimination.Look, repeats: int) -> None:
-        more, left = found.verdict.more_repeats, self._looks[-1] - repeats
+    def _give_up(self, look: elimination.Look, repeats: int) -> None:
+        more, left = look.verdict.more_repeats, self._looks[-1] - repeats
         text = f"look {self._number}, after {count(repeats, 'repeat')}: {count(len(more), 'trial')} of {self._trials}"
         text += f" cannot be told apart: about {max(more.values()):,} more of each would be needed, and"
         self._context.display.note(f"{text} effort.repeats_max leaves {left}. It ends here")

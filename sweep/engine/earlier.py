@@ -21,16 +21,16 @@ SWEEPS, TRIALS = 2, 100  # that are looked at for how long workers take to start
 def find_result(context: Context, histories: Sequence[ledger.History], trial: Trial, identity: str) -> Record | None:
     """The newest finished result of an identical trial with at least as many repeats, marked as reused, if any."""
     for history in histories:
-        found = history.records.get(trial.key)
-        if found is None or found.identity != identity or not found.status.was_run:
+        record = history.records.get(trial.key)
+        if record is None or record.identity != identity or not record.status.was_run:
             continue
-        if found.origin is Origin.REPLAYED:  # as quick to do again, and it must not pass for what was measured
+        if record.origin is Origin.REPLAYED:  # as quick to do again, and it must not pass for what was measured
             continue
-        if len(found.repeats) < context.settings.effort.repeats:
+        if len(record.repeats) < context.settings.effort.repeats:
             continue
-        hours = (time.time() - found.started) / 3600
-        reuse = ReuseFacts(found.sweep, hours, history.runs.get(trial.key))
-        return replace(found, origin=Origin.REUSED, sweep=context.folder.name, overrides=trial.overrides, reuse=reuse)
+        hours = (time.time() - record.started) / 3600
+        reuse = ReuseFacts(record.sweep, hours, history.runs.get(trial.key))
+        return replace(record, origin=Origin.REUSED, sweep=context.folder.name, overrides=trial.overrides, reuse=reuse)
     return None
 
 
@@ -50,31 +50,31 @@ def learn_build_seconds(context: Context) -> EstimateBuild:
             stored.add(canonical(spec))
             seconds.setdefault(str(spec.get("backend")), []).append(entry.seconds)
 
-    def seconds_of(spec: BuildSpec) -> float | None:
+    def estimate(spec: BuildSpec) -> float | None:
         if canonical(to_json(spec)) in stored:
             return 0.0
         known = seconds.get(spec.backend)
         return median(known) if known else None
 
-    return seconds_of
+    return estimate
 
 
 def learn_start_seconds(context: Context) -> Callable[[Trial], float | None]:
     """What workers took before their warm-up in the newest sweeps: the median for the same model and backend."""
-    found: dict[tuple[str, str], list[float]] = {}
+    starts: dict[tuple[str, str], list[float]] = {}
     newest = [folder for folder in reversed(ledger.sweeps(context.settings.outputs_path)) if folder != context.folder]
     for folder in newest[:SWEEPS]:
         for trial in itertools.islice(SweepFolder(folder).trials(), TRIALS):
-            _add_start(trial.record, found)
+            _add_start(trial.record, starts)
 
-    def seconds_of(trial: Trial) -> float | None:
-        known = found.get((str(trial.model["name"]), str(trial.backend["name"])))
+    def estimate(trial: Trial) -> float | None:
+        known = starts.get((str(trial.model["name"]), str(trial.backend["name"])))
         return median(known) if known else None
 
-    return seconds_of
+    return estimate
 
 
-def _add_start(path: Path, found: dict[tuple[str, str], list[float]]) -> None:
+def _add_start(path: Path, starts: dict[tuple[str, str], list[float]]) -> None:
     """The seconds of one record's repeats; a file that cannot be read says nothing."""
     try:
         record = from_json(Record, json.loads(path.read_text()))
@@ -84,6 +84,6 @@ def _add_start(path: Path, found: dict[tuple[str, str], list[float]]) -> None:
             windows = repeat.window_seconds * (1 + (len(repeat.capacity.curve) if repeat.capacity else 0))
             took = repeat.wall_seconds - windows - float(repeat.warmup["seconds"])
             key = str(record.settings["model"]), str(record.settings["backend"])
-            found.setdefault(key, []).append(max(0.0, took))
+            starts.setdefault(key, []).append(max(0.0, took))
     except (OSError, ValueError, KeyError, TypeError):
         return

@@ -23,25 +23,25 @@ REPLAY_SECONDS = 0.1  # a worker that reads a row
 def forecast(
     plan: Plan,
     effort: Effort,
-    seconds_of: EstimateBuild,
+    estimate_build: EstimateBuild,
     parallel: int,
-    start_seconds_of: Callable[[Trial], float | None] | None = None,
+    estimate_start: Callable[[Trial], float | None] | None = None,
     price: str | None = None,
 ) -> tuple[float | None, str]:
     """Seconds that the plan will take, and what the figure rests on. Of a race: to its first look.
 
     Args:
-        seconds_of: 0 for a build that is stored, the typical seconds of like builds, None where nothing is known.
+        estimate_build: 0 for a build that is stored, the typical seconds of like builds, None where nothing is known.
         parallel: builds that go on at once.
-        start_seconds_of: from starting a worker to its warm-up, as earlier sweeps saw it; None where none did.
+        estimate_start: from starting a worker to its warm-up, as earlier sweeps saw it; None where none did.
         price: kind of price to tell the cost of this host's time by, where its hardware has one.
     """
     real = {key: spec for key, spec in plan.builds.items() if backends.get(spec.backend).origin.is_evidence}
-    known = {key: seconds_of(spec) for key, spec in real.items()}
+    known = {key: estimate_build(spec) for key, spec in real.items()}
     figures = [seconds for seconds in known.values() if seconds is not None]
     unknown = len(known) - len(figures)
     together = {deployment.group_key(entry.trial): entry.trial for entry in plan.valid}
-    measuring = effort.repeats * sum(_estimate_repeat(t, effort, start_seconds_of) for t in together.values())
+    measuring = effort.repeats * sum(_estimate_repeat(t, effort, estimate_start) for t in together.values())
     building = sum(figures) / max(1, parallel) + (len(plan.builds) - len(real)) * REPLAY_SECONDS
     if unknown and any(figures):
         building += unknown * median(seconds for seconds in figures if seconds) / max(1, parallel)
@@ -56,10 +56,10 @@ def forecast(
     return first, "; ".join(filter(None, notes))
 
 
-def _estimate_repeat(trial: Trial, effort: Effort, start_seconds_of: Callable[[Trial], float | None] | None) -> float:
+def _estimate_repeat(trial: Trial, effort: Effort, estimate_start: Callable[[Trial], float | None] | None) -> float:
     if not backends.get(str(trial.backend["name"])).origin.is_evidence:
         return REPLAY_SECONDS
-    start = start_seconds_of(trial) if start_seconds_of else None
+    start = estimate_start(trial) if estimate_start else None
     windows = 1 + int(trial.load.get("probes", 0))  # load=capacity tries rates, then confirms the one that it found
     window = load_config.seconds(trial.load, effort.window_seconds)
     return windows * window + 1.5 * effort.warmup_seconds + (LOAD_SECONDS if start is None else start)

@@ -107,7 +107,7 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
     metrics |= bucket_metrics.metrics(base)
     metrics |= load_told.metrics(repeats)
-    cost, price = context.cost(trial.hardware, metrics)
+    cost, price = context.compute_cost(trial.hardware, metrics)
     metrics |= cost
     failure = gates.check(
         repeats,
@@ -121,8 +121,8 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
     failure, comparison = padding.explain_failure(context, task, failure, comparison, comparisons)
     record = replace(base, metrics=metrics, agreement=comparison, price=price)
     if failure is not None:
-        told = _add_evidence(context, task, repeats[-1], failure)
-        record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=told)
+        failure = _add_evidence(context, task, repeats[-1], failure)
+        record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=failure)
     elif task.out is not None:
         record = replace(record, status=Status.STOPPED, reason=task.out.reason, stop=task.out.why)
     return record

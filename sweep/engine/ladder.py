@@ -25,7 +25,7 @@ def build_key(task: BuildTask) -> Key:
 
 
 def climb(
-    asked: Sequence[Sequence[BuildTask]],
+    variants: Sequence[Sequence[BuildTask]],
     known: dict[Key, Built],
     build: Callable[[Sequence[BuildTask]], Mapping[Key, Built]],
     whatever_fails: bool = False,
@@ -33,17 +33,19 @@ def climb(
     """For every list of variants the first that builds, or the first failure if none does.
 
     Args:
-        asked: for every build that a trial needs, its variants in the order to try.
+        variants: for every build that a trial needs, its variants in the order to try.
         known: what this sweep has built already; what is built here is added.
         build: builds several tasks at once.
         whatever_fails: try the next variant even after a failure that no option helps against.
     """
-    for rung in range(max(map(len, asked), default=0)):
-        level = [tasks for tasks in asked if len(tasks) > rung and _is_open(tasks[:rung], known, whatever_fails)]
+    for rung in range(max(map(len, variants), default=0)):
+        level = [tasks for tasks in variants if len(tasks) > rung and _is_open(tasks[:rung], known, whatever_fails)]
         needed = {build_key(tasks[rung]): tasks[rung] for tasks in level if build_key(tasks[rung]) not in known}
         if needed:
             known |= build(list(needed.values()))
-    return [_merge_attempts([known[build_key(task)] for task in tasks if build_key(task) in known]) for tasks in asked]
+    return [
+        _merge_attempts([known[build_key(task)] for task in tasks if build_key(task) in known]) for tasks in variants
+    ]
 
 
 def _is_open(tried: Sequence[BuildTask], known: Mapping[Key, Built], whatever_fails: bool) -> bool:

@@ -55,18 +55,20 @@ def explain_failure(
     padded = _find_padded(task, index)
     if padded is None:
         return failure, comparison
-    asked = _ask(context, task, padded, known)
-    if "failure" in asked:
-        note = textwrap.shorten(asked["failure"], NOTE, placeholder=" …")
+    answer = _ask(context, task, padded, known)
+    if "failure" in answer:
+        note = textwrap.shorten(answer["failure"], NOTE, placeholder=" …")
         text = f"{failure.summary}; whether padding is the cause is not known: asking the original model failed: {note}"
-        return replace(failure, summary=text), {**comparison, "padding": {"failure": asked["failure"]}}
-    found = _compare_samples(task, index, outputs, load_outputs(asked["answers"]))
-    found["cause"] = _find_cause(found, task.trial.precision, context.settings.gates)
-    if found["cause"] == "padding":
-        told = gates.answers(comparison, task.trial.precision, context.settings.gates, _describe_cause(found))
+        return replace(failure, summary=text), {**comparison, "padding": {"failure": answer["failure"]}}
+    comparisons = _compare_samples(task, index, outputs, load_outputs(answer["answers"]))
+    comparisons["cause"] = _find_cause(comparisons, task.trial.precision, context.settings.gates)
+    if comparisons["cause"] == "padding":
+        explained = gates.answers(
+            comparison, task.trial.precision, context.settings.gates, _describe_cause(comparisons)
+        )
     else:
-        told = replace(failure, summary=f"{failure.summary}; {_describe_cause(found)}")
-    return told, {**comparison, "padding": found}
+        explained = replace(failure, summary=f"{failure.summary}; {_describe_cause(comparisons)}")
+    return explained, {**comparison, "padding": comparisons}
 
 
 def _find_padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
@@ -114,12 +116,12 @@ def _ask(context: Context, task: Candidate, padded: _Padded, known: dict[tuple[s
         python=trial.model.get("python"),
         preload=() if trial.model.get("python") else references.list_preloads(trial),
     )
-    said: Json = {"answers": str(Path(outcome.log).parent / padded_reference.ANSWERS)}
+    answer: Json = {"answers": str(Path(outcome.log).parent / padded_reference.ANSWERS)}
     if outcome.failure is not None:
-        said = {"failure": outcome.failure.summary}
-    context.display.advance(f"{trial.label}: the original model with padding", failed="failure" in said)
+        answer = {"failure": outcome.failure.summary}
+    context.display.advance(f"{trial.label}: the original model with padding", failed="failure" in answer)
     context.display.end()
-    known[key] = {**said, "items": items.tolist()}
+    known[key] = {**answer, "items": items.tolist()}
     return known[key]
 
 
@@ -147,44 +149,44 @@ def _compare_both(own: "list[np.ndarray]", padded: "list[np.ndarray]", build: "l
 
 
 def _replace_shared_nans(
-    expected: "list[np.ndarray]", found: "list[np.ndarray]"
+    expected: "list[np.ndarray]", actual: "list[np.ndarray]"
 ) -> "tuple[list[np.ndarray], list[np.ndarray]]":
     """Both with 0 where neither is a number: there they agree."""
     import numpy as np
 
     alike = [
-        np.isnan(a) & np.isnan(b) if a.shape == b.shape else np.False_ for a, b in zip(expected, found, strict=True)
+        np.isnan(a) & np.isnan(b) if a.shape == b.shape else np.False_ for a, b in zip(expected, actual, strict=True)
     ]
     return (
         [np.where(same, 0, array) for same, array in zip(alike, expected, strict=True)],
-        [np.where(same, 0, array) for same, array in zip(alike, found, strict=True)],
+        [np.where(same, 0, array) for same, array in zip(alike, actual, strict=True)],
     )
 
 
-def _find_cause(found: Json, precision: str, limits: "Gates") -> str:
+def _find_cause(comparisons: Json, precision: str, limits: "Gates") -> str:
     """`padding`, `build` or `both`: what the gates reject; where they reject neither alone, what is further off."""
-    padding, build = (gates.answers(found[name], precision, limits) is not None for name in ("original", "build"))
+    padding, build = (gates.answers(comparisons[name], precision, limits) is not None for name in ("original", "build"))
     if padding == build:
         if padding:
             return "both"
-        padding = (found["original"]["relative_error"] or 0) >= (found["build"]["relative_error"] or 0)
+        padding = (comparisons["original"]["relative_error"] or 0) >= (comparisons["build"]["relative_error"] or 0)
     return "padding" if padding else "build"
 
 
-def _describe_cause(found: Json) -> str:
-    original, build = _describe_comparison(found["original"]), _describe_comparison(found["build"])
-    if found["cause"] == "padding":
+def _describe_cause(facts: Json) -> str:
+    original, build = _describe_comparison(facts["original"]), _describe_comparison(facts["build"])
+    if facts["cause"] == "padding":
         return (
-            f"padding changes the original model's own answers too ({found['samples']} samples with and without: "
+            f"padding changes the original model's own answers too ({facts['samples']} samples with and without: "
             f"{original}), and the build agrees with the padded original ({build}): {FIX}"
         )
-    if found["cause"] == "both":
+    if facts["cause"] == "both":
         return (
-            f"both are at fault: padding changes the original model's own answers ({found['samples']} samples with and "
+            f"both are at fault: padding changes the original model's own answers ({facts['samples']} samples with and "
             f"without: {original}), and the build differs from the padded original ({build}): {FIX}"
         )
     return (
-        f"padding is not the cause: it does not change the original model's own answers ({found['samples']} samples "
+        f"padding is not the cause: it does not change the original model's own answers ({facts['samples']} samples "
         f"with and without: {original}), the build differs from the padded original too ({build})"
     )
 

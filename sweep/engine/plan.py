@@ -32,8 +32,8 @@ def list_build_specs(trial: Trial) -> tuple[BuildSpec, ...]:
 
 def find_toolchain(spec: BuildSpec, installed: Installed) -> dict[str, str]:
     """Versions of the distributions that a build depends on; what is missing is left out."""
-    found = installed(spec.python, list_packages(backends.get(spec.backend), spec.precision))
-    return {name: version for name, version in sorted(found.items()) if version is not None}
+    versions = installed(spec.python, list_packages(backends.get(spec.backend), spec.precision))
+    return {name: version for name, version in sorted(versions.items()) if version is not None}
 
 
 def list_packages(backend: type[Backend], precision: str) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ class Replayed(Measured):
         row = _read_row(spec)
         claim = answers.claim(row)
         metrics = _compute_metrics(row, claim)
-        cost, price = context.cost(candidate.trial.hardware, metrics)
+        cost, price = context.compute_cost(candidate.trial.hardware, metrics)
         metrics |= cost
         draws = [answers.DRAWS] if record.repeats else []
         notes = {**record.notes, "replayed": [*draws, *claim.notes]}

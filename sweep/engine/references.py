@@ -55,9 +55,9 @@ def obtain(context: Context, trials: Sequence[Trial]) -> dict[str, Reference | U
     context.display.begin("reference", len(pairs))
     with ThreadPoolExecutor(max(1, min(len(pairs), 2))) as pool:
         futures = {key: pool.submit(_obtain, context, trial, key in counted) for key, trial in pairs.items()}
-        found = {key: future.result() for key, future in futures.items()}
+        loaded = {key: future.result() for key, future in futures.items()}
     context.display.end()
-    return found
+    return loaded
 
 
 def list_preloads(trial: Trial) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def _measure(context: Context, tasks: Sequence[Candidate], repeats: int, watch: 
                 context.display.end()
                 return False
             if first.failure is None:
-                if watch.due():
+                if watch.is_due():
                     watch.measure(repeat)
                 _repeat(context, together, repeat, run)
             for task in together:

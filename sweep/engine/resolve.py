@@ -89,7 +89,7 @@ class Resolver:
         repeats.measure_all(self._context, able, _repeat, decider)
         for task in tasks:
             record = self._judge(task)
-            merged = self._stages.merged(record, begun)
+            merged = self._stages.merge(record, begun)
             if merged is None:
                 self._context.display.note(f"{record.label}, measured once more: {record.reason}")
             else:
@@ -119,26 +119,28 @@ class Resolver:
     def _build(self, usable: Sequence[tuple["Entry", Reference]]) -> list[Candidate]:
         """Tasks to measure; trials with a failed build are settled."""
         context = self._context
-        asked = [
-            [BuildTask(each, reference, builds.name_build(entry.trial, each)) for each in variants]
+        variants = [
+            [BuildTask(variant, reference, builds.name_build(entry.trial, variant)) for variant in attempts]
             for entry, reference in usable
-            for variants in (ladder.list_variants(entry.trial, spec) for spec in entry.builds)
+            for attempts in (ladder.list_variants(entry.trial, spec) for spec in entry.builds)
         ]
         histories = earlier.read_histories(context) if context.settings.reuse else []
         elsewhere = context.settings.plan == "measure"
-        found = iter(ladder.climb(asked, self._builds, lambda some: builds.build_all(context, some, _build), elsewhere))
+        results = iter(
+            ladder.climb(variants, self._builds, lambda some: builds.build_all(context, some, _build), elsewhere)
+        )
         tasks = []
         for entry, reference in usable:
-            made = tuple(next(found) for _ in entry.builds)
-            if any(built.failure is not None for built in made):
-                self._settle(self._build_failed(entry.trial, made))
+            outcomes = tuple(next(results) for _ in entry.builds)
+            if any(built.failure is not None for built in outcomes):
+                self._settle(self._build_failed(entry.trial, outcomes))
                 continue
-            identity = judging.compute_identity(context, entry.trial, made, reference)
+            identity = judging.compute_identity(context, entry.trial, outcomes, reference)
             name = self._stages.identity(entry.trial.key, identity)
             if not entry.trial.deployment and name == identity and self._reuse(histories, entry.trial, name):
                 continue
             done = self._history.repeats.get(name, {}) if self._history else {}
-            tasks.append(Candidate(entry.trial, name, made, reference, dict(done)))
+            tasks.append(Candidate(entry.trial, name, outcomes, reference, dict(done)))
         return tasks
 
     def _whole(self, tasks: Sequence[Candidate]) -> list[Candidate]:
@@ -156,22 +158,22 @@ class Resolver:
             self._settle(judging.make_stopped_record(self._context, task.trial, StopReason.INCOMPLETE, reason))
         return left
 
-    def _build_failed(self, trial: Trial, made: Sequence[Built]) -> Record:
-        failed, failure = next((built, built.failure) for built in made if built.failure is not None)
+    def _build_failed(self, trial: Trial, outcomes: Sequence[Built]) -> Record:
+        failed, failure = next((built, built.failure) for built in outcomes if built.failure is not None)
         status = Status.STOPPED if failure.kind is FailureKind.PREEMPTED else Status.BUILD_FAILED
-        if any(built.user_error for built in made):
+        if any(built.user_error for built in outcomes):
             status = Status.INVALID
         if self._context.settings.plan == "measure" and failure.kind is FailureKind.TOOLCHAIN_MISSING:
             status = Status.UNAVAILABLE
-        lost = ["x".join(map(str, b.spec.bucket)) for b in made if b.failure is not None and b.spec.bucket]
-        if len(made) > 1 and lost:
+        lost = ["x".join(map(str, b.spec.bucket)) for b in outcomes if b.failure is not None and b.spec.bucket]
+        if len(outcomes) > 1 and lost:
             which = "bucket" if len(lost) == 1 else "buckets"
             failure = replace(failure, summary=f"{which} {', '.join(lost)}: {failure.summary}")
         record = judging.make_unmeasured_record(self._context, trial, status, failure.summary, failure)
         if status is Status.STOPPED:
             record = replace(record, stop=failed.stop or StopReason.PREEMPTED)
-        source = providers.find_provider(trial).source(made[0].spec)
-        return replace(record, builds=tuple(built.to_json() for built in made), source=source)
+        source = providers.find_provider(trial).source(outcomes[0].spec)
+        return replace(record, builds=tuple(built.to_json() for built in outcomes), source=source)
 
     def _reuse(self, histories: Sequence[ledger.History], trial: Trial, identity: str) -> bool:
         """Take the finished result of an identical trial of an earlier sweep, if there is one."""

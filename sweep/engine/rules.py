@@ -78,17 +78,17 @@ def _bucket_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
 def _load_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
     name, clients = trial.load.get("name", "saturate"), load_config.clients(trial.load)
     if clients > 1 and not backend.concurrent:
-        told = "answers one request at a time: use replicas=... for requests side by side, and load.concurrency=1"
-        yield Status.INVALID, f"{backend.name} {told}"
+        advice = "answers one request at a time: use replicas=... for requests side by side, and load.concurrency=1"
+        yield Status.INVALID, f"{backend.name} {advice}"
     if name == "single" and trial.replicas > 1:
         yield Status.INVALID, "load=single has one client, whom one replica answers: use replicas=1"
 
 
 def _deployment_rules(trial: Trial, have: int | None) -> Iterator[Verdict]:
     if trial.deployment and have is not None and deployment.count_all_cores(trial) > have:
-        asked = " + ".join(f"{each['replicas']} x {each['cores']}" for each in trial.deployment["members"])
+        shares = " + ".join(f"{member['replicas']} x {member['cores']}" for member in trial.deployment["members"])
         total = deployment.count_all_cores(trial)
-        reason = f"the deployment asks for {asked} = {total} cores, there are {have}: use fewer cores or replicas"
+        reason = f"the deployment asks for {shares} = {total} cores, there are {have}: use fewer cores or replicas"
         yield Status.INVALID, reason
 
 

@@ -88,7 +88,7 @@ class Sweep:
 
     def _run(self, trials: Sequence[Trial]) -> list[Record]:
         context = self._open(trials)
-        made = self._plan(context, trials)
+        plan = self._plan(context, trials)
         if self.settings.plan == "only":
             self._stack.close()
             return []
@@ -98,10 +98,10 @@ class Sweep:
                     self.trials[trial.key] = trial
                     context.ledger.append("trial", trial=trial)
         lacking = {deployment.group_key(trial) for trial in trials if trial.key not in self.records}
-        still_open = tuple(entry for entry in made.entries if deployment.group_key(entry.trial) in lacking)
+        still_open = tuple(entry for entry in plan.entries if deployment.group_key(entry.trial) in lacking)
         try:
             with terminate_as_interrupt():
-                self._resolve(context, replace(made, entries=still_open))
+                self._resolve(context, replace(plan, entries=still_open))
         except KeyboardInterrupt:
             self.interrupted = True
             context.workers.cancel()
@@ -147,18 +147,18 @@ class Sweep:
         if store_uri(self.settings) is not None:  # MLflow is imported while the verdict is found and the page is drawn
             context.warm(tracker.PRELOAD)
         bucket_tables.write(context, list(self.trials.values()), self.records, self.stages)
-        found = list(self.records.values())
-        verdict = select.verdict(found, self.settings.objective)
-        files = summary.write(context.folder, self.settings, self._plans, found, verdict)
+        records = list(self.records.values())
+        verdict = select.verdict(records, self.settings.objective)
+        files = summary.write(context.folder, self.settings, self._plans, records, verdict)
         context.ledger.append("finish", verdict=verdict, interrupted=self.interrupted)
-        runs = self._send(context, found, verdict, files)
+        runs = self._send(context, records, verdict, files)
         self.display.results(
-            found, verdict, self.settings, summary.list_next_steps(context.folder, verdict, found, runs)
+            records, verdict, self.settings, summary.list_next_steps(context.folder, verdict, records, runs)
         )
         self._stack.close()
         if self.interrupted:
             return 130
-        done = any(r.status is Status.OK or r.stop is StopReason.BUILT or select.stopped_early(r) for r in found)
+        done = any(r.status is Status.OK or r.stop is StopReason.BUILT or select.stopped_early(r) for r in records)
         return 0 if done else 2
 
     def reference(self, trial: Trial) -> Reference | Unusable:
@@ -169,14 +169,16 @@ class Sweep:
         return self._resolving(context).reference(trial, context)
 
     def _send(
-        self, context: Context, found: Sequence[Record], verdict: select.Verdict, files: Sequence[Path]
+        self, context: Context, records: Sequence[Record], verdict: select.Verdict, files: Sequence[Path]
     ) -> Mapping[str, str]:
         """Have a worker send everything to MLflow; run ids by trial key, as far as the store answers."""
         if store_uri(self.settings) is None:
             return {}
         from sweep.report.mlflow import markdown
 
-        text = markdown.describe(self.settings, self._plans[0] if self._plans else None, found, verdict, [self.command])
+        text = markdown.describe(
+            self.settings, self._plans[0] if self._plans else None, records, verdict, [self.command]
+        )
         paths = tuple(str(path) for path in files)
         request = tracker.SendRequest(str(context.folder), self.settings, paths, text, self.interrupted)
         try:
@@ -185,7 +187,7 @@ class Sweep:
                     request,
                     "mlflow",
                     "send",
-                    seconds=request.seconds(len(found)),
+                    seconds=request.seconds(len(records)),
                     memory_mb=tracker.MEMORY_MB,
                     preload=tracker.PRELOAD,
                 )
@@ -226,26 +228,26 @@ class Sweep:
         return self._context
 
     def _plan(self, context: Context, trials: Sequence[Trial]) -> "Plan":
-        made = rules.make_plan(trials, self.host, context.installed, self.settings.plan)
+        plan = rules.make_plan(trials, self.host, context.installed, self.settings.plan)
         parallel = builds.count_parallel_builds(context)
         starts, price = earlier.learn_start_seconds(context), self.settings.objective.price
         typical = earlier.learn_build_seconds(context)
-        seconds, note = forecast.forecast(made, self.settings.effort, typical, parallel, starts, price)
-        made = replace(made, forecast_seconds=seconds, forecast_note=note)
-        self._plans.append(made)
+        seconds, note = forecast.forecast(plan, self.settings.effort, typical, parallel, starts, price)
+        plan = replace(plan, forecast_seconds=seconds, forecast_note=note)
+        self._plans.append(plan)
         if not self.search:  # which has shown its whole space
-            self.display.plan(made, self.settings)
-        return made
+            self.display.plan(plan, self.settings)
+        return plan
 
-    def _resolve(self, context: Context, made: "Plan") -> None:
+    def _resolve(self, context: Context, plan: "Plan") -> None:
         """Every entry of the plan to a record."""
         resolver = self._resolving(context)
         with context.ledger.together():
-            resolver.refuse(made.entries)
-        if not made.valid:
+            resolver.refuse(plan.entries)
+        if not plan.valid:
             return
-        resolver.warm(made.valid)
-        tasks = resolver.prepare([*made.valid, *make_entries(self.stages.beside(self.trials, self.records))])
+        resolver.warm(plan.valid)
+        tasks = resolver.prepare([*plan.valid, *make_entries(self.stages.list_again(self.trials, self.records))])
         if tasks:
             resolver.measure(tasks)
 

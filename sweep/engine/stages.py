@@ -21,7 +21,7 @@ class Stages:
     # The record of a trial that is measured once more beside those of a later `run`, by key: the newer one counts
     again: dict[str, Record] = field(default_factory=dict)
 
-    def beside(self, trials: Mapping[str, Trial], records: Mapping[str, Record]) -> list[Trial]:
+    def list_again(self, trials: Mapping[str, Trial], records: Mapping[str, Record]) -> list[Trial]:
         """The trials to measure once more in this `run`."""
         return [trials[key] for key, first in self.again.items() if records[key] is first]
 
@@ -30,7 +30,7 @@ class Stages:
         first = self.again.get(key)
         return name if first is None else f"{name}{AGAIN}{_times(first)}"
 
-    def merged(self, record: Record, begun: float) -> Record | None:
+    def merge(self, record: Record, begun: float) -> Record | None:
         """A new record as it goes on record: with what it stands beside.
 
         None where it failed and an earlier one of the same trial stands.

@@ -85,19 +85,19 @@ def list_next_steps(folder: Path, verdict: "Verdict", records: Sequence[Record],
     which = "" if ran else f" {folder.name}"
     page_file = SweepFolder(folder).page
     if page_file.exists():
-        found = [f"report     {relative(str(page_file))}    # one page; the files are beside it"]
+        steps = [f"report     {relative(str(page_file))}    # one page; the files are beside it"]
     else:
-        found = [
+        steps = [
             f"files      {relative(str(folder))}    # one page of them: python -m sweep report {folder.name}{where}"
         ]
-    found.append(f"browse     python -m sweep ui{which}{where}")
+    steps.append(f"browse     python -m sweep ui{which}{where}")
     keys = {record.key for record in ran}
     best = verdict.winner or next((key for key in verdict.ranking if key in keys), None)
     if best is not None:
-        found.append(f"reproduce  python -m sweep reproduce {runs.get(best, best)}{where}")
+        steps.append(f"reproduce  python -m sweep reproduce {runs.get(best, best)}{where}")
     others = [record for record in ran if record.key != best]
     if others:
         moving = varying([record.settings for record in ran])
-        asked = " ".join(shlex.quote(f"{name}={axis_text(others[0].settings.get(name))}") for name in moving)
-        found.append(f"ask        python -m sweep why {asked}{where}")
-    return found
+        axes = " ".join(shlex.quote(f"{name}={axis_text(others[0].settings.get(name))}") for name in moving)
+        steps.append(f"ask        python -m sweep why {axes}{where}")
+    return steps

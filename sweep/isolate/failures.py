@@ -59,9 +59,9 @@ def classify(error: Optional[BaseException], text: str) -> Tuple[FailureKind, st
     summary = _describe(error)
     kind = _classify_type(error)
     if kind is None:
-        rows = [match(_describe(each, full=True)) for each in chain] + [match(text[-TAIL_CHARACTERS:])]
+        rows = [match(_describe(cause, full=True)) for cause in chain] + [match(text[-TAIL_CHARACTERS:])]
         kind = next((row.kind for row in rows if row), FailureKind.UNKNOWN)
-    if any(isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT) for each in chain):
+    if any(isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) for cause in chain):
         return FailureKind.DISK_FULL, shorten("disk full: %s" % summary)
     return kind, summary
 
@@ -178,15 +178,15 @@ def _describe_frame(text: str) -> str:
 
 
 def _match_neuron_status(text: str) -> Optional[Row]:
-    found = _STATUS.search(text)
-    code = found.group("code") if found else None
-    if found is None:
+    status = _STATUS.search(text)
+    code = status.group("code") if status else None
+    if status is None:
         named = _NAMED_STATUS.search(text)
         code = (named.group("code") or named.group("code2")) if named else None
-        found = named
-    if found is None or code is None or int(code) not in NEURON_STATUS:
+        status = named
+    if status is None or code is None or int(code) not in NEURON_STATUS:
         return None
     kind, hint = NEURON_STATUS[int(code)]
-    if code == "2" and "execute" in found.group(0).lower():  # status 2 is a bad artifact at load, bad inputs at run
+    if code == "2" and "execute" in status.group(0).lower():  # status 2 is a bad artifact at load, bad inputs at run
         kind, hint = FailureKind.SHAPE_MISMATCH, "the inputs must have the shapes and types of the build"
-    return Row(re.compile(re.escape(found.group(0))), kind, hint)
+    return Row(re.compile(re.escape(status.group(0))), kind, hint)

@@ -232,14 +232,14 @@ class _Keeper:
         """Whether the worker has ended. It stays a zombie, so that its number cannot belong to another group."""
         while True:
             try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                state = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return True
-            if found is None:
+            if state is None:
                 return False
-            if found.si_pid == self.pid:
+            if state.si_pid == self.pid:
                 return True
-            os.waitpid(found.si_pid, os.WNOHANG)  # an adopted orphan
+            os.waitpid(state.si_pid, os.WNOHANG)  # an adopted orphan
 
     def _over_memory(self) -> bool:
         limit, now = self.order.memory_mb, time.monotonic()

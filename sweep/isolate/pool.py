@@ -186,9 +186,9 @@ class _Task:
             if result is not None:
                 left = tuple(report.get("left") or ())
                 return Outcome(result, None, str(self._log), seconds, peak, cpu_seconds=cpu, left_behind=left)
-            told = answer["failure"]
-            failure = self._told(told, code, seconds)
-            return Outcome(None, failure, str(self._log), seconds, peak, user_error=bool(told.get("user")))
+            reported = answer["failure"]
+            failure = self._read_failure(reported, code, seconds)
+            return Outcome(None, failure, str(self._log), seconds, peak, user_error=bool(reported.get("user")))
         kind, summary = self._explain(report, peak)
         stages = [path.read_text("utf-8") for path in _list_doing(self.folder)]
         summary = f"{stages[0]}: {summary}" if stages else summary
@@ -228,10 +228,10 @@ class _Task:
             None if signal_name else code, signal_name, failures.read_tail(self._log, TAIL_BYTES)
         )
 
-    def _told(self, told: Json, code: Optional[int], seconds: float) -> Failure:
+    def _read_failure(self, reported: Json, code: Optional[int], seconds: float) -> Failure:
         """The failure that the worker itself reported; what it could not name, the log may."""
-        kind, summary = FailureKind(told["kind"]), str(told["summary"])
-        if kind is FailureKind.UNKNOWN and not told.get("user"):
+        kind, summary = FailureKind(reported["kind"]), str(reported["summary"])
+        if kind is FailureKind.UNKNOWN and not reported.get("user"):
             kind = failures.classify(None, failures.read_tail(self._log, TAIL_BYTES))[0]
         return self._failure(kind, summary, seconds, code)
 

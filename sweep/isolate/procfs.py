@@ -71,12 +71,12 @@ def list_children(pid: int) -> List[int]:
 
 def _scan_children(pid: int) -> List[int]:
     """For kernels without CONFIG_PROC_CHILDREN."""
-    found = []
+    pids = []
     for name in os.listdir("/proc"):  # noqa: PTH208  # names are all that is wanted
         status = _stat(int(name)) if name.isdigit() else []
         if len(status) > 1 and int(status[1]) == pid:
-            found.append(int(name))
-    return found
+            pids.append(int(name))
+    return pids
 
 
 def _stat(pid: int) -> List[str]:
@@ -92,16 +92,16 @@ def read_cpu_ticks(pid: int) -> int:
 
 def list_descendants(pid: int) -> List[int]:
     """Living processes below `pid`, children before grandchildren; zombies are left out, their children are not."""
-    found: List[int] = []
+    pids: List[int] = []
     ahead = list_children(pid)
     seen = set(ahead)
     while ahead:
         current = ahead.pop()
-        found.append(current)
+        pids.append(current)
         fresh = [child for child in list_children(current) if child not in seen]
         seen.update(fresh)
         ahead.extend(fresh)
-    return [one for one in found if _stat(one)[:1] not in ([], ["Z"], ["X"])]
+    return [process for process in pids if _stat(process)[:1] not in ([], ["Z"], ["X"])]
 
 
 def read_name(pid: int) -> str:

@@ -243,9 +243,9 @@ def pin(cores: Sequence[int]) -> None:
         os.sched_setaffinity(0, cores)
     except OSError:
         usable = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-        asked = ",".join(map(str, cores))
+        wanted = ",".join(map(str, cores))
         raise TrialError(
-            FailureKind.CORE_UNAVAILABLE, "CPU cores %s cannot be used: here are %s" % (asked, usable)
+            FailureKind.CORE_UNAVAILABLE, "CPU cores %s cannot be used: here are %s" % (wanted, usable)
         ) from None
 
 

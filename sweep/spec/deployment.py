@@ -39,7 +39,7 @@ def restore_group(trial: Trial, moved: Callable[[Trial], Trial]) -> List[Trial]:
     """All that a stored trial was measured with, itself among them, each as `moved` to this host."""
     if not trial.deployment:
         return [moved(trial)]
-    together = [moved(from_json(Trial, one)) for one in trial.deployment["trials"]]
+    together = [moved(from_json(Trial, stored)) for stored in trial.deployment["trials"]]
     base = drop_member(trial.overrides)
     return [make_member(together, number, [*base, f"{MEMBER}={number}"]) for number in range(len(together))]
 
@@ -57,7 +57,7 @@ def count_cores(trial: Trial) -> int:
 def count_all_cores(trial: Trial) -> int:
     """Cores that a trial takes together with all that are measured beside it."""
     members = trial.deployment.get("members")
-    return sum(each["cores"] * each["replicas"] for each in members) if members else count_cores(trial)
+    return sum(member["cores"] * member["replicas"] for member in members) if members else count_cores(trial)
 
 
 def find_first_core(trial: Trial) -> int:
@@ -67,19 +67,21 @@ def find_first_core(trial: Trial) -> int:
 
 def find_first_copy(trial: Trial) -> int:
     """Copies of the model that are loaded before this trial's, for devices that hold one each."""
-    return sum(each["replicas"] for each in trial.deployment.get("members", ())[: trial.deployment.get("member", 0)])
+    return sum(
+        member["replicas"] for member in trial.deployment.get("members", ())[: trial.deployment.get("member", 0)]
+    )
 
 
 def group_key(trial: Trial) -> str:
     """Equal for trials that are measured together, and for no others."""
-    return digest([each["key"] for each in trial.deployment["members"]]) if trial.deployment else trial.key
+    return digest([member["key"] for member in trial.deployment["members"]]) if trial.deployment else trial.key
 
 
 def group_trials(trials: Iterable[Trial]) -> Dict[str, List[Trial]]:
     """The trials by `group_key`, the members of each in the order in which they are loaded."""
-    found: Dict[str, List[Trial]] = {}
+    groups: Dict[str, List[Trial]] = {}
     for trial in trials:
-        found.setdefault(group_key(trial), []).append(trial)
-    for together in found.values():
+        groups.setdefault(group_key(trial), []).append(trial)
+    for together in groups.values():
         together.sort(key=lambda trial: int(trial.deployment.get("member", 0)))
-    return found
+    return groups

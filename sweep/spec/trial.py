@@ -38,12 +38,12 @@ class Trial:
     @functools.cached_property
     def key(self) -> str:
         """Identity: equal for trials that ask for the same thing, whatever they were called on the command line."""
-        asked = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "overrides"}
+        identity = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "overrides"}
         if self.request_batch in (None, self.batch):
-            del asked["request_batch"]
+            del identity["request_batch"]
         if not self.deployment:
-            del asked["deployment"]
-        return digest(asked)
+            del identity["deployment"]
+        return digest(identity)
 
     @property
     def request_items(self) -> int:
@@ -67,8 +67,8 @@ class Trial:
         if self.buckets:
             named = self.bucket_word or "_".join("x".join(map(str, bucket)) for bucket in self.buckets)
             parts.append("k" + named)
-        told = ["%s=%s" % item for item in self._options.items() if item[0] not in _NOT_IN_LABELS]
-        return "-".join(parts + _shorten_options(told))
+        options = ["%s=%s" % item for item in self._options.items() if item[0] not in _NOT_IN_LABELS]
+        return "-".join(parts + _shorten_options(options))
 
     @property
     def bucket_word(self) -> str:

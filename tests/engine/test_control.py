@@ -85,23 +85,23 @@ def staged(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Stage]]:
 
 def test_it_is_due_only_when_the_machine_was_not_looked_at_for_long(staged: Callable[..., Stage], clock: Clock) -> None:
     stage = staged()
-    assert not stage.control.due()
+    assert not stage.control.is_due()
     clock.now += 61.0
-    assert not stage.control.due()  # nothing was measured yet
+    assert not stage.control.is_due()  # nothing was measured yet
     stage.repeat(0, clock)
     stage.repeat(1, clock)
-    assert not stage.control.due()  # just now
+    assert not stage.control.is_due()  # just now
     clock.now += 59.0
-    assert not stage.control.due()
+    assert not stage.control.is_due()
     clock.now += 1.0
-    assert stage.control.due()
+    assert stage.control.is_due()
     stage.control.measure(0)
     assert [task.trial.batch for task in stage.asked] == [2]  # the cheaper one
-    assert not stage.control.due()
+    assert not stage.control.is_due()
     clock.now += 30.0
     stage.repeat(1, clock)  # its ordinary repeat counts
     clock.now += 40.0
-    assert not stage.control.due()
+    assert not stage.control.is_due()
     assert all(len(task.done) in (1, 2) and task.failure is None for task in stage.tasks)
 
 
@@ -109,7 +109,7 @@ def test_a_short_sweep_pays_nothing_and_zero_means_never(staged: Callable[..., S
     never = staged(every=0.0)
     never.repeat(0, clock)
     clock.now += 1e6
-    assert not never.control.due()
+    assert not never.control.is_due()
 
 
 def test_a_control_that_fails_is_on_record_and_another_takes_its_place(
@@ -119,12 +119,12 @@ def test_a_control_that_fails_is_on_record_and_another_takes_its_place(
     stage.repeat(0, clock)
     stage.repeat(1, clock)
     clock.now += 100.0
-    assert stage.control.due()
+    assert stage.control.is_due()
     stage.answer = Failure(FailureKind.CRASH, "it fell over")
     stage.control.measure(3)
     assert all(task.failure is None for task in stage.tasks)
     clock.now += 100.0
-    assert stage.control.due()
+    assert stage.control.is_due()
     stage.answer = make_measurement(4, 800.0)
     stage.control.measure(4)
     assert [task.trial.batch for task in stage.asked] == [2, 1]
@@ -144,7 +144,7 @@ def test_a_load_at_a_fixed_rate_is_replaced_by_one_that_shows_the_speed(
     stage = staged(load={"name": "poisson", "rate": 10.0})
     stage.repeat(1, clock)
     clock.now += 100.0
-    assert stage.control.due()
+    assert stage.control.is_due()
     stage.control.measure(0)
     assert stage.asked[0].trial.load == {"name": "saturate", "concurrency": 1}
     assert ledger.History(stage.context.folder).controls[0]["identity"] == "i2-control"
@@ -156,7 +156,7 @@ def test_members_of_a_deployment_and_replays_are_no_control(staged: Callable[...
     for stage in (together, replayed):
         stage.repeat(0, clock)
         clock.now += 100.0
-        assert not stage.control.due()
+        assert not stage.control.is_due()
 
 
 def test_a_real_sweep_measures_its_control_and_resumes(tmp_path: Path) -> None:

@@ -68,73 +68,77 @@ def _run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
     pairs = {pair_key(job.trial): job.trial for job in jobs if job.trial.buckets == AUTO}
     traffics = _read_traffics(sweep, pairs)
     sweep.ask(list({job.trial.key: job.trial for job in jobs if job.trial.buckets == AUTO}.values()))
-    asked: dict[str, AutoRequest] = {}
+    requests: dict[str, AutoRequest] = {}
     plain = []
     for job in jobs:
         traffic = traffics[pair_key(job.trial)] if job.trial.buckets == AUTO else None
         if traffic is None:
             plain.append(job if job.trial.buckets != AUTO else _set_buckets(job, ()))
         else:
-            asked[job.trial.key] = AutoRequest(job, traffic, bucket_lists.guesses(job.trial, traffic))
+            requests[job.trial.key] = AutoRequest(job, traffic, bucket_lists.guesses(job.trial, traffic))
     named = {job.trial.key for job in plain}  # after a `resume` the guesses too
-    first = [job for each in asked.values() for job in each.jobs(list(each.guesses))]
+    first = [job for request in requests.values() for job in request.jobs(list(request.guesses))]
     sweep.run([*plain, *(job for job in first if job.trial.key not in named)])
     if sweep.settings.plan == "only":
         sweep.display.note(LATER)
         return []
-    best = _measure_best(sweep, asked) if sweep.settings.plan != "build" and not sweep.interrupted else {}
-    return [_find_record(sweep, job, asked.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
+    best = _measure_best(sweep, requests) if sweep.settings.plan != "build" and not sweep.interrupted else {}
+    return [_find_record(sweep, job, requests.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
 
 
-def _measure_best(sweep: "Sweep", asked: Mapping[str, AutoRequest]) -> dict[str, Buckets]:
+def _measure_best(sweep: "Sweep", requests: Mapping[str, AutoRequest]) -> dict[str, Buckets]:
     """Find lists and measure the best of them; the best predicted for each trial that asked."""
     best: dict[str, Buckets] = {}
     for _ in range(sweep.settings.bucketing.rounds):
-        wanted = [job for key, each in asked.items() for job in _choose_lists(sweep, key, each, best)]
+        wanted = [job for key, request in requests.items() for job in _choose_lists(sweep, key, request, best)]
         if not wanted or sweep.interrupted:
             break
         sweep.run(wanted)
     return best
 
 
-def _choose_lists(sweep: "Sweep", key: str, asked: AutoRequest, best: dict[str, Buckets]) -> list["Job"]:
+def _choose_lists(sweep: "Sweep", key: str, request: AutoRequest, best: dict[str, Buckets]) -> list["Job"]:
     """The best lists that were not measured yet; what was is to be measured once more beside them.
 
     Else a machine that drifts would be taken for a difference.
     """
-    settings, known = sweep.settings.bucketing, _find_measured(sweep, asked)
-    search = _search(asked, known, settings)
+    settings, known = sweep.settings.bucketing, _find_measured(sweep, request)
+    search = _search(request, known, settings)
     if search is None:
         return []
     before = sweep.stages.searches.get(key)
     if before is None:
         sweep.stages.searches[key] = search
         if search.problem:
-            sweep.display.note(f"{asked.job.trial.label}: {search.problem}")
+            sweep.display.note(f"{request.job.trial.label}: {search.problem}")
     first = _rank_choices(search.choices, settings)
     if before is not None:
         limits = bucket_lists.limits_of(settings)
-        tried = [bucket_lists.evaluated(asked.traffic, search.curve, buckets) for buckets in known if buckets]
-        top = _rank_choices([each for each in tried if each and not bucket_lists.beyond(each, limits)], settings)
-        first = [c for c in first if c.buckets not in known and all(_is_gain(c, each, settings) for each in top[:1])]
+        tried = [bucket_lists.evaluated(request.traffic, search.curve, buckets) for buckets in known if buckets]
+        top = _rank_choices(
+            [choice for choice in tried if choice and not bucket_lists.beyond(choice, limits)], settings
+        )
+        first = [
+            c for c in first if c.buckets not in known and all(_is_gain(c, choice, settings) for choice in top[:1])
+        ]
     if not first:
         return []
     if before is not None:
         measured = tuple(choice for choice in before.choices if choice.buckets in known)
         sweep.stages.searches[key] = replace(search, earlier=(*before.earlier, *measured))
     best[key] = first[0].buckets
-    found = [job for job in asked.jobs([choice.buckets for choice in first]) if job.trial.key not in sweep.records]
-    if found:
+    new = [job for job in request.jobs([choice.buckets for choice in first]) if job.trial.key not in sweep.records]
+    if new:
         sweep.stages.again |= {record.key: record for record in known.values()}
-    return found
+    return new
 
 
-def _find_measured(sweep: "Sweep", asked: AutoRequest) -> dict[Buckets, Record]:
+def _find_measured(sweep: "Sweep", request: AutoRequest) -> dict[Buckets, Record]:
     """What was measured side by side last, by list; any size is ()."""
     mine = [
         (trial, sweep.records[key])
         for key, trial in sweep.trials.items()
-        if key in sweep.records and replace(trial, buckets=AUTO).key == asked.job.trial.key
+        if key in sweep.records and replace(trial, buckets=AUTO).key == request.job.trial.key
     ]
     ok = [(trial, record) for trial, record in mine if record.status is Status.OK]
     last = max((record.measured_together or 0.0 for _, record in ok), default=0.0)
@@ -149,10 +153,10 @@ def _is_gain(choice: Choice, over: Choice, settings: Bucketing) -> bool:
     return rank(choice, settings.minimise)[0] < (1 - GAIN) * rank(over, settings.minimise)[0]
 
 
-def _find_record(sweep: "Sweep", job: "Job", asked: AutoRequest | None, best: Buckets | None) -> Record:
-    if asked is None:
+def _find_record(sweep: "Sweep", job: "Job", request: AutoRequest | None, best: Buckets | None) -> Record:
+    if request is None:
         return sweep.records[job.trial.key if job.trial.buckets != AUTO else _set_buckets(job, ()).trial.key]
-    return asked.record(sweep.records, best or next(iter(asked.guesses)))
+    return request.record(sweep.records, best or next(iter(request.guesses)))
 
 
 def _set_buckets(job: "Job", buckets: Buckets) -> "Job":
@@ -212,10 +216,10 @@ def _load_traffic(sweep: "Sweep", trial: Trial) -> Traffic | None:
     return None if sizes is None else Traffic.of(sizes)
 
 
-def _search(asked: AutoRequest, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
+def _search(request: AutoRequest, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
     """The best list for every number of buckets; None where nothing was measured, which its records say."""
-    curve = bucket_lists.curve_of(list(known.values()), asked.job.trial.request_items)
-    return bucket_lists.find(asked.traffic, curve, settings) if curve else None
+    curve = bucket_lists.curve_of(list(known.values()), request.job.trial.request_items)
+    return bucket_lists.find(request.traffic, curve, settings) if curve else None
 
 
 def _rank_choices(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:

@@ -68,10 +68,10 @@ def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> i
     spaces = axes.spaces(arguments, composer)
     if any(space.members for space in spaces):
         raise UserError("a deployment is measured as a whole: leave out hydra/sweeper=optuna, or deployment.members")
-    found = [composer.config(_list_first(space), ("search", "outputs")) for space in spaces]
-    if any(one != found[0] for one in found):
+    sections = [composer.config(_list_first(space), ("search", "outputs")) for space in spaces]
+    if any(section != sections[0] for section in sections):
         raise UserError("search and outputs are set once a sweep, and these experiments ask for two")
-    options, outputs = Options.read(found[0]["search"]), Path(found[0]["outputs"])
+    options, outputs = Options.read(sections[0]["search"]), Path(sections[0]["outputs"])
     if options.storage is not None:  # before the sweep has a folder
         from sweep.engine.search.study import check_storage
 
@@ -100,7 +100,9 @@ class EarlierSearch:
         """Raises UserError: there is no such sweep, or it was no search."""
         folder = ledger.find(outputs, name)
         if name == "last":
-            folder = next((one for one in reversed(ledger.sweeps(outputs)) if (one / NOTES).exists()), folder)
+            folder = next(
+                (candidate for candidate in reversed(ledger.sweeps(outputs)) if (candidate / NOTES).exists()), folder
+            )
         notes = read_notes(folder)
         if notes is None:
             raise UserError(f"sweep {folder.name} was no search: finish it with `python -m sweep resume {folder.name}`")
@@ -137,7 +139,7 @@ class _Search:
     arguments: list[str]
     before: EarlierSearch | None
     seconds: float = 0.0  # spent before this process took over
-    asked: int = 0
+    trials_spent: int = 0  # of the budget: those that an earlier sweep answered cost nothing
     warm: int = 0
     points: dict[str, "Point"] = field(default_factory=dict)
     first: list["Point"] = field(default_factory=list)  # asked before, not finished
@@ -197,19 +199,19 @@ class _Search:
 
     def _batch(self, guide: "Guide", mirror: "Mirror") -> bool:
         """One batch; False if there was nothing to ask any more."""
-        room = self.options.budget.room(self.options.batch, self.asked, self._spent())
+        room = self.options.budget.room(self.options.batch, self.trials_spent, self._spent())
         first, self.first = self.first[:room], self.first[room:]
-        asked = guide.ask(room, first) if room else []
-        if not asked:
+        batch = guide.ask(room, first) if room else []
+        if not batch:
             return False
-        self.points.update({point.key: point for _, point in asked})
-        returns = self.launcher.launch([point.overrides for _, point in asked], initial_job_idx=self.asked)
+        self.points.update({point.key: point for _, point in batch})
+        returns = self.launcher.launch([point.overrides for _, point in batch], initial_job_idx=self.trials_spent)
         records = [done.return_value for done in returns]
-        told = [guide.tell(trial, record) for (trial, _), record in zip(asked, records, strict=True)]
-        self.asked += sum(record.origin is not Origin.REUSED for record in records)
+        trials = [guide.tell(trial, record) for (trial, _), record in zip(batch, records, strict=True)]
+        self.trials_spent += sum(record.origin is not Origin.REUSED for record in records)
         by = guide.steering
         self.suggestions = {"all": by.suggested, "repeated": by.repeated, "refused": by.refused}
-        mirror.add(told)
+        mirror.add(trials)
         if mirror.problem and not self.complained:
             self.complained = True
             self.sweep.display.note(f"the study is no longer copied to {self.storage}: {mirror.problem}")
@@ -238,7 +240,7 @@ class _Search:
 
     def _finished_before(self) -> "list[tuple[Point, Record]]":
         """What a resumed search had finished; what it had only asked is put in front of the queue."""
-        found = []
+        finished = []
         for key, trial in (self.before.history.trials if self.before else {}).items():
             point = self.space.find(trial)
             if point is None:
@@ -249,27 +251,27 @@ class _Search:
                 self.first.append(point)
                 continue
             self.space.taken.add(key)
-            self.asked += record.origin is not Origin.REUSED
-            found.append((point, record))
-        return found
+            self.trials_spent += record.origin is not Origin.REUSED
+            finished.append((point, record))
+        return finished
 
     def _warm_start(self, guide: "Guide", mirror: "Mirror") -> int:
         """Tell what earlier sweeps found: those of the outputs folder, and others that left it in the storage."""
-        told = set(self.sweep.records)
+        known = set(self.sweep.records)
         here = [folder for folder in ledger.sweeps(self.sweep.settings.outputs_path) if folder != self.sweep.folder]
         for folder in reversed(here):  # the newest result of a trial counts
             history = ledger.History(folder)
             for key, record in history.records.items():
-                if key in told or key not in history.trials or (point := self.space.find(history.trials[key])) is None:
+                if key in known or key not in history.trials or (point := self.space.find(history.trials[key])) is None:
                     continue
                 if guide.add(point, record) is not None:
-                    told.add(key)
+                    known.add(key)
         for trial in reversed(mirror.trials()):
             key = str(trial.user_attrs.get("key"))
-            if key not in told:
+            if key not in known:
                 guide.study.add_trial(trial)
-                told.add(key)
-        return len(told) - len(self.sweep.records)
+                known.add(key)
+        return len(known) - len(self.sweep.records)
 
     def _settle_refused(self) -> None:
         """Nothing can run: the table of the sweep says why, as it does for a grid."""
@@ -280,7 +282,11 @@ class _Search:
         records = [self.sweep.records[key] for key in self.points if key in self.sweep.records]
         failed = sum(r.status.is_finished and r.status is not Status.OK for r in records)
         limit = self.options.budget.trials
-        spent = f"{self.asked}/{limit}" if limit else f"{count(self.asked, 'trial')} in {duration(self._spent())}"
+        spent = (
+            f"{self.trials_spent}/{limit}"
+            if limit
+            else f"{count(self.trials_spent, 'trial')} in {duration(self._spent())}"
+        )
         return f"search {spent}{f', {failed} failed' if failed else ''}: {self._best(guide)}"
 
     def _best(self, guide: "Guide") -> str:
@@ -297,7 +303,7 @@ class _Search:
         return ", ".join(quantity(name, record.number(name) or 0.0) for name in self.objectives)
 
     def _ended(self, guide: "Guide") -> str:
-        left = self.options.budget.room(self.options.batch, self.asked, self._spent())
+        left = self.options.budget.room(self.options.batch, self.trials_spent, self._spent())
         why = "every point that can run was tried" if left else f"the budget of {self.options.budget} is spent"
         where = (
             relative(self.storage.removeprefix("sqlite:///")) if self.storage.startswith("sqlite:///") else self.storage

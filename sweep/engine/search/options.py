@@ -24,8 +24,8 @@ class Budget:
     @staticmethod
     def parse(text: Any) -> "Budget":
         """Raises UserError for anything that is not like "20 trials" or "10 minutes"."""
-        found = BUDGET.fullmatch(str(text).strip().lower())
-        amount, unit = (float(found[1]), found[2]) if found else (0.0, "")
+        parts = BUDGET.fullmatch(str(text).strip().lower())
+        amount, unit = (float(parts[1]), parts[2]) if parts else (0.0, "")
         if unit in ("trial", "trials") and amount >= 1 and amount == int(amount):
             return Budget(trials=int(amount))
         scale = UNITS.get(unit) or UNITS.get(unit.removesuffix("s"))
@@ -40,10 +40,10 @@ class Budget:
         """How many trials to ask next, after so many took so long. No batch is begun that would mostly be overtime."""
         if self.trials is not None:
             return max(0, min(batch, self.trials - trials))
-        left, each = (self.seconds or 0.0) - seconds, seconds / trials if trials else 0.0
-        if left <= each / 2:
+        left, typical = (self.seconds or 0.0) - seconds, seconds / trials if trials else 0.0
+        if left <= typical / 2:
             return 0
-        return batch if not each else max(1, min(batch, round(left / each)))
+        return batch if not typical else max(1, min(batch, round(left / typical)))
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Options:
     @staticmethod
     def read(section: Mapping[str, Any]) -> "Options":
         """Raises UserError for a wrong key, type or value."""
-        known = [each.name for each in fields(Options)]
+        known = [field.name for field in fields(Options)]
         for key in section:
             if key not in known:
                 raise no_key(f"search.{key}", known)

@@ -77,10 +77,10 @@ class SearchSpace:
         """Whether these values are a declared point that the rules let through."""
         raise NotImplementedError
 
-    def distance(self, one: Sequence[Value], other: Sequence[Value]) -> float:
+    def distance(self, values: Sequence[Value], other: Sequence[Value]) -> float:
         """Axes that differ; two numbers of one axis by their ranks' distance as a share of the axis."""
         total = 0.0
-        for a, b, ranks, ordered in zip(one, other, self._ranks, self._ordered, strict=True):
+        for a, b, ranks, ordered in zip(values, other, self._ranks, self._ordered, strict=True):
             if a != b:
                 total += abs(ranks[a] - ranks[b]) / len(ranks) if ordered else 1.0
         return total
@@ -145,9 +145,9 @@ class Lazy(SearchSpace):
 
     def draw(self, rng: random.Random) -> Point:
         for _ in range(DRAWS):
-            found = self._judge(self._any(rng))
-            if found is not None and found.key not in self.taken:
-                return found
+            point = self._judge(self._any(rng))
+            if point is not None and point.key not in self.taken:
+                return point
         raise Exhausted
 
     def nearest(self, values: Sequence[Value], rng: random.Random) -> Point:
@@ -160,17 +160,17 @@ class Lazy(SearchSpace):
         rng.shuffle(neighbours)
         neighbours.sort(key=lambda near: self.distance(near, values))
         for near in (tuple(values), *neighbours):
-            found = self._at(near)
-            if found is not None and found.key not in self.taken:
-                return found
+            point = self._at(near)
+            if point is not None and point.key not in self.taken:
+                return point
         return self.draw(rng)
 
     def find(self, trial: Trial) -> Point | None:
         given = encode(trial.overrides, self._composer)
         values = tuple(given.get(name, UNSET) for name in self.axes)
         known = all(value in choices for value, choices in zip(values, self.axes.values(), strict=True))
-        found = self._at(values) if known else None
-        return found if found is not None and found.key == trial.key else None
+        point = self._at(values) if known else None
+        return point if point is not None and point.key == trial.key else None
 
     def can_run(self, values: Sequence[Value]) -> bool:
         return self._at(tuple(values)) is not None
@@ -197,9 +197,9 @@ class Lazy(SearchSpace):
         rest = next((lines for lines in space.combinations if fits(lines)), None)
         if rest is None or None in chosen:
             return None
-        made = [*(line for line in chosen if line is not None), *rest]
-        given = encode(made, self._composer)
-        return made if all(given.get(key, UNSET) == value for key, value in wanted.items()) else None
+        lines = [*(line for line in chosen if line is not None), *rest]
+        given = encode(lines, self._composer)
+        return lines if all(given.get(key, UNSET) == value for key, value in wanted.items()) else None
 
     def _judge(self, lines: Sequence[str]) -> Point | None:
         given = encode(lines, self._composer)
@@ -233,21 +233,22 @@ def make_space(spaces: Sequence[axes.Space], composer: "Composer", survey: Surve
 
 def encode(lines: Sequence[str], composer: "Composer") -> dict[str, Value]:
     """Override lines as values by key: numbers as numbers, everything else as it was typed."""
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for line in lines:
         key, _, typed = line.partition("=")
         value = composer.item(line).value
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        found[axes.bare(key)] = value if number else typed
-    return found
+        values[axes.bare(key)] = value if number else typed
+    return values
 
 
 def find_axes(codes: Sequence[Mapping[str, Value]]) -> dict[str, tuple[Value, ...]]:
     """The keys whose values differ, with all their values; words and numbers in one axis are all words to it."""
     values = {key: {code.get(key, UNSET) for code in codes} for key in dict.fromkeys(itertools.chain(*codes))}
-    moving = {key: found for key, found in values.items() if len(found) > 1}
+    moving = {key: choices for key, choices in values.items() if len(choices) > 1}
     return {
-        key: tuple(sorted(found, key=lambda value: (isinstance(value, str), value))) for key, found in moving.items()
+        key: tuple(sorted(choices, key=lambda value: (isinstance(value, str), value)))
+        for key, choices in moving.items()
     }
 
 
@@ -264,16 +265,16 @@ def expand_intervals(space: axes.Space, composer: "Composer") -> axes.Space:
     if not space.intervals:
         return space
     first = [lines[0] for lines in space.axes.values()] + list(space.combinations[0])
-    made = dict(space.axes)
+    choices = dict(space.axes)
     for key, (low, high) in space.intervals.items():
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise UserError(f"{key}=interval({low:g},{high:g}) must go from a number to a larger one")
         default = _find_default(composer, first, key)
         whole = isinstance(default, int) and not isinstance(default, bool)
-        made[key] = tuple(
+        choices[key] = tuple(
             f"{key}={value}" for value in (_list_integers(low, high) if whole else _list_steps(low, high))
         )
-    return replace(space, axes=made, intervals={})
+    return replace(space, axes=choices, intervals={})
 
 
 def _find_default(composer: "Composer", lines: Sequence[str], key: str) -> object:

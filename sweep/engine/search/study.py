@@ -67,7 +67,7 @@ class Guide:
 
     def ask(self, count: int, first: Sequence[Point] = ()) -> list[tuple[Trial, Point]]:
         """Points that can run and were not asked yet: `first`, then as many as are missing; fewer if none is left."""
-        asked: list[tuple[Trial, Point]] = []
+        batch: list[tuple[Trial, Point]] = []
         self.steering.queue = list(first)
         for _ in range(max(count, len(first))):
             self.steering.point = None
@@ -81,8 +81,8 @@ class Guide:
                 self.study.tell(trial, state=TrialState.FAIL)
                 break
             assert self.steering.point is not None, "a suggestion sets it"
-            asked.append((trial, self.steering.point))
-        return asked
+            batch.append((trial, self.steering.point))
+        return batch
 
     def tell(self, trial: Trial, record: Record) -> FrozenTrial:
         """What became of a point. A failure is told as the worst value and a broken constraint, so that the sampler
@@ -117,30 +117,30 @@ class Guide:
         known = record.status is Status.OK and all(record.number(name) is not None for name in self.objectives)
         return {"failed": 0.0 if known else FAILED, **measure_overshoots(record, self.limits)}
 
-    def feasible(self, record: Record) -> bool:
+    def is_feasible(self, record: Record) -> bool:
         return all(size <= 1e-9 for size in self.constraints(record).values())
 
     def best(self, records: Iterable[Record]) -> list[Record]:
         """What nothing else beats: one record for a single objective, the Pareto front for several, best first."""
-        good = [record for record in records if self.feasible(record)]
+        good = [record for record in records if self.is_feasible(record)]
         costs = {record.key: self._costs(record) for record in good}
         front = [r for r in good if not any(_dominates(costs[other.key], costs[r.key]) for other in good)]
         return sorted(front, key=lambda record: costs[record.key])
 
     def _values(self, record: Record) -> list[float]:
         known = self.constraints(record)["failed"] <= 0
-        found = [record.number(name) for name in self.objectives]
-        return [value if known and value is not None else self._worst(place) for place, value in enumerate(found)]
+        numbers = [record.number(name) for name in self.objectives]
+        return [value if known and value is not None else self._worst(place) for place, value in enumerate(numbers)]
 
     def _worst(self, place: int) -> float:
         if self.directions[place] == "maximize":
             return 0.0
-        told = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return max((trial.values[place] for trial in told), default=WORST_COST)
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return max((trial.values[place] for trial in trials), default=WORST_COST)
 
     def _costs(self, record: Record) -> tuple[float, ...]:
-        found = [record.number(name) or 0.0 for name in self.objectives]
-        return tuple(-value if up else value for value, up in zip(found, self.objectives.values(), strict=True))
+        numbers = [record.number(name) or 0.0 for name in self.objectives]
+        return tuple(-value if up else value for value, up in zip(numbers, self.objectives.values(), strict=True))
 
 
 class Steering(BaseSampler):
@@ -291,8 +291,8 @@ def _make_notes(record: Record) -> dict[str, Any]:
     return {"sweep": record.sweep, "key": record.key, "label": record.label, "status": record.status.value}
 
 
-def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+def _dominates(first: Sequence[float], other: Sequence[float]) -> bool:
+    return first != other and all(a <= b for a, b in zip(first, other, strict=True))
 
 
 def _take_first_line(error: BaseException) -> str:
