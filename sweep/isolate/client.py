@@ -24,7 +24,7 @@ PACKAGE = Path(failures.__file__).resolve().parents[1]
 
 
 class GoneError(Exception):
-    """The server cannot take an order. Final where a new server would fare no better."""
+    """The server cannot take an order. `final`: a new server could not either."""
 
     def __init__(self, reason: str, final: bool = False) -> None:
         super().__init__(reason)
@@ -32,7 +32,7 @@ class GoneError(Exception):
 
 
 class _Waiting:
-    """One run that waits: for the server, then for the report of its worker."""
+    """A run that waits for the server, then for the report of its worker."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
@@ -86,7 +86,7 @@ class Server:
         )
 
     def run(self, order: Callable[[int], Json], seconds: float) -> Json:
-        """Send the order of that number and wait for its report, asleep, for `seconds` and some grace.
+        """Send an order under a number of its own, and sleep until its report comes, at most `seconds` and some grace.
 
         Raises:
             GoneError: no worker was started.
@@ -219,7 +219,7 @@ os.register_at_fork(after_in_child=_close_copies)
 
 
 def _make_environment(python: str, own: bool) -> Dict[str, str]:
-    """Ours; for another interpreter without what belongs to our Python, and with its own programs first on PATH."""
+    """Our environment. Another interpreter gets none of our Python's variables, and its own programs first on PATH."""
     env = dict(os.environ)
     env.pop("PYTHONSAFEPATH", None)  # would hide this package from `-m`
     if not own:

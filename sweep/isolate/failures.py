@@ -1,7 +1,7 @@
-"""From what frameworks, compilers and runtimes print to a kind of failure, one line, and advice.
+"""Classify what frameworks, compilers and runtimes print: a kind of failure, one line, and advice.
 
 The table is data: the first row that matches wins. Rows are tried on the exception with its causes, then (by the
-parent) on the end of the log. Numbers are only read in a context that says what they are. Worker side, Python 3.8.
+parent) on the end of the log. A number counts only in a context that says what it is. Worker side, Python 3.8.
 """
 
 import errno
@@ -15,7 +15,7 @@ from sweep.isolate.failure_table import NEURON_STATUS, ROWS
 from sweep.spec import FailureKind, TrialError
 
 SUMMARY_CHARACTERS = 300
-TAIL_CHARACTERS = 16000  # of a log are searched: what stands earlier is seldom the reason
+TAIL_CHARACTERS = 16000  # searched at the end of a log: what stands earlier is seldom the reason
 
 
 class Row(NamedTuple):
@@ -39,7 +39,7 @@ _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+) in (\S+)', re.MULTILINE)
 
 
 def read_tail(path: Path, limit: int) -> str:
-    """The last `limit` bytes of a file as text, nothing where there is none."""
+    """The last `limit` bytes of a file as text; empty if there is no file."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - limit))
@@ -49,7 +49,7 @@ def read_tail(path: Path, limit: int) -> str:
 
 
 def classify(error: Optional[BaseException], text: str) -> Tuple[FailureKind, str]:
-    """Kind and one line for an exception, for the text of a log, or for both (the exception goes first)."""
+    """Kind and one line for an exception, for the text of a log, or for both; the exception goes first."""
     if error is None:
         row = match(text[-TAIL_CHARACTERS:])
         return (row.kind, pick_line(text, row)) if row else (FailureKind.UNKNOWN, pick_line(text))
@@ -67,7 +67,7 @@ def classify(error: Optional[BaseException], text: str) -> Tuple[FailureKind, st
 
 
 def classify_exit(exit_code: Optional[int], signal_name: Optional[str], text: str) -> Tuple[FailureKind, str]:
-    """Kind and one line for a worker that ended without a result and that nobody of ours killed.
+    """Kind and one line for a worker that ended without a result and that we did not kill.
 
     Args:
         text: the end of its log.
@@ -86,7 +86,7 @@ def classify_exit(exit_code: Optional[int], signal_name: Optional[str], text: st
 
 
 def match(text: str) -> Optional[Row]:
-    """The first row of the table that speaks of this text."""
+    """The first row of the table that matches this text."""
     status = _match_neuron_status(text)
     if status is not None:
         return status
@@ -97,20 +97,20 @@ def match(text: str) -> Optional[Row]:
 
 
 def find_advice(text: str) -> str:
-    """What a person could try, or nothing."""
+    """What a person could try; empty if nothing is known."""
     row = match(text[-TAIL_CHARACTERS:])
     return row.advice if row else ""
 
 
 def shorten(text: str) -> str:
-    """First line that says something, without control codes, of at most 300 characters."""
+    """The first line with a letter or a digit, without control codes, cut to 300 characters."""
     lines = [" ".join(line.split()) for line in _CONTROL.sub(" ", text.replace("\r", "\n")).split("\n")]
     line = next((line for line in lines if any(character.isalnum() for character in line)), "")
     return line if len(line) <= SUMMARY_CHARACTERS else line[: SUMMARY_CHARACTERS - 1].rstrip() + "\u2026"
 
 
 def pick_line(text: str, row: Optional[Row] = None) -> str:
-    """The line of a log that the row matches, else the last one that speaks of an error, else the last one."""
+    """The first line that the row matches, else the last line about an error, else the last line."""
     lines = [line for line in _CONTROL.sub(" ", text.replace("\r", "\n")).split("\n") if line.strip()]
     if row is not None:
         for line in lines:
@@ -121,7 +121,7 @@ def pick_line(text: str, row: Optional[Row] = None) -> str:
 
 
 def _list_causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, then what caused it, outermost first."""
+    """An exception, then its causes, outermost first."""
     seen: List[int] = []
     current: Optional[BaseException] = error
     while current is not None and id(current) not in seen:
@@ -140,7 +140,7 @@ def _describe(error: BaseException, full: bool = False) -> str:
 
 
 def _classify_type(error: BaseException) -> Optional[FailureKind]:
-    """What the type of an exception, or of the causes that it names, says by itself."""
+    """The kind that follows from the type of an exception, or of the causes that it names."""
     current: Optional[BaseException] = error
     for _ in range(10):  # a cycle of causes is possible
         if current is None:
@@ -171,7 +171,7 @@ def _find_kind(error: BaseException) -> Optional[FailureKind]:
 
 
 def _describe_frame(text: str) -> str:
-    """The innermost Python frame of the stack that `faulthandler` leaves."""
+    """The innermost Python frame of a stack that `faulthandler` wrote; empty if there is none."""
     start = text.rfind("most recent call first")
     frame = _FRAME.search(text, start) if start >= 0 else None
     return " in %s (%s:%s)" % (frame.group(3), frame.group(1).rpartition("/")[2], frame.group(2)) if frame else ""

@@ -1,4 +1,4 @@
-"""The process beside each worker: it starts it, stores its output, ends it when a limit is reached, and reports.
+"""The keeper, a process beside each worker: it starts the worker, stores its output, enforces its limits and reports.
 
 It adopts every descendant that loses its parent, so that whatever a worker leaves behind (compilers, daemons with a
 session of their own) is found and ended. It sleeps in `select` unless something happens; only where a memory limit is
@@ -19,18 +19,18 @@ from typing import Callable, List, NamedTuple, Optional, Tuple
 from sweep.isolate import procfs
 from sweep.spec import Json
 
-HEAD_BYTES = 8 << 20  # of a worker's output is kept as it comes
-TAIL_BYTES = 1 << 20  # and this much of its end, where errors stand
+HEAD_BYTES = 8 << 20  # of a worker's output, stored as it comes
+TAIL_BYTES = 1 << 20  # of its end, where errors stand
 WATCH_SECONDS = 0.25  # between two looks at the memory
 GRACE_SECONDS = 0.5  # for helpers that end by themselves once the worker is gone
-PIPE_BYTES = 1 << 20  # so that a worker that prints seldom waits for us
+PIPE_BYTES = 1 << 20  # large, so that a worker that prints rarely waits for us
 F_SETPIPE_SZ = 1031
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM)
 KILL_SECONDS = 10.0  # until a process that does not die is given up (it hangs in the kernel)
 
 
 class Log:
-    """The captured output: its head as it comes, then only its last part, so that no worker can fill the disk."""
+    """The captured output: its head and its tail, so that no worker can fill the disk."""
 
     def __init__(self, path: str) -> None:
         try:
@@ -95,7 +95,7 @@ class Wakeup:
 
 
 def hold_signals() -> None:
-    """Keep them pending around a fork: a handler of the wrong process must not take them."""
+    """Keep signals pending around a fork: a handler of the wrong process must not take them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
@@ -104,7 +104,7 @@ def release_signals() -> None:
 
 
 class Order(NamedTuple):
-    """What the parent asks for."""
+    """An order of the parent to run a worker."""
 
     number: int
     folder: str
@@ -143,7 +143,7 @@ def keep(order: Order, channel: socket.socket, life: int, become: Become) -> Non
 
 
 def _read_cpu_seconds() -> float:
-    """CPU time of this keeper and of all that it has seen to its end: the worker and everything that came from it."""
+    """CPU time of this keeper and of its ended descendants: the worker and everything that it started."""
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
@@ -197,7 +197,7 @@ class _Keeper:
         }
 
     def _watch(self) -> str:
-        """Sleep until the worker ends (returns "") or must be ended (returns why)."""
+        """Sleep until the worker ends, or must be ended. Returns why it must be ended, or ""."""
         waiting = [self.output, self.wakeup.read, self.life]
         end = self.started + self.order.seconds
         while True:
@@ -220,7 +220,7 @@ class _Keeper:
                 return "deadline"
 
     def _drain(self) -> bool:
-        """Store what the worker has written; False at its end, or when there is nothing more for now."""
+        """Store what the worker has written; False if there is nothing now, or nothing more will come."""
         try:
             data = os.read(self.output, 1 << 18)
         except BlockingIOError:
@@ -254,7 +254,7 @@ class _Keeper:
         return used > limit
 
     def _left_behind(self) -> List[str]:
-        """What still runs after the worker has ended and after a moment to follow it."""
+        """Processes that still run a moment after the worker has ended."""
         end = time.monotonic() + GRACE_SECONDS
         while True:
             tree = procfs.list_descendants(os.getpid())
@@ -266,7 +266,7 @@ class _Keeper:
             self.wakeup.take()
 
     def _end_all(self) -> None:
-        """Kill until nothing is left: children of what is killed become ours, and turn up in the next look."""
+        """Kill until nothing is left. Children of a killed process become ours, so the next look finds them."""
         end = time.monotonic() + KILL_SECONDS
         procfs.kill_group(self.pid)
         while time.monotonic() < end:

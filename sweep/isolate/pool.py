@@ -1,11 +1,11 @@
-"""Run one worker: a fresh process with a deadline and a memory limit; an `Outcome` whatever happens to it.
+"""Run a worker: a fresh process with a deadline and a memory limit. Whatever happens to it, there is an `Outcome`.
 
-The parent's side. Each (interpreter, preloaded modules) has a `forkserver`; a call of `run` sends it an order and
-sleeps until the worker's keeper reports. Nothing here polls: while a worker is measured the parent uses no CPU.
+The parent's side. Each pair of interpreter and preloaded modules has a `server`; `run` sends it an order and sleeps
+until the worker's keeper reports. Nothing here polls: while a worker is measured the parent uses no CPU.
 
 A task folder holds `request.json` (its `entry` is "module:function"), and afterwards `log.txt` and `result.json`. An
-entry may write `versions.json` ({distribution: version}) early; a failure then says what it ran with, also after a
-crash. What a worker is at that may get it killed stands in `doing-*.txt` meanwhile.
+entry may write `versions.json` ({distribution: version}) early, so that a failure has the versions even after a crash.
+Before a step that may get it killed, a worker writes the name of the step into `doing-*.txt`.
 """
 
 import json
@@ -25,7 +25,7 @@ from sweep.isolate import failures
 from sweep.isolate.client import PACKAGE, GoneError, Server
 from sweep.spec import Failure, FailureKind, Json, Outcome, UserError, to_json
 
-TAIL_BYTES = 16384  # of a log are searched for the reason of a failure
+TAIL_BYTES = 16384  # at the end of a log, searched for the reason of a failure
 NEAR_LIMIT = 0.9  # share of the memory limit from which an unexplained SIGKILL is taken as out of memory
 
 
@@ -34,12 +34,12 @@ class Request(Protocol):
 
     @property
     def entry(self) -> str:
-        """What answers it, as "module:function"."""
+        """The function that answers, as "module:function"."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a worker is ended: wall seconds, and MiB of resident memory of its whole process tree."""
+    """When a worker is ended: wall seconds, and MiB of resident memory of its whole process tree."""
 
     seconds: float
     memory_mb: Optional[float] = None
@@ -90,7 +90,7 @@ class Workers:
             python: another interpreter, or None for ours.
             preload: modules for the server to import once. They may only import, not compute.
             cores: CPU numbers to run on; none means all.
-            env: set in the worker, which is after the preloaded modules were imported.
+            env: variables to set in the worker, so after the preloaded modules were imported.
 
         Raises:
             UserError: the folder cannot be written.
@@ -175,7 +175,7 @@ class _Task:
         }
 
     def outcome(self, report: Json) -> Outcome:
-        """What the keeper's report and the files in the folder say together."""
+        """The outcome, from the keeper's report and the files in the folder."""
         answer = _read_json(self.folder / "result.json")
         seconds, peak = float(report.get("seconds", 0.0)), float(report.get("peak_memory_mb", 0.0))
         cpu = report.get("cpu_seconds")
@@ -206,7 +206,7 @@ class _Task:
         return self.folder / "log.txt"
 
     def _explain(self, report: Json, peak: float) -> Tuple[FailureKind, str]:
-        """Why there is no result."""
+        """Kind and summary of a worker without a result."""
         why, code, limit = report.get("why", ""), report.get("code"), self.limits.memory_mb
         if why == "deadline":
             return FailureKind.TIMEOUT, f"not finished after {self.limits.seconds:g} s: killed at the deadline"
@@ -246,22 +246,19 @@ class _Task:
         versions = _read_json(self.folder / "versions.json") or {}
         texts = {str(name): str(version) for name, version in versions.items()}
         log = str(self._log) if self._log.exists() else None
-        return Failure(kind, summary, log, exit_code, signal_name, seconds, texts, self.command())
-
-    def command(self) -> str:
-        """A shell line that runs this worker again by hand."""
-        return format_rerun(self.folder, python=self.python, cores=self.cores, env=self.env)
+        command = format_rerun(self.folder, python=self.python, cores=self.cores, env=self.env)
+        return Failure(kind, summary, log, exit_code, signal_name, seconds, texts, command)
 
 
 def _list_doing(folder: Path) -> List[Path]:
-    """Files in which a worker, or each of its copies, says what it is at while it could be killed for it."""
+    """Files in which a worker or one of its copies has named a step that may get it killed."""
     return sorted([*folder.glob("doing-*.txt"), *folder.glob("*/doing-*.txt")])
 
 
 def format_rerun(
     folder: Path, *, python: Optional[str] = None, cores: Sequence[int] = (), env: Optional[Mapping[str, str]] = None
 ) -> str:
-    """A shell line that runs the worker of a task folder again."""
+    """A shell line that runs the worker of a task folder again by hand."""
     words = ["env", *(f"{name}={value}" for name, value in env.items())] if env else []
     words += [_find_interpreter(python), "-m", "sweep.isolate.server"]
     if cores:
@@ -288,7 +285,7 @@ def _signal_name(code: int) -> str:
 
 
 def _read_json(path: Path) -> Optional[Json]:
-    """The object in a file, or None where there is none that can be read."""
+    """The JSON object in a file; None if it cannot be read."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""What Linux says below /proc, with the standard library alone: processes, their memory, the processor.
+"""Processes, their memory and the processor, as Linux shows them below /proc.
 
-Worker side, Python 3.8. Where there is no /proc (macOS) nothing is found and process groups are all that is ended.
+Worker side, Python 3.8, standard library. Without /proc (macOS) no process is found, and only process groups are ended.
 """
 
 import os
@@ -109,7 +109,7 @@ def read_name(pid: int) -> str:
 
 
 def sum_resident_mb(pids: List[int]) -> float:
-    """Sum of the resident sets. Memory that processes share counts once for each: see `sum_proportional_mb`."""
+    """Sum of the resident sets. Shared memory counts once for every process: see `sum_proportional_mb`."""
     pages = 0
     for pid in pids:
         fields = _read("/proc/%d/statm" % pid).split()
@@ -118,7 +118,7 @@ def sum_resident_mb(pids: List[int]) -> float:
 
 
 def sum_proportional_mb(pids: List[int]) -> float:
-    """Sum of the proportional sets: shared memory counts once. Dearer than `sum_resident_mb`: it walks page tables."""
+    """Sum of the proportional sets: shared memory counts once. Slower than `sum_resident_mb`: it walks page tables."""
     total = 0.0
     for pid in pids:
         text = _read("/proc/%d/smaps_rollup" % pid)

@@ -1,4 +1,4 @@
-"""The server that workers are forked from: `python -m sweep.isolate.server MODULE...`, started by `isolate`.
+"""The server that workers are forked from: `python -m sweep.isolate.server MODULE...`, started by `isolate.client`.
 
 It imports the modules once (it only imports: a process that has run an operation makes its children hang), then forks a
 keeper for each order, which forks the worker. So a fresh worker costs tens of milliseconds although it starts with its
@@ -37,7 +37,7 @@ MODULES_BEFORE = {  # of entries in task folders that version 0.1 left; until 0.
 
 
 def execute(folder: Path) -> int:
-    """Do what `folder/request.json` asks and leave `folder/result.json`; 0 for a result, 1 for a failure."""
+    """Answer `folder/request.json` in `folder/result.json`; returns 0 for a result, 1 for a failure."""
     try:
         request = json.loads((folder / "request.json").read_text("utf-8"))
         module, _, name = request["entry"].partition(":")
@@ -50,7 +50,7 @@ def execute(folder: Path) -> int:
 
 
 def encode_failure(error: BaseException) -> Json:
-    """What result.json says of an exception; its traceback goes to the log unless it is the user's error."""
+    """The JSON of an exception in result.json. The traceback goes to the log, unless it is the user's error."""
     if isinstance(error, UserError):
         return {"kind": FailureKind.UNKNOWN.value, "summary": failures.shorten(str(error)), "user": True}
     traceback.print_exception(type(error), error, error.__traceback__)
@@ -77,7 +77,7 @@ def serve(modules: Sequence[str]) -> None:
 
 
 def _see_what_parent_sees(setup: Json) -> None:
-    """The working directory, and for the parent's own interpreter its import path."""
+    """Take over the parent's working directory, and its import path if it has the same interpreter."""
     package = sys.modules["sweep"]
     package.__path__ = [os.path.realpath(path) for path in package.__path__]  # not by way of the private link
     if setup.get("path") is not None:
@@ -91,12 +91,12 @@ def _see_what_parent_sees(setup: Json) -> None:
 
 
 def _import(modules: Sequence[str]) -> List[str]:
-    """Import ahead; what cannot be imported is left to the worker, which reports it properly."""
+    """Import modules ahead. Returns those that failed; the worker that needs them reports why."""
     missing = []
     for module in modules:
         try:
             importlib.import_module(module)
-        except Exception:  # any failure of an import is told by the worker that needs it
+        except Exception:  # any failure of an import is reported by the worker that needs it
             missing.append(module)
             traceback.print_exc()
     return missing

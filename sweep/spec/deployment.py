@@ -1,7 +1,7 @@
 """Several trials measured together on one host: each with its own cores and copies, side by side in one window.
 
-A config declares the members, in the order in which they are loaded; each becomes a trial of its own, which knows the
-others. Cores are handed out in the same order, so the range of every member is fixed: no scheduler decides it.
+A config declares the members in the order in which they are loaded. Each member becomes a trial that knows the others.
+Cores are handed out in the same order, so every member has a fixed range and no scheduler decides it.
 """
 
 from dataclasses import replace
@@ -15,17 +15,17 @@ MEMBER = "deployment.member"
 
 
 def expand_members(overrides: Sequence[str], members: int) -> List[List[str]]:
-    """The overrides of every member of the deployment that `overrides` ask for, or the overrides themselves."""
+    """One list of overrides for each member of a deployment; without members, the overrides as they are."""
     return [[*overrides, f"{MEMBER}={number}"] for number in range(members)] or [list(overrides)]
 
 
 def drop_member(overrides: Sequence[str]) -> List[str]:
-    """The overrides without the choice of a member."""
+    """Remove the choice of a member from overrides."""
     return [line for line in overrides if not line.startswith(f"{MEMBER}=")]
 
 
 def make_member(together: Sequence[Trial], number: int, overrides: Sequence[str]) -> Trial:
-    """Trial `number` of those that are measured together, with its place among them."""
+    """Give trial `number` of a deployment its place among the members."""
     place: Mapping[str, Any] = {
         "member": number,
         "first_core": sum(count_cores(trial) for trial in together[:number]),
@@ -36,7 +36,7 @@ def make_member(together: Sequence[Trial], number: int, overrides: Sequence[str]
 
 
 def restore_group(trial: Trial, moved: Callable[[Trial], Trial]) -> List[Trial]:
-    """All that a stored trial was measured with, itself among them, each as `moved` to this host."""
+    """All members of a stored trial's deployment, the trial among them. `moved` adapts a trial to this host."""
     if not trial.deployment:
         return [moved(trial)]
     together = [moved(from_json(Trial, stored)) for stored in trial.deployment["trials"]]
@@ -45,17 +45,17 @@ def restore_group(trial: Trial, moved: Callable[[Trial], Trial]) -> List[Trial]:
 
 
 def describe(trial: Trial) -> DeploymentFacts:
-    """What a record says of its deployment."""
+    """The facts about a deployment that a record keeps."""
     return from_json(DeploymentFacts, {"group": group_key(trial), **trial.deployment})
 
 
 def count_cores(trial: Trial) -> int:
-    """Cores that all copies of a trial take."""
+    """Cores for all copies of a trial."""
     return trial.cores * trial.replicas
 
 
 def count_all_cores(trial: Trial) -> int:
-    """Cores that a trial takes together with all that are measured beside it."""
+    """Cores for a trial and for all that are measured beside it."""
     members = trial.deployment.get("members")
     return sum(member["cores"] * member["replicas"] for member in members) if members else count_cores(trial)
 
@@ -66,19 +66,19 @@ def find_first_core(trial: Trial) -> int:
 
 
 def find_first_copy(trial: Trial) -> int:
-    """Copies of the model that are loaded before this trial's, for devices that hold one each."""
+    """Number of the first copy of a trial, counted over the whole deployment; for devices that hold one copy each."""
     return sum(
         member["replicas"] for member in trial.deployment.get("members", ())[: trial.deployment.get("member", 0)]
     )
 
 
 def group_key(trial: Trial) -> str:
-    """Equal for trials that are measured together, and for no others."""
+    """A key that trials have in common only if they are measured together."""
     return digest([member["key"] for member in trial.deployment["members"]]) if trial.deployment else trial.key
 
 
 def group_trials(trials: Iterable[Trial]) -> Dict[str, List[Trial]]:
-    """The trials by `group_key`, the members of each in the order in which they are loaded."""
+    """Group trials by `group_key`; the members of a group stand in the order in which they are loaded."""
     groups: Dict[str, List[Trial]] = {}
     for trial in trials:
         groups.setdefault(group_key(trial), []).append(trial)

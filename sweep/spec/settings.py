@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Set, Tuple
 
 from sweep.spec import metrics
 from sweep.spec.codec import Json, from_json, to_json
@@ -28,7 +28,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is best, and what is not acceptable. `conf/objective/*.yaml`; a limit of None is not asked for."""
+    """What is best, and what is not acceptable. `conf/objective/*.yaml`; a limit of None is not set."""
 
     name: str  # max_throughput | min_latency | min_cost
     metric: str  # throughput_items_per_s | capacity_items_per_s | latency_ms_p50 | usd_per_million_items
@@ -47,15 +47,15 @@ class Objective:
     usd_per_million_items_max: Optional[float] = None
 
     @property
-    def limits(self) -> tuple[Limit, ...]:
-        """Those that are asked for."""
+    def limits(self) -> Tuple[Limit, ...]:
+        """The limits that are set."""
         bounds = {field.name: getattr(self, field.name) for field in fields(self) if field.name in _BOUNDS}
         return tuple(
             Limit(_BOUNDS[name][0], bound, _BOUNDS[name][1]) for name, bound in bounds.items() if bound is not None
         )
 
     @property
-    def deciding(self) -> set[str]:
+    def deciding(self) -> Set[str]:
         """The metrics that the choice depends on."""
         names = {self.metric, *(limit.metric.name for limit in self.limits)}
         return names | {"accuracy"} if metrics.ACCURACY_DROP in names else names
@@ -63,7 +63,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a worker is ended, and how many builds go on at once."""
+    """When a worker is ended, and how many builds run at once."""
 
     build_seconds: float = 1800.0
     build_memory_mb: Optional[float] = None  # None: 90 % of the host's memory
@@ -90,8 +90,8 @@ class Bucketing:
     """How `buckets=auto` looks for lists of buckets."""
 
     max: int = 6  # buckets in a list, at most
-    measure: int = 3  # of the lists that were found, so many are measured, the best predicted first
-    rounds: int = 2  # lists are looked for once more, with what the first ones showed
+    measure: int = 3  # lists that are measured, the best predicted first
+    rounds: int = 2  # of choosing lists, each with what the lists before it showed
     minimise: str = "mean"  # mean | p99: of the latency of the request that an item is in
     traffic: Optional[str] = None  # a CSV of sizes with counts, or of arrivals; None: the data's own sizes
     memory_mb: Optional[float] = None  # that all builds of a list may take, by the size of their artifacts
@@ -102,7 +102,7 @@ class Bucketing:
 class Fleet:
     """How many hosts a declared load takes."""
 
-    items_per_s: Optional[float] = None  # None: not asked
+    items_per_s: Optional[float] = None  # None: no question
     headroom: float = 0.3  # share of every host that is kept free
     spare_hosts: int = 1  # that may be lost
 
