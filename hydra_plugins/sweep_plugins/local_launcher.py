@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LocalLauncher(Launcher):
-    """Where trials run. A search calls `survey` for its space, `launch` for each batch of trials, then `finish`."""
+    """Runs trials here. A search calls `survey` for its space, `launch` for each batch of trials, then `finish`."""
 
     search = False  # a sweeper that decides as it goes sets this before anything else
     history: "History | None" = None  # and this, if it goes on with an earlier sweep
@@ -31,7 +31,7 @@ class LocalLauncher(Launcher):
         self.hydra_context = hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run these trials; one result for each, in order, with its `Record` as the value (none with `plan=only`)."""
+        """Run these trials. Returns their results in order, with the `Record` as the value; none with `plan=only`."""
         from sweep.engine.search import buckets
 
         sweep, jobs = self._open(job_overrides)
@@ -63,5 +63,5 @@ class LocalLauncher(Launcher):
         return self.sweep, jobs
 
     def finish(self) -> int:
-        """End the sweep: the exit status (0, or 2 if nothing could be measured)."""
+        """End the sweep. Returns the exit status, see `Sweep.finish`."""
         return self.sweep.finish() if self.sweep is not None else 0

@@ -1,4 +1,4 @@
-"""What a sweep leaves about bucket lists: `buckets.json` and its tables."""
+"""Write `buckets.json`, the comparison of bucket lists, and show its tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from sweep.verdict.buckets.results import ListGroup
 
 
 def write(context: Context, trials: Sequence[Trial], records: Mapping[str, Record], stages: Stages) -> None:
-    """`buckets.json` and its tables, where lists of buckets or sizes that vary were measured."""
+    """Write and show the comparison, if lists of buckets or sizes that vary were measured."""
     from sweep.report.terminal.buckets import short
 
     compared = (_compare(context, group, records, stages) for group in _groups(trials, records))
@@ -29,7 +29,7 @@ def write(context: Context, trials: Sequence[Trial], records: Mapping[str, Recor
 
 
 def _groups(trials: Sequence[Trial], records: Mapping[str, Record]) -> list[tuple[Trial, ...]]:
-    """Trials that are equal but for `buckets`, where any with buckets was measured."""
+    """Groups of trials that differ only in `buckets` and of which one with buckets was measured."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
         if trial.model.get("bucket_dims"):
@@ -60,7 +60,7 @@ def _compare(
 
 
 def _load_traffic(context: Context, trial: Trial) -> Traffic | None:
-    """The data's sizes, from the store; None where it is gone."""
+    """Read the sizes of a trial's data from the store; None if the data is gone."""
     pair = pair_key(trial)
     entries = (entry for entry in ledger.entries(context.folder) if entry["kind"] == "reference")
     result = next((entry["result"] for entry in entries if entry["pair"] == pair), None)

@@ -1,4 +1,4 @@
-"""Second phase: every distinct build once, from the store or in parallel as far as cores and memory allow."""
+"""Second phase: take every distinct build from the store, or build it, in parallel as cores and memory allow."""
 
 import shutil
 import threading
@@ -19,12 +19,12 @@ from sweep.store.builds import Entry
 
 T = TypeVar("T")
 Run = Callable[[Context, BuildTask, Path, Mapping[str, str]], Outcome]  # builds into a folder, with such tools
-BUILDING = 0.5  # share of the budget of time in which builds are begun: the rest is to measure what there is
-TYPICAL_BUILD_MB = 1500.0  # until a build of the same backend has been measured
+BUILDING = 0.5  # share of the budget of time in which builds may begin; the rest is for measuring
+TYPICAL_BUILD_MB = 1500.0  # assumed until a build of the same backend has been measured
 
 
 def build_all(context: Context, tasks: Sequence[BuildTask], run: Run) -> dict[tuple[str, str], Built]:
-    """Every task's result by (spec key, model digest). The parent sleeps while the workers build."""
+    """Build all tasks; the results by (spec key, model digest). The parent sleeps while workers build."""
     guard = MemoryGuard(context)
     context.display.begin("build", len(tasks))
     results = run_in_parallel(tasks, lambda task: _build(context, task, guard, run), count_parallel_builds(context))
@@ -44,13 +44,13 @@ def name_build(trial: Trial, spec: BuildSpec) -> str:
 
 
 def count_parallel_builds(context: Context) -> int:
-    """Builds at once: as asked, else one per two usable cores, as compilers use threads of their own."""
+    """How many builds run at once: the setting, else half the usable cores, because compilers have threads."""
     declared = context.settings.limits.parallel_builds
     return declared if declared else max(1, (context.host.cores + 1) // 2)
 
 
 def run_in_parallel(items: Sequence[Json | BuildTask], work: Callable[..., T], width: int) -> list[T]:
-    """Results in the order of `items`. On the first exception (an interrupt, a bug) nothing more is started."""
+    """Apply `work` to all items; results in their order. After an exception (an interrupt, a bug) no item is begun."""
     with ThreadPoolExecutor(max(1, width)) as pool:
         futures = [pool.submit(work, item) for item in items]
         pending = set(futures)
@@ -67,7 +67,7 @@ def run_in_parallel(items: Sequence[Json | BuildTask], work: Callable[..., T], w
 
 
 class MemoryGuard:
-    """Lets a build start when its expected peak fits beside those that run; one alone may always start."""
+    """Lets a build start if its expected memory fits beside the running builds. A build alone may always start."""
 
     def __init__(self, context: Context) -> None:
         self._room = 0.9 * context.host.memory_mb
@@ -76,7 +76,7 @@ class MemoryGuard:
         self._change = threading.Condition()
 
     def enter(self, spec: BuildSpec) -> int:
-        """Wait for room; a ticket for `leave`."""
+        """Wait for room. Returns a ticket for `leave`."""
         need = self._peaks.get(spec.backend, TYPICAL_BUILD_MB)
         with self._change:
             self._change.wait_for(lambda: not self._running or sum(self._running.values()) + need <= self._room)
@@ -103,7 +103,7 @@ def _read_peaks(context: Context) -> dict[str, float]:
 def _build(context: Context, task: BuildTask, guard: MemoryGuard, run: Run) -> Built:
     if context.settings.plan == "measure":
         return _find_copied(context, task)
-    spec, reference, limits = task.spec, task.reference, context.settings.limits
+    spec, reference = task.spec, task.reference
     tools = plan.find_toolchain(spec, context.installed)
     key = context.store.key(spec, toolchain=tools, model=reference.model, data=reference.data)
     stored = _find_stored(context, task, key)
@@ -114,6 +114,14 @@ def _build(context: Context, task: BuildTask, guard: MemoryGuard, run: Run) -> B
         return stored
     if context.is_overdue(BUILDING):
         return _refuse_late(context, task, key)
+    return _build_new(context, task, guard, run, key, tools)
+
+
+def _build_new(
+    context: Context, task: BuildTask, guard: MemoryGuard, run: Run, key: str, tools: Mapping[str, str]
+) -> Built:
+    """Build, and keep the artifact or the failure in the store under `key`."""
+    spec, reference, limits = task.spec, task.reference, context.settings.limits
     with context.store.building(key) as draft:
         if draft.existing is not None:  # another sweep finished it while this one waited for the lock
             return _read_entry(task, draft.existing)
@@ -166,7 +174,7 @@ def run(context: Context, task: BuildTask, artifact: Path, tools: Mapping[str, s
 
 
 def _refuse_late(context: Context, task: BuildTask, key: str) -> Built:
-    """Not begun, because half of the budget of time is over; nothing of it is remembered."""
+    """The result of a build that is not begun because its share of the budget is spent; the store does not keep it."""
     context.display.advance(f"{task.name}: budget spent", failed=True)
     summary = "budget spent before it was built: `python -m sweep resume last` goes on, with as much again"
     failure = Failure(FailureKind.PREEMPTED, summary)
@@ -174,9 +182,9 @@ def _refuse_late(context: Context, task: BuildTask, key: str) -> Built:
 
 
 def _find_copied(context: Context, task: BuildTask) -> Built:
-    """For `plan=measure`: the newest stored build of this spec, model and data, whichever compiler version made it.
+    """For `plan=measure`: the newest stored build of this spec, model and data, by any compiler version.
 
-    The interpreter is not compared either: its path is another one on the host that has the compiler.
+    The interpreter is not compared either: it has another path on the host with the compiler.
     """
     wanted = {**to_json(task.spec), "python": None}
     for entry in reversed(context.store.entries()):
@@ -194,7 +202,7 @@ def _find_copied(context: Context, task: BuildTask) -> Built:
 
 
 def _keep_log(log: str, artifact: Path) -> None:
-    """Beside the artifact, so that a later sweep that finds the build finds its log too."""
+    """Copy the log beside the artifact, so that a later sweep that uses the build has its log too."""
     try:
         shutil.copyfile(log, artifact / "log.txt")
     except OSError:
@@ -213,7 +221,7 @@ def _find_stored(context: Context, task: BuildTask, key: str) -> Built | None:
 
 
 def _has_limit_grown(context: Context, info: Json, failure: Failure) -> bool:
-    """A time-out or a lack of memory is worth another try only with more time or memory than it had."""
+    """Whether a build that lacked time or memory may have more of it now."""
     had, now = info.get("limits") or {}, context.settings.limits
     if failure.kind is FailureKind.TIMEOUT:
         return now.build_seconds > (had.get("build_seconds") or 0.0)
@@ -229,10 +237,10 @@ def _read_entry(task: BuildTask, entry: Entry, reused: bool = True) -> Built:
 
 
 def _find_failure(context: Context, outcome: Outcome, tools: Mapping[str, str], python: str | None) -> Failure | None:
-    """Why there is no artifact to use, if so.
+    """Why there is no usable artifact; None if there is one.
 
-    A process that ended by itself without a word was the compiler's. A compiler that returned a program which runs
-    elsewhere than on the target has failed too.
+    A process that ended without a result is a crash of the compiler. A compiler has also failed if its program does not
+    run on the target.
     """
     failure = outcome.failure
     if failure is not None:

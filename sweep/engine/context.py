@@ -1,4 +1,4 @@
-"""What the phases of one sweep share."""
+"""The context that all phases of a sweep share."""
 
 import errno
 import re
@@ -48,7 +48,7 @@ class Context:
     _versions: dict[tuple[str | None, str], str | None] = field(default_factory=dict)
 
     def seconds_left(self) -> float | None:
-        """Of the budget of time, which from when this process began the sweep; None: no limit."""
+        """Seconds left of `effort.budget_seconds`, counted from the start of this process; None if unlimited."""
         budget = self.settings.effort.budget_seconds
         return None if budget is None else max(0.0, self.begun + budget - time.monotonic())
 
@@ -60,13 +60,13 @@ class Context:
     def compute_cost(
         self, declared: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> tuple[dict[str, float], Price | None]:
-        """What a million items cost on a hardware, as a metric, and the price that it comes from; empty: not known."""
+        """The cost of a million items on this hardware as a metric, and the price behind it; empty if not known."""
         price = money.price_of(prices.over(declared, self.price_table), self.settings.objective.price)
         cost = None if price is None else money.usd_per_million_items(money.rate_of(metrics), price.usd_per_hour)
         return ({}, None) if cost is None else ({COST: cost}, price)
 
     def installed(self, python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
-        """Version of each distribution in an interpreter, None where it is missing; every one is looked up once."""
+        """Version of each distribution in an interpreter; None if it is missing. Looked up once a sweep."""
         unknown = [package for package in packages if (python, package) not in self._versions]
         if unknown and python is None:
             self._versions.update({(None, name): version for name, version in installed(unknown).items()})
@@ -77,7 +77,7 @@ class Context:
         return {package: self._versions[python, package] for package in packages}
 
     def warm(self, preload: Sequence[str]) -> None:
-        """Start the server of such workers, so that its imports are done when the first of them is needed."""
+        """Start the server that preloads these modules, so that it is ready when the first worker is needed."""
         self.workers.warm((*preload, *OURS))
 
     def run(
@@ -93,7 +93,7 @@ class Context:
         cores: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
     ) -> Outcome:
-        """Run one worker in a folder of its own, `<phase>/<name>`; a number is added where that is taken."""
+        """Run one worker in a folder of its own, `<phase>/<name>`, with a number added if that name is taken."""
         folder = make_fresh_folder(self.folder / phase, name or "own")
         return self.workers.run(
             request,
@@ -107,9 +107,12 @@ class Context:
 
 
 def retry_transient(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, list[Failure]]:
-    """An outcome, and the failures before it that pass by themselves: a core's last owner is slow to give it back.
+    """Run, and try again after transient failures, like a core that its last owner is slow to give back.
 
-    Each try waits twice as long as the one before, from one second.
+    Waits one second before the second try, and twice as long before each further one.
+
+    Returns:
+        The last outcome, and the failures before it.
     """
     outcome, before = run(), []
     for attempt in range(retries):
@@ -124,7 +127,7 @@ def retry_transient(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, 
 
 
 def _add_holders(failure: Failure) -> Failure:
-    """Who holds the cores, where the host can tell."""
+    """Add to a failure who holds the cores, if the host can tell."""
     from sweep.hardware import neuron
 
     held = neuron.holders_text(neuron.look().holders)
@@ -133,10 +136,10 @@ def _add_holders(failure: Failure) -> Failure:
 
 @contextmanager
 def writable(outputs: Path, stack: ExitStack) -> Iterator[None]:
-    """Around a sweep: where its records cannot be written it ends at once, with one line that says how to go on.
+    """End a sweep at once when its records cannot be written, with one line that says how to go on.
 
     Raises:
-        UserError: a disk that is full, or a folder that became read-only; `stack` is closed.
+        UserError: the disk is full, or a folder became read-only; `stack` is closed then.
     """
     try:
         yield

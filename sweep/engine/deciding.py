@@ -1,7 +1,7 @@
-"""Where repeats go (`effort=until_decided`): to the trials that may still be chosen, until there is a verdict.
+"""`effort=until_decided`: repeat the trials that may still be chosen, until there is a verdict.
 
-The verdict itself and who is left out are `elimination`'s; here are the tasks, the looks and the budget of time. A look
-sees whole blocks only, so a sweep that was killed comes to the same decisions when it is resumed.
+`elimination` gives the verdict and says who is left out; this module has the tasks, the looks and the budget of time.
+A look sees whole blocks only, so a killed sweep comes to the same decisions when it is resumed.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ from sweep.verdict import elimination, race
 
 
 class Decider:
-    """Asked after every round of repeats whether there are to be more, and of which trials."""
+    """Says after every round of repeats whether there will be more, and of which trials."""
 
     def __init__(self, context: Context, judge: Callable[[Candidate], Record]) -> None:
         """
         Args:
-            judge: the record of a task as far as it has come.
+            judge: gives the record of a task as it is now.
         """
         self._context = context
         self._judge = judge
@@ -30,10 +30,10 @@ class Decider:
         self._trials = 0  # in the race when it began
 
     def go_on(self, tasks: Sequence[Candidate], repeats: int) -> int:
-        """Look at the trials that have `repeats` whole repeats each; leave some out.
+        """Look at the trials, which have `repeats` whole repeats each, and leave some out.
 
         Returns:
-            How many repeats each of the rest is to have; `repeats` where it is over.
+            How many repeats each of the others will have; `repeats` if the race is over.
         """
         _readmit(tasks)
         racing = [task for task in tasks if task.is_open and task.origin.is_evidence]
@@ -55,7 +55,7 @@ class Decider:
         return upto
 
     def end(self, tasks: Sequence[Candidate]) -> None:
-        """The budget is spent between two looks: the verdict on what there is, is one more."""
+        """End a race whose budget is spent between two looks: the final verdict counts as one more look."""
         for task in tasks:
             if task.is_open:
                 task.look = self._number + 1
@@ -72,7 +72,7 @@ class Decider:
         return elimination.look(records, objective, self._number, self._trials)
 
     def _leave_out(self, racing: Sequence[Candidate], look: elimination.Look) -> None:
-        """Members of a deployment are measured together: they stop together, or not at all."""
+        """Stop the trials that are out. Members of a deployment stop together or not at all."""
         by_key = {task.trial.key: task for task in racing}
         for together in deployment.group_trials(task.trial for task in racing).values():
             if all(trial.key in look.out or by_key[trial.key].resting for trial in together):
@@ -103,7 +103,7 @@ class Decider:
 
 
 def _readmit(tasks: Sequence[Candidate]) -> None:
-    """Trials that were dominated by one that has failed since."""
+    """Take back the trials that were dominated by a trial that has failed since."""
     lost = {task.trial.key for task in tasks if task.failure is not None or task.resting}
     for task in tasks:
         if task.out is not None and task.out.by in lost:
@@ -111,5 +111,5 @@ def _readmit(tasks: Sequence[Candidate]) -> None:
 
 
 def _seconds(task: Candidate) -> float:
-    """That a repeat of it takes."""
+    """Mean seconds of a task's repeats."""
     return fmean([repeat.wall_seconds or repeat.window_seconds for repeat in task.done.values()])

@@ -1,4 +1,4 @@
-"""What earlier sweeps in the same outputs folder already know: results to reuse, and how long builds take."""
+"""Learn from earlier sweeps in the same outputs folder: results to reuse, and how long builds take."""
 
 import itertools
 import json
@@ -15,11 +15,11 @@ from sweep.spec.facts import ReuseFacts
 from sweep.store import ledger
 from sweep.store.layout import SweepFolder
 
-SWEEPS, TRIALS = 2, 100  # that are looked at for how long workers take to start
+SWEEPS, TRIALS = 2, 100  # to read at most, to learn how long workers take to start
 
 
 def find_result(context: Context, histories: Sequence[ledger.History], trial: Trial, identity: str) -> Record | None:
-    """The newest finished result of an identical trial with at least as many repeats, marked as reused, if any."""
+    """The newest finished result of an identical trial with enough repeats, marked as reused; None if there is none."""
     for history in histories:
         record = history.records.get(trial.key)
         if record is None or record.identity != identity or not record.status.was_run:
@@ -35,13 +35,16 @@ def find_result(context: Context, histories: Sequence[ledger.History], trial: Tr
 
 
 def read_histories(context: Context) -> list[ledger.History]:
-    """Every other sweep by now, newest first."""
+    """Every other sweep in the outputs folder, newest first."""
     folders = reversed(ledger.sweeps(context.settings.outputs_path))
     return [ledger.History(folder) for folder in folders if folder != context.folder]
 
 
 def learn_build_seconds(context: Context) -> EstimateBuild:
-    """0 for a build that is in the store, else the median of the same backend's builds there, else None."""
+    """A function that estimates the seconds of a build.
+
+    0 for a build in the store, else the median of the backend's builds there, None if there are none.
+    """
     stored: set[str] = set()
     seconds: dict[str, list[float]] = {}
     for entry in context.store.entries():
@@ -60,7 +63,7 @@ def learn_build_seconds(context: Context) -> EstimateBuild:
 
 
 def learn_start_seconds(context: Context) -> Callable[[Trial], float | None]:
-    """What workers took before their warm-up in the newest sweeps: the median for the same model and backend."""
+    """A function that estimates the seconds of a worker before its warm-up: the median by model and backend."""
     starts: dict[tuple[str, str], list[float]] = {}
     newest = [folder for folder in reversed(ledger.sweeps(context.settings.outputs_path)) if folder != context.folder]
     for folder in newest[:SWEEPS]:
@@ -75,7 +78,7 @@ def learn_start_seconds(context: Context) -> Callable[[Trial], float | None]:
 
 
 def _add_start(path: Path, starts: dict[tuple[str, str], list[float]]) -> None:
-    """The seconds of one record's repeats; a file that cannot be read says nothing."""
+    """Add the seconds of one record's repeats to `starts`; a file that cannot be read is skipped."""
     try:
         record = from_json(Record, json.loads(path.read_text()))
         for repeat in record.repeats:

@@ -1,10 +1,9 @@
-"""Last phase: from repeats to a record: agreement with the reference, gates, metrics, cost."""
+"""Last phase: turn repeats into a record, with agreement, gates, metrics and cost."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sweep import backends
 from sweep.engine import padding, plan
@@ -21,15 +20,12 @@ from sweep.verdict import select
 from sweep.verdict.buckets import metrics as bucket_metrics
 from sweep.worker.load import summary as load_told
 
-if TYPE_CHECKING:
-    pass
-
 CODE = 1  # raised when measuring or judging changes so that older results are no longer comparable
 Comparisons = dict[tuple[str, str], Json]
 
 
 def compute_identity(context: Context, trial: Trial, builds: Sequence[Built], reference: Reference) -> str:
-    """Equal for results that may stand for each other: same trial, builds' content, answers, host type and code."""
+    """Equal for results that may replace each other: same trial, content of the builds, answers, host type and code."""
     host = context.host
     return digest(
         [trial.key, [built.key for built in builds], reference.key, host.cpu, len(host.cpus), host.instance_type, CODE]
@@ -60,7 +56,7 @@ def make_unmeasured_record(
 
 
 def make_record(context: Context, task: Candidate) -> Record:
-    """The record of a trial after its repeats: `ok`, and without numbers, where it is still to be judged."""
+    """The record of a trial after its repeats. One that is still to be judged is `ok` and has no numbers."""
     trial, repeats = task.trial, tuple(task.done[index] for index in sorted(task.done))
     builds = tuple(built.to_json() for built in task.builds)
     base = replace(
@@ -90,10 +86,10 @@ def make_record(context: Context, task: Candidate) -> Record:
 
 
 def judge(context: Context, task: Candidate, base: Record, comparisons: Comparisons) -> Record:
-    """The record of a trial with the numbers of its repeats and what the gates say of them.
+    """Add the numbers of the repeats and the verdict of the gates to a record.
 
     Args:
-        base: the record that `make_record` gives.
+        base: from `make_record`.
         comparisons: agreements already computed in this sweep, by (builds, digest of the outputs): trials that differ
             only in cores give the same outputs and are compared once.
     """
@@ -129,7 +125,7 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
 
 
 def _add_evidence(context: Context, task: Candidate, repeat: Measurement, failure: Failure) -> Failure:
-    """The failure with what is known of the run that is not believed: its log, versions and how to run it again."""
+    """Add to a failure the log and the versions of the run that is not believed, and how to run it again."""
     folder, python = Path(repeat.samples).parent, task.trial.backend.get("python")
     cores = list_cpus(place_replicas(context, task.trial))
     return replace(

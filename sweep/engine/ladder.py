@@ -1,8 +1,8 @@
-"""What is tried when a build fails: the same model with other compiler options, one set after the other.
+"""When a build fails, try the same model with other compiler options, one set after the other.
 
 Compilers for accelerators refuse combinations for reasons that nobody can foresee, and often accept them with another
-option. A backend's config lists such options (`backend.ladder`); every attempt is a build of its own, with its own log
-and its own place in the store, and the first that works is used.
+option. A backend's config lists such options (`backend.ladder`). Every attempt is a build of its own, with its own log
+and its own place in the store; the first that works is used.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +30,11 @@ def climb(
     build: Callable[[Sequence[BuildTask]], Mapping[Key, Built]],
     whatever_fails: bool = False,
 ) -> list[Built]:
-    """For every list of variants the first that builds, or the first failure if none does.
+    """For every list of variants, the first that builds; if none does, the first failure.
 
     Args:
-        variants: for every build that a trial needs, its variants in the order to try.
-        known: what this sweep has built already; what is built here is added.
+        variants: one list for every build that a trial needs, in the order to try.
+        known: the results of this sweep so far; new results are added.
         build: builds several tasks at once.
         whatever_fails: try the next variant even after a failure that no option helps against.
     """
@@ -59,7 +59,7 @@ def _is_worth_another(built: Built | None, whatever_fails: bool) -> bool:
 
 
 def _merge_attempts(tried: Sequence[Built]) -> Built:
-    """One build out of its attempts. Those of a rung beyond the first success belong to other trials."""
+    """One result out of all attempts. Attempts after the first success belong to other trials."""
     for number, built in enumerate(tried):
         if built.failure is None:
             return replace(built, attempts=tuple(tried[:number]))

@@ -1,7 +1,7 @@
-"""Answers that are wrong: is it the padding, or the build?
+"""Find out whether wrong answers come from the padding or from the build.
 
-The original model is asked for samples padded as the trial pads them. If its own answers change, its mask does not
-work; if the build then agrees with it, that is all there is to it.
+The original model answers samples that are padded as the trial pads them. If its answers change, its mask does not
+work. If the build agrees with these answers, padding is the only cause.
 """
 
 import textwrap
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
     from sweep.spec.settings import Gates
 
-SAMPLES = 64  # are asked at most
-ENOUGH = 16  # of those asked for another trial must have been answered by this one, or it is asked for its own
-NOTE = 160  # characters of a failure of the worker that looks for the cause
+SAMPLES = 64  # that the original answers, at most
+ENOUGH = 16  # samples in common, to use the answers that another trial got from the original
+NOTE = 160  # characters that are shown of a failure of this check
 FIX = "correct the mask (model.bucket_dims, pad_value, pad_side) or use buckets of the inputs' own sizes"
 
 
 @dataclass(frozen=True)
 class _Padded:
-    """Which of the samples that a trial answered it padded, and to what."""
+    """The samples that a trial has answered and padded, and their padded shapes."""
 
     items: "np.ndarray"  # ascending
     shapes: "np.ndarray | None"  # of all samples of the data; None: as they are stored
@@ -39,12 +39,12 @@ class _Padded:
 def explain_failure(
     context: Context, task: Candidate, failure: Failure | None, comparison: Json, known: dict[tuple[str, str], Json]
 ) -> tuple[Failure | None, Json]:
-    """The reason to reject a trial with what padding has to do with it, and the comparison with the numbers behind it.
+    """Say whether padding is the cause of a failure, and add the numbers behind that to the comparison.
 
-    Both are returned as they are where the reason is another than wrong answers, or nothing was padded.
+    Both are returned unchanged if the failure has another reason than wrong answers, or if nothing was padded.
 
     Args:
-        known: what was computed before in this sweep; the original is asked once for trials that pad alike.
+        known: results of this sweep so far; the original answers once for all trials that pad alike.
     """
     wrong = gates.answers(comparison, task.trial.precision, context.settings.gates)
     if failure is None or failure != wrong:
@@ -72,7 +72,7 @@ def explain_failure(
 
 
 def _find_padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
-    """None where a trial pads nothing of what it answered."""
+    """None if a trial has padded none of the samples that it answered."""
     import numpy as np
 
     from sweep.worker import arrays, batching, padded_reference
@@ -89,7 +89,7 @@ def _find_padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
 
 
 def _ask(context: Context, task: Candidate, padded: _Padded, known: dict[tuple[str, str], Json]) -> Json:
-    """`answers`, the path of what the original says with padding, or `failure`, why it says nothing."""
+    """Get the original's answers with padding: `answers` is their path; `failure` says why there are none."""
     import numpy as np
 
     from sweep.worker import padded_reference
@@ -128,7 +128,7 @@ def _ask(context: Context, task: Candidate, padded: _Padded, known: dict[tuple[s
 def _compare_samples(
     task: Candidate, index: "np.ndarray", outputs: "list[np.ndarray]", answers: "Mapping[str, np.ndarray]"
 ) -> Json:
-    """The samples both have: `original` with padding against without, `build` against the original with padding."""
+    """Compare on common samples: `original` with padding against without, `build` against the padded original."""
     import numpy as np
 
     from sweep.worker import arrays
@@ -151,7 +151,7 @@ def _compare_both(own: "list[np.ndarray]", padded: "list[np.ndarray]", build: "l
 def _replace_shared_nans(
     expected: "list[np.ndarray]", actual: "list[np.ndarray]"
 ) -> "tuple[list[np.ndarray], list[np.ndarray]]":
-    """Both with 0 where neither is a number: there they agree."""
+    """Both arrays, with 0 wherever both have NaN: there they agree."""
     import numpy as np
 
     alike = [
@@ -164,7 +164,7 @@ def _replace_shared_nans(
 
 
 def _find_cause(comparisons: Json, precision: str, limits: "Gates") -> str:
-    """`padding`, `build` or `both`: what the gates reject; where they reject neither alone, what is further off."""
+    """`padding`, `build` or `both`, whichever the gates reject; if neither, the one with the larger error."""
     padding, build = (gates.answers(comparisons[name], precision, limits) is not None for name in ("original", "build"))
     if padding == build:
         if padding:

@@ -1,4 +1,4 @@
-"""Where the replicas of a trial run."""
+"""Place the replicas of a trial on cores and devices."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,12 +8,12 @@ from sweep.spec import Placement, Trial, deployment
 
 
 def list_cpus(places: Sequence[Placement]) -> list[int]:
-    """CPU numbers that a measurement is kept to; none where it runs on another device."""
+    """CPU numbers on which a measurement runs; empty if it runs on another device."""
     return sorted({core for place in places if place.device == "cpu" for core in place.cores})
 
 
 def place_replicas(context: Context, trial: Trial) -> list[Placement]:
-    """Where each replica runs: on a CPU its own cores with that many threads, else a device, or cores of one."""
+    """One placement for each replica: CPU cores of its own with as many threads, or a device, or cores of a device."""
     device = str(trial.backend.get("device") or "cpu")
     first = deployment.find_first_core(trial)
     if device == "cpu":

@@ -1,20 +1,18 @@
-"""From declared trials to a plan: what can work, what cannot and why, and which builds are really needed."""
+"""The builds of a trial, and the packages that they depend on."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sweep import backends
 from sweep.backends.base import Backend
 from sweep.spec import BuildSpec, Trial
 
-if TYPE_CHECKING:
-    pass
-# (interpreter or None for our own, distributions) -> version of each, None where it is missing
+# (interpreter or None for our own, distributions) -> version of each, None if it is missing
 Installed = Callable[[str | None, Sequence[str]], Mapping[str, str | None]]
 
 
 def list_build_specs(trial: Trial) -> tuple[BuildSpec, ...]:
-    """The builds of a trial: one per bucket, or one of the data's own shape."""
+    """One build for each bucket, or one for the data's own shape."""
     backend = backends.get(str(trial.backend["name"]))
     shared: dict[str, Any] = {
         "model": _select_content(trial.model),
@@ -31,7 +29,7 @@ def list_build_specs(trial: Trial) -> tuple[BuildSpec, ...]:
 
 
 def find_toolchain(spec: BuildSpec, installed: Installed) -> dict[str, str]:
-    """Versions of the distributions that a build depends on; what is missing is left out."""
+    """Versions of the installed distributions that a build depends on."""
     versions = installed(spec.python, list_packages(backends.get(spec.backend), spec.precision))
     return {name: version for name, version in sorted(versions.items()) if version is not None}
 
@@ -41,5 +39,5 @@ def list_packages(backend: type[Backend], precision: str) -> tuple[str, ...]:
 
 
 def _select_content(group: Mapping[str, object]) -> dict[str, object]:
-    """A model's or data set's config without the keys that do not change what it is."""
+    """The keys in the config of a model or a data set that change its content."""
     return {key: value for key, value in group.items() if key not in ("requires", "extra", "data", "python")}

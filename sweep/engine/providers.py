@@ -1,4 +1,4 @@
-"""Where references, builds, repeats and numbers come from: from workers here, or from a table of published results.
+"""Providers of references, builds, repeats and numbers: workers here, or a table of published results.
 
 The phases of the engine ask the provider of each trial and do not know which one it is.
 """
@@ -20,10 +20,10 @@ from sweep.verdict import plausibility
 
 
 class Measured:
-    """Everything is made by workers on this machine."""
+    """Workers on this machine build and measure."""
 
     def references(self, context: Context, trials: Sequence[Trial]) -> Mapping[str, Reference | Unusable]:
-        """The data and the original's answers of trials, by `references.pair_key`."""
+        """Data and the original's answers for trials, by `references.pair_key`."""
         return references.obtain(context, trials)
 
     def warm(self, context: Context, trial: Trial) -> None:
@@ -43,19 +43,19 @@ class Measured:
         return repeats.run(context, together, repeat)
 
     def judge(self, context: Context, candidate: Candidate, record: Record, comparisons: judging.Comparisons) -> Record:
-        """The record of a trial whose repeats are whole, with its numbers and what the gates say of them."""
+        """Add the numbers and the verdict of the gates to the record of a trial with whole repeats."""
         return judging.judge(context, candidate, record, comparisons)
 
     def source(self, spec: BuildSpec) -> SourceFacts | None:
-        """Where the outcome of a build comes from; None: from here."""
+        """Where the outcome of a build comes from; None if it comes from here."""
         return None
 
 
 class Replayed(Measured):
-    """A row of a table answers in the place of a device.
+    """A row of a table answers instead of a device.
 
-    A record has the numbers of its row, not those of the repeats, which are drawn from it: a mean of draws would be
-    another number than the one that was published, and its interval would say nothing.
+    A record has the numbers of its row. The repeats are drawn from the row: a mean of draws would differ from the
+    published number, and its interval would mean nothing.
     """
 
     def references(self, context: Context, trials: Sequence[Trial]) -> Mapping[str, Reference | Unusable]:
@@ -77,11 +77,11 @@ class Replayed(Measured):
         return row.status is Status.RUN_FAILED or answers.claim(row).drawable
 
     def repeat(self, context: Context, together: Sequence[Candidate], repeat: int) -> Outcome:
-        """The memory of the worker that reads the table is not the trial's."""
+        """Without memory: that of the worker which reads the table is not the trial's."""
         return replace(super().repeat(context, together, repeat), peak_memory_mb=0.0)
 
     def judge(self, context: Context, candidate: Candidate, record: Record, comparisons: judging.Comparisons) -> Record:
-        """The record with the row's numbers, and the gates that these can be asked."""
+        """Add the row's numbers to the record, and the verdict of the gates that apply to them."""
         spec = candidate.builds[0].spec
         row = _read_row(spec)
         claim = answers.claim(row)
@@ -136,7 +136,7 @@ def _make_empty_reference(trial: Trial) -> Reference:
 
 
 def _compute_metrics(row: Row, claim: answers.Claim) -> dict[str, float]:
-    """The numbers of the row, and what follows from them."""
+    """The numbers of the row, and those that follow from them."""
     known = row.metrics
     if claim.rate:
         known.setdefault("throughput_items_per_s", claim.rate)

@@ -1,6 +1,6 @@
-"""Third phase: repeats in fresh processes, one at a time, interleaved over the trials (A B C A B C, not A A B B C C).
+"""Third phase: measure repeats in fresh processes, one at a time, interleaved (A B C A B C, not A A B B C C).
 
-The parent sleeps while a worker measures, and nothing is built meanwhile: drift of the machine hits all trials alike.
+The parent sleeps while a worker measures, and nothing is built meanwhile. Drift of the machine hits all trials alike.
 """
 
 import random
@@ -32,20 +32,18 @@ if TYPE_CHECKING:
     from sweep.engine.deciding import Decider
 
 BUDGET = "budget spent before it was measured: `python -m sweep resume last` goes on, with as much again"
-
-
-Run = Callable[[Context, Sequence[Candidate], int], Outcome]  # a repeat of trials that are measured together
+Run = Callable[[Context, Sequence[Candidate], int], Outcome]  # one repeat of trials that are measured together
 
 
 def measure_all(context: Context, tasks: Sequence[Candidate], run: Run, decider: "Decider | None" = None) -> None:
-    """Fill `done` or `failure` of every task. A trial that fails is not asked again; what it measured stands.
+    """Fill `done` or `failure` of every task. A trial that fails is not measured again; its repeats so far are kept.
 
-    Trials of one deployment are measured in one worker, side by side; if one of them fails, all have. When the budget
-    of time is spent no repeat is begun any more: what was never measured gets a reason in `out`.
+    Trials of one deployment are measured side by side in one worker; if one fails, all fail. When the budget of time is
+    spent, no repeat begins any more, and trials without a repeat get a reason in `out`.
 
     Args:
-        run: makes one repeat.
-        decider: says after `effort.repeats` of each whether there are to be more, and of which; None: there are none.
+        run: measures one repeat.
+        decider: says after `effort.repeats` repeats which trials get more; None: no trial does.
     """
     watch = control.Control(context, tasks, lambda task, repeat: _measure_control(context, task, repeat, run))
     begun, upto = 0, context.settings.effort.repeats
@@ -60,7 +58,7 @@ def measure_all(context: Context, tasks: Sequence[Candidate], run: Run, decider:
 
 
 def _measure(context: Context, tasks: Sequence[Candidate], repeats: int, watch: control.Control, run: Run) -> bool:
-    """Block after block, until every task has so many repeats; False where the budget of time does not suffice."""
+    """Measure block after block until every task has `repeats` repeats; False if the budget is spent before."""
     by_key = {task.trial.key: task for task in tasks}
     groups = {
         trials[0].key: [by_key[trial.key] for trial in trials]
@@ -95,7 +93,7 @@ def _end_overdue(context: Context, tasks: Sequence[Candidate], decider: "Decider
 
 
 def shuffle_block(tasks: Sequence[Candidate], seed: int, repeat: int) -> list[Candidate]:
-    """The tasks in the order of one block: each block has its own random order, the same for the same seed."""
+    """Put the tasks in the order of one block: random for each block, and the same for the same seed."""
     order = sorted(tasks, key=lambda task: task.trial.key)
     random.Random(f"{seed}/{repeat}").shuffle(order)
     return order
@@ -109,7 +107,6 @@ def _repeat(context: Context, together: Sequence[Candidate], repeat: int, run: R
     outcome, before = retry_transient(lambda: run(context, together, repeat), retries)
     for task in together:
         task.attempts.extend(before)
-    for task in together:
         task.seconds += outcome.seconds
         task.measured_at = time.monotonic()
     if outcome.failure is not None:
@@ -147,7 +144,7 @@ def run(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome
 
 
 def _measure_control(context: Context, task: Candidate, repeat: int, run: Run) -> Measurement | Failure:
-    """One more measurement of a trial, for the control: it is no repeat of it."""
+    """Measure a trial once more, for the control; this is no repeat of the trial."""
     outcome = run(context, [task], repeat)
     return outcome.failure or _read_measurements([task], outcome)[0]
 
@@ -176,8 +173,8 @@ def _make_request(context: Context, task: Candidate, repeat: int) -> MeasureRequ
 
 
 def _read_measurements(together: Sequence[Candidate], outcome: Outcome) -> list[Measurement]:
-    """What a worker says of each trial, with what was seen of it from outside."""
-    if len(together) > 1:  # what the worker took is nobody's alone
+    """The measurement of each trial, with what was seen of the worker from outside."""
+    if len(together) > 1:  # its memory belongs to all of them
         members = from_json(Measurements, outcome.result).members
         return [replace(repeat, wall_seconds=outcome.seconds, host=outcome.host) for repeat in members]
     repeat = from_json(Measurement, outcome.result)

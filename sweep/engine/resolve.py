@@ -1,4 +1,4 @@
-"""From the entries of a plan to records: references, builds, repeats, judgement."""
+"""Turn the entries of a plan into records: load references, build, repeat, judge."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,15 +28,15 @@ BUILT = "built: run the same line with plan=measure where the hardware is"
 
 
 class Resolver:
-    """Brings the trials of a sweep to records; what it loaded and built for some serves those that come later."""
+    """Turns the trials of a sweep into records. References and builds are kept for trials that come later."""
 
     def __init__(
         self, context: Context, stages: Stages, history: ledger.History | None, settle: Callable[[Record], None]
     ) -> None:
         """
         Args:
-            history: of a sweep that another process began: its whole repeats stand.
-            settle: takes every record as soon as it is known.
+            history: of a sweep that another process began; its whole repeats are kept.
+            settle: called with every record as soon as it is final.
         """
         self._context = context
         self._stages = stages
@@ -51,7 +51,7 @@ class Resolver:
         return self._load([trial], context)[0]
 
     def _load(self, trials: Sequence[Trial], context: Context) -> list[Reference | Unusable]:
-        """The references of trials, from each trial's provider; what was loaded before stands."""
+        """Load the references of trials through their providers, if they were not loaded before."""
         for provider in dict.fromkeys(map(providers.find_provider, trials)):
             known = self._references.setdefault(provider, {})
             new = [t for t in trials if providers.find_provider(t) is provider and references.pair_key(t) not in known]
@@ -59,19 +59,19 @@ class Resolver:
                 known |= provider.references(context, new)
         return [self._references[providers.find_provider(trial)][references.pair_key(trial)] for trial in trials]
 
-    def refuse(self, entries: Sequence["Entry"]) -> None:
-        """Settle what no rule lets run."""
+    def refuse(self, entries: Sequence[Entry]) -> None:
+        """Settle the entries that a rule refuses."""
         for entry in entries:
             if entry.status is not None:
                 self._settle(judging.make_unmeasured_record(self._context, entry.trial, entry.status, entry.reason))
 
-    def warm(self, entries: Sequence["Entry"]) -> None:
+    def warm(self, entries: Sequence[Entry]) -> None:
         """Start the fork servers that will be needed, so that their imports overlap."""
         for trial in {str(entry.trial.backend["name"]): entry.trial for entry in entries}.values():
             providers.find_provider(trial).warm(self._context, trial)
 
-    def prepare(self, entries: Sequence["Entry"]) -> list[Candidate]:
-        """Load references and build; what is left to measure. Everything else is settled."""
+    def prepare(self, entries: Sequence[Entry]) -> list[Candidate]:
+        """Load references and build. Returns the trials to measure; all others are settled."""
         tasks = self._whole(self._build(self._usable(entries)))
         if self._context.settings.plan != "build":
             return tasks
@@ -101,8 +101,8 @@ class Resolver:
             return record
         return providers.find_provider(task.trial).judge(self._context, task, record, self._comparisons)
 
-    def _usable(self, entries: Sequence["Entry"]) -> list[tuple["Entry", Reference]]:
-        """The entries whose model and data could be loaded and fit each other; the others are settled."""
+    def _usable(self, entries: Sequence[Entry]) -> list[tuple[Entry, Reference]]:
+        """The entries with a model and data that load and fit each other; the others are settled."""
         context = self._context
         loaded = self._load([entry.trial for entry in entries], context)
         usable = []
@@ -116,8 +116,8 @@ class Resolver:
                 usable.append((entry, reference))
         return usable
 
-    def _build(self, usable: Sequence[tuple["Entry", Reference]]) -> list[Candidate]:
-        """Tasks to measure; trials with a failed build are settled."""
+    def _build(self, usable: Sequence[tuple[Entry, Reference]]) -> list[Candidate]:
+        """Build. Returns the trials to measure; those with a failed build are settled."""
         context = self._context
         variants = [
             [BuildTask(variant, reference, builds.name_build(entry.trial, variant)) for variant in attempts]
@@ -144,7 +144,7 @@ class Resolver:
         return tasks
 
     def _whole(self, tasks: Sequence[Candidate]) -> list[Candidate]:
-        """The tasks without those of deployments that are not whole, which are settled: it is all or nothing."""
+        """The tasks without those of incomplete deployments, which are settled: it is all or nothing."""
         groups = deployment.group_trials(task.trial for task in tasks)
         left = []
         for task in tasks:
@@ -176,7 +176,7 @@ class Resolver:
         return replace(record, builds=tuple(built.to_json() for built in outcomes), source=source)
 
     def _reuse(self, histories: Sequence[ledger.History], trial: Trial, identity: str) -> bool:
-        """Take the finished result of an identical trial of an earlier sweep, if there is one."""
+        """Settle a trial with the finished result of an earlier sweep, if there is one."""
         record = earlier.find_result(self._context, histories, trial, identity)
         if record is not None:
             self._settle(record)
@@ -191,6 +191,6 @@ def _repeat(context: Context, together: Sequence[Candidate], repeat: int) -> Out
     return providers.find_provider(together[0].trial).repeat(context, together, repeat)
 
 
-def make_entries(trials: Sequence[Trial]) -> list["Entry"]:
-    """Entries of trials that were judged before."""
+def make_entries(trials: Sequence[Trial]) -> list[Entry]:
+    """Entries for trials that the rules have passed before."""
     return [Entry(trial, list_build_specs(trial)) for trial in trials]

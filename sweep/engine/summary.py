@@ -1,4 +1,4 @@
-"""What is left in a sweep's folder for people and programs, and the lines that say how to go on."""
+"""Write the results of a sweep into its folder, and list the commands to go on with."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -23,25 +23,24 @@ if TYPE_CHECKING:
 def write(
     folder: Path, settings: Settings, plans: Sequence["Plan"], records: Sequence[Record], verdict: "Verdict"
 ) -> list[Path]:
-    """plan.json, results.json, results.csv, verdict.json, the plots, those of buckets.json too, and the page.
+    """Write plan.json, results.json, results.csv, verdict.json, the plots and the page.
 
-    With `report=none` neither plots nor a page. A plot that cannot be drawn is left out: the results are not lost for
-    a picture.
+    With `report=none` there are no plots and no page. A plot that cannot be drawn is left out.
 
     Returns:
-        The paths written, and that of drift.json, which is there since it was measured.
+        The paths written, with drift.json and buckets.json if they were written before.
     """
     place = SweepFolder(folder)
     write_json(place.plan, encode_plan(plans))
     write_json(place.verdict, to_json(verdict))
     paths = [place.plan, place.verdict, *tables.write(records, folder)]
-    measured = (place.drift, place.buckets)  # written while it was measured
+    measured = (place.drift, place.buckets)  # written earlier
     paths += [path for path in measured if path.exists()]
     return paths if settings.report == "none" else [*paths, *_draw(folder, records, verdict)]
 
 
 def _draw(folder: Path, records: Sequence[Record], verdict: "Verdict") -> list[Path]:
-    """The plots, those of buckets.json too, and the page."""
+    """Write the plots and the page."""
     paths = []
     if any(record.status is Status.OK for record in records):
         paths += scatter.write(records, verdict, folder)
@@ -53,7 +52,7 @@ def _draw(folder: Path, records: Sequence[Record], verdict: "Verdict") -> list[P
 def _write_page(folder: Path, verdict: "Verdict") -> list[Path]:
     try:
         return [page.write(folder, verdict, over=True)]
-    except UserError:  # a ledger that cannot be read: what is in memory goes on record all the same
+    except UserError:  # a ledger that cannot be read: the other files have what is in memory
         return []
 
 
@@ -78,7 +77,7 @@ def encode_plan(plans: Sequence["Plan"]) -> Json:
 
 
 def list_next_steps(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Mapping[str, str]) -> list[str]:
-    """Where the page is, how to browse, to reproduce the winner, and to ask why something was not chosen."""
+    """Lines that say where the page is, and how to browse, to reproduce the winner and to ask why not another."""
     outputs = relative(str(folder.parent.parent))
     where = "" if outputs == "outputs" else f" --outputs {outputs}"
     ran = [record for record in records if record.origin is not Origin.REPORTED]

@@ -1,4 +1,4 @@
-"""The work of a sweep as values: a build that is there, a trial that is to be measured."""
+"""The work of a sweep as values: builds to do, builds that are done, trials to measure."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,17 +11,17 @@ from sweep.verdict.elimination import Out
 
 @dataclass(frozen=True)
 class Built:
-    """One distinct build: in the store, or failed."""
+    """One distinct build that is in the store, or has failed."""
 
     spec: BuildSpec
     key: str  # in the store
     folder: Path
     info: BuildInfo | None
     failure: Failure | None
-    seconds: float  # that it took when it was built
+    seconds: float  # of building
     reused: bool  # it was in the store before this sweep
     user_error: bool = False  # it failed, and what was asked for is at fault
-    attempts: tuple["Built", ...] = ()  # with other options, see `ladder`: before this one, or after it if all failed
+    attempts: tuple["Built", ...] = ()  # with other options, see `ladder`: before this build, or after it if all failed
     stop: StopReason | None = None  # why it was not begun
 
     def to_json(self) -> Json:
@@ -44,7 +44,7 @@ class Built:
         }
 
     def _rare(self) -> Json:
-        """What few builds have."""
+        """Keys that few builds have."""
         info = self.info or BuildInfo("")
         known = {"fallback": info.fallback, "left_behind": list(info.left_behind)}
         return {name: value for name, value in known.items() if value}
@@ -52,7 +52,7 @@ class Built:
 
 @dataclass(frozen=True)
 class BuildTask:
-    """A build that somebody needs, with the data and the model content that it starts from."""
+    """A build that a trial needs, with the model and the data that it starts from."""
 
     spec: BuildSpec
     reference: Reference
@@ -65,7 +65,7 @@ def _measure_mb(folder: Path) -> float:
 
 @dataclass
 class Candidate:
-    """A trial whose builds are there, and how far its repeats have come."""
+    """A trial with finished builds, and the state of its repeats."""
 
     trial: Trial
     identity: str

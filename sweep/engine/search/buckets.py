@@ -1,13 +1,12 @@
-"""`buckets=auto`: measure what people guess, find the best list for every number of buckets, measure the best of them.
+"""`buckets=auto`: measure usual lists of buckets, predict the best lists from them, and measure those.
 
-Everything that is measured is an ordinary trial. First come the guesses: powers of two up to the largest size, the
-largest alone (pad to maximum), and any size where the backend can. The buckets of these lists are the cost curve at the
-same time. From the curve and the traffic `bucketing.solve` finds the best list of k buckets for every k; the best
-predicted are measured, with the guesses once more beside them: the machine may have changed meanwhile.
+Everything that is measured is an ordinary trial. The guesses come first: powers of two up to the largest size, the
+largest alone (pad to maximum), and any size if the backend supports it. Their buckets also give the cost curve. From
+the curve and the traffic `bucketing.solve` predicts the best list of k buckets for every k. The best predictions are
+measured, and the guesses once more beside them, because the machine may have changed meanwhile.
 
-A curve through a few sizes misses what lies between: some compilers take longer for 23 rows than for 24. So the best
-lists are looked for again (`bucketing.rounds`) with what all measured lists showed, and new ones that are better are
-measured too, beside everything that was measured before.
+A curve through a few sizes misses what lies between: some compilers take longer for 23 rows than for 24. So lists are
+predicted again (`bucketing.rounds`) from all lists measured so far, and better ones are measured, beside all others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,13 +26,13 @@ if TYPE_CHECKING:
     from sweep.config.command_line import Job
     from sweep.engine.session import Sweep
 
-GAIN = 0.01  # that a new list must promise over the best of those that were measured
+GAIN = 0.01  # share by which a new list must be predicted to beat the best measured list
 LATER = "buckets=auto: these are measured first; the best lists follow from what they take, and are measured then"
 
 
 @dataclass(frozen=True)
 class AutoRequest:
-    """One trial that asked for `buckets=auto`, and what is tried first."""
+    """A trial with `buckets=auto`, and the lists to try first."""
 
     job: "Job"
     traffic: Traffic
@@ -47,13 +46,13 @@ class AutoRequest:
 
 
 def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
-    """`Sweep.run` for whoever launches jobs: a trial with `buckets=auto` becomes those that are worth measuring.
+    """Run jobs like `Sweep.run`, and replace a trial with `buckets=auto` by trials that are worth measuring.
 
-    The record of such a trial is that of the best predicted list that was measured. A trial whose model or data cannot
-    be loaded is one of the data's own shape, whose record says why.
+    The record of such a trial is that of the best predicted list that was measured. If its model or data cannot be
+    loaded, it runs with the data's own shape, and its record says why.
 
     Raises:
-        UserError: in a search, which would search within a search; or see `_read_traffics`.
+        UserError: within a search by Optuna, or see `_read_traffics`.
     """
     if not any(job.trial.buckets == AUTO for job in jobs):
         return sweep.run(jobs)
@@ -87,7 +86,7 @@ def _run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
 
 
 def _measure_best(sweep: "Sweep", requests: Mapping[str, AutoRequest]) -> dict[str, Buckets]:
-    """Find lists and measure the best of them; the best predicted for each trial that asked."""
+    """Predict lists and measure the best of them. Returns the best predicted list for each request."""
     best: dict[str, Buckets] = {}
     for _ in range(sweep.settings.bucketing.rounds):
         wanted = [job for key, request in requests.items() for job in _choose_lists(sweep, key, request, best)]
@@ -98,9 +97,10 @@ def _measure_best(sweep: "Sweep", requests: Mapping[str, AutoRequest]) -> dict[s
 
 
 def _choose_lists(sweep: "Sweep", key: str, request: AutoRequest, best: dict[str, Buckets]) -> list["Job"]:
-    """The best lists that were not measured yet; what was is to be measured once more beside them.
+    """Jobs of the best lists that were not measured yet.
 
-    Else a machine that drifts would be taken for a difference.
+    The measured lists are marked to be measured once more beside them; else drift of the machine would look like a
+    difference.
     """
     settings, known = sweep.settings.bucketing, _find_measured(sweep, request)
     search = _search(request, known, settings)
@@ -134,7 +134,7 @@ def _choose_lists(sweep: "Sweep", key: str, request: AutoRequest, best: dict[str
 
 
 def _find_measured(sweep: "Sweep", request: AutoRequest) -> dict[Buckets, Record]:
-    """What was measured side by side last, by list; any size is ()."""
+    """The records that were measured side by side last, by list; () stands for any size."""
     mine = [
         (trial, sweep.records[key])
         for key, trial in sweep.trials.items()
@@ -170,7 +170,7 @@ def _set_buckets(job: "Job", buckets: Buckets) -> "Job":
 
 
 def _read_traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic | None]:
-    """The sizes that lists are chosen for, by pair of model and data; None where these cannot be loaded.
+    """The sizes to choose lists for, by pair of model and data; None if these cannot be loaded.
 
     Raises:
         UserError: a model has no bucket dimension, or the file of traffic is wrong.
@@ -189,10 +189,10 @@ def _read_traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traf
 
 
 def _check_fit(traffic: Traffic, data: Traffic | None, file: str, trial: Trial) -> None:
-    """Lists for a file's traffic are measured with the data, so they must hold it.
+    """Check that lists for a file's traffic hold the data, which they are measured with.
 
     Raises:
-        UserError: they cannot.
+        UserError: they do not.
     """
     if data is None:
         return
@@ -217,11 +217,11 @@ def _load_traffic(sweep: "Sweep", trial: Trial) -> Traffic | None:
 
 
 def _search(request: AutoRequest, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
-    """The best list for every number of buckets; None where nothing was measured, which its records say."""
+    """Predict the best list for every number of buckets; None if nothing was measured."""
     curve = bucket_lists.curve_of(list(known.values()), request.job.trial.request_items)
     return bucket_lists.find(request.traffic, curve, settings) if curve else None
 
 
 def _rank_choices(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
-    """The best predicted, fewer buckets first among equals."""
+    """The best predictions; among equals, those with fewer buckets come first."""
     return sorted(choices, key=lambda choice: rank(choice, settings.minimise))[: settings.measure]

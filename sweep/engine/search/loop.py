@@ -1,25 +1,25 @@
-"""A search: a few trials at a time, chosen by what the earlier ones have shown, until the budget is spent.
+"""A search: run a few trials at a time, chosen by the results so far, until the budget is spent.
 
     python -m sweep hydra/sweeper=optuna 'search.budget=20 trials' backend=torch,onnxruntime batch=1,2,4,8 cores=1,2
 
 Settings, under `search`:
 
 budget       "20 trials", "10 minutes", "2 hours", "90 s". A batch that was begun is finished.
-batch        trials asked at once: their builds go on in parallel and their repeats are interleaved.
+batch        trials at a time: they are built in parallel and their repeats are interleaved.
 sampler      tpe | random | nsga2; seeded by `seed`.
 objectives   [] = the metric of `objective`; several metrics give a Pareto front. The limits of `objective` hold
              either way.
-warm_start   start from what earlier sweeps, in the outputs folder or in the same storage, found for the same trials
-             (same model, data, hardware, backend and settings). It guides the sampler and is no result: without
-             `reuse=true` such a trial is measured again if it is asked, with it the engine answers from that sweep.
-storage      where the study is kept for others to look at; null: `<outputs>/search.db`. Any URL that Optuna knows.
+warm_start   start from results of the same trials (same model, data, hardware, backend and settings) in earlier
+             sweeps, from the outputs folder or the same storage. They guide the sampler and are no results: with
+             `reuse=true` the engine takes them, else it measures such a trial again.
+storage      where the study is copied for people and other tools: any URL that Optuna knows; null:
+             `<outputs>/search.db`.
 resume       last, or the id of a sweep that was a search.
 
-What is resumed is the sweep, not the study: its ledger says what was asked and found, the sampler is told all of it
-again, trials that were asked and not finished come first (their finished repeats stand), and the rest of the budget is
-spent. A larger budget in the command goes on from there. `python -m sweep resume SWEEP` does this with the command of
-that sweep. Without `resume` a search starts anew, whatever the storage holds. The study's name has a hash of the space
-and of the objectives, so another space is another study.
+`resume` goes on with the sweep, not with the study. The sampler gets all results from the ledger again, unfinished
+trials come first (their finished repeats are kept), and the rest of the budget is spent; a larger budget may be given.
+`python -m sweep resume SWEEP` does this with the command of that sweep. Without `resume` a search starts anew, whatever
+the storage holds. The study's name has a hash of the space and of the objectives, so another space is another study.
 """
 
 import json
@@ -48,7 +48,7 @@ NOTES = "search.json"  # in the sweep's folder: what `resume` needs
 
 
 class Launcher(Protocol):
-    """What a search needs of a launcher, beyond Hydra's `launch`."""
+    """The launcher that a search needs; more than Hydra's `launch`."""
 
     search: bool
     history: ledger.History | None
@@ -60,7 +60,7 @@ class Launcher(Protocol):
 
 
 def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> int:
-    """Search the space that the command line declares; the exit status of the sweep.
+    """Search the space that the command line declares. Returns the exit status of the sweep.
 
     Raises:
         UserError: for bad input, a storage that cannot be used, or a sweep that cannot be resumed.
@@ -68,7 +68,7 @@ def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> i
     spaces = axes.spaces(arguments, composer)
     if any(space.members for space in spaces):
         raise UserError("a deployment is measured as a whole: leave out hydra/sweeper=optuna, or deployment.members")
-    sections = [composer.config(_list_first(space), ("search", "outputs")) for space in spaces]
+    sections = [composer.config(search_space.list_first(space), ("search", "outputs")) for space in spaces]
     if any(section != sections[0] for section in sections):
         raise UserError("search and outputs are set once a sweep, and these experiments ask for two")
     options, outputs = Options.read(sections[0]["search"]), Path(sections[0]["outputs"])
@@ -110,7 +110,7 @@ class EarlierSearch:
 
 
 def read_notes(folder: Path) -> Json | None:
-    """What a search left in its sweep's folder for `resume`; None if that sweep was no search."""
+    """Read what a search left in its sweep's folder for `resume`; None if that sweep was no search."""
     try:
         notes = json.loads((folder / NOTES).read_text())
     except (OSError, ValueError):
@@ -142,10 +142,8 @@ class _Search:
     trials_spent: int = 0  # of the budget: those that an earlier sweep answered cost nothing
     warm: int = 0
     points: dict[str, "Point"] = field(default_factory=dict)
-    first: list["Point"] = field(default_factory=list)  # asked before, not finished
-    suggestions: Json = field(
-        default_factory=dict
-    )  # of the sampler, before they were moved to points that can be asked
+    first: list["Point"] = field(default_factory=list)  # left unfinished by an earlier process
+    suggestions: Json = field(default_factory=dict)  # counts of the sampler's own proposals, see `Steering`
     complained: bool = False  # about the storage
 
     def __post_init__(self) -> None:
@@ -163,7 +161,7 @@ class _Search:
         self._started = time.monotonic()
 
     def show(self) -> None:
-        """The space, what the rules refuse in it, the budget."""
+        """Show the space, what the rules refuse in it, and the budget."""
         from sweep.engine.search.space import Planned
 
         display, settings, options = self.sweep.display, self.sweep.settings, self.options
@@ -181,7 +179,7 @@ class _Search:
         )
 
     def go(self) -> None:
-        """Ask, run, tell, until the budget is spent, nothing is left, or a person stops it."""
+        """Run batches until the budget is spent, no point is left, or a person stops it."""
         self._write()
         try:
             guide, mirror = self._study()
@@ -198,7 +196,7 @@ class _Search:
         self._write()
 
     def _batch(self, guide: "Guide", mirror: "Mirror") -> bool:
-        """One batch; False if there was nothing to ask any more."""
+        """Run one batch; False if there is none left."""
         room = self.options.budget.room(self.options.batch, self.trials_spent, self._spent())
         first, self.first = self.first[:room], self.first[room:]
         batch = guide.ask(room, first) if room else []
@@ -218,7 +216,7 @@ class _Search:
         return True
 
     def _study(self) -> "tuple[Guide, Mirror]":
-        """The sampler with everything told that is known, and the storage."""
+        """The sampler, which has been told all known results, and the storage."""
         from sweep.engine.search.study import Guide, open_mirror
 
         options, settings = self.options, self.sweep.settings
@@ -239,7 +237,7 @@ class _Search:
         return guide, mirror
 
     def _finished_before(self) -> "list[tuple[Point, Record]]":
-        """What a resumed search had finished; what it had only asked is put in front of the queue."""
+        """The finished trials of a resumed search; the unfinished ones are put in front of the queue."""
         finished = []
         for key, trial in (self.before.history.trials if self.before else {}).items():
             point = self.space.find(trial)
@@ -256,7 +254,7 @@ class _Search:
         return finished
 
     def _warm_start(self, guide: "Guide", mirror: "Mirror") -> int:
-        """Tell what earlier sweeps found: those of the outputs folder, and others that left it in the storage."""
+        """Tell the sampler results of earlier sweeps, from the outputs folder and the storage. Returns their number."""
         known = set(self.sweep.records)
         here = [folder for folder in ledger.sweeps(self.sweep.settings.outputs_path) if folder != self.sweep.folder]
         for folder in reversed(here):  # the newest result of a trial counts
@@ -274,7 +272,7 @@ class _Search:
         return len(known) - len(self.sweep.records)
 
     def _settle_refused(self) -> None:
-        """Nothing can run: the table of the sweep says why, as it does for a grid."""
+        """Record why no point can run; the table of the sweep shows it, as for a grid."""
         refused = [entry.trial.overrides for entry in self.space.plan.entries]
         self.launcher.launch(refused, initial_job_idx=0)
 
@@ -315,7 +313,7 @@ class _Search:
         return self.seconds + time.monotonic() - self._started
 
     def _write(self) -> None:
-        """What a resume needs. A kill loses at most the time of one batch; trials are in the ledger."""
+        """Write what `resume` needs. A kill loses at most the time of one batch; the ledger has the trials."""
         notes = {
             "arguments": self.arguments,
             "study": self.study,
@@ -328,7 +326,7 @@ class _Search:
         write_json(self.sweep.folder / NOTES, notes)
 
     def _check(self, before: EarlierSearch) -> None:
-        """Raises UserError: another space, or measured in another way."""
+        """Raises UserError if the earlier search had another space or another effort."""
         name = before.history.folder.name
         if before.notes.get("space") != self.space.identity:
             raise UserError(
@@ -339,12 +337,8 @@ class _Search:
             raise UserError(f"sweep {name} measured with another effort: `python -m sweep resume {name}` uses its own")
 
 
-def _list_first(space: axes.Space) -> list[str]:
-    return [lines[0] for lines in space.axes.values()] + list(space.combinations[0])
-
-
 def _strip_resume(arguments: Sequence[str], composer: "Composer") -> list[str]:
-    """The command line again, from any folder, without what resumes."""
+    """The command line, usable from any folder and without `search.resume`."""
     from sweep.config.compose import conf_dir
 
     flags: list[str] = []

@@ -1,4 +1,4 @@
-"""The `search` section of the config: what each setting means stands in `search`."""
+"""The `search` section of the config. `search.loop` explains the settings."""
 
 import re
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Budget:
         return count(self.trials, "trial") if self.trials is not None else duration(self.seconds)
 
     def room(self, batch: int, trials: int, seconds: float) -> int:
-        """How many trials to ask next, after so many took so long. No batch is begun that would mostly be overtime."""
+        """Size of the next batch, after `trials` trials in `seconds`. 0 if most of it would be over the budget."""
         if self.trials is not None:
             return max(0, min(batch, self.trials - trials))
         left, typical = (self.seconds or 0.0) - seconds, seconds / trials if trials else 0.0

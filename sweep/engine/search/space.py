@@ -1,9 +1,9 @@
 """The points that a search may choose from: every declared combination, coded by the axes that vary.
 
-A space is finite, so it is judged as a whole before anything is asked: what the rules refuse is never suggested. Only a
-space too large for that is judged point by point, as the search comes to them. Explicit combinations and several
-experiments need nothing special: the space is restricted to the points that were declared, and an axis that a point
-does not set has the value UNSET there.
+A space is finite, so all its points are judged before the search begins, and a point that the rules refuse is never
+suggested. In a space too large for that, a point is judged when the search comes to it. Explicit combinations and
+several experiments need nothing special: only declared points belong to the space, and an axis that a point does not
+set has the value UNSET there.
 """
 
 import itertools
@@ -26,8 +26,8 @@ Survey = Callable[[Sequence[Sequence[str]]], "Plan"]  # overrides of trials -> h
 UNSET = "-"
 PLANNED_AT_MOST = 5000  # larger spaces are judged point by point
 DRAWS = 1000  # random points looked at before a large space counts as exhausted
-INTEGERS = 64  # values that an interval of whole numbers is made of, at most
-STEPS = 33  # values that any other interval is made of
+INTEGERS = 64  # values of an interval of whole numbers, at most
+STEPS = 33  # values of any other interval
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class Exhausted(Exception):  # noqa: N818  # a search that is through is no erro
 
 
 class SearchSpace:
-    """Base of the two kinds. `axes` are the keys that vary, each with its values: numbers ascending, words sorted."""
+    """Base of both kinds of space. `axes` maps every key that varies to its values: numbers ascending, words sorted."""
 
     def __init__(self, axes: Mapping[str, tuple[Value, ...]], identity: str) -> None:
         self.axes = dict(axes)
         self.identity = identity  # equal for the same declared trials, model, data and hardware included
-        self.taken: set[str] = set()  # keys of the trials that were asked
+        self.taken: set[str] = set()  # keys of the trials that the search has chosen
         self._ranks = [{value: rank for rank, value in enumerate(values)} for values in self.axes.values()]
         self._ordered = [all(not isinstance(value, str) for value in values) for values in self.axes.values()]
 
     def draw(self, rng: random.Random) -> Point:
-        """Any point that can run and was not taken, all equally likely.
+        """A random point that can run and is not taken; all are equally likely.
 
         Raises:
             Exhausted: there is none.
@@ -62,7 +62,7 @@ class SearchSpace:
         raise NotImplementedError
 
     def nearest(self, values: Sequence[Value], rng: random.Random) -> Point:
-        """The point itself if it can run and was not taken, else one of the nearest for which that holds.
+        """The point that can run, is not taken and is nearest to these values; a random one among equals.
 
         Raises:
             Exhausted: there is none.
@@ -70,7 +70,7 @@ class SearchSpace:
         raise NotImplementedError
 
     def find(self, trial: Trial) -> Point | None:
-        """The point that asks for exactly this trial, taken or not."""
+        """The point of exactly this trial, taken or not."""
         raise NotImplementedError
 
     def can_run(self, values: Sequence[Value]) -> bool:
@@ -78,7 +78,7 @@ class SearchSpace:
         raise NotImplementedError
 
     def distance(self, values: Sequence[Value], other: Sequence[Value]) -> float:
-        """Axes that differ; two numbers of one axis by their ranks' distance as a share of the axis."""
+        """How many axes differ; two numbers on an axis count as the share of the axis between them."""
         total = 0.0
         for a, b, ranks, ordered in zip(values, other, self._ranks, self._ordered, strict=True):
             if a != b:
@@ -253,7 +253,7 @@ def find_axes(codes: Sequence[Mapping[str, Value]]) -> dict[str, tuple[Value, ..
 
 
 def cover_values(space: axes.Space) -> Iterator[list[str]]:
-    """As few combinations as have every value of every axis."""
+    """Few combinations that have every value of every axis between them."""
     parts: list[list[tuple[str, ...]]] = [[(line,) for line in lines] for lines in space.axes.values()]
     parts.append(list(space.combinations))
     for number in range(max(map(len, parts))):
@@ -261,20 +261,24 @@ def cover_values(space: axes.Space) -> Iterator[list[str]]:
 
 
 def expand_intervals(space: axes.Space, composer: "Composer") -> axes.Space:
-    """The space with each interval as a list of values: whole numbers where the setting is one, else even steps."""
+    """Replace each interval by a list of values: whole numbers if the setting's default is one, else even steps."""
     if not space.intervals:
         return space
-    first = [lines[0] for lines in space.axes.values()] + list(space.combinations[0])
     choices = dict(space.axes)
     for key, (low, high) in space.intervals.items():
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise UserError(f"{key}=interval({low:g},{high:g}) must go from a number to a larger one")
-        default = _find_default(composer, first, key)
+        default = _find_default(composer, list_first(space), key)
         whole = isinstance(default, int) and not isinstance(default, bool)
         choices[key] = tuple(
             f"{key}={value}" for value in (_list_integers(low, high) if whole else _list_steps(low, high))
         )
     return replace(space, axes=choices, intervals={})
+
+
+def list_first(space: axes.Space) -> list[str]:
+    """The overrides of the first declared point."""
+    return [lines[0] for lines in space.axes.values()] + list(space.combinations[0])
 
 
 def _find_default(composer: "Composer", lines: Sequence[str], key: str) -> object:
