@@ -83,7 +83,7 @@ def staged(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Stage]]:
         stage.book.close()
 
 
-def test_it_is_due_only_when_the_machine_was_not_looked_at_for_long(staged: Callable[..., Stage], clock: Clock) -> None:
+def test_control_is_due_only_after_a_long_pause(staged: Callable[..., Stage], clock: Clock) -> None:
     stage = staged()
     assert not stage.control.is_due()
     clock.now += 61.0
@@ -105,16 +105,14 @@ def test_it_is_due_only_when_the_machine_was_not_looked_at_for_long(staged: Call
     assert all(len(task.done) in (1, 2) and task.failure is None for task in stage.tasks)
 
 
-def test_a_short_sweep_pays_nothing_and_zero_means_never(staged: Callable[..., Stage], clock: Clock) -> None:
+def test_control_is_never_due_in_a_short_sweep_or_with_zero(staged: Callable[..., Stage], clock: Clock) -> None:
     never = staged(every=0.0)
     never.repeat(0, clock)
     clock.now += 1e6
     assert not never.control.is_due()
 
 
-def test_a_control_that_fails_is_on_record_and_another_takes_its_place(
-    staged: Callable[..., Stage], clock: Clock
-) -> None:
+def test_failed_control_is_recorded_and_replaced(staged: Callable[..., Stage], clock: Clock) -> None:
     stage = staged()
     stage.repeat(0, clock)
     stage.repeat(1, clock)
@@ -138,9 +136,7 @@ def test_a_control_that_fails_is_on_record_and_another_takes_its_place(
     assert [p.value for p in series.read(ledger.entries(stage.context.folder)).points] == [800.0]
 
 
-def test_a_load_at_a_fixed_rate_is_replaced_by_one_that_shows_the_speed(
-    staged: Callable[..., Stage], clock: Clock
-) -> None:
+def test_control_replaces_fixed_rate_load_by_closed_load(staged: Callable[..., Stage], clock: Clock) -> None:
     stage = staged(load={"name": "poisson", "rate": 10.0})
     stage.repeat(1, clock)
     clock.now += 100.0
@@ -150,7 +146,7 @@ def test_a_load_at_a_fixed_rate_is_replaced_by_one_that_shows_the_speed(
     assert ledger.History(stage.context.folder).controls[0]["identity"] == "i2-control"
 
 
-def test_members_of_a_deployment_and_replays_are_no_control(staged: Callable[..., Stage], clock: Clock) -> None:
+def test_control_is_no_deployment_member_and_no_replay(staged: Callable[..., Stage], clock: Clock) -> None:
     together = staged(deployment={"member": 0, "members": [{"key": "x"}]})
     replayed = staged(backend={"name": "replay"})
     for stage in (together, replayed):
@@ -159,7 +155,7 @@ def test_members_of_a_deployment_and_replays_are_no_control(staged: Callable[...
         assert not stage.control.is_due()
 
 
-def test_a_real_sweep_measures_its_control_and_resumes(tmp_path: Path) -> None:
+def test_sweep_measures_its_control_and_resumes(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, *SHORT)
     assert status == 0
     assert history.controls
@@ -197,7 +193,7 @@ def timed_exactly(monkeypatch: pytest.MonkeyPatch, slow: Path) -> None:
     monkeypatch.setattr(repeats, "_read_measurements", measured)
 
 
-def test_a_slow_down_in_the_middle_of_a_sweep_is_found_and_changes_no_ranking(
+def test_slow_down_during_sweep_is_found_and_keeps_the_ranking(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark = tmp_path / "slow"
@@ -219,7 +215,7 @@ def test_a_slow_down_in_the_middle_of_a_sweep_is_found_and_changes_no_ranking(
     assert history.verdict["kind"] == "winner"
 
 
-def test_one_trial_alone_is_watched_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_trial_is_watched_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = tmp_path / "slow"
     timed_exactly(monkeypatch, mark)
     with slowed(mark, after=4):

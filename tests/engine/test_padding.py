@@ -84,7 +84,7 @@ def is_padding(record: Record) -> None:
 # --- whole sweeps -----------------------------------------------------------------------------------------------------
 
 
-def test_mask_and_build_are_told_apart(tmp_path: Path) -> None:
+def test_faults_of_mask_and_of_build_are_distinguished(tmp_path: Path) -> None:
     """Both with and without a working mask, each with and without a build that answers wrongly."""
     faults = "backend.options.fault=null,wrong_answers"
     _, history = sweep(tmp_path, "buckets=[4,12]", "+model.kind=bag,unmasked", faults, base=BAG)
@@ -110,20 +110,20 @@ def test_mask_and_build_are_told_apart(tmp_path: Path) -> None:
     assert len(asked(history)) == 2  # once for each original, whatever the build does to it
 
 
-def test_precisions_share_what_the_original_said(tmp_path: Path) -> None:
+def test_precisions_share_answers_of_original(tmp_path: Path) -> None:
     _, history = sweep(tmp_path, "buckets=[12],[6,12]", "precision=fp32,fp16", "+model.kind=unmasked", base=BAG)
     assert {told(record)["cause"] for record in history.records.values()} == {"padding"}
     assert len(history.records) == 4
     assert len(asked(history)) == 2
 
 
-def test_a_trial_that_passes_costs_nothing_more(tmp_path: Path) -> None:
+def test_passing_trial_needs_no_check(tmp_path: Path) -> None:
     record, history = one(tmp_path, "buckets=[12]")
     assert record.status is Status.OK
     assert asked(history) == []
 
 
-def test_nothing_is_said_where_nothing_is_padded(tmp_path: Path) -> None:
+def test_failure_is_unchanged_without_padding(tmp_path: Path) -> None:
     """Samples of one size, in a build of that size: the gate's reason stands as it is."""
     same = ["data._target_=tests.support.padding_workloads.whole", "backend.options.fault=wrong_answers"]
     record, history = one(tmp_path, "buckets=[12]", *same)
@@ -134,7 +134,7 @@ def test_nothing_is_said_where_nothing_is_padded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("buckets", "lists"), [("[]", None), ("[12]", 1)])
-def test_pad_to_maximum_is_padding_too(tmp_path: Path, buckets: str, lists: int | None) -> None:
+def test_pad_to_maximum_counts_as_padding(tmp_path: Path, buckets: str, lists: int | None) -> None:
     record, history = one(tmp_path, f"buckets={buckets}", "+model.kind=unmasked")
     is_padding(record)
     (folder,) = asked(history)
@@ -143,7 +143,7 @@ def test_pad_to_maximum_is_padding_too(tmp_path: Path, buckets: str, lists: int 
     assert ("null" in (folder / "request.json").read_text().partition('"shapes": ')[2][:6]) == (lists is None)
 
 
-def test_the_side_matters_to_a_model_that_reads_the_end(tmp_path: Path) -> None:
+def test_padding_side_matters_to_model_that_reads_the_end(tmp_path: Path) -> None:
     wrong, _ = one(tmp_path / "right", "buckets=[4,12]", "+model.kind=last")
     assert told(wrong)["cause"] == "padding"
     assert "the same answer to all" in wrong.reason  # which is that to the padding
@@ -152,7 +152,7 @@ def test_the_side_matters_to_a_model_that_reads_the_end(tmp_path: Path) -> None:
     assert asked(history) == []
 
 
-def test_padding_on_the_left_is_asked_for_on_the_left(tmp_path: Path) -> None:
+def test_check_pads_on_the_left_like_the_trial(tmp_path: Path) -> None:
     """A build that is wrong besides: only what is padded on the same side leaves the original's answers as they are."""
     wrong = ["backend.options.fault=wrong_answers", "model.pad_side=left"]
     record, _ = one(tmp_path, "buckets=[4,12]", "+model.kind=last", *wrong)
@@ -160,7 +160,7 @@ def test_padding_on_the_left_is_asked_for_on_the_left(tmp_path: Path) -> None:
     assert told(record)["original"]["max_abs_error"] == 0
 
 
-def test_answers_that_are_no_numbers_because_of_padding(tmp_path: Path) -> None:
+def test_nan_answers_because_of_padding(tmp_path: Path) -> None:
     record, _ = one(tmp_path, "buckets=[12]", "+model.kind=infinite")
     assert record.failure is not None
     assert record.failure.kind is FailureKind.NUMERICAL_ERROR
@@ -169,7 +169,7 @@ def test_answers_that_are_no_numbers_because_of_padding(tmp_path: Path) -> None:
     assert "may overflow" not in record.reason
 
 
-def test_a_crash_of_the_check_leaves_the_reason_with_a_note(tmp_path: Path) -> None:
+def test_crash_of_check_keeps_reason_with_note(tmp_path: Path) -> None:
     record, history = one(tmp_path, "buckets=[12]", "+model.kind=crashing")
     assert record.status is Status.REJECTED
     assert "fp32 must reach" in record.reason
@@ -180,7 +180,7 @@ def test_a_crash_of_the_check_leaves_the_reason_with_a_note(tmp_path: Path) -> N
     assert len(asked(history)) == 1
 
 
-def test_interrupted_while_the_original_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_during_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped, then resumed: the repeats stand, and the reason is found then."""
     monkeypatch.setenv("STUCK", "1")
     process = start(tmp_path, "buckets=[12]", "+model.kind=stuck", base=BAG)
@@ -206,7 +206,7 @@ def test_interrupted_while_the_original_is_asked(tmp_path: Path, monkeypatch: py
     assert "measure 1/" not in done.stdout  # nothing was measured again
 
 
-def test_the_original_is_asked_where_its_packages_are(tmp_path: Path) -> None:
+def test_check_runs_in_interpreter_of_model(tmp_path: Path) -> None:
     venv.EnvBuilder(symlinks=True).create(tmp_path / "env")
     python = tmp_path / "env" / "bin" / "python"
     site = Path(sysconfig.get_path("purelib", vars={"base": str(tmp_path / "env")}))
@@ -228,7 +228,7 @@ def test_dynamic_sizes_pad_within_a_request(tmp_path: Path) -> None:
         assert len(answers["index"]) < 40  # the largest of each request is not padded
 
 
-def test_tables_and_why_hold_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_and_why_show_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record, _ = one(tmp_path, "buckets=[12]", "+model.kind=unmasked")
     shown = capsys.readouterr().out
     reason = shown[shown.index("wrong_output: ") : shown.index("log: ")]
@@ -273,7 +273,7 @@ def test_texts_without_their_mask(tmp_path: Path, backend: str) -> None:
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_samples_are_padded_to() -> None:
+def test_padded_shapes_of_samples() -> None:
     sizes = np.array([[3], [9], [5], [12], [2]])
     assert padded_reference.padded_to([None], sizes, [12], 2) is None
     listed = padded_reference.padded_to([(12,), (4,)], sizes, [12], 2)
@@ -288,7 +288,7 @@ def test_what_samples_are_padded_to() -> None:
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_the_worker_pads_as_requests_are_padded(tmp_path: Path, side: str) -> None:
+def test_check_pads_samples_like_requests(tmp_path: Path, side: str) -> None:
     data = checked(texts(), "mine")
     materials.write_data(data, tmp_path / "data")
     assert data.sizes is not None
@@ -338,7 +338,7 @@ OTHER = np.random.default_rng(1).normal(size=(60, 8))
         (OWN + 0.001 * OTHER, OWN + 0.03 * OTHER, "build"),
     ],
 )
-def test_the_cause_follows_from_both_comparisons(padded_answers: Any, build: Any, cause: str) -> None:
+def test_cause_follows_from_both_comparisons(padded_answers: Any, build: Any, cause: str) -> None:
     found = padded._compare_both([OWN], [padded_answers], [build], "classification")
     found["cause"] = padded._find_cause(found, "fp32", LIMITS)
     assert found["cause"] == cause
@@ -348,7 +348,7 @@ def test_the_cause_follows_from_both_comparisons(padded_answers: Any, build: Any
     assert ("correct the mask" in words) == (cause != "build")
 
 
-def test_the_gates_of_answers_are_those_of_the_whole() -> None:
+def test_gates_of_answers_agree_with_all_gates() -> None:
     for build in (OWN, OTHER, OWN * np.nan, np.ones_like(OWN)):
         comparison = agreement.compare([OWN], [build])
         alone = gates.answers(comparison, "fp32", LIMITS)

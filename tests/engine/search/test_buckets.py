@@ -62,9 +62,7 @@ def test_auto_measures_guesses_and_the_best_lists(tmp_path: Path, monkeypatch: p
         assert any(row["measured"]["throughput_items_per_s"] == pytest.approx(sum(rates) / 3) for row in measured)
 
 
-def test_lists_are_looked_for_again_with_what_the_first_ones_showed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_second_round_uses_results_of_first_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes that are no multiple of 8 cost more than a curve through powers of two says."""
     exact_times.of_fake_device(monkeypatch)
     uneven = [*EXACT, "backend.options.uneven_ms=0.04"]
@@ -90,7 +88,7 @@ def test_builds_are_shared_by_shape(tmp_path: Path) -> None:
     assert len(entries(history, "build")) == 3
 
 
-def test_more_buckets_waste_less_and_every_bucket_says_what_it_did(tmp_path: Path) -> None:
+def test_more_buckets_waste_less_and_every_bucket_is_recorded(tmp_path: Path) -> None:
     """Over whole passes: what a part of one happens to hold may be padded more or less."""
     _, history = sweep(tmp_path, "buckets=[128],[32,64,128]", "batch=4", "+data.count=24", *EXACT, base=BAG)
     one, three = sorted(history.records.values(), key=lambda record: len(record.settings["buckets"]))
@@ -105,7 +103,7 @@ def test_more_buckets_waste_less_and_every_bucket_says_what_it_did(tmp_path: Pat
     assert three.metrics["agreement"] == 1.0  # against answers to samples without padding
 
 
-def test_a_sample_that_fits_no_bucket_is_counted_and_nothing_is_cut(tmp_path: Path) -> None:
+def test_sample_that_fits_no_bucket_is_counted_and_not_cut(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, "buckets=[8]", *SLOW, base=BAG)
     (record,) = history.records.values()
     assert (status, record.status) == (2, Status.INVALID)
@@ -113,7 +111,7 @@ def test_a_sample_that_fits_no_bucket_is_counted_and_nothing_is_cut(tmp_path: Pa
     assert "add a bucket of" in record.reason
 
 
-def test_a_bucket_whose_build_fails_fails_the_trial_and_is_named(tmp_path: Path) -> None:
+def test_failed_build_of_bucket_fails_trial_and_is_named(tmp_path: Path) -> None:
     fault = ["backend.options.fault=build_raise", "backend.options.fault_when={bucket:[64]}"]
     _, history = sweep(tmp_path, "buckets=[32,64,128],[32,128]", *fault, *SLOW, base=BAG)
     two, three = sorted(history.records.values(), key=lambda record: len(record.settings["buckets"]))
@@ -146,7 +144,7 @@ def mostly_short(folder: Path) -> Path:
     return path
 
 
-def test_traffic_of_a_file_decides_the_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_traffic_file_decides_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exact_times.of_fake_device(monkeypatch)
     traffic = mostly_short(tmp_path)
     _, history = sweep(
@@ -156,7 +154,7 @@ def test_traffic_of_a_file_decides_the_lists(tmp_path: Path, monkeypatch: pytest
     assert [row["buckets"] for row in found["rows"] if row["best_for_k"]] == [[[128]], [[10], [128]]]
 
 
-def test_the_sizes_that_lists_are_chosen_for_are_those_of_the_data(tmp_path: Path) -> None:
+def test_lists_are_chosen_for_sizes_of_data(tmp_path: Path) -> None:
     sweep(tmp_path, "buckets=[128]", *SLOW, base=BAG)
     (folder,) = (tmp_path / "store" / "data").iterdir()
     sizes = arrays.read_sizes(folder)
@@ -175,7 +173,7 @@ def found(outputs: Path) -> list[Json]:
     ("phase", "number"),
     [("measure 3/6", signal.SIGKILL), ("measure: 6 in", signal.SIGINT), ("measure 3/", signal.SIGINT)],
 )
-def test_an_interrupted_search_for_lists_resumes(tmp_path: Path, phase: str, number: signal.Signals) -> None:
+def test_interrupted_search_for_lists_resumes(tmp_path: Path, phase: str, number: signal.Signals) -> None:
     """Killed while the guesses are measured, stopped after them, and while the best lists are.
 
     The traffic is such that a second bucket gains ninefold: no disturbance hides that.
@@ -199,9 +197,7 @@ def test_an_interrupted_search_for_lists_resumes(tmp_path: Path, phase: str, num
     assert group["control"]["moved"] == pytest.approx(group["control"]["after_ms"] / group["control"]["before_ms"] - 1)
 
 
-def test_the_plan_shows_what_is_tried_first_and_leaves_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plan_shows_guesses_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from sweep.__main__ import run
 
     assert run([*BAG, f"outputs={tmp_path}", "buckets=auto", "plan=only"]) == 0
@@ -212,7 +208,7 @@ def test_the_plan_shows_what_is_tried_first_and_leaves_nothing(
     assert not list(tmp_path.glob("sweeps/*"))
 
 
-def test_sizes_that_cannot_be_built_for_are_a_row_with_its_reason(
+def test_size_that_cannot_be_built_has_row_with_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The fake device takes fixed shapes: one that says it takes any fails, and everything else goes on."""
@@ -229,7 +225,7 @@ def test_sizes_that_cannot_be_built_for_are_a_row_with_its_reason(
     assert "dynamic: build failed" in capsys.readouterr().out
 
 
-def test_a_limit_that_nothing_fits_leaves_the_guesses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_limit_that_no_list_meets_leaves_guesses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, history = sweep(tmp_path, "buckets=auto", "bucketing.build_seconds=0.001", *SLOW, base=BAG)
     assert status == 0
     assert len(history.records) == 2
@@ -239,7 +235,7 @@ def test_a_limit_that_nothing_fits_leaves_the_guesses(tmp_path: Path, capsys: py
     assert "no list of buckets fits" in " ".join(capsys.readouterr().out.split())
 
 
-def test_lists_that_were_asked_for_are_set_side_by_side_too(
+def test_explicit_lists_are_compared_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from sweep.__main__ import run
@@ -264,7 +260,7 @@ def test_lists_that_were_asked_for_are_set_side_by_side_too(
     assert "each bucket of " in said
 
 
-def test_a_sweep_without_buckets_has_nothing_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_without_buckets_shows_no_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from sweep.__main__ import run
 
     _, history = sweep(tmp_path)
