@@ -15,15 +15,7 @@ from sweep.engine.context import Context, retry_transient
 from sweep.engine.placement import list_cpus, place_replicas
 from sweep.engine.tasks import Candidate
 from sweep.hardware import telemetry
-from sweep.spec import (
-    Failure,
-    Measurement,
-    Measurements,
-    Outcome,
-    StopReason,
-    deployment,
-    from_json,
-)
+from sweep.spec import Failure, Measurement, Measurements, Outcome, StopReason, deployment, from_json
 from sweep.spec.requests import Artifact, MeasureRequest, Padding, TogetherRequest
 from sweep.text import duration, number
 from sweep.verdict.elimination import Out

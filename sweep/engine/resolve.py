@@ -5,16 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweep.engine import (
-    builds,
-    deciding,
-    earlier,
-    judging,
-    ladder,
-    providers,
-    references,
-    repeats,
-)
+from sweep.engine import builds, deciding, earlier, judging, ladder, providers, references, repeats
 from sweep.engine.context import Context
 from sweep.engine.plan import list_build_specs
 from sweep.engine.references import Reference, Unusable

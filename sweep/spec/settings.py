@@ -9,6 +9,7 @@ from sweep.spec.codec import Json, from_json, to_json
 from sweep.spec.metrics import Limit, Side
 
 _BOUNDS = {f"{metric.name}_{side.value}": (metric, side) for metric in metrics.METRICS for side in Side}
+PRICES = ("on_demand", "reserved", "spot")
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,3 @@ class Settings:
     @staticmethod
     def from_json(value: Json) -> "Settings":
         return from_json(Settings, value)
-
-
-PRICES = ("on_demand", "reserved", "spot")

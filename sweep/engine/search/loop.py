@@ -40,7 +40,7 @@ from sweep.text import count, duration, quantity, relative
 if TYPE_CHECKING:
     from sweep.config.compose import Composer
     from sweep.engine.search.space import Lazy, Planned, Point
-    from sweep.engine.search.study import Guide, Mirror
+    from sweep.engine.search.study import Direction, Guide, Mirror
     from sweep.engine.session import Sweep
     from sweep.spec.plan import Plan
 
@@ -220,11 +220,8 @@ class _Search:
         from sweep.engine.search.study import Guide, open_mirror
 
         options, settings = self.options, self.sweep.settings
-        mirror, problem = open_mirror(
-            self.storage, self.study, ["maximize" if up else "minimize" for up in self.objectives.values()]
-        )
-        if mirror is None:
-            raise UserError(f"cannot use {self.storage}: {problem}")
+        directions: list[Direction] = ["maximize" if up else "minimize" for up in self.objectives.values()]
+        mirror = open_mirror(self.storage, self.study, directions)
         startup = max(4, min(8, (options.budget.trials or 24) // 3))
         seed = settings.seed + len(self.sweep.records)  # a resumed search draws anew
         guide = Guide(

@@ -255,12 +255,12 @@ def check_storage(url: str) -> None:
         raise UserError(f"cannot use search.storage={url}: {_take_first_line(error)}") from error
 
 
-def open_mirror(url: str, name: str, directions: Sequence[Direction]) -> tuple[Mirror | None, str]:
-    """The mirror, or what is wrong with the storage in one line."""
+def open_mirror(url: str, name: str, directions: Sequence[Direction]) -> Mirror:
+    """Raises UserError if the storage cannot be used."""
     try:
-        return Mirror(url, name, directions), ""
+        return Mirror(url, name, directions)
     except Exception as error:  # whatever a database driver raises
-        return None, _take_first_line(error)
+        raise UserError(f"cannot use {url}: {_take_first_line(error)}") from error
 
 
 def measure_overshoots(record: Record, objective: Objective) -> dict[str, float]:
