@@ -20,7 +20,7 @@ class Built:
     failure: Failure | None
     seconds: float  # of building
     reused: bool  # it was in the store before this sweep
-    user_error: bool = False  # it failed, and what was asked for is at fault
+    user_error: bool = False  # it failed because of what the user wrote
     attempts: tuple["Built", ...] = ()  # with other options, see `ladder`: before this build, or after it if all failed
     stop: StopReason | None = None  # why it was not begun
 
@@ -73,7 +73,7 @@ class Candidate:
     reference: Reference
     done: dict[int, Measurement] = field(default_factory=dict)
     failure: Failure | None = None
-    user_error: bool = False  # it failed, and what was asked for is at fault
+    user_error: bool = False  # it failed because of what the user wrote
     attempts: list[Failure] = field(default_factory=list)  # transient failures that were tried again
     started: float = 0.0  # seconds since the epoch
     seconds: float = 0.0  # spent in this sweep's workers

@@ -69,7 +69,7 @@ class Workers:
         """Start a server in the background, so that its imports are done when the first worker is needed."""
         try:
             self._server(python, preload)
-        except (OSError, GoneError):  # told by the run that needs it
+        except (OSError, GoneError):  # the run that needs it reports this
             pass
 
     def run(

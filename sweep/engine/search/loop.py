@@ -216,7 +216,7 @@ class _Search:
         return True
 
     def _study(self) -> "tuple[Guide, Mirror]":
-        """The sampler, which has been told all known results, and the storage."""
+        """The sampler with all known results, and the storage."""
         from sweep.engine.search.study import Guide, open_mirror
 
         options, settings = self.options, self.sweep.settings
