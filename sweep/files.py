@@ -8,24 +8,25 @@ import hashlib
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, BinaryIO, Dict, Iterator, Optional
 
 if TYPE_CHECKING:
     import numpy as np
 
-DRAFT = ".draft-"  # what starts like this is being written, or is rubbish
+DRAFT = ".draft-"  # a name that starts like this is being written, or is rubbish
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def cannot_write(error: OSError, where: Path) -> str:
-    """One line for a person, with what to do, about a folder that cannot be written."""
+def describe_write_error(error: OSError, where: Path) -> str:
+    """One line that says why a folder cannot be written and what to do."""
     if error.errno in FULL:
         return f"disk full: {where}: free some space, or remove old builds with `python -m sweep builds clean`"
     return f"cannot write {where}: {error.strerror}; choose another folder with outputs=FOLDER"
 
 
-def draft(parent: Path, name: str) -> Path:
+def make_draft(parent: Path, name: str) -> Path:
     """A new folder to fill before it is renamed to `name`."""
     folder = parent / f"{DRAFT}{name}-{os.urandom(4).hex()}"
     folder.mkdir(parents=True)
@@ -61,7 +62,7 @@ def keep_only(folder: Path, name: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Gone at once under its name, whatever happens while its content is deleted."""
+    """Remove a file or a tree. A tree is renamed first, so that its name is free at once, even if deleting fails."""
     if path.is_dir() and not path.is_symlink():
         name = path.name[len(DRAFT) :] if path.name.startswith(DRAFT) else path.name
         doomed = path.with_name(f"{DRAFT}{name}-gone-{os.urandom(4).hex()}")
@@ -75,7 +76,7 @@ def remove(path: Path) -> None:
 
 
 def move(aside: Path, final: Path) -> None:
-    """Rename into place; where somebody was first, theirs stands."""
+    """Rename into place, unless somebody was first."""
     try:
         aside.rename(final)
     except OSError as error:
@@ -85,7 +86,7 @@ def move(aside: Path, final: Path) -> None:
 
 
 def touch(path: Path) -> None:
-    """Note that a file is used."""
+    """Set the time at which a file was last used."""
     try:
         os.utime(path)
     except OSError:  # a read-only store still serves
@@ -94,12 +95,8 @@ def touch(path: Path) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Replace a file: a reader sees the old text or the new, also after a power cut."""
-    aside = _aside(path)
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with _written_aside(path) as file:
+        file.write(text.encode("utf-8"))
     flush_folder(path.parent)
 
 
@@ -135,19 +132,26 @@ def flush_folder(folder: Path) -> None:
 
 
 def save_arrays(path: Path, arrays: "Dict[str, np.ndarray]") -> None:
-    """Write an .npz aside, then rename: a reader never sees half a file."""
+    """Write an .npz: a reader never sees half of it."""
     import numpy as np
 
-    aside = path.with_name(path.name + ".part")
-    with open(aside, "wb") as file:
+    with _written_aside(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub reads **arrays as its options
+
+
+@contextmanager
+def _written_aside(path: Path) -> Iterator[BinaryIO]:
+    """A file to write beside `path`, which is then forced to disk and renamed."""
+    aside = _aside(path)
+    with open(aside, "wb") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
 
 
-def neuron_tool(name: str, root: Path = Path("/")) -> Optional[str]:
-    """Path of one of the Neuron tools: from PATH, else from where their package puts them."""
-    found = shutil.which(name)
+def find_neuron_tool(name: str, root: Path = Path("/")) -> Optional[str]:
+    """Path of a Neuron tool: on PATH, or where its package puts it; None if there is none."""
+    path = shutil.which(name)
     usual = root / "opt/aws/neuron/bin" / name
-    return found or (str(usual) if os.access(str(usual), os.X_OK) and usual.is_file() else None)
+    return path or (str(usual) if os.access(str(usual), os.X_OK) and usual.is_file() else None)

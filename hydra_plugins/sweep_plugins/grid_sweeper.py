@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 
 class GridSweeper(Sweeper):
-    """Which trials: the full product. `sweep` returns the exit status."""
+    """Chooses the full product of the axes. `sweep` returns the exit status."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from sweep.config import hydra_api

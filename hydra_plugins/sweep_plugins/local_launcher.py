@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LocalLauncher(Launcher):
-    """Where trials run. A search calls `survey` for its space, `launch` for each batch of trials, then `finish`."""
+    """Runs trials here. A search calls `survey` for its space, `launch` for each batch of trials, then `finish`."""
 
     search = False  # a sweeper that decides as it goes sets this before anything else
     history: "History | None" = None  # and this, if it goes on with an earlier sweep
@@ -31,11 +31,11 @@ class LocalLauncher(Launcher):
         self.hydra_context = hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> "Sequence[JobReturn]":
-        """Run these trials; one result for each, in order, with its `Record` as the value (none with `plan=only`)."""
+        """Run these trials. Returns their results in order, with the `Record` as the value; none with `plan=only`."""
         from sweep.config.hydra_api import JobReturn, JobStatus
         from sweep.engine.search import buckets
 
-        sweep, jobs = self._opened(job_overrides)
+        sweep, jobs = self._open(job_overrides)
         records = buckets.run(sweep, jobs)
         returns = []
         for job, record in zip(jobs, records):  # noqa: B905  # with plan=only there are no records
@@ -46,10 +46,10 @@ class LocalLauncher(Launcher):
 
     def survey(self, job_overrides: Sequence[Sequence[str]]) -> "Plan":
         """Judge these trials without declaring them. The first call settles what the sweep is called."""
-        sweep, jobs = self._opened(job_overrides)
+        sweep, jobs = self._open(job_overrides)
         return sweep.survey(jobs)
 
-    def _opened(self, job_overrides: Sequence[Sequence[str]]) -> "tuple[Sweep, list[Job]]":
+    def _open(self, job_overrides: Sequence[Sequence[str]]) -> "tuple[Sweep, list[Job]]":
         from sweep.config import command_line
         from sweep.engine import session
 
@@ -64,5 +64,5 @@ class LocalLauncher(Launcher):
         return self.sweep, jobs
 
     def finish(self) -> int:
-        """End the sweep: the exit status (0, or 2 if nothing could be measured)."""
+        """End the sweep. Returns the exit status, see `Sweep.finish`."""
         return self.sweep.finish() if self.sweep is not None else 0

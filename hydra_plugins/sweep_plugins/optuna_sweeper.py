@@ -1,4 +1,4 @@
-"""`hydra/sweeper=optuna`: the same axes as the grid, a few trials at a time, chosen by what the earlier ones showed."""
+"""`hydra/sweeper=optuna`: the axes of the grid, a few trials at a time, chosen by the results so far."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 
 class OptunaSweeper(Sweeper):
-    """Which trials: those that a search asks for. Returns the exit status. `sweep.engine.search.loop` does the work."""
+    """Chooses trials by a search; `sweep.engine.search.loop` does the work. `sweep` returns the exit status."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from sweep.config import hydra_api

@@ -60,7 +60,7 @@ def captured() -> Iterator[Output]:
             except subprocess.TimeoutExpired:  # a process that the build left behind still has the other end
                 tee.kill()
                 tee.wait()
-            said.text = failures.tail(copy, KEPT_BYTES)
+            said.text = failures.read_tail(copy, KEPT_BYTES)
 
 
 def _flush() -> None:
@@ -84,13 +84,13 @@ def reason(text: str) -> str:
     message, kind, place = (each[-1].strip() if each else "" for each in found)
     if message:
         where = " at ".join(filter(None, (kind, place)))
-        return failures.one_line("%s (%s)" % (message, where) if where else message)
+        return failures.shorten("%s (%s)" % (message, where) if where else message)
     known = failures.match(text[-failures.TAIL_CHARACTERS :])
     if known is not None:
-        return failures.meaningful_line(text[-failures.TAIL_CHARACTERS :], known)
+        return failures.pick_line(text[-failures.TAIL_CHARACTERS :], known)
     said = _first(text)
     if said:
-        return failures.one_line(said)
+        return failures.shorten(said)
     return "the compiler failed without a word" if _SILENT.search(text) else ""
 
 

@@ -59,7 +59,7 @@ def check(
     except MemoryError:
         raise
     except Exception as error:
-        raise refused("with inputs of %s it fails: %s" % (at, failures.one_line(str(error)))) from error
+        raise refused("with inputs of %s it fails: %s" % (at, failures.shorten(str(error)))) from error
     if wanted is None:
         return
     for have, want in zip(found, wanted):

@@ -44,7 +44,7 @@ class Space:
             )
         for chosen in itertools.product(*self.axes.values(), self.combinations):
             lines = [*chosen[:-1], *chosen[-1]]
-            yield from deployment.jobs(lines, self.members)  # type: ignore[arg-type]  # the last is a tuple of lines
+            yield from deployment.expand_members(lines, self.members)  # type: ignore[arg-type]  # the last is a tuple of lines
 
 
 def expand(arguments: Sequence[str], composer: Composer) -> list[list[str]]:

@@ -97,9 +97,9 @@ class Composer:
         asked = self._section(base, items, "deployment")
         if asked["member"] is None:
             return self._alone(overrides)
-        rest = deployment.alone(overrides)
+        rest = deployment.drop_member(overrides)
         lines = [[f"{key}={trees.text(value)}" for key, value in one.items()] for one in asked["members"]]
-        return deployment.member([self._alone([*rest, *own]) for own in lines], asked["member"], overrides)
+        return deployment.make_member([self._alone([*rest, *own]) for own in lines], asked["member"], overrides)
 
     def _alone(self, overrides: Sequence[str]) -> Trial:
         base, items = self._split(overrides)

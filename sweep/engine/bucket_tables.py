@@ -1,11 +1,11 @@
-"""What a sweep leaves about bucket lists: `buckets.json` and its tables."""
+"""Write `buckets.json`, the comparison of bucket lists, and show its tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sweep.engine.context import Context
-from sweep.engine.references import pair_key, stored_sizes
+from sweep.engine.references import load_stored_sizes, pair_key
 from sweep.engine.stages import Stages
 from sweep.files import write_json
 from sweep.spec import AUTO, Record, Status, Trial, to_json
@@ -18,7 +18,7 @@ from sweep.verdict.buckets.results import ListGroup
 
 
 def write(context: Context, trials: Sequence[Trial], records: Mapping[str, Record], stages: Stages) -> None:
-    """`buckets.json` and its tables, where lists of buckets or sizes that vary were measured."""
+    """Write and show the comparison, if lists of buckets or sizes that vary were measured."""
     from sweep.report.terminal.buckets import short
 
     compared = (_compare(context, group, records, stages) for group in _groups(trials, records))
@@ -29,7 +29,7 @@ def write(context: Context, trials: Sequence[Trial], records: Mapping[str, Recor
 
 
 def _groups(trials: Sequence[Trial], records: Mapping[str, Record]) -> list[tuple[Trial, ...]]:
-    """Trials that are equal but for `buckets`, where any with buckets was measured."""
+    """Groups of trials that differ only in `buckets` and of which one with buckets was measured."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
         if trial.model.get("bucket_dims"):
@@ -43,7 +43,7 @@ def _compare(
 ) -> ListGroup | None:
     settings, data = context.settings.bucketing, str(trials[0].data["name"])
     search = stages.searches.get(replace(trials[0], buckets=AUTO).key)
-    traffic = search.traffic if search else _stored(context, trials[0])
+    traffic = search.traffic if search else _load_traffic(context, trials[0])
     if traffic is None:
         return None
     file = settings.traffic if search else None
@@ -59,13 +59,13 @@ def _compare(
     return bucket_lists.compare(group, records)
 
 
-def _stored(context: Context, trial: Trial) -> Traffic | None:
-    """The data's sizes, from the store; None where it is gone."""
+def _load_traffic(context: Context, trial: Trial) -> Traffic | None:
+    """Read the sizes of a trial's data from the store; None if the data is gone."""
     pair = pair_key(trial)
     entries = (entry for entry in ledger.entries(context.folder) if entry["kind"] == "reference")
     result = next((entry["result"] for entry in entries if entry["pair"] == pair), None)
     folder = Path(context.store.root, "data", result["data"]) if result else None
     if folder is None or not folder.is_dir():
         return None
-    sizes = stored_sizes(trial, folder)
+    sizes = load_stored_sizes(trial, folder)
     return Traffic.of(sizes) if sizes is not None else None

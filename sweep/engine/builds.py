@@ -1,4 +1,4 @@
-"""Second phase: every distinct build once, from the store or in parallel as far as cores and memory allow."""
+"""Second phase: take every distinct build from the store, or build it, in parallel as cores and memory allow."""
 
 import shutil
 import threading
@@ -10,29 +10,29 @@ from typing import TypeVar
 
 from sweep import backends
 from sweep.engine import plan
-from sweep.engine.context import Context, patiently
-from sweep.engine.tasks import Built, Wanted
-from sweep.isolate.pool import by_hand
+from sweep.engine.context import Context, retry_transient
+from sweep.engine.tasks import BuildTask, Built
+from sweep.isolate.pool import format_rerun
 from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Json, Outcome, StopReason, Trial, from_json, to_json
 from sweep.spec.requests import BuildRequest, Padding
 from sweep.store.builds import Entry
 
 T = TypeVar("T")
-Run = Callable[[Context, "Wanted", Path, Mapping[str, str]], Outcome]  # builds into a folder, with such tools
-BUILDING = 0.5  # share of the budget of time in which builds are begun: the rest is to measure what there is
-TYPICAL_BUILD_MB = 1500.0  # until a build of the same backend has been measured
+Run = Callable[[Context, BuildTask, Path, Mapping[str, str]], Outcome]  # builds into a folder, with such tools
+BUILDING = 0.5  # share of the budget of time in which builds may begin; the rest is for measuring
+TYPICAL_BUILD_MB = 1500.0  # assumed until a build of the same backend has been measured
 
 
-def build_all(context: Context, tasks: Sequence[Wanted], run: Run) -> dict[tuple[str, str], Built]:
-    """Every task's result by (spec key, model digest). The parent sleeps while the workers build."""
+def build_all(context: Context, tasks: Sequence[BuildTask], run: Run) -> dict[tuple[str, str], Built]:
+    """Build all tasks; the results by (spec key, model digest). The parent sleeps while workers build."""
     guard = MemoryGuard(context)
     context.display.begin("build", len(tasks))
-    results = in_parallel(tasks, lambda task: _build(context, task, guard, run), parallel_builds(context))
+    results = run_in_parallel(tasks, lambda task: _build(context, task, guard, run), count_parallel_builds(context))
     context.display.end()
     return {(task.spec.key, task.reference.model): built for task, built in zip(tasks, results, strict=True)}
 
 
-def build_name(trial: Trial, spec: BuildSpec) -> str:
+def name_build(trial: Trial, spec: BuildSpec) -> str:
     """Readable name of a build, like `digits-onnxruntime-int8-b5`."""
     parts = [str(trial.model["name"]), spec.backend, spec.precision, f"b{spec.batch}"]
     parts += [f"c{spec.cores}"] if spec.cores else []
@@ -43,14 +43,14 @@ def build_name(trial: Trial, spec: BuildSpec) -> str:
     return "-".join(parts)
 
 
-def parallel_builds(context: Context) -> int:
-    """Builds at once: as asked, else one per two usable cores, as compilers use threads of their own."""
-    asked = context.settings.limits.parallel_builds
-    return asked if asked else max(1, (context.host.cores + 1) // 2)
+def count_parallel_builds(context: Context) -> int:
+    """How many builds run at once: the setting, else half the usable cores, because compilers have threads."""
+    declared = context.settings.limits.parallel_builds
+    return declared if declared else max(1, (context.host.cores + 1) // 2)
 
 
-def in_parallel(items: Sequence[Json | Wanted], work: Callable[..., T], width: int) -> list[T]:
-    """Results in the order of `items`. On the first exception (an interrupt, a bug) nothing more is started."""
+def run_in_parallel(items: Sequence[Json | BuildTask], work: Callable[..., T], width: int) -> list[T]:
+    """Apply `work` to all items; results in their order. After an exception (an interrupt, a bug) no item is begun."""
     with ThreadPoolExecutor(max(1, width)) as pool:
         futures = [pool.submit(work, item) for item in items]
         pending = set(futures)
@@ -67,16 +67,16 @@ def in_parallel(items: Sequence[Json | Wanted], work: Callable[..., T], width: i
 
 
 class MemoryGuard:
-    """Lets a build start when its expected peak fits beside those that run; one alone may always start."""
+    """Lets a build start if its expected memory fits beside the running builds. A build alone may always start."""
 
     def __init__(self, context: Context) -> None:
         self._room = 0.9 * context.host.memory_mb
-        self._peaks = _known_peaks(context)
+        self._peaks = _read_peaks(context)
         self._running: dict[int, float] = {}
         self._change = threading.Condition()
 
     def enter(self, spec: BuildSpec) -> int:
-        """Wait for room; a ticket for `leave`."""
+        """Wait for room. Returns a ticket for `leave`."""
         need = self._peaks.get(spec.backend, TYPICAL_BUILD_MB)
         with self._change:
             self._change.wait_for(lambda: not self._running or sum(self._running.values()) + need <= self._room)
@@ -91,7 +91,7 @@ class MemoryGuard:
             self._change.notify_all()
 
 
-def _known_peaks(context: Context) -> dict[str, float]:
+def _read_peaks(context: Context) -> dict[str, float]:
     peaks: dict[str, float] = {}
     for entry in context.store.entries():
         backend, peak = entry.info.get("backend"), entry.info.get("peak_memory_mb", 0.0)
@@ -100,26 +100,34 @@ def _known_peaks(context: Context) -> dict[str, float]:
     return peaks
 
 
-def _build(context: Context, task: Wanted, guard: MemoryGuard, run: Run) -> Built:
+def _build(context: Context, task: BuildTask, guard: MemoryGuard, run: Run) -> Built:
     if context.settings.plan == "measure":
-        return _built_elsewhere(context, task)
-    spec, reference, limits = task.spec, task.reference, context.settings.limits
-    tools = plan.toolchain(spec, context.installed)
+        return _find_copied(context, task)
+    spec, reference = task.spec, task.reference
+    tools = plan.find_toolchain(spec, context.installed)
     key = context.store.key(spec, toolchain=tools, model=reference.model, data=reference.data)
-    found = _stored(context, task, key)
-    if found is not None:
+    stored = _find_stored(context, task, key)
+    if stored is not None:
         context.display.advance(
-            f"{task.name}: {'remembered failure' if found.failure else 'stored'}", bool(found.failure)
+            f"{task.name}: {'remembered failure' if stored.failure else 'stored'}", bool(stored.failure)
         )
-        return found
+        return stored
     if context.is_overdue(BUILDING):
-        return _too_late(context, task, key)
+        return _refuse_late(context, task, key)
+    return _build_new(context, task, guard, run, key, tools)
+
+
+def _build_new(
+    context: Context, task: BuildTask, guard: MemoryGuard, run: Run, key: str, tools: Mapping[str, str]
+) -> Built:
+    """Build, and keep the artifact or the failure in the store under `key`."""
+    spec, reference, limits = task.spec, task.reference, context.settings.limits
     with context.store.building(key) as draft:
         if draft.existing is not None:  # another sweep finished it while this one waited for the lock
-            return _from_entry(task, draft.existing)
+            return _read_entry(task, draft.existing)
         ticket, peak = guard.enter(spec), 0.0
         try:
-            outcome, before = patiently(lambda: run(context, task, draft.folder, tools), limits.transient_retries)
+            outcome, before = retry_transient(lambda: run(context, task, draft.folder, tools), limits.transient_retries)
             peak = outcome.peak_memory_mb
         finally:
             guard.leave(ticket, spec, peak)
@@ -127,7 +135,7 @@ def _build(context: Context, task: Wanted, guard: MemoryGuard, run: Run) -> Buil
             context.ledger.append("build", key=key, name=task.name, seconds=passing.seconds, failure=passing)
         facts = {"backend": spec.backend, "spec": to_json(spec), "toolchain": tools, "name": task.name}
         facts |= {"model": reference.model, "data": reference.data}
-        failure = _failure(context, outcome, tools, spec.python)
+        failure = _find_failure(context, outcome, tools, spec.python)
         _keep_log(outcome.log, draft.folder)
         if failure is not None:
             facts |= {"peak_memory_mb": peak, "limits": to_json(limits), "user_error": outcome.user_error}
@@ -135,7 +143,7 @@ def _build(context: Context, task: Wanted, guard: MemoryGuard, run: Run) -> Buil
         else:
             info = to_json(replace(from_json(BuildInfo, outcome.result), left_behind=outcome.left_behind))
             entry = draft.commit({**facts, "info": info, "peak_memory_mb": peak, "seconds": outcome.seconds})
-    built = _from_entry(task, entry, reused=False)
+    built = _read_entry(task, entry, reused=False)
     context.ledger.append("build", key=key, name=task.name, seconds=outcome.seconds, failure=built.failure)
     context.display.advance(
         f"{task.name}: {built.failure.kind.value if built.failure else f'{outcome.seconds:.1f} s'}", bool(built.failure)
@@ -143,7 +151,7 @@ def _build(context: Context, task: Wanted, guard: MemoryGuard, run: Run) -> Buil
     return built
 
 
-def run(context: Context, task: Wanted, artifact: Path, tools: Mapping[str, str]) -> Outcome:
+def run(context: Context, task: BuildTask, artifact: Path, tools: Mapping[str, str]) -> Outcome:
     """One build in a worker."""
     spec, limits = task.spec, context.settings.limits
     request = BuildRequest(
@@ -165,18 +173,18 @@ def run(context: Context, task: Wanted, artifact: Path, tools: Mapping[str, str]
     )
 
 
-def _too_late(context: Context, task: Wanted, key: str) -> Built:
-    """Not begun, because half of the budget of time is over; nothing of it is remembered."""
+def _refuse_late(context: Context, task: BuildTask, key: str) -> Built:
+    """The result of a build that is not begun because its share of the budget is spent; the store does not keep it."""
     context.display.advance(f"{task.name}: budget spent", failed=True)
     summary = "budget spent before it was built: `python -m sweep resume last` goes on, with as much again"
     failure = Failure(FailureKind.PREEMPTED, summary)
     return Built(task.spec, key, context.store.root, None, failure, 0.0, reused=False, stop=StopReason.BUDGET)
 
 
-def _built_elsewhere(context: Context, task: Wanted) -> Built:
-    """For `plan=measure`: the newest stored build of this spec, model and data, whichever compiler version made it.
+def _find_copied(context: Context, task: BuildTask) -> Built:
+    """For `plan=measure`: the newest stored build of this spec, model and data, by any compiler version.
 
-    The interpreter is not compared either: its path is another one on the host that has the compiler.
+    The interpreter is not compared either: it has another path on the host with the compiler.
     """
     wanted = {**to_json(task.spec), "python": None}
     for entry in reversed(context.store.entries()):
@@ -186,7 +194,7 @@ def _built_elsewhere(context: Context, task: Wanted) -> Built:
             whole = context.store.get(entry.key)
             if whole is not None:
                 context.display.advance(f"{task.name}: stored")
-                return _from_entry(task, whole)
+                return _read_entry(task, whole)
     context.display.advance(f"{task.name}: not stored", failed=True)
     summary = "no stored build: run it with plan=build where the compiler is, and copy outputs/store here"
     failure = Failure(FailureKind.TOOLCHAIN_MISSING, summary)
@@ -194,26 +202,26 @@ def _built_elsewhere(context: Context, task: Wanted) -> Built:
 
 
 def _keep_log(log: str, artifact: Path) -> None:
-    """Beside the artifact, so that a later sweep that finds the build finds its log too."""
+    """Copy the log beside the artifact, so that a later sweep that uses the build has its log too."""
     try:
         shutil.copyfile(log, artifact / "log.txt")
     except OSError:
         pass  # the log is a help, not a part
 
 
-def _stored(context: Context, task: Wanted, key: str) -> Built | None:
+def _find_stored(context: Context, task: BuildTask, key: str) -> Built | None:
     entry = context.store.get(key)
     if entry is None:
         return None
     if entry.failure is not None and (
-        context.settings.retry_failed or _limit_has_grown(context, entry.info, entry.failure)
+        context.settings.retry_failed or _has_limit_grown(context, entry.info, entry.failure)
     ):
         return None
-    return _from_entry(task, entry)
+    return _read_entry(task, entry)
 
 
-def _limit_has_grown(context: Context, info: Json, failure: Failure) -> bool:
-    """A time-out or a lack of memory is worth another try only with more time or memory than it had."""
+def _has_limit_grown(context: Context, info: Json, failure: Failure) -> bool:
+    """Whether a build that lacked time or memory may have more of it now."""
     had, now = info.get("limits") or {}, context.settings.limits
     if failure.kind is FailureKind.TIMEOUT:
         return now.build_seconds > (had.get("build_seconds") or 0.0)
@@ -222,17 +230,17 @@ def _limit_has_grown(context: Context, info: Json, failure: Failure) -> bool:
     return False
 
 
-def _from_entry(task: Wanted, entry: Entry, reused: bool = True) -> Built:
+def _read_entry(task: BuildTask, entry: Entry, reused: bool = True) -> Built:
     info = from_json(BuildInfo, entry.info["info"]) if entry.failure is None else None
     at_fault = bool(entry.info.get("user_error"))
     return Built(task.spec, entry.key, entry.folder, info, entry.failure, entry.seconds, reused, at_fault)
 
 
-def _failure(context: Context, outcome: Outcome, tools: Mapping[str, str], python: str | None) -> Failure | None:
-    """Why there is no artifact to use, if so.
+def _find_failure(context: Context, outcome: Outcome, tools: Mapping[str, str], python: str | None) -> Failure | None:
+    """Why there is no usable artifact; None if there is one.
 
-    A process that ended by itself without a word was the compiler's. A compiler that returned a program which runs
-    elsewhere than on the target has failed too.
+    A process that ended without a result is a crash of the compiler. A compiler has also failed if its program does not
+    run on the target.
     """
     failure = outcome.failure
     if failure is not None:
@@ -251,5 +259,5 @@ def _failure(context: Context, outcome: Outcome, tools: Mapping[str, str], pytho
         exit_code=0,
         seconds=outcome.seconds,
         versions=dict(tools),
-        command=by_hand(Path(outcome.log).parent, python=python),
+        command=format_rerun(Path(outcome.log).parent, python=python),
     )

@@ -1,4 +1,4 @@
-"""What the phases of one sweep share."""
+"""The context that all phases of a sweep share."""
 
 import errno
 import re
@@ -47,7 +47,7 @@ class Context:
     _versions: dict[tuple[str | None, str], str | None] = field(default_factory=dict)
 
     def seconds_left(self) -> float | None:
-        """Of the budget of time, which from when this process began the sweep; None: no limit."""
+        """Seconds left of `effort.budget_seconds`, counted from the start of this process; None if unlimited."""
         budget = self.settings.effort.budget_seconds
         return None if budget is None else max(0.0, self.begun + budget - time.monotonic())
 
@@ -56,25 +56,27 @@ class Context:
         left, budget = self.seconds_left(), self.settings.effort.budget_seconds
         return left is not None and budget is not None and left <= (1.0 - share) * budget
 
-    def cost(self, declared: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[dict[str, float], Price | None]:
-        """What a million items cost on a hardware, as a metric, and the price that it comes from; empty: not known."""
+    def compute_cost(
+        self, declared: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> tuple[dict[str, float], Price | None]:
+        """The cost of a million items on this hardware as a metric, and the price behind it; empty if not known."""
         price = money.price_of(prices.over(declared, self.price_table), self.settings.objective.price)
         cost = None if price is None else money.usd_per_million_items(money.rate_of(metrics), price.usd_per_hour)
         return ({}, None) if cost is None else ({COST: cost}, price)
 
     def installed(self, python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
-        """Version of each distribution in an interpreter, None where it is missing; every one is looked up once."""
+        """Version of each distribution in an interpreter; None if it is missing. Looked up once a sweep."""
         unknown = [package for package in packages if (python, package) not in self._versions]
         if unknown and python is None:
             self._versions.update({(None, name): version for name, version in installed.versions(unknown).items()})
         elif unknown:
             outcome = self.run(VersionsRequest(tuple(unknown)), "probe", python, seconds=60, python=python)
-            found: Json = (outcome.result or {}).get("versions", {})
-            self._versions.update({(python, package): found.get(package) for package in unknown})
+            versions: Json = (outcome.result or {}).get("versions", {})
+            self._versions.update({(python, package): versions.get(package) for package in unknown})
         return {package: self._versions[python, package] for package in packages}
 
     def warm(self, preload: Sequence[str]) -> None:
-        """Start the server of such workers, so that its imports are done when the first of them is needed."""
+        """Start the server that preloads these modules, so that it is ready when the first worker is needed."""
         self.workers.warm((*preload, *OURS))
 
     def run(
@@ -90,8 +92,8 @@ class Context:
         cores: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
     ) -> Outcome:
-        """Run one worker in a folder of its own, `<phase>/<name>`; a number is added where that is taken."""
-        folder = fresh_folder(self.folder / phase, name or "own")
+        """Run one worker in a folder of its own, `<phase>/<name>`, with a number added if that name is taken."""
+        folder = make_fresh_folder(self.folder / phase, name or "own")
         return self.workers.run(
             request,
             folder,
@@ -103,10 +105,13 @@ class Context:
         )
 
 
-def patiently(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, list[Failure]]:
-    """An outcome, and the failures before it that pass by themselves: a core's last owner is slow to give it back.
+def retry_transient(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, list[Failure]]:
+    """Run, and try again after transient failures, like a core that its last owner is slow to give back.
 
-    Each try waits twice as long as the one before, from one second.
+    Waits one second before the second try, and twice as long before each further one.
+
+    Returns:
+        The last outcome, and the failures before it.
     """
     outcome, before = run(), []
     for attempt in range(retries):
@@ -116,12 +121,12 @@ def patiently(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, list[F
         time.sleep(2.0**attempt)
         outcome = run()
     if outcome.failure is not None and outcome.failure.kind.is_transient:
-        outcome = replace(outcome, failure=_with_holders(outcome.failure))
+        outcome = replace(outcome, failure=_add_holders(outcome.failure))
     return outcome, before
 
 
-def _with_holders(failure: Failure) -> Failure:
-    """Who holds the cores, where the host can tell."""
+def _add_holders(failure: Failure) -> Failure:
+    """Add to a failure who holds the cores, if the host can tell."""
     from sweep.hardware import neuron
 
     held = neuron.holders_text(neuron.look().holders)
@@ -130,30 +135,30 @@ def _with_holders(failure: Failure) -> Failure:
 
 @contextmanager
 def writable(outputs: Path, stack: ExitStack) -> Iterator[None]:
-    """Around a sweep: where its records cannot be written it ends at once, with one line that says how to go on.
+    """End a sweep at once when its records cannot be written, with one line that says how to go on.
 
     Raises:
-        UserError: a disk that is full, or a folder that became read-only; `stack` is closed.
+        UserError: the disk is full, or a folder became read-only; `stack` is closed then.
     """
     try:
         yield
     except UserError as error:
         stack.close()
-        if not _unwritable(error.__cause__):
+        if not _is_unwritable(error.__cause__):
             raise
         raise UserError(f"{error}{AGAIN}") from error.__cause__
     except OSError as error:
-        if not _unwritable(error):
+        if not _is_unwritable(error):
             raise
         stack.close()
-        raise UserError(f"{files.cannot_write(error, outputs)}{AGAIN}") from error
+        raise UserError(f"{files.describe_write_error(error, outputs)}{AGAIN}") from error
 
 
-def _unwritable(error: BaseException | None) -> bool:
+def _is_unwritable(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in UNWRITABLE
 
 
-def fresh_folder(parent: Path, name: str) -> Path:
+def make_fresh_folder(parent: Path, name: str) -> Path:
     """Make `parent/name`, or `parent/name.2`, ... if that exists: no attempt overwrites an earlier one."""
     safe = re.sub(r"[^A-Za-z0-9_.x-]+", "_", name).strip("._")[:120] or "task"
     number = 1

@@ -1,8 +1,8 @@
-"""Watching the machine while repeats run: a control trial measured again and again, and what its changes mean.
+"""Watch the machine while repeats run: measure a control trial again and again, and find drift in what it shows.
 
-The control is a cheap trial of the sweep itself. Its ordinary repeats count, so it is measured once more only where it
-was not for `effort.control_every_seconds`: a short sweep pays nothing, a long one a percent or two. Nothing that
-happens to it touches the trial that it belongs to.
+The control is a cheap trial of the sweep itself. Its ordinary repeats count too, so it is measured extra only when it
+was not measured for `effort.control_every_seconds`: a short sweep pays nothing, a long sweep a percent or two. Extra
+measurements never change the trial itself.
 """
 
 import math
@@ -21,12 +21,12 @@ from sweep.verdict.noise import series
 if TYPE_CHECKING:
     from sweep.engine.tasks import Candidate
 
-CLOSED = {"name": "saturate", "concurrency": 1}  # shows the speed of the machine, whatever load was asked for
+CLOSED = {"name": "saturate", "concurrency": 1}  # shows the speed of the machine, whatever the trial's own load
 SAME = 1e-6  # levels closer than this to 1 are not noted
 
 
 class Control:
-    """Knows when the machine was looked at last, and looks again."""
+    """Knows when the control was measured last, and measures it again."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Control:
     ) -> None:
         """
         Args:
-            measure: one measurement of a trial in a block, which is neither kept with the trial nor counted for it.
+            measure: measures a trial in a block; the result is neither kept with the trial nor counted for it.
         """
         self._context = context
         self._able = [task for task in tasks if not task.trial.deployment and task.origin.is_evidence]
@@ -44,8 +44,8 @@ class Control:
         self._chosen: Candidate | None = None
         self._begun = self._last = time.monotonic()
 
-    def due(self) -> bool:
-        """Whether it was too long ago. The first time, the cheapest trial that has been measured by then is chosen."""
+    def is_due(self) -> bool:
+        """Whether the last measurement is too old. The first time, this chooses the cheapest trial measured so far."""
         every = self._context.settings.effort.control_every_seconds
         now = time.monotonic()
         if every <= 0 or now - self._begun < every or now - self._last < every:
@@ -56,21 +56,21 @@ class Control:
         return self._chosen is not None and now - self._chosen.measured_at >= every
 
     def measure(self, block: int) -> None:
-        """Measure the control once more. If it fails, that is on record, and another trial takes its place."""
+        """Measure the control once more. If it fails, that goes on record and another trial takes its place."""
         task = self._chosen
-        assert task is not None, "it was not due"
+        assert task is not None, "ask `is_due` first"
         begun = time.time()
-        closed = task if _tells(task) else replace(task, trial=replace(task.trial, load=CLOSED))
-        found = self._measure(closed, block)
-        failed = isinstance(found, Failure)
+        closed = task if _shows_speed(task) else replace(task, trial=replace(task.trial, load=CLOSED))
+        result = self._measure(closed, block)
+        failed = isinstance(result, Failure)
         self._context.ledger.append(
             "control",
             trial=task.trial.key,
-            identity=task.identity + ("" if _tells(task) else "-control"),
+            identity=task.identity + ("" if _shows_speed(task) else "-control"),
             at=begun,
             block=block,
-            measurement=None if failed else found,
-            failure=found if failed else None,
+            measurement=None if failed else result,
+            failure=result if failed else None,
         )
         self._last = time.monotonic()
         if failed:
@@ -78,41 +78,40 @@ class Control:
             self._chosen = None
 
 
-def mark(context: Context, tasks: Sequence["Candidate"], blocks: int | None = None) -> None:
-    """Look for drift in all that this sweep has measured by now, and put it on record: nothing is ever left out for it.
+def mark_drift(context: Context, tasks: Sequence["Candidate"], blocks: int | None = None) -> None:
+    """Look for drift in everything that this sweep has measured, and put it on record. No repeat is left out for it.
 
-    Every repeat that did not run at the usual speed of the machine gets its `level`: rates are compared
-    after division by it, times after multiplication. `drift.json` has the findings, and a line says each new one.
-    May be called again when there is more.
+    A repeat that did not run at the usual speed of the machine gets its `level`: rates are compared after division by
+    it, times after multiplication. `drift.json` has the findings, and every new finding is shown. May be called again.
 
     Args:
-        blocks: look at the first so many only: who resumes a sweep that was killed later sees then what it saw.
+        blocks: look at the first blocks only, so that a resumed sweep sees what the killed sweep saw.
     """
-    found = series.read(ledger.entries(context.folder), blocks)
-    if not found.points:
+    control = series.read(ledger.entries(context.folder), blocks)
+    if not control.points:
         return
     settings = context.settings
-    drift, levels = series.judge(found, settings.objective.margin / 2, settings.seed)
-    by_samples = {point.samples: level for point, level in zip(found.points, levels, strict=True)}
+    drift, levels = series.judge(control, settings.objective.margin / 2, settings.seed)
+    by_samples = {point.samples: level for point, level in zip(control.points, levels, strict=True)}
     for task in tasks:
         for index, repeat in task.done.items():
-            task.done[index] = _at_level(repeat, by_samples.get(repeat.samples, 1.0))
-    known = {(each["kind"], each["block"]) for each in series.stored(context.folder).get("findings", ())}
-    write_json(SweepFolder(context.folder).drift, series.document(found, drift, levels))
+            task.done[index] = _set_level(repeat, by_samples.get(repeat.samples, 1.0))
+    known = {(finding["kind"], finding["block"]) for finding in series.stored(context.folder).get("findings", ())}
+    write_json(SweepFolder(context.folder).drift, series.document(control, drift, levels))
     for finding in drift.findings:
         if (finding.kind, finding.block) not in known:
-            context.display.note(series.tell(finding, found.points))
+            context.display.note(series.tell(finding, control.points))
 
 
-def _at_level(repeat: Measurement, level: float) -> Measurement:
+def _set_level(repeat: Measurement, level: float) -> Measurement:
     return replace(repeat, level=level if abs(level - 1.0) > SAME else 1.0)
 
 
 def _seconds(task: "Candidate") -> float:
-    """What one repeat of a trial takes at worst, so far."""
+    """The longest repeat of a trial so far."""
     return max((repeat.wall_seconds or math.inf for repeat in task.done.values()), default=math.inf)
 
 
-def _tells(task: "Candidate") -> bool:
-    """Whether its ordinary repeats tell how fast the machine is, and can be compared with those of the control."""
+def _shows_speed(task: "Candidate") -> bool:
+    """Whether the ordinary repeats of a task show the speed of the machine, so that they compare with the control's."""
     return task.trial.load.get("name") not in series.FIXED_RATE

@@ -1,7 +1,7 @@
-"""Where repeats go (`effort=until_decided`): to the trials that may still be chosen, until there is a verdict.
+"""`effort=until_decided`: repeat the trials that may still be chosen, until there is a verdict.
 
-The verdict itself and who is left out are `elimination`'s; here are the tasks, the looks and the budget of time. A look
-sees whole blocks only, so a sweep that was killed comes to the same decisions when it is resumed.
+`elimination` gives the verdict and says who is left out; this module has the tasks, the looks and the budget of time.
+A look sees whole blocks only, so a killed sweep comes to the same decisions when it is resumed.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ from sweep.verdict import elimination, race
 
 
 class Decider:
-    """Asked after every round of repeats whether there are to be more, and of which trials."""
+    """Says after every round of repeats whether there will be more, and of which trials."""
 
     def __init__(self, context: Context, judge: Callable[[Candidate], Record]) -> None:
         """
         Args:
-            judge: the record of a task as far as it has come.
+            judge: gives the record of a task as it is now.
         """
         self._context = context
         self._judge = judge
@@ -30,10 +30,10 @@ class Decider:
         self._trials = 0  # in the race when it began
 
     def go_on(self, tasks: Sequence[Candidate], repeats: int) -> int:
-        """Look at the trials that have `repeats` whole repeats each; leave some out.
+        """Look at the trials, which have `repeats` whole repeats each, and leave some out.
 
         Returns:
-            How many repeats each of the rest is to have; `repeats` where it is over.
+            How many repeats each of the others will have; `repeats` if the race is over.
         """
         _readmit(tasks)
         racing = [task for task in tasks if task.is_open and task.origin.is_evidence]
@@ -41,21 +41,21 @@ class Decider:
             task.resting = task.resting or not task.origin.is_evidence
         self._number += 1
         self._trials = self._trials or len(racing)
-        found = self._look(racing, repeats)
+        look = self._look(racing, repeats)
         last = self._number == len(self._looks)
-        if not last and elimination.hopeless(found, repeats, self._looks[-1]):
-            self._give_up(found, repeats)
+        if not last and elimination.hopeless(look, repeats, self._looks[-1]):
+            self._give_up(look, repeats)
             last = True
-        if found.decided or not last:
-            self._leave_out(racing, found)
-        if found.decided or last or not any(task.is_open for task in racing):
+        if look.decided or not last:
+            self._leave_out(racing, look)
+        if look.decided or last or not any(task.is_open for task in racing):
             return repeats
         upto = self._looks[self._number]
         self._tell(racing, repeats, upto)
         return upto
 
     def end(self, tasks: Sequence[Candidate]) -> None:
-        """The budget is spent between two looks: the verdict on what there is, is one more."""
+        """End a race whose budget is spent between two looks: the final verdict counts as one more look."""
         for task in tasks:
             if task.is_open:
                 task.look = self._number + 1
@@ -71,37 +71,39 @@ class Decider:
         objective = self._context.settings.objective
         return elimination.look(records, objective, self._number, self._trials)
 
-    def _leave_out(self, racing: Sequence[Candidate], found: elimination.Look) -> None:
-        """Members of a deployment are measured together: they stop together, or not at all."""
+    def _leave_out(self, racing: Sequence[Candidate], look: elimination.Look) -> None:
+        """Stop the trials that are out. Members of a deployment stop together or not at all."""
         by_key = {task.trial.key: task for task in racing}
-        for together in deployment.grouped(task.trial for task in racing).values():
-            if all(trial.key in found.out or by_key[trial.key].resting for trial in together):
+        for together in deployment.group_trials(task.trial for task in racing).values():
+            if all(trial.key in look.out or by_key[trial.key].resting for trial in together):
                 for trial in together:
-                    by_key[trial.key].out = found.out.get(trial.key)
+                    by_key[trial.key].out = look.out.get(trial.key)
         out = {task.trial.key: task.out for task in racing if task.out is not None}
         self._context.ledger.append(
-            "look", number=self._number, trials=len(racing), out=to_json(out), verdict=to_json(found.verdict)
+            "look", number=self._number, trials=len(racing), out=to_json(out), verdict=to_json(look.verdict)
         )
 
     def _tell(self, racing: Sequence[Candidate], repeats: int, upto: int) -> None:
         left = [task for task in racing if task.is_open]
-        one = sum(_seconds(task) for task in left)
-        most = one * (self._looks[-1] - repeats)
+        round_seconds = sum(_seconds(task) for task in left)
+        most = round_seconds * (self._looks[-1] - repeats)
         budget = self._context.seconds_left()
         at_most = duration(most if budget is None else min(most, budget))
         text = f"look {self._number}, after {count(repeats, 'repeat')}: {count(len(left), 'trial')} of {self._trials}"
-        text += f" may still be chosen; {upto - repeats} more of each, about {duration(one * (upto - repeats))}"
+        text += (
+            f" may still be chosen; {upto - repeats} more of each, about {duration(round_seconds * (upto - repeats))}"
+        )
         self._context.display.note(f"{text}; to the end at most {at_most}")
 
-    def _give_up(self, found: elimination.Look, repeats: int) -> None:
-        more, left = found.verdict.more_repeats, self._looks[-1] - repeats
+    def _give_up(self, look: elimination.Look, repeats: int) -> None:
+        more, left = look.verdict.more_repeats, self._looks[-1] - repeats
         text = f"look {self._number}, after {count(repeats, 'repeat')}: {count(len(more), 'trial')} of {self._trials}"
         text += f" cannot be told apart: about {max(more.values()):,} more of each would be needed, and"
         self._context.display.note(f"{text} effort.repeats_max leaves {left}. It ends here")
 
 
 def _readmit(tasks: Sequence[Candidate]) -> None:
-    """Trials that were dominated by one that has failed since."""
+    """Take back the trials that were dominated by a trial that has failed since."""
     lost = {task.trial.key for task in tasks if task.failure is not None or task.resting}
     for task in tasks:
         if task.out is not None and task.out.by in lost:
@@ -109,5 +111,5 @@ def _readmit(tasks: Sequence[Candidate]) -> None:
 
 
 def _seconds(task: Candidate) -> float:
-    """That a repeat of it takes."""
+    """Mean seconds of a task's repeats."""
     return fmean([repeat.wall_seconds or repeat.window_seconds for repeat in task.done.values()])

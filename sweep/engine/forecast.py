@@ -1,4 +1,4 @@
-"""How long a plan will take."""
+"""Forecast how long a plan will take."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,37 +11,34 @@ from sweep.spec.settings import Effort
 from sweep.text import duration
 from sweep.worker.load import config as load_config
 
-SecondsOf = Callable[[BuildSpec], float | None]
+EstimateBuild = Callable[[BuildSpec], float | None]  # seconds
 
-
-LOAD_SECONDS = 0.4  # a fresh worker, an artifact of some MB: only for the forecast
-
-
+LOAD_SECONDS = 0.4  # to start a worker and to load an artifact of some MB
 REPLAY_SECONDS = 0.1  # a worker that reads a row
 
 
 def forecast(
     plan: Plan,
     effort: Effort,
-    seconds_of: SecondsOf,
+    estimate_build: EstimateBuild,
     parallel: int,
-    start_seconds_of: Callable[[Trial], float | None] | None = None,
+    estimate_start: Callable[[Trial], float | None] | None = None,
     price: str | None = None,
 ) -> tuple[float | None, str]:
-    """Seconds that the plan will take, and what the figure rests on. Of a race: to its first look.
+    """Seconds that the plan will take (a race: to its first look), and notes on the figure.
 
     Args:
-        seconds_of: 0 for a build that is stored, the typical seconds of like builds, None where nothing is known.
-        parallel: builds that go on at once.
-        start_seconds_of: from starting a worker to its warm-up, as earlier sweeps saw it; None where none did.
-        price: kind of price to tell the cost of this host's time by, where its hardware has one.
+        estimate_build: 0 for a stored build, else the typical seconds of such builds, None if nothing is known.
+        parallel: builds that run at once.
+        estimate_start: seconds from starting a worker to its warm-up in earlier sweeps; None if there are none.
+        price: kind of price for the cost of this host's time.
     """
     real = {key: spec for key, spec in plan.builds.items() if backends.get(spec.backend).origin.is_evidence}
-    known = {key: seconds_of(spec) for key, spec in real.items()}
+    known = {key: estimate_build(spec) for key, spec in real.items()}
     figures = [seconds for seconds in known.values() if seconds is not None]
     unknown = len(known) - len(figures)
-    together = {deployment.group(entry.trial): entry.trial for entry in plan.valid}
-    measuring = effort.repeats * sum(_repeat_seconds(t, effort, start_seconds_of) for t in together.values())
+    together = {deployment.group_key(entry.trial): entry.trial for entry in plan.valid}
+    measuring = effort.repeats * sum(_estimate_repeat(t, effort, estimate_start) for t in together.values())
     building = sum(figures) / max(1, parallel) + (len(plan.builds) - len(real)) * REPLAY_SECONDS
     if unknown and any(figures):
         building += unknown * median(seconds for seconds in figures if seconds) / max(1, parallel)
@@ -49,24 +46,24 @@ def forecast(
     first = min(building + measuring, effort.budget_seconds or math.inf)
     notes = [
         f"at least; {unknown} {'build' if unknown == 1 else 'builds'} of unknown duration" if unknown else "",
-        _told([spec for key, spec in plan.builds.items() if key not in real]),
-        _ending(effort, first, most),
-        _costing(plan, first, min(most, effort.budget_seconds or math.inf), price),
+        _describe_replayed([spec for key, spec in plan.builds.items() if key not in real]),
+        _describe_end(effort, first, most),
+        _describe_cost(plan, first, min(most, effort.budget_seconds or math.inf), price),
     ]
     return first, "; ".join(filter(None, notes))
 
 
-def _repeat_seconds(trial: Trial, effort: Effort, start_seconds_of: Callable[[Trial], float | None] | None) -> float:
+def _estimate_repeat(trial: Trial, effort: Effort, estimate_start: Callable[[Trial], float | None] | None) -> float:
     if not backends.get(str(trial.backend["name"])).origin.is_evidence:
         return REPLAY_SECONDS
-    start = start_seconds_of(trial) if start_seconds_of else None
-    windows = 1 + int(trial.load.get("probes", 0))  # load=capacity tries rates, then confirms the one that it found
+    start = estimate_start(trial) if estimate_start else None
+    windows = 1 + int(trial.load.get("probes", 0))  # load=capacity tries rates, then confirms one
     window = load_config.seconds(trial.load, effort.window_seconds)
     return windows * window + 1.5 * effort.warmup_seconds + (LOAD_SECONDS if start is None else start)
 
 
-def _ending(effort: Effort, first: float, most: float) -> str:
-    """When it ends, where that depends on what is measured, or on the clock."""
+def _describe_end(effort: Effort, first: float, most: float) -> str:
+    """When the sweep ends, if that depends on what is measured or on the budget; else empty."""
     budget = effort.budget_seconds
     if effort.repeats_max is not None and most > first:
         until = f"to the first look; then trials that may still be chosen, up to {effort.repeats_max} repeats each"
@@ -74,8 +71,8 @@ def _ending(effort: Effort, first: float, most: float) -> str:
     return f"the budget ends it after {duration(budget)}" if budget is not None and most > budget else ""
 
 
-def _costing(plan: Plan, least: float, most: float, price: str | None) -> str:
-    """The cost of so many seconds of this host, where all trials are on hardware of one known price."""
+def _describe_cost(plan: Plan, least: float, most: float, price: str | None) -> str:
+    """The cost of this host's time, if all trials are on hardware of one known price; else empty."""
     from sweep.verdict.costs import money
 
     prices = {money.price_of(entry.trial.hardware, price) for entry in plan.valid}
@@ -86,8 +83,8 @@ def _costing(plan: Plan, least: float, most: float, price: str | None) -> str:
     return f"{low} of this host's time" if low == high else f"{low} to {high} of this host's time"
 
 
-def _told(replayed: Sequence[BuildSpec]) -> str:
-    """What builds that are only replayed took where they were made."""
+def _describe_replayed(replayed: Sequence[BuildSpec]) -> str:
+    """The reported seconds of builds that are only replayed; empty if there are no such builds."""
     seconds = sum(float((spec.options.get("row") or {}).get("build_seconds") or 0.0) for spec in replayed)
     took = f"; the builds are reported to have taken {seconds:,.0f} s" if seconds else ""
     return f"replayed: nothing is run, repeats are draws, not evidence{took}" if replayed else ""

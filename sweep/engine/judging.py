@@ -1,18 +1,17 @@
-"""Last phase: from repeats to a record: agreement with the reference, gates, metrics, cost."""
+"""Last phase: turn repeats into a record, with agreement, gates, metrics and cost."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sweep import backends
 from sweep.engine import padding, plan
 from sweep.engine.context import Context
-from sweep.engine.placement import cpus, placements
+from sweep.engine.placement import list_cpus, place_replicas
 from sweep.engine.references import Reference
 from sweep.engine.tasks import Built, Candidate
-from sweep.isolate.pool import by_hand
+from sweep.isolate.pool import format_rerun
 from sweep.spec import Failure, Json, Measurement, Record, Status, StopReason, Trial, deployment, digest, to_json
 from sweep.spec.facts import LadderFacts
 from sweep.spec.metrics import OF_ANSWERS
@@ -21,27 +20,26 @@ from sweep.verdict import select
 from sweep.verdict.buckets import metrics as bucket_metrics
 from sweep.worker.load import summary as load_told
 
-if TYPE_CHECKING:
-    pass
-
 CODE = 1  # raised when measuring or judging changes so that older results are no longer comparable
 Comparisons = dict[tuple[str, str], Json]
 
 
-def identity(context: Context, trial: Trial, builds: Sequence[Built], reference: Reference) -> str:
-    """Equal for results that may stand for each other: same trial, builds' content, answers, host type and code."""
+def compute_identity(context: Context, trial: Trial, builds: Sequence[Built], reference: Reference) -> str:
+    """Equal for results that may replace each other: same trial, content of the builds, answers, host type and code."""
     host = context.host
     return digest(
         [trial.key, [built.key for built in builds], reference.key, host.cpu, len(host.cpus), host.instance_type, CODE]
     )
 
 
-def stopped(context: Context, trial: Trial, stop: StopReason, reason: str) -> Record:
+def make_stopped_record(context: Context, trial: Trial, stop: StopReason, reason: str) -> Record:
     """The record of a trial that was stopped before it was measured."""
-    return replace(without_run(context, trial, Status.STOPPED, reason), stop=stop)
+    return replace(make_unmeasured_record(context, trial, Status.STOPPED, reason), stop=stop)
 
 
-def without_run(context: Context, trial: Trial, status: Status, reason: str, failure: Failure | None = None) -> Record:
+def make_unmeasured_record(
+    context: Context, trial: Trial, status: Status, reason: str, failure: Failure | None = None
+) -> Record:
     """The record of a trial that was not measured."""
     return Record(
         key=trial.key,
@@ -57,12 +55,12 @@ def without_run(context: Context, trial: Trial, status: Status, reason: str, fai
     )
 
 
-def of_run(context: Context, task: Candidate) -> Record:
-    """The record of a trial after its repeats: `ok`, and without numbers, where it is still to be judged."""
+def make_record(context: Context, task: Candidate) -> Record:
+    """The record of a trial after its repeats. One that is still to be judged is `ok` and has no numbers."""
     trial, repeats = task.trial, tuple(task.done[index] for index in sorted(task.done))
     builds = tuple(built.to_json() for built in task.builds)
     base = replace(
-        without_run(context, trial, Status.OK, ""),
+        make_unmeasured_record(context, trial, Status.OK, ""),
         repeats=repeats,
         builds=builds,
         identity=task.identity,
@@ -73,7 +71,7 @@ def of_run(context: Context, task: Candidate) -> Record:
         ladder=tuple(LadderFacts(b.spec.options, len(b.attempts)) for b in task.builds if b.attempts),
         buckets=tuple(bucket_metrics.of(repeats, builds)),
         sizes=tuple(bucket_metrics.sizes(repeats)),
-        deployment=deployment.facts(trial) if trial.deployment else None,
+        deployment=deployment.describe(trial) if trial.deployment else None,
         look=task.look,
     )
     if task.failure is not None:
@@ -88,10 +86,10 @@ def of_run(context: Context, task: Candidate) -> Record:
 
 
 def judge(context: Context, task: Candidate, base: Record, comparisons: Comparisons) -> Record:
-    """The record of a trial with the numbers of its repeats and what the gates say of them.
+    """Add the numbers of the repeats and the verdict of the gates to a record.
 
     Args:
-        base: the record that `of_run` gives.
+        base: from `make_record`.
         comparisons: agreements already computed in this sweep, by (builds, digest of the outputs): trials that differ
             only in cores give the same outputs and are compared once.
     """
@@ -105,7 +103,7 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
     metrics |= bucket_metrics.metrics(base)
     metrics |= load_told.metrics(repeats)
-    cost, price = context.cost(trial.hardware, metrics)
+    cost, price = context.compute_cost(trial.hardware, metrics)
     metrics |= cost
     failure = gates.check(
         repeats,
@@ -116,27 +114,27 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
         task.reference.flops_per_item,
         (trial.hardware.get("peak_flops") or {}).get(trial.precision),
     )
-    failure, comparison = padding.explained(context, task, failure, comparison, comparisons)
+    failure, comparison = padding.explain_failure(context, task, failure, comparison, comparisons)
     record = replace(base, metrics=metrics, agreement=comparison, price=price)
     if failure is not None:
-        told = _evidence(context, task, repeats[-1], failure)
-        record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=told)
+        failure = _add_evidence(context, task, repeats[-1], failure)
+        record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=failure)
     elif task.out is not None:
         record = replace(record, status=Status.STOPPED, reason=task.out.reason, stop=task.out.why)
     return record
 
 
-def _evidence(context: Context, task: Candidate, repeat: Measurement, failure: Failure) -> Failure:
-    """The failure with what is known of the run that is not believed: its log, versions and how to run it again."""
+def _add_evidence(context: Context, task: Candidate, repeat: Measurement, failure: Failure) -> Failure:
+    """Add to a failure the log and the versions of the run that is not believed, and how to run it again."""
     folder, python = Path(repeat.samples).parent, task.trial.backend.get("python")
-    cores = cpus(placements(context, task.trial))
+    cores = list_cpus(place_replicas(context, task.trial))
     return replace(
         failure,
         log=str(folder / "log.txt"),
         exit_code=0,
         seconds=task.seconds,
-        versions=plan.toolchain(task.builds[0].spec, context.installed),
-        command=by_hand(folder, python=python, cores=cores),
+        versions=plan.find_toolchain(task.builds[0].spec, context.installed),
+        command=format_rerun(folder, python=python, cores=cores),
     )
 
 

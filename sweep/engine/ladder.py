@@ -1,63 +1,65 @@
-"""What is tried when a build fails: the same model with other compiler options, one set after the other.
+"""When a build fails, try the same model with other compiler options, one set after the other.
 
 Compilers for accelerators refuse combinations for reasons that nobody can foresee, and often accept them with another
-option. A backend's config lists such options (`backend.ladder`); every attempt is a build of its own, with its own log
-and its own place in the store, and the first that works is used.
+option. A backend's config lists such options (`backend.ladder`). Every attempt is a build of its own, with its own log
+and its own place in the store; the first that works is used.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sweep.engine.tasks import Built, Wanted
+from sweep.engine.tasks import BuildTask, Built
 from sweep.spec import BuildSpec, Trial
 
 Key = tuple[str, str]  # of a build: its spec's key and the model's digest
 
 
-def variants(trial: Trial, spec: BuildSpec) -> list[BuildSpec]:
+def list_variants(trial: Trial, spec: BuildSpec) -> list[BuildSpec]:
     """The build as declared, then with each rung's options in turn."""
     rungs = trial.backend.get("ladder") or ()
     return [spec, *(replace(spec, options={**spec.options, **rung}) for rung in rungs)]
 
 
-def key_of(task: Wanted) -> Key:
+def build_key(task: BuildTask) -> Key:
     return task.spec.key, task.reference.model
 
 
 def climb(
-    asked: Sequence[Sequence[Wanted]],
+    variants: Sequence[Sequence[BuildTask]],
     known: dict[Key, Built],
-    build: Callable[[Sequence[Wanted]], Mapping[Key, Built]],
+    build: Callable[[Sequence[BuildTask]], Mapping[Key, Built]],
     whatever_fails: bool = False,
 ) -> list[Built]:
-    """For every list of variants the first that builds, or the first failure if none does.
+    """For every list of variants, the first that builds; if none does, the first failure.
 
     Args:
-        asked: for every build that a trial needs, its variants in the order to try.
-        known: what this sweep has built already; what is built here is added.
+        variants: one list for every build that a trial needs, in the order to try.
+        known: the results of this sweep so far; new results are added.
         build: builds several tasks at once.
         whatever_fails: try the next variant even after a failure that no option helps against.
     """
-    for rung in range(max(map(len, asked), default=0)):
-        level = [tasks for tasks in asked if len(tasks) > rung and _still_open(tasks[:rung], known, whatever_fails)]
-        needed = {key_of(tasks[rung]): tasks[rung] for tasks in level if key_of(tasks[rung]) not in known}
+    for rung in range(max(map(len, variants), default=0)):
+        level = [tasks for tasks in variants if len(tasks) > rung and _is_open(tasks[:rung], known, whatever_fails)]
+        needed = {build_key(tasks[rung]): tasks[rung] for tasks in level if build_key(tasks[rung]) not in known}
         if needed:
             known |= build(list(needed.values()))
-    return [_result([known[key_of(task)] for task in tasks if key_of(task) in known]) for tasks in asked]
+    return [
+        _merge_attempts([known[build_key(task)] for task in tasks if build_key(task) in known]) for tasks in variants
+    ]
 
 
-def _still_open(tried: Sequence[Wanted], known: Mapping[Key, Built], whatever_fails: bool) -> bool:
-    return all(_worth_another(known.get(key_of(task)), whatever_fails) for task in tried)
+def _is_open(tried: Sequence[BuildTask], known: Mapping[Key, Built], whatever_fails: bool) -> bool:
+    return all(_is_worth_another(known.get(build_key(task)), whatever_fails) for task in tried)
 
 
-def _worth_another(built: Built | None, whatever_fails: bool) -> bool:
+def _is_worth_another(built: Built | None, whatever_fails: bool) -> bool:
     if built is None or built.failure is None:
         return False
     return not built.user_error and (whatever_fails or not built.failure.kind.is_hopeless)
 
 
-def _result(tried: Sequence[Built]) -> Built:
-    """One build out of its attempts. Those of a rung beyond the first success belong to other trials."""
+def _merge_attempts(tried: Sequence[Built]) -> Built:
+    """One result out of all attempts. Attempts after the first success belong to other trials."""
     for number, built in enumerate(tried):
         if built.failure is None:
             return replace(built, attempts=tuple(tried[:number]))

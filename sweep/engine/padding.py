@@ -1,7 +1,7 @@
-"""Answers that are wrong: is it the padding, or the build?
+"""Find out whether wrong answers come from the padding or from the build.
 
-The original model is asked for samples padded as the trial pads them. If its own answers change, its mask does not
-work; if the build then agrees with it, that is all there is to it.
+The original model answers samples that are padded as the trial pads them. If its answers change, its mask does not
+work. If the build agrees with these answers, padding is the only cause.
 """
 
 import textwrap
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 
     from sweep.spec.settings import Gates
 
-SAMPLES = 64  # are asked at most
-ENOUGH = 16  # of those asked for another trial must have been answered by this one, or it is asked for its own
-NOTE = 160  # characters of a failure of the worker that looks for the cause
+SAMPLES = 64  # that the original answers, at most
+ENOUGH = 16  # samples in common, to use the answers that another trial got from the original
+NOTE = 160  # characters that are shown of a failure of this check
 FIX = "correct the mask (model.bucket_dims, pad_value, pad_side) or use buckets of the inputs' own sizes"
 
 
 @dataclass(frozen=True)
 class _Padded:
-    """Which of the samples that a trial answered it padded, and to what."""
+    """The samples that a trial has answered and padded, and their padded shapes."""
 
     items: "np.ndarray"  # ascending
     shapes: "np.ndarray | None"  # of all samples of the data; None: as they are stored
 
 
-def explained(
+def explain_failure(
     context: Context, task: Candidate, failure: Failure | None, comparison: Json, known: dict[tuple[str, str], Json]
 ) -> tuple[Failure | None, Json]:
-    """The reason to reject a trial with what padding has to do with it, and the comparison with the numbers behind it.
+    """Say whether padding is the cause of a failure, and add the numbers behind that to the comparison.
 
-    Both are returned as they are where the reason is another than wrong answers, or nothing was padded.
+    Both are returned unchanged if the failure has another reason than wrong answers, or if nothing was padded.
 
     Args:
-        known: what was computed before in this sweep; the original is asked once for trials that pad alike.
+        known: results of this sweep so far; the original answers once for all trials that pad alike.
     """
     wrong = gates.answers(comparison, task.trial.precision, context.settings.gates)
     if failure is None or failure != wrong:
@@ -52,30 +52,32 @@ def explained(
     from sweep.store.outputs import load_outputs, merge_outputs
 
     index, outputs = merge_outputs([load_outputs(task.done[number].outputs) for number in sorted(task.done)])
-    padded = _padded(task, index)
+    padded = _find_padded(task, index)
     if padded is None:
         return failure, comparison
-    asked = _ask(context, task, padded, known)
-    if "failure" in asked:
-        note = textwrap.shorten(asked["failure"], NOTE, placeholder=" …")
+    answer = _ask(context, task, padded, known)
+    if "failure" in answer:
+        note = textwrap.shorten(answer["failure"], NOTE, placeholder=" …")
         text = f"{failure.summary}; whether padding is the cause is not known: asking the original model failed: {note}"
-        return replace(failure, summary=text), {**comparison, "padding": {"failure": asked["failure"]}}
-    found = _compared(task, index, outputs, load_outputs(asked["answers"]))
-    found["cause"] = _cause(found, task.trial.precision, context.settings.gates)
-    if found["cause"] == "padding":
-        told = gates.answers(comparison, task.trial.precision, context.settings.gates, _wording(found))
+        return replace(failure, summary=text), {**comparison, "padding": {"failure": answer["failure"]}}
+    comparisons = _compare_samples(task, index, outputs, load_outputs(answer["answers"]))
+    comparisons["cause"] = _find_cause(comparisons, task.trial.precision, context.settings.gates)
+    if comparisons["cause"] == "padding":
+        explained = gates.answers(
+            comparison, task.trial.precision, context.settings.gates, _describe_cause(comparisons)
+        )
     else:
-        told = replace(failure, summary=f"{failure.summary}; {_wording(found)}")
-    return told, {**comparison, "padding": found}
+        explained = replace(failure, summary=f"{failure.summary}; {_describe_cause(comparisons)}")
+    return explained, {**comparison, "padding": comparisons}
 
 
-def _padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
-    """None where a trial pads nothing of what it answered."""
+def _find_padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
+    """None if a trial has padded none of the samples that it answered."""
     import numpy as np
 
     from sweep.worker import arrays, batching, padded_reference
 
-    sizes = references.sizes_of(task.trial, task.reference)
+    sizes = references.load_sizes(task.trial, task.reference)
     if sizes is None:
         return None
     inputs = arrays.read_data(task.reference.data_folder)
@@ -87,7 +89,7 @@ def _padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
 
 
 def _ask(context: Context, task: Candidate, padded: _Padded, known: dict[tuple[str, str], Json]) -> Json:
-    """`answers`, the path of what the original says with padding, or `failure`, why it says nothing."""
+    """Get the original's answers with padding: `answers` is their path; `failure` says why there are none."""
     import numpy as np
 
     from sweep.worker import padded_reference
@@ -112,21 +114,21 @@ def _ask(context: Context, task: Candidate, padded: _Padded, known: dict[tuple[s
         seconds=context.settings.limits.reference_seconds,
         memory_mb=context.settings.limits.build_memory_mb,
         python=trial.model.get("python"),
-        preload=() if trial.model.get("python") else references.preload(trial),
+        preload=() if trial.model.get("python") else references.list_preloads(trial),
     )
-    said: Json = {"answers": str(Path(outcome.log).parent / padded_reference.ANSWERS)}
+    answer: Json = {"answers": str(Path(outcome.log).parent / padded_reference.ANSWERS)}
     if outcome.failure is not None:
-        said = {"failure": outcome.failure.summary}
-    context.display.advance(f"{trial.label}: the original model with padding", failed="failure" in said)
+        answer = {"failure": outcome.failure.summary}
+    context.display.advance(f"{trial.label}: the original model with padding", failed="failure" in answer)
     context.display.end()
-    known[key] = {**said, "items": items.tolist()}
+    known[key] = {**answer, "items": items.tolist()}
     return known[key]
 
 
-def _compared(
+def _compare_samples(
     task: Candidate, index: "np.ndarray", outputs: "list[np.ndarray]", answers: "Mapping[str, np.ndarray]"
 ) -> Json:
-    """The samples both have: `original` with padding against without, `build` against the original with padding."""
+    """Compare on common samples: `original` with padding against without, `build` against the padded original."""
     import numpy as np
 
     from sweep.worker import arrays
@@ -135,59 +137,61 @@ def _compared(
     items, ours, theirs = np.intersect1d(index, answers["index"], return_indices=True)
     padded = [answers[f"output_{number}"][theirs] for number in range(len(answers) - 1)]
     own = [array[items] for array in arrays.read_reference(task.reference.folder)]
-    return _both(own, padded, [array[ours] for array in outputs], kind)
+    return _compare_both(own, padded, [array[ours] for array in outputs], kind)
 
 
-def _both(own: "list[np.ndarray]", padded: "list[np.ndarray]", build: "list[np.ndarray]", kind: str) -> Json:
+def _compare_both(own: "list[np.ndarray]", padded: "list[np.ndarray]", build: "list[np.ndarray]", kind: str) -> Json:
     from sweep.verdict.stats import agreement
 
     original = agreement.compare(own, padded, task=kind)
-    against_padded = agreement.compare(*_numbers(padded, build), task=kind)
+    against_padded = agreement.compare(*_replace_shared_nans(padded, build), task=kind)
     return {"samples": len(own[0]), "original": original, "build": against_padded}
 
 
-def _numbers(expected: "list[np.ndarray]", found: "list[np.ndarray]") -> "tuple[list[np.ndarray], list[np.ndarray]]":
-    """Both with 0 where neither is a number: there they agree."""
+def _replace_shared_nans(
+    expected: "list[np.ndarray]", actual: "list[np.ndarray]"
+) -> "tuple[list[np.ndarray], list[np.ndarray]]":
+    """Both arrays, with 0 wherever both have NaN: there they agree."""
     import numpy as np
 
     alike = [
-        np.isnan(a) & np.isnan(b) if a.shape == b.shape else np.False_ for a, b in zip(expected, found, strict=True)
+        np.isnan(a) & np.isnan(b) if a.shape == b.shape else np.False_ for a, b in zip(expected, actual, strict=True)
     ]
     return (
         [np.where(same, 0, array) for same, array in zip(alike, expected, strict=True)],
-        [np.where(same, 0, array) for same, array in zip(alike, found, strict=True)],
+        [np.where(same, 0, array) for same, array in zip(alike, actual, strict=True)],
     )
 
 
-def _cause(found: Json, precision: str, limits: "Gates") -> str:
-    """`padding`, `build` or `both`: what the gates reject; where they reject neither alone, what is further off."""
-    padding, build = (gates.answers(found[name], precision, limits) is not None for name in ("original", "build"))
+def _find_cause(comparisons: Json, precision: str, limits: "Gates") -> str:
+    """`padding`, `build` or `both`, whichever the gates reject; if neither, the one with the larger error."""
+    padding, build = (gates.answers(comparisons[name], precision, limits) is not None for name in ("original", "build"))
     if padding == build:
         if padding:
             return "both"
-        padding = (found["original"]["relative_error"] or 0) >= (found["build"]["relative_error"] or 0)
+        padding = (comparisons["original"]["relative_error"] or 0) >= (comparisons["build"]["relative_error"] or 0)
     return "padding" if padding else "build"
 
 
-def _wording(found: Json) -> str:
-    original, build = _told(found["original"]), _told(found["build"])
-    if found["cause"] == "padding":
+def _describe_cause(facts: Json) -> str:
+    original, build = _describe_comparison(facts["original"]), _describe_comparison(facts["build"])
+    if facts["cause"] == "padding":
         return (
-            f"padding changes the original model's own answers too ({found['samples']} samples with and without: "
+            f"padding changes the original model's own answers too ({facts['samples']} samples with and without: "
             f"{original}), and the build agrees with the padded original ({build}): {FIX}"
         )
-    if found["cause"] == "both":
+    if facts["cause"] == "both":
         return (
-            f"both are at fault: padding changes the original model's own answers ({found['samples']} samples with and "
+            f"both are at fault: padding changes the original model's own answers ({facts['samples']} samples with and "
             f"without: {original}), and the build differs from the padded original ({build}): {FIX}"
         )
     return (
-        f"padding is not the cause: it does not change the original model's own answers ({found['samples']} samples "
+        f"padding is not the cause: it does not change the original model's own answers ({facts['samples']} samples "
         f"with and without: {original}), the build differs from the padded original too ({build})"
     )
 
 
-def _told(comparison: Mapping[str, Any]) -> str:
+def _describe_comparison(comparison: Mapping[str, Any]) -> str:
     if comparison["mismatch"]:
         return str(comparison["mismatch"])
     if not comparison["finite"]:

@@ -1,4 +1,4 @@
-"""Where references, builds, repeats and numbers come from: from workers here, or from a table of published results.
+"""Providers of references, builds, repeats and numbers: workers here, or a table of published results.
 
 The phases of the engine ask the provider of each trial and do not know which one it is.
 """
@@ -13,25 +13,25 @@ from sweep.backends.replay.tables import Row
 from sweep.engine import builds, judging, references, repeats
 from sweep.engine.context import Context
 from sweep.engine.references import Reference, Unusable
-from sweep.engine.tasks import Candidate, Wanted
+from sweep.engine.tasks import BuildTask, Candidate
 from sweep.spec import BuildSpec, Failure, FailureKind, Origin, Outcome, Record, Status, Trial, digest, to_json
 from sweep.spec.facts import SourceFacts
 from sweep.verdict import plausibility
 
 
 class Measured:
-    """Everything is made by workers on this machine."""
+    """Workers on this machine build and measure."""
 
     def references(self, context: Context, trials: Sequence[Trial]) -> Mapping[str, Reference | Unusable]:
-        """The data and the original's answers of trials, by `references.pair_key`."""
+        """Data and the original's answers for trials, by `references.pair_key`."""
         return references.obtain(context, trials)
 
     def warm(self, context: Context, trial: Trial) -> None:
         """Start the fork servers that a trial will need, so that their imports overlap."""
-        context.warm(references.preload(trial))
+        context.warm(references.list_preloads(trial))
         _warm_backend(context, trial)
 
-    def build(self, context: Context, wanted: Wanted, folder: Path, tools: Mapping[str, str]) -> Outcome:
+    def build(self, context: Context, wanted: BuildTask, folder: Path, tools: Mapping[str, str]) -> Outcome:
         """Build into `folder`."""
         return builds.run(context, wanted, folder, tools)
 
@@ -43,50 +43,50 @@ class Measured:
         return repeats.run(context, together, repeat)
 
     def judge(self, context: Context, candidate: Candidate, record: Record, comparisons: judging.Comparisons) -> Record:
-        """The record of a trial whose repeats are whole, with its numbers and what the gates say of them."""
+        """Add the numbers and the verdict of the gates to the record of a trial with whole repeats."""
         return judging.judge(context, candidate, record, comparisons)
 
     def source(self, spec: BuildSpec) -> SourceFacts | None:
-        """Where the outcome of a build comes from; None: from here."""
+        """Where the outcome of a build comes from; None if it comes from here."""
         return None
 
 
 class Replayed(Measured):
-    """A row of a table answers in the place of a device.
+    """A row of a table answers instead of a device.
 
-    A record has the numbers of its row, not those of the repeats, which are drawn from it: a mean of draws would be
-    another number than the one that was published, and its interval would say nothing.
+    A record has the numbers of its row. The repeats are drawn from the row: a mean of draws would differ from the
+    published number, and its interval would mean nothing.
     """
 
     def references(self, context: Context, trials: Sequence[Trial]) -> Mapping[str, Reference | Unusable]:
         """Nothing is compared, so there are no answers."""
-        return {references.pair_key(trial): _no_reference(trial) for trial in trials}
+        return {references.pair_key(trial): _make_empty_reference(trial) for trial in trials}
 
     def warm(self, context: Context, trial: Trial) -> None:
         _warm_backend(context, trial)
 
-    def build(self, context: Context, wanted: Wanted, folder: Path, tools: Mapping[str, str]) -> Outcome:
+    def build(self, context: Context, wanted: BuildTask, folder: Path, tools: Mapping[str, str]) -> Outcome:
         """A build takes the seconds that it was reported to take."""
         outcome = super().build(context, wanted, folder, tools)
-        seconds = _row(wanted.spec).build_seconds or 0.0
+        seconds = _read_row(wanted.spec).build_seconds or 0.0
         return replace(outcome, seconds=seconds, failure=outcome.failure and replace(outcome.failure, seconds=seconds))
 
     def can_repeat(self, candidate: Candidate) -> bool:
         """A row without a distribution has nothing to draw from."""
-        row = _row(candidate.builds[0].spec)
+        row = _read_row(candidate.builds[0].spec)
         return row.status is Status.RUN_FAILED or answers.claim(row).drawable
 
     def repeat(self, context: Context, together: Sequence[Candidate], repeat: int) -> Outcome:
-        """The memory of the worker that reads the table is not the trial's."""
+        """Without memory: that of the worker which reads the table is not the trial's."""
         return replace(super().repeat(context, together, repeat), peak_memory_mb=0.0)
 
     def judge(self, context: Context, candidate: Candidate, record: Record, comparisons: judging.Comparisons) -> Record:
-        """The record with the row's numbers, and the gates that these can be asked."""
+        """Add the row's numbers to the record, and the verdict of the gates that apply to them."""
         spec = candidate.builds[0].spec
-        row = _row(spec)
+        row = _read_row(spec)
         claim = answers.claim(row)
-        metrics = _metrics(row, claim)
-        cost, price = context.cost(candidate.trial.hardware, metrics)
+        metrics = _compute_metrics(row, claim)
+        cost, price = context.compute_cost(candidate.trial.hardware, metrics)
         metrics |= cost
         draws = [answers.DRAWS] if record.repeats else []
         notes = {**record.notes, "replayed": [*draws, *claim.notes]}
@@ -106,18 +106,18 @@ class Replayed(Measured):
 
     def source(self, spec: BuildSpec) -> SourceFacts | None:
         """The table and the row."""
-        return _row(spec).source_facts(str(spec.options.get("found_in")))
+        return _read_row(spec).source_facts(str(spec.options.get("found_in")))
 
 
 _PROVIDERS: Mapping[Origin, Measured] = {Origin.MEASURED: Measured(), Origin.REPLAYED: Replayed()}
 
 
-def of(trial: Trial) -> Measured:
+def find_provider(trial: Trial) -> Measured:
     """The provider of a trial."""
-    return of_backend(str(trial.backend["name"]))
+    return find_backend_provider(str(trial.backend["name"]))
 
 
-def of_backend(name: str) -> Measured:
+def find_backend_provider(name: str) -> Measured:
     """The provider of all trials of a backend."""
     return _PROVIDERS[backends.get(name).origin]
 
@@ -129,14 +129,14 @@ def _warm_backend(context: Context, trial: Trial) -> None:
         context.warm(backend.preload_run)
 
 
-def _no_reference(trial: Trial) -> Reference:
+def _make_empty_reference(trial: Trial) -> Reference:
     nowhere = Path("/nonexistent")
     model, data = (digest(to_json(group)) for group in (trial.model, trial.data))
     return Reference(model, data, digest([model, data, Origin.REPLAYED]), nowhere, nowhere)
 
 
-def _metrics(row: Row, claim: answers.Claim) -> dict[str, float]:
-    """The numbers of the row, and what follows from them."""
+def _compute_metrics(row: Row, claim: answers.Claim) -> dict[str, float]:
+    """The numbers of the row, and those that follow from them."""
     known = row.metrics
     if claim.rate:
         known.setdefault("throughput_items_per_s", claim.rate)
@@ -145,5 +145,5 @@ def _metrics(row: Row, claim: answers.Claim) -> dict[str, float]:
     return known
 
 
-def _row(spec: BuildSpec) -> Row:
+def _read_row(spec: BuildSpec) -> Row:
     return answers.row_from(dict(spec.options["row"]))

@@ -1,6 +1,6 @@
-"""First phase: the data as arrays and the answers of the original model, once per distinct (model, data) pair.
+"""First phase: write the data as arrays and the answers of the original model, once for each (model, data) pair.
 
-What cannot be loaded is found here, before anything is built.
+A model or data that cannot be loaded fails here, before anything is built.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ NO_TORCH = ("numpy", "onnx", "keras", "saved_model")  # model formats that are r
 
 @dataclass(frozen=True)
 class Reference:
-    """The data set in the store, the reference answers, and what was learned about the model on the way."""
+    """A data set in the store, the original model's answers to it, and facts about the model."""
 
     model: str  # digest of the model's content
     data: str  # digest of the data's content
@@ -49,44 +49,44 @@ def pair_key(trial: Trial) -> str:
 
 
 def obtain(context: Context, trials: Sequence[Trial]) -> dict[str, Reference | Unusable]:
-    """References of all trials by `pair_key`, computed in parallel where they are not stored."""
+    """Load or compute the references of all trials, in parallel; by `pair_key`."""
     pairs = {pair_key(trial): trial for trial in trials}
     counted = {pair_key(t) for t in trials if _counts_flops(t)}
     context.display.begin("reference", len(pairs))
     with ThreadPoolExecutor(max(1, min(len(pairs), 2))) as pool:
         futures = {key: pool.submit(_obtain, context, trial, key in counted) for key, trial in pairs.items()}
-        found = {key: future.result() for key, future in futures.items()}
+        loaded = {key: future.result() for key, future in futures.items()}
     context.display.end()
-    return found
+    return loaded
 
 
-def preload(trial: Trial) -> tuple[str, ...]:
-    """What a fork server imports ahead: the one that builds serves here too, if it has what the model needs."""
+def list_preloads(trial: Trial) -> tuple[str, ...]:
+    """Modules that the fork server imports ahead. The server for builds is used if it has what the model needs."""
     if str(trial.model.get("format") or "module") in NO_TORCH:
         return ("numpy",)
     building = () if trial.backend.get("python") else backends.get(str(trial.backend["name"])).preload_build
     return building if "torch" in building else ("torch",)
 
 
-def misfit(trial: Trial, reference: Reference) -> str | None:
-    """Why the buckets do not hold the inputs, if so: nothing is ever cut."""
+def explain_misfit(trial: Trial, reference: Reference) -> str | None:
+    """Say why the buckets do not hold all inputs; None if they do. Inputs are never cut."""
     if not trial.buckets or trial.bucket_word:
         return None
     from sweep.worker import batching
 
-    sizes = sizes_of(trial, reference)
+    sizes = load_sizes(trial, reference)
     assert sizes is not None, "a rule has refused buckets for models without a bucket dimension"
     fits = batching.route(sizes, trial.buckets) >= 0
     return None if fits.all() else batching.too_large(sizes, trial.buckets)
 
 
-def sizes_of(trial: Trial, reference: Reference) -> "np.ndarray | None":
-    """(N, D): the size of each sample along the model's bucket dimensions; None where the model has none."""
-    return stored_sizes(trial, reference.data_folder)
+def load_sizes(trial: Trial, reference: Reference) -> "np.ndarray | None":
+    """Size of each sample along the model's bucket dimensions, (N, D); None if the model has no such dimensions."""
+    return load_stored_sizes(trial, reference.data_folder)
 
 
-def stored_sizes(trial: Trial, data_folder: Path) -> "np.ndarray | None":
-    """The same from the data's folder in the store."""
+def load_stored_sizes(trial: Trial, data_folder: Path) -> "np.ndarray | None":
+    """Like `load_sizes`, from the data's folder in the store."""
     from sweep.worker import arrays, batching
 
     padding = Padding.of(trial.model)
@@ -94,7 +94,7 @@ def stored_sizes(trial: Trial, data_folder: Path) -> "np.ndarray | None":
 
 
 def _counts_flops(trial: Trial) -> bool:
-    """Operations mean something beside the hardware's known peak, and where padding costs some."""
+    """Whether operations are counted: the hardware has a known peak, or padding costs operations."""
     known_peak = (trial.hardware.get("peak_flops") or {}).get(trial.precision) is not None
     return known_peak or bool(trial.model.get("bucket_dims"))
 
@@ -110,7 +110,7 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
         seconds=context.settings.limits.reference_seconds,
         memory_mb=context.settings.limits.build_memory_mb,
         python=trial.model.get("python"),
-        preload=() if trial.model.get("python") else preload(trial),
+        preload=() if trial.model.get("python") else list_preloads(trial),
     )
     if outcome.failure is not None or outcome.result is None:
         context.display.advance(f"{name}: failed", failed=True)
@@ -134,12 +134,12 @@ def _blame(failure: Failure | None, user: bool) -> tuple[Status, Failure]:
 
 
 def _adopt(draft: Path, final: Path) -> Path:
-    """Move what the worker left into the store; where another sweep was first, its copy stands."""
+    """Move what the worker left into the store, unless another sweep was first."""
     if draft.is_dir():
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             files.move(draft, final)
         except OSError as error:
-            raise UserError(files.cannot_write(error, final.parent)) from error
+            raise UserError(files.describe_write_error(error, final.parent)) from error
         files.remove(draft)
     return final

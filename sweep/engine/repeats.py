@@ -1,6 +1,6 @@
-"""Third phase: repeats in fresh processes, one at a time, interleaved over the trials (A B C A B C, not A A B B C C).
+"""Third phase: measure repeats in fresh processes, one at a time, interleaved (A B C A B C, not A A B B C C).
 
-The parent sleeps while a worker measures, and nothing is built meanwhile: drift of the machine hits all trials alike.
+The parent sleeps while a worker measures, and nothing is built meanwhile. Drift of the machine hits all trials alike.
 """
 
 import random
@@ -11,19 +11,11 @@ from typing import TYPE_CHECKING
 
 from sweep import backends
 from sweep.engine import control, plan
-from sweep.engine.context import Context, patiently
-from sweep.engine.placement import cpus, placements
+from sweep.engine.context import Context, retry_transient
+from sweep.engine.placement import list_cpus, place_replicas
 from sweep.engine.tasks import Candidate
 from sweep.hardware import telemetry
-from sweep.spec import (
-    Failure,
-    Measurement,
-    Measurements,
-    Outcome,
-    StopReason,
-    deployment,
-    from_json,
-)
+from sweep.spec import Failure, Measurement, Measurements, Outcome, StopReason, deployment, from_json
 from sweep.spec.requests import Artifact, MeasureRequest, Padding, TogetherRequest
 from sweep.text import duration, number
 from sweep.verdict.elimination import Out
@@ -32,43 +24,41 @@ if TYPE_CHECKING:
     from sweep.engine.deciding import Decider
 
 BUDGET = "budget spent before it was measured: `python -m sweep resume last` goes on, with as much again"
-
-
-Run = Callable[[Context, Sequence[Candidate], int], Outcome]  # a repeat of trials that are measured together
+Run = Callable[[Context, Sequence[Candidate], int], Outcome]  # one repeat of trials that are measured together
 
 
 def measure_all(context: Context, tasks: Sequence[Candidate], run: Run, decider: "Decider | None" = None) -> None:
-    """Fill `done` or `failure` of every task. A trial that fails is not asked again; what it measured stands.
+    """Fill `done` or `failure` of every task. A trial that fails is not measured again; its repeats so far are kept.
 
-    Trials of one deployment are measured in one worker, side by side; if one of them fails, all have. When the budget
-    of time is spent no repeat is begun any more: what was never measured gets a reason in `out`.
+    Trials of one deployment are measured side by side in one worker; if one fails, all fail. When the budget of time is
+    spent, no repeat begins any more, and trials without a repeat get a reason in `out`.
 
     Args:
-        run: makes one repeat.
-        decider: says after `effort.repeats` of each whether there are to be more, and of which; None: there are none.
+        run: measures one repeat.
+        decider: says after `effort.repeats` repeats which trials get more; None: no trial does.
     """
-    watch = control.Control(context, tasks, lambda task, repeat: _beside(context, task, repeat, run))
+    watch = control.Control(context, tasks, lambda task, repeat: _measure_control(context, task, repeat, run))
     begun, upto = 0, context.settings.effort.repeats
     while begun < upto:
         whole = _measure(context, [task for task in tasks if task.is_open], upto, watch, run)
-        control.mark(context, tasks, upto)
+        control.mark_drift(context, tasks, upto)
         if not whole:
-            _spent(context, tasks, decider)
+            _end_overdue(context, tasks, decider)
             return
         begun = upto
         upto = upto if decider is None else decider.go_on(tasks, upto)
 
 
 def _measure(context: Context, tasks: Sequence[Candidate], repeats: int, watch: control.Control, run: Run) -> bool:
-    """Block after block, until every task has so many repeats; False where the budget of time does not suffice."""
+    """Measure block after block until every task has `repeats` repeats; False if the budget is spent before."""
     by_key = {task.trial.key: task for task in tasks}
     groups = {
         trials[0].key: [by_key[trial.key] for trial in trials]
-        for trials in deployment.grouped(task.trial for task in tasks).values()
+        for trials in deployment.group_trials(task.trial for task in tasks).values()
     }
     context.display.begin("measure", sum(repeat not in task.done for task in tasks for repeat in range(repeats)))
     for repeat in range(repeats):
-        for first in block([together[0] for together in groups.values()], context.settings.seed, repeat):
+        for first in shuffle_block([together[0] for together in groups.values()], context.settings.seed, repeat):
             together = groups[first.trial.key]
             if all(repeat in task.done for task in together):
                 continue
@@ -76,16 +66,16 @@ def _measure(context: Context, tasks: Sequence[Candidate], repeats: int, watch: 
                 context.display.end()
                 return False
             if first.failure is None:
-                if watch.due():
+                if watch.is_due():
                     watch.measure(repeat)
                 _repeat(context, together, repeat, run)
             for task in together:
-                context.display.advance(_progress(task, repeat), failed=task.failure is not None)
+                context.display.advance(_describe_progress(task, repeat), failed=task.failure is not None)
     context.display.end()
     return True
 
 
-def _spent(context: Context, tasks: Sequence[Candidate], decider: "Decider | None") -> None:
+def _end_overdue(context: Context, tasks: Sequence[Candidate], decider: "Decider | None") -> None:
     context.display.note(f"the budget of {duration(context.settings.effort.budget_seconds)} is spent")
     if decider is not None:
         decider.end([task for task in tasks if task.done])
@@ -94,8 +84,8 @@ def _spent(context: Context, tasks: Sequence[Candidate], decider: "Decider | Non
             task.out = Out(StopReason.BUDGET, BUDGET)
 
 
-def block(tasks: Sequence[Candidate], seed: int, repeat: int) -> list[Candidate]:
-    """The tasks in the order of one block: each block has its own random order, the same for the same seed."""
+def shuffle_block(tasks: Sequence[Candidate], seed: int, repeat: int) -> list[Candidate]:
+    """Put the tasks in the order of one block: random for each block, and the same for the same seed."""
     order = sorted(tasks, key=lambda task: task.trial.key)
     random.Random(f"{seed}/{repeat}").shuffle(order)
     return order
@@ -106,17 +96,16 @@ def _repeat(context: Context, together: Sequence[Candidate], repeat: int, run: R
     for task in together:
         task.started = task.started or time.time()
     retries = context.settings.limits.transient_retries
-    outcome, before = patiently(lambda: run(context, together, repeat), retries)
+    outcome, before = retry_transient(lambda: run(context, together, repeat), retries)
     for task in together:
         task.attempts.extend(before)
-    for task in together:
         task.seconds += outcome.seconds
         task.measured_at = time.monotonic()
     if outcome.failure is not None:
         for task in together:
             task.failure, task.user_error = outcome.failure, outcome.user_error
         return
-    for task, measurement in zip(together, _measurements(together, outcome), strict=True):
+    for task, measurement in zip(together, _read_measurements(together, outcome), strict=True):
         task.done[repeat] = measurement
         context.ledger.append("repeat", trial=task.trial.key, identity=task.identity, measurement=measurement)
 
@@ -124,14 +113,14 @@ def _repeat(context: Context, together: Sequence[Candidate], repeat: int, run: R
 def run(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome:
     """One repeat of a trial in a worker, or of all the trials of a deployment side by side."""
     first, limits = together[0].trial, context.settings.limits
-    requests = [_request(context, task, repeat) for task in together]
+    requests = [_make_request(context, task, repeat) for task in together]
     request = requests[0] if len(together) == 1 else TogetherRequest(tuple(requests))
     python = first.backend.get("python")
     needed = [name for task in together for name in backends.get(str(task.trial.backend["name"])).preload_run]
-    key = deployment.group(first)
-    places = [place for task in together for place in placements(context, task.trial)]
+    key = deployment.group_key(first)
+    places = [place for task in together for place in place_replicas(context, task.trial)]
     gpus = [int(place.device.partition(":")[2] or 0) for place in places if place.device.startswith("cuda")]
-    before = telemetry.look(cpus(places), gpus)
+    before = telemetry.look(list_cpus(places), gpus)
     outcome = context.run(
         request,
         "repeats",
@@ -140,19 +129,19 @@ def run(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome
         memory_mb=limits.measure_memory_mb,
         python=python,
         preload=() if python else tuple(dict.fromkeys(needed)),
-        cores=cpus(places),
+        cores=list_cpus(places),
     )
-    after = telemetry.look(cpus(places), gpus)
+    after = telemetry.look(list_cpus(places), gpus)
     return replace(outcome, host=telemetry.between(before, after, outcome.cpu_seconds))
 
 
-def _beside(context: Context, task: Candidate, repeat: int, run: Run) -> Measurement | Failure:
-    """One more measurement of a trial, for the control: it is no repeat of it."""
+def _measure_control(context: Context, task: Candidate, repeat: int, run: Run) -> Measurement | Failure:
+    """Measure a trial once more, for the control; this is no repeat of the trial."""
     outcome = run(context, [task], repeat)
-    return outcome.failure or _measurements([task], outcome)[0]
+    return outcome.failure or _read_measurements([task], outcome)[0]
 
 
-def _request(context: Context, task: Candidate, repeat: int) -> MeasureRequest:
+def _make_request(context: Context, task: Candidate, repeat: int) -> MeasureRequest:
     trial = task.trial
     effort = context.settings.effort
     if trial.deployment:  # nobody's window is stretched: all members run from its beginning to its end
@@ -161,23 +150,23 @@ def _request(context: Context, task: Candidate, repeat: int) -> MeasureRequest:
         builds=tuple(Artifact(built.spec, str(built.folder)) for built in task.builds),
         data_folder=str(task.reference.data_folder),
         batch=trial.request_items,
-        placements=tuple(placements(context, trial)),
+        placements=tuple(place_replicas(context, trial)),
         effort=effort,
         repeat=repeat,
         share=repeat / max(1, effort.repeats * trial.replicas),
         options=trial.backend.get("options") or {},
         load=trial.load,
         padding=Padding.of(trial.model),
-        toolchain=plan.toolchain(task.builds[0].spec, context.installed),
+        toolchain=plan.find_toolchain(task.builds[0].spec, context.installed),
         flops_by_size=task.reference.flops_by_size,
         label=trial.label,
         entry=backends.get(str(trial.backend["name"])).measure_entry,
     )
 
 
-def _measurements(together: Sequence[Candidate], outcome: Outcome) -> list[Measurement]:
-    """What a worker says of each trial, with what was seen of it from outside."""
-    if len(together) > 1:  # what the worker took is nobody's alone
+def _read_measurements(together: Sequence[Candidate], outcome: Outcome) -> list[Measurement]:
+    """The measurement of each trial, with what was seen of the worker from outside."""
+    if len(together) > 1:  # its memory belongs to all of them
         members = from_json(Measurements, outcome.result).members
         return [replace(repeat, wall_seconds=outcome.seconds, host=outcome.host) for repeat in members]
     repeat = from_json(Measurement, outcome.result)
@@ -185,7 +174,7 @@ def _measurements(together: Sequence[Candidate], outcome: Outcome) -> list[Measu
     return [replace(repeat, peak_memory_mb=peak, wall_seconds=outcome.seconds, host=outcome.host)]
 
 
-def _progress(task: Candidate, repeat: int) -> str:
+def _describe_progress(task: Candidate, repeat: int) -> str:
     if task.failure is not None:
         return f"{task.trial.label}: {task.failure.kind.value}"
     return f"{task.trial.label}: {number(task.done[repeat].throughput_items_per_s)} items/s"

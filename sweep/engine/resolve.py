@@ -1,25 +1,16 @@
-"""From the entries of a plan to records: references, builds, repeats, judgement."""
+"""Turn the entries of a plan into records: load references, build, repeat, judge."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweep.engine import (
-    builds,
-    deciding,
-    earlier,
-    judging,
-    ladder,
-    providers,
-    references,
-    repeats,
-)
+from sweep.engine import builds, deciding, earlier, judging, ladder, providers, references, repeats
 from sweep.engine.context import Context
-from sweep.engine.plan import build_specs
+from sweep.engine.plan import list_build_specs
 from sweep.engine.references import Reference, Unusable
 from sweep.engine.stages import Stages
-from sweep.engine.tasks import Built, Candidate, Wanted
+from sweep.engine.tasks import BuildTask, Built, Candidate
 from sweep.spec import FailureKind, Outcome, Record, Status, StopReason, Trial, deployment
 from sweep.spec.plan import Entry
 from sweep.store import ledger
@@ -28,15 +19,15 @@ BUILT = "built: run the same line with plan=measure where the hardware is"
 
 
 class Resolver:
-    """Brings the trials of a sweep to records; what it loaded and built for some serves those that come later."""
+    """Turns the trials of a sweep into records. References and builds are kept for trials that come later."""
 
     def __init__(
         self, context: Context, stages: Stages, history: ledger.History | None, settle: Callable[[Record], None]
     ) -> None:
         """
         Args:
-            history: of a sweep that another process began: its whole repeats stand.
-            settle: takes every record as soon as it is known.
+            history: of a sweep that another process began; its whole repeats are kept.
+            settle: called with every record as soon as it is final.
         """
         self._context = context
         self._stages = stages
@@ -51,32 +42,32 @@ class Resolver:
         return self._load([trial], context)[0]
 
     def _load(self, trials: Sequence[Trial], context: Context) -> list[Reference | Unusable]:
-        """The references of trials, from each trial's provider; what was loaded before stands."""
-        for provider in dict.fromkeys(map(providers.of, trials)):
+        """Load the references of trials through their providers, if they were not loaded before."""
+        for provider in dict.fromkeys(map(providers.find_provider, trials)):
             known = self._references.setdefault(provider, {})
-            new = [t for t in trials if providers.of(t) is provider and references.pair_key(t) not in known]
+            new = [t for t in trials if providers.find_provider(t) is provider and references.pair_key(t) not in known]
             if new:
                 known |= provider.references(context, new)
-        return [self._references[providers.of(trial)][references.pair_key(trial)] for trial in trials]
+        return [self._references[providers.find_provider(trial)][references.pair_key(trial)] for trial in trials]
 
-    def refuse(self, entries: Sequence["Entry"]) -> None:
-        """Settle what no rule lets run."""
+    def refuse(self, entries: Sequence[Entry]) -> None:
+        """Settle the entries that a rule refuses."""
         for entry in entries:
             if entry.status is not None:
-                self._settle(judging.without_run(self._context, entry.trial, entry.status, entry.reason))
+                self._settle(judging.make_unmeasured_record(self._context, entry.trial, entry.status, entry.reason))
 
-    def warm(self, entries: Sequence["Entry"]) -> None:
+    def warm(self, entries: Sequence[Entry]) -> None:
         """Start the fork servers that will be needed, so that their imports overlap."""
         for trial in {str(entry.trial.backend["name"]): entry.trial for entry in entries}.values():
-            providers.of(trial).warm(self._context, trial)
+            providers.find_provider(trial).warm(self._context, trial)
 
-    def prepare(self, entries: Sequence["Entry"]) -> list[Candidate]:
-        """Load references and build; what is left to measure. Everything else is settled."""
+    def prepare(self, entries: Sequence[Entry]) -> list[Candidate]:
+        """Load references and build. Returns the trials to measure; all others are settled."""
         tasks = self._whole(self._build(self._usable(entries)))
         if self._context.settings.plan != "build":
             return tasks
         for task in tasks:
-            record = judging.stopped(self._context, task.trial, StopReason.BUILT, BUILT)
+            record = judging.make_stopped_record(self._context, task.trial, StopReason.BUILT, BUILT)
             self._settle(replace(record, builds=tuple(built.to_json() for built in task.builds)))
         return []
 
@@ -85,110 +76,112 @@ class Resolver:
         begun = time.time()
         racing = self._context.settings.effort.repeats_max is not None and not self._stages.several
         decider = deciding.Decider(self._context, self._judge) if racing else None
-        able = [task for task in tasks if providers.of(task.trial).can_repeat(task)]
+        able = [task for task in tasks if providers.find_provider(task.trial).can_repeat(task)]
         repeats.measure_all(self._context, able, _repeat, decider)
         for task in tasks:
             record = self._judge(task)
-            merged = self._stages.merged(record, begun)
+            merged = self._stages.merge(record, begun)
             if merged is None:
                 self._context.display.note(f"{record.label}, measured once more: {record.reason}")
             else:
                 self._settle(merged)
 
     def _judge(self, task: Candidate) -> Record:
-        record = judging.of_run(self._context, task)
+        record = judging.make_record(self._context, task)
         if record.status is not Status.OK:
             return record
-        return providers.of(task.trial).judge(self._context, task, record, self._comparisons)
+        return providers.find_provider(task.trial).judge(self._context, task, record, self._comparisons)
 
-    def _usable(self, entries: Sequence["Entry"]) -> list[tuple["Entry", Reference]]:
-        """The entries whose model and data could be loaded and fit each other; the others are settled."""
+    def _usable(self, entries: Sequence[Entry]) -> list[tuple[Entry, Reference]]:
+        """The entries with a model and data that load and fit each other; the others are settled."""
         context = self._context
         loaded = self._load([entry.trial for entry in entries], context)
         usable = []
         for entry, reference in zip(entries, loaded, strict=True):
             if isinstance(reference, Unusable):
                 status, failure = reference.status, reference.failure
-                self._settle(judging.without_run(context, entry.trial, status, failure.summary, failure))
-            elif problem := references.misfit(entry.trial, reference):
-                self._settle(judging.without_run(context, entry.trial, Status.INVALID, problem))
+                self._settle(judging.make_unmeasured_record(context, entry.trial, status, failure.summary, failure))
+            elif problem := references.explain_misfit(entry.trial, reference):
+                self._settle(judging.make_unmeasured_record(context, entry.trial, Status.INVALID, problem))
             else:
                 usable.append((entry, reference))
         return usable
 
-    def _build(self, usable: Sequence[tuple["Entry", Reference]]) -> list[Candidate]:
-        """Tasks to measure; trials with a failed build are settled."""
+    def _build(self, usable: Sequence[tuple[Entry, Reference]]) -> list[Candidate]:
+        """Build. Returns the trials to measure; those with a failed build are settled."""
         context = self._context
-        asked = [
-            [Wanted(each, reference, builds.build_name(entry.trial, each)) for each in variants]
+        variants = [
+            [BuildTask(variant, reference, builds.name_build(entry.trial, variant)) for variant in attempts]
             for entry, reference in usable
-            for variants in (ladder.variants(entry.trial, spec) for spec in entry.builds)
+            for attempts in (ladder.list_variants(entry.trial, spec) for spec in entry.builds)
         ]
-        histories = earlier.histories(context) if context.settings.reuse else []
+        histories = earlier.read_histories(context) if context.settings.reuse else []
         elsewhere = context.settings.plan == "measure"
-        found = iter(ladder.climb(asked, self._builds, lambda some: builds.build_all(context, some, _build), elsewhere))
+        results = iter(
+            ladder.climb(variants, self._builds, lambda some: builds.build_all(context, some, _build), elsewhere)
+        )
         tasks = []
         for entry, reference in usable:
-            made = tuple(next(found) for _ in entry.builds)
-            if any(built.failure is not None for built in made):
-                self._settle(self._build_failed(entry.trial, made))
+            outcomes = tuple(next(results) for _ in entry.builds)
+            if any(built.failure is not None for built in outcomes):
+                self._settle(self._build_failed(entry.trial, outcomes))
                 continue
-            identity = judging.identity(context, entry.trial, made, reference)
+            identity = judging.compute_identity(context, entry.trial, outcomes, reference)
             name = self._stages.identity(entry.trial.key, identity)
             if not entry.trial.deployment and name == identity and self._reuse(histories, entry.trial, name):
                 continue
             done = self._history.repeats.get(name, {}) if self._history else {}
-            tasks.append(Candidate(entry.trial, name, made, reference, dict(done)))
+            tasks.append(Candidate(entry.trial, name, outcomes, reference, dict(done)))
         return tasks
 
     def _whole(self, tasks: Sequence[Candidate]) -> list[Candidate]:
-        """The tasks without those of deployments that are not whole, which are settled: it is all or nothing."""
-        groups = deployment.grouped(task.trial for task in tasks)
+        """The tasks without those of incomplete deployments, which are settled: it is all or nothing."""
+        groups = deployment.group_trials(task.trial for task in tasks)
         left = []
         for task in tasks:
-            there = len(groups[deployment.group(task.trial)])
+            there = len(groups[deployment.group_key(task.trial)])
             lacking = len(task.trial.deployment.get("members") or [0]) - there
             if not lacking:
                 left.append(task)
                 continue
             reason = f"its deployment is not whole: {lacking} of {lacking + there} members could not be built or"
             reason += " cannot run here"
-            self._settle(judging.stopped(self._context, task.trial, StopReason.INCOMPLETE, reason))
+            self._settle(judging.make_stopped_record(self._context, task.trial, StopReason.INCOMPLETE, reason))
         return left
 
-    def _build_failed(self, trial: Trial, made: Sequence[Built]) -> Record:
-        failed, failure = next((built, built.failure) for built in made if built.failure is not None)
+    def _build_failed(self, trial: Trial, outcomes: Sequence[Built]) -> Record:
+        failed, failure = next((built, built.failure) for built in outcomes if built.failure is not None)
         status = Status.STOPPED if failure.kind is FailureKind.PREEMPTED else Status.BUILD_FAILED
-        if any(built.user_error for built in made):
+        if any(built.user_error for built in outcomes):
             status = Status.INVALID
         if self._context.settings.plan == "measure" and failure.kind is FailureKind.TOOLCHAIN_MISSING:
             status = Status.UNAVAILABLE
-        lost = ["x".join(map(str, b.spec.bucket)) for b in made if b.failure is not None and b.spec.bucket]
-        if len(made) > 1 and lost:
+        lost = ["x".join(map(str, b.spec.bucket)) for b in outcomes if b.failure is not None and b.spec.bucket]
+        if len(outcomes) > 1 and lost:
             which = "bucket" if len(lost) == 1 else "buckets"
             failure = replace(failure, summary=f"{which} {', '.join(lost)}: {failure.summary}")
-        record = judging.without_run(self._context, trial, status, failure.summary, failure)
+        record = judging.make_unmeasured_record(self._context, trial, status, failure.summary, failure)
         if status is Status.STOPPED:
             record = replace(record, stop=failed.stop or StopReason.PREEMPTED)
-        source = providers.of(trial).source(made[0].spec)
-        return replace(record, builds=tuple(built.to_json() for built in made), source=source)
+        source = providers.find_provider(trial).source(outcomes[0].spec)
+        return replace(record, builds=tuple(built.to_json() for built in outcomes), source=source)
 
     def _reuse(self, histories: Sequence[ledger.History], trial: Trial, identity: str) -> bool:
-        """Take the finished result of an identical trial of an earlier sweep, if there is one."""
-        record = earlier.result(self._context, histories, trial, identity)
+        """Settle a trial with the finished result of an earlier sweep, if there is one."""
+        record = earlier.find_result(self._context, histories, trial, identity)
         if record is not None:
             self._settle(record)
         return record is not None
 
 
-def _build(context: Context, wanted: Wanted, folder: Path, tools: Mapping[str, str]) -> Outcome:
-    return providers.of_backend(wanted.spec.backend).build(context, wanted, folder, tools)
+def _build(context: Context, wanted: BuildTask, folder: Path, tools: Mapping[str, str]) -> Outcome:
+    return providers.find_backend_provider(wanted.spec.backend).build(context, wanted, folder, tools)
 
 
 def _repeat(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome:
-    return providers.of(together[0].trial).repeat(context, together, repeat)
+    return providers.find_provider(together[0].trial).repeat(context, together, repeat)
 
 
-def entries_of(trials: Sequence[Trial]) -> list["Entry"]:
-    """Entries of trials that were judged before."""
-    return [Entry(trial, build_specs(trial)) for trial in trials]
+def make_entries(trials: Sequence[Trial]) -> list[Entry]:
+    """Entries for trials that the rules have passed before."""
+    return [Entry(trial, list_build_specs(trial)) for trial in trials]

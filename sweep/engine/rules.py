@@ -7,7 +7,7 @@ from sweep import DISTRIBUTION, backends, workloads
 from sweep.backends.base import Backend
 from sweep.backends.options import compile_time
 from sweep.config import buckets as bucket_config
-from sweep.engine.plan import Installed, _required, build_specs, list_packages
+from sweep.engine.plan import Installed, _required, list_build_specs, list_packages
 from sweep.spec import DYNAMIC, Status, Trial, deployment
 from sweep.spec.plan import Entry, Plan
 from sweep.worker.load import config as load_config
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Verdict = tuple[Status, str]
 
 
-def make(trials: Iterable[Trial], host: "Host", installed: Installed, mode: str = "run") -> Plan:
+def make_plan(trials: Iterable[Trial], host: "Host", installed: Installed, mode: str = "run") -> Plan:
     """Judge every trial by the rules, before anything is built.
 
     Args:
@@ -34,7 +34,7 @@ def make(trials: Iterable[Trial], host: "Host", installed: Installed, mode: str 
     for trial in distinct.values():
         verdict = next(_broken_rules(trial, host, installed, mode), None)
         status, reason = verdict or (None, "")
-        entries.append(Entry(trial, build_specs(trial), status, reason))
+        entries.append(Entry(trial, list_build_specs(trial), status, reason))
     return Plan(tuple(entries), count - len(entries))
 
 
@@ -50,7 +50,7 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
     yield from _bucket_rules(trial, backend)
     yield from _ladder_rules(trial, backend)
     yield from _load_rules(trial, backend)
-    for spec in build_specs(trial):
+    for spec in list_build_specs(trial):
         refused = backend.supports(spec)
         if refused:
             yield Status.INVALID, refused
@@ -60,7 +60,7 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
     absent = backend.unavailable(trial)
     if absent:
         yield Status.UNAVAILABLE, absent
-    yield from _missing(trial, backend, installed, () if mode != "measure" else backend.build_packages)
+    yield from _find_missing(trial, backend, installed, () if mode != "measure" else backend.build_packages)
     lacking = None if trial.backend.get("python") or mode == "measure" else backend.missing()
     if lacking:
         yield Status.UNAVAILABLE, lacking
@@ -79,17 +79,17 @@ def _bucket_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
 def _load_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
     name, clients = trial.load.get("name", "saturate"), load_config.clients(trial.load)
     if clients > 1 and not backend.concurrent:
-        told = "answers one request at a time: use replicas=... for requests side by side, and load.concurrency=1"
-        yield Status.INVALID, f"{backend.name} {told}"
+        advice = "answers one request at a time: use replicas=... for requests side by side, and load.concurrency=1"
+        yield Status.INVALID, f"{backend.name} {advice}"
     if name == "single" and trial.replicas > 1:
         yield Status.INVALID, "load=single has one client, whom one replica answers: use replicas=1"
 
 
 def _deployment_rules(trial: Trial, have: int | None) -> Iterator[Verdict]:
-    if trial.deployment and have is not None and deployment.total(trial) > have:
-        asked = " + ".join(f"{each['replicas']} x {each['cores']}" for each in trial.deployment["members"])
-        total = deployment.total(trial)
-        reason = f"the deployment asks for {asked} = {total} cores, there are {have}: use fewer cores or replicas"
+    if trial.deployment and have is not None and deployment.count_all_cores(trial) > have:
+        shares = " + ".join(f"{member['replicas']} x {member['cores']}" for member in trial.deployment["members"])
+        total = deployment.count_all_cores(trial)
+        reason = f"the deployment asks for {shares} = {total} cores, there are {have}: use fewer cores or replicas"
         yield Status.INVALID, reason
 
 
@@ -102,7 +102,7 @@ def _ladder_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
                 yield Status.INVALID, reason
 
 
-def _missing(
+def _find_missing(
     trial: Trial, backend: type[Backend], installed: Installed, dispensable: Sequence[str]
 ) -> Iterator[Verdict]:
     """Distributions that are not installed, with the line that installs them."""

@@ -11,8 +11,8 @@ from sweep import __version__
 from sweep.engine import bucket_tables, builds, earlier, forecast, judging, rules
 from sweep.engine.context import Context, writable
 from sweep.engine.references import Reference, Unusable
-from sweep.engine.resolve import Resolver, entries_of
-from sweep.engine.stages import Stages, settled
+from sweep.engine.resolve import Resolver, make_entries
+from sweep.engine.stages import Stages, select_settled
 from sweep.files import write_json
 from sweep.hardware import environment
 from sweep.hardware import rules as hardware_rules
@@ -39,8 +39,8 @@ INTERRUPTED = "interrupted: continue with `python -m sweep resume last`"
 class Sweep:
     """One id, one folder under `outputs/sweeps/`, one MLflow parent run.
 
-    `run` may be called more than once: a search asks for a few trials at a time. `finish` writes the verdict.
-    `buckets=auto` is such a search: jobs that may ask for it are run by `auto_buckets.run`.
+    `run` may be called more than once: a search runs a few trials at a time. `finish` writes the verdict.
+    `buckets=auto` is such a search, so jobs that may have it go through `engine.search.buckets.run`.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Sweep:
     ) -> None:
         """
         Args:
-            command: the line that asks for this sweep, for the record.
-            search: `run` is called more than once; the plans are shown by whoever searches.
-            history: an earlier sweep to finish: its folder, its records and its whole repeats stand.
+            command: the command line of this sweep, for the record.
+            search: `run` is called more than once, and the caller shows the plans.
+            history: an earlier sweep to finish; its folder, its records and its whole repeats are kept.
             suffix: of the sweep's id.
         """
         self.settings = settings
@@ -65,7 +65,7 @@ class Sweep:
         self.display = Display()
         self.host = hardware_rules.detect()
         self.trials: dict[str, Trial] = {}  # that were declared, by key
-        self.records: dict[str, Record] = settled(history.records.values()) if history else {}
+        self.records: dict[str, Record] = select_settled(history.records.values()) if history else {}
         self.interrupted = False
         self.stages = Stages(several=search)
         self._history = history
@@ -76,19 +76,19 @@ class Sweep:
         self._resolver: Resolver | None = None
 
     def run(self, jobs: Sequence["Job"]) -> list[Record]:
-        """Resolve every trial; the records in the order of `jobs`. Nothing is run where `plan=only`.
+        """Resolve every trial. Returns the records in the order of `jobs`; none with `plan=only`, which runs nothing.
 
-        After a Ctrl-C or SIGTERM everything that runs is ended, what is open is stopped, and `interrupted` is set.
+        After Ctrl-C or SIGTERM all workers are ended, open trials are recorded as stopped, and `interrupted` is set.
 
         Raises:
-            UserError: the outputs folder cannot be used, or cannot be written any longer.
+            UserError: the outputs folder cannot be used, or can no longer be written.
         """
         with self.writable():
             return self._run([replace(job.trial, overrides=tuple(job.overrides)) for job in jobs])
 
     def _run(self, trials: Sequence[Trial]) -> list[Record]:
-        context = self._open(trials)
-        made = self._plan(context, trials)
+        context = self._open()
+        plan = self._plan(context, trials)
         if self.settings.plan == "only":
             self._stack.close()
             return []
@@ -97,43 +97,47 @@ class Sweep:
                 if trial.key not in self.trials:
                     self.trials[trial.key] = trial
                     context.ledger.append("trial", trial=trial)
-        lacking = {deployment.group(trial) for trial in trials if trial.key not in self.records}
-        still_open = tuple(entry for entry in made.entries if deployment.group(entry.trial) in lacking)
+        lacking = {deployment.group_key(trial) for trial in trials if trial.key not in self.records}
+        still_open = tuple(entry for entry in plan.entries if deployment.group_key(entry.trial) in lacking)
         try:
             with terminate_as_interrupt():
-                self._resolve(context, replace(made, entries=still_open))
+                self._resolve(context, replace(plan, entries=still_open))
         except KeyboardInterrupt:
             self.interrupted = True
             context.workers.cancel()
             context.store.interrupt()
             for entry in still_open:
                 if entry.trial.key not in self.records:
-                    self._settle(judging.stopped(context, entry.trial, StopReason.INTERRUPTED, INTERRUPTED))
+                    self._settle(judging.make_stopped_record(context, entry.trial, StopReason.INTERRUPTED, INTERRUPTED))
         return [self.records[trial.key] for trial in trials]
 
     def ask(self, trials: Sequence[Trial]) -> None:
-        """Put down trials that become others (`buckets=auto`), for `resume`."""
+        """Record trials that are replaced by others (`buckets=auto`), for `resume`."""
         for trial in trials:
             if self._history is None or trial.key not in self._history.asked:
-                self._open(trials).ledger.append("asked", trial=trial)
+                self._open().ledger.append("asked", trial=trial)
 
     def survey(self, jobs: Sequence["Job"]) -> "Plan":
-        """Judge trials by the rules without declaring them: a search looks at its whole space before it asks."""
+        """Judge trials by the rules without declaring them: a search surveys its whole space first."""
         trials = [replace(job.trial, overrides=tuple(job.overrides)) for job in jobs]
-        return rules.make(trials, self.host, self._open(trials).installed, self.settings.plan)
+        return rules.make_plan(trials, self.host, self._open().installed, self.settings.plan)
 
     def writable(self) -> AbstractContextManager[None]:
-        """Around what writes the sweep's records: where that fails, the sweep ends with one line that says why."""
+        """End the sweep with one line that says why, if its records cannot be written inside."""
         return writable(self.settings.outputs_path, self._stack)
 
     @property
     def folder(self) -> Path:
-        """Where everything of this sweep is; there from the first `run` or `survey`."""
+        """The folder of this sweep; it exists from the first `run` or `survey`."""
         assert self._context is not None, "nothing was run yet"
         return self._context.folder
 
     def finish(self) -> int:
-        """Verdict, tables, plots, MLflow; the exit status: 0, 2 if nothing could be measured, 130 if interrupted."""
+        """Write the verdict, tables and plots, and send them to MLflow.
+
+        Returns:
+            The exit status: 0, 2 if nothing could be measured, 130 if interrupted.
+        """
         context = self._context
         if context is None or self.settings.plan == "only":
             self._stack.close()
@@ -144,37 +148,41 @@ class Sweep:
     def _finish(self, context: Context) -> int:
         from sweep.engine import summary
 
-        if store_uri(self.settings) is not None:  # MLflow is imported while the verdict is found and the page is drawn
+        if store_uri(self.settings) is not None:  # MLflow is imported meanwhile
             context.warm(tracker.PRELOAD)
         bucket_tables.write(context, list(self.trials.values()), self.records, self.stages)
-        found = list(self.records.values())
-        verdict = select.verdict(found, self.settings.objective)
-        files = summary.write(context.folder, self.settings, self._plans, found, verdict)
+        records = list(self.records.values())
+        verdict = select.verdict(records, self.settings.objective)
+        files = summary.write(context.folder, self.settings, self._plans, records, verdict)
         context.ledger.append("finish", verdict=verdict, interrupted=self.interrupted)
-        runs = self._send(context, found, verdict, files)
-        self.display.results(found, verdict, self.settings, summary.lines(context.folder, verdict, found, runs))
+        runs = self._send(context, records, verdict, files)
+        self.display.results(
+            records, verdict, self.settings, summary.list_next_steps(context.folder, verdict, records, runs)
+        )
         self._stack.close()
         if self.interrupted:
             return 130
-        done = any(r.status is Status.OK or r.stop is StopReason.BUILT or select.stopped_early(r) for r in found)
+        done = any(r.status is Status.OK or r.stop is StopReason.BUILT or select.stopped_early(r) for r in records)
         return 0 if done else 2
 
     def reference(self, trial: Trial) -> Reference | Unusable:
         """The data and the original's answers of one trial, which need not be declared."""
-        context = self._open([trial])
+        context = self._open()
         if self.settings.plan == "only":  # leaves nothing behind
             context = replace(context, store=Store(OutputsFolder(context.folder).store))
         return self._resolving(context).reference(trial, context)
 
     def _send(
-        self, context: Context, found: Sequence[Record], verdict: select.Verdict, files: Sequence[Path]
+        self, context: Context, records: Sequence[Record], verdict: select.Verdict, files: Sequence[Path]
     ) -> Mapping[str, str]:
-        """Have a worker send everything to MLflow; run ids by trial key, as far as the store answers."""
+        """Send everything to MLflow in a worker. Returns run ids by trial key, as far as MLflow answers."""
         if store_uri(self.settings) is None:
             return {}
         from sweep.report.mlflow import markdown
 
-        text = markdown.describe(self.settings, self._plans[0] if self._plans else None, found, verdict, [self.command])
+        text = markdown.describe(
+            self.settings, self._plans[0] if self._plans else None, records, verdict, [self.command]
+        )
         paths = tuple(str(path) for path in files)
         request = tracker.SendRequest(str(context.folder), self.settings, paths, text, self.interrupted)
         try:
@@ -183,7 +191,7 @@ class Sweep:
                     request,
                     "mlflow",
                     "send",
-                    seconds=request.seconds(len(found)),
+                    seconds=request.seconds(len(records)),
                     memory_mb=tracker.MEMORY_MB,
                     preload=tracker.PRELOAD,
                 )
@@ -197,13 +205,13 @@ class Sweep:
             context.ledger.append("runs", runs=sent.by_key)
         return sent.runs
 
-    def _open(self, trials: Sequence[Trial]) -> Context:
-        """The sweep's folder, store, ledger and workers, made at the first call."""
+    def _open(self) -> Context:
+        """Create the sweep's folder, store, ledger and workers at the first call."""
         if self._context is not None:
             return self._context
         outputs = self.settings.outputs_path
-        store_uri(self.settings)  # a wrong address is told before anything is done, and so is
-        table = prices.read(outputs)  # what cannot be read there
+        store_uri(self.settings)  # a wrong address or
+        table = prices.read(outputs)  # a bad table of prices ends the sweep before it begins
         if self.settings.plan == "only":  # leaves nothing behind
             folder = Path(self._stack.enter_context(TemporaryDirectory()))
         else:
@@ -224,26 +232,26 @@ class Sweep:
         return self._context
 
     def _plan(self, context: Context, trials: Sequence[Trial]) -> "Plan":
-        made = rules.make(trials, self.host, context.installed, self.settings.plan)
-        parallel = builds.parallel_builds(context)
-        starts, price = earlier.start_seconds(context), self.settings.objective.price
-        typical = earlier.typical_seconds(context)
-        seconds, note = forecast.forecast(made, self.settings.effort, typical, parallel, starts, price)
-        made = replace(made, forecast_seconds=seconds, forecast_note=note)
-        self._plans.append(made)
+        plan = rules.make_plan(trials, self.host, context.installed, self.settings.plan)
+        parallel = builds.count_parallel_builds(context)
+        starts, price = earlier.learn_start_seconds(context), self.settings.objective.price
+        typical = earlier.learn_build_seconds(context)
+        seconds, note = forecast.forecast(plan, self.settings.effort, typical, parallel, starts, price)
+        plan = replace(plan, forecast_seconds=seconds, forecast_note=note)
+        self._plans.append(plan)
         if not self.search:  # which has shown its whole space
-            self.display.plan(made, self.settings)
-        return made
+            self.display.plan(plan, self.settings)
+        return plan
 
-    def _resolve(self, context: Context, made: "Plan") -> None:
-        """Every entry of the plan to a record."""
+    def _resolve(self, context: Context, plan: "Plan") -> None:
+        """Bring every entry of the plan to a record."""
         resolver = self._resolving(context)
         with context.ledger.together():
-            resolver.refuse(made.entries)
-        if not made.valid:
+            resolver.refuse(plan.entries)
+        if not plan.valid:
             return
-        resolver.warm(made.valid)
-        tasks = resolver.prepare([*made.valid, *entries_of(self.stages.beside(self.trials, self.records))])
+        resolver.warm(plan.valid)
+        tasks = resolver.prepare([*plan.valid, *make_entries(self.stages.list_again(self.trials, self.records))])
         if tasks:
             resolver.measure(tasks)
 
@@ -260,7 +268,7 @@ class Sweep:
         context.ledger.append("record", record=record)
 
     def _leave(self, context: Context, record: Record) -> None:
-        """What a person or MLflow finds of a trial that was tried: `trials/<key>/`."""
+        """Write `trials/<key>/` of a trial that was tried, for people and MLflow."""
         if not record.status.was_tried:
             return
         folder = SweepFolder(context.folder).trial(record.key)

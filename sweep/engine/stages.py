@@ -1,4 +1,4 @@
-"""What a sweep carries from one `run` to the next, where later trials follow from what the earlier ones showed."""
+"""What a sweep keeps from one `run` to the next, when earlier results decide which trials come later."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 @dataclass
 class Stages:
-    """Which stages there are, and what is measured in more than one of them."""
+    """The stages of a sweep, and the trials that are measured in more than one of them."""
 
     several: bool  # what one `run` measures is not interleaved with the next
-    searches: dict[str, "Search"] = field(default_factory=dict)  # of `buckets=auto`, by the key of who asked
+    searches: dict[str, "Search"] = field(default_factory=dict)  # of `buckets=auto`, by the key of its trial
     # The record of a trial that is measured once more beside those of a later `run`, by key: the newer one counts
     again: dict[str, Record] = field(default_factory=dict)
 
-    def beside(self, trials: Mapping[str, Trial], records: Mapping[str, Record]) -> list[Trial]:
+    def list_again(self, trials: Mapping[str, Trial], records: Mapping[str, Record]) -> list[Trial]:
         """The trials to measure once more in this `run`."""
         return [trials[key] for key, first in self.again.items() if records[key] is first]
 
     def identity(self, key: str, name: str) -> str:
-        """The identity of a measurement: that of the trial, and how often it was measured before."""
+        """The identity of a measurement: the trial's identity, and how often it was measured before."""
         first = self.again.get(key)
         return name if first is None else f"{name}{AGAIN}{_times(first)}"
 
-    def merged(self, record: Record, begun: float) -> Record | None:
-        """A new record as it goes on record: with what it stands beside.
+    def merge(self, record: Record, begun: float) -> Record | None:
+        """Add to a new record which measurements it belongs with.
 
-        None where it failed and an earlier one of the same trial stands.
+        None if it failed and an earlier record of the same trial stays.
 
         Args:
             begun: when the measurements of this `run` began, in seconds since the epoch.
@@ -47,10 +47,10 @@ class Stages:
 
 
 def _times(first: Record) -> int:
-    """How often a trial was measured in this sweep by now."""
+    """How often a trial has been measured in this sweep."""
     return 1 + first.measured_before
 
 
-def settled(records: Iterable[Record]) -> dict[str, Record]:
-    """Those that an earlier process brought to an end, by key; what a race stopped is among them."""
+def select_settled(records: Iterable[Record]) -> dict[str, Record]:
+    """The records that an earlier process finished, by key. A trial that a race stopped is finished too."""
     return {record.key: record for record in records if record.status.is_finished or stopped_early(record)}

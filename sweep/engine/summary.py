@@ -1,4 +1,4 @@
-"""What is left in a sweep's folder for people and programs, and the lines that say how to go on."""
+"""Write the results of a sweep into its folder, and list the commands to go on with."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -23,41 +23,40 @@ if TYPE_CHECKING:
 def write(
     folder: Path, settings: Settings, plans: Sequence["Plan"], records: Sequence[Record], verdict: "Verdict"
 ) -> list[Path]:
-    """plan.json, results.json, results.csv, verdict.json, the plots, those of buckets.json too, and the page.
+    """Write plan.json, results.json, results.csv, verdict.json, the plots and the page.
 
-    With `report=none` neither plots nor a page. A plot that cannot be drawn is left out: the results are not lost for
-    a picture.
+    With `report=none` there are no plots and no page. A plot that cannot be drawn is left out.
 
     Returns:
-        The paths written, and that of drift.json, which is there since it was measured.
+        The paths written, with drift.json and buckets.json if they were written before.
     """
     place = SweepFolder(folder)
-    write_json(place.plan, plan_json(plans))
+    write_json(place.plan, encode_plan(plans))
     write_json(place.verdict, to_json(verdict))
     paths = [place.plan, place.verdict, *tables.write(records, folder)]
-    measured = (place.drift, place.buckets)  # written while it was measured
+    measured = (place.drift, place.buckets)  # written earlier
     paths += [path for path in measured if path.exists()]
-    return paths if settings.report == "none" else [*paths, *_drawn(folder, records, verdict)]
+    return paths if settings.report == "none" else [*paths, *_draw(folder, records, verdict)]
 
 
-def _drawn(folder: Path, records: Sequence[Record], verdict: "Verdict") -> list[Path]:
-    """The plots, those of buckets.json too, and the page."""
+def _draw(folder: Path, records: Sequence[Record], verdict: "Verdict") -> list[Path]:
+    """Write the plots and the page."""
     paths = []
     if any(record.status is Status.OK for record in records):
         paths += scatter.write(records, verdict, folder)
     if SweepFolder(folder).buckets.exists():
         paths += bucket_plots.write(folder)
-    return [*paths, *_page(folder, verdict)]
+    return [*paths, *_write_page(folder, verdict)]
 
 
-def _page(folder: Path, verdict: "Verdict") -> list[Path]:
+def _write_page(folder: Path, verdict: "Verdict") -> list[Path]:
     try:
         return [page.write(folder, verdict, over=True)]
-    except UserError:  # a ledger that cannot be read: what is in memory goes on record all the same
+    except UserError:  # a ledger that cannot be read: the other files have what is in memory
         return []
 
 
-def plan_json(plans: Sequence["Plan"]) -> Json:
+def encode_plan(plans: Sequence["Plan"]) -> Json:
     """Every entry of every plan of the sweep, and the distinct builds."""
     return {
         "entries": [
@@ -77,27 +76,27 @@ def plan_json(plans: Sequence["Plan"]) -> Json:
     }
 
 
-def lines(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Mapping[str, str]) -> list[str]:
-    """Where the page is, how to browse, to reproduce the winner, and to ask why something was not chosen."""
+def list_next_steps(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Mapping[str, str]) -> list[str]:
+    """Lines that say where the page is, and how to browse, to reproduce the winner and to ask why not another."""
     outputs = relative(str(folder.parent.parent))
     where = "" if outputs == "outputs" else f" --outputs {outputs}"
     ran = [record for record in records if record.origin is not Origin.REPORTED]
     which = "" if ran else f" {folder.name}"
     page_file = SweepFolder(folder).page
     if page_file.exists():
-        found = [f"report     {relative(str(page_file))}    # one page; the files are beside it"]
+        steps = [f"report     {relative(str(page_file))}    # one page; the files are beside it"]
     else:
-        found = [
+        steps = [
             f"files      {relative(str(folder))}    # one page of them: python -m sweep report {folder.name}{where}"
         ]
-    found.append(f"browse     python -m sweep ui{which}{where}")
+    steps.append(f"browse     python -m sweep ui{which}{where}")
     keys = {record.key for record in ran}
     best = verdict.winner or next((key for key in verdict.ranking if key in keys), None)
     if best is not None:
-        found.append(f"reproduce  python -m sweep reproduce {runs.get(best, best)}{where}")
+        steps.append(f"reproduce  python -m sweep reproduce {runs.get(best, best)}{where}")
     others = [record for record in ran if record.key != best]
     if others:
         moving = varying([record.settings for record in ran])
-        asked = " ".join(shlex.quote(f"{name}={axis_text(others[0].settings.get(name))}") for name in moving)
-        found.append(f"ask        python -m sweep why {asked}{where}")
-    return found
+        axes = " ".join(shlex.quote(f"{name}={axis_text(others[0].settings.get(name))}") for name in moving)
+        steps.append(f"ask        python -m sweep why {axes}{where}")
+    return steps

@@ -1,4 +1,4 @@
-"""The work of a sweep as values: a build that is there, a trial that is to be measured."""
+"""The work of a sweep as values: builds to do, builds that are done, trials to measure."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,17 +11,17 @@ from sweep.verdict.elimination import Out
 
 @dataclass(frozen=True)
 class Built:
-    """One distinct build: in the store, or failed."""
+    """One distinct build that is in the store, or has failed."""
 
     spec: BuildSpec
     key: str  # in the store
     folder: Path
     info: BuildInfo | None
     failure: Failure | None
-    seconds: float  # that it took when it was built
+    seconds: float  # of building
     reused: bool  # it was in the store before this sweep
-    user_error: bool = False  # it failed, and what was asked for is at fault
-    attempts: tuple["Built", ...] = ()  # with other options, see `ladder`: before this one, or after it if all failed
+    user_error: bool = False  # it failed because of what the user wrote
+    attempts: tuple["Built", ...] = ()  # with other options, see `ladder`: before this build, or after it if all failed
     stop: StopReason | None = None  # why it was not begun
 
     def to_json(self) -> Json:
@@ -33,7 +33,7 @@ class Built:
             **({"options": to_json(self.spec.options), "attempts": tried} if tried else {}),
             "key": self.key,
             "seconds": self.seconds,
-            "artifact_mb": _size_mb(self.folder) if self.failure is None else None,
+            "artifact_mb": _measure_mb(self.folder) if self.failure is None else None,
             "reused": self.reused,
             "folder": str(self.folder),
             "precision": self.info.precision if self.info else None,
@@ -44,28 +44,28 @@ class Built:
         }
 
     def _rare(self) -> Json:
-        """What few builds have."""
+        """Keys that few builds have."""
         info = self.info or BuildInfo("")
         known = {"fallback": info.fallback, "left_behind": list(info.left_behind)}
         return {name: value for name, value in known.items() if value}
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A build that somebody needs, with the data and the model content that it starts from."""
+class BuildTask:
+    """A build that a trial needs, with the model and the data that it starts from."""
 
     spec: BuildSpec
     reference: Reference
     name: str
 
 
-def _size_mb(folder: Path) -> float:
+def _measure_mb(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
 
 
 @dataclass
 class Candidate:
-    """A trial whose builds are there, and how far its repeats have come."""
+    """A trial with finished builds, and the state of its repeats."""
 
     trial: Trial
     identity: str
@@ -73,7 +73,7 @@ class Candidate:
     reference: Reference
     done: dict[int, Measurement] = field(default_factory=dict)
     failure: Failure | None = None
-    user_error: bool = False  # it failed, and what was asked for is at fault
+    user_error: bool = False  # it failed because of what the user wrote
     attempts: list[Failure] = field(default_factory=list)  # transient failures that were tried again
     started: float = 0.0  # seconds since the epoch
     seconds: float = 0.0  # spent in this sweep's workers

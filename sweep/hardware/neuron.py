@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweep.files import neuron_tool
+from sweep.files import find_neuron_tool
 from sweep.hardware import ec2
 from sweep.isolate import procfs
-from sweep.isolate.failures import one_line
+from sweep.isolate.failures import shorten
 
 SECONDS = 10.0  # neuron-ls answers in well under one; a driver that hangs must not hang us
 SYSFS = "sys/devices/virtual/neuron_device"
@@ -55,7 +55,7 @@ class Neuron:
 def look(root: Path = Path("/")) -> Neuron:
     """The Neuron devices as they are now. `root` is the file system to read, for tests."""
     nodes = sorted(int(path.name[6:]) for path in root.glob("dev/neuron[0-9]*") if path.name[6:].isdigit())
-    command = neuron_tool("neuron-ls", root)
+    command = find_neuron_tool("neuron-ls", root)
     if command is None and not nodes:
         return Neuron()
     found, note = _listed(command) if command else (None, "neuron-ls is not installed (aws-neuronx-tools)")
@@ -118,7 +118,7 @@ def _listed(command: str) -> tuple[list[Mapping[str, Any]] | None, str]:
     devices = _devices(output)
     if code == 0 and devices is not None:
         return devices, ""
-    said = one_line(errors) or one_line(output)
+    said = shorten(errors) or shorten(output)
     if code:
         return None, f"neuron-ls: {said or f'exit status {code}'}"
     return None, "neuron-ls gave no list of devices" + (f": {said}" if said else "")
@@ -184,7 +184,7 @@ def _holders(devices: Sequence[Mapping[str, Any]], cores: Sequence[int]) -> tupl
         for user in users if isinstance(users, list) else ():
             pid = _whole(user.get("pid")) if isinstance(user, Mapping) else 0
             if pid:
-                command = one_line(str(user.get("command") or "")) or procfs.name_of(pid)
+                command = shorten(str(user.get("command") or "")) or procfs.read_name(pid)
                 old = found.get(pid) or Holder(pid, command, (), (), str(user.get("neuron_runtime_version") or ""))
                 number = device.get("neuron_device")
                 devices_of = (*old.devices, number if isinstance(number, int) else place)

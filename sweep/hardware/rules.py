@@ -124,7 +124,7 @@ def _absent(host: Host, device: str) -> str | None:
 
 def _too_few_here(host: Host, device: str, trial: Trial) -> str | None:
     """The hardware has them, but not all are for this process."""
-    wanted, have, what = deployment.total(trial), len(host.cpus), "CPU"
+    wanted, have, what = deployment.count_all_cores(trial), len(host.cpus), "CPU"
     if device == "cuda":
         wanted, have, what = trial.replicas, len(host.gpus), "GPU"
     if device == "neuron":

@@ -93,7 +93,7 @@ def _ticks_per_second() -> float:
 
 def _own_seconds() -> float:
     """CPU time of this process and of its direct children: the servers that start the workers, and import for them."""
-    ticks = [procfs.cpu_ticks(pid) for pid in procfs.children(os.getpid())]
+    ticks = [procfs.read_cpu_ticks(pid) for pid in procfs.list_children(os.getpid())]
     return time.process_time() + sum(ticks) / _ticks_per_second()
 
 

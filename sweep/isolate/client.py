@@ -24,7 +24,7 @@ PACKAGE = Path(failures.__file__).resolve().parents[1]
 
 
 class GoneError(Exception):
-    """The server cannot take an order. Final where a new server would fare no better."""
+    """The server cannot take an order. `final`: a new server could not either."""
 
     def __init__(self, reason: str, final: bool = False) -> None:
         super().__init__(reason)
@@ -32,7 +32,7 @@ class GoneError(Exception):
 
 
 class _Waiting:
-    """One run that waits: for the server, then for the report of its worker."""
+    """A run that waits for the server, then for the report of its worker."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
@@ -81,12 +81,12 @@ class Server:
             stdout=self._messages.fileno(),
             stderr=self._messages.fileno(),
             cwd=self._private,  # `-m` looks here first, so it is this package that starts and no other of that name
-            env=_environment(self._python, own),
+            env=_make_environment(self._python, own),
             start_new_session=True,
         )
 
     def run(self, order: Callable[[int], Json], seconds: float) -> Json:
-        """Send the order of that number and wait for its report, asleep, for `seconds` and some grace.
+        """Send an order under a number of its own, and sleep until its report comes, at most `seconds` and some grace.
 
         Raises:
             GoneError: no worker was started.
@@ -195,7 +195,7 @@ class Server:
         self._tidy()
         with self._change:
             self.dead = True
-            self._why_not = failures.meaningful_line(text) or self._why_not
+            self._why_not = failures.pick_line(text) or self._why_not
             for waiting in self._waiting.values():
                 waiting.done.set()
             self._change.notify_all()
@@ -218,8 +218,8 @@ def _close_copies() -> None:
 os.register_at_fork(after_in_child=_close_copies)
 
 
-def _environment(python: str, own: bool) -> Dict[str, str]:
-    """Ours; for another interpreter without what belongs to our Python, and with its own programs first on PATH."""
+def _make_environment(python: str, own: bool) -> Dict[str, str]:
+    """Our environment. Another interpreter gets none of our Python's variables, and its own programs first on PATH."""
     env = dict(os.environ)
     env.pop("PYTHONSAFEPATH", None)  # would hide this package from `-m`
     if not own:

@@ -1,7 +1,7 @@
-"""From what frameworks, compilers and runtimes print to a kind of failure, one line, and advice.
+"""Classify what frameworks, compilers and runtimes print: a kind of failure, one line, and advice.
 
 The table is data: the first row that matches wins. Rows are tried on the exception with its causes, then (by the
-parent) on the end of the log. Numbers are only read in a context that says what they are. Worker side, Python 3.8.
+parent) on the end of the log. A number counts only in a context that says what it is. Worker side, Python 3.8.
 """
 
 import errno
@@ -15,7 +15,7 @@ from sweep.isolate.failure_table import NEURON_STATUS, ROWS
 from sweep.spec import FailureKind, TrialError
 
 SUMMARY_CHARACTERS = 300
-TAIL_CHARACTERS = 16000  # of a log are searched: what stands earlier is seldom the reason
+TAIL_CHARACTERS = 16000  # searched at the end of a log: what stands earlier is seldom the reason
 
 
 class Row(NamedTuple):
@@ -24,7 +24,9 @@ class Row(NamedTuple):
     advice: str
 
 
-TABLE: Tuple[Row, ...] = tuple(Row(re.compile(text, re.IGNORECASE), kind, advice) for text, kind, advice in ROWS)
+TABLE: Tuple[Row, ...] = tuple(
+    Row(re.compile(text, re.IGNORECASE), kind, find_advice) for text, kind, find_advice in ROWS
+)
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # A status of the Neuron runtime stands in a line that speaks of it, and is never an exit status
@@ -36,8 +38,8 @@ _NAMED_STATUS = re.compile(r"\bNRT Error \w+\((?P<code>\d+)\)|\bnrt_\w+\b[^\n]{0
 _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+) in (\S+)', re.MULTILINE)
 
 
-def tail(path: Path, limit: int) -> str:
-    """The last `limit` bytes of a file as text, nothing where there is none."""
+def read_tail(path: Path, limit: int) -> str:
+    """The last `limit` bytes of a file as text; empty if there is no file."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - limit))
@@ -47,25 +49,25 @@ def tail(path: Path, limit: int) -> str:
 
 
 def classify(error: Optional[BaseException], text: str) -> Tuple[FailureKind, str]:
-    """Kind and one line for an exception, for the text of a log, or for both (the exception goes first)."""
+    """Kind and one line for an exception, for the text of a log, or for both; the exception goes first."""
     if error is None:
         row = match(text[-TAIL_CHARACTERS:])
-        return (row.kind, meaningful_line(text, row)) if row else (FailureKind.UNKNOWN, meaningful_line(text))
+        return (row.kind, pick_line(text, row)) if row else (FailureKind.UNKNOWN, pick_line(text))
     if isinstance(error, TrialError):
-        return error.kind, one_line(str(error))
-    chain = list(_causes(error))
+        return error.kind, shorten(str(error))
+    chain = list(_list_causes(error))
     summary = _describe(error)
-    kind = _by_type(error)
+    kind = _classify_type(error)
     if kind is None:
-        rows = [match(_describe(each, full=True)) for each in chain] + [match(text[-TAIL_CHARACTERS:])]
+        rows = [match(_describe(cause, full=True)) for cause in chain] + [match(text[-TAIL_CHARACTERS:])]
         kind = next((row.kind for row in rows if row), FailureKind.UNKNOWN)
-    if any(isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT) for each in chain):
-        return FailureKind.DISK_FULL, one_line("disk full: %s" % summary)
+    if any(isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) for cause in chain):
+        return FailureKind.DISK_FULL, shorten("disk full: %s" % summary)
     return kind, summary
 
 
-def from_exit(exit_code: Optional[int], signal_name: Optional[str], text: str) -> Tuple[FailureKind, str]:
-    """Kind and one line for a worker that ended without a result and that nobody of ours killed.
+def classify_exit(exit_code: Optional[int], signal_name: Optional[str], text: str) -> Tuple[FailureKind, str]:
+    """Kind and one line for a worker that ended without a result and that we did not kill.
 
     Args:
         text: the end of its log.
@@ -76,16 +78,16 @@ def from_exit(exit_code: Optional[int], signal_name: Optional[str], text: str) -
     if signal_name == "SIGKILL":
         how = "killed by SIGKILL (often the kernel's out-of-memory killer)"
     elif signal_name:
-        how = "killed by %s%s" % (signal_name, _where(tail))
+        how = "killed by %s%s" % (signal_name, _describe_frame(tail))
     else:
         how = "ended with exit code %s and left no result" % exit_code
-    line = meaningful_line(tail, row) if row or (tail.strip() and not _where(tail)) else ""
-    return kind, one_line("%s: %s" % (how, line) if line else how)
+    line = pick_line(tail, row) if row or (tail.strip() and not _describe_frame(tail)) else ""
+    return kind, shorten("%s: %s" % (how, line) if line else how)
 
 
 def match(text: str) -> Optional[Row]:
-    """The first row of the table that speaks of this text."""
-    status = _neuron_status(text)
+    """The first row of the table that matches this text."""
+    status = _match_neuron_status(text)
     if status is not None:
         return status
     for row in TABLE:
@@ -94,32 +96,32 @@ def match(text: str) -> Optional[Row]:
     return None
 
 
-def advice(text: str) -> str:
-    """What a person could try, or nothing."""
+def find_advice(text: str) -> str:
+    """What a person could try; empty if nothing is known."""
     row = match(text[-TAIL_CHARACTERS:])
     return row.advice if row else ""
 
 
-def one_line(text: str) -> str:
-    """First line that says something, without control codes, of at most 300 characters."""
+def shorten(text: str) -> str:
+    """The first line with a letter or a digit, without control codes, cut to 300 characters."""
     lines = [" ".join(line.split()) for line in _CONTROL.sub(" ", text.replace("\r", "\n")).split("\n")]
     line = next((line for line in lines if any(character.isalnum() for character in line)), "")
     return line if len(line) <= SUMMARY_CHARACTERS else line[: SUMMARY_CHARACTERS - 1].rstrip() + "\u2026"
 
 
-def meaningful_line(text: str, row: Optional[Row] = None) -> str:
-    """The line of a log that the row matches, else the last one that speaks of an error, else the last one."""
+def pick_line(text: str, row: Optional[Row] = None) -> str:
+    """The first line that the row matches, else the last line about an error, else the last line."""
     lines = [line for line in _CONTROL.sub(" ", text.replace("\r", "\n")).split("\n") if line.strip()]
     if row is not None:
         for line in lines:
             if row.pattern.search(line):
-                return one_line(line)
+                return shorten(line)
     errors = [line for line in lines if re.search(r"\b\w*(?:error|exception|fatal|abort|terminate)\w*\b", line, re.I)]
-    return one_line((errors or lines or [""])[-1])
+    return shorten((errors or lines or [""])[-1])
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, then what caused it, outermost first."""
+def _list_causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception, then its causes, outermost first."""
     seen: List[int] = []
     current: Optional[BaseException] = error
     while current is not None and id(current) not in seen:
@@ -134,23 +136,23 @@ def _describe(error: BaseException, full: bool = False) -> str:
     except Exception:  # an exception may fail to print itself
         message = ""
     name = type(error).__name__
-    return "%s: %s" % (name, message) if full else one_line("%s: %s" % (name, one_line(message)) if message else name)
+    return "%s: %s" % (name, message) if full else shorten("%s: %s" % (name, shorten(message)) if message else name)
 
 
-def _by_type(error: BaseException) -> Optional[FailureKind]:
-    """What the type of an exception, or of the causes that it names, says by itself."""
+def _classify_type(error: BaseException) -> Optional[FailureKind]:
+    """The kind that follows from the type of an exception, or of the causes that it names."""
     current: Optional[BaseException] = error
     for _ in range(10):  # a cycle of causes is possible
         if current is None:
             return None
-        kind = _kind_of(current)
+        kind = _find_kind(current)
         if kind is not None:
             return kind
         current = current.__cause__  # not the context: libraries try things, fail, and go on to fail for another reason
     return None
 
 
-def _kind_of(error: BaseException) -> Optional[FailureKind]:
+def _find_kind(error: BaseException) -> Optional[FailureKind]:
     if isinstance(error, TrialError):
         return error.kind
     if isinstance(error, ImportError):
@@ -168,23 +170,23 @@ def _kind_of(error: BaseException) -> Optional[FailureKind]:
     return None
 
 
-def _where(text: str) -> str:
-    """The innermost Python frame of the stack that `faulthandler` leaves."""
+def _describe_frame(text: str) -> str:
+    """The innermost Python frame of a stack that `faulthandler` wrote; empty if there is none."""
     start = text.rfind("most recent call first")
     frame = _FRAME.search(text, start) if start >= 0 else None
     return " in %s (%s:%s)" % (frame.group(3), frame.group(1).rpartition("/")[2], frame.group(2)) if frame else ""
 
 
-def _neuron_status(text: str) -> Optional[Row]:
-    found = _STATUS.search(text)
-    code = found.group("code") if found else None
-    if found is None:
+def _match_neuron_status(text: str) -> Optional[Row]:
+    status = _STATUS.search(text)
+    code = status.group("code") if status else None
+    if status is None:
         named = _NAMED_STATUS.search(text)
         code = (named.group("code") or named.group("code2")) if named else None
-        found = named
-    if found is None or code is None or int(code) not in NEURON_STATUS:
+        status = named
+    if status is None or code is None or int(code) not in NEURON_STATUS:
         return None
     kind, hint = NEURON_STATUS[int(code)]
-    if code == "2" and "execute" in found.group(0).lower():  # status 2 is a bad artifact at load, bad inputs at run
+    if code == "2" and "execute" in status.group(0).lower():  # status 2 is a bad artifact at load, bad inputs at run
         kind, hint = FailureKind.SHAPE_MISMATCH, "the inputs must have the shapes and types of the build"
-    return Row(re.compile(re.escape(found.group(0))), kind, hint)
+    return Row(re.compile(re.escape(status.group(0))), kind, hint)

@@ -1,4 +1,4 @@
-"""The process beside each worker: it starts it, stores its output, ends it when a limit is reached, and reports.
+"""The keeper, a process beside each worker: it starts the worker, stores its output, enforces its limits and reports.
 
 It adopts every descendant that loses its parent, so that whatever a worker leaves behind (compilers, daemons with a
 session of their own) is found and ended. It sleeps in `select` unless something happens; only where a memory limit is
@@ -19,18 +19,18 @@ from typing import Callable, List, NamedTuple, Optional, Tuple
 from sweep.isolate import procfs
 from sweep.spec import Json
 
-HEAD_BYTES = 8 << 20  # of a worker's output is kept as it comes
-TAIL_BYTES = 1 << 20  # and this much of its end, where errors stand
+HEAD_BYTES = 8 << 20  # of a worker's output, stored as it comes
+TAIL_BYTES = 1 << 20  # of its end, where errors stand
 WATCH_SECONDS = 0.25  # between two looks at the memory
 GRACE_SECONDS = 0.5  # for helpers that end by themselves once the worker is gone
-PIPE_BYTES = 1 << 20  # so that a worker that prints seldom waits for us
+PIPE_BYTES = 1 << 20  # large, so that a worker that prints rarely waits for us
 F_SETPIPE_SZ = 1031
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM)
 KILL_SECONDS = 10.0  # until a process that does not die is given up (it hangs in the kernel)
 
 
 class Log:
-    """The captured output: its head as it comes, then only its last part, so that no worker can fill the disk."""
+    """The captured output: its head and its tail, so that no worker can fill the disk."""
 
     def __init__(self, path: str) -> None:
         try:
@@ -95,7 +95,7 @@ class Wakeup:
 
 
 def hold_signals() -> None:
-    """Keep them pending around a fork: a handler of the wrong process must not take them."""
+    """Keep signals pending around a fork: a handler of the wrong process must not take them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
@@ -104,7 +104,7 @@ def release_signals() -> None:
 
 
 class Order(NamedTuple):
-    """What the parent asks for."""
+    """An order of the parent to run a worker."""
 
     number: int
     folder: str
@@ -142,8 +142,8 @@ def keep(order: Order, channel: socket.socket, life: int, become: Become) -> Non
         os._exit(status)
 
 
-def _cpu_seconds() -> float:
-    """CPU time of this keeper and of all that it has seen to its end: the worker and everything that came from it."""
+def _read_cpu_seconds() -> float:
+    """CPU time of this keeper and of its ended descendants: the worker and everything that it started."""
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
@@ -161,7 +161,7 @@ class _Keeper:
         self.wakeup = Wakeup(*SIGNALS)
         self.log = Log(order.folder + "/log.txt")
         procfs.adopt_orphans()
-        self.kernel_kills = procfs.kernel_oom_kills()
+        self.kernel_kills = procfs.count_oom_kills()
         self.output, write = os.pipe()
         os.set_blocking(self.output, False)
         _widen(write)
@@ -184,20 +184,20 @@ class _Keeper:
         while self._drain():
             pass
         self.log.close(["left behind and ended: " + ", ".join(left)] if left else [])
-        kernel = code == -signal.SIGKILL and not why and procfs.kernel_oom_kills() > self.kernel_kills
+        kernel = code == -signal.SIGKILL and not why and procfs.count_oom_kills() > self.kernel_kills
         return {
             "exited": self.order.number,
             "why": why,
             "code": code,
             "seconds": seconds,
             "peak_memory_mb": max(self.peak_mb, rusage),
-            "cpu_seconds": _cpu_seconds(),
+            "cpu_seconds": _read_cpu_seconds(),
             "left": left,
             "kernel_oom": kernel,
         }
 
     def _watch(self) -> str:
-        """Sleep until the worker ends (returns "") or must be ended (returns why)."""
+        """Sleep until the worker ends, or must be ended. Returns why it must be ended, or ""."""
         waiting = [self.output, self.wakeup.read, self.life]
         end = self.started + self.order.seconds
         while True:
@@ -220,7 +220,7 @@ class _Keeper:
                 return "deadline"
 
     def _drain(self) -> bool:
-        """Store what the worker has written; False at its end, or when there is nothing more for now."""
+        """Store what the worker has written; False if there is nothing now, or nothing more will come."""
         try:
             data = os.read(self.output, 1 << 18)
         except BlockingIOError:
@@ -232,45 +232,45 @@ class _Keeper:
         """Whether the worker has ended. It stays a zombie, so that its number cannot belong to another group."""
         while True:
             try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                state = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return True
-            if found is None:
+            if state is None:
                 return False
-            if found.si_pid == self.pid:
+            if state.si_pid == self.pid:
                 return True
-            os.waitpid(found.si_pid, os.WNOHANG)  # an adopted orphan
+            os.waitpid(state.si_pid, os.WNOHANG)  # an adopted orphan
 
     def _over_memory(self) -> bool:
         limit, now = self.order.memory_mb, time.monotonic()
         if limit is None or now - self.looked < 0.9 * WATCH_SECONDS:
             return False
         self.looked = now
-        tree = procfs.descendants(os.getpid())
-        used = procfs.resident_mb(tree)
+        tree = procfs.list_descendants(os.getpid())
+        used = procfs.sum_resident_mb(tree)
         if used > limit and len(tree) > 1:  # forks share memory: count it once before ending anything
-            used = procfs.proportional_mb(tree)
+            used = procfs.sum_proportional_mb(tree)
         self.peak_mb = max(self.peak_mb, used)
         return used > limit
 
     def _left_behind(self) -> List[str]:
-        """What still runs after the worker has ended and after a moment to follow it."""
+        """Processes that still run a moment after the worker has ended."""
         end = time.monotonic() + GRACE_SECONDS
         while True:
-            tree = procfs.descendants(os.getpid())
+            tree = procfs.list_descendants(os.getpid())
             rest = end - time.monotonic()
             if not tree or rest <= 0:
-                return ["%s (%d)" % (procfs.name_of(pid), pid) for pid in tree]
+                return ["%s (%d)" % (procfs.read_name(pid), pid) for pid in tree]
             if self.life in select.select([self.wakeup.read, self.life], [], [], min(rest, 0.05))[0]:
                 return []  # the server is gone: end everything at once
             self.wakeup.take()
 
     def _end_all(self) -> None:
-        """Kill until nothing is left: children of what is killed become ours, and turn up in the next look."""
+        """Kill until nothing is left. Children of a killed process become ours, so the next look finds them."""
         end = time.monotonic() + KILL_SECONDS
         procfs.kill_group(self.pid)
         while time.monotonic() < end:
-            tree = procfs.descendants(os.getpid())
+            tree = procfs.list_descendants(os.getpid())
             if not tree:
                 return
             for pid in tree:

@@ -1,11 +1,11 @@
-"""Run one worker: a fresh process with a deadline and a memory limit; an `Outcome` whatever happens to it.
+"""Run a worker: a fresh process with a deadline and a memory limit. Whatever happens to it, there is an `Outcome`.
 
-The parent's side. Each (interpreter, preloaded modules) has a `forkserver`; a call of `run` sends it an order and
-sleeps until the worker's keeper reports. Nothing here polls: while a worker is measured the parent uses no CPU.
+The parent's side. Each pair of interpreter and preloaded modules has a `server`; `run` sends it an order and sleeps
+until the worker's keeper reports. Nothing here polls: while a worker is measured the parent uses no CPU.
 
 A task folder holds `request.json` (its `entry` is "module:function"), and afterwards `log.txt` and `result.json`. An
-entry may write `versions.json` ({distribution: version}) early; a failure then says what it ran with, also after a
-crash. What a worker is at that may get it killed stands in `doing-*.txt` meanwhile.
+entry may write `versions.json` ({distribution: version}) early, so that a failure has the versions even after a crash.
+Before a step that may get it killed, a worker writes the name of the step into `doing-*.txt`.
 """
 
 import json
@@ -25,7 +25,7 @@ from sweep.isolate import failures
 from sweep.isolate.client import PACKAGE, GoneError, Server
 from sweep.spec import Failure, FailureKind, Json, Outcome, UserError, to_json
 
-TAIL_BYTES = 16384  # of a log are searched for the reason of a failure
+TAIL_BYTES = 16384  # at the end of a log, searched for the reason of a failure
 NEAR_LIMIT = 0.9  # share of the memory limit from which an unexplained SIGKILL is taken as out of memory
 
 
@@ -34,12 +34,12 @@ class Request(Protocol):
 
     @property
     def entry(self) -> str:
-        """What answers it, as "module:function"."""
+        """The function that answers, as "module:function"."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a worker is ended: wall seconds, and MiB of resident memory of its whole process tree."""
+    """When a worker is ended: wall seconds, and MiB of resident memory of its whole process tree."""
 
     seconds: float
     memory_mb: Optional[float] = None
@@ -69,7 +69,7 @@ class Workers:
         """Start a server in the background, so that its imports are done when the first worker is needed."""
         try:
             self._server(python, preload)
-        except (OSError, GoneError):  # told by the run that needs it
+        except (OSError, GoneError):  # the run that needs it reports this
             pass
 
     def run(
@@ -90,7 +90,7 @@ class Workers:
             python: another interpreter, or None for ours.
             preload: modules for the server to import once. They may only import, not compute.
             cores: CPU numbers to run on; none means all.
-            env: set in the worker, which is after the preloaded modules were imported.
+            env: variables to set in the worker, so after the preloaded modules were imported.
 
         Raises:
             UserError: the folder cannot be written.
@@ -98,11 +98,14 @@ class Workers:
         folder = folder.absolute()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for path in (*(folder / name for name in ("result.json", "log.txt", "versions.json")), *_doing(folder)):
+            for path in (
+                *(folder / name for name in ("result.json", "log.txt", "versions.json")),
+                *_list_doing(folder),
+            ):
                 path.unlink(missing_ok=True)
             (folder / "request.json").write_text(json.dumps(to_json(request)), "utf-8")
         except OSError as error:
-            raise UserError(files.cannot_write(error, folder)) from error
+            raise UserError(files.describe_write_error(error, folder)) from error
         task = _Task(folder, limits, tuple(int(core) for core in cores), dict(env or {}), python)
         begun = time.monotonic()
         for attempt in (1, 2):
@@ -132,7 +135,7 @@ class Workers:
         self._finalizer()
 
     def _server(self, python: Optional[str], preload: Sequence[str]) -> Server:
-        path = _interpreter(python)
+        path = _find_interpreter(python)
         own = path == sys.executable
         key = (path, tuple(preload))
         with self._lock:
@@ -172,7 +175,7 @@ class _Task:
         }
 
     def outcome(self, report: Json) -> Outcome:
-        """What the keeper's report and the files in the folder say together."""
+        """The outcome, from the keeper's report and the files in the folder."""
         answer = _read_json(self.folder / "result.json")
         seconds, peak = float(report.get("seconds", 0.0)), float(report.get("peak_memory_mb", 0.0))
         cpu = report.get("cpu_seconds")
@@ -183,11 +186,11 @@ class _Task:
             if result is not None:
                 left = tuple(report.get("left") or ())
                 return Outcome(result, None, str(self._log), seconds, peak, cpu_seconds=cpu, left_behind=left)
-            told = answer["failure"]
-            failure = self._told(told, code, seconds)
-            return Outcome(None, failure, str(self._log), seconds, peak, user_error=bool(told.get("user")))
+            reported = answer["failure"]
+            failure = self._read_failure(reported, code, seconds)
+            return Outcome(None, failure, str(self._log), seconds, peak, user_error=bool(reported.get("user")))
         kind, summary = self._explain(report, peak)
-        stages = [path.read_text("utf-8") for path in _doing(self.folder)]
+        stages = [path.read_text("utf-8") for path in _list_doing(self.folder)]
         summary = f"{stages[0]}: {summary}" if stages else summary
         signal_name = _signal_name(code) if code is not None and code < 0 else None
         failure = self._failure(kind, summary, seconds, code if signal_name is None else None, signal_name)
@@ -196,14 +199,14 @@ class _Task:
     def failed(self, kind: FailureKind, summary: str, begun: float) -> Outcome:
         """The outcome of a worker that never started."""
         seconds = time.monotonic() - begun
-        return Outcome(None, self._failure(kind, failures.one_line(summary), seconds), str(self._log), seconds)
+        return Outcome(None, self._failure(kind, failures.shorten(summary), seconds), str(self._log), seconds)
 
     @property
     def _log(self) -> Path:
         return self.folder / "log.txt"
 
     def _explain(self, report: Json, peak: float) -> Tuple[FailureKind, str]:
-        """Why there is no result."""
+        """Kind and summary of a worker without a result."""
         why, code, limit = report.get("why", ""), report.get("code"), self.limits.memory_mb
         if why == "deadline":
             return FailureKind.TIMEOUT, f"not finished after {self.limits.seconds:g} s: killed at the deadline"
@@ -221,13 +224,15 @@ class _Task:
                 return FailureKind.HOST_OOM, f"killed by the kernel's out-of-memory killer, having held {peak:,.0f} MB"
             if limit is not None and peak >= NEAR_LIMIT * limit:
                 return FailureKind.HOST_OOM, f"killed by SIGKILL at {peak:,.0f} MB of a limit of {limit:,.0f} MB"
-        return failures.from_exit(None if signal_name else code, signal_name, failures.tail(self._log, TAIL_BYTES))
+        return failures.classify_exit(
+            None if signal_name else code, signal_name, failures.read_tail(self._log, TAIL_BYTES)
+        )
 
-    def _told(self, told: Json, code: Optional[int], seconds: float) -> Failure:
+    def _read_failure(self, reported: Json, code: Optional[int], seconds: float) -> Failure:
         """The failure that the worker itself reported; what it could not name, the log may."""
-        kind, summary = FailureKind(told["kind"]), str(told["summary"])
-        if kind is FailureKind.UNKNOWN and not told.get("user"):
-            kind = failures.classify(None, failures.tail(self._log, TAIL_BYTES))[0]
+        kind, summary = FailureKind(reported["kind"]), str(reported["summary"])
+        if kind is FailureKind.UNKNOWN and not reported.get("user"):
+            kind = failures.classify(None, failures.read_tail(self._log, TAIL_BYTES))[0]
         return self._failure(kind, summary, seconds, code)
 
     def _failure(
@@ -241,34 +246,31 @@ class _Task:
         versions = _read_json(self.folder / "versions.json") or {}
         texts = {str(name): str(version) for name, version in versions.items()}
         log = str(self._log) if self._log.exists() else None
-        return Failure(kind, summary, log, exit_code, signal_name, seconds, texts, self.command())
-
-    def command(self) -> str:
-        """A shell line that runs this worker again by hand."""
-        return by_hand(self.folder, python=self.python, cores=self.cores, env=self.env)
+        command = format_rerun(self.folder, python=self.python, cores=self.cores, env=self.env)
+        return Failure(kind, summary, log, exit_code, signal_name, seconds, texts, command)
 
 
-def _doing(folder: Path) -> List[Path]:
-    """Files in which a worker, or each of its copies, says what it is at while it could be killed for it."""
+def _list_doing(folder: Path) -> List[Path]:
+    """Files in which a worker or one of its copies has named a step that may get it killed."""
     return sorted([*folder.glob("doing-*.txt"), *folder.glob("*/doing-*.txt")])
 
 
-def by_hand(
+def format_rerun(
     folder: Path, *, python: Optional[str] = None, cores: Sequence[int] = (), env: Optional[Mapping[str, str]] = None
 ) -> str:
-    """A shell line that runs the worker of a task folder again."""
+    """A shell line that runs the worker of a task folder again by hand."""
     words = ["env", *(f"{name}={value}" for name, value in env.items())] if env else []
-    words += [_interpreter(python), "-m", "sweep.isolate.server"]
+    words += [_find_interpreter(python), "-m", "sweep.isolate.server"]
     if cores:
         words += ["--cores", ",".join(map(str, cores))]
     line = shlex.join([*words, "--once", str(folder)])
-    if _interpreter(python) == sys.executable:
+    if _find_interpreter(python) == sys.executable:
         return f"cd {shlex.quote(str(Path.cwd()))} && {line}"
     link = f'ln -s {shlex.quote(str(PACKAGE))} "$only/sweep"'
     return f'only=$(mktemp -d) && {link} && PYTHONPATH="$only" {line}'
 
 
-def _interpreter(python: Optional[str]) -> str:
+def _find_interpreter(python: Optional[str]) -> str:
     """An absolute path (links are kept: they are what makes a virtual environment), or a name to find on PATH."""
     if python is None:
         return sys.executable
@@ -283,7 +285,7 @@ def _signal_name(code: int) -> str:
 
 
 def _read_json(path: Path) -> Optional[Json]:
-    """The object in a file, or None where there is none that can be read."""
+    """The JSON object in a file; None if it cannot be read."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""What Linux says below /proc, with the standard library alone: processes, their memory, the processor.
+"""Processes, their memory and the processor, as Linux shows them below /proc.
 
-Worker side, Python 3.8. Where there is no /proc (macOS) nothing is found and process groups are all that is ended.
+Worker side, Python 3.8, standard library. Without /proc (macOS) no process is found, and only process groups are ended.
 """
 
 import os
@@ -57,26 +57,26 @@ def _read(path: str) -> str:
         return ""
 
 
-def children(pid: int) -> List[int]:
+def list_children(pid: int) -> List[int]:
     """Direct children of a process."""
     try:
         threads = os.listdir("/proc/%d/task" % pid)  # noqa: PTH208  # called several times a second
     except OSError:
         return []
     if not _HAS_CHILDREN:
-        return _children_by_scan(pid)
+        return _scan_children(pid)
     texts = [_read("/proc/%d/task/%s/children" % (pid, thread)) for thread in threads]
     return [int(child) for text in texts for child in text.split()]
 
 
-def _children_by_scan(pid: int) -> List[int]:
+def _scan_children(pid: int) -> List[int]:
     """For kernels without CONFIG_PROC_CHILDREN."""
-    found = []
+    pids = []
     for name in os.listdir("/proc"):  # noqa: PTH208  # names are all that is wanted
         status = _stat(int(name)) if name.isdigit() else []
         if len(status) > 1 and int(status[1]) == pid:
-            found.append(int(name))
-    return found
+            pids.append(int(name))
+    return pids
 
 
 def _stat(pid: int) -> List[str]:
@@ -84,32 +84,32 @@ def _stat(pid: int) -> List[str]:
     return _read("/proc/%d/stat" % pid).rpartition(")")[2].split()
 
 
-def cpu_ticks(pid: int) -> int:
+def read_cpu_ticks(pid: int) -> int:
     """CPU time of a process in the kernel's ticks, without that of its children; 0 where it is gone."""
     fields = _stat(pid)
     return int(fields[11]) + int(fields[12]) if len(fields) > 12 else 0
 
 
-def descendants(pid: int) -> List[int]:
+def list_descendants(pid: int) -> List[int]:
     """Living processes below `pid`, children before grandchildren; zombies are left out, their children are not."""
-    found: List[int] = []
-    ahead = children(pid)
+    pids: List[int] = []
+    ahead = list_children(pid)
     seen = set(ahead)
     while ahead:
         current = ahead.pop()
-        found.append(current)
-        fresh = [child for child in children(current) if child not in seen]
+        pids.append(current)
+        fresh = [child for child in list_children(current) if child not in seen]
         seen.update(fresh)
         ahead.extend(fresh)
-    return [one for one in found if _stat(one)[:1] not in ([], ["Z"], ["X"])]
+    return [process for process in pids if _stat(process)[:1] not in ([], ["Z"], ["X"])]
 
 
-def name_of(pid: int) -> str:
+def read_name(pid: int) -> str:
     return _read("/proc/%d/comm" % pid).strip() or "process"
 
 
-def resident_mb(pids: List[int]) -> float:
-    """Sum of the resident sets. Memory that processes share counts once for each: see `proportional_mb`."""
+def sum_resident_mb(pids: List[int]) -> float:
+    """Sum of the resident sets. Shared memory counts once for every process: see `sum_proportional_mb`."""
     pages = 0
     for pid in pids:
         fields = _read("/proc/%d/statm" % pid).split()
@@ -117,13 +117,13 @@ def resident_mb(pids: List[int]) -> float:
     return pages * PAGE_BYTES / MB
 
 
-def proportional_mb(pids: List[int]) -> float:
-    """Sum of the proportional sets: shared memory counts once. Dearer than `resident_mb`: it walks page tables."""
+def sum_proportional_mb(pids: List[int]) -> float:
+    """Sum of the proportional sets: shared memory counts once. Slower than `sum_resident_mb`: it walks page tables."""
     total = 0.0
     for pid in pids:
         text = _read("/proc/%d/smaps_rollup" % pid)
         lines = [line for line in text.splitlines() if line.startswith("Pss:")]
-        total += int(lines[0].split()[1]) / 1024.0 if lines else resident_mb([pid])
+        total += int(lines[0].split()[1]) / 1024.0 if lines else sum_resident_mb([pid])
     return total
 
 
@@ -143,7 +143,7 @@ def read_processor(root: Path = Path("/")) -> Processor:
     return Processor(facts.get("model name", ""), frozenset(words.split()))
 
 
-def kernel_oom_kills() -> int:
+def count_oom_kills() -> int:
     """How often the kernel has killed for memory since boot, here or in our control group."""
     counts: Dict[str, int] = {}
     for path in ("/proc/vmstat", "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):

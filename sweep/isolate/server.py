@@ -1,4 +1,4 @@
-"""The server that workers are forked from: `python -m sweep.isolate.server MODULE...`, started by `isolate`.
+"""The server that workers are forked from: `python -m sweep.isolate.server MODULE...`, started by `isolate.client`.
 
 It imports the modules once (it only imports: a process that has run an operation makes its children hang), then forks a
 keeper for each order, which forks the worker. So a fresh worker costs tens of milliseconds although it starts with its
@@ -37,22 +37,22 @@ MODULES_BEFORE = {  # of entries in task folders that version 0.1 left; until 0.
 
 
 def execute(folder: Path) -> int:
-    """Do what `folder/request.json` asks and leave `folder/result.json`; 0 for a result, 1 for a failure."""
+    """Answer `folder/request.json` in `folder/result.json`; returns 0 for a result, 1 for a failure."""
     try:
         request = json.loads((folder / "request.json").read_text("utf-8"))
         module, _, name = request["entry"].partition(":")
         entry = getattr(importlib.import_module(MODULES_BEFORE.get(module, module)), name)
         answer = {"result": to_json(entry(request, folder))}
     except BaseException as error:  # SystemExit and KeyboardInterrupt of a framework are failures too
-        answer = {"failure": failure_of(error)}
+        answer = {"failure": encode_failure(error)}
     write_whole(folder / "result.json", json.dumps(answer))
     return 0 if "result" in answer else 1
 
 
-def failure_of(error: BaseException) -> Json:
-    """What result.json says of an exception; its traceback goes to the log unless it is the user's error."""
+def encode_failure(error: BaseException) -> Json:
+    """The JSON of an exception in result.json. The traceback goes to the log, unless it is the user's error."""
     if isinstance(error, UserError):
-        return {"kind": FailureKind.UNKNOWN.value, "summary": failures.one_line(str(error)), "user": True}
+        return {"kind": FailureKind.UNKNOWN.value, "summary": failures.shorten(str(error)), "user": True}
     traceback.print_exception(type(error), error, error.__traceback__)
     kind, summary = failures.classify(error, "")
     return {"kind": kind.value, "summary": summary}
@@ -77,7 +77,7 @@ def serve(modules: Sequence[str]) -> None:
 
 
 def _see_what_parent_sees(setup: Json) -> None:
-    """The working directory, and for the parent's own interpreter its import path."""
+    """Take over the parent's working directory, and its import path if it has the same interpreter."""
     package = sys.modules["sweep"]
     package.__path__ = [os.path.realpath(path) for path in package.__path__]  # not by way of the private link
     if setup.get("path") is not None:
@@ -91,12 +91,12 @@ def _see_what_parent_sees(setup: Json) -> None:
 
 
 def _import(modules: Sequence[str]) -> List[str]:
-    """Import ahead; what cannot be imported is left to the worker, which reports it properly."""
+    """Import modules ahead. Returns those that failed; the worker that needs them reports why."""
     missing = []
     for module in modules:
         try:
             importlib.import_module(module)
-        except Exception:  # any failure of an import is told by the worker that needs it
+        except Exception:  # any failure of an import is reported by the worker that needs it
             missing.append(module)
             traceback.print_exc()
     return missing
@@ -117,7 +117,7 @@ class _Server:
         self.wakeup = keeper.Wakeup(signal.SIGCHLD)
         self.life, self.alive = os.pipe()  # keepers hold the one end, only this process the other
         self.keepers: Dict[int, int] = {}
-        self.own = set(procfs.children(os.getpid()))  # helpers that an import may have started
+        self.own = set(procfs.list_children(os.getpid()))  # helpers that an import may have started
         procfs.adopt_orphans()
 
     def loop(self) -> None:
@@ -167,7 +167,7 @@ class _Server:
                 return
             number = self.keepers.pop(pid, None)
             if number is None or status != 0:  # a keeper died: what it kept is ours now
-                strays = set(procfs.children(os.getpid())) - set(self.keepers) - self.own
+                strays = set(procfs.list_children(os.getpid())) - set(self.keepers) - self.own
                 for stray in strays:
                     procfs.kill(stray)
             if number is not None and status != 0:
@@ -208,11 +208,11 @@ def _take_output(output: int, inherited: List[int]) -> None:
         os.dup2(source, target)
     for descriptor in [null, output, *inherited]:
         os.close(descriptor)
-    sys.stdout, sys.stderr = _text(1), _text(2)
+    sys.stdout, sys.stderr = _open_text(1), _open_text(2)
     faulthandler.enable(2)  # a segmentation fault leaves its stack in the log
 
 
-def _text(descriptor: int) -> TextIO:
+def _open_text(descriptor: int) -> TextIO:
     return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
@@ -243,9 +243,9 @@ def pin(cores: Sequence[int]) -> None:
         os.sched_setaffinity(0, cores)
     except OSError:
         usable = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-        asked = ",".join(map(str, cores))
+        wanted = ",".join(map(str, cores))
         raise TrialError(
-            FailureKind.CORE_UNAVAILABLE, "CPU cores %s cannot be used: here are %s" % (asked, usable)
+            FailureKind.CORE_UNAVAILABLE, "CPU cores %s cannot be used: here are %s" % (wanted, usable)
         ) from None
 
 

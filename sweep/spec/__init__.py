@@ -3,16 +3,7 @@
 from sweep.spec.codec import Json, canonical, digest, from_json, to_json
 from sweep.spec.errors import TrialError, UserError, meant, nearest, no_key
 from sweep.spec.failure import Failure, FailureKind
-from sweep.spec.record import (
-    BuildInfo,
-    Measurement,
-    Measurements,
-    Origin,
-    Outcome,
-    Record,
-    Status,
-    StopReason,
-)
+from sweep.spec.record import BuildInfo, Measurement, Measurements, Origin, Outcome, Record, Status, StopReason
 from sweep.spec.trial import AUTO, DYNAMIC, LARGEST, REQUESTS, Buckets, BuildSpec, Placement, Trial
 
 __all__ = [

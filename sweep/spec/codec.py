@@ -12,8 +12,6 @@ from typing import Any, Callable, Dict, Mapping, Optional, Type, TypeVar, Union,
 Json = Dict[str, Any]
 T = TypeVar("T")
 _PLAIN = (str, int, bool, type(None))
-
-
 _UNIONS = (Union, getattr(types, "UnionType", Union))  # of `X | None` too, where Python has it
 
 
@@ -22,7 +20,7 @@ def to_json(value: Any) -> Any:
 
     Raises:
         TypeError: for anything that JSON cannot hold.
-        ValueError: for a NaN or an infinity; a value that is not known is None.
+        ValueError: for a NaN or an infinity. An unknown value is None.
     """
     kind = type(value)
     if kind in _PLAIN:  # most values, and planning asks this a million times
@@ -45,9 +43,9 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: Type[T], value: Any) -> T:
-    """The frozen value of type `kind` that `to_json` wrote; keys that this version does not know are left out.
+    """Read a frozen value of type `kind` from what `to_json` wrote. Unknown keys are ignored.
 
-    A dataclass may have a static method `from_earlier_version`: it turns the JSON of such versions into today's.
+    A dataclass may have a static method `from_earlier_version`, which turns the JSON of earlier versions into today's.
     """
     wanted: Any = kind
     decode = _decoder(wanted)
@@ -56,7 +54,7 @@ def from_json(kind: Type[T], value: Any) -> T:
 
 @functools.lru_cache(maxsize=None)
 def _decoder(kind: Any) -> Optional[Callable[[Any], Any]]:
-    """How values of a type are made from JSON; None: they are what JSON has. Made once: ledgers hold thousands."""
+    """A function from JSON to values of this type; None if JSON has the type. Cached: ledgers hold thousands."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is tuple and Ellipsis not in arguments:
         items = [_decoder(argument) or _unchanged for argument in arguments]
@@ -89,7 +87,7 @@ def _unchanged(value: Any) -> Any:
 
 
 def canonical(value: Any) -> str:
-    """One text for equal values: keys sorted, no spaces."""
+    """JSON text that is the same for equal values: keys are sorted, there are no spaces."""
     return json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""Errors that are values of the program, and what a misspelt name was probably meant to be."""
+"""The errors that we raise on purpose, and suggestions for misspelt names."""
 
 import difflib
 from typing import Iterable
@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 class TrialError(Exception):
-    """Raised inside a worker when the reason of a failure is known; becomes a `Failure` of that kind."""
+    """Raised inside a worker that knows why it fails; becomes a `Failure` of that kind."""
 
     def __init__(self, kind: FailureKind, summary: str) -> None:
         super().__init__(summary)

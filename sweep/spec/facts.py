@@ -1,6 +1,6 @@
-"""What is known of a repeat or of a trial beside its numbers, each kind of fact a frozen value.
+"""Facts about a repeat or a trial beside its numbers, one frozen value for each kind of fact.
 
-A worker, the engine or a table states them; tables, pages, gates and races read them. What is not known is None or
+A worker, the engine or a table states them; tables, pages, gates and races read them. An unknown fact is None or
 empty. Python 3.8, standard library alone, nothing of ours.
 """
 
@@ -22,7 +22,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class ReferenceInfo:
-    """What is known of a data set and of the original model's answers to it. The first three are digests."""
+    """A data set and the original model's answers to it. The first three fields are digests."""
 
     model: str
     data: str
@@ -30,7 +30,7 @@ class ReferenceInfo:
     items: int
     inputs: Mapping[str, Any]  # name -> {"shape", "dtype"}
     versions: Mapping[str, Optional[str]]
-    self_difference: Optional[float]  # largest, when a few samples are asked again; None: not finite
+    self_difference: Optional[float]  # largest, between two runs of a few samples; None: not finite
     outputs: int
     flops_per_item: Optional[float] = None
     flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.flops_by_size`
@@ -75,13 +75,13 @@ class CapacityFacts:
     slo_p99_ms: float
     items_per_s: float  # 0: no rate meets it
     converged: bool
-    curve: Tuple[ProbeFacts, ...] = ()  # in the order of asking
+    curve: Tuple[ProbeFacts, ...] = ()  # in the order in which they were measured
     note: str = ""  # one line: what a person has to know about it
 
 
 @dataclass(frozen=True)
 class BucketFacts:
-    """The requests of one bucket: in one repeat, or over all repeats of a trial."""
+    """The requests of one bucket, in one repeat or over all repeats of a trial."""
 
     bucket: Tuple[int, ...]
     requests: int
@@ -117,13 +117,13 @@ class HostFacts:
     gpu_celsius: Optional[float] = None
 
     def known(self) -> Dict[str, float]:
-        """What the machine shows, by name."""
+        """What the machine could tell, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class ReplicaFacts:
-    """What one replica says of its part of a repeat."""
+    """What one replica reports about its part of a repeat."""
 
     load_seconds: float
     first_request_ms: float
@@ -199,18 +199,18 @@ _OF_RECORDS = (
 )
 
 
-def build_from_notes(value: Mapping[str, Any]) -> Dict[str, Any]:
-    """The JSON of a `BuildInfo` with its facts as fields."""
+def upgrade_build(value: Mapping[str, Any]) -> Dict[str, Any]:
+    """Move the facts in the notes of a `BuildInfo` into fields, in JSON."""
     return _take(value, _OF_BUILDS)
 
 
-def measurement_from_notes(value: Mapping[str, Any]) -> Dict[str, Any]:
-    """The JSON of a `Measurement` with its facts as fields."""
+def upgrade_measurement(value: Mapping[str, Any]) -> Dict[str, Any]:
+    """Move the facts in the notes of a `Measurement` into fields, in JSON."""
     return _take(value, _OF_MEASUREMENTS)
 
 
-def record_from_notes(value: Mapping[str, Any]) -> Dict[str, Any]:
-    """The JSON of a `Record` with its facts as fields; the parts of two of them lay beside each other in the notes."""
+def upgrade_record(value: Mapping[str, Any]) -> Dict[str, Any]:
+    """Move the facts in the notes of a `Record` into fields, in JSON. `source` and `reuse` lay there in parts."""
     notes = dict(value.get("notes") or {})
     if isinstance(notes.get("source"), str):
         parts = {name: notes.pop(name) for name in ("source", "date", "mistakes", "table", "row") if name in notes}

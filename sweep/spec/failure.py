@@ -33,12 +33,12 @@ class FailureKind(str, enum.Enum):
 
     @property
     def is_passing(self) -> bool:
-        """It says nothing about the next try."""
+        """The next try may end differently."""
         return _NATURES.get(self, _USUAL).is_passing
 
     @property
     def is_transient(self) -> bool:
-        """It passes within seconds: try again at once."""
+        """It passes within seconds, so the same worker is tried again at once."""
         return _NATURES.get(self, _USUAL).is_transient
 
     @property

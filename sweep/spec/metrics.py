@@ -1,7 +1,8 @@
-"""The numbers that are known of a trial: one table, through which everything that shows, sends or limits them goes.
+"""The table of all metrics. Whatever shows, sends or limits the numbers of a trial reads it.
 
 To add a metric, add a line to `METRICS`. With `Shown.TABLE` it stands in the ranked tables and in MLflow's list of
-runs; with a direction a search can aim at it. Names are a contract: results.csv, MLflow and the config use them.
+runs; with a direction a search can aim at it. Names are a contract:
+results.csv, MLflow and the config use them.
 
 Runs on Python 3.8 with the standard library alone, because workers inside another interpreter import it too.
 """
@@ -37,7 +38,7 @@ class Better(enum.Enum):
 
 
 class Of(enum.Enum):
-    """What a metric is about, and so who computes it."""
+    """What a metric describes, which also says who computes it."""
 
     REPEAT = "repeat"  # every repeat has it
     BUILD = "build"  # all builds together; known of a trial that failed later, too
@@ -49,7 +50,7 @@ class Of(enum.Enum):
 
 
 class Pooled(enum.Enum):
-    """How the repeats of a trial give its number."""
+    """How the number of a trial follows from its repeats."""
 
     MEAN = "mean"
     LARGEST = "largest"
@@ -57,7 +58,7 @@ class Pooled(enum.Enum):
 
 
 class Shown(enum.Enum):
-    """Where people see a metric, beside results.csv, results.json and MLflow, which have all."""
+    """Where people see a metric. results.csv, results.json and MLflow have every metric."""
 
     NOWHERE = "nowhere"
     TRIAL = "trial"  # in the list of a trial's numbers
@@ -78,7 +79,7 @@ class Metric:
     hint: str = ""  # what the page says about its column
     pooled: Optional[Pooled] = None
     interval: bool = False  # `_low` and `_high` go with it
-    paced: bool = False  # it goes with the speed of the machine, so it differs from repeat to repeat
+    paced: bool = False  # it follows the speed of the machine, which differs from repeat to repeat
     quantile: Optional[float] = None  # of the latency of requests, in percent
     decimals: Optional[int] = None  # None: three significant digits
     absent: str = ""  # why a trial may lack it
@@ -97,7 +98,7 @@ class Metric:
 
     @property
     def names(self) -> Tuple[str, ...]:
-        """The keys under which a record may have it: the number and the ends of its interval."""
+        """The keys of a record that belong to it: the number and the ends of its interval."""
         return (self.name, self.low, self.high) if self.interval else (self.name,)
 
 
@@ -126,7 +127,7 @@ def _latency(label: str, quantile: Optional[float] = None, shown: Shown = Shown.
     )
 
 
-# One line a metric, in the order of the columns: what stands further right gives way first in a narrow terminal.
+# One line for each metric, in the order of the columns. A narrow terminal drops columns from the right.
 # fmt: off
 METRICS: Tuple[Metric, ...] = (
     _rate(CAPACITY, "capacity", "capacity/s"),
@@ -177,7 +178,7 @@ _BY_NAME: Dict[str, Metric] = {metric.name: metric for metric in METRICS}
 COLUMNS = tuple(metric for metric in METRICS if metric.shown is Shown.TABLE)
 LATENCIES = tuple(metric for metric in METRICS if metric.pooled is Pooled.REQUESTS)
 QUANTILES: Dict[str, float] = {metric.label: metric.quantile for metric in METRICS if metric.quantile is not None}
-# What a sweep may look for, `objective.metric`: answers are for limits, and the rest not every trial has.
+# Choices for `objective.metric`. Metrics of the answers are for limits, and the others are not known for every trial.
 GOALS = tuple(metric for metric in METRICS if metric.better and metric.of in (Of.REPEAT, Of.BUILD, Of.PRICE))
 # The names under which a record's comparison with the original has metrics
 OF_ANSWERS = tuple(name for metric in METRICS if metric.of in (Of.CLASSES, Of.OUTPUTS) for name in metric.names)
@@ -189,7 +190,7 @@ def find(name: str) -> Metric:
 
 
 class Side(enum.Enum):
-    """Which side of a limit is forbidden: below the least value, or above the largest."""
+    """Whether a limit is the least or the largest value that is allowed."""
 
     MIN = "min"
     MAX = "max"
@@ -210,12 +211,12 @@ class Limit:
 
     @property
     def worst(self) -> str:
-        """The end of the metric's interval that breaks the limit first."""
+        """Name of the end of the metric's interval that breaks the limit first."""
         return self.metric.high if self.side is Side.MAX else self.metric.low
 
     @property
     def best(self) -> str:
-        """The end that breaks it last."""
+        """Name of the end that breaks it last."""
         return self.metric.low if self.side is Side.MAX else self.metric.high
 
     def excess(self, value: float) -> float:
@@ -223,7 +224,7 @@ class Limit:
         return value - self.bound if self.side is Side.MAX else self.bound - value
 
     def is_missed(self, value: float) -> bool:
-        """A rounding error is no miss."""
+        """Whether a value breaks the limit by more than a rounding error."""
         return self.excess(value) > 1e-9 * max(1.0, abs(self.bound))
 
     def relative(self, value: float) -> float:

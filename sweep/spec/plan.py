@@ -19,7 +19,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every declared trial once, in the order declared; trials asked for twice are folded into one."""
+    """Every declared trial once, in the order of declaration; a trial that is declared twice is one entry."""
 
     entries: Tuple[Entry, ...]
     duplicates: int = 0

@@ -1,4 +1,4 @@
-"""What came out: of a build, of a worker, of a repeat, of a trial."""
+"""Results: of a build, a worker, a repeat and a trial."""
 
 import enum
 import functools
@@ -21,9 +21,9 @@ from sweep.spec.facts import (
     SizeFacts,
     SourceFacts,
     Timing,
-    build_from_notes,
-    measurement_from_notes,
-    record_from_notes,
+    upgrade_build,
+    upgrade_measurement,
+    upgrade_record,
 )
 from sweep.spec.failure import Failure
 
@@ -56,7 +56,7 @@ class Status(str, enum.Enum):
 
     @property
     def is_finished(self) -> bool:
-        """Asked again, it would end like this again: nobody stopped it."""
+        """Nobody stopped it, so the same trial would end like this again."""
         return self is not Status.STOPPED
 
 
@@ -74,7 +74,7 @@ class StopReason(str, enum.Enum):
 
     @property
     def is_elimination(self) -> bool:
-        """A race left it out: what it measured until then stands."""
+        """A race left it out; what it measured until then is kept."""
         return self in (StopReason.DOMINATED, StopReason.INFEASIBLE)
 
 
@@ -88,13 +88,13 @@ class Origin(str, enum.Enum):
 
     @property
     def is_evidence(self) -> bool:
-        """The numbers were measured by us; those of a table have no samples."""
+        """We measured the numbers. Those of a table have no samples."""
         return self in (Origin.MEASURED, Origin.REUSED)
 
 
 @dataclass(frozen=True)
 class BuildInfo:
-    """What a build reports about itself. `precision` is read back from what was built, not copied from the request."""
+    """What a build reports about itself. `precision` is read back from the artifact, not copied from the request."""
 
     precision: str
     placement: float = 1.0  # share of the operators that run on the target
@@ -105,7 +105,7 @@ class BuildInfo:
 
     @staticmethod
     def from_earlier_version(value: Json) -> Json:
-        return build_from_notes(value)
+        return upgrade_build(value)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One repeat of one trial: a fresh process, or one per replica, and one common window."""
+    """One repeat of one trial: a fresh process for each replica, and one window for all."""
 
     index: int
     throughput_items_per_s: float
@@ -162,7 +162,7 @@ class Measurement:
 
     @staticmethod
     def of(index: int, timing: Timing, latency_ms: Mapping[str, float], folder: Path) -> "Measurement":
-        """What every repeat says, nothing loaded and nothing warmed up; its arrays lie in `folder`."""
+        """A repeat with its timing alone: no loading, no warm-up. Its arrays lie in `folder`."""
         return Measurement(
             index=index,
             throughput_items_per_s=timing.throughput_items_per_s,
@@ -205,7 +205,7 @@ class Measurement:
 
     @staticmethod
     def from_earlier_version(value: Json) -> Json:
-        return measurement_from_notes(value)
+        return upgrade_measurement(value)
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Record:
-    """How one trial ended: what a person, the ledger and the tracker are told about it."""
+    """How one trial ended, for people, the ledger and the tracker."""
 
     key: str
     label: str
@@ -235,7 +235,7 @@ class Record:
     sweep: str = ""
     started: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
-    notes: Mapping[str, Any] = field(default_factory=dict)  # lines for people
+    notes: Mapping[str, Any] = field(default_factory=dict)  # for people
     load: Mapping[str, Any] = field(default_factory=dict)  # the trial's; `settings` name what is not usual of it
     attempts: Tuple[Failure, ...] = ()  # transient failures of repeats that were tried again
     ladder: Tuple[LadderFacts, ...] = ()
@@ -245,7 +245,7 @@ class Record:
     price: Optional[Price] = None  # that the cost comes from
     source: Optional[SourceFacts] = None  # of what somebody else reported
     reuse: Optional[ReuseFacts] = None
-    measured_together: Optional[float] = None  # when the repeats began that this one was interleaved with; same clock
+    measured_together: Optional[float] = None  # start of the repeats that were interleaved with these; same clock
     measured_before: int = 0  # how often it was measured in this sweep before
     look: int = 0  # of a race at which it was judged last, from 1; 0: there was none
     stop: Optional[StopReason] = None  # for the status `stopped`: `reason` as a value
@@ -257,13 +257,13 @@ class Record:
 
     @staticmethod
     def from_earlier_version(value: Json) -> Json:
-        return record_from_notes(_with_stop(value))
+        return upgrade_record(_add_stop(value))
 
     @functools.cached_property
     def numbers(self) -> Mapping[str, float]:
-        """Every number that is known of the trial, by its full name; what is not finite is not known.
+        """Every finite number that is known of the trial, by its full name.
 
-        Those of its answers and the seconds of its builds are among them, also where it failed later.
+        A trial that failed has the numbers of its answers and the seconds of its builds too.
         """
         known: Json = dict(self.metrics or {})
         seconds: List[Any] = [build.get("seconds") for build in self.builds]
@@ -278,7 +278,7 @@ class Record:
         }
 
     def number(self, metric: str) -> Optional[float]:
-        """A number of the trial, or what follows from two of them; None where it is not known."""
+        """A number of the trial, also one that follows from two others; None if it is not known."""
         if metric == metrics.ACCURACY_DROP:
             before, after = self.number("reference_accuracy"), self.number("accuracy")
             return None if before is None or after is None else before - after
@@ -294,7 +294,7 @@ _EARLIER_REASONS = (
 )
 
 
-def _with_stop(value: Json) -> Json:
+def _add_stop(value: Json) -> Json:
     """The JSON of a record with `stop`, which earlier versions wrote as text only."""
     if value["status"] != Status.STOPPED.value or value.get("stop"):
         return value

@@ -1,7 +1,7 @@
-"""What the parent asks of a worker, as frozen values: `request.json` in a task's folder is one of them.
+"""Requests from the parent to a worker; `request.json` in a task's folder holds one.
 
-`entry` names the function that answers; it begins by decoding the request. Requests are decoded from the files of
-earlier versions too, because the command of an old failure runs its request again. Python 3.8, standard library alone.
+`entry` names the function that answers; it decodes the request first. Requests of earlier versions can be decoded too,
+because the command of an old failure runs its request again. Python 3.8, standard library alone.
 """
 
 from dataclasses import dataclass, field
@@ -27,12 +27,12 @@ class Padding:
         return Padding(dims or {}, value or 0.0, str(side or "right"))
 
     def value_of(self, name: str) -> float:
-        """What fills up an input."""
+        """The value that fills up an input."""
         return float(self.value.get(name, 0.0) if isinstance(self.value, Mapping) else self.value)
 
 
 def _nest_padding(request: Json) -> Json:
-    """Earlier versions wrote the three parts of `padding` beside the other fields."""
+    """Collect the three parts of `padding`, which earlier versions wrote beside the other fields."""
     return request if "padding" in request else {**request, "padding": to_json(Padding.of(request))}
 
 
@@ -61,7 +61,7 @@ class ReferenceRequest:
     data: Mapping[str, Any]
     data_root: str  # with folders named by digest: what is there is not written again
     reference_root: str  # likewise
-    flops: bool  # whether operations are counted: torch's counter takes seconds to import
+    flops: bool  # count operations, for which importing torch's counter takes seconds
     entry: str = "sweep.worker.entries:reference"
 
 
@@ -119,7 +119,7 @@ class TogetherRequest:
 
 @dataclass(frozen=True)
 class PaddedReferenceRequest:
-    """Ask the original model for samples with their padding."""
+    """Ask the original model for its answers to padded samples."""
 
     model: Mapping[str, Any]  # config
     data_folder: str

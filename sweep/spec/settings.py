@@ -13,6 +13,7 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 PRICES = ("on_demand", "reserved", "spot")
 GOALS = tuple(metric.name for metric in metrics.GOALS)
 _BOUNDS = {f"{metric.name}_{side.value}": (metric, side) for metric in metrics.METRICS for side in Side}
+PRICES = ("on_demand", "reserved", "spot")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is best, and what is not acceptable. `conf/objective/*.yaml`; a limit of None is not asked for."""
+    """What is best, and what is not acceptable. `conf/objective/*.yaml`; a limit of None is not set."""
 
     name: str  # max_throughput | min_latency | min_cost
     metric: str = field(metadata=within(choices=GOALS))
@@ -52,7 +53,7 @@ class Objective:
 
     @property
     def limits(self) -> Tuple[Limit, ...]:
-        """Those that are asked for."""
+        """The limits that are set."""
         bounds = {field.name: getattr(self, field.name) for field in fields(self) if field.name in _BOUNDS}
         return tuple(
             Limit(_BOUNDS[name][0], bound, _BOUNDS[name][1]) for name, bound in bounds.items() if bound is not None
@@ -67,7 +68,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a worker is ended, and how many builds go on at once."""
+    """When a worker is ended, and how many builds run at once."""
 
     build_seconds: float = setting(1800.0, least=0.1)
     build_memory_mb: Optional[float] = None  # None: 90 % of the host's memory
@@ -94,8 +95,8 @@ class Bucketing:
     """How `buckets=auto` looks for lists of buckets."""
 
     max: int = setting(6, least=1)  # buckets in a list, at most
-    measure: int = setting(3, least=1)  # of the lists that were found, so many are measured, the best predicted first
-    rounds: int = setting(2, least=1)  # lists are looked for once more, with what the first ones showed
+    measure: int = setting(3, least=1)  # lists that are measured, the best predicted first
+    rounds: int = setting(2, least=1)  # of choosing lists, each with what the lists before it showed
     minimise: str = setting("mean", choices=("mean", "p99"))  # of the latency of the request that an item is in
     traffic: Optional[str] = None  # a CSV of sizes with counts, or of arrivals; None: the data's own sizes
     memory_mb: Optional[float] = setting(None, least=0.001)  # that all builds of a list may take, by their artifacts
@@ -106,7 +107,7 @@ class Bucketing:
 class Fleet:
     """How many hosts a declared load takes."""
 
-    items_per_s: Optional[float] = setting(None, least=0.001)  # None: not asked
+    items_per_s: Optional[float] = setting(None, least=0.001)  # None: no question
     headroom: float = setting(0.3, most=0.95)  # share of every host that is kept free
     spare_hosts: int = 1  # that may be lost
 

@@ -1,4 +1,4 @@
-"""What is asked for: a trial, its builds, where it runs."""
+"""A trial, its builds, and where it runs."""
 
 import functools
 from dataclasses import dataclass, field, fields
@@ -8,11 +8,14 @@ from sweep.spec.codec import Json, digest
 
 _NOT_IN_LABELS = ("_target_", "path", "file", "name", "table", "where", "python")
 _USUAL_LOADS = (None, "saturate", "closed")  # the last is what earlier versions called it
-_OPTIONS_IN_LABELS = 60  # characters of options; of more the shortest are named, and a hash stands for the rest
+_OPTIONS_IN_LABELS = 60  # characters; of longer options the shortest are named, and a hash stands for the rest
 _WITHIN_GROUPS = ("model.", "data.", "hardware.", "backend.", "load.")
 
-AUTO: Tuple[Tuple[int, ...], ...] = ((0,),)  # buckets=auto: lists are chosen from the traffic and a cost curve
-DYNAMIC: Tuple[Tuple[int, ...], ...] = ((),)  # buckets=dynamic: one build for any size
+Buckets = Tuple[Tuple[int, ...], ...]  # each a size per bucket dimension of the model
+AUTO: Buckets = ((0,),)  # buckets=auto: lists are chosen from the traffic and a cost curve
+DYNAMIC: Buckets = ((),)  # buckets=dynamic: one build for any size
+LARGEST = 2**31 - 1  # of one dimension; above that somebody gave bytes, or a time
+REQUESTS = "request_batch"
 
 
 @dataclass(frozen=True)
@@ -27,23 +30,21 @@ class Trial:
     batch: int
     cores: int  # of one replica
     replicas: int
-    buckets: Tuple[
-        Tuple[int, ...], ...
-    ] = ()  # each a size per bucket dimension of the model; () = the data's own shape
+    buckets: Buckets = ()  # () = the data's own shape
     load: Mapping[str, Any] = field(default_factory=dict)
     overrides: Tuple[str, ...] = ()  # as typed; not part of the identity
     request_batch: Optional[int] = None  # items that a client sends at once; None: the compiled batch
-    deployment: Mapping[str, Any] = field(default_factory=dict)  # measured together with others: see `deployments`
+    deployment: Mapping[str, Any] = field(default_factory=dict)  # measured together with others: see `spec.deployment`
 
     @functools.cached_property
     def key(self) -> str:
-        """Identity: equal for trials that ask for the same thing, whatever they were called on the command line."""
-        asked = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "overrides"}
+        """Identity: equal for equal trials, however they were written on the command line."""
+        identity = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "overrides"}
         if self.request_batch in (None, self.batch):
-            del asked["request_batch"]
+            del identity["request_batch"]
         if not self.deployment:
-            del asked["deployment"]
-        return digest(asked)
+            del identity["deployment"]
+        return digest(identity)
 
     @property
     def request_items(self) -> int:
@@ -52,8 +53,8 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """Readable name, like `digits-onnxruntime-fp32-b5-c1`; `-r2`, `-q50` (request_batch) and `-k128x224` only where
-        they say something."""
+        """Readable name, like `digits-onnxruntime-fp32-b5-c1`. `-r2` (replicas), `-q50` (request_batch) and `-k128x224`
+        (buckets) appear only if they are not the usual ones."""
         parts = [str(self.model["name"]), str(self.backend["name"]), self.precision]
         parts += ["b%d" % self.batch, "c%d" % self.cores]
         if self.replicas != 1:
@@ -67,8 +68,8 @@ class Trial:
         if self.buckets:
             named = self.bucket_word or "_".join("x".join(map(str, bucket)) for bucket in self.buckets)
             parts.append("k" + named)
-        told = ["%s=%s" % item for item in self._options.items() if item[0] not in _NOT_IN_LABELS]
-        return "-".join(parts + _shortened(told))
+        options = ["%s=%s" % item for item in self._options.items() if item[0] not in _NOT_IN_LABELS]
+        return "-".join(parts + _shorten_options(options))
 
     @property
     def bucket_word(self) -> str:
@@ -83,7 +84,7 @@ class Trial:
 
     @property
     def _options(self) -> Json:
-        """What was set inside a group, like `backend.options.allow_spinning=false`, by its last name."""
+        """Settings inside a group, like `backend.options.allow_spinning=false`, by their last name."""
         pairs = (override.lstrip("+").partition("=") for override in self.overrides)
         return {key.rpartition(".")[2]: value for key, _, value in pairs if key.startswith(_WITHIN_GROUPS)}
 
@@ -136,8 +137,8 @@ class Placement:
     threads: int = 1
 
 
-def _shortened(options: Sequence[str]) -> List[str]:
-    """Options of a label, those that fit; with a custom model they would be 150 characters."""
+def _shorten_options(options: Sequence[str]) -> List[str]:
+    """The options of a label that fit: all options of a custom model would take 150 characters."""
     if len("-".join(options)) <= _OPTIONS_IN_LABELS:
         return list(options)
     kept: List[str] = []
@@ -146,12 +147,3 @@ def _shortened(options: Sequence[str]) -> List[str]:
             kept.append(option)
     rest = "%dmore.%s" % (len(options) - len(kept), digest(list(options))[:4])
     return [option for option in options if option in kept] + [rest]
-
-
-Buckets = Tuple[Tuple[int, ...], ...]
-
-
-LARGEST = 2**31 - 1  # of one dimension; above that somebody gave bytes, or a time
-
-
-REQUESTS = "request_batch"

@@ -175,7 +175,7 @@ class Store:
         """A folder to fill; it appears whole under its name when the block ends well, and not at all otherwise."""
         with ExitStack() as stack:
             with _explained(self.root):
-                aside = files.draft(self.root / kind, name)
+                aside = files.make_draft(self.root / kind, name)
                 stack.callback(files.remove, aside)
             yield aside
             with _explained(self.root):
@@ -204,7 +204,7 @@ class Store:
         """The lock is ours, so every other draft of this key is a dead builder's."""
         for old in self._builds.glob(f"{files.DRAFT}{key}-*"):
             files.remove(old)
-        aside = files.draft(self._builds, key)
+        aside = files.make_draft(self._builds, key)
         (aside / "artifact").mkdir()
         return aside
 
@@ -305,9 +305,9 @@ def _explained(root: Path) -> Iterator[None]:
     except OSError as error:
         inside = error.filename is not None and str(error.filename).startswith(str(root))
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR) and inside:
-            raise UserError(files.cannot_write(error, root)) from error
+            raise UserError(files.describe_write_error(error, root)) from error
         if error.errno in files.FULL:
-            raise UserError(files.cannot_write(error, root)) from error
+            raise UserError(files.describe_write_error(error, root)) from error
         raise
 
 

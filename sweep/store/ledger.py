@@ -40,7 +40,7 @@ class Ledger:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115  # held, with its lock, until `close`
         except OSError as error:
-            raise UserError(files.cannot_write(error, self.path)) from None
+            raise UserError(files.describe_write_error(error, self.path)) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -162,7 +162,7 @@ def new_folder(outputs: Path, suffix: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise UserError(files.cannot_write(error, outputs)) from None
+            raise UserError(files.describe_write_error(error, outputs)) from None
         return folder
     raise UserError(f"a hundred sweeps began in {outputs} within one second")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep import DISTRIBUTION, backends
 from sweep.backends.base import Backend
-from sweep.files import neuron_tool
+from sweep.files import find_neuron_tool
 from sweep.hardware import neuron, rules
 from sweep.isolate.pool import Limits, Workers
 from sweep.spec import Outcome, installed
@@ -44,7 +44,7 @@ def _host_table(host: rules.Host) -> "Table":
 
 def _neuron_rows(host: rules.Host) -> Iterator[tuple[str, str]]:
     """The Neuron devices, their tools, and who uses them at this moment."""
-    tools = [path for path in map(neuron_tool, ("neuron-ls", "neuron-monitor")) if path]
+    tools = [path for path in map(find_neuron_tool, ("neuron-ls", "neuron-monitor")) if path]
     if not host.neuron_devices and not tools:
         yield "Neuron", "none (no /dev/neuron0)"
         return

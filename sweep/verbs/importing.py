@@ -151,7 +151,7 @@ def _write(table: Table, folder: Path, settings: Settings, found: Sequence[Recor
         if sent.runs:
             book.append("runs", runs=sent.by_key)
     except OSError as error:
-        raise UserError(files.cannot_write(error, folder)) from None
+        raise UserError(files.describe_write_error(error, folder)) from None
     finally:
         book.close()
     return sent.problem
@@ -177,7 +177,7 @@ def _alone(outputs: Path) -> Iterator[None]:
         outputs.mkdir(parents=True, exist_ok=True)
         lock = open(outputs / ".import.lock", "w")  # noqa: SIM115  # closed below
     except OSError as error:
-        raise UserError(files.cannot_write(error, outputs)) from None
+        raise UserError(files.describe_write_error(error, outputs)) from None
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

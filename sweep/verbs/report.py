@@ -45,7 +45,7 @@ def report(
         where.parent.mkdir(parents=True, exist_ok=True)
         page.write(history.folder, path=where)
     except OSError as error:
-        raise UserError(files.cannot_write(error, where)) from None
+        raise UserError(files.describe_write_error(error, where)) from None
     print(relative(str(where)))
     return 0
 

@@ -60,7 +60,7 @@ def run_again(run_id: str, outputs: Path, tracking_uri: str | None = None, trust
     for line in differences(past.environment, now) or ["the environment is the same"]:
         print(f"  {line}")
     sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
-    trials = deployment.whole(past.trial, here)
+    trials = deployment.restore_group(past.trial, here)
     trial = trials[past.trial.deployment.get("member", 0)]
     sweep.run([Job(each.overrides, each) for each in trials])
     status = sweep.finish()

@@ -19,8 +19,8 @@ def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     history = query.history(outputs, sweep)
     if history.folder.name.endswith(ledger.REPORTED):
         raise UserError(f"{history.folder.name} is an imported table: there is nothing to run")
-    if search.stored(history.folder) is not None:  # it also spends what is left of its budget
-        return command_line.run(search.resume(history.folder))
+    if search.read_notes(history.folder) is not None:  # it also spends what is left of its budget
+        return command_line.run(search.make_resume_command(history.folder))
     stopped = [record for record in query.records(history) if record.status is Status.STOPPED]
     open_keys = {record.key for record in stopped if not select.stopped_early(record)}
     if not open_keys and history.finished:

@@ -44,4 +44,4 @@ def show(
     from sweep.report.terminal.display import Display
 
     verdict = verdict or select.verdict(found, settings.objective)
-    Display().results(found, verdict, settings, summary.lines(history.folder, verdict, found, history.runs))
+    Display().results(found, verdict, settings, summary.list_next_steps(history.folder, verdict, found, history.runs))

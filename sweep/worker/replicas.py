@@ -109,13 +109,13 @@ def _live(copy: Copy, work: Work, to_say: int, to_go: int) -> None:
             os._exit(GAVE_UP)
         return int.from_bytes(start, "little")
 
-    from sweep.isolate.server import failure_of
+    from sweep.isolate.server import encode_failure
 
     code = 0
     try:
         answer = {"result": to_json(work(copy, loaded, barrier))}
     except BaseException as error:
-        answer, code = {"failure": failure_of(error)}, 1
+        answer, code = {"failure": encode_failure(error)}, 1
     copy.answer.write_text(json.dumps(answer))
     os._exit(code)
 

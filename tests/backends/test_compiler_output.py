@@ -55,7 +55,7 @@ def test_a_process_that_stays_behind_does_not_hold_the_build(monkeypatch: pytest
     with compiler_output.captured() as said:
         left = subprocess.Popen(["sleep", "60"])
         os.write(1, b"done\n")
-        while "done" not in failures.tail(said.path, compiler_output.KEPT_BYTES):
+        while "done" not in failures.read_tail(said.path, compiler_output.KEPT_BYTES):
             pass
     left.kill()
     left.wait()

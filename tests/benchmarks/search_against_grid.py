@@ -62,7 +62,7 @@ class Replay:
             self.sweep = SimpleNamespace(
                 settings=settings, records={}, interrupted=False, folder=self._folder, display=display
             )
-        return rules.make(
+        return rules.make_plan(
             [job.trial for job in jobs], hardware_rules.detect(), lambda _, names: entries.installed(names)
         )
 
@@ -138,7 +138,7 @@ def describe(grid: dict[str, Record], objective: Objective, wall: float) -> floa
 def score(record: Record, objective: Objective) -> float:
     """Larger is better; 0 for what is not acceptable."""
     value = record.number(objective.metric)
-    missed = any(size > 0 for size in search_study.overshoots(record, objective).values())
+    missed = any(size > 0 for size in search_study.measure_overshoots(record, objective).values())
     if record.status is not Status.OK or value is None or value <= 0 or missed:
         return 0.0
     return value if objective.maximize else 1 / value

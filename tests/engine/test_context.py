@@ -19,22 +19,22 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def test_a_busy_core_is_waited_for_with_growing_patience(waits: list[float]) -> None:
+def test_retries_wait_longer_each_time_for_a_busy_core(waits: list[float]) -> None:
     outcomes = iter([failed(FailureKind.CORE_UNAVAILABLE)] * 2 + [FINE])
-    outcome, before = context.patiently(lambda: next(outcomes), 2)
+    outcome, before = context.retry_transient(lambda: next(outcomes), 2)
     assert outcome is FINE
     assert [failure.kind for failure in before] == [FailureKind.CORE_UNAVAILABLE] * 2
     assert waits == [1.0, 2.0]
 
 
-def test_patience_ends(waits: list[float]) -> None:
-    outcome, before = context.patiently(lambda: failed(FailureKind.CORE_UNAVAILABLE), 2)
+def test_retries_are_limited(waits: list[float]) -> None:
+    outcome, before = context.retry_transient(lambda: failed(FailureKind.CORE_UNAVAILABLE), 2)
     assert outcome.failure is not None
     assert len(before) == len(waits) == 2
 
 
-def test_what_does_not_pass_is_not_tried_again(waits: list[float]) -> None:
+def test_lasting_failures_are_not_retried(waits: list[float]) -> None:
     outcomes = iter([failed(FailureKind.DEVICE_OOM), FINE])
-    outcome, before = context.patiently(lambda: next(outcomes), 2)
+    outcome, before = context.retry_transient(lambda: next(outcomes), 2)
     assert outcome.failure is not None
     assert (before, waits) == ([], [])

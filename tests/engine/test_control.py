@@ -85,23 +85,23 @@ def staged(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Stage]]:
 
 def test_control_is_due_only_after_a_pause_in_measuring(staged: Callable[..., Stage], clock: Clock) -> None:
     stage = staged()
-    assert not stage.control.due()
+    assert not stage.control.is_due()
     clock.now += 61.0
-    assert not stage.control.due()  # nothing was measured yet
+    assert not stage.control.is_due()  # nothing was measured yet
     stage.repeat(0, clock)
     stage.repeat(1, clock)
-    assert not stage.control.due()  # just now
+    assert not stage.control.is_due()  # just now
     clock.now += 59.0
-    assert not stage.control.due()
+    assert not stage.control.is_due()
     clock.now += 1.0
-    assert stage.control.due()
+    assert stage.control.is_due()
     stage.control.measure(0)
     assert [task.trial.batch for task in stage.asked] == [2]  # the cheaper one
-    assert not stage.control.due()
+    assert not stage.control.is_due()
     clock.now += 30.0
     stage.repeat(1, clock)  # its ordinary repeat counts
     clock.now += 40.0
-    assert not stage.control.due()
+    assert not stage.control.is_due()
     assert all(len(task.done) in (1, 2) and task.failure is None for task in stage.tasks)
 
 
@@ -109,7 +109,7 @@ def test_control_interval_of_zero_means_never(staged: Callable[..., Stage], cloc
     never = staged(every=0.0)
     never.repeat(0, clock)
     clock.now += 1e6
-    assert not never.control.due()
+    assert not never.control.is_due()
 
 
 def test_failed_control_is_recorded_and_replaced(staged: Callable[..., Stage], clock: Clock) -> None:
@@ -117,12 +117,12 @@ def test_failed_control_is_recorded_and_replaced(staged: Callable[..., Stage], c
     stage.repeat(0, clock)
     stage.repeat(1, clock)
     clock.now += 100.0
-    assert stage.control.due()
+    assert stage.control.is_due()
     stage.answer = Failure(FailureKind.CRASH, "it fell over")
     stage.control.measure(3)
     assert all(task.failure is None for task in stage.tasks)
     clock.now += 100.0
-    assert stage.control.due()
+    assert stage.control.is_due()
     stage.answer = make_measurement(4, 800.0)
     stage.control.measure(4)
     assert [task.trial.batch for task in stage.asked] == [2, 1]
@@ -140,7 +140,7 @@ def test_control_replaces_a_load_of_fixed_rate(staged: Callable[..., Stage], clo
     stage = staged(load={"name": "poisson", "rate": 10.0})
     stage.repeat(1, clock)
     clock.now += 100.0
-    assert stage.control.due()
+    assert stage.control.is_due()
     stage.control.measure(0)
     assert stage.asked[0].trial.load == {"name": "saturate", "concurrency": 1}
     assert ledger.History(stage.context.folder).controls[0]["identity"] == "i2-control"
@@ -152,7 +152,7 @@ def test_deployment_members_and_replays_are_never_the_control(staged: Callable[.
     for stage in (together, replayed):
         stage.repeat(0, clock)
         clock.now += 100.0
-        assert not stage.control.due()
+        assert not stage.control.is_due()
 
 
 @pytest.mark.usefixtures("warm_pool")
@@ -182,7 +182,7 @@ def test_real_sweep_measures_its_control_and_resumes(tmp_path: Path) -> None:
 
 def timed_exactly(monkeypatch: pytest.MonkeyPatch, slow: Path) -> None:
     """Rates as on a machine that does nothing else, for tests on one that does: slower while the file is there."""
-    real = repeats._measurements
+    real = repeats._read_measurements
 
     def measured(together: Sequence[Candidate], outcome: Outcome) -> list[Measurement]:
         (made,) = real(together, outcome)
@@ -191,7 +191,7 @@ def timed_exactly(monkeypatch: pytest.MonkeyPatch, slow: Path) -> None:
         milliseconds = latency * noise * (1.3 if slow.exists() else 1.0)
         return [replace(made, throughput_items_per_s=1000.0 / milliseconds, latency_ms_mean=milliseconds)]
 
-    monkeypatch.setattr(repeats, "_measurements", measured)
+    monkeypatch.setattr(repeats, "_read_measurements", measured)
 
 
 @pytest.mark.usefixtures("fake_pool")

@@ -116,7 +116,7 @@ def test_trial_returns_when_the_one_that_dominated_it_fails() -> None:
 
 def test_deployment_members_stop_together_or_not_at_all() -> None:
     pair = [make_trial("fake", batch=batch) for batch in (2, 3)]
-    together = [deployment.member(pair, number, ()) for number in (0, 1)]
+    together = [deployment.make_member(pair, number, ()) for number in (0, 1)]
     alone = [make_trial("fake", batch=batch) for batch in (1, 4)]
     rates = [around(1000, 0.01, 3), around(1001, 0.01, 3, shift=1), around(990, 0.01, 3, shift=2), around(10, 0.001, 3)]
     tasks = [task(each, values) for each, values in zip([*alone, *together], rates, strict=True)]
@@ -218,7 +218,7 @@ def test_budget_counts_from_the_start_of_the_sweep(monkeypatch: pytest.MonkeyPat
 def test_forecast_states_end_and_cost(effort: Effort, price: float | None, seconds: float, said: str) -> None:
     hardware = {"name": "local", "price": [{"usd_per_hour": price}] if price else []}
     trials = [replace(make_trial("fake", batch=batch), hardware=hardware) for batch in (1, 2)]
-    made = Plan(tuple(Entry(each, plan.build_specs(each)) for each in trials))
+    made = Plan(tuple(Entry(each, plan.list_build_specs(each)) for each in trials))
     found, note = forecast.forecast(made, effort, lambda spec: 0.0, 1)
     assert found == pytest.approx(seconds)
     assert said in note
@@ -229,6 +229,6 @@ def test_forecast_uses_measured_start_times(tmp_path: Path) -> None:
     (record,) = history.records.values()
     took = [(m.wall_seconds or 0) - m.window_seconds - m.warmup["seconds"] for m in record.repeats]
     nothing: Any = SimpleNamespace(settings=make_settings(tmp_path), folder=tmp_path)
-    known = earlier.start_seconds(nothing)
+    known = earlier.learn_start_seconds(nothing)
     assert known(next(iter(history.trials.values()))) == pytest.approx(median(took))
     assert known(make_trial("fake", model="another")) is None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sweep.engine import ladder
 from sweep.engine.references import Reference
-from sweep.engine.tasks import Built, Wanted
+from sweep.engine.tasks import BuildTask, Built
 from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Status
 from sweep.spec.facts import LadderFacts
 from tests.support.running import entries, sweep
@@ -79,9 +79,9 @@ def test_only_needed_variants_are_built(trials: list[list[bool]], kind: FailureK
     """Each list says which rungs of one trial would build."""
     reference = Reference("model", "data", "", Path(), Path())
 
-    def task(trial: int, rung: int) -> Wanted:
+    def task(trial: int, rung: int) -> BuildTask:
         spec = BuildSpec({"name": "m"}, {}, "fake", {"trial": trial, "rung": rung}, "fp32", 1)
-        return Wanted(spec, reference, "")
+        return BuildTask(spec, reference, "")
 
     asked = [[task(number, rung) for rung in range(len(works))] for number, works in enumerate(trials)]
     built: list[tuple[int, int]] = []
@@ -94,7 +94,7 @@ def test_only_needed_variants_are_built(trials: list[list[bool]], kind: FailureK
             works = trials[trial][rung]
             failure = None if works else Failure(kind, "no")
             info = BuildInfo("fp32") if works else None
-            made[ladder.key_of(each)] = Built(each.spec, "", Path(), info, failure, 1.0, False)
+            made[ladder.build_key(each)] = Built(each.spec, "", Path(), info, failure, 1.0, False)
         return made
 
     results = ladder.climb(asked, {}, build)

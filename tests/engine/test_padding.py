@@ -112,7 +112,7 @@ def test_mask_and_build_are_told_apart(tmp_path: Path) -> None:
     assert len(asked(history)) == 2  # once for each original, whatever the build does to it
 
 
-def test_precisions_share_what_the_original_said(tmp_path: Path) -> None:
+def test_precisions_share_answers_of_original(tmp_path: Path) -> None:
     _, history = sweep(tmp_path, "buckets=[12],[6,12]", "precision=fp32,fp16", "+model.kind=unmasked", base=BAG)
     assert {told(record)["cause"] for record in history.records.values()} == {"padding"}
     assert len(history.records) == 4
@@ -346,10 +346,10 @@ OTHER = np.random.default_rng(1).normal(size=(60, 8))
     ],
 )
 def test_cause_follows_from_both_comparisons(padded_answers: Any, build: Any, cause: str) -> None:
-    found = padded._both([OWN], [padded_answers], [build], "classification")
-    found["cause"] = padded._cause(found, "fp32", LIMITS)
+    found = padded._compare_both([OWN], [padded_answers], [build], "classification")
+    found["cause"] = padded._find_cause(found, "fp32", LIMITS)
     assert found["cause"] == cause
-    words = padded._wording(found)
+    words = padded._describe_cause(found)
     assert "\n" not in words
     assert len(words) < 350
     assert ("correct the mask" in words) == (cause != "build")

@@ -40,11 +40,11 @@ def everything(python: str | None, packages: Sequence[str]) -> Mapping[str, str 
 
 
 def make(*trials: Trial, installed: plan.Installed = everything) -> Plan:
-    return rules.make(trials, HOST, installed)
+    return rules.make_plan(trials, HOST, installed)
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 8)), max_size=30))
-def test_every_distinct_trial_stands_once_in_the_order_declared(pairs: list[tuple[int, int]]) -> None:
+def test_plan_lists_distinct_trials_in_declared_order(pairs: list[tuple[int, int]]) -> None:
     trials = [trial(batch, cores) for batch, cores in pairs]
     made = make(*trials)
     assert [entry.trial.key for entry in made.entries] == list(dict.fromkeys(t.key for t in trials))
@@ -53,7 +53,7 @@ def test_every_distinct_trial_stands_once_in_the_order_declared(pairs: list[tupl
     assert {spec.key for entry in made.valid for spec in entry.builds} == set(made.builds)
 
 
-def test_overrides_are_not_part_of_the_identity() -> None:
+def test_overrides_are_not_part_of_identity() -> None:
     assert trial().key == replace(trial(), overrides=("batch=1",)).key
     assert trial(1).key != trial(2).key
 
@@ -93,7 +93,7 @@ def test_reasons() -> None:
         assert "\n" not in entry.reason
 
 
-def test_what_is_not_installed_is_unavailable_and_says_how_to_get_it() -> None:
+def test_missing_package_is_unavailable_with_install_command() -> None:
     def nothing(python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
         return dict.fromkeys(packages)
 
@@ -107,7 +107,7 @@ def test_what_is_not_installed_is_unavailable_and_says_how_to_get_it() -> None:
     assert bare.status is Status.UNAVAILABLE
 
 
-def test_one_build_a_bucket_shared_between_lists() -> None:
+def test_lists_share_one_build_per_bucket() -> None:
     model = {**MODEL, "bucket_dims": {"x": [1]}}
     made = make(trial(model=model, buckets=((32,), (128,))), trial(model=model, buckets=((64,), (128,))))
     assert len(made.valid) == 2
@@ -115,7 +115,7 @@ def test_one_build_a_bucket_shared_between_lists() -> None:
     assert sorted(spec.bucket[0] for spec in made.builds.values() if spec.bucket) == [32, 64, 128]
 
 
-def test_run_time_options_share_a_build_and_compile_time_options_do_not() -> None:
+def test_only_run_time_options_share_a_build() -> None:
     def with_option(name: str, value: float) -> Trial:
         return trial(backend={"name": "fake", "device": "cpu", "python": None, "options": {name: value}})
 
@@ -132,7 +132,7 @@ def test_forecast(known: float | None, note: str) -> None:
     assert note in said
 
 
-def test_forecast_takes_the_median_of_what_is_known_for_the_rest() -> None:
+def test_forecast_assumes_median_for_unknown_builds() -> None:
     made = make(trial(1), trial(2), trial(3))
 
     def seconds_of(spec: BuildSpec) -> float | None:

@@ -90,9 +90,9 @@ def test_what_was_seen_from_outside_goes_to_every_member() -> None:
     seen: Any = {"log": "", "seconds": 9.0, "peak_memory_mb": 500.0, "host": HostFacts(mhz=1.0)}
     one: Any = SimpleNamespace(trial=make_trial())
     measured = make_measurement()
-    (alone,) = repeats._measurements([one], Outcome(to_json(measured), None, **seen))
+    (alone,) = repeats._read_measurements([one], Outcome(to_json(measured), None, **seen))
     assert alone == replace(measured, wall_seconds=9.0, host=HostFacts(mhz=1.0), peak_memory_mb=500.0)
-    both = repeats._measurements([one, one], Outcome(to_json(Measurements((measured, measured))), None, **seen))
+    both = repeats._read_measurements([one, one], Outcome(to_json(Measurements((measured, measured))), None, **seen))
     assert both == [replace(measured, wall_seconds=9.0, host=HostFacts(mhz=1.0))] * 2
 
 

@@ -127,7 +127,7 @@ TEXTS = [
 def test_real_texts(text: str, kind: K) -> None:
     assert failures.classify(None, f"loading\n{text}\ndone\n")[0] is kind
     assert failures.classify(RuntimeError(text), "")[0] is kind
-    assert failures.classify(None, text)[1] == failures.one_line(text)
+    assert failures.classify(None, text)[1] == failures.shorten(text)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_the_type_of_an_exception(error: BaseException, kind: K) -> None:
     assert failures.classify(error, "")[0] is kind
 
 
-def test_a_full_disk_is_said() -> None:
+def test_full_disk_is_named() -> None:
     assert failures.classify(OSError(errno.ENOSPC, "No space left on device"), "") == (
         K.DISK_FULL,
         "disk full: OSError: [Errno 28] No space left on device",
@@ -191,59 +191,59 @@ def raised(outer: Exception, inner: Exception, *, named: bool) -> Exception:
         return error
 
 
-def test_a_cause_speaks_for_an_exception_that_says_nothing() -> None:
+def test_cause_classifies_unknown_exception() -> None:
     assert failures.classify(raised(RuntimeError("export failed"), MemoryError(), named=True), "")[0] is K.HOST_OOM
     inner = RuntimeError("Operator aten::x is not supported")
     assert failures.classify(raised(RuntimeError("failed"), inner, named=False), "")[0] is K.UNSUPPORTED_OPERATOR
 
 
-def test_an_import_that_was_only_tried_is_not_the_reason() -> None:
+def test_tried_import_is_not_the_reason() -> None:
     error = raised(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ImportError("no apex"), named=False)
     assert failures.classify(error, "")[0] is K.SHAPE_MISMATCH
 
 
-def test_the_log_speaks_where_the_exception_does_not() -> None:
+def test_log_classifies_unknown_exception() -> None:
     assert failures.classify(RuntimeError("failed"), "x\n[F137] killed\n")[0] is K.HOST_OOM
     assert failures.classify(ValueError("shape mismatch"), "[F137] killed")[0] is K.SHAPE_MISMATCH
 
 
-def test_how_a_process_ended() -> None:
+def test_summary_of_exit() -> None:
     stack = 'Fatal Python error: x\n\nCurrent thread (most recent call first):\n  File "/a/b.py", line 7 in run\n'
-    assert failures.from_exit(None, "SIGSEGV", stack) == (K.CRASH, "killed by SIGSEGV in run (b.py:7)")
-    assert failures.from_exit(3, None, "") == (K.CRASH, "ended with exit code 3 and left no result")
-    assert failures.from_exit(1, None, "x\nBIR error: bad\ny")[0] is K.COMPILER_CRASH
-    assert "BIR error: bad" in failures.from_exit(1, None, "x\nBIR error: bad\ny")[1]
+    assert failures.classify_exit(None, "SIGSEGV", stack) == (K.CRASH, "killed by SIGSEGV in run (b.py:7)")
+    assert failures.classify_exit(3, None, "") == (K.CRASH, "ended with exit code 3 and left no result")
+    assert failures.classify_exit(1, None, "x\nBIR error: bad\ny")[0] is K.COMPILER_CRASH
+    assert "BIR error: bad" in failures.classify_exit(1, None, "x\nBIR error: bad\ny")[1]
 
 
-def test_every_row_has_advice_and_a_kind_of_its_own_words() -> None:
+def test_every_row_has_advice_and_kind() -> None:
     for row in failures.TABLE:
         assert row.advice
         assert len(row.advice) < 120
         assert not row.pattern.search("")
         assert not row.pattern.search("everything went well in 12 of 12 steps\n")
-    assert "smaller batch" in failures.advice("CUDA out of memory")
-    assert failures.advice("all is well") == ""
+    assert "smaller batch" in failures.find_advice("CUDA out of memory")
+    assert failures.find_advice("all is well") == ""
 
 
-def test_one_line_takes_the_first_that_says_something() -> None:
-    assert failures.one_line("\n  \n-----\n\x1b[31mred\x1b[0m  words\tand\rmore\nnext") == "red words and"
-    assert failures.one_line("") == ""
-    assert len(failures.one_line("x" * 1000)) == failures.SUMMARY_CHARACTERS
+def test_shorten_takes_first_line_with_text() -> None:
+    assert failures.shorten("\n  \n-----\n\x1b[31mred\x1b[0m  words\tand\rmore\nnext") == "red words and"
+    assert failures.shorten("") == ""
+    assert len(failures.shorten("x" * 1000)) == failures.SUMMARY_CHARACTERS
 
 
 @given(st.text())
-def test_one_line_is_always_one_short_printable_line(text: str) -> None:
-    line = failures.one_line(text)
+def test_shorten_gives_one_short_printable_line(text: str) -> None:
+    line = failures.shorten(text)
     assert len(line) <= failures.SUMMARY_CHARACTERS
     assert "\n" not in line
     assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in line)
-    assert failures.one_line(line) == line
+    assert failures.shorten(line) == line
 
 
 @given(st.text())
 def test_no_text_breaks_the_classifier(text: str) -> None:
     assert isinstance(failures.classify(None, text)[0], K)
-    assert isinstance(failures.from_exit(1, None, text)[0], K)
+    assert isinstance(failures.classify_exit(1, None, text)[0], K)
 
 
 def test_an_exception_that_cannot_print_itself() -> None:

@@ -67,7 +67,7 @@ def failed(outcome: Outcome) -> tuple[FailureKind, str]:
 # What a worker gets
 
 
-def test_a_result_comes_back(workers: Workers, tmp_path: Path) -> None:
+def test_result_comes_back(workers: Workers, tmp_path: Path) -> None:
     asked = request("echo", values=[1, 2.5, None, "\u00e9"])
     outcome = workers.run(asked, tmp_path / "new" / "task", limits=LONG)
     assert outcome.failure is None
@@ -78,7 +78,7 @@ def test_a_result_comes_back(workers: Workers, tmp_path: Path) -> None:
     assert 1.0 < outcome.peak_memory_mb < 1000.0
 
 
-def test_each_worker_is_a_fresh_process_with_its_own_chance(workers: Workers, tmp_path: Path) -> None:
+def test_every_worker_is_a_fresh_process_with_its_own_random_numbers(workers: Workers, tmp_path: Path) -> None:
     pids, values = set(), set()
     for index in range(3):
         pids.add((workers.run(request("echo"), tmp_path / f"{index}", limits=LONG).result or {})["pid"])
@@ -118,7 +118,7 @@ def _umask() -> int:
     return int(next(line for line in text.splitlines() if line.startswith("Umask:")).split()[1], 8)
 
 
-def test_modules_in_the_working_directory_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_sees_modules_in_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_models.py").write_text("def net(request, folder):\n    return {'net': 1}\n")
     (tmp_path / "sweep.py").write_text("raise SystemExit('the wrong sweep')\n")
     monkeypatch.chdir(tmp_path)
@@ -127,9 +127,7 @@ def test_modules_in_the_working_directory_are_seen(tmp_path: Path, monkeypatch: 
     assert outcome.result == {"net": 1}, outcome.failure
 
 
-def test_output_of_every_origin_is_in_the_log(
-    workers: Workers, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_log_has_output_of_every_origin(workers: Workers, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     outcome = workers.run(request("write_to_both"), tmp_path, limits=LONG)
     assert outcome.ok
     assert log_of(outcome) == "from print\n\u00e9 to stderr\nfrom the descriptor\nfrom a child\n"
@@ -150,7 +148,7 @@ def test_a_flood_of_output_does_not_fill_the_disk(workers: Workers, tmp_path: Pa
     assert "bytes of output are left out here" in text
 
 
-def test_an_old_result_is_not_taken_for_a_new_one(workers: Workers, tmp_path: Path) -> None:
+def test_old_result_is_not_taken_for_new_result(workers: Workers, tmp_path: Path) -> None:
     assert workers.run(request("echo"), tmp_path, limits=LONG).ok
     assert not workers.run(request("leave_hard", code=0), tmp_path, limits=LONG).ok
 
@@ -181,7 +179,7 @@ def test_a_failure_is_a_value(workers: Workers, tmp_path: Path, name: str, kind:
     assert outcome.failure.seconds == outcome.seconds > 0.0
 
 
-def test_the_users_own_mistake_keeps_its_words(workers: Workers, tmp_path: Path) -> None:
+def test_user_error_keeps_its_text(workers: Workers, tmp_path: Path) -> None:
     outcome = workers.run(request("raise_user"), tmp_path, limits=LONG)
     assert outcome.user_error
     assert failed(outcome)[1] == "labels reach 10, but there are 10 classes: use 0 to 9"
@@ -230,7 +228,7 @@ def test_an_exit_code_is_recorded(workers: Workers, tmp_path: Path) -> None:
     assert (outcome.failure.exit_code, outcome.failure.kind) == (7, FailureKind.CRASH)
 
 
-def test_cores_that_are_not_here(workers: Workers, tmp_path: Path) -> None:
+def test_missing_cores_are_named(workers: Workers, tmp_path: Path) -> None:
     outcome = workers.run(request("echo"), tmp_path, limits=LONG, cores=[1000])
     assert failed(outcome)[0] is FailureKind.CORE_UNAVAILABLE
     assert "1000" in failed(outcome)[1]
@@ -250,7 +248,7 @@ def test_the_recorded_command_runs_the_worker_again(workers: Workers, tmp_path: 
     assert json.loads((tmp_path / "a task" / "result.json").read_text())["failure"]["kind"] == "unknown"
 
 
-def test_a_folder_that_cannot_be_made(workers: Workers, tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created(workers: Workers, tmp_path: Path) -> None:
     from sweep.spec import UserError
 
     (tmp_path / "file").write_text("")
@@ -261,7 +259,7 @@ def test_a_folder_that_cannot_be_made(workers: Workers, tmp_path: Path) -> None:
 # Limits
 
 
-def test_the_deadline_ends_everything_that_was_started(workers: Workers, tmp_path: Path) -> None:
+def test_deadline_ends_everything_that_worker_started(workers: Workers, tmp_path: Path) -> None:
     outcome = workers.run(request("grandchildren", hang=True), tmp_path, limits=Limits(2.0))
     assert failed(outcome)[0] is FailureKind.TIMEOUT
     assert "2 s" in failed(outcome)[1]
@@ -271,7 +269,7 @@ def test_the_deadline_ends_everything_that_was_started(workers: Workers, tmp_pat
     assert all(gone(pid) for pid in pids)
 
 
-def test_what_a_worker_leaves_behind_is_ended_and_told(workers: Workers, tmp_path: Path) -> None:
+def test_processes_left_behind_are_ended_and_reported(workers: Workers, tmp_path: Path) -> None:
     outcome = workers.run(request("grandchildren"), tmp_path, limits=LONG)
     assert outcome.result is not None
     pids = outcome.result["pids"]
@@ -297,7 +295,7 @@ def test_memory_under_the_limit_is_measured(workers: Workers, tmp_path: Path) ->
     assert 64.0 < outcome.peak_memory_mb < 1000.0
 
 
-def test_a_kill_from_outside_near_the_limit_is_taken_as_lack_of_memory(tmp_path: Path) -> None:
+def test_outside_kill_near_limit_counts_as_lack_of_memory(tmp_path: Path) -> None:
     from sweep.isolate.pool import _Task
 
     task = _Task(tmp_path, Limits(1.0, 100.0), (), {}, None)
@@ -371,7 +369,7 @@ class Running:
         return self.outcome
 
 
-def test_cancel_ends_what_runs_and_nothing_else(workers: Workers, tmp_path: Path) -> None:
+def test_cancel_ends_running_workers_only(workers: Workers, tmp_path: Path) -> None:
     running = [Running(workers, tmp_path / "a"), Running(workers, tmp_path / "b")]
     workers.cancel()
     for one in running:
@@ -380,7 +378,7 @@ def test_cancel_ends_what_runs_and_nothing_else(workers: Workers, tmp_path: Path
     assert workers.run(request("echo"), tmp_path / "c", limits=LONG).ok
 
 
-def test_cancel_reaches_a_run_whose_server_still_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancel_reaches_run_while_server_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "slow_import.py").write_text(
         "import time, pathlib\npathlib.Path('importing').touch()\ntime.sleep(600)\n"
     )
@@ -463,7 +461,7 @@ def test_nothing_survives_a_killed_parent(tmp_path: Path) -> None:
     files = [tmp_path / name / "pids" for name in "ab"]
     wait_for(lambda: all(file.exists() for file in files))
     pids = [pid for file in files for pid in json.loads(file.read_text())]
-    pids += procfs.descendants(parent.pid)
+    pids += procfs.list_descendants(parent.pid)
     assert len(set(pids)) >= 11  # 2 x (worker, 3 grandchildren, keeper) and the server
     parent.kill()
     parent.wait()
@@ -544,7 +542,7 @@ def test_another_interpreter_runs_entries(
 
 
 @pytest.mark.parametrize("python", ["/no/such/python", "no-such-python", "/bin/true", "/bin/false"])
-def test_an_interpreter_that_is_none(workers: Workers, tmp_path: Path, python: str) -> None:
+def test_invalid_interpreter(workers: Workers, tmp_path: Path, python: str) -> None:
     outcome = workers.run(request("echo"), tmp_path, limits=LONG, python=python)
     assert failed(outcome)[0] is FailureKind.TOOLCHAIN_MISSING
     assert python in failed(outcome)[1]
@@ -564,18 +562,18 @@ def test_temporary_folders_are_removed(tmp_path: Path, monkeypatch: pytest.Monke
     assert not list(tmp_path.glob("sweep-*"))
 
 
-def test_descendants_are_found_with_and_without_the_kernels_list(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_descendants_are_listed_with_and_without_kernel_support(monkeypatch: pytest.MonkeyPatch) -> None:
     shell = subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600 & wait"], start_new_session=True)
     try:
-        wait_for(lambda: len(procfs.descendants(shell.pid)) == 2)
+        wait_for(lambda: len(procfs.list_descendants(shell.pid)) == 2)
         expected = {child.pid for child in psutil.Process(shell.pid).children(recursive=True)}
-        assert set(procfs.descendants(shell.pid)) == expected
+        assert set(procfs.list_descendants(shell.pid)) == expected
         monkeypatch.setattr(procfs, "_HAS_CHILDREN", False)
-        assert set(procfs.descendants(shell.pid)) == expected
+        assert set(procfs.list_descendants(shell.pid)) == expected
         both = [shell.pid, *expected]
-        resident, proportional = procfs.resident_mb(both), procfs.proportional_mb(both)
+        resident, proportional = procfs.sum_resident_mb(both), procfs.sum_proportional_mb(both)
         assert 0.0 < proportional <= resident * 1.1 < 100.0
     finally:
         os.killpg(shell.pid, signal.SIGKILL)
         shell.wait()
-    assert procfs.descendants(shell.pid) == []
+    assert procfs.list_descendants(shell.pid) == []

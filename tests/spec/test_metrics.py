@@ -101,7 +101,7 @@ def test_what_has_a_direction_can_be_searched_for(metric: Metric) -> None:
         assert Options.read(section).objectives == (metric.name,)
 
 
-def test_the_goals_of_an_objective_are_those_of_a_repeat_of_builds_and_of_prices() -> None:
+def test_goals_are_metrics_of_repeats_builds_and_prices() -> None:
     for metric in metrics.METRICS:
         mapping = {**to_json(THROUGHPUT), "metric": metric.name}
         if metric in metrics.GOALS:
@@ -115,7 +115,7 @@ def test_the_goals_of_an_objective_are_those_of_a_repeat_of_builds_and_of_prices
     }
 
 
-def test_every_limit_of_the_config_is_a_limit_on_a_metric_at_its_worse_side() -> None:
+def test_config_limits_stand_at_worse_side_of_a_metric() -> None:
     names = [field.name for field in fields(Objective) if field.name.endswith(("_min", "_max"))]
     objective = Objective("x", metrics.THROUGHPUT, True, **dict.fromkeys(names, 0.5))
     assert [limit.name for limit in objective.limits] == names
@@ -137,7 +137,7 @@ def test_a_limit_is_missed_beyond_its_bound_and_not_by_a_rounding_error(side: Si
     assert not limit.is_missed(20.0 - beyond)
 
 
-def test_a_miss_is_told_for_every_limit() -> None:
+def test_every_limit_has_a_text_for_its_miss() -> None:
     names = [field.name for field in fields(Objective) if field.name.endswith(("_min", "_max"))]
     bounds = {name: -1.0 if name.endswith("_max") else 1e9 for name in names}
     record = make_record(metrics={**NUMBERS, "reference_accuracy": 1.0, "accuracy": 0.5}, origin="reported")
@@ -147,7 +147,7 @@ def test_a_miss_is_told_for_every_limit() -> None:
 
 
 @EVERY
-def test_repeats_have_what_the_table_says_that_they_have(metric: Metric) -> None:
+def test_repeats_have_metrics_of_table(metric: Metric) -> None:
     repeat = make_measurement()
     latency = {**repeat.latency_ms, "max": 9.0}
     plain = {
@@ -160,7 +160,7 @@ def test_repeats_have_what_the_table_says_that_they_have(metric: Metric) -> None
 
 
 @pytest.mark.parametrize("metric", metrics.GOALS, ids=lambda metric: metric.name)
-def test_a_faster_machine_is_taken_out_of_what_goes_with_its_speed(metric: Metric) -> None:
+def test_speed_of_machine_is_taken_out_of_paced_metrics(metric: Metric) -> None:
     repeat = make_measurement()
     levels = [from_json(type(repeat), {**to_json(repeat), "level": level}) for level in (1.0, 2.0)]
     record = make_record(metrics={metrics.COST: 1.0})

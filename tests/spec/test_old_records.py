@@ -25,7 +25,7 @@ def repeat_of(name: str) -> Measurement:
 
 
 @pytest.mark.parametrize("name", OLD["records"])
-def test_every_fact_of_a_repeat_has_left_the_notes(name: str) -> None:
+def test_facts_of_repeat_have_left_notes(name: str) -> None:
     record, (written,) = old(name), OLD["records"][name]["repeats"]
     assert written["notes"], "the file is of a version with facts in notes"
     (repeat,) = record.repeats
@@ -70,7 +70,7 @@ def test_deployments_prices_and_reuse_are_read() -> None:
     assert old("reused").notes == {}
 
 
-def test_the_source_of_what_was_reported_is_read() -> None:
+def test_source_of_reported_record_is_read() -> None:
     parts = {"source": "a page", "date": "2020", "mistakes": ["x"], "table": "t.csv:3", "row": {"model": "net"}}
     written = {**to_json(make_record()), "notes": {**parts, "replayed": ["a line"]}}
     del written["source"]
@@ -79,7 +79,7 @@ def test_the_source_of_what_was_reported_is_read() -> None:
     assert record.notes == {"replayed": ["a line"]}
 
 
-def test_a_note_of_today_stays_a_note() -> None:
+def test_note_of_today_stays_a_note() -> None:
     """Only JSON without the field is of an earlier version."""
     repeat = from_json(Measurement, {**to_json(make_record().repeats[0]), "notes": {"load": "a word of a backend"}})
     assert (repeat.load, repeat.notes) == (None, {"load": "a word of a backend"})

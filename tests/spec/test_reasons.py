@@ -40,7 +40,7 @@ def test_a_stopped_record_of_an_earlier_version_gets_its_reason_as_a_value(
     assert from_json(Record, to_json(record)) == record
 
 
-def test_what_was_not_stopped_has_no_reason_to_stop() -> None:
+def test_unstopped_record_has_no_stop_reason() -> None:
     failure = {"kind": "crash", "summary": "interrupted: killed by SIGSEGV"}
     record = from_json(Record, json.loads(of_f9dda2f("run_failed", "interrupted: ...", {}, failure)))
     assert record.stop is None
@@ -55,14 +55,14 @@ def test_origins_are_read_and_written_as_before() -> None:
     assert [origin.value for origin in Origin if origin.is_evidence] == ["measured", "reused"]
 
 
-def test_what_each_status_means() -> None:
+def test_properties_of_statuses() -> None:
     assert {s for s in Status if not s.was_tried} == {S.INVALID, S.UNAVAILABLE}
     assert {s for s in Status if s.was_run} == {S.OK, S.REJECTED}
     assert {s for s in Status if s.is_failure} == {S.BUILD_FAILED, S.RUN_FAILED, S.REJECTED}
     assert {s for s in Status if not s.is_finished} == {S.STOPPED}
 
 
-def test_what_each_kind_of_failure_means() -> None:
+def test_properties_of_failure_kinds() -> None:
     passing = {K.PREEMPTED, K.CORE_UNAVAILABLE, K.HARDWARE_ERROR, K.TOOLCHAIN_MISSING, K.CRASH, K.DISK_FULL}
     assert {k for k in K if k.is_passing} == passing
     assert {k for k in K if k.is_transient} == {K.CORE_UNAVAILABLE}
@@ -70,5 +70,5 @@ def test_what_each_kind_of_failure_means() -> None:
     assert {k for k in K if k.is_fault_of_machine} == {K.PREEMPTED, K.CORE_UNAVAILABLE, K.HARDWARE_ERROR}
 
 
-def test_only_a_race_eliminates() -> None:
+def test_only_reasons_of_a_race_are_eliminations() -> None:
     assert {s for s in StopReason if s.is_elimination} == {StopReason.DOMINATED, StopReason.INFEASIBLE}

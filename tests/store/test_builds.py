@@ -377,7 +377,7 @@ def test_a_store_on_a_read_only_disk(store: Store, monkeypatch: pytest.MonkeyPat
     def refuse(parent: Path, _: str) -> None:
         raise OSError(errno.EROFS, "Read-only file system", str(parent))
 
-    monkeypatch.setattr(files, "draft", refuse)
+    monkeypatch.setattr(files, "make_draft", refuse)
     with pytest.raises(UserError, match=r"cannot write .*: Read-only file system; .*outputs="), store.building("a1"):
         pass
 
@@ -416,7 +416,7 @@ def test_a_disk_that_is_full_before_building(store: Store, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "draft", full)
+    monkeypatch.setattr(files, "make_draft", full)
     with pytest.raises(UserError, match="disk full"), store.building("a1"):
         pass
     with pytest.raises(UserError, match="disk full"), store.blob("data", "d1"):

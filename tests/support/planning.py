@@ -20,6 +20,6 @@ def plan_trials(*arguments: str) -> Plan:
     composer = shared_composer()
     jobs = composer.jobs(command_line.expand(list(arguments), composer))
     composer.settings([job.overrides for job in jobs])  # what is wrong with them is refused, too
-    return rules.make(
+    return rules.make_plan(
         [job.trial for job in jobs], hardware_rules.detect(), lambda python, packages: dict.fromkeys(packages, "1")
     )

@@ -145,7 +145,7 @@ class FakePool:
             patch.setattr(probing, "time", clock)
             patch.setattr(replicas, "run", self._replicas)
             patch.setattr(procfs, "keep_freed_memory", _nothing)
-            patch.setattr(server, "failure_of", _failure_of)
+            patch.setattr(server, "encode_failure", _failure_of)
             for name, stand_in in _of_fake_backend(clock).items():
                 patch.setattr(fake, name, stand_in)
             yield self
@@ -229,7 +229,7 @@ class _Replica:
         except Ended as ended:
             self.ended, self.status = ended, -ended.report["code"]
         except BaseException as error:
-            self._copy.answer.write_text(json.dumps({"failure": server.failure_of(error)}))
+            self._copy.answer.write_text(json.dumps({"failure": server.encode_failure(error)}))
             self.status = 1 << 8
         self.waits = False
         self._back.release()
@@ -265,7 +265,7 @@ def _same_process(log: Path) -> Iterator[None]:
             os.environ.update(environment)
 
 
-def _failure_of(error: BaseException, real: Callable[[BaseException], Json] = server.failure_of) -> Json:
+def _failure_of(error: BaseException, real: Callable[[BaseException], Json] = server.encode_failure) -> Json:
     """A process that has ended says nothing about it."""
     if isinstance(error, Ended):
         raise error

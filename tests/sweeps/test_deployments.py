@@ -38,7 +38,7 @@ def test_members_share_one_window_and_have_their_own_records(tmp_path: Path) -> 
 
 def test_every_combination_of_the_axes_is_a_deployment(tmp_path: Path) -> None:
     _, history = sweep(tmp_path, TWO, "batch=1,2")
-    assert len({deployment.group(trial) for trial in history.trials.values()}) == 2
+    assert len({deployment.group_key(trial) for trial in history.trials.values()}) == 2
     assert len(history.records) == 4
 
 
@@ -99,14 +99,14 @@ def test_search_refuses_a_deployment(tmp_path: Path, capsys: pytest.CaptureFixtu
 @given(st.lists(st.tuples(st.integers(1, 8), st.integers(1, 4)), min_size=2, max_size=6))
 def test_core_ranges_follow_the_load_order_without_gap_or_overlap(sizes: list[tuple[int, int]]) -> None:
     together = [make_trial(cores=cores, replicas=copies) for cores, copies in sizes]
-    members = [deployment.member(together, number, ()) for number in range(len(together))]
+    members = [deployment.make_member(together, number, ()) for number in range(len(together))]
     taken: list[int] = []
     for trial in members:
-        for place in placement.placements(_OnNeuron(), _on_neuron(trial)):  # type: ignore[arg-type]  # stand-ins
+        for place in placement.place_replicas(_OnNeuron(), _on_neuron(trial)):  # type: ignore[arg-type]  # stand-ins
             assert len(place.cores) == trial.cores
             taken.extend(place.cores)
-    assert taken == list(range(deployment.total(members[0])))
-    assert len({deployment.group(trial) for trial in members}) == 1
+    assert taken == list(range(deployment.count_all_cores(members[0])))
+    assert len({deployment.group_key(trial) for trial in members}) == 1
 
 
 class _OnNeuron:

@@ -137,7 +137,7 @@ def test_withdrawn_hardware_is_replayed_only() -> None:
     def everything(python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
         return dict.fromkeys(packages, "1")
 
-    found = rules.make([replayed, real], host, everything)
+    found = rules.make_plan([replayed, real], host, everything)
     assert [(entry.status, entry.reason) for entry in found.entries] == [
         (None, ""),
         (Status.UNAVAILABLE, "gone for good"),

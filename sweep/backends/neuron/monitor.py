@@ -11,8 +11,8 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from sweep.files import neuron_tool
-from sweep.isolate.failures import one_line
+from sweep.files import find_neuron_tool
+from sweep.isolate.failures import shorten
 from sweep.spec import Json
 
 TAG = "NEURON_PROCESS_TAG"  # the runtime reports itself under this name; forked replicas inherit it
@@ -45,7 +45,7 @@ class Monitor:
     def __enter__(self) -> "Monitor":
         self._old_tag = os.environ.get(TAG)
         os.environ[TAG] = self._tag
-        command = neuron_tool("neuron-monitor")
+        command = find_neuron_tool("neuron-monitor")
         if command is None:
             self._reason = "neuron-monitor is not installed (aws-neuronx-tools)"
             return self
@@ -105,7 +105,7 @@ class Monitor:
     def _stop(self, running: "subprocess.Popen[bytes]") -> None:
         if running.poll() is not None:
             try:
-                said = one_line((self.folder / "neuron-monitor.log").read_text(errors="replace"))
+                said = shorten((self.folder / "neuron-monitor.log").read_text(errors="replace"))
             except OSError:
                 said = ""
             self._reason = "neuron-monitor ended by itself (exit status %d)" % running.returncode

@@ -59,7 +59,7 @@ def reason(error: BaseException, said: str = "") -> Optional[TrialError]:
     if row is None:
         return None
     reported = compiler_output.reason(said) if row.kind is FailureKind.COMPILER_CRASH else ""
-    line, first = reported or failures.meaningful_line(merged, row), failures.one_line(own)
+    line, first = reported or failures.pick_line(merged, row), failures.shorten(own)
     return TrialError(row.kind, line if line == first else "%s (%s)" % (line, first))
 
 
@@ -74,7 +74,7 @@ def keep_log(workdir: Path, folder: Path) -> None:
 def _ends(workdir: Path) -> List[str]:
     """The ends of the compiler's logs in its working folder, the oldest first."""
     found = [path for path in workdir.rglob("*") if path.is_file() and "log" in path.name.lower()]
-    return [failures.tail(path, LOG_BYTES) for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+    return [failures.read_tail(path, LOG_BYTES) for path in sorted(found, key=lambda path: path.stat().st_mtime)]
 
 
 def _print_logs(workdir: Path, known: str) -> str:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
 
-from sweep.files import neuron_tool
+from sweep.files import find_neuron_tool
 from sweep.spec import FailureKind, Placement, TrialError
 
 VISIBLE, COUNT, LNC = "NEURON_RT_VISIBLE_CORES", "NEURON_RT_NUM_CORES", "NEURON_LOGICAL_NC_CONFIG"
@@ -74,7 +74,7 @@ def has_device() -> bool:
     """True where this host has a Neuron device: a device file, or neuron-ls lists one."""
     if any(Path("/dev").glob("neuron[0-9]*")):
         return True
-    command = neuron_tool("neuron-ls")
+    command = find_neuron_tool("neuron-ls")
     if command is None:
         return False
     try:

@@ -1,20 +1,19 @@
-"""`buckets=auto`: measure what people guess, find the best list for every number of buckets, measure the best of them.
+"""`buckets=auto`: measure usual lists of buckets, predict the best lists from them, and measure those.
 
-Everything that is measured is an ordinary trial. First come the guesses: powers of two up to the largest size, the
-largest alone (pad to maximum), and any size where the backend can. The buckets of these lists are the cost curve at the
-same time. From the curve and the traffic `bucketing.solve` finds the best list of k buckets for every k; the best
-predicted are measured, with the guesses once more beside them: the machine may have changed meanwhile.
+Everything that is measured is an ordinary trial. The guesses come first: powers of two up to the largest size, the
+largest alone (pad to maximum), and any size if the backend supports it. Their buckets also give the cost curve. From
+the curve and the traffic `bucketing.solve` predicts the best list of k buckets for every k. The best predictions are
+measured, and the guesses once more beside them, because the machine may have changed meanwhile.
 
-A curve through a few sizes misses what lies between: some compilers take longer for 23 rows than for 24. So the best
-lists are looked for again (`bucketing.rounds`) with what all measured lists showed, and new ones that are better are
-measured too, beside everything that was measured before.
+A curve through a few sizes misses what lies between: some compilers take longer for 23 rows than for 24. So lists are
+predicted again (`bucketing.rounds`) from all lists measured so far, and better ones are measured, beside all others.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sweep.engine.references import Reference, pair_key, sizes_of
+from sweep.engine.references import Reference, load_sizes, pair_key
 from sweep.spec import AUTO, DYNAMIC, Buckets, Record, Status, Trial, UserError
 from sweep.spec.settings import Bucketing
 from sweep.text import axis_text
@@ -27,33 +26,33 @@ if TYPE_CHECKING:
     from sweep.config.command_line import Job
     from sweep.engine.session import Sweep
 
-GAIN = 0.01  # that a new list must promise over the best of those that were measured
+GAIN = 0.01  # share by which a new list must be predicted to beat the best measured list
 LATER = "buckets=auto: these are measured first; the best lists follow from what they take, and are measured then"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One trial that asked for `buckets=auto`, and what is tried first."""
+class AutoRequest:
+    """A trial with `buckets=auto`, and the lists to try first."""
 
     job: "Job"
     traffic: Traffic
     guesses: dict[Buckets, str]
 
     def jobs(self, lists: Sequence[Buckets]) -> list["Job"]:
-        return [_with(self.job, buckets) for buckets in lists]
+        return [_set_buckets(self.job, buckets) for buckets in lists]
 
     def record(self, records: Mapping[str, Record], buckets: Buckets) -> Record:
         return records[replace(self.job.trial, buckets=buckets).key]
 
 
 def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
-    """`Sweep.run` for whoever launches jobs: a trial with `buckets=auto` becomes those that are worth measuring.
+    """Run jobs like `Sweep.run`, and replace a trial with `buckets=auto` by trials that are worth measuring.
 
-    The record of such a trial is that of the best predicted list that was measured. A trial whose model or data cannot
-    be loaded is one of the data's own shape, whose record says why.
+    The record of such a trial is that of the best predicted list that was measured. If its model or data cannot be
+    loaded, it runs with the data's own shape, and its record says why.
 
     Raises:
-        UserError: in a search, which would search within a search; or see `_traffics`.
+        UserError: within a search by Optuna, or see `_read_traffics`.
     """
     if not any(job.trial.buckets == AUTO for job in jobs):
         return sweep.run(jobs)
@@ -66,75 +65,80 @@ def _run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
         raise UserError("buckets=auto searches by itself: leave out hydra/sweeper=optuna, or list the buckets")
     sweep.stages.several = True
     pairs = {pair_key(job.trial): job.trial for job in jobs if job.trial.buckets == AUTO}
-    traffics = _traffics(sweep, pairs)
+    traffics = _read_traffics(sweep, pairs)
     sweep.ask(list({job.trial.key: job.trial for job in jobs if job.trial.buckets == AUTO}.values()))
-    asked: dict[str, Asked] = {}
+    requests: dict[str, AutoRequest] = {}
     plain = []
     for job in jobs:
         traffic = traffics[pair_key(job.trial)] if job.trial.buckets == AUTO else None
         if traffic is None:
-            plain.append(job if job.trial.buckets != AUTO else _with(job, ()))
+            plain.append(job if job.trial.buckets != AUTO else _set_buckets(job, ()))
         else:
-            asked[job.trial.key] = Asked(job, traffic, bucket_lists.guesses(job.trial, traffic))
+            requests[job.trial.key] = AutoRequest(job, traffic, bucket_lists.guesses(job.trial, traffic))
     named = {job.trial.key for job in plain}  # after a `resume` the guesses too
-    first = [job for each in asked.values() for job in each.jobs(list(each.guesses))]
+    first = [job for request in requests.values() for job in request.jobs(list(request.guesses))]
     sweep.run([*plain, *(job for job in first if job.trial.key not in named)])
     if sweep.settings.plan == "only":
         sweep.display.note(LATER)
         return []
-    best = _best(sweep, asked) if sweep.settings.plan != "build" and not sweep.interrupted else {}
-    return [_record(sweep, job, asked.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
+    best = _measure_best(sweep, requests) if sweep.settings.plan != "build" and not sweep.interrupted else {}
+    return [_find_record(sweep, job, requests.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
 
 
-def _best(sweep: "Sweep", asked: Mapping[str, Asked]) -> dict[str, Buckets]:
-    """Find lists and measure the best of them; the best predicted for each trial that asked."""
+def _measure_best(sweep: "Sweep", requests: Mapping[str, AutoRequest]) -> dict[str, Buckets]:
+    """Predict lists and measure the best of them. Returns the best predicted list for each request."""
     best: dict[str, Buckets] = {}
     for _ in range(sweep.settings.bucketing.rounds):
-        wanted = [job for key, each in asked.items() for job in _wanted(sweep, key, each, best)]
+        wanted = [job for key, request in requests.items() for job in _choose_lists(sweep, key, request, best)]
         if not wanted or sweep.interrupted:
             break
         sweep.run(wanted)
     return best
 
 
-def _wanted(sweep: "Sweep", key: str, asked: Asked, best: dict[str, Buckets]) -> list["Job"]:
-    """The best lists that were not measured yet; what was is to be measured once more beside them.
+def _choose_lists(sweep: "Sweep", key: str, request: AutoRequest, best: dict[str, Buckets]) -> list["Job"]:
+    """Jobs of the best lists that were not measured yet.
 
-    Else a machine that drifts would be taken for a difference.
+    The measured lists are marked to be measured once more beside them; else drift of the machine would look like a
+    difference.
     """
-    settings, known = sweep.settings.bucketing, _known(sweep, asked)
-    search = _search(asked, known, settings)
+    settings, known = sweep.settings.bucketing, _find_measured(sweep, request)
+    search = _search(request, known, settings)
     if search is None:
         return []
     before = sweep.stages.searches.get(key)
     if before is None:
         sweep.stages.searches[key] = search
         if search.problem:
-            sweep.display.note(f"{asked.job.trial.label}: {search.problem}")
-    first = _first(search.choices, settings)
+            sweep.display.note(f"{request.job.trial.label}: {search.problem}")
+    first = _rank_choices(search.choices, settings)
     if before is not None:
         limits = bucket_lists.limits_of(settings)
-        tried = [bucket_lists.evaluated(asked.traffic, search.curve, buckets) for buckets in known if buckets]
-        top = _first([each for each in tried if each and not bucket_lists.beyond(each, limits)], settings)
-        first = [c for c in first if c.buckets not in known and all(_gains(c, each, settings) for each in top[:1])]
+        tried = [bucket_lists.evaluated(request.traffic, search.curve, buckets) for buckets in known if buckets]
+        top = _rank_choices(
+            [choice for choice in tried if choice and not bucket_lists.beyond(choice, limits)], settings
+        )
+        first = [
+            c for c in first if c.buckets not in known and all(_is_gain(c, choice, settings) for choice in top[:1])
+        ]
     if not first:
         return []
     if before is not None:
         measured = tuple(choice for choice in before.choices if choice.buckets in known)
         sweep.stages.searches[key] = replace(search, earlier=(*before.earlier, *measured))
     best[key] = first[0].buckets
-    found = [job for job in asked.jobs([choice.buckets for choice in first]) if job.trial.key not in sweep.records]
-    if found:
+    new = [job for job in request.jobs([choice.buckets for choice in first]) if job.trial.key not in sweep.records]
+    if new:
         sweep.stages.again |= {record.key: record for record in known.values()}
-    return found
+    return new
 
 
-def _known(sweep: "Sweep", asked: Asked) -> dict[Buckets, Record]:
-    """What was measured side by side last, by list; any size is ()."""
+def _find_measured(sweep: "Sweep", request: AutoRequest) -> dict[Buckets, Record]:
+    """The records that were measured side by side last, by list; () stands for any size."""
     mine = [
         (trial, sweep.records[key])
         for key, trial in sweep.trials.items()
-        if key in sweep.records and replace(trial, buckets=AUTO).key == asked.job.trial.key
+        if key in sweep.records and replace(trial, buckets=AUTO).key == request.job.trial.key
     ]
     ok = [(trial, record) for trial, record in mine if record.status is Status.OK]
     last = max((record.measured_together or 0.0 for _, record in ok), default=0.0)
@@ -145,17 +149,17 @@ def _known(sweep: "Sweep", asked: Asked) -> dict[Buckets, Record]:
     }
 
 
-def _gains(choice: Choice, over: Choice, settings: Bucketing) -> bool:
+def _is_gain(choice: Choice, over: Choice, settings: Bucketing) -> bool:
     return rank(choice, settings.minimise)[0] < (1 - GAIN) * rank(over, settings.minimise)[0]
 
 
-def _record(sweep: "Sweep", job: "Job", asked: Asked | None, best: Buckets | None) -> Record:
-    if asked is None:
-        return sweep.records[job.trial.key if job.trial.buckets != AUTO else _with(job, ()).trial.key]
-    return asked.record(sweep.records, best or next(iter(asked.guesses)))
+def _find_record(sweep: "Sweep", job: "Job", request: AutoRequest | None, best: Buckets | None) -> Record:
+    if request is None:
+        return sweep.records[job.trial.key if job.trial.buckets != AUTO else _set_buckets(job, ()).trial.key]
+    return request.record(sweep.records, best or next(iter(request.guesses)))
 
 
-def _with(job: "Job", buckets: Buckets) -> "Job":
+def _set_buckets(job: "Job", buckets: Buckets) -> "Job":
     from sweep.config.command_line import Job
     from sweep.config.overrides import text
 
@@ -165,8 +169,8 @@ def _with(job: "Job", buckets: Buckets) -> "Job":
     return Job((*own, lists), replace(trial, overrides=(*own, lists)))
 
 
-def _traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic | None]:
-    """The sizes that lists are chosen for, by pair of model and data; None where these cannot be loaded.
+def _read_traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic | None]:
+    """The sizes to choose lists for, by pair of model and data; None if these cannot be loaded.
 
     Raises:
         UserError: a model has no bucket dimension, or the file of traffic is wrong.
@@ -179,16 +183,16 @@ def _traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic |
     if file:
         traffic = Traffic.read(file)
         for trial in pairs.values():
-            _check_fit(traffic, _loaded(sweep, trial), file, trial)
+            _check_fit(traffic, _load_traffic(sweep, trial), file, trial)
         return dict.fromkeys(pairs, traffic)
-    return {pair: _loaded(sweep, trial) for pair, trial in pairs.items()}
+    return {pair: _load_traffic(sweep, trial) for pair, trial in pairs.items()}
 
 
 def _check_fit(traffic: Traffic, data: Traffic | None, file: str, trial: Trial) -> None:
-    """Lists for a file's traffic are measured with the data, so they must hold it.
+    """Check that lists for a file's traffic hold the data, which they are measured with.
 
     Raises:
-        UserError: they cannot.
+        UserError: they do not.
     """
     if data is None:
         return
@@ -206,18 +210,18 @@ def _check_fit(traffic: Traffic, data: Traffic | None, file: str, trial: Trial) 
         )
 
 
-def _loaded(sweep: "Sweep", trial: Trial) -> Traffic | None:
+def _load_traffic(sweep: "Sweep", trial: Trial) -> Traffic | None:
     reference = sweep.reference(trial)
-    sizes = sizes_of(trial, reference) if isinstance(reference, Reference) else None
+    sizes = load_sizes(trial, reference) if isinstance(reference, Reference) else None
     return None if sizes is None else Traffic.of(sizes)
 
 
-def _search(asked: Asked, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
-    """The best list for every number of buckets; None where nothing was measured, which its records say."""
-    curve = bucket_lists.curve_of(list(known.values()), asked.job.trial.request_items)
-    return bucket_lists.find(asked.traffic, curve, settings) if curve else None
+def _search(request: AutoRequest, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
+    """Predict the best list for every number of buckets; None if nothing was measured."""
+    curve = bucket_lists.curve_of(list(known.values()), request.job.trial.request_items)
+    return bucket_lists.find(request.traffic, curve, settings) if curve else None
 
 
-def _first(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
-    """The best predicted, fewer buckets first among equals."""
+def _rank_choices(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
+    """The best predictions; among equals, those with fewer buckets come first."""
     return sorted(choices, key=lambda choice: rank(choice, settings.minimise))[: settings.measure]

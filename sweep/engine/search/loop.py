@@ -1,25 +1,25 @@
-"""A search: a few trials at a time, chosen by what the earlier ones have shown, until the budget is spent.
+"""A search: run a few trials at a time, chosen by the results so far, until the budget is spent.
 
     python -m sweep hydra/sweeper=optuna 'search.budget=20 trials' backend=torch,onnxruntime batch=1,2,4,8 cores=1,2
 
 Settings, under `search`:
 
 budget       "20 trials", "10 minutes", "2 hours", "90 s". A batch that was begun is finished.
-batch        trials asked at once: their builds go on in parallel and their repeats are interleaved.
+batch        trials at a time: they are built in parallel and their repeats are interleaved.
 sampler      tpe | random | nsga2; seeded by `seed`.
 objectives   [] = the metric of `objective`; several metrics give a Pareto front. The limits of `objective` hold
              either way.
-warm_start   start from what earlier sweeps, in the outputs folder or in the same storage, found for the same trials
-             (same model, data, hardware, backend and settings). It guides the sampler and is no result: without
-             `reuse=true` such a trial is measured again if it is asked, with it the engine answers from that sweep.
-storage      where the study is kept for others to look at; null: `<outputs>/search.db`. Any URL that Optuna knows.
+warm_start   start from results of the same trials (same model, data, hardware, backend and settings) in earlier
+             sweeps, from the outputs folder or the same storage. They guide the sampler and are no results: with
+             `reuse=true` the engine takes them, else it measures such a trial again.
+storage      where the study is copied for people and other tools: any URL that Optuna knows; null:
+             `<outputs>/search.db`.
 resume       last, or the id of a sweep that was a search.
 
-What is resumed is the sweep, not the study: its ledger says what was asked and found, the sampler is told all of it
-again, trials that were asked and not finished come first (their finished repeats stand), and the rest of the budget is
-spent. A larger budget in the command goes on from there. `python -m sweep resume SWEEP` does this with the command of
-that sweep. Without `resume` a search starts anew, whatever the storage holds. The study's name has a hash of the space
-and of the objectives, so another space is another study.
+`resume` goes on with the sweep, not with the study. The sampler gets all results from the ledger again, unfinished
+trials come first (their finished repeats are kept), and the rest of the budget is spent; a larger budget may be given.
+`python -m sweep resume SWEEP` does this with the command of that sweep. Without `resume` a search starts anew, whatever
+the storage holds. The study's name has a hash of the space and of the objectives, so another space is another study.
 """
 
 import json
@@ -40,7 +40,7 @@ from sweep.text import count, duration, quantity, relative
 if TYPE_CHECKING:
     from sweep.config.compose import Composer
     from sweep.engine.search.space import Lazy, Planned, Point
-    from sweep.engine.search.study import Guide, Mirror
+    from sweep.engine.search.study import Direction, Guide, Mirror
     from sweep.engine.session import Sweep
     from sweep.spec.plan import Plan
 
@@ -48,7 +48,7 @@ NOTES = "search.json"  # in the sweep's folder: what `resume` needs
 
 
 class Launcher(Protocol):
-    """What a search needs of a launcher, beyond Hydra's `launch`."""
+    """The launcher that a search needs; more than Hydra's `launch`."""
 
     search: bool
     history: ledger.History | None
@@ -60,7 +60,7 @@ class Launcher(Protocol):
 
 
 def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> int:
-    """Search the space that the command line declares; the exit status of the sweep.
+    """Search the space that the command line declares. Returns the exit status of the sweep.
 
     Raises:
         UserError: for bad input, a storage that cannot be used, or a sweep that cannot be resumed.
@@ -68,20 +68,20 @@ def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> i
     spaces = axes.spaces(arguments, composer)
     if any(space.members for space in spaces):
         raise UserError("a deployment is measured as a whole: leave out hydra/sweeper=optuna, or deployment.members")
-    found = [composer.config(_first(space), ("search", "outputs")) for space in spaces]
-    if any(one != found[0] for one in found):
+    sections = [composer.config(search_space.list_first(space), ("search", "outputs")) for space in spaces]
+    if any(section != sections[0] for section in sections):
         raise UserError("search and outputs are set once a sweep, and these experiments ask for two")
-    options, outputs = Options.read(found[0]["search"]), Path(found[0]["outputs"])
+    options, outputs = Options.read(sections[0]["search"]), Path(sections[0]["outputs"])
     if options.storage is not None:  # before the sweep has a folder
         from sweep.engine.search.study import check_storage
 
         check_storage(options.storage)
     launcher.search = True
-    before = Before.find(outputs, options.resume) if options.resume else None
+    before = EarlierSearch.find(outputs, options.resume) if options.resume else None
     launcher.history = before.history if before else None
-    space = search_space.make(spaces, composer, launcher.survey)
+    space = search_space.make_space(spaces, composer, launcher.survey)
     assert launcher.sweep is not None, "a survey opens the sweep"
-    search = _Search(options, space, launcher, launcher.sweep, _command(arguments, composer), before)
+    search = _Search(options, space, launcher, launcher.sweep, _strip_resume(arguments, composer), before)
     search.show()
     if launcher.sweep.settings.plan != "only":
         search.go()
@@ -89,26 +89,28 @@ def run(arguments: Sequence[str], composer: "Composer", launcher: Launcher) -> i
 
 
 @dataclass(frozen=True)
-class Before:
+class EarlierSearch:
     """A search that is resumed."""
 
     history: ledger.History
     notes: Json
 
     @staticmethod
-    def find(outputs: Path, name: str) -> "Before":
+    def find(outputs: Path, name: str) -> "EarlierSearch":
         """Raises UserError: there is no such sweep, or it was no search."""
         folder = ledger.find(outputs, name)
         if name == "last":
-            folder = next((one for one in reversed(ledger.sweeps(outputs)) if (one / NOTES).exists()), folder)
-        notes = stored(folder)
+            folder = next(
+                (candidate for candidate in reversed(ledger.sweeps(outputs)) if (candidate / NOTES).exists()), folder
+            )
+        notes = read_notes(folder)
         if notes is None:
             raise UserError(f"sweep {folder.name} was no search: finish it with `python -m sweep resume {folder.name}`")
-        return Before(ledger.History(folder), notes)
+        return EarlierSearch(ledger.History(folder), notes)
 
 
-def stored(folder: Path) -> Json | None:
-    """What a search left in its sweep's folder for `resume`; None if that sweep was no search."""
+def read_notes(folder: Path) -> Json | None:
+    """Read what a search left in its sweep's folder for `resume`; None if that sweep was no search."""
     try:
         notes = json.loads((folder / NOTES).read_text())
     except (OSError, ValueError):
@@ -116,10 +118,10 @@ def stored(folder: Path) -> Json | None:
     return notes if isinstance(notes, dict) else None
 
 
-def resume(folder: Path) -> list[str]:
+def make_resume_command(folder: Path) -> list[str]:
     """The command line that goes on with the search in this sweep's folder."""
-    notes = stored(folder)
-    assert notes is not None, "ask `stored` first"
+    notes = read_notes(folder)
+    assert notes is not None, "ask `read_notes` first"
     outputs = folder.parent.parent
     return [
         *notes["arguments"],
@@ -135,15 +137,13 @@ class _Search:
     launcher: Launcher
     sweep: "Sweep"
     arguments: list[str]
-    before: Before | None
+    before: EarlierSearch | None
     seconds: float = 0.0  # spent before this process took over
-    asked: int = 0
+    trials_spent: int = 0  # of the budget: those that an earlier sweep answered cost nothing
     warm: int = 0
     points: dict[str, "Point"] = field(default_factory=dict)
-    first: list["Point"] = field(default_factory=list)  # asked before, not finished
-    suggestions: Json = field(
-        default_factory=dict
-    )  # of the sampler, before they were moved to points that can be asked
+    first: list["Point"] = field(default_factory=list)  # left unfinished by an earlier process
+    suggestions: Json = field(default_factory=dict)  # counts of the sampler's own proposals, see `Steering`
     complained: bool = False  # about the storage
 
     def __post_init__(self) -> None:
@@ -161,7 +161,7 @@ class _Search:
         self._started = time.monotonic()
 
     def show(self) -> None:
-        """The space, what the rules refuse in it, the budget."""
+        """Show the space, what the rules refuse in it, and the budget."""
         from sweep.engine.search.space import Planned
 
         display, settings, options = self.sweep.display, self.sweep.settings, self.options
@@ -179,7 +179,7 @@ class _Search:
         )
 
     def go(self) -> None:
-        """Ask, run, tell, until the budget is spent, nothing is left, or a person stops it."""
+        """Run batches until the budget is spent, no point is left, or a person stops it."""
         self._write()
         try:
             guide, mirror = self._study()
@@ -196,35 +196,32 @@ class _Search:
         self._write()
 
     def _batch(self, guide: "Guide", mirror: "Mirror") -> bool:
-        """One batch; False if there was nothing to ask any more."""
-        room = self.options.budget.room(self.options.batch, self.asked, self._spent())
+        """Run one batch; False if there is none left."""
+        room = self.options.budget.room(self.options.batch, self.trials_spent, self._spent())
         first, self.first = self.first[:room], self.first[room:]
-        asked = guide.ask(room, first) if room else []
-        if not asked:
+        batch = guide.ask(room, first) if room else []
+        if not batch:
             return False
-        self.points.update({point.key: point for _, point in asked})
-        returns = self.launcher.launch([point.overrides for _, point in asked], initial_job_idx=self.asked)
+        self.points.update({point.key: point for _, point in batch})
+        returns = self.launcher.launch([point.overrides for _, point in batch], initial_job_idx=self.trials_spent)
         records = [done.return_value for done in returns]
-        told = [guide.tell(trial, record) for (trial, _), record in zip(asked, records, strict=True)]
-        self.asked += sum(record.origin is not Origin.REUSED for record in records)
+        trials = [guide.tell(trial, record) for (trial, _), record in zip(batch, records, strict=True)]
+        self.trials_spent += sum(record.origin is not Origin.REUSED for record in records)
         by = guide.steering
         self.suggestions = {"all": by.suggested, "repeated": by.repeated, "refused": by.refused}
-        mirror.add(told)
+        mirror.add(trials)
         if mirror.problem and not self.complained:
             self.complained = True
             self.sweep.display.note(f"the study is no longer copied to {self.storage}: {mirror.problem}")
         return True
 
     def _study(self) -> "tuple[Guide, Mirror]":
-        """The sampler with everything told that is known, and the storage."""
+        """The sampler with all known results, and the storage."""
         from sweep.engine.search.study import Guide, open_mirror
 
         options, settings = self.options, self.sweep.settings
-        mirror, problem = open_mirror(
-            self.storage, self.study, ["maximize" if up else "minimize" for up in self.objectives.values()]
-        )
-        if mirror is None:
-            raise UserError(f"cannot use {self.storage}: {problem}")
+        directions: list[Direction] = ["maximize" if up else "minimize" for up in self.objectives.values()]
+        mirror = open_mirror(self.storage, self.study, directions)
         startup = max(4, min(8, (options.budget.trials or 24) // 3))
         seed = settings.seed + len(self.sweep.records)  # a resumed search draws anew
         guide = Guide(
@@ -237,8 +234,8 @@ class _Search:
         return guide, mirror
 
     def _finished_before(self) -> "list[tuple[Point, Record]]":
-        """What a resumed search had finished; what it had only asked is put in front of the queue."""
-        found = []
+        """The finished trials of a resumed search; the unfinished ones are put in front of the queue."""
+        finished = []
         for key, trial in (self.before.history.trials if self.before else {}).items():
             point = self.space.find(trial)
             if point is None:
@@ -249,30 +246,30 @@ class _Search:
                 self.first.append(point)
                 continue
             self.space.taken.add(key)
-            self.asked += record.origin is not Origin.REUSED
-            found.append((point, record))
-        return found
+            self.trials_spent += record.origin is not Origin.REUSED
+            finished.append((point, record))
+        return finished
 
     def _warm_start(self, guide: "Guide", mirror: "Mirror") -> int:
-        """Tell what earlier sweeps found: those of the outputs folder, and others that left it in the storage."""
-        told = set(self.sweep.records)
+        """Tell the sampler results of earlier sweeps, from the outputs folder and the storage. Returns their number."""
+        known = set(self.sweep.records)
         here = [folder for folder in ledger.sweeps(self.sweep.settings.outputs_path) if folder != self.sweep.folder]
         for folder in reversed(here):  # the newest result of a trial counts
             history = ledger.History(folder)
             for key, record in history.records.items():
-                if key in told or key not in history.trials or (point := self.space.find(history.trials[key])) is None:
+                if key in known or key not in history.trials or (point := self.space.find(history.trials[key])) is None:
                     continue
                 if guide.add(point, record) is not None:
-                    told.add(key)
+                    known.add(key)
         for trial in reversed(mirror.trials()):
             key = str(trial.user_attrs.get("key"))
-            if key not in told:
+            if key not in known:
                 guide.study.add_trial(trial)
-                told.add(key)
-        return len(told) - len(self.sweep.records)
+                known.add(key)
+        return len(known) - len(self.sweep.records)
 
     def _settle_refused(self) -> None:
-        """Nothing can run: the table of the sweep says why, as it does for a grid."""
+        """Record why no point can run; the table of the sweep shows it, as for a grid."""
         refused = [entry.trial.overrides for entry in self.space.plan.entries]
         self.launcher.launch(refused, initial_job_idx=0)
 
@@ -280,7 +277,11 @@ class _Search:
         records = [self.sweep.records[key] for key in self.points if key in self.sweep.records]
         failed = sum(r.status.is_finished and r.status is not Status.OK for r in records)
         limit = self.options.budget.trials
-        spent = f"{self.asked}/{limit}" if limit else f"{count(self.asked, 'trial')} in {duration(self._spent())}"
+        spent = (
+            f"{self.trials_spent}/{limit}"
+            if limit
+            else f"{count(self.trials_spent, 'trial')} in {duration(self._spent())}"
+        )
         return f"search {spent}{f', {failed} failed' if failed else ''}: {self._best(guide)}"
 
     def _best(self, guide: "Guide") -> str:
@@ -297,7 +298,7 @@ class _Search:
         return ", ".join(quantity(name, record.number(name) or 0.0) for name in self.objectives)
 
     def _ended(self, guide: "Guide") -> str:
-        left = self.options.budget.room(self.options.batch, self.asked, self._spent())
+        left = self.options.budget.room(self.options.batch, self.trials_spent, self._spent())
         why = "every point that can run was tried" if left else f"the budget of {self.options.budget} is spent"
         where = (
             relative(self.storage.removeprefix("sqlite:///")) if self.storage.startswith("sqlite:///") else self.storage
@@ -309,7 +310,7 @@ class _Search:
         return self.seconds + time.monotonic() - self._started
 
     def _write(self) -> None:
-        """What a resume needs. A kill loses at most the time of one batch; trials are in the ledger."""
+        """Write what `resume` needs. A kill loses at most the time of one batch; the ledger has the trials."""
         notes = {
             "arguments": self.arguments,
             "study": self.study,
@@ -321,8 +322,8 @@ class _Search:
         }
         write_json(self.sweep.folder / NOTES, notes)
 
-    def _check(self, before: Before) -> None:
-        """Raises UserError: another space, or measured in another way."""
+    def _check(self, before: EarlierSearch) -> None:
+        """Raises UserError if the earlier search had another space or another effort."""
         name = before.history.folder.name
         if before.notes.get("space") != self.space.identity:
             raise UserError(
@@ -333,12 +334,8 @@ class _Search:
             raise UserError(f"sweep {name} measured with another effort: `python -m sweep resume {name}` uses its own")
 
 
-def _first(space: axes.Space) -> list[str]:
-    return [lines[0] for lines in space.axes.values()] + list(space.combinations[0])
-
-
-def _command(arguments: Sequence[str], composer: "Composer") -> list[str]:
-    """The command line again, from any folder, without what resumes."""
+def _strip_resume(arguments: Sequence[str], composer: "Composer") -> list[str]:
+    """The command line, usable from any folder and without `search.resume`."""
     from sweep.config.compose import conf_dir
 
     flags: list[str] = []

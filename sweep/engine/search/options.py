@@ -1,4 +1,4 @@
-"""The `search` section of the config: what each setting means stands in `search`."""
+"""The `search` section of the config. `search.loop` explains the settings."""
 
 import re
 from collections.abc import Mapping
@@ -26,8 +26,8 @@ class Budget:
     @staticmethod
     def parse(text: Any) -> "Budget":
         """Raises UserError for anything that is not like "20 trials" or "10 minutes"."""
-        found = BUDGET.fullmatch(str(text).strip().lower())
-        amount, unit = (float(found[1]), found[2]) if found else (0.0, "")
+        parts = BUDGET.fullmatch(str(text).strip().lower())
+        amount, unit = (float(parts[1]), parts[2]) if parts else (0.0, "")
         if unit in ("trial", "trials") and amount >= 1 and amount == int(amount):
             return Budget(trials=int(amount))
         scale = UNITS.get(unit) or UNITS.get(unit.removesuffix("s"))
@@ -39,13 +39,13 @@ class Budget:
         return count(self.trials, "trial") if self.trials is not None else duration(self.seconds)
 
     def room(self, batch: int, trials: int, seconds: float) -> int:
-        """How many trials to ask next, after so many took so long. No batch is begun that would mostly be overtime."""
+        """Size of the next batch, after `trials` trials in `seconds`. 0 if most of it would be over the budget."""
         if self.trials is not None:
             return max(0, min(batch, self.trials - trials))
-        left, each = (self.seconds or 0.0) - seconds, seconds / trials if trials else 0.0
-        if left <= each / 2:
+        left, typical = (self.seconds or 0.0) - seconds, seconds / trials if trials else 0.0
+        if left <= typical / 2:
             return 0
-        return batch if not each else max(1, min(batch, round(left / each)))
+        return batch if not typical else max(1, min(batch, round(left / typical)))
 
 
 @dataclass(frozen=True)

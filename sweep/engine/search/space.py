@@ -1,9 +1,9 @@
 """The points that a search may choose from: every declared combination, coded by the axes that vary.
 
-A space is finite, so it is judged as a whole before anything is asked: what the rules refuse is never suggested. Only a
-space too large for that is judged point by point, as the search comes to them. Explicit combinations and several
-experiments need nothing special: the space is restricted to the points that were declared, and an axis that a point
-does not set has the value UNSET there.
+A space is finite, so all its points are judged before the search begins, and a point that the rules refuse is never
+suggested. In a space too large for that, a point is judged when the search comes to it. Explicit combinations and
+several experiments need nothing special: only declared points belong to the space, and an axis that a point does not
+set has the value UNSET there.
 """
 
 import itertools
@@ -26,8 +26,8 @@ Survey = Callable[[Sequence[Sequence[str]]], "Plan"]  # overrides of trials -> h
 UNSET = "-"
 PLANNED_AT_MOST = 5000  # larger spaces are judged point by point
 DRAWS = 1000  # random points looked at before a large space counts as exhausted
-INTEGERS = 64  # values that an interval of whole numbers is made of, at most
-STEPS = 33  # values that any other interval is made of
+INTEGERS = 64  # values of an interval of whole numbers, at most
+STEPS = 33  # values of any other interval
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class Exhausted(Exception):  # noqa: N818  # a search that is through is no erro
 
 
 class SearchSpace:
-    """Base of the two kinds. `axes` are the keys that vary, each with its values: numbers ascending, words sorted."""
+    """Base of both kinds of space. `axes` maps every key that varies to its values: numbers ascending, words sorted."""
 
     def __init__(self, axes: Mapping[str, tuple[Value, ...]], identity: str) -> None:
         self.axes = dict(axes)
         self.identity = identity  # equal for the same declared trials, model, data and hardware included
-        self.taken: set[str] = set()  # keys of the trials that were asked
+        self.taken: set[str] = set()  # keys of the trials that the search has chosen
         self._ranks = [{value: rank for rank, value in enumerate(values)} for values in self.axes.values()]
         self._ordered = [all(not isinstance(value, str) for value in values) for values in self.axes.values()]
 
     def draw(self, rng: random.Random) -> Point:
-        """Any point that can run and was not taken, all equally likely.
+        """A random point that can run and is not taken; all are equally likely.
 
         Raises:
             Exhausted: there is none.
@@ -62,7 +62,7 @@ class SearchSpace:
         raise NotImplementedError
 
     def nearest(self, values: Sequence[Value], rng: random.Random) -> Point:
-        """The point itself if it can run and was not taken, else one of the nearest for which that holds.
+        """The point that can run, is not taken and is nearest to these values; a random one among equals.
 
         Raises:
             Exhausted: there is none.
@@ -70,17 +70,17 @@ class SearchSpace:
         raise NotImplementedError
 
     def find(self, trial: Trial) -> Point | None:
-        """The point that asks for exactly this trial, taken or not."""
+        """The point of exactly this trial, taken or not."""
         raise NotImplementedError
 
     def can_run(self, values: Sequence[Value]) -> bool:
         """Whether these values are a declared point that the rules let through."""
         raise NotImplementedError
 
-    def distance(self, one: Sequence[Value], other: Sequence[Value]) -> float:
-        """Axes that differ; two numbers of one axis by their ranks' distance as a share of the axis."""
+    def distance(self, values: Sequence[Value], other: Sequence[Value]) -> float:
+        """How many axes differ; two numbers on an axis count as the share of the axis between them."""
         total = 0.0
-        for a, b, ranks, ordered in zip(one, other, self._ranks, self._ordered, strict=True):
+        for a, b, ranks, ordered in zip(values, other, self._ranks, self._ordered, strict=True):
             if a != b:
                 total += abs(ranks[a] - ranks[b]) / len(ranks) if ordered else 1.0
         return total
@@ -145,9 +145,9 @@ class Lazy(SearchSpace):
 
     def draw(self, rng: random.Random) -> Point:
         for _ in range(DRAWS):
-            found = self._judge(self._any(rng))
-            if found is not None and found.key not in self.taken:
-                return found
+            point = self._judge(self._any(rng))
+            if point is not None and point.key not in self.taken:
+                return point
         raise Exhausted
 
     def nearest(self, values: Sequence[Value], rng: random.Random) -> Point:
@@ -160,17 +160,17 @@ class Lazy(SearchSpace):
         rng.shuffle(neighbours)
         neighbours.sort(key=lambda near: self.distance(near, values))
         for near in (tuple(values), *neighbours):
-            found = self._at(near)
-            if found is not None and found.key not in self.taken:
-                return found
+            point = self._at(near)
+            if point is not None and point.key not in self.taken:
+                return point
         return self.draw(rng)
 
     def find(self, trial: Trial) -> Point | None:
-        given = coded(trial.overrides, self._composer)
+        given = encode(trial.overrides, self._composer)
         values = tuple(given.get(name, UNSET) for name in self.axes)
         known = all(value in choices for value, choices in zip(values, self.axes.values(), strict=True))
-        found = self._at(values) if known else None
-        return found if found is not None and found.key == trial.key else None
+        point = self._at(values) if known else None
+        return point if point is not None and point.key == trial.key else None
 
     def can_run(self, values: Sequence[Value]) -> bool:
         return self._at(tuple(values)) is not None
@@ -191,18 +191,18 @@ class Lazy(SearchSpace):
         wanted = dict(zip(self.axes, values, strict=True))
 
         def fits(lines: Sequence[str]) -> bool:
-            return all(wanted.get(key, value) == value for key, value in coded(lines, self._composer).items())
+            return all(wanted.get(key, value) == value for key, value in encode(lines, self._composer).items())
 
         chosen = [next((line for line in lines if fits((line,))), None) for lines in space.axes.values()]
         rest = next((lines for lines in space.combinations if fits(lines)), None)
         if rest is None or None in chosen:
             return None
-        made = [*(line for line in chosen if line is not None), *rest]
-        given = coded(made, self._composer)
-        return made if all(given.get(key, UNSET) == value for key, value in wanted.items()) else None
+        lines = [*(line for line in chosen if line is not None), *rest]
+        given = encode(lines, self._composer)
+        return lines if all(given.get(key, UNSET) == value for key, value in wanted.items()) else None
 
     def _judge(self, lines: Sequence[str]) -> Point | None:
-        given = coded(lines, self._composer)
+        given = encode(lines, self._composer)
         values = tuple(given.get(name, UNSET) for name in self.axes)
         if values not in self._judged:
             (entry,) = self._survey([lines]).entries
@@ -210,20 +210,20 @@ class Lazy(SearchSpace):
         return self._judged[values]
 
 
-def make(spaces: Sequence[axes.Space], composer: "Composer", survey: Survey) -> Planned | Lazy:
+def make_space(spaces: Sequence[axes.Space], composer: "Composer", survey: Survey) -> Planned | Lazy:
     """The space of a command line, judged by `survey`, which also opens the sweep.
 
     Raises:
         UserError: for a wrong key, type or value of any point.
     """
-    finite = [without_intervals(space, composer) for space in spaces]
+    finite = [expand_intervals(space, composer) for space in spaces]
     if sum(map(len, finite)) > PLANNED_AT_MOST:
-        some = [lines for space in finite for lines in covering(space)]
-        return Lazy(finite, composer, survey, varying([coded(lines, composer) for lines in some]), survey(some))
+        some = [lines for space in finite for lines in cover_values(space)]
+        return Lazy(finite, composer, survey, find_axes([encode(lines, composer) for lines in some]), survey(some))
     jobs = [lines for space in finite for lines in space.jobs()]
     plan = survey(jobs)
-    codes = [coded(entry.trial.overrides, composer) for entry in plan.valid]
-    moving = varying(codes)  # a value that nothing can run with is no choice
+    codes = [encode(entry.trial.overrides, composer) for entry in plan.valid]
+    moving = find_axes(codes)  # a value that nothing can run with is no choice
     points = [
         Point(entry.trial.overrides, tuple(code.get(name, UNSET) for name in moving), entry.trial.key)
         for entry, code in zip(plan.valid, codes, strict=True)
@@ -231,50 +231,57 @@ def make(spaces: Sequence[axes.Space], composer: "Composer", survey: Survey) -> 
     return Planned(points, plan, len(jobs), moving)
 
 
-def coded(lines: Sequence[str], composer: "Composer") -> dict[str, Value]:
+def encode(lines: Sequence[str], composer: "Composer") -> dict[str, Value]:
     """Override lines as values by key: numbers as numbers, everything else as it was typed."""
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for line in lines:
         key, _, typed = line.partition("=")
         value = composer.item(line).value
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        found[axes.bare(key)] = value if number else typed
-    return found
+        values[axes.bare(key)] = value if number else typed
+    return values
 
 
-def varying(codes: Sequence[Mapping[str, Value]]) -> dict[str, tuple[Value, ...]]:
+def find_axes(codes: Sequence[Mapping[str, Value]]) -> dict[str, tuple[Value, ...]]:
     """The keys whose values differ, with all their values; words and numbers in one axis are all words to it."""
     values = {key: {code.get(key, UNSET) for code in codes} for key in dict.fromkeys(itertools.chain(*codes))}
-    moving = {key: found for key, found in values.items() if len(found) > 1}
+    moving = {key: choices for key, choices in values.items() if len(choices) > 1}
     return {
-        key: tuple(sorted(found, key=lambda value: (isinstance(value, str), value))) for key, found in moving.items()
+        key: tuple(sorted(choices, key=lambda value: (isinstance(value, str), value)))
+        for key, choices in moving.items()
     }
 
 
-def covering(space: axes.Space) -> Iterator[list[str]]:
-    """As few combinations as have every value of every axis."""
+def cover_values(space: axes.Space) -> Iterator[list[str]]:
+    """Few combinations that have every value of every axis between them."""
     parts: list[list[tuple[str, ...]]] = [[(line,) for line in lines] for lines in space.axes.values()]
     parts.append(list(space.combinations))
     for number in range(max(map(len, parts))):
         yield [line for part in parts for line in part[number % len(part)]]
 
 
-def without_intervals(space: axes.Space, composer: "Composer") -> axes.Space:
-    """The space with each interval as a list of values: whole numbers where the setting is one, else even steps."""
+def expand_intervals(space: axes.Space, composer: "Composer") -> axes.Space:
+    """Replace each interval by a list of values: whole numbers if the setting's default is one, else even steps."""
     if not space.intervals:
         return space
-    first = [lines[0] for lines in space.axes.values()] + list(space.combinations[0])
-    made = dict(space.axes)
+    choices = dict(space.axes)
     for key, (low, high) in space.intervals.items():
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise UserError(f"{key}=interval({low:g},{high:g}) must go from a number to a larger one")
-        default = _default(composer, first, key)
+        default = _find_default(composer, list_first(space), key)
         whole = isinstance(default, int) and not isinstance(default, bool)
-        made[key] = tuple(f"{key}={value}" for value in (_whole(low, high) if whole else _even(low, high)))
-    return replace(space, axes=made, intervals={})
+        choices[key] = tuple(
+            f"{key}={value}" for value in (_list_integers(low, high) if whole else _list_steps(low, high))
+        )
+    return replace(space, axes=choices, intervals={})
 
 
-def _default(composer: "Composer", lines: Sequence[str], key: str) -> object:
+def list_first(space: axes.Space) -> list[str]:
+    """The overrides of the first declared point."""
+    return [lines[0] for lines in space.axes.values()] + list(space.combinations[0])
+
+
+def _find_default(composer: "Composer", lines: Sequence[str], key: str) -> object:
     section, *path = key.split(".")
     value = composer.config(lines, (section,))[section]
     for part in path:
@@ -282,7 +289,7 @@ def _default(composer: "Composer", lines: Sequence[str], key: str) -> object:
     return value
 
 
-def _whole(low: float, high: float) -> list[int]:
+def _list_integers(low: float, high: float) -> list[int]:
     first, last = math.ceil(low), math.floor(high)
     if last - first < INTEGERS:
         return list(range(first, last + 1))
@@ -291,5 +298,5 @@ def _whole(low: float, high: float) -> list[int]:
     return sorted({round(first * (last / first) ** (step / (INTEGERS - 1))) for step in range(INTEGERS)})
 
 
-def _even(low: float, high: float) -> list[float]:
+def _list_steps(low: float, high: float) -> list[float]:
     return [float(f"{low + (high - low) * step / (STEPS - 1):.6g}") for step in range(STEPS)]

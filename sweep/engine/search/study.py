@@ -1,15 +1,15 @@
-"""Optuna behind the search: which points to ask next, what is told about each, and the study as others can look at it.
+"""Optuna behind the search: choose the next points, tell it their results, and copy the study for others.
 
-Only `search` imports this module, and late: importing Optuna takes a second.
+Only `search.loop` imports this module, and late: importing Optuna takes a second.
 
-The sampler works on a study in memory, made again from the ledger when a search is resumed. What was told is copied
-to a storage (any URL that Optuna knows), where it can be browsed and from where other sweeps can start; a storage that
-goes away costs the copy and not the search.
+The sampler works on a study in memory, which a resumed search builds again from the ledger. Results are copied to a
+storage (any URL that Optuna knows), where people can browse them and other sweeps can start from them. If the storage
+fails, the copy is lost and the search goes on.
 
-Each suggestion of the sampler is replaced by the nearest point that can run and was not asked. In a simulated space
-(360 points that can run of 540, some of them failing; 30 runs) this found a point within 3 % of the best after 20
-trials in 53 % of the runs; drawing again until the sampler hits a new point did in 37 %, a random point in place of the
-nearest in 23 %, random search in 7 %. Most raw suggestions of TPE were points that it had seen or that cannot run.
+Each suggestion of the sampler is replaced by the nearest point that can run and is new. In a simulated space (360 of
+540 points can run, some fail; 30 runs) a point within 3 % of the best was found after 20 trials in 53 % of the runs.
+Drawing again until the sampler hits a new point did so in 37 %, a random point instead of the nearest in 23 %, random
+search in 7 %. Most raw suggestions of TPE were points that it had seen or that cannot run.
 """
 
 import random
@@ -30,13 +30,13 @@ from sweep.spec.settings import Objective
 Direction = Literal["maximize", "minimize"]
 FAILED = 10.0  # constraint of a trial without result: worse than any limit that is missed a little
 POPULATION = 8  # of nsga2: budgets are tens of trials
-WORST_COST = 1e9  # told for a failure while nothing larger has been seen
+WORST_COST = 1e9  # value of a failure while there is no result
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class Guide:
-    """Asks and tells. Every point is asked at most once."""
+    """Chooses points and takes their results. Every point is chosen at most once."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Guide:
         """
         Args:
             objectives: metrics, and whether each is to be as large as possible.
-            limits: its constraints are told with every trial.
+            limits: its limits are the constraints of every trial.
             sampler: tpe, random or nsga2.
             startup: points drawn at random before the sampler has its say.
         """
@@ -59,15 +59,15 @@ class Guide:
         self.objectives = dict(objectives)
         self.limits = limits
         self.directions: list[Direction] = ["maximize" if up else "minimize" for up in objectives.values()]
-        self.steering = Steering(space, _inner(sampler, seed, startup), seed)
+        self.steering = Steering(space, _make_sampler(sampler, seed, startup), seed)
         self.study = optuna.create_study(directions=self.directions, sampler=self.steering)
         self._distributions: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(values) for name, values in space.axes.items()
         }
 
     def ask(self, count: int, first: Sequence[Point] = ()) -> list[tuple[Trial, Point]]:
-        """Points that can run and were not asked yet: `first`, then as many as are missing; fewer if none is left."""
-        asked: list[tuple[Trial, Point]] = []
+        """Choose `count` new points that can run, beginning with `first`; fewer if there are no more."""
+        batch: list[tuple[Trial, Point]] = []
         self.steering.queue = list(first)
         for _ in range(max(count, len(first))):
             self.steering.point = None
@@ -81,16 +81,18 @@ class Guide:
                 self.study.tell(trial, state=TrialState.FAIL)
                 break
             assert self.steering.point is not None, "a suggestion sets it"
-            asked.append((trial, self.steering.point))
-        return asked
+            batch.append((trial, self.steering.point))
+        return batch
 
     def tell(self, trial: Trial, record: Record) -> FrozenTrial:
-        """What became of a point. A failure is told as the worst value and a broken constraint, so that the sampler
-        keeps away; a FAIL it would not even see, and repeat. FAIL is for faults of the machine and for interrupts.
+        """Tell the sampler the result of a point.
+
+        A failure gets the worst value and a broken constraint, so that the sampler keeps away; it would ignore the
+        state FAIL and suggest the point again. FAIL is for faults of the machine and for interrupts.
         """
-        for name, value in _notes(record).items():
+        for name, value in _make_notes(record).items():
             trial.set_user_attr(name, value)
-        if _fault(record):
+        if _is_fault(record):
             self.study.tell(trial, state=TrialState.FAIL)
         else:
             for name, size in self.constraints(record).items():
@@ -99,55 +101,55 @@ class Guide:
         return self.study.get_trials(deepcopy=False)[trial.number]
 
     def add(self, point: Point, record: Record) -> FrozenTrial | None:
-        """A result that was not asked for here: of the same search before it was resumed, or of an earlier sweep."""
-        if _fault(record):
+        """Tell the sampler a result from elsewhere: from before the search was resumed, or from an earlier sweep."""
+        if _is_fault(record):
             return None
         trial = optuna.trial.create_trial(
             values=self._values(record),
             params=dict(zip(self.space.axes, point.values, strict=True)),
             distributions=self._distributions,
-            user_attrs=_notes(record),
+            user_attrs=_make_notes(record),
             constraints=self.constraints(record),
         )
         self.study.add_trial(trial)
         return trial
 
     def constraints(self, record: Record) -> dict[str, float]:
-        """Positive where the record is not acceptable: relative distance from each limit, FAILED without a result."""
+        """By name, positive if not acceptable: the relative distance from each limit, FAILED without a result."""
         known = record.status is Status.OK and all(record.number(name) is not None for name in self.objectives)
-        return {"failed": 0.0 if known else FAILED, **overshoots(record, self.limits)}
+        return {"failed": 0.0 if known else FAILED, **measure_overshoots(record, self.limits)}
 
-    def feasible(self, record: Record) -> bool:
+    def is_feasible(self, record: Record) -> bool:
         return all(size <= 1e-9 for size in self.constraints(record).values())
 
     def best(self, records: Iterable[Record]) -> list[Record]:
-        """What nothing else beats: one record for a single objective, the Pareto front for several, best first."""
-        good = [record for record in records if self.feasible(record)]
+        """The acceptable records that no other beats: one, or with several objectives the Pareto front, best first."""
+        good = [record for record in records if self.is_feasible(record)]
         costs = {record.key: self._costs(record) for record in good}
         front = [r for r in good if not any(_dominates(costs[other.key], costs[r.key]) for other in good)]
         return sorted(front, key=lambda record: costs[record.key])
 
     def _values(self, record: Record) -> list[float]:
         known = self.constraints(record)["failed"] <= 0
-        found = [record.number(name) for name in self.objectives]
-        return [value if known and value is not None else self._worst(place) for place, value in enumerate(found)]
+        numbers = [record.number(name) for name in self.objectives]
+        return [value if known and value is not None else self._worst(place) for place, value in enumerate(numbers)]
 
     def _worst(self, place: int) -> float:
         if self.directions[place] == "maximize":
             return 0.0
-        told = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return max((trial.values[place] for trial in told), default=WORST_COST)
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return max((trial.values[place] for trial in trials), default=WORST_COST)
 
     def _costs(self, record: Record) -> tuple[float, ...]:
-        found = [record.number(name) or 0.0 for name in self.objectives]
-        return tuple(-value if up else value for value, up in zip(found, self.objectives.values(), strict=True))
+        numbers = [record.number(name) or 0.0 for name in self.objectives]
+        return tuple(-value if up else value for value, up in zip(numbers, self.objectives.values(), strict=True))
 
 
 class Steering(BaseSampler):
-    """Another sampler, kept to points that can run and were not asked.
+    """Keeps another sampler to new points that can run.
 
-    `suggested` counts what the other sampler proposed, `repeated` and `refused` how much of it had been asked before or
-    cannot run; none of that is ever asked.
+    `suggested` counts the proposals of the other sampler, `repeated` those that were chosen before, and `refused` those
+    that cannot run.
     """
 
     def __init__(self, space: SearchSpace, inner: BaseSampler | None, seed: int) -> None:
@@ -173,7 +175,7 @@ class Steering(BaseSampler):
     def choose(
         self, study: Study, trial: FrozenTrial | None, search_space: dict[str, BaseDistribution] | None = None
     ) -> None:
-        """Set `point` to what is asked next, and take it."""
+        """Set `point` to the next point, and take it."""
         proposal = None
         if self.queue:
             self.point = self.queue.pop(0)
@@ -213,22 +215,22 @@ class Steering(BaseSampler):
 
 
 class Mirror:
-    """The study in a storage, one for each space and choice of objectives; every trial says which sweep it is of."""
+    """The study in a storage, one for each space and choice of objectives; every trial names its sweep."""
 
     def __init__(self, url: str, name: str, directions: Sequence[Direction]) -> None:
-        """Raises whatever the storage raises; the message says what it does not like."""
+        """Raises whatever the storage raises."""
         self.study = optuna.create_study(
-            storage=_storage(url), study_name=name, directions=directions, load_if_exists=True
+            storage=_open_storage(url), study_name=name, directions=directions, load_if_exists=True
         )
         self._known = {self._name(trial) for trial in self.trials()}
         self.problem = ""
 
     def trials(self) -> list[FrozenTrial]:
-        """Every finished trial of every sweep that is there."""
+        """Every finished trial of every sweep."""
         return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
     def add(self, trials: Iterable[FrozenTrial | None]) -> None:
-        """Copy what is not there yet. The first problem is kept in `problem`; after it nothing more is tried."""
+        """Copy trials that are not there yet. The first problem is kept in `problem`; after it nothing is copied."""
         if self.problem:
             return
         try:
@@ -238,7 +240,7 @@ class Mirror:
                     if trial.state is TrialState.COMPLETE:
                         self._known.add(self._name(trial))
         except Exception as error:  # whatever a database driver raises
-            self.problem = _first_line(error)
+            self.problem = _take_first_line(error)
 
     @staticmethod
     def _name(trial: FrozenTrial) -> tuple[str, str]:
@@ -248,31 +250,31 @@ class Mirror:
 def check_storage(url: str) -> None:
     """Raises UserError if the storage cannot be used."""
     try:
-        _storage(url).get_all_studies()
+        _open_storage(url).get_all_studies()
     except Exception as error:  # whatever a database driver raises
-        raise UserError(f"cannot use search.storage={url}: {_first_line(error)}") from error
+        raise UserError(f"cannot use search.storage={url}: {_take_first_line(error)}") from error
 
 
-def open_mirror(url: str, name: str, directions: Sequence[Direction]) -> tuple[Mirror | None, str]:
-    """The mirror, or what is wrong with the storage in one line."""
+def open_mirror(url: str, name: str, directions: Sequence[Direction]) -> Mirror:
+    """Raises UserError if the storage cannot be used."""
     try:
-        return Mirror(url, name, directions), ""
+        return Mirror(url, name, directions)
     except Exception as error:  # whatever a database driver raises
-        return None, _first_line(error)
+        raise UserError(f"cannot use {url}: {_take_first_line(error)}") from error
 
 
-def overshoots(record: Record, objective: Objective) -> dict[str, float]:
-    """For each limit of the objective how far the record is over it, as a share of it; 1 where it is not known."""
+def measure_overshoots(record: Record, objective: Objective) -> dict[str, float]:
+    """For each limit of the objective, how far the record is over it, as a share of the limit; 1 if not known."""
     values = {limit: record.number(limit.metric.name) for limit in objective.limits}
     return {limit.name: 1.0 if value is None else limit.relative(value) for limit, value in values.items()}
 
 
-def _storage(url: str) -> optuna.storages.RDBStorage:
+def _open_storage(url: str) -> optuna.storages.RDBStorage:
     arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
 
 
-def _inner(sampler: str, seed: int, startup: int) -> BaseSampler | None:
+def _make_sampler(sampler: str, seed: int, startup: int) -> BaseSampler | None:
     if sampler == "random":
         return None
     if sampler == "nsga2":
@@ -282,18 +284,18 @@ def _inner(sampler: str, seed: int, startup: int) -> BaseSampler | None:
         return TPESampler(multivariate=True, group=True, n_startup_trials=startup, seed=seed)
 
 
-def _fault(record: Record) -> bool:
-    """It says nothing about the point: the machine failed, or somebody stopped it."""
+def _is_fault(record: Record) -> bool:
+    """The record says nothing about the point: the machine failed, or somebody stopped it."""
     return not record.status.is_finished or (record.failure is not None and record.failure.kind.is_fault_of_machine)
 
 
-def _notes(record: Record) -> dict[str, Any]:
+def _make_notes(record: Record) -> dict[str, Any]:
     return {"sweep": record.sweep, "key": record.key, "label": record.label, "status": record.status.value}
 
 
-def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+def _dominates(first: Sequence[float], other: Sequence[float]) -> bool:
+    return first != other and all(a <= b for a, b in zip(first, other, strict=True))
 
 
-def _first_line(error: BaseException) -> str:
+def _take_first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -33,7 +33,7 @@ def write(found: Comparison, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_whole(path, text)
     except OSError as error:
-        raise UserError(files.cannot_write(error, path)) from None
+        raise UserError(files.describe_write_error(error, path)) from None
 
 
 def sections(found: Comparison) -> list[Section]:

@@ -97,7 +97,7 @@ def idle(trial: Trial) -> str:
         return ""
     have = rules.replicas(trial.hardware, device, 1)
     unit = {"cuda": "GPUs", "neuron": "NeuronCores"}.get(device, "cores")
-    used = trial.replicas if device == "cuda" else deployment.total(trial)
+    used = trial.replicas if device == "cuda" else deployment.count_all_cores(trial)
     return f"uses {used} of {have} {unit}" if used < have else ""
 
 

@@ -113,7 +113,7 @@ def write(outputs: Path, rows: Iterable[Row]) -> Path:
         outputs.mkdir(parents=True, exist_ok=True)
         files.write_whole(outputs / TABLE, text.getvalue())
     except OSError as error:
-        raise UserError(files.cannot_write(error, outputs)) from None
+        raise UserError(files.describe_write_error(error, outputs)) from None
     return outputs / TABLE
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sweep.backends.neuron.monitor import TAG, Monitor
-from sweep.files import neuron_tool
+from sweep.files import find_neuron_tool
 from sweep.spec import to_json
 
 # Prints the lines of `says`, then a torn one, tells through a pipe that it has, and waits to be ended.
@@ -266,10 +266,10 @@ def test_a_tool_that_does_not_want_to_end(folder: Path, monkeypatch: pytest.Monk
 
 def test_the_usual_place_of_the_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert neuron_tool("neuron-ls", tmp_path) is None
+    assert find_neuron_tool("neuron-ls", tmp_path) is None
     usual = tmp_path / "opt/aws/neuron/bin/neuron-ls"
     usual.parent.mkdir(parents=True)
     usual.write_text("")
-    assert neuron_tool("neuron-ls", tmp_path) is None  # no program
+    assert find_neuron_tool("neuron-ls", tmp_path) is None  # no program
     usual.chmod(0o755)
-    assert neuron_tool("neuron-ls", tmp_path) == str(usual)
+    assert find_neuron_tool("neuron-ls", tmp_path) == str(usual)

@@ -22,7 +22,7 @@ from sweep.engine.search import loop as search
 from sweep.engine.search import space as search_space
 from sweep.engine.search.options import SAMPLERS, Budget, Options
 from sweep.engine.search.space import Exhausted, Planned, Point
-from sweep.engine.search.study import FAILED, Guide, overshoots
+from sweep.engine.search.study import FAILED, Guide, measure_overshoots
 from sweep.spec import Failure, FailureKind, Record, Status, Trial, UserError
 from sweep.spec.plan import Plan
 from sweep.spec.settings import Objective, Settings
@@ -132,7 +132,7 @@ def explore(outputs: Path, result: Callable[[Trial], Any], *overrides: str, data
 def search_in(laboratory: Laboratory, arguments: list[str], database: bool = False) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if not database:
-            patch.setattr("sweep.engine.search.study._storage", storage_in_memory)
+            patch.setattr("sweep.engine.search.study._open_storage", storage_in_memory)
         search.run(arguments, shared_composer(), laboratory)
 
 
@@ -170,14 +170,14 @@ def studies(outputs: Path) -> list[Any]:
         (" 5 min ", Budget(seconds=300)),
     ],
 )
-def test_budget_reads_what_people_write(text: str, wanted: Budget) -> None:
+def test_budget_reads_usual_spellings(text: str, wanted: Budget) -> None:
     assert Budget.parse(text) == wanted
 
 
 @pytest.mark.parametrize(
     "text", ["20", 20, None, "", "trials", "0 trials", "1.5 trials", "-3 s", "0 s", "3 days", "x s"]
 )
-def test_budget_refuses_what_says_nothing(text: Any) -> None:
+def test_budget_refuses_nonsense(text: Any) -> None:
     with pytest.raises(UserError, match=r"search\.budget must be like '20 trials', '10 minutes'"):
         Budget.parse(text)
 
@@ -238,7 +238,7 @@ def space_of(tmp_path: Path, *overrides: str) -> tuple[Any, Laboratory]:
     composer = shared_composer()
     laboratory = Laboratory(composer, rate)
     arguments = [*FAKE, f"outputs={tmp_path}", *overrides]
-    return search_space.make(axes.spaces(arguments, composer), composer, laboratory.survey), laboratory
+    return search_space.make_space(axes.spaces(arguments, composer), composer, laboratory.survey), laboratory
 
 
 def test_space_has_the_axes_that_vary(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def paper_record(point: Point, result: float | Status) -> Record:
     batch=st.integers(1, 5),
     seed=st.integers(0, 99),
 )
-def test_guide_asks_every_point_that_can_run_once_and_no_other(
+def test_guide_chooses_every_valid_point_once_and_no_other(
     valid: list[Point_], sampler: str, batch: int, seed: int
 ) -> None:
     space = paper_space(valid)
@@ -363,7 +363,7 @@ def test_space_finds_the_nearest_free_point(valid: list[Point_], wish: Point_, d
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_search_never_asks_what_cannot_run_and_nothing_twice(tmp_path: Path, sampler: str) -> None:
+def test_search_runs_no_invalid_point_and_none_twice(tmp_path: Path, sampler: str) -> None:
     done = explore(tmp_path, rate, *SPACE, f"search.sampler={sampler}", "search.budget=40 trials", "search.batch=5")
     assert [len(batch) for batch in done.batches] == [5] * 8
     assert len({trial.key for trial in done.asked}) == 40
@@ -446,13 +446,13 @@ def test_unknown_limits_are_not_met() -> None:
     objective = Objective("x", "throughput_items_per_s", True, latency_ms_p99_max=10.0, agreement_min=0.9)
     known = Record("a", "a", {}, (), Status.OK, metrics={"latency_ms_p99": 5.0, "agreement": 0.99})
     unknown = Record("a", "a", {}, (), Status.OK, metrics={})
-    assert overshoots(known, objective) == {"latency_ms_p99_max": -0.5, "agreement_min": pytest.approx(-0.1)}
-    assert overshoots(unknown, objective) == {"latency_ms_p99_max": 1.0, "agreement_min": 1.0}
+    assert measure_overshoots(known, objective) == {"latency_ms_p99_max": -0.5, "agreement_min": pytest.approx(-0.1)}
+    assert measure_overshoots(unknown, objective) == {"latency_ms_p99_max": 1.0, "agreement_min": 1.0}
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=12))
-def test_front_holds_what_nothing_else_beats(pairs: list[tuple[int, int]]) -> None:
+def test_front_has_exactly_the_undominated_records(pairs: list[tuple[int, int]]) -> None:
     goals = {"throughput_items_per_s": True, "latency_ms_p99": False}
     guide = Guide(paper_space(EVERY), goals, THROUGHPUT, sampler="random", seed=0, startup=4)
     records = [
