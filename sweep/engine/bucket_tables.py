@@ -19,13 +19,13 @@ from sweep.verdict.buckets.results import ListGroup
 
 def write(context: Context, trials: Sequence[Trial], records: Mapping[str, Record], stages: Stages) -> None:
     """`buckets.json` and its tables, where lists of buckets or sizes that vary were measured."""
-    from sweep.report.terminal.buckets import short
+    from sweep.report.terminal.buckets import format_short
 
     compared = (_compare(context, group, records, stages) for group in _groups(trials, records))
     groups = [group for group in compared if group is not None]
     if groups:
         write_json(SweepFolder(context.folder).buckets, to_json(groups))
-        context.display.show(short(groups, context.display.width))
+        context.display.show(format_short(groups, context.display.width))
 
 
 def _groups(trials: Sequence[Trial], records: Mapping[str, Record]) -> list[tuple[Trial, ...]]:

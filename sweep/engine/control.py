@@ -97,11 +97,11 @@ def mark(context: Context, tasks: Sequence["Candidate"], blocks: int | None = No
     for task in tasks:
         for index, repeat in task.done.items():
             task.done[index] = _at_level(repeat, by_samples.get(repeat.samples, 1.0))
-    known = {(each["kind"], each["block"]) for each in series.stored(context.folder).get("findings", ())}
-    write_json(SweepFolder(context.folder).drift, series.document(found, drift, levels))
+    known = {(each["kind"], each["block"]) for each in series.load_document(context.folder).get("findings", ())}
+    write_json(SweepFolder(context.folder).drift, series.build_document(found, drift, levels))
     for finding in drift.findings:
         if (finding.kind, finding.block) not in known:
-            context.display.note(series.tell(finding, found.points))
+            context.display.note(series.describe_finding(finding, found.points))
 
 
 def _at_level(repeat: Measurement, level: float) -> Measurement:

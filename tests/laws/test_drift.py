@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from sweep.verdict.noise.drift import Drift, Point, find, levels
+from sweep.verdict.noise.drift import Drift, Point, compute_levels, find
 from tests.support.machine_laws import LAWS, Law, autocorrelated, heavy_tail, log_normal, ranking, simulated, speed
 
 SWEEPS = 30  # tests/benchmarks/drift.py takes 300
@@ -39,7 +39,7 @@ def test_a_slow_down_in_the_middle_is_found_in_its_block_and_changes_no_ranking(
         right += any(each.kind == "shift" and each.block == 2 for each in drift.findings)
         undisturbed = [point.value / (1 / 1.1 if n >= 18 else 1.0) for n, point in enumerate(points)]
         quiet = [Point(p.group, value, p.trial) for p, value in zip(points, undisturbed, strict=True)]
-        kept += ranking(points, levels(drift, points)) == ranking(quiet, [1.0] * len(quiet))
+        kept += ranking(points, compute_levels(drift, points)) == ranking(quiet, [1.0] * len(quiet))
     assert right >= 0.95 * SWEEPS
     assert kept >= 0.9 * SWEEPS
 
@@ -57,7 +57,7 @@ def test_a_passing_neighbour_makes_two_shifts_and_its_measurements_get_the_level
     drift = find(points)
     assert [each.kind for each in drift.findings] == ["shift", "shift"]
     assert [each.number for each in drift.findings] == [16, 28]
-    told = levels(drift, points)
+    told = compute_levels(drift, points)
     assert told[:16] == pytest.approx([1.0] * 16, rel=0.02)
     assert told[16:28] == pytest.approx([0.8] * 12, rel=0.02)
     assert told[28:] == pytest.approx([1.0] * 12, rel=0.02)
@@ -70,7 +70,7 @@ def test_a_machine_that_slows_down_little_by_little_has_a_trend() -> None:
         points = simulated(random, log_normal(0.01), repeats=8, speeds=lambda done: np.exp(-0.15 * done))
         drift = find(points, seed=seed)
         kinds.append([each.kind for each in drift.findings])
-        told = levels(drift, points)
+        told = compute_levels(drift, points)
         assert told[0] / told[-1] == pytest.approx(np.exp(0.15), rel=0.06)
     assert sum(kind == ["trend"] for kind in kinds) >= 25
 
@@ -107,7 +107,7 @@ def test_constant_rates() -> None:
 def test_too_few_measurements_say_nothing(count: int) -> None:
     few = [Point("one", 100.0 + n) for n in range(count)]
     assert find(few) == Drift()
-    assert levels(Drift(), few) == [1.0] * count
+    assert compute_levels(Drift(), few) == [1.0] * count
 
 
 def test_one_repeat_of_each_says_nothing() -> None:
@@ -131,8 +131,8 @@ def test_levels_continue_the_scale_that_is_on_record() -> None:
     random = np.random.default_rng(9)
     points = simulated(random, log_normal(0.005), speeds=speed(0.25, ratio=0.9))
     drift = find(points)
-    assert levels(drift, points)[-1] == pytest.approx(1.0)  # most of the sweep
-    known = levels(drift, points, dict.fromkeys(range(10), 1.0))  # judged before the machine changed
+    assert compute_levels(drift, points)[-1] == pytest.approx(1.0)  # most of the sweep
+    known = compute_levels(drift, points, dict.fromkeys(range(10), 1.0))  # judged before the machine changed
     assert known[0] == pytest.approx(1.0)
     assert known[-1] == pytest.approx(0.9, rel=0.02)
 

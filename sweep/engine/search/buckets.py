@@ -20,7 +20,7 @@ from sweep.spec.settings import Bucketing
 from sweep.text import axis_text
 from sweep.verdict.buckets import lists as bucket_lists
 from sweep.verdict.buckets.bucketing import Choice, Traffic
-from sweep.verdict.buckets.cost import rank
+from sweep.verdict.buckets.cost import describe_excess, rank
 from sweep.verdict.buckets.lists import Search
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Asked:
     guesses: dict[Buckets, str]
 
     def jobs(self, lists: Sequence[Buckets]) -> list["Job"]:
-        return [_with(self.job, buckets) for buckets in lists]
+        return [_with_buckets(self.job, buckets) for buckets in lists]
 
     def record(self, records: Mapping[str, Record], buckets: Buckets) -> Record:
         return records[replace(self.job.trial, buckets=buckets).key]
@@ -53,7 +53,7 @@ def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
     be loaded is one of the data's own shape, whose record says why.
 
     Raises:
-        UserError: in a search, which would search within a search; or see `_traffics`.
+        UserError: in a search, which would search within a search; or see `_load_traffics`.
     """
     if not any(job.trial.buckets == AUTO for job in jobs):
         return sweep.run(jobs)
@@ -66,44 +66,44 @@ def _run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
         raise UserError("buckets=auto searches by itself: leave out hydra/sweeper=optuna, or list the buckets")
     sweep.stages.several = True
     pairs = {pair_key(job.trial): job.trial for job in jobs if job.trial.buckets == AUTO}
-    traffics = _traffics(sweep, pairs)
+    traffics = _load_traffics(sweep, pairs)
     sweep.ask(list({job.trial.key: job.trial for job in jobs if job.trial.buckets == AUTO}.values()))
     asked: dict[str, Asked] = {}
     plain = []
     for job in jobs:
         traffic = traffics[pair_key(job.trial)] if job.trial.buckets == AUTO else None
         if traffic is None:
-            plain.append(job if job.trial.buckets != AUTO else _with(job, ()))
+            plain.append(job if job.trial.buckets != AUTO else _with_buckets(job, ()))
         else:
-            asked[job.trial.key] = Asked(job, traffic, bucket_lists.guesses(job.trial, traffic))
+            asked[job.trial.key] = Asked(job, traffic, bucket_lists.list_guesses(job.trial, traffic))
     named = {job.trial.key for job in plain}  # after a `resume` the guesses too
     first = [job for each in asked.values() for job in each.jobs(list(each.guesses))]
     sweep.run([*plain, *(job for job in first if job.trial.key not in named)])
     if sweep.settings.plan == "only":
         sweep.display.note(LATER)
         return []
-    best = _best(sweep, asked) if sweep.settings.plan != "build" and not sweep.interrupted else {}
-    return [_record(sweep, job, asked.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
+    best = _measure_best(sweep, asked) if sweep.settings.plan != "build" and not sweep.interrupted else {}
+    return [_find_record(sweep, job, asked.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
 
 
-def _best(sweep: "Sweep", asked: Mapping[str, Asked]) -> dict[str, Buckets]:
+def _measure_best(sweep: "Sweep", asked: Mapping[str, Asked]) -> dict[str, Buckets]:
     """Find lists and measure the best of them; the best predicted for each trial that asked."""
     best: dict[str, Buckets] = {}
     for _ in range(sweep.settings.bucketing.rounds):
-        wanted = [job for key, each in asked.items() for job in _wanted(sweep, key, each, best)]
+        wanted = [job for key, each in asked.items() for job in _plan_jobs(sweep, key, each, best)]
         if not wanted or sweep.interrupted:
             break
         sweep.run(wanted)
     return best
 
 
-def _wanted(sweep: "Sweep", key: str, asked: Asked, best: dict[str, Buckets]) -> list["Job"]:
+def _plan_jobs(sweep: "Sweep", key: str, asked: Asked, best: dict[str, Buckets]) -> list["Job"]:
     """The best lists that were not measured yet; what was is to be measured once more beside them.
 
     Else a machine that drifts would be taken for a difference.
     """
-    settings, known = sweep.settings.bucketing, _known(sweep, asked)
-    search = _search(asked, known, settings)
+    settings, known = sweep.settings.bucketing, _find_measured(sweep, asked)
+    search = _search_lists(asked, known, settings)
     if search is None:
         return []
     before = sweep.stages.searches.get(key)
@@ -111,12 +111,14 @@ def _wanted(sweep: "Sweep", key: str, asked: Asked, best: dict[str, Buckets]) ->
         sweep.stages.searches[key] = search
         if search.problem:
             sweep.display.note(f"{asked.job.trial.label}: {search.problem}")
-    first = _first(search.choices, settings)
+    first = _pick_best(search.choices, settings)
     if before is not None:
-        limits = bucket_lists.limits_of(settings)
-        tried = [bucket_lists.evaluated(asked.traffic, search.curve, buckets) for buckets in known if buckets]
-        top = _first([each for each in tried if each and not bucket_lists.beyond(each, limits)], settings)
-        first = [c for c in first if c.buckets not in known and all(_gains(c, each, settings) for each in top[:1])]
+        limits = bucket_lists.collect_limits(settings)
+        tried = [bucket_lists.evaluate_list(asked.traffic, search.curve, buckets) for buckets in known if buckets]
+        top = _pick_best([each for each in tried if each and not describe_excess(each, limits)], settings)
+        first = [
+            c for c in first if c.buckets not in known and all(_promises_gain(c, each, settings) for each in top[:1])
+        ]
     if not first:
         return []
     if before is not None:
@@ -129,7 +131,7 @@ def _wanted(sweep: "Sweep", key: str, asked: Asked, best: dict[str, Buckets]) ->
     return found
 
 
-def _known(sweep: "Sweep", asked: Asked) -> dict[Buckets, Record]:
+def _find_measured(sweep: "Sweep", asked: Asked) -> dict[Buckets, Record]:
     """What was measured side by side last, by list; any size is ()."""
     mine = [
         (trial, sweep.records[key])
@@ -145,17 +147,17 @@ def _known(sweep: "Sweep", asked: Asked) -> dict[Buckets, Record]:
     }
 
 
-def _gains(choice: Choice, over: Choice, settings: Bucketing) -> bool:
+def _promises_gain(choice: Choice, over: Choice, settings: Bucketing) -> bool:
     return rank(choice, settings.minimise)[0] < (1 - GAIN) * rank(over, settings.minimise)[0]
 
 
-def _record(sweep: "Sweep", job: "Job", asked: Asked | None, best: Buckets | None) -> Record:
+def _find_record(sweep: "Sweep", job: "Job", asked: Asked | None, best: Buckets | None) -> Record:
     if asked is None:
-        return sweep.records[job.trial.key if job.trial.buckets != AUTO else _with(job, ()).trial.key]
+        return sweep.records[job.trial.key if job.trial.buckets != AUTO else _with_buckets(job, ()).trial.key]
     return asked.record(sweep.records, best or next(iter(asked.guesses)))
 
 
-def _with(job: "Job", buckets: Buckets) -> "Job":
+def _with_buckets(job: "Job", buckets: Buckets) -> "Job":
     from sweep.config.command_line import Job
     from sweep.config.overrides import text
 
@@ -165,7 +167,7 @@ def _with(job: "Job", buckets: Buckets) -> "Job":
     return Job((*own, lists), replace(trial, overrides=(*own, lists)))
 
 
-def _traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic | None]:
+def _load_traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic | None]:
     """The sizes that lists are chosen for, by pair of model and data; None where these cannot be loaded.
 
     Raises:
@@ -179,9 +181,9 @@ def _traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic |
     if file:
         traffic = Traffic.read(file)
         for trial in pairs.values():
-            _check_fit(traffic, _loaded(sweep, trial), file, trial)
+            _check_fit(traffic, _load_traffic(sweep, trial), file, trial)
         return dict.fromkeys(pairs, traffic)
-    return {pair: _loaded(sweep, trial) for pair, trial in pairs.items()}
+    return {pair: _load_traffic(sweep, trial) for pair, trial in pairs.items()}
 
 
 def _check_fit(traffic: Traffic, data: Traffic | None, file: str, trial: Trial) -> None:
@@ -206,18 +208,18 @@ def _check_fit(traffic: Traffic, data: Traffic | None, file: str, trial: Trial) 
         )
 
 
-def _loaded(sweep: "Sweep", trial: Trial) -> Traffic | None:
+def _load_traffic(sweep: "Sweep", trial: Trial) -> Traffic | None:
     reference = sweep.reference(trial)
     sizes = sizes_of(trial, reference) if isinstance(reference, Reference) else None
     return None if sizes is None else Traffic.of(sizes)
 
 
-def _search(asked: Asked, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
+def _search_lists(asked: Asked, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
     """The best list for every number of buckets; None where nothing was measured, which its records say."""
-    curve = bucket_lists.curve_of(list(known.values()), asked.job.trial.request_items)
+    curve = bucket_lists.build_curve(list(known.values()), asked.job.trial.request_items)
     return bucket_lists.find(asked.traffic, curve, settings) if curve else None
 
 
-def _first(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
+def _pick_best(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
     """The best predicted, fewer buckets first among equals."""
     return sorted(choices, key=lambda choice: rank(choice, settings.minimise))[: settings.measure]

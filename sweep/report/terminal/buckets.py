@@ -23,7 +23,7 @@ BRIEF = ("", "k", "buckets", "predicted", "measured", "differs", "padding", "ite
 MOVED = 0.01  # of the machine between two measurements, from which on it is worth a line
 
 
-def whole(groups: Sequence[ListGroup], width: int) -> list[Part]:
+def format_groups(groups: Sequence[ListGroup], width: int) -> list[Part]:
     """Every group: its lists, what is to be known of them, and the buckets of the best."""
     parts: list[Part] = []
     for group in groups:
@@ -34,19 +34,19 @@ def whole(groups: Sequence[ListGroup], width: int) -> list[Part]:
             _lists(group, width),
             *_reasons(group),
             ("", ""),
-            *_said(group),
+            *_conclusions(group),
         ]
-        if (row := best(group, lists=True)) is not None and row.measured is not None:
+        if (row := find_best(group, lists=True)) is not None and row.measured is not None:
             parts += [("", ""), (f"each bucket of {_name(row)}", "bold"), ("", ""), _buckets(row.measured, width)]
     return [*parts, ("", "")]
 
 
-def short(groups: Sequence[ListGroup], width: int) -> list[Part]:
+def format_short(groups: Sequence[ListGroup], width: int) -> list[Part]:
     """At the end of a sweep: tables with few columns, or sentences alone where there are many groups."""
     if len(groups) > SHORT:
         parts: list[Part] = [("", "")]
         for group in groups:
-            parts += [(paragraph(f"{group.label}: {sentence(group)}"), "")]
+            parts += [(paragraph(f"{group.label}: {describe_gain(group)}"), "")]
     else:
         parts = []
         for group in groups:
@@ -56,12 +56,12 @@ def short(groups: Sequence[ListGroup], width: int) -> list[Part]:
                 ("", ""),
                 _lists(group, width, brief=True),
                 ("", ""),
-                *_said(group, brief=True),
+                *_conclusions(group, brief=True),
             ]
     return [*parts, ("  more: python -m sweep buckets", "dim")]
 
 
-def best(group: ListGroup, lists: bool = False) -> ListRow | None:
+def find_best(group: ListGroup, lists: bool = False) -> ListRow | None:
     """The row with the smallest measured latency that is within the limits; fewer buckets among equals.
 
     Args:
@@ -75,7 +75,7 @@ def best(group: ListGroup, lists: bool = False) -> ListRow | None:
     return min(known, key=lambda entry: entry[:2])[2] if known else None
 
 
-def sentence(group: ListGroup) -> str:
+def describe_gain(group: ListGroup) -> str:
     """Whether static buckets pay on this backend, against pad to maximum and any size."""
     rows = [(row, _rate(group, result)) for row, result in _compared(group)]
     lists = [(row, rate) for row, rate in rows if row.shapes and row.k and row.k > 1 and not row.over]
@@ -139,7 +139,7 @@ def _headline(group: ListGroup) -> list[Part]:
 
 def _lists(group: ListGroup, width: int, brief: bool = False) -> Part:
     """One line for each list; columns where anything is known, as many as fit."""
-    rows, top, own = group.rows, best(group), group.is_own_traffic
+    rows, top, own = group.rows, find_best(group), group.is_own_traffic
     failed = any(row.status not in (None, Status.OK) for row in rows)
     builds = [str(row.k or 1) if row.measured else "" for row in rows]
     expected = [row.predicted.item_latency_ms if row.predicted else None for row in rows]
@@ -225,9 +225,9 @@ def _hope(row: ListRow) -> float:
     return row.predicted.item_latency_ms if row.predicted else math.inf
 
 
-def _said(group: ListGroup, brief: bool = False) -> list[Part]:
+def _conclusions(group: ListGroup, brief: bool = False) -> list[Part]:
     """What follows from the table, what limits leave out, and what is to be known before believing it."""
-    parts: list[Part] = [(paragraph(f"→ {sentence(group)}"), "bold")]
+    parts: list[Part] = [(paragraph(f"→ {describe_gain(group)}"), "bold")]
     over = sorted((row for row in group.rows if row.over), key=_hope)
     for row in over[:1] if brief else over:
         better = f", {number(_hope(row))} ms" if row.predicted else ""

@@ -19,9 +19,9 @@ from sweep.verdict.buckets.cost import (
     Shape,
     as_shapes,
     better,
+    describe_excess,
     evaluate,
     no_list,
-    over,
     pad_to_max,
     powers_of_two,
     serve,
@@ -121,7 +121,7 @@ class _Chain:
         choices: list[Choice] = []
         for k in range(1, min(k_max, len(self._shapes)) + 1):
             choice = free[k - 1] if k <= len(free) else None
-            if over(choice or free[-1], self._limits):
+            if describe_excess(choice or free[-1], self._limits):
                 limited = limited or list(self._under_limits(k_max))
                 choice = limited[k - 1]
             if choice and (not choices or better(choice, choices[-1], self._objective)):

@@ -7,7 +7,7 @@ taken as full.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -169,19 +169,21 @@ def powers_of_two(largest: int | Shape, k: int | None = None, *, most: int | Non
     return tuple(sorted(found, key=lambda shape: (math.prod(shape), shape)))
 
 
-def over(choice: Choice, limits: dict[str, float]) -> str:
-    """Which limit a list exceeds, in words; empty if none."""
+def describe_excess(choice: Choice, limits: Mapping[str, float]) -> str:
+    """Which limit a list exceeds, in words; empty if none. A cost that is not known exceeds none."""
     named = {"memory_mb": "MB of memory", "build_seconds": "seconds of build"}
     for name, limit in limits.items():
-        needed = float(getattr(choice, name))
-        if needed > limit * (1 + 1e-12):
+        needed = getattr(choice, name)
+        if needed is not None and needed > limit * (1 + 1e-12):
             return f"needs {needed:.6g} {named[name]}, the limit is {limit:.6g}"
     return ""
 
 
 def no_list(choice: Choice, limits: dict[str, float]) -> UserError:
     """The error where not even this single bucket fits."""
-    return UserError(f"no list of buckets fits: {list(choice.buckets[-1])} alone {over(choice, limits)}; raise it")
+    return UserError(
+        f"no list of buckets fits: {list(choice.buckets[-1])} alone {describe_excess(choice, limits)}; raise it"
+    )
 
 
 def rank(choice: Choice, objective: str) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ from sweep.verdict.buckets.results import ListResult
 from sweep.worker.batching import widen
 
 
-def measured(record: Record, trial: Trial, traffic: Traffic, own: bool) -> ListResult | None:
+def summarize_list(record: Record, trial: Trial, traffic: Traffic, own: bool) -> ListResult | None:
     """What a trial's repeats say; None where they are not to be believed, or there are none."""
     if record.status is not Status.OK or not record.metrics:
         return None

@@ -12,7 +12,7 @@ from sweep.text import number, share
 from sweep.verdict.stats.intervals import percentile_supported
 
 
-def of(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]]) -> list[BucketFacts]:
+def pool_buckets(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]]) -> list[BucketFacts]:
     """Each bucket over all repeats; empty where there are none.
 
     Percentiles and memory are medians of the repeats', percentiles only those that so many requests carry.
@@ -39,14 +39,14 @@ def of(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]]) -> l
     return whole
 
 
-def sizes(repeats: Sequence[Measurement]) -> list[SizeFacts]:
+def pool_sizes(repeats: Sequence[Measurement]) -> list[SizeFacts]:
     """Each padded size over all repeats, smallest area first; empty where one build does not take any size."""
     from sweep.worker.by_size import pooled
 
     return pooled([group for repeat in repeats for group in repeat.sizes])
 
 
-def metrics(record: Record) -> dict[str, float]:
+def compute_metrics(record: Record) -> dict[str, float]:
     """What a trial with buckets or varying sizes has beside the metrics of all trials; empty for others.
 
     padding, padding_flops: means over the repeats. item_latency_ms_mean: over items, of the request that each was in.
@@ -71,7 +71,7 @@ def metrics(record: Record) -> dict[str, float]:
     return {name: float(value) for name, value in known.items() if value is not None}
 
 
-def flat(record: Record) -> dict[str, float]:
+def flatten(record: Record) -> dict[str, float]:
     """Numbers of each bucket by one name, like `bucket_128x224/latency_ms_p50`."""
     found: dict[str, float] = {}
     for bucket in record.buckets:
@@ -103,7 +103,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def lines(record: Record) -> list[str]:
+def describe_buckets(record: Record) -> list[str]:
     """A trial's buckets for people, a line each; of sizes that vary freely the smallest and the largest."""
     found = [f"bucket   {_describe(bucket)}" for bucket in record.buckets]
     if groups := record.sizes:

@@ -106,14 +106,14 @@ def find(points: Sequence[Point], least: float = 0.01, alpha: float = 0.05, seed
     """
     import numpy as np
 
-    data = change_points.data_of([point.value for point in points], [point.group for point in points])
+    data = change_points.group_points([point.value for point in points], [point.group for point in points])
     if data is None:
         return Drift()
     random = np.random.default_rng(seed)
     model = Model()
     first = suspects = _suspects(data, model, random)
     while (further := _convicted(data, suspects, alpha)) is not None and len(further.cuts) <= MOST:
-        further = change_points.improved(data, further)
+        further = change_points.improve(data, further)
         if min(abs(change_points.fit(data, further).sizes)) < math.log1p(least):
             break
         model = further
@@ -123,7 +123,7 @@ def find(points: Sequence[Point], least: float = 0.01, alpha: float = 0.05, seed
     return Drift(_findings(data, points, model), len(data.logs), shift.p, episode.p, trend.p, alike)
 
 
-def levels(drift: Drift, points: Sequence[Point], settled: Mapping[int, float] | None = None) -> list[float]:
+def compute_levels(drift: Drift, points: Sequence[Point], settled: Mapping[int, float] | None = None) -> list[float]:
     """Speed of the machine at every point, as a factor of its usual speed: rates are divided by it, times multiplied.
 
     Args:
@@ -150,16 +150,16 @@ def _suspects(data: Data, model: Model, random: "np.random.Generator") -> list[_
     import numpy as np
 
     explained = change_points.fit(data, model).sizes @ model.columns(data)
-    rest, scale = change_points.clipped(data, data.logs - explained)
+    rest, scale = change_points.clip(data, data.logs - explained)
     total = float((rest**2 / scale**2).sum())
     draws = max(LEAST_DRAWS, min(DRAWS, DRAWN_VALUES // len(rest)))
 
     def suspect(statistic: "Callable[[Array], Array]", further: Model, parameters: int) -> _Suspect:
         alike = change_points.autocorrelation(data, further)
         observed = float(statistic(rest[None])[0])
-        by_chance = statistic(change_points.drawn(data, rest / scale, alike, draws, random) * scale)
+        by_chance = statistic(change_points.draw_noise(data, rest / scale, alike, draws, random) * scale)
         p = _chance(by_chance, observed)
-        return _Suspect(further.sure(model, p), observed, parameters, total, p, alike)
+        return _Suspect(further.with_chances(model, p), observed, parameters, total, p, alike)
 
     def step(values: "Array") -> "Array":
         return np.asarray(change_points.steps(data, values, scale).max(axis=1))

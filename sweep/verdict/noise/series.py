@@ -95,7 +95,7 @@ def _point(entry: Json, last: Point | None) -> list[Point]:
     ]
 
 
-def marks(points: Sequence[Point]) -> list[Json]:
+def find_marks(points: Sequence[Point]) -> list[Json]:
     """Measurements beside which the machine did something else: {"number", "what", "value"}, by number of the point."""
     hosts = [point.host.known() for point in points]
     clocks = {name: [host[name] for host in hosts if name in host] for name in ("mhz", "gpu_mhz")}
@@ -111,7 +111,7 @@ def marks(points: Sequence[Point]) -> list[Json]:
     return found
 
 
-def document(series: Series, found: Drift, levels: Sequence[float]) -> Json:
+def build_document(series: Series, found: Drift, levels: Sequence[float]) -> Json:
     """What `drift.json` says.
 
     findings    as `drift.Finding`; blocks, positions and numbers of points count from 0
@@ -121,11 +121,12 @@ def document(series: Series, found: Drift, levels: Sequence[float]) -> Json:
     points      every measurement: trial, repeat (None: for the control alone), block, position, time, level, host,
                 `relative` (its rate / the usual rate of its trial)
     """
-    noticed = marks(series.points)
+    noticed = find_marks(series.points)
     usual = _usual(series.points, levels)
     return {
         "findings": [to_json(finding) for finding in found.findings],
-        "sentences": [tell(finding, series.points) for finding in found.findings] + tell_marks(noticed, series.points),
+        "sentences": [describe_finding(finding, series.points) for finding in found.findings]
+        + describe_marks(noticed, series.points),
         "tested": {
             "points": found.points,
             "shift_p": found.shift_p,
@@ -152,7 +153,7 @@ def document(series: Series, found: Drift, levels: Sequence[float]) -> Json:
     }
 
 
-def tell(finding: Finding, points: Sequence[Point]) -> str:
+def describe_finding(finding: Finding, points: Sequence[Point]) -> str:
     """One sentence of a finding. Blocks and measurements are counted from 1 for people."""
     word = "slower" if finding.ratio < 1 else "faster"
     ends = sorted(abs(1 - end) for end in (finding.low, finding.high))
@@ -166,7 +167,7 @@ def tell(finding: Finding, points: Sequence[Point]) -> str:
     )
 
 
-def tell_marks(noticed: Sequence[Json], points: Sequence[Point]) -> list[str]:
+def describe_marks(noticed: Sequence[Json], points: Sequence[Point]) -> list[str]:
     """One sentence for each kind of thing that stood out, with how often and how much at worst."""
     told = []
     for what, words in WORDS.items():
@@ -179,7 +180,7 @@ def tell_marks(noticed: Sequence[Json], points: Sequence[Point]) -> list[str]:
     return told
 
 
-def stored(folder: Path) -> Json:
+def load_document(folder: Path) -> Json:
     """What `drift.json` says; empty where there is none that can be read."""
     try:
         return dict(json.loads(SweepFolder(folder).drift.read_text()))
@@ -187,15 +188,15 @@ def stored(folder: Path) -> Json:
         return {}
 
 
-def sentences(folder: Path) -> list[str]:
+def load_sentences(folder: Path) -> list[str]:
     """What a person is told of the machine during a sweep; nothing where nothing is known or nothing happened."""
-    return [str(line) for line in stored(folder).get("sentences", ())]
+    return [str(line) for line in load_document(folder).get("sentences", ())]
 
 
 def judge(series: Series, least: float, seed: int) -> tuple[Drift, list[float]]:
     """What is found in a series, and the level of each of its points."""
     found = drift.find(series.points, least=least, seed=seed)
-    return found, drift.levels(found, series.points, series.settled)
+    return found, drift.compute_levels(found, series.points, series.settled)
 
 
 def _usual(points: Sequence[Point], levels: Sequence[float]) -> dict[str, float]:

@@ -233,8 +233,8 @@ def test_best_lists_equal_brute_force(seed: int, k: int, fees: bool) -> None:
         assert value(key) == pytest.approx(min(map(value, whole)))
 
 
-@pytest.mark.parametrize("resources", [1, 2])
-def test_lists_under_limits_come_near_the_best(resources: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("both", [False, True], ids=["memory", "memory and build"])
+def test_lists_under_limits_come_near_the_best(both: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what an exchange reaches beside what looking at every list does."""
     rng = np.random.default_rng(3)
     losses = []
@@ -243,13 +243,12 @@ def test_lists_under_limits_come_near_the_best(resources: int, monkeypatch: pyte
         seconds = {s: 1e-3 + 1e-5 * s * (1 + 0.3 * rng.random()) for s in sizes}
         points = [Point((s,), seconds[s], rng.uniform(100, 200), rng.uniform(10, 20)) for s in sizes]
         traffic = Traffic.of(np.array(sizes), rng.integers(1, 100, 16))
-        limits = {"memory_mb": rng.uniform(400, 650), "build_seconds": rng.uniform(40, 65)}
-        limits = dict(list(limits.items())[:resources])
-        best = solve(traffic, Curve(points), 4, **limits)
+        memory_mb, build_seconds = rng.uniform(400, 650), rng.uniform(40, 65) if both else None
+        best = solve(traffic, Curve(points), 4, memory_mb=memory_mb, build_seconds=build_seconds)
         assert all(choice.exact for choice in best)
         with monkeypatch.context() as patch:
             patch.setattr(bucket_search, "WHOLE", 16)  # k = 1
-            near = solve(traffic, Curve(points), 4, **limits)
+            near = solve(traffic, Curve(points), 4, memory_mb=memory_mb, build_seconds=build_seconds)
         losses.append(near[-1].expected_seconds / best[-1].expected_seconds - 1)
     assert min(losses) >= -1e-9
     assert np.mean(losses) < 0.005
@@ -293,7 +292,7 @@ def test_many_sizes_are_solved(monkeypatch: pytest.MonkeyPatch) -> None:
     few = Traffic.of(np.arange(1, 601), rng.integers(1, 100, 600))
     best = solve(few, cost, 8)
     monkeypatch.setattr(bucketing, "FREE", 150)
-    assert solve(few, cost, 8)[-1].expected_seconds == pytest.approx(best[-1].expected_seconds, rel=1e-4)
+    assert solve(few, cost, 8)[-1].expected_seconds == pytest.approx(best[-1].expected_seconds, rel=1e-3)
     assert best[-1].exact
 
 

@@ -14,7 +14,7 @@ from sweep.spec.settings import Bucketing
 from sweep.verdict.buckets import lists as bucket_lists
 from sweep.verdict.buckets.bucketing import Traffic
 from sweep.verdict.buckets.lists import Group
-from sweep.verdict.buckets.measured import measured
+from sweep.verdict.buckets.measured import summarize_list
 from sweep.verdict.buckets.results import ListGroup, ListResult, ListRow, Movement
 
 TWO = Bucketing(max=2)
@@ -53,7 +53,7 @@ GUESSES = [(POWERS, record(POWERS, {16: 50, 64: 50}, rate=200)), (LARGEST, recor
 
 def searched(settings: Bucketing = TWO, pairs: Any = GUESSES, seen: Any = None, **more: Any) -> ListGroup:
     """Lists found from `pairs`; `seen`: what is on record of the trials by now."""
-    curve = bucket_lists.curve_of([told for _, told in pairs], 1)
+    curve = bucket_lists.build_curve([told for _, told in pairs], 1)
     assert curve is not None
     search = bucket_lists.find(TRAFFIC, curve, settings)
     return made(list(seen or pairs), settings=settings, search=search, **more)
@@ -89,7 +89,7 @@ def test_measured_latency_is_weighted_with_the_shares_of_the_traffic() -> None:
 def test_a_bucket_that_the_window_did_not_hit_leaves_the_windows_own_mix() -> None:
     only_short = record(POWERS, {16: 100})
     only_short = replace(only_short, buckets=(*only_short.buckets, BucketFacts((64,), 0, 0)))
-    told = measured(only_short, POWERS, TRAFFIC, own=True)
+    told = summarize_list(only_short, POWERS, TRAFFIC, own=True)
     assert told is not None
     assert (told.weights, told.item_latency_ms_mean) == ("window", 2.0)
 
@@ -101,11 +101,11 @@ def test_sizes_that_vary_are_weighted_for_a_files_traffic_where_a_request_has_on
     free = replace(free, buckets=DYNAMIC)
     told = Record(free.key, free.label, free.settings, (), Status.OK, metrics=metrics, sizes=sizes)
     for own, latency, weights in ((True, 3.5, "window"), (False, 0.75 * 1 + 0.25 * 6, "traffic")):
-        seen = measured(told, free, TRAFFIC, own)
+        seen = summarize_list(told, free, TRAFFIC, own)
         assert seen is not None
         assert (seen.item_latency_ms_mean, seen.weights) == (pytest.approx(latency), weights)
     eight = replace(free, batch=8)  # the longest of eight differs from traffic to traffic
-    seen = measured(told, eight, TRAFFIC, own=False)
+    seen = summarize_list(told, eight, TRAFFIC, own=False)
     assert seen is not None
     assert (seen.weights, seen.traffic_items_per_s) == ("window", None)
 
@@ -138,7 +138,7 @@ def test_guesses_that_were_measured_again_are_compared_by_that(capsys: pytest.Ca
     seen = result(entry, "powers of two")
     assert seen.item_latency_ms_mean == pytest.approx(3.85)
     assert seen.throughput_items_per_s == 180
-    Display(width=100).show(bucket_table.short([entry], 100))
+    Display(width=100).show(bucket_table.format_short([entry], 100))
     assert "the machine moved by +10.0 % meanwhile" in capsys.readouterr().out
 
 
@@ -154,7 +154,7 @@ def test_what_guesses_took_beside_a_list_says_how_good_its_prediction_was(capsys
     assert beside.item_latency_ms == pytest.approx(1.5 * hope(entry, "best"))
     assert {row(entry, name).beside for name in ("pad to max", "powers of two")} == {None}
     off = (result(entry, "best").item_latency_ms_mean or 0) / beside.item_latency_ms
-    Display(width=100).show(bucket_table.short([entry], 100))
+    Display(width=100).show(bucket_table.format_short([entry], 100))
     shown = " ".join(capsys.readouterr().out.split())
     assert f"from what the guesses took in the same minutes (beside): 10 60 by {100 * (off - 1):+.1f} %" in shown
     half = searched(seen=[*again, (found, told)], before={POWERS.key: GUESSES[0][1]})
@@ -167,24 +167,24 @@ def test_a_limit_gives_lists_within_it_and_the_table_says_what_it_leaves_out() -
     beyond = row(entry, "best")
     assert beyond.over == "needs 20 MB of memory, the limit is 15"
     assert row(entry, "powers of two").over == beyond.over
-    best = bucket_table.best(entry)
+    best = bucket_table.find_best(entry)
     assert best is not None
     assert best.name == "pad to max"  # the only one within the limit
     shown = io.StringIO()
-    Display(stream=shown, width=120).show(bucket_table.whole([entry], 120))
+    Display(stream=shown, width=120).show(bucket_table.format_groups([entry], 120))
     assert "beyond the limit: 10 60, 2.59 ms: needs 20 MB of memory, the limit is 15" in shown.getvalue()
 
 
 def test_memory_is_what_loading_added_where_that_is_known_of_all() -> None:
     loaded = [record(POWERS, {16: 1, 64: 1}, memory_mb=30.0), record(LARGEST, {60: 1}, memory_mb=50.0)]
-    curve = bucket_lists.curve_of(loaded, 1)
+    curve = bucket_lists.build_curve(loaded, 1)
     assert curve is not None
     assert [point.memory_mb for point in curve.points] == [30, 50, 30]
     three = trial(16, 32, 64)
-    curve = bucket_lists.curve_of([record(three, {16: 1, 32: 1, 64: 1}, memory_mb=30.0)], 1)
+    curve = bucket_lists.build_curve([record(three, {16: 1, 32: 1, 64: 1}, memory_mb=30.0)], 1)
     assert curve is not None
     assert [point.memory_mb for point in curve.points] == [None, 30, 30]  # the first of a process brings the runtime
-    curve = bucket_lists.curve_of([loaded[0], record(LARGEST, {60: 1})], 1)
+    curve = bucket_lists.build_curve([loaded[0], record(LARGEST, {60: 1})], 1)
     assert curve is not None
     assert [point.memory_mb for point in curve.points] == [10, 10, 10]
     entry = searched(Bucketing(max=2, memory_mb=70), [(POWERS, loaded[0]), (LARGEST, loaded[1])])
@@ -215,4 +215,4 @@ def test_whether_buckets_pay_is_a_sentence(lists: int, largest: int, dynamic: in
     pairs += [(LARGEST, record(LARGEST, {60: 100}, rate=largest))]
     if dynamic:
         pairs += [(free, replace(record(LARGEST, {60: 1}, rate=dynamic), key=free.key))]
-    assert bucket_table.sentence(made(pairs)).startswith(words)
+    assert bucket_table.describe_gain(made(pairs)).startswith(words)

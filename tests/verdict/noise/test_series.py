@@ -82,7 +82,7 @@ def slow_sweep() -> series.Series:
 def test_the_document_and_its_sentence(tmp_path: Path) -> None:
     slow = slow_sweep()
     drift, levels = series.judge(slow, 0.01, 0)
-    made = series.document(slow, drift, levels)
+    made = series.build_document(slow, drift, levels)
     assert made["findings"][0]["block"] == 3
     (said,) = made["sentences"]
     assert said.startswith("The machine became 9")
@@ -96,20 +96,20 @@ def test_the_document_and_its_sentence(tmp_path: Path) -> None:
     assert np.mean(usual) == pytest.approx(1.0, abs=0.01)
     assert np.mean(slower) == pytest.approx(1 / 1.1, abs=0.01)
     SweepFolder(tmp_path).drift.write_text(json.dumps(made))
-    assert series.sentences(tmp_path) == [said]
+    assert series.load_sentences(tmp_path) == [said]
 
 
 def test_nothing_is_said_where_nothing_is_known(tmp_path: Path) -> None:
-    assert series.sentences(tmp_path) == []
+    assert series.load_sentences(tmp_path) == []
     SweepFolder(tmp_path).drift.write_text("{")
-    assert series.sentences(tmp_path) == []
-    assert series.stored(tmp_path) == {}
+    assert series.load_sentences(tmp_path) == []
+    assert series.load_document(tmp_path) == {}
 
 
 def test_a_trend_is_told_too() -> None:
     gradual = simulated(np.random.default_rng(2), log_normal(0.005), speeds=lambda done: np.exp(0.1 * done))
     drift, levels = series.judge(series.Series(tuple(gradual)), 0.01, 0)
-    (said,) = series.document(series.Series(tuple(gradual)), drift, levels)["sentences"]
+    (said,) = series.build_document(series.Series(tuple(gradual)), drift, levels)["sentences"]
     assert said.startswith(("The machine became 10 % faster", "The machine became 11 % faster"))
     assert "little by little" in said
 
@@ -118,14 +118,14 @@ def test_measurements_beside_which_something_happened_are_marked() -> None:
     hosts: list[Json] = [{"mhz": 3000.0, "steal_share": 0.0, "foreign_cpu_share": 0.01}] * 5
     hosts = [*hosts, {"mhz": 2000.0, "steal_share": 0.1}, {"foreign_cpu_share": 0.3}, {"foreign_cpu_share": 0.2}, {}]
     points = [Point("one", 100.0, host=HostFacts(**host)) for host in hosts]
-    found = series.marks(points)
+    found = series.find_marks(points)
     assert [(mark["number"], mark["what"]) for mark in found] == [
         (5, "steal_share"),
         (5, "mhz"),
         (6, "foreign_cpu_share"),
         (7, "foreign_cpu_share"),
     ]
-    assert series.tell_marks(found, points) == [
+    assert series.describe_marks(found, points) == [
         "During 1 of 9 measurements the hypervisor gave 10 % of the CPU time to other guests.",
         "During 2 of 9 measurements other programs used 30 % of the CPU time at worst.",
         "During 1 of 9 measurements the CPUs ran at 2,000 MHz.",

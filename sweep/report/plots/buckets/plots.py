@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.plots.buckets import latency as bucket_latency
 from sweep.report.plots.buckets import sizes as bucket_sizes
-from sweep.report.plots.buckets.view import View, sizes_of
+from sweep.report.plots.buckets.view import View, list_sizes
 from sweep.report.plots.drawing import DPI, HEADING_INCHES, STYLE, sheet
 from sweep.spec import UserError, from_json
 from sweep.store.layout import SweepFolder
@@ -39,7 +39,7 @@ def write(folder: Path) -> list[Path]:
 
     written = []
     with matplotlib.rc_context(STYLE):
-        for name, group in named(folder):
+        for name, group in load_groups(folder):
             figure = draw(group)
             if figure is not None:
                 figure.savefig(folder / f"{name}.png", dpi=DPI)
@@ -47,7 +47,7 @@ def write(folder: Path) -> list[Path]:
     return written
 
 
-def named(folder: Path, keys: Collection[str] | None = None) -> list[tuple[str, ListGroup]]:
+def load_groups(folder: Path, keys: Collection[str] | None = None) -> list[tuple[str, ListGroup]]:
     """The groups that a sweep has left, each with the name of its picture; nothing where there was no list.
 
     The names are safe as those of files, and no two are alike. `keys`: only groups that one of these trials is in.
@@ -63,7 +63,7 @@ def named(folder: Path, keys: Collection[str] | None = None) -> list[tuple[str, 
     return [(name, group) for name, group in pairs if keys is None or any(row.key in keys for row in group.rows)]
 
 
-def picture(group: ListGroup) -> Figure:
+def draw_group(group: ListGroup) -> Figure:
     """As `draw`.
 
     Raises:
@@ -103,14 +103,14 @@ def _panels(view: View) -> list[tuple[Panel, float, bool]]:
     found: list[tuple[Panel, float, bool]] = []
     if view.traffic is not None:
         flat = view.dimensions == 2
-        found.append((bucket_sizes.rectangles, 3.1, False) if flat else (bucket_sizes.histogram, 1.8, True))
+        found.append((bucket_sizes.draw_rectangles, 3.1, False) if flat else (bucket_sizes.draw_histogram, 1.8, True))
         if view.shapes and (view.served >= 0).any():
-            found.append((bucket_sizes.padding, 1.8, True))
-    if view.curve or view.latencies(view.drawn) or sizes_of(view.dynamic):
-        found.append((bucket_latency.by_size, 2.5, True))
-    known = bucket_latency.listed(view)
+            found.append((bucket_sizes.draw_padding, 1.8, True))
+    if view.curve or view.latencies(view.drawn) or list_sizes(view.dynamic):
+        found.append((bucket_latency.draw_by_size, 2.5, True))
+    known = bucket_latency.list_rows(view)
     if known and len(known) + (view.dynamic is not None) > 1:
-        found.append((bucket_latency.by_k, 2.7, False))
+        found.append((bucket_latency.draw_by_k, 2.7, False))
     return found
 
 

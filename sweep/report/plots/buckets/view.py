@@ -60,7 +60,7 @@ class View:
     def dynamic(self) -> ListRow | None:
         """The row of sizes that vary, if it was measured."""
         rows = [row for row in self.rows if row.buckets == ANY_SIZE]
-        return next((row for row in rows if self.measured(row) is not None or sizes_of(row)), None)
+        return next((row for row in rows if self.measured(row) is not None or list_sizes(row)), None)
 
     def measured(self, row: ListRow) -> float | None:
         """What is minimised, in ms: the mean latency of the request that an item is in, or the p99 of requests.
@@ -191,7 +191,7 @@ class View:
         ends = [float(self.elements[-1])] if self.traffic else []
         ends += [float(prod(shape)) for shape in self.shapes]
         ends += [float(prod(point.size)) for point in self.curve if not ends]
-        ends += [float(prod(group.size)) for group in sizes_of(self.dynamic) if not ends]
+        ends += [float(prod(group.size)) for group in list_sizes(self.dynamic) if not ends]
         high = max(ends, default=1.0)
         if self.is_log:
             axes.set_xscale("log")
@@ -203,7 +203,7 @@ class View:
         axes.set_xlabel(names.get(self.dimensions, "elements of an item, along all bucket dimensions"))
 
 
-def sizes_of(row: ListRow | None) -> list[SizeFacts]:
+def list_sizes(row: ListRow | None) -> list[SizeFacts]:
     """What was measured of sizes that vary."""
     if row is None or row.measured is None:
         return []
