@@ -20,7 +20,7 @@ def of_fake_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     real = repeats._measurements
 
-    def measured(together: Sequence[tasks.Task], outcome: Outcome) -> list[Measurement]:
+    def measured(together: Sequence[tasks.Candidate], outcome: Outcome) -> list[Measurement]:
         (made,) = real(together, outcome)
         buckets = tuple(_bucket(together[0].trial, bucket) for bucket in made.buckets)
         took = sum(bucket.requests * (bucket.latency_ms_mean or 0.0) for bucket in buckets)

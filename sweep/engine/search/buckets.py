@@ -1,12 +1,12 @@
 """`buckets=auto`: measure what people guess, find the best list for every number of buckets, measure the best of them.
 
 Everything that is measured is an ordinary trial. First come the guesses: powers of two up to the largest size, the
-largest alone (pad to maximum), and any size where the backend can. The buckets of these lists are the cost curve at the
-same time. From the curve and the traffic `bucketing.solve` finds the best list of k buckets for every k; the best
-predicted are measured, with the guesses once more beside them: the machine may have changed meanwhile.
+largest alone (pad to maximum), and any size if the backend can. The buckets of these lists also give the cost curve.
+From the curve and the traffic `bucketing.solve` chooses the best list of k buckets for every k. The best of these are
+measured, with the guesses once more beside them: the machine may have changed meanwhile.
 
-A curve through a few sizes misses what lies between: some compilers take longer for 23 rows than for 24. So the best
-lists are looked for again (`bucketing.rounds`) with what all measured lists showed, and new ones that are better are
+A curve through a few sizes misses what lies between: some compilers take longer for 23 rows than for 24. So lists are
+chosen again (`bucketing.rounds`) by the curve of everything measured so far, and new ones that promise more are
 measured too, beside everything that was measured before.
 """
 
@@ -32,8 +32,8 @@ LATER = "buckets=auto: these are measured first; the best lists follow from what
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One trial that asked for `buckets=auto`, and what is tried first."""
+class AutoTrial:
+    """A trial with `buckets=auto`, and the lists that are tried first."""
 
     job: "Job"
     traffic: Traffic
@@ -47,10 +47,10 @@ class Asked:
 
 
 def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
-    """`Sweep.run` for whoever launches jobs: a trial with `buckets=auto` becomes those that are worth measuring.
+    """`Sweep.run`, where a trial with `buckets=auto` becomes those that are worth measuring.
 
-    The record of such a trial is that of the best predicted list that was measured. A trial whose model or data cannot
-    be loaded is one of the data's own shape, whose record says why.
+    The record of such a trial is that of the list with the best prediction that was measured. If its model or data
+    cannot be loaded, it becomes a trial with the data's own shape, whose record says why.
 
     Raises:
         UserError: in a search, which would search within a search; or see `_load_traffics`.
@@ -68,75 +68,74 @@ def _run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
     pairs = {pair_key(job.trial): job.trial for job in jobs if job.trial.buckets == AUTO}
     traffics = _load_traffics(sweep, pairs)
     sweep.ask(list({job.trial.key: job.trial for job in jobs if job.trial.buckets == AUTO}.values()))
-    asked: dict[str, Asked] = {}
+    autos: dict[str, AutoTrial] = {}
     plain = []
     for job in jobs:
         traffic = traffics[pair_key(job.trial)] if job.trial.buckets == AUTO else None
         if traffic is None:
             plain.append(job if job.trial.buckets != AUTO else _with_buckets(job, ()))
         else:
-            asked[job.trial.key] = Asked(job, traffic, bucket_lists.list_guesses(job.trial, traffic))
+            autos[job.trial.key] = AutoTrial(job, traffic, bucket_lists.list_guesses(job.trial, traffic))
     named = {job.trial.key for job in plain}  # after a `resume` the guesses too
-    first = [job for each in asked.values() for job in each.jobs(list(each.guesses))]
+    first = [job for auto in autos.values() for job in auto.jobs(list(auto.guesses))]
     sweep.run([*plain, *(job for job in first if job.trial.key not in named)])
     if sweep.settings.plan == "only":
         sweep.display.note(LATER)
         return []
-    best = _measure_best(sweep, asked) if sweep.settings.plan != "build" and not sweep.interrupted else {}
-    return [_find_record(sweep, job, asked.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
+    best = _measure_best(sweep, autos) if sweep.settings.plan != "build" and not sweep.interrupted else {}
+    return [_find_record(sweep, job, autos.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
 
 
-def _measure_best(sweep: "Sweep", asked: Mapping[str, Asked]) -> dict[str, Buckets]:
-    """Find lists and measure the best of them; the best predicted for each trial that asked."""
+def _measure_best(sweep: "Sweep", autos: Mapping[str, AutoTrial]) -> dict[str, Buckets]:
+    """Choose lists, measure the best of them, and return the one with the best prediction for each trial."""
     best: dict[str, Buckets] = {}
     for _ in range(sweep.settings.bucketing.rounds):
-        wanted = [job for key, each in asked.items() for job in _plan_jobs(sweep, key, each, best)]
+        wanted = [job for key, auto in autos.items() for job in _plan_jobs(sweep, key, auto, best)]
         if not wanted or sweep.interrupted:
             break
         sweep.run(wanted)
     return best
 
 
-def _plan_jobs(sweep: "Sweep", key: str, asked: Asked, best: dict[str, Buckets]) -> list["Job"]:
-    """The best lists that were not measured yet; what was is to be measured once more beside them.
+def _plan_jobs(sweep: "Sweep", key: str, auto: AutoTrial, best: dict[str, Buckets]) -> list["Job"]:
+    """The best lists that were not measured yet.
 
-    Else a machine that drifts would be taken for a difference.
+    What was measured before is marked to be measured again beside them, so that drift does not pass for a difference.
     """
-    settings, known = sweep.settings.bucketing, _find_measured(sweep, asked)
-    search = _search_lists(asked, known, settings)
+    settings, known = sweep.settings.bucketing, _find_measured(sweep, auto)
+    search = _search_lists(auto, known, settings)
     if search is None:
         return []
     before = sweep.stages.searches.get(key)
     if before is None:
         sweep.stages.searches[key] = search
         if search.problem:
-            sweep.display.note(f"{asked.job.trial.label}: {search.problem}")
+            sweep.display.note(f"{auto.job.trial.label}: {search.problem}")
     first = _pick_best(search.choices, settings)
     if before is not None:
         limits = bucket_lists.collect_limits(settings)
-        tried = [bucket_lists.evaluate_list(asked.traffic, search.curve, buckets) for buckets in known if buckets]
-        top = _pick_best([each for each in tried if each and not describe_excess(each, limits)], settings)
-        first = [
-            c for c in first if c.buckets not in known and all(_promises_gain(c, each, settings) for each in top[:1])
-        ]
+        tried = [bucket_lists.evaluate_list(auto.traffic, search.curve, buckets) for buckets in known if buckets]
+        top = _pick_best([choice for choice in tried if choice and not describe_excess(choice, limits)], settings)
+        first = [choice for choice in first if choice.buckets not in known]
+        first = [choice for choice in first if not top or _promises_gain(choice, top[0], settings)]
     if not first:
         return []
     if before is not None:
         measured = tuple(choice for choice in before.choices if choice.buckets in known)
         sweep.stages.searches[key] = replace(search, earlier=(*before.earlier, *measured))
     best[key] = first[0].buckets
-    found = [job for job in asked.jobs([choice.buckets for choice in first]) if job.trial.key not in sweep.records]
-    if found:
+    jobs = [job for job in auto.jobs([choice.buckets for choice in first]) if job.trial.key not in sweep.records]
+    if jobs:
         sweep.stages.again |= {record.key: record for record in known.values()}
-    return found
+    return jobs
 
 
-def _find_measured(sweep: "Sweep", asked: Asked) -> dict[Buckets, Record]:
-    """What was measured side by side last, by list; any size is ()."""
+def _find_measured(sweep: "Sweep", auto: AutoTrial) -> dict[Buckets, Record]:
+    """The records of the lists that were last measured side by side; `()` stands for any size."""
     mine = [
         (trial, sweep.records[key])
         for key, trial in sweep.trials.items()
-        if key in sweep.records and replace(trial, buckets=AUTO).key == asked.job.trial.key
+        if key in sweep.records and replace(trial, buckets=AUTO).key == auto.job.trial.key
     ]
     ok = [(trial, record) for trial, record in mine if record.status is Status.OK]
     last = max((record.measured_together or 0.0 for _, record in ok), default=0.0)
@@ -151,10 +150,10 @@ def _promises_gain(choice: Choice, over: Choice, settings: Bucketing) -> bool:
     return rank(choice, settings.minimise)[0] < (1 - GAIN) * rank(over, settings.minimise)[0]
 
 
-def _find_record(sweep: "Sweep", job: "Job", asked: Asked | None, best: Buckets | None) -> Record:
-    if asked is None:
+def _find_record(sweep: "Sweep", job: "Job", auto: AutoTrial | None, best: Buckets | None) -> Record:
+    if auto is None:
         return sweep.records[job.trial.key if job.trial.buckets != AUTO else _with_buckets(job, ()).trial.key]
-    return asked.record(sweep.records, best or next(iter(asked.guesses)))
+    return auto.record(sweep.records, best or next(iter(auto.guesses)))
 
 
 def _with_buckets(job: "Job", buckets: Buckets) -> "Job":
@@ -168,7 +167,7 @@ def _with_buckets(job: "Job", buckets: Buckets) -> "Job":
 
 
 def _load_traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic | None]:
-    """The sizes that lists are chosen for, by pair of model and data; None where these cannot be loaded.
+    """The sizes that lists are chosen for, by pair of model and data; None if these cannot be loaded.
 
     Raises:
         UserError: a model has no bucket dimension, or the file of traffic is wrong.
@@ -214,12 +213,12 @@ def _load_traffic(sweep: "Sweep", trial: Trial) -> Traffic | None:
     return None if sizes is None else Traffic.of(sizes)
 
 
-def _search_lists(asked: Asked, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
-    """The best list for every number of buckets; None where nothing was measured, which its records say."""
-    curve = bucket_lists.build_curve(list(known.values()), asked.job.trial.request_items)
-    return bucket_lists.find(asked.traffic, curve, settings) if curve else None
+def _search_lists(auto: AutoTrial, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
+    """The best list for every number of buckets; None if nothing was measured."""
+    curve = bucket_lists.build_curve(list(known.values()), auto.job.trial.request_items)
+    return bucket_lists.find(auto.traffic, curve, settings) if curve else None
 
 
 def _pick_best(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
-    """The best predicted, fewer buckets first among equals."""
+    """The choices with the best predictions, fewer buckets first among equals."""
     return sorted(choices, key=lambda choice: rank(choice, settings.minimise))[: settings.measure]

@@ -77,14 +77,14 @@ def solve(
 
 
 def _limits(cost: Curve, **limits: float | None) -> dict[str, float]:
-    """The limits that are set, each with a cost that is known."""
-    found = {name: limit for name, limit in limits.items() if limit is not None}
-    for name, limit in found.items():
+    """The limits that are set, checked."""
+    known = {name: limit for name, limit in limits.items() if limit is not None}
+    for name, limit in known.items():
         if not limit > 0:
             raise UserError(f"the limit {name} must be above 0, not {limit}")
         if not cost.knows(name):
             raise UserError(f"a limit of {name} needs a cost curve with {name}: measure it, or leave the limit out")
-    return found
+    return known
 
 
 def _ordered(traffic: Traffic, shapes: "np.ndarray | None") -> bool:
