@@ -1,4 +1,4 @@
-"""What a sweep leaves about bucket lists: `buckets.json` and its tables."""
+"""A sweep's comparison of bucket lists: `buckets.json` and its tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from sweep.verdict.buckets.results import ListGroup
 
 
 def write(context: Context, trials: Sequence[Trial], records: Mapping[str, Record], stages: Stages) -> None:
-    """`buckets.json` and its tables, where lists of buckets or sizes that vary were measured."""
+    """Write `buckets.json` and show its tables, if lists of buckets or sizes that vary were measured."""
     from sweep.report.terminal.buckets import format_short
 
     compared = (_compare(context, group, records, stages) for group in _groups(trials, records))
@@ -29,7 +29,7 @@ def write(context: Context, trials: Sequence[Trial], records: Mapping[str, Recor
 
 
 def _groups(trials: Sequence[Trial], records: Mapping[str, Record]) -> list[tuple[Trial, ...]]:
-    """Trials that are equal but for `buckets`, where any with buckets was measured."""
+    """Groups of trials that differ in `buckets` alone, those in which one with buckets was measured."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
         if trial.model.get("bucket_dims"):
@@ -43,7 +43,7 @@ def _compare(
 ) -> ListGroup | None:
     settings, data = context.settings.bucketing, str(trials[0].data["name"])
     search = stages.searches.get(replace(trials[0], buckets=AUTO).key)
-    traffic = search.traffic if search else _stored(context, trials[0])
+    traffic = search.traffic if search else _load_traffic(context, trials[0])
     if traffic is None:
         return None
     file = settings.traffic if search else None
@@ -59,8 +59,8 @@ def _compare(
     return bucket_lists.compare(group, records)
 
 
-def _stored(context: Context, trial: Trial) -> Traffic | None:
-    """The data's sizes, from the store; None where it is gone."""
+def _load_traffic(context: Context, trial: Trial) -> Traffic | None:
+    """The data's sizes from the store; None if they are gone."""
     pair = pair_key(trial)
     entries = (entry for entry in ledger.entries(context.folder) if entry["kind"] == "reference")
     result = next((entry["result"] for entry in entries if entry["pair"] == pair), None)

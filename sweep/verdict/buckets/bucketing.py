@@ -57,10 +57,10 @@ def solve(
     item; "p99", first the p99 of a request and then the mean (one bucket at the 99th percentile gives the best p99).
 
     `Choice.exact` says whether no other list of so many buckets is better. Without limits that holds where each size
-    fits in the next, for up to 2,000 candidates that matter; more are thinned out, which costs 0.02 % or less. Under
+    fits in the next, for up to 2,000 candidates that matter; more are thinned out, which costs 0.03 % or less. Under
     limits the best list of all is taken where it fits. Else up to 20,000 lists are all looked at; above, of 200
-    candidates, one list is improved by exchange: 0.1 % from the best on average, 5 % at worst (decision 115). So it is
-    for sizes of several dimensions that do not fit in each other.
+    candidates, one list is improved by exchange: 0.1 % from the best on average, 5 % at worst (decision 115). Sizes of
+    several dimensions that do not fit in each other are searched in the same way.
 
     Raises:
         UserError: no candidate covers the largest size, one bucket alone is over a limit, or a limit's cost is unknown.
@@ -148,7 +148,7 @@ class _Chain:
         return [self._choice(kept[list(key)], exact) for key in search.best_lists(weight, seconds, k_max, fee)]
 
     def _under_limits(self, k_max: int) -> Iterator[Choice | None]:
-        """A good list of k buckets that fits the limits, for k = 1, 2, ...; None where none was met."""
+        """A good list of k buckets that fits the limits, for k = 1, 2, ...; None if the search met none."""
         import numpy as np
 
         from sweep.verdict.buckets import search

@@ -242,8 +242,8 @@ def _control(group: Group, records: Mapping[str, Record]) -> Movement | None:
     twice = sorted((trial for trial in group.trials if trial.key in group.before), key=lambda t: -len(t.buckets))
     for trial in twice:  # powers of two before the others
         both = (
-            summarize_list(each, trial, group.traffic, group.own)
-            for each in (group.before[trial.key], records[trial.key])
+            summarize_list(record, trial, group.traffic, group.own)
+            for record in (group.before[trial.key], records[trial.key])
         )
         before, after = (seen.item_latency_ms_mean if seen else None for seen in both)
         if before and after:

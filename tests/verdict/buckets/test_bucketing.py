@@ -102,7 +102,7 @@ def best_of(choices: tuple[Choice, ...], k: int) -> Choice:
 
 @settings(max_examples=60)
 @given(histograms, curves(), ks)
-def test_equals_brute_force_over_sizes_and_measured_shapes(
+def test_solve_equals_brute_force_over_sizes_and_measured_shapes(
     histogram: dict[int, float], cost: Curve, k_max: int
 ) -> None:
     traffic = traffic_of(histogram)
@@ -115,7 +115,7 @@ def test_equals_brute_force_over_sizes_and_measured_shapes(
 
 @settings(max_examples=60)
 @given(st.dictionaries(st.integers(1, 11), st.integers(1, 5), min_size=1, max_size=5), curves())
-def test_no_other_size_is_better_than_those_looked_at(histogram: dict[int, float], cost: Curve) -> None:
+def test_no_other_size_is_better_than_the_candidates(histogram: dict[int, float], cost: Curve) -> None:
     """Any whole number may be a bucket, also none of the sizes: the curve may fall between two of them."""
     traffic = traffic_of(histogram)
     above = max(traffic.largest[0], *(point.size[0] for point in cost.points)) + 2
@@ -126,7 +126,7 @@ def test_no_other_size_is_better_than_those_looked_at(histogram: dict[int, float
 
 @settings(max_examples=80)
 @given(histograms, curves(), ks, st.floats(0.3, 4.0), st.floats(0.3, 4.0), st.sampled_from(["memory", "build", "both"]))
-def test_equals_brute_force_under_limits(
+def test_solve_equals_brute_force_under_limits(
     histogram: dict[int, float], cost: Curve, k_max: int, memory: float, build: float, kind: str
 ) -> None:
     traffic = traffic_of(histogram)
@@ -156,7 +156,7 @@ def test_equals_brute_force_under_limits(
 
 @settings(max_examples=60)
 @given(histograms, curves(), ks, st.one_of(st.none(), st.floats(1.0, 4.0)))
-def test_p99_first_equals_brute_force(
+def test_solve_for_p99_equals_brute_force(
     histogram: dict[int, float], cost: Curve, k_max: int, memory: float | None
 ) -> None:
     traffic = traffic_of(histogram)
@@ -178,7 +178,7 @@ def test_p99_first_equals_brute_force(
 
 
 @given(histograms, curves(), ks)
-def test_choices_are_as_promised(histogram: dict[int, float], cost: Curve, k_max: int) -> None:
+def test_choices_keep_their_promises(histogram: dict[int, float], cost: Curve, k_max: int) -> None:
     traffic = traffic_of(histogram)
     choices, costs = solve(traffic, cost, k_max), table(traffic, cost)
     assert choices[0].k == 1
@@ -208,7 +208,7 @@ def test_buckets_are_sizes_that_occur_where_the_curve_rises(histogram: dict[int,
 
 
 @given(histograms, curves(), ks)
-def test_never_worse_than_any_list_of_as_many(histogram: dict[int, float], cost: Curve, k_max: int) -> None:
+def test_solve_is_never_worse_than_powers_of_two(histogram: dict[int, float], cost: Curve, k_max: int) -> None:
     traffic = traffic_of(histogram)
     choices = solve(traffic, cost, k_max, candidates=[*range(1, 65)])
     guess = powers_of_two(traffic.largest, k_max)
@@ -264,7 +264,7 @@ def test_slower_shapes_are_used_where_only_they_fit() -> None:
     assert [choice.exact for choice in choices] == [True, True]
 
 
-def test_limits_on_many_candidates_are_kept_and_called_not_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_of_many_candidates_keep_limits_and_are_not_called_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     traffic = Traffic.of(np.arange(1, 301), rng.integers(1, 100, 300))
     cost = Curve([Point((s,), 1e-3 + 1e-5 * s, float(rng.integers(100, 200))) for s in range(1, 311, 10)])
@@ -278,7 +278,7 @@ def test_limits_on_many_candidates_are_kept_and_called_not_exact(monkeypatch: py
         assert -1e-6 < choices[-1].expected_seconds / best - 1 < loss
 
 
-def test_many_sizes_are_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_solve_takes_many_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 20,000 sizes the candidates are thinned out, which costs next to nothing."""
     rng = np.random.default_rng(0)
     traffic = Traffic.of(np.arange(1, 20_001), rng.integers(1, 100, 20_000))
@@ -340,7 +340,7 @@ def test_a_curve_stays_between_the_points_beside_it(cost: Curve, size: int) -> N
         assert value >= below[-1].seconds * (1 - 1e-9)
 
 
-def test_a_curve_says_what_was_not_measured() -> None:
+def test_curve_knows_what_was_not_measured() -> None:
     cost = Curve([Point((10,), 1.0, None, 3.0), Point((20,), 2.0), Point((20,), 4.0), Point((30,), 5.0, None, 5.0)])
     assert cost.at(20) == Point((20,), 3.0, None, 4.0)  # equal sizes are averaged
     assert cost.at(40).seconds == pytest.approx(7.0)
@@ -353,7 +353,7 @@ def test_a_curve_says_what_was_not_measured() -> None:
     "points",
     [[], [Point((0,), 1.0)], [Point((), 1.0)], [Point((1,), 0.0)], [Point((1,), math.nan)], [Point((1,), 1.0, -1.0)]],
 )
-def test_curves_that_cannot_be(points: list[Point]) -> None:
+def test_curve_refuses_impossible_points(points: list[Point]) -> None:
     with pytest.raises(UserError):
         Curve(points)
 
@@ -372,14 +372,14 @@ def test_powers_of_two_and_pad_to_max() -> None:
     assert pad_to_max((3, 4)) == ((3, 4),)
 
 
-def test_waste_is_padding_over_what_is_computed() -> None:
+def test_waste_is_padding_as_share_of_all_elements() -> None:
     traffic = Traffic.of([1, 3, 4], [2, 1, 1])
     assert waste(traffic, [4]) == pytest.approx(1 - 9 / 16)
     assert waste(traffic, [1, 4]) == pytest.approx(1 - 9 / 10)
     assert waste(Traffic.of([[2, 3], [4, 4]]), [(4, 4)]) == pytest.approx(1 - 22 / 32)
 
 
-def test_what_no_bucket_fits_is_refused() -> None:
+def test_solve_refuses_sizes_that_no_bucket_fits() -> None:
     traffic = Traffic.of([10, 200])
     with pytest.raises(UserError, match=r"fits size \[200\]: add \[200\]"):
         serve(traffic, [10, 100])
@@ -392,7 +392,7 @@ def test_what_no_bucket_fits_is_refused() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"k_max": 0}, {"objective": "p50"}, {"memory_mb": 0}, {"memory_mb": math.nan}, {"candidates": []}]
 )
-def test_options_that_cannot_be(wrong: dict[str, object]) -> None:
+def test_solve_refuses_impossible_options(wrong: dict[str, object]) -> None:
     options = {"k_max": 2, **wrong}
     with pytest.raises(UserError):
         solve(Traffic.of([1, 2]), Curve([Point((1,), 1.0, 1.0)]), **options)  # type: ignore[arg-type]  # wrong on purpose
@@ -406,7 +406,7 @@ shapes = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, m
 
 @settings(max_examples=30)
 @given(shapes, st.integers(1, 3))
-def test_few_heights_and_widths_equal_brute_force(sizes: list[tuple[int, int]], k_max: int) -> None:
+def test_lists_of_few_heights_and_widths_equal_brute_force(sizes: list[tuple[int, int]], k_max: int) -> None:
     traffic = Traffic.of(sizes)
     cost = Curve([Point((1, 1), 1.0), Point((4, 4), 13.0)])
     choices = solve(traffic, cost, k_max)
@@ -513,7 +513,7 @@ def test_a_histogram_of_two_dimensions(tmp_path: Path) -> None:
         ("size,count\n6\x004,1\n", "not a text file"),
     ],
 )
-def test_malformed_traffic_is_one_line_with_the_place(tmp_path: Path, text: str, says: str) -> None:
+def test_malformed_traffic_gives_one_line_with_its_place(tmp_path: Path, text: str, says: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(UserError) as error:
         Traffic.read(path)
@@ -522,7 +522,7 @@ def test_malformed_traffic_is_one_line_with_the_place(tmp_path: Path, text: str,
     assert "\n" not in str(error.value)
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_traffic_refuses_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*: No such file"):
         Traffic.read(tmp_path / "none.csv")
     (tmp_path / "binary.csv").write_bytes(b"size,count\n\xff\xfe,1\n")
@@ -531,7 +531,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @given(st.text(alphabet='size,count time_\n0123456789.-"#e;', max_size=80))
-def test_any_text_is_traffic_or_one_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_gives_traffic_or_an_error_of_one_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = write(tmp_path_factory.mktemp("text"), "size,count\n" + text)
     said = ""
     try:
@@ -542,12 +542,12 @@ def test_any_text_is_traffic_or_one_line(tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [-3], [1.5], [2**40], [[]], ["12"]])
-def test_sizes_that_cannot_be(sizes: list[object]) -> None:
+def test_traffic_refuses_impossible_sizes(sizes: list[object]) -> None:
     with pytest.raises(UserError):
         Traffic.of(sizes)
 
 
 @pytest.mark.parametrize("counted", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, math.nan], [1.0, math.inf]])
-def test_counts_that_cannot_be(counted: list[float]) -> None:
+def test_traffic_refuses_impossible_counts(counted: list[float]) -> None:
     with pytest.raises(UserError):
         Traffic.of([1, 2], counted)

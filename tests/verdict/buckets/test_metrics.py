@@ -114,7 +114,7 @@ def test_rows_that_fill_up_a_short_request_are_padding(prepared: Any) -> None:
     assert notes.padding_flops is None  # nobody counted operations
 
 
-def test_dynamic_sizes_are_told_by_the_size_that_requests_are_padded_to(prepared: Any) -> None:
+def test_dynamic_sizes_are_grouped_by_padded_size(prepared: Any) -> None:
     notes = facts_of(prepared([()], batch=1, flops_by_size=SQUARES), [()], turns=3)
     assert notes.sizes == tuple(SizeFacts((n,), 3, 3, float(n)) for n in (1, 3, 4, 8))
     assert (notes.padding, notes.padding_flops) == (0.0, 0.0)
@@ -129,7 +129,7 @@ def test_pad_to_max_has_padding_and_no_buckets(prepared: Any) -> None:
     assert notes.padding == pytest.approx(0.5)
 
 
-def test_sizes_are_pooled_to_so_many_groups_and_nothing_is_lost() -> None:
+def test_sizes_are_pooled_to_a_limited_number_of_groups_without_loss() -> None:
     groups = [SizeFacts((n,), 1, n, float(n)) for n in range(1, 301)]
     found = by_size.pooled(groups[::-1])
     assert len(found) == by_size.SIZES
@@ -180,7 +180,7 @@ def test_a_record_pools_its_repeats() -> None:
     assert bucket_metrics.compute_metrics(plain) == {}  # nothing varies
 
 
-def test_a_sweep_tells_every_bucket_and_its_sums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_shows_every_bucket_and_the_sums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, history = sweep(tmp_path, "buckets=[],[32,64,128]", "batch=4", *EXACT, "tracking=local", base=BAG[:-1])
     assert status == 0
     plain, record = sorted(history.records.values(), key=lambda each: len(each.settings["buckets"]))
@@ -234,7 +234,7 @@ def _table(shown: str) -> list[str]:
     return lines[head : head + 4]
 
 
-def test_the_padding_column_is_there_only_where_something_is_padded_and_goes_before_agreement(
+def test_padding_column_shows_only_with_padding_and_goes_before_agreement(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep(tmp_path / "tiny", base=TINY)
@@ -268,13 +268,13 @@ def test_loading_more_builds_takes_more_memory() -> None:
     assert sum(each or 0.0 for each in four) / alone[0] == pytest.approx(4.0, rel=0.1)
 
 
-def test_what_a_resident_set_moves_by_on_its_own_is_not_taken_for_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_moves_of_the_resident_set_are_not_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = iter([100.0, 130.0, 130.0078125, 129.5, 131.0])
     monkeypatch.setattr(by_size, "resident_mb", lambda: next(seen))
     assert by_size.load([(n,) for n in (1, 2, 3, 4)], lambda number: Echo()).memory_mb == [30.0, 0.0, 0.0, 1.5]
 
 
-def test_memory_of_a_device_goes_before_that_of_the_host() -> None:
+def test_device_memory_goes_before_host_memory() -> None:
     class OnDevice(Echo):
         def __init__(self, peak: float) -> None:
             self.peak = peak
@@ -311,7 +311,7 @@ def test_the_bucket_that_cannot_be_loaded_is_named(
     assert alone.value is error  # one build alone has no need of a name
 
 
-def test_a_mistake_of_the_user_stays_one() -> None:
+def test_user_error_while_loading_stays_a_user_error() -> None:
     def one(number: int) -> Runner:
         raise UserError("set backend.options.x=1")
 
@@ -319,7 +319,7 @@ def test_a_mistake_of_the_user_stays_one() -> None:
         by_size.load([(1,), (2,)], one)
 
 
-def test_a_trial_says_which_of_its_builds_does_not_load(tmp_path: Path) -> None:
+def test_trial_names_the_build_that_does_not_load(tmp_path: Path) -> None:
     fault = ["backend.options.fault=build_truncated", "backend.options.fault_when={bucket:[64]}"]
     for replicas in (1, 2):
         _, history = sweep(tmp_path, "buckets=[32,64,128]", f"replicas={replicas}", *fault, *SLOW, base=BAG)
@@ -342,7 +342,7 @@ def killed_while_loading(request: Json, folder: Path) -> Json:
     return {}
 
 
-def test_a_worker_that_is_killed_while_it_loads_leaves_the_name_behind(tmp_path: Path) -> None:
+def test_worker_killed_while_loading_leaves_the_name_of_the_bucket(tmp_path: Path) -> None:
     with Workers() as workers:
         entry = {"entry": "tests.verdict.buckets.test_metrics:killed_while_loading"}
         outcome = workers.run(entry, tmp_path / "task", limits=Limits(60.0))

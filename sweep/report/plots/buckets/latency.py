@@ -27,7 +27,7 @@ LINE_LETTERS = 108  # that fit under the axis side by side
 
 
 def draw_by_size(axes: Axes, view: View) -> None:
-    """What a request takes by the size of its items: a step for each bucket, beside pad to max and dynamic sizes."""
+    """Latency of a request by the size of its items: a step for each bucket, beside pad to max and dynamic sizes."""
     measured = view.latencies(view.drawn)
     tails = {shape: bucket.latency_ms["p99"] for shape, bucket in measured.items() if _has_spread(bucket)}
     handles, means = _references(axes, view)
@@ -55,7 +55,7 @@ def draw_by_size(axes: Axes, view: View) -> None:
 
 
 def _scale(axes: Axes, low: float, high: float) -> None:
-    """Latencies from zero, or where they differ too much for that on a logarithmic axis."""
+    """An axis of latencies from zero, or a logarithmic one if they differ too much."""
     if high > WIDE * low:
         stretch(axes, "y", low, high)
     else:
@@ -68,7 +68,7 @@ def _has_spread(bucket: BucketFacts) -> bool:
 
 
 def _span(view: View, shape: Shape) -> tuple[float, float]:
-    """From where to where a bucket's step goes, in elements: over the sizes that it serves."""
+    """Begin and end of a bucket's step in elements: the sizes that it serves."""
     place, high = view.shapes.index(shape), float(prod(shape))
     if view.dimensions == 1:
         low = float(view.shapes[place - 1][0]) if place else float(min(view.elements, default=1.0)) - 1
@@ -89,7 +89,7 @@ def _steps_in_legend(view: View, measured: dict[Shape, BucketFacts], spread: boo
 
 
 def _references(axes: Axes, view: View) -> tuple[list[Line2D], list[float]]:
-    """Cost curve, pad to max and dynamic sizes; what the legend says of them, and latencies in ms that must be seen."""
+    """Draw cost curve, pad to max and dynamic sizes; their handles for the legend, and latencies in ms that must fit."""
     from matplotlib.lines import Line2D
 
     handles: list[Line2D] = []
@@ -117,7 +117,7 @@ def _references(axes: Axes, view: View) -> tuple[list[Line2D], list[float]]:
 
 
 def _curve(axes: Axes, view: View) -> list[float]:
-    """The measured points of the cost curve and what is assumed between them; those within the axis, in ms."""
+    """Draw the cost curve with its measured points; the latencies of those within the axis, in ms."""
     import numpy as np
 
     from sweep.verdict.buckets.bucketing import Curve
@@ -133,13 +133,13 @@ def _curve(axes: Axes, view: View) -> list[float]:
 
 
 def list_rows(view: View) -> list[ListRow]:
-    """What `draw_by_k` shows: the best list of every k, and all lists that were measured or that failed."""
+    """The lists in `draw_by_k`: the best of every k, and all that were measured or failed."""
     known = [row for row in view.static if view.measured(row) or view.expected(row)]
     return [row for row in known if row.best_for_k or view.measured(row) or row.has_failed]
 
 
 def draw_by_k(axes: Axes, view: View) -> None:
-    """Expected latency of the best list of every k, what was measured of it, and what else there is."""
+    """Predicted and measured latency of the best list of every k, and of all other measured lists."""
     from matplotlib.lines import Line2D
 
     best = [row for row in view.static if row.best_for_k and view.expected(row)]
@@ -204,7 +204,7 @@ def _rows(axes: Axes, view: View) -> None:
 
 
 def _cut_off(axes: Axes, place: float, tail: float) -> None:
-    """The number of a p99 that is above the axis."""
+    """Write the number of a p99 that is above the axis."""
     top = axes.get_ylim()[1]
     if tail > top:
         style: Any = {"textcoords": "offset points", "va": "top", "fontsize": 7.5, "color": INK, "zorder": 6}
@@ -217,9 +217,9 @@ def _below(axes: Axes, place: tuple[float, float], words: str, colour: str) -> N
 
 
 def _numbers(axes: Axes, view: View) -> None:
-    """Beside the best list of each k: its latency, measured or else predicted, and what is expected to be gained.
+    """Write the latency beside the best list of each k, measured or else predicted, and the expected gain.
 
-    What is predicted stands in brackets. Where no best lists were looked for: beside the fastest of each k, no gains.
+    Predictions stand in brackets. Without a search there are no gains, and the fastest list of each k has the number.
     """
     shown = list_rows(view)
     rows = {len(row.shapes): row for row in shown if row.best_for_k}
@@ -249,7 +249,7 @@ def _numbers(axes: Axes, view: View) -> None:
 
 
 def _ticks(axes: Axes, view: View) -> None:
-    """Under each k the best list of so many buckets, or whatever list there is."""
+    """Write the best list of so many buckets under each k, or else any list."""
     rows: dict[int, ListRow] = {}
     for row in sorted(list_rows(view), key=lambda row: (not row.best_for_k, view.measured(row) or 0.0)):
         rows.setdefault(len(row.shapes), row)

@@ -48,7 +48,7 @@ def draw_histogram(axes: Axes, view: View) -> None:
 
 
 def draw_padding(axes: Axes, view: View) -> None:
-    """What is computed for the items of each size: what they need, and what fills them up to their bucket."""
+    """The elements computed for each size: what the items need, and their padding."""
     import numpy as np
     from matplotlib.patches import Patch
 
@@ -109,7 +109,7 @@ def _bars(axes: Axes, view: View, heights: Array, bottoms: Array, **style: Any) 
 
 
 def _bounds(axes: Axes, view: View) -> None:
-    """Where sizes have one dimension, what fits ends at a line."""
+    """A line at the end of each bucket, for sizes of one dimension."""
     for shape, colour in zip(view.shapes, view.colours, strict=True):
         if view.dimensions == 1:
             axes.axvline(shape[0] + 0.5, color=colour, lw=1.0, ls=(0, (4, 2)), zorder=0.5)
@@ -123,9 +123,9 @@ def _legend(axes: Axes, view: View) -> None:
     """The buckets, with the share of the items that each serves."""
     from matplotlib.patches import Patch
 
-    told = zip(view.shapes, view.colours, view.shares, strict=True)
+    served = zip(view.shapes, view.colours, view.shares, strict=True)
     handles = [
-        Patch(facecolor=colour, label=f"{axis_text([shape])}:  {_format_share(part)}") for shape, colour, part in told
+        Patch(facecolor=colour, label=f"{axis_text([shape])}:  {_format_share(part)}") for shape, colour, part in served
     ]
     if len(handles) > LISTED:
         rest = sum(view.shares[LISTED - 1 :])

@@ -79,7 +79,7 @@ def with_rows(given: Json, rows: list[Json], **more: Any) -> Json:
     return {**given, "rows": rows, **more}
 
 
-def test_a_group_has_four_panels_and_says_whose_they_are(figure: Any) -> None:
+def test_group_has_four_panels_and_a_heading(figure: Any) -> None:
     assert [title.split(",")[0].split(":")[0] for title in panels(figure)] == [
         "How long the items are",
         "What is computed for them",
@@ -103,7 +103,7 @@ def test_bars_are_the_lengths_and_lines_the_bounds_with_the_share_of_hits(found:
     assert legend(axes)[0].endswith(f"{100 * view.shares[0]:.1f}".removesuffix(".0") + " %")
 
 
-def test_what_is_computed_is_needed_and_padding(found: Json, figure: Any) -> None:
+def test_padding_panel_splits_elements_into_needed_and_padding(found: Json, figure: Any) -> None:
     axes = panel(figure, PADDING)
     filled = sum(bar.get_height() for bar in axes.patches if bar.get_hatch())
     needed = sum(bar.get_height() for bar in axes.patches if not bar.get_hatch())
@@ -134,7 +134,7 @@ def test_latency_by_length_is_a_staircase_beside_its_references(found: Json, fig
     assert len(dynamic.get_xdata()) == len(row(found, "dynamic")["measured"]["sizes"])
 
 
-def test_latency_by_k_has_what_was_predicted_and_what_was_measured(found: Json, figure: Any) -> None:
+def test_latency_by_k_shows_predicted_and_measured(found: Json, figure: Any) -> None:
     axes = panel(figure, BY_K)
     best = [each for each in found["rows"] if each["best_for_k"]]
     line = axes.lines[0]
@@ -167,7 +167,7 @@ def test_no_words_cover_each_other(figure: Any) -> None:
         assert all(text.get_window_extent().x1 <= edge for text in picture.texts)
 
 
-def test_p99_is_drawn_where_p99_is_minimised(found: Json) -> None:
+def test_p99_is_drawn_if_p99_is_minimised(found: Json) -> None:
     axes = panel(drawn({**found, "minimise": "p99"}), BY_K)
     best = [each for each in found["rows"] if each["best_for_k"]]
     assert list(axes.lines[0].get_ydata()) == [each["predicted"]["item_latency_ms_p99"] for each in best]
@@ -196,7 +196,7 @@ def test_very_skewed_sizes_have_a_logarithmic_axis() -> None:
     assert sum(bar.get_height() for bar in bars) == pytest.approx(100)
 
 
-def test_lists_that_a_person_asked_for(found: Json) -> None:
+def test_lists_written_by_a_person(found: Json) -> None:
     lists = asked(found)
     lists["rows"] = [{**each, "best_for_k": False} for each in lists["rows"]]
     axes = panel(drawn(lists), "What the lists take")
@@ -218,7 +218,7 @@ def test_lists_that_a_person_asked_for(found: Json) -> None:
     ],
     ids=["nothing measured", "only dynamic", "one bucket", "one bucket and dynamic", "only a list", "no traffic"],
 )
-def test_panels_that_nothing_is_known_for_are_left_out(found: Json, titles: list[str], change: Any) -> None:
+def test_panels_without_data_are_left_out(found: Json, titles: list[str], change: Any) -> None:
     figure = drawn(change(found))
     assert len(figure.axes) == len(titles)
     assert all(title.startswith(begin) for title, begin in zip(panels(figure), titles, strict=True))
@@ -232,11 +232,11 @@ def test_one_length_only() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [{"buckets": "dynamic", "name": "dynamic", "k": None, "measured": None}]])
-def test_nothing_at_all_is_no_picture(found: Json, rows: list[Json]) -> None:
+def test_empty_group_has_no_picture(found: Json, rows: list[Json]) -> None:
     assert drawn(with_rows(found, rows)) is None
 
 
-def test_what_failed_is_crossed_out_and_never_the_best(found: Json) -> None:
+def test_failed_list_is_crossed_out_and_never_the_best(found: Json) -> None:
     quickest = View(parsed(found)).drawn
     assert quickest is not None
     (first,) = (each for each in found["rows"] if each["key"] == quickest.key)
@@ -262,7 +262,7 @@ def test_a_list_over_a_limit_is_marked_and_never_the_best(found: Json) -> None:
     assert View(parsed(given)).shapes != View(parsed(found)).shapes
 
 
-def test_what_was_measured_on_another_mix_is_not_compared(found: Json) -> None:
+def test_results_of_another_mix_are_not_compared(found: Json) -> None:
     rows = [
         {**each, "measured": {**each["measured"], "weights": "window"}} if each["measured"] else each
         for each in found["rows"]
@@ -271,7 +271,7 @@ def test_what_was_measured_on_another_mix_is_not_compared(found: Json) -> None:
     assert "not measured" in heading(drawn(given))
 
 
-def test_sizes_that_fit_in_no_bucket_are_told() -> None:
+def test_legend_counts_sizes_that_fit_no_bucket() -> None:
     given = asked(group(lengths(), k_max=2))
     given["traffic"]["sizes"].append([500])
     given["traffic"]["weights"].append(300)
@@ -298,7 +298,7 @@ def test_many_buckets_are_summed_up() -> None:
     assert "more:" in told[-1]
 
 
-def test_a_sweep_leaves_a_file_a_group_with_safe_names(found: Json, tmp_path: Path) -> None:
+def test_sweep_writes_one_file_per_group_with_safe_names(found: Json, tmp_path: Path) -> None:
     labels = ["a/b c", "a/b c", "x" * 300]
     (tmp_path / "buckets.json").write_text(json.dumps([{**found, "label": label} for label in labels]))
     paths = summary.write(tmp_path, make_settings(tmp_path), [], [], make_verdict([]))
@@ -330,7 +330,7 @@ def stored_lists(found: Json, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_verb_draws_the_groups_that_are_asked_for(
+def test_verb_draws_the_requested_groups(
     stored_lists: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(stored_lists)
@@ -352,7 +352,7 @@ def test_the_verb_draws_the_groups_that_are_asked_for(
         (["batch=1", "--output=one.gif2"], "end it in .png, .svg or .pdf"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line(
+def test_impossible_pictures_give_one_line(
     stored_lists: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
     assert run(["plot", "buckets", f"--outputs={stored_lists}", *words]) == 1
