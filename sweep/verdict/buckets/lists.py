@@ -13,7 +13,6 @@ guesses of the same blocks: how good the prediction is on a machine that does no
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean
 
 from sweep import backends
 from sweep.spec import DYNAMIC, Buckets, Record, Status, Trial, UserError
@@ -23,6 +22,7 @@ from sweep.verdict.buckets import bucketing
 from sweep.verdict.buckets.bucketing import Choice, Curve, Point, Traffic
 from sweep.verdict.buckets.cost import describe_excess
 from sweep.verdict.buckets.measured import summarize_list
+from sweep.verdict.buckets.metrics import mean_known
 from sweep.verdict.buckets.results import ANY_SIZE, ListGroup, ListResult, ListRow, Movement, Prediction, TrafficFacts
 
 GRID = 8  # shapes on the cost curve, at most
@@ -110,13 +110,8 @@ def build_curve(records: Sequence[Record], batch: int) -> Curve | None:
         requests = sum(row.requests for _, row in same)
         seconds = sum(row.requests * (row.latency_ms_mean or 0.0) for _, row in same) / requests / 1000
         memory = [row.memory_mb if loaded else row.artifact_mb for alone, row in same if alone or not loaded]
-        points.append(Point(size, seconds, _mean(memory), _mean([row.build_seconds for _, row in same])))
+        points.append(Point(size, seconds, mean_known(memory), mean_known([row.build_seconds for _, row in same])))
     return Curve(points, batch) if points else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
 
 
 def compare(group: Group, records: Mapping[str, Record]) -> ListGroup:

@@ -53,7 +53,7 @@ def compute_metrics(record: Record) -> dict[str, float]:
     the items. artifact_mb, loaded_mb: of all builds together.
     """
     repeats = record.repeats
-    padding = _mean([repeat.padding for repeat in repeats])
+    padding = mean_known([repeat.padding for repeat in repeats])
     groups: Sequence[BucketFacts | SizeFacts | Measurement] = record.buckets or record.sizes
     if not groups and not padding:
         return {}
@@ -63,7 +63,7 @@ def compute_metrics(record: Record) -> dict[str, float]:
     on_disk: list[Any] = [build.get("artifact_mb") for build in record.builds]
     known = {
         "padding": padding,
-        "padding_flops": _mean([repeat.padding_flops for repeat in repeats]),
+        "padding_flops": mean_known([repeat.padding_flops for repeat in repeats]),
         "item_latency_ms_mean": sum(count * mean for count, mean in weighed) / items if items else None,
         "artifact_mb": None if None in on_disk else sum(on_disk),
         "loaded_mb": _middle([repeat.loaded_mb for repeat in repeats]),
@@ -100,7 +100,8 @@ def _middle(values: Sequence[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_known(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are known; None if there are none."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 

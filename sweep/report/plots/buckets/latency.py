@@ -89,7 +89,7 @@ def _steps_in_legend(view: View, measured: dict[Shape, BucketFacts], spread: boo
 
 
 def _references(axes: Axes, view: View) -> tuple[list[Line2D], list[float]]:
-    """Draw cost curve, pad to max and dynamic sizes; their handles for the legend, and latencies in ms that must fit."""
+    """Draw cost curve, pad to max and dynamic sizes; handles for the legend, and latencies in ms that must fit."""
     from matplotlib.lines import Line2D
 
     handles: list[Line2D] = []
