@@ -9,9 +9,10 @@ import pytest
 
 from sweep.__main__ import run
 from sweep.report.terminal import buckets
-from sweep.spec import FailureKind, Record, Status, UserError
+from sweep.spec import FailureKind, Record, Status, UserError, from_json
 from sweep.store import ledger
 from sweep.store.layout import SweepFolder
+from sweep.verdict.buckets.results import ListGroup
 from tests.engine.search.test_buckets import BAG, SLOW
 from tests.support.planning import plan_trials
 from tests.support.running import TINY, entries, sweep
@@ -197,7 +198,7 @@ def test_inputs_of_one_length_need_one_bucket(tmp_path: Path) -> None:
     assert by_buckets(history).keys() == {"[[128]]"}
     (found,) = json.loads(SweepFolder(history.folder).buckets.read_text())
     assert [row["buckets"] for row in found["rows"] if row["best_for_k"]] == [[[128]]]
-    assert buckets.describe_gain(found) == "All inputs have the size 128: more than one bucket is of no use."
+    assert buckets.describe_gain(from_json(ListGroup, found)) == "All inputs have the size 128: more than one bucket is of no use."
 
 
 @pytest.mark.parametrize(
