@@ -1,4 +1,7 @@
-"""Files that are whole or not there: written aside, forced to disk, renamed. Hashes and sizes of trees."""
+"""Files that are whole or not there: written aside, forced to disk, renamed. Hashes and sizes of trees.
+
+Worker side, Python 3.8.
+"""
 
 import errno
 import hashlib
@@ -41,7 +44,8 @@ def size(path: Path) -> int:
 
 def sha256(path: Path) -> str:
     if path.is_symlink():
-        return hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
+        text = os.readlink(str(path))  # noqa: PTH115  # Path.readlink is younger
+        return hashlib.sha256(os.fsencode(text)).hexdigest()
     total = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -59,7 +63,8 @@ def keep_only(folder: Path, name: str) -> None:
 def remove(path: Path) -> None:
     """Gone at once under its name, whatever happens while its content is deleted."""
     if path.is_dir() and not path.is_symlink():
-        doomed = path.with_name(f"{DRAFT}{path.name.removeprefix(DRAFT)}-gone-{os.urandom(4).hex()}")
+        name = path.name[len(DRAFT) :] if path.name.startswith(DRAFT) else path.name
+        doomed = path.with_name(f"{DRAFT}{name}-gone-{os.urandom(4).hex()}")
         try:
             path.rename(doomed)
         except OSError:
@@ -89,13 +94,24 @@ def touch(path: Path) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Replace a file: a reader sees the old text or the new, also after a power cut."""
-    aside = path.with_name(path.name + ".part")
+    aside = _aside(path)
     with aside.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
     flush_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file: a reader sees the old value or the new one. Not forced to disk, which takes milliseconds."""
+    aside = _aside(path)
+    aside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}.part")  # two sweeps may write the same file at once
 
 
 def flush(folder: Path) -> None:
@@ -116,17 +132,6 @@ def flush_folder(folder: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
-
-
-def write_json(path: Path, value: object, indent: Optional[int] = 1) -> None:
-    """Write a JSON file aside, force it to disk, then rename: a reader never sees half a file."""
-    aside = path.with_name(path.name + ".part")
-    with open(aside, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=indent)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def save_arrays(path: Path, arrays: "Dict[str, np.ndarray]") -> None:

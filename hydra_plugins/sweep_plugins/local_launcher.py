@@ -5,13 +5,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     from sweep.config.compose import Job
+    from sweep.config.hydra_api import JobReturn
     from sweep.engine.session import Sweep
     from sweep.spec.plan import Plan
     from sweep.store.ledger import History
@@ -30,8 +30,9 @@ class LocalLauncher(Launcher):
         self.config = config
         self.hydra_context = hydra_context
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> "Sequence[JobReturn]":
         """Run these trials; one result for each, in order, with its `Record` as the value (none with `plan=only`)."""
+        from sweep.config.hydra_api import JobReturn, JobStatus
         from sweep.engine.search import buckets
 
         sweep, jobs = self._opened(job_overrides)

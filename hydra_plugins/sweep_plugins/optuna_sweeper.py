@@ -11,13 +11,11 @@ class OptunaSweeper(Sweeper):
     """Which trials: those that a search asks for. Returns the exit status. `sweep.engine.search.loop` does the work."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from hydra.core.plugins import Plugins
+        from sweep.config import hydra_api
 
         self.config = config
         self.hydra_context = hydra_context
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        self.launcher = hydra_api.launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> Any:
         from sweep.config import command_line

@@ -3,13 +3,12 @@
 Importing this package, or a backend's module, imports no framework. Imports files, spec, isolate and workloads.
 """
 
-import difflib
 import functools
 import importlib
 from typing import Dict, Tuple, Type
 
 from sweep.backends.base import Backend
-from sweep.spec import UserError
+from sweep.spec import UserError, meant
 
 GROUP = "sweep.backends"
 BUILT_IN = {
@@ -25,7 +24,7 @@ BUILT_IN = {
     "torch": "sweep.backends.pytorch.eager:TorchEager",
     "torchscript": "sweep.backends.pytorch.torchscript:TorchScript",
 }
-"""The same table as in pyproject.toml, so that a checkout works without being installed."""
+"""Those of this project; others are entry points of their distributions, in the group above."""
 
 
 def names() -> Tuple[str, ...]:
@@ -42,9 +41,7 @@ def get(name: str) -> Type[Backend]:
     """
     table = _table()
     if name not in table:
-        close = difflib.get_close_matches(name, list(table), n=1)
-        hint = "did you mean %s?" % close[0] if close else "there are %s" % ", ".join(names())
-        raise UserError("there is no backend %s: %s" % (name, hint))
+        raise UserError("there is no backend %s: %s" % (name, meant(name, table)))
     module, _, attribute = table[name].partition(":")
     found: Type[Backend] = getattr(importlib.import_module(module), attribute)
     return found
@@ -60,4 +57,5 @@ def _table() -> Dict[str, str]:
         points = list(metadata.entry_points(group=GROUP))  # type: ignore[call-arg,unused-ignore]
     except TypeError:  # Python 3.8 and 3.9 return a table of all groups
         points = list(metadata.entry_points().get(GROUP, ()))  # type: ignore[attr-defined,unused-ignore]
-    return {**BUILT_IN, **{point.name: point.value for point in points}}
+    others = {point.name: point.value for point in points if not point.value.startswith("sweep.")}
+    return {**BUILT_IN, **others}  # an installation of an earlier version still registers those of this project

@@ -1,7 +1,7 @@
 """The contract of a backend: what the parent may ask of its class, and what a worker asks of its instance.
 
-One file, one YAML in `conf/backend/`, one line in the entry-point group `sweep.backends`, and the contract tests pass:
-that is a new backend. The module must import without the framework; frameworks are imported inside methods, which only
+One file, one YAML in `conf/backend/`, one line in the table of `sweep.backends`, and the contract tests pass: that is a
+new backend. The module must import without the framework; frameworks are imported inside methods, which only
 workers call. Workers may run on Python 3.8 with nothing but numpy and the backend's framework.
 """
 
@@ -12,19 +12,30 @@ from typing import (
     Any,
     Callable,
     ContextManager,
-    Dict,
-    Iterable,
     Iterator,
     Mapping,
     NamedTuple,
     Optional,
     Sequence,
     Tuple,
+    Type,
 )
 
 import numpy as np
 
-from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Origin, Placement, Trial, TrialError
+from sweep.backends.options import Options, compile_time
+from sweep.spec import (
+    BuildInfo,
+    BuildSpec,
+    FailureKind,
+    Json,
+    Origin,
+    Placement,
+    Trial,
+    TrialError,
+    from_json,
+    installed,
+)
 
 Arrays = Tuple[np.ndarray, ...]
 Shape = Tuple[Any, ...]  # None for an axis that may have any size
@@ -95,19 +106,6 @@ def listed(shapes: Shapes) -> str:
     return ", ".join("x".join("any" if size is None else str(size) for size in shape) for shape in shapes)
 
 
-def installed(packages: Iterable[str]) -> Dict[str, Optional[str]]:
-    """Version of each distribution in this interpreter, None where it is missing; nothing is imported."""
-    from importlib import metadata
-
-    versions: Dict[str, Optional[str]] = {}
-    for package in packages:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions
-
-
 class Backend(abc.ABC):
     """A way to turn the original model into something that runs on a device.
 
@@ -123,7 +121,8 @@ class Backend(abc.ABC):
     formats: Tuple[str, ...] = ("module",)  # of the original: see workloads.FORMATS
     devices: Tuple[str, ...] = ("cpu",)
     build_packages: Tuple[str, ...] = ()  # those of `packages` that only a build needs: `plan=measure` goes without
-    compile_options: Tuple[str, ...] = ()  # option names that change the artifact; all others act at run time
+    options_type: Type[Options] = Options  # what may be set under `backend.options`
+    options: Options
     compiles_cores: bool = False  # True where the number of cores is fixed by the compiler
     dynamic_sizes = False  # True where one build can take any size along the bucket dimensions (`spec.bucket == ()`)
     origin = Origin.MEASURED  # REPLAYED: a table of results answers, nothing is compiled, loaded or timed
@@ -133,7 +132,7 @@ class Backend(abc.ABC):
     extra = ""  # the extra of this project that installs `packages`, for the message when they are missing
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self.options = options
+        self.options = from_json(self.options_type, options)
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:
@@ -165,8 +164,8 @@ class Backend(abc.ABC):
     @classmethod
     def build_options(cls, trial: Trial) -> Json:
         """Compile-time options of a trial's builds, with what has to be looked up in its hardware. In the parent."""
-        given = trial.backend.get("options") or {}
-        return {name: value for name, value in given.items() if name in cls.compile_options}
+        given, names = trial.backend.get("options") or {}, compile_time(cls.options_type)
+        return {name: value for name, value in given.items() if name in names}
 
     @classmethod
     def missing(cls) -> Optional[str]:
@@ -176,7 +175,7 @@ class Backend(abc.ABC):
     @classmethod
     def versions(cls, precision: str = "") -> Mapping[str, str]:
         """Versions of the toolchain's distributions that are installed here, without importing them."""
-        known = installed((*cls.packages, *cls.optional_packages.get(precision, ())))
+        known = installed.versions((*cls.packages, *cls.optional_packages.get(precision, ())))
         return {package: version for package, version in known.items() if version is not None}
 
     def probe(self) -> Json:

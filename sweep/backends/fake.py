@@ -1,24 +1,7 @@
 """A compiler and a device made of numpy, which fail on request: for tests, and to show what each failure looks like.
 
-It takes models of format `numpy`. Options (`backend.options`):
-
-latency_ms          one item takes this long (default 0.2)
-overhead_ms         one request takes this much more (default 0)
-unit_ms             one item takes this much more for each element of its bucket (default 0)
-parallel            share of the time that shrinks with the number of threads (default 0)
-busy                true: use the processor meanwhile, exact to a microsecond; false: sleep (default)
-stall_ms            every so often a request takes this much more (default 0)
-stall_every_ms      how often, by the clock, whether or not requests come (default 1000)
-slow                {file: PATH, factor: 1.1}: everything takes so much longer in repeats that find this file
-noise               standard deviation of the latency of a whole repeat, as a share of it (default 0)
-build_seconds       a build sleeps this long (default 0)
-dynamic_batch       requests may have any number of items: they are cut into batches (default false)
-fault               one of `FAULTS` (default none)
-fault_when          settings that the fault is limited to, such as {batch: 5}; also precision, bucket, device, cores
-fault_text          what `build_raise` and `run_raise` say
-fault_memory_mb     `build_memory` gives up after this much, where nothing ended it (default 4096)
-
-Faults of a run look at the repeat's number in the environment variable SWEEP_REPEAT, counted from 0.
+It takes models of format `numpy`. Faults of a run look at the repeat's number in the environment variable
+SWEEP_REPEAT, counted from 0.
 """
 
 import ctypes
@@ -30,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
@@ -37,7 +21,9 @@ import numpy as np
 
 from sweep.backends import artifact
 from sweep.backends.base import Arrays, Backend, Runner, Source
-from sweep.spec import BuildInfo, BuildSpec, Placement, Trial, UserError
+from sweep.backends.options import Options
+from sweep.spec import BuildInfo, BuildSpec, Placement, Trial, UserError, from_json
+from sweep.spec.declared import setting
 
 MODEL = "model.npz"
 FLOOD_MB = 100
@@ -65,30 +51,58 @@ FAULTS = {
 }
 
 
+@dataclass(frozen=True)
+class FakeOptions(Options):
+    latency_ms: float = setting(0.2, "of one item", compile_time=False)
+    overhead_ms: float = setting(0.0, "of one request, on top", compile_time=False)
+    unit_ms: float = setting(0.0, "of one item for each element of its bucket, on top", compile_time=False)
+    uneven_ms: float = setting(0.0, "of one item where its bucket is no multiple of 8, on top", compile_time=False)
+    parallel: float = setting(0.0, "share of the time that more cores shorten", most=1, compile_time=False)
+    busy: bool = setting(
+        False, "use the processor meanwhile, exact to a microsecond, instead of sleeping", compile_time=False
+    )
+    stall_ms: float = setting(0.0, "every so often a request takes this much more", compile_time=False)
+    stall_every_ms: float = setting(
+        1000.0, "how often, by the clock, whether or not requests come", positive=True, compile_time=False
+    )
+    noise: float = setting(
+        0.0, "standard deviation between repeats, as a share; negative: of opposite sign", least=-1, compile_time=False
+    )
+    build_seconds: float = setting(0.0, "a build sleeps this long")
+    dynamic_batch: bool = setting(False, "requests of any number of items, cut into batches", compile_time=False)
+    fault: Optional[str] = setting(None, "what goes wrong; null: nothing", choices=tuple(FAULTS))
+    fault_when: Optional[Mapping[str, Any]] = setting(
+        None, "settings that the fault is limited to, such as {batch: 5}; also precision, bucket, device, cores"
+    )
+    fault_text: Optional[str] = setting(None, "what `build_raise` and `run_raise` say")
+    fault_memory_mb: int = setting(4096, "`build_memory` gives up after this much, where nothing ended it")
+    slow: Optional[Mapping[str, Any]] = setting(
+        None,
+        "{file: PATH, factor: 1.1}: everything takes so much longer in repeats that find this file",
+        compile_time=False,
+        listed=False,
+    )
+
+
 class Fake(Backend):
     name = "fake"
+    options_type = FakeOptions
+    options: FakeOptions
     packages = ("numpy",)
     preload_build = ("numpy",)
     preload_run = ("numpy",)
     precisions = ("fp32", "fp16")
     formats = ("numpy",)
     devices = ("cpu",)
-    compile_options = ("build_seconds", "fault", "fault_when", "fault_text", "fault_memory_mb")
     concurrent = True  # a device that answers any number of requests side by side, where it sleeps
 
     @classmethod
-    def supports(cls, spec: BuildSpec) -> Optional[str]:
-        fault = spec.options.get("fault")
-        if fault is not None and fault not in FAULTS:
-            return "backend.options.fault=%s is not known: choose one of %s" % (fault, ", ".join(FAULTS))
-        return super().supports(spec)
-
-    @classmethod
     def runs(cls, trial: Trial) -> Optional[str]:
-        return None if (trial.backend.get("options") or {}).get("dynamic_batch") else super().runs(trial)
+        options = from_json(FakeOptions, trial.backend.get("options") or {})
+        return None if options.dynamic_batch else super().runs(trial)
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
-        time.sleep(float(self.options.get("build_seconds", 0.0)))
+        time.sleep(self.options.build_seconds)
         fault = self._fault(spec)
         print("fake: building %s %s for batch %d" % (spec.model["name"], spec.precision, spec.batch), flush=True)
         if fault in _BUILD_FAULTS:
@@ -108,29 +122,19 @@ class Fake(Backend):
 
     def _seconds(self, spec: BuildSpec, placement: Placement) -> float:
         """Of one request."""
-        each = float(self.options.get("latency_ms", 0.2))
-        each += float(self.options.get("unit_ms", 0.0)) * int(np.prod(spec.bucket or (0,)))
-        each += float(self.options.get("uneven_ms", 0.0)) * bool(int(np.prod(spec.bucket or (0,))) % 8)
-        items = each * spec.batch
-        parallel = float(self.options.get("parallel", 0.0))
-        scaled = (items + float(self.options.get("overhead_ms", 0.0))) / 1000.0
-        scaled *= (1.0 - parallel) + parallel / max(1, placement.threads)
-        slow = self.options.get("slow")
-        if slow and os.path.exists(str(slow["file"])):  # noqa: PTH110  # as cheap as it gets
-            scaled *= float(slow["factor"])
-        noise = float(self.options.get("noise", 0.0))
-        if noise:
-            scaled *= max(0.1, 1.0 + noise * np.random.RandomState(_repeat() + 1).standard_normal())
+        options, elements = self.options, int(np.prod(spec.bucket or (0,)))
+        item_ms = options.latency_ms + options.unit_ms * elements + options.uneven_ms * bool(elements % 8)
+        scaled = (item_ms * spec.batch + options.overhead_ms) / 1000.0
+        scaled *= (1.0 - options.parallel) + options.parallel / max(1, placement.threads)
+        if options.slow and os.path.exists(str(options.slow["file"])):  # noqa: PTH110  # as cheap as it gets
+            scaled *= float(options.slow["factor"])
+        if options.noise:
+            scaled *= max(0.1, 1.0 + options.noise * np.random.RandomState(_repeat() + 1).standard_normal())
         return scaled
 
     def _fault(self, spec: BuildSpec, placement: Optional[Placement] = None) -> Optional[str]:
         """The fault that this build or run has to show, or None where its settings are others."""
-        fault = self.options.get("fault")
-        if fault is None:
-            return None
-        if fault not in FAULTS:
-            raise UserError("backend.options.fault=%s is not known: choose one of %s" % (fault, ", ".join(FAULTS)))
-        for key, wanted in dict(self.options.get("fault_when") or {}).items():
+        for key, wanted in (self.options.fault_when or {}).items():
             if key == "cores":  # of a run
                 have: Any = placement.threads if placement is not None else None
             elif hasattr(spec, key):
@@ -139,7 +143,7 @@ class Fake(Backend):
                 raise UserError("backend.options.fault_when: %s is no setting of a build" % key)
             if (list(have) if isinstance(have, tuple) else have) != wanted:
                 return None
-        return str(fault)
+        return self.options.fault
 
 
 class FakeRunner(Runner):
@@ -152,7 +156,7 @@ class FakeRunner(Runner):
         spec: BuildSpec,
         seconds: float,
         fault: Optional[str],
-        options: Mapping[str, Any],
+        options: FakeOptions,
     ) -> None:
         self.precision = spec.precision
         self._model = model
@@ -160,14 +164,14 @@ class FakeRunner(Runner):
         self.shapes = shapes
         self._seconds = seconds
         self._batch = spec.batch
-        if options.get("dynamic_batch"):
+        if options.dynamic_batch:
             self.shapes = None
-        self._busy = bool(options.get("busy", False))
+        self._busy = options.busy
         self._fault = fault
-        self._text = str(options.get("fault_text") or "fake device: a request failed")
+        self._text = options.fault_text or "fake device: a request failed"
         self._requests = 0
-        self._stall = float(options.get("stall_ms", 0.0)) / 1000.0
-        self._every = float(options.get("stall_every_ms", 1000.0)) / 1000.0
+        self._stall = options.stall_ms / 1000.0
+        self._every = options.stall_every_ms / 1000.0
         self._stalled = time.perf_counter()
 
     def run(self, request: Arrays) -> Any:
@@ -238,33 +242,33 @@ def _repeat() -> int:
     return int(os.environ.get("SWEEP_REPEAT", "0") or 0)
 
 
-def _raise(options: Mapping[str, Any]) -> None:
-    raise RuntimeError(str(options.get("fault_text") or "fake compiler: it does not work"))
+def _raise(options: FakeOptions) -> None:
+    raise RuntimeError(options.fault_text or "fake compiler: it does not work")
 
 
-def _abort(options: Mapping[str, Any]) -> None:
+def _abort(options: FakeOptions) -> None:
     os.abort()
 
 
-def _segfault(options: Mapping[str, Any]) -> None:
+def _segfault(options: FakeOptions) -> None:
     ctypes.string_at(0)
 
 
-def _memory(options: Mapping[str, Any]) -> None:
+def _memory(options: FakeOptions) -> None:
     """Take memory in steps that a watchdog can follow, and really use it."""
     step = 32
     taken: List[bytes] = []
-    while len(taken) * step < int(options.get("fault_memory_mb", 4096)):
+    while len(taken) * step < options.fault_memory_mb:
         taken.append(b"\xff" * (step << 20))
         time.sleep(0.005)
     raise MemoryError("fake compiler: %d MB were not enough" % (len(taken) * step))
 
 
-def _hang(options: Mapping[str, Any]) -> None:
+def _hang(options: FakeOptions) -> None:
     threading.Event().wait()
 
 
-def _grandchildren(options: Mapping[str, Any]) -> None:
+def _grandchildren(options: FakeOptions) -> None:
     """Processes that outlive this one and keep its output open. They end by themselves after ten minutes."""
     for _ in range(2):
         child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
@@ -272,7 +276,7 @@ def _grandchildren(options: Mapping[str, Any]) -> None:
         child.returncode = 0  # it is meant to be left behind: no warning when the object goes
 
 
-def _flood(options: Mapping[str, Any]) -> None:
+def _flood(options: FakeOptions) -> None:
     line = b"fake compiler: working on it, and telling you at length\n"
     block = line * ((1 << 20) // len(line) + 1)
     for _ in range(FLOOD_MB):
@@ -280,11 +284,11 @@ def _flood(options: Mapping[str, Any]) -> None:
         os.write(1, block[: 1 << 20])
 
 
-def _disk_full(options: Mapping[str, Any]) -> None:
+def _disk_full(options: FakeOptions) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), MODEL)
 
 
-def _missing(options: Mapping[str, Any]) -> None:
+def _missing(options: FakeOptions) -> None:
     importlib.import_module("fake_compiler_sdk")
 
 

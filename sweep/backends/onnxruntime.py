@@ -9,12 +9,15 @@ less exact.
 A file optimised at the level `all` is laid out for the processor that optimised it; `extended` is portable.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
 from sweep.backends import artifact, cpu, dynamic, onnx_export
 from sweep.backends.base import Arrays, Backend, Runner, Source
-from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError, UserError
+from sweep.backends.options import Options
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError
+from sweep.spec.declared import setting
 
 MODEL = "model.onnx"
 LEVELS = {
@@ -26,14 +29,26 @@ LEVELS = {
 PRECISION_KEY = "sweep.precision"  # in the metadata of the file itself: it cannot be parted from it
 
 
+@dataclass(frozen=True)
+class OnnxRuntimeOptions(Options):
+    optimization: str = setting(
+        "all", "all: laid out for the processor that builds; extended: portable; basic; none", choices=tuple(LEVELS)
+    )
+    int8_convolutions: bool = setting(False, "with precision=int8: convolutions too, not only matrix products")
+    allow_spinning: bool = setting(
+        True, "idle threads wait busily: quicker answers, but the cores are never free", compile_time=False
+    )
+
+
 class OnnxRuntime(Backend):
     name = "onnxruntime"
+    options_type = OnnxRuntimeOptions
+    options: OnnxRuntimeOptions
     packages = ("onnxruntime", "onnx", "onnxscript", "torch")
     preload_build = (*onnx_export.PRELOAD, "onnxruntime")
     preload_run = ("onnxruntime",)
     precisions = ("fp32", "int8")
     formats = ("module", "exported", "onnx")
-    compile_options = ("optimization", "int8_convolutions")
     dynamic_sizes = True
     concurrent = True  # sessions are made to be shared by threads
 
@@ -45,14 +60,12 @@ class OnnxRuntime(Backend):
         return options
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
-        level = str(self.options.get("optimization", "all"))
-        if level not in LEVELS:
-            raise UserError("backend.options.optimization=%s: choose one of %s" % (level, ", ".join(LEVELS)))
+        level = self.options.optimization
         exported, target = folder / "exported.onnx", folder / MODEL
         onnx_export.export(source, spec, exported)
         reduce_range = bool(spec.options.get("reduce_range", _needs_reduced_range(spec.options)))
         if spec.precision == "int8":
-            _quantise(exported, bool(self.options.get("int8_convolutions", False)), reduce_range)
+            _quantise(exported, self.options.int8_convolutions, reduce_range)
         _optimise(exported, target, level, source)
         for leftover in folder.glob("exported.onnx*"):
             leftover.unlink()
@@ -73,7 +86,7 @@ class OnnxRuntime(Backend):
         options = _session_options("none")  # the file is optimised already
         options.intra_op_num_threads = max(1, placement.threads)
         options.inter_op_num_threads = 1
-        spinning = "1" if self.options.get("allow_spinning", True) else "0"
+        spinning = "1" if self.options.allow_spinning else "0"
         options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
         with artifact.reading(folder / MODEL) as path:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -5,14 +5,17 @@ quantisation after training by nncf, with the calibration samples of the data se
 A model with attention is quantised in nncf's way for transformers.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from sweep.backends import artifact, cpu, dynamic
 from sweep.backends.base import Arrays, Backend, Runner, Shape, Source, listed
+from sweep.backends.options import Options
 from sweep.backends.pytorch import common
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError, UserError
+from sweep.spec.declared import setting
 
 MODEL = "model.xml"
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -30,8 +33,18 @@ COMPUTE = (
 NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
 
 
+@dataclass(frozen=True)
+class OpenVinoOptions(Options):
+    calibration_samples: int = setting(200, "with precision=int8: at most so many", least=1)
+    fast_bias_correction: bool = setting(
+        True, "with precision=int8; false: slower and often closer to the original model"
+    )
+
+
 class OpenVino(Backend):
     name = "openvino"
+    options_type = OpenVinoOptions
+    options: OpenVinoOptions
     packages = ("openvino", "torch")
     optional_packages: Mapping[str, Tuple[str, ...]] = MappingProxyType({"int8": ("nncf",)})
     extra = "quant"
@@ -39,7 +52,6 @@ class OpenVino(Backend):
     preload_run = ("openvino",)
     precisions = ("fp32", "bf16", "int8")
     formats = ("module", "torchscript", "exported", "onnx")
-    compile_options = ("calibration_samples", "fast_bias_correction")
     dynamic_sizes = True
 
     @classmethod
@@ -155,7 +167,7 @@ def _answering(model: Any) -> Callable[[Arrays], Arrays]:
     return answer
 
 
-def _quantised(model: Any, source: Source, options: Mapping[str, Any], batch: int) -> Tuple[Any, Json]:
+def _quantised(model: Any, source: Source, options: OpenVinoOptions, batch: int) -> Tuple[Any, Json]:
     """The model with int8 operators, and how it was done.
 
     nncf's plain way spoils attention: embeddings of MiniLM had a cosine of 0.61 with the original's, 0.85 where it gave
@@ -163,9 +175,7 @@ def _quantised(model: Any, source: Source, options: Mapping[str, Any], batch: in
     """
     import nncf
 
-    samples = int(options.get("calibration_samples", 200))
-    fast = bool(options.get("fast_bias_correction", True))
-    batches = list(source.calibration())[: max(1, -(-samples // batch))]
+    batches = list(source.calibration())[: -(-options.calibration_samples // batch)]
     if not batches:
         raise UserError("precision=int8 needs calibration samples and the data has none")
     attends = _attends(model)
@@ -173,7 +183,7 @@ def _quantised(model: Any, source: Source, options: Mapping[str, Any], batch: in
         model,
         nncf.Dataset(batches),
         subset_size=len(batches),
-        fast_bias_correction=fast,
+        fast_bias_correction=options.fast_bias_correction,
         model_type=nncf.ModelType.TRANSFORMER if attends else None,
     )
     return quantised, {"quantised_as": "transformer" if attends else "other"}

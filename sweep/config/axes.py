@@ -13,7 +13,7 @@ from sweep.config.overrides import text
 from sweep.spec import UserError, deployment, meant, no_key
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
+    from sweep.config.hydra_api import Override
 
 MOST_JOBS = 100_000
 _DECLARED = ("axes", "combinations", "deployment")
@@ -117,7 +117,7 @@ def _declares(composer: Composer, line: str) -> bool:
 
 def _lines(override: "Override", composer: Composer) -> tuple[str, ...]:
     """One override as one line per value."""
-    from hydra.core.override_parser.types import Glob
+    from sweep.config.hydra_api import Glob
 
     line = override.input_line or ""
     key = override.get_key_element()

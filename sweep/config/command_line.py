@@ -101,22 +101,22 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     Raises:
         UserError: for an option that does not exist, where Hydra would print its usage and exit.
     """
-    from hydra._internal.utils import get_args_parser
+    from sweep.config import hydra_api
 
     def wrong(message: str) -> NoReturn:
         raise UserError(f"{message}: `python -m sweep --help` lists the options; settings are KEY=VALUE without dashes")
 
-    parser = get_args_parser()
+    parser = hydra_api.parser()
     parser.error = wrong  # type: ignore[method-assign]  # the class is Hydra's to choose
     return parser.parse_args(arguments)
 
 
 def _composer(known: argparse.Namespace) -> tuple[Composer, list[str]]:
     """The composer for a parsed command line, and the overrides that are ours."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from sweep.config import hydra_api
 
     with readable():
-        parsed = OverridesParser.create().parse_overrides(known.overrides)
+        parsed = hydra_api.parse(known.overrides)
     theirs = tuple(override.input_line or "" for override in parsed if override.is_hydra_override())
     ours = [override.input_line or "" for override in parsed if not override.is_hydra_override()]
     made = shared_composer(loader(known.config_dir, known.config_path), theirs, known.config_name or "config")
@@ -129,35 +129,27 @@ def _sweep(composer: Composer, task: list[str]) -> int:
     Hydra sees its own overrides and the chosen groups (an experiment may choose a sweeper); every other override is
     judged by our schema alone, so that there is one kind of error message.
     """
-    from hydra._internal.callbacks import Callbacks
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.core.plugins import Plugins
-    from hydra.types import HydraContext, RunMode
+    from sweep.config import hydra_api
 
     groups = [line for line in task if not composer.parse(line).is_sweep_override() and composer.item(line).group]
     with readable(), warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # a folder of hydra.searchpath that is not there
         try:
-            master = composer.loader.load_configuration(
-                composer.config_name, [*composer.hydra_overrides, *groups], RunMode.MULTIRUN
-            )
+            lines = [*composer.hydra_overrides, *groups]
+            master = hydra_api.compose(composer.loader, composer.config_name, lines, multirun=True)
         except UserWarning as warning:
             raise UserError(f"hydra.searchpath: {warning}") from warning
     composer.remember(groups, master)
-    HydraConfig.instance().set_config(master)
-    callbacks = Callbacks(master)
-    callbacks.on_multirun_start(config=master, config_name=composer.config_name)
-    context = HydraContext(config_loader=composer.loader, callbacks=callbacks)
     with readable():
-        sweeper = Plugins.instance().instantiate_sweeper(config=master, hydra_context=context, task_function=_no_task)
+        sweeper = hydra_api.sweeper(composer.loader, composer.config_name, master, _no_task)
     status = sweeper.sweep(arguments=task)
-    callbacks.on_multirun_end(config=master, config_name=composer.config_name)
+    sweeper.hydra_context.callbacks.on_multirun_end(config=master, config_name=composer.config_name)
     return status if isinstance(status, int) else 0
 
 
 def _show(arguments: list[str]) -> int:
     """Hydra's own flags, through Hydra's own entry."""
-    import hydra
+    from sweep.config import hydra_api
 
     overrides = [word for word in arguments if not word.startswith("-") and "=" in word]
     if any(flag.partition("=")[0] == "--cfg" for flag in arguments):
@@ -170,7 +162,7 @@ def _show(arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed
     try:
         with readable():
-            hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_no_task)()
+            hydra_api.main(conf_dir(), "config", _no_task)
     except ValueError as error:  # Hydra's word for flags that do not go together
         raise UserError(" ".join(str(error).split())) from error
     finally:

@@ -22,11 +22,10 @@ from sweep.spec import Json, Trial, UserError, deployment, meant, no_key, to_jso
 from sweep.spec.settings import Objective, Settings
 
 if TYPE_CHECKING:
-    from hydra.core.config_loader import ConfigLoader
+    from sweep.config.hydra_api import ConfigLoader
 
 if TYPE_CHECKING:
-    from hydra.core.config_loader import ConfigLoader
-    from hydra.core.override_parser.types import Override
+    from sweep.config.hydra_api import ConfigLoader, Override
 
 GROUPS = ("model", "data", "hardware", "backend", "load", "effort", "objective", "tracking", "experiment")
 TOLD = 4  # remarks of one kind
@@ -55,12 +54,9 @@ class Composer:
     def __init__(
         self, loader: "ConfigLoader", hydra_overrides: Sequence[str] = (), config_name: str = "config"
     ) -> None:
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-
         self.loader = loader
         self.config_name = config_name
         self.hydra_overrides = list(hydra_overrides)
-        self._parser = OverridesParser.create()
         self._items: dict[str, trees.Item] = {}
         self._options: dict[str, list[str]] = {}
         self._bases: dict[tuple[str, ...], _Base] = {}
@@ -73,18 +69,18 @@ class Composer:
         Raises:
             UserError: if it cannot be read.
         """
+        from sweep.config import hydra_api
+
         with readable():
-            return self._parser.parse_overrides([line])[0]
+            return hydra_api.parse([line])[0]
 
     def options(self, group: str) -> list[str]:
         """The choices of a config group in every folder of the search path; empty if it is not a group."""
         if group not in self._options:
-            from hydra.core.object_type import ObjectType
+            from sweep.config import hydra_api
 
             with readable():
-                self._options[group] = self.loader.get_group_options(
-                    group, ObjectType.CONFIG, self.config_name, self.hydra_overrides
-                )
+                self._options[group] = hydra_api.choices(self.loader, group, self.config_name, self.hydra_overrides)
         return self._options[group]
 
     def jobs(self, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
@@ -209,12 +205,13 @@ class Composer:
         return tuple(line for line in groups if self.item(line).key in ("model", "experiment"))
 
     def _hydra(self, groups: Sequence[str]) -> tuple[Json, Mapping[str, Any]]:
-        from hydra.types import RunMode
         from omegaconf import OmegaConf
+
+        from sweep.config import hydra_api
 
         lines = [*self.hydra_overrides, *(re.sub(r"^\++experiment=", "experiment=", line) for line in groups)]
         with readable():
-            made = self.loader.load_configuration(self.config_name, lines, RunMode.RUN)
+            made = hydra_api.compose(self.loader, self.config_name, lines)
         choices = {str(key): value for key, value in made.hydra.runtime.choices.items()}
         OmegaConf.set_struct(made, False)
         del made["hydra"]
@@ -312,21 +309,12 @@ def loader(config_dir: str | None = None, main_dir: str | None = None) -> "Confi
     Raises:
         UserError: if the folder does not exist.
     """
-    from hydra import version
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra._internal.utils import create_config_search_path
-    from hydra.core.config_search_path import SearchPathQuery
-    from hydra.core.utils import setup_globals
+    from sweep.config import hydra_api
 
-    version.setbase("1.3")
-    setup_globals()
-    path = create_config_search_path(str(Path(main_dir).absolute() if main_dir else conf_dir()))
-    if config_dir is not None:
-        extra = Path(config_dir).expanduser().absolute()
-        if not extra.is_dir():
-            raise UserError(f"--config-dir {config_dir}: there is no such folder")
-        path.prepend(provider="command-line", path=f"file://{extra}", anchor=SearchPathQuery(provider="schema"))
-    return ConfigLoaderImpl(config_search_path=path)
+    extra = None if config_dir is None else Path(config_dir).expanduser().absolute()
+    if extra is not None and not extra.is_dir():
+        raise UserError(f"--config-dir {config_dir}: there is no such folder")
+    return hydra_api.config_loader(Path(main_dir).absolute() if main_dir else conf_dir(), extra)
 
 
 def settings(overrides: Sequence[str] = ()) -> Settings:

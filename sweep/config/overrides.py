@@ -86,7 +86,7 @@ def _put_at(node: Any, item: Item, depth: int) -> Any:
     there = part in node or part in optional
     last = depth == len(item.path) - 1
     if not there and (item.mode in ("change", "delete") or (depth == 0 and part not in schema.KNOWN)):
-        raise no_key(path, [*map(str, node), *optional], add=depth > 0 and item.section in schema.AXES)
+        raise no_key(path, [*map(str, node), *optional], add=_is_open(item.path[:depth]))
     if item.mode == "delete" and last:
         return {key: value for key, value in node.items() if key != part}
     old = node.get(part)
@@ -97,6 +97,11 @@ def _put_at(node: Any, item: Item, depth: int) -> Any:
     if depth > 0 and item.section in schema.AXES and item.mode == "change":
         schema.same_kind(path, old, item.value)
     return {**node, part: _merged(old, item.value)}
+
+
+def _is_open(place: tuple[str, ...]) -> bool:
+    """Whether keys of any name may be added there: what takes them is not ours to know."""
+    return bool(place) and place[0] in schema.AXES and place != ("backend", "options")
 
 
 def _put_in_list(node: list[Any], item: Item, depth: int) -> list[Any]:
@@ -118,7 +123,7 @@ def _merged(old: Any, new: Any) -> Any:
 
 def text(value: Any) -> str:
     """A value as the override grammar writes it, so that reading it gives the same value and the same type."""
-    from hydra.core.override_parser.types import Quote, QuotedString, Transformer
+    from sweep.config import hydra_api
 
     def quoted(item: Any) -> Any:
         if isinstance(item, Mapping):
@@ -126,7 +131,7 @@ def text(value: Any) -> str:
         if isinstance(item, (list, tuple)):
             return [quoted(part) for part in item]
         if isinstance(item, str) and (not PLAIN.fullmatch(item) or item.lower() in WORDS):
-            return QuotedString(item, Quote.single)
+            return hydra_api.quoted(item)
         return item
 
-    return str(Transformer.str(quoted(value)))
+    return hydra_api.written(quoted(value))

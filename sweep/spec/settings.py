@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Set, Tuple
 
 from sweep.spec import metrics
 from sweep.spec.codec import Json, from_json, to_json
+from sweep.spec.declared import setting, within
 from sweep.spec.metrics import Limit, Side
 
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+PRICES = ("on_demand", "reserved", "spot")
+GOALS = tuple(metric.name for metric in metrics.GOALS)
 _BOUNDS = {f"{metric.name}_{side.value}": (metric, side) for metric in metrics.METRICS for side in Side}
 
 
@@ -16,13 +20,13 @@ class Effort:
     """How much is measured. `conf/effort/*.yaml`."""
 
     name: str
-    repeats: int  # fresh processes per trial
-    window_seconds: float  # the timed window of one repeat
-    min_requests: int  # a window is stretched until it holds this many, up to three times its length
+    repeats: int = field(metadata=within(least=1))  # fresh processes per trial
+    window_seconds: float = field(metadata=within(least=0.01))  # the timed window of one repeat
+    min_requests: int = field(metadata=within(least=1))  # a window grows up to three times for so many
     warmup_seconds: float  # at least this long before the steadiness test may pass
     warmup_seconds_max: float  # give up waiting for steadiness, and say so in the notes
-    repeats_max: Optional[int] = None  # None: exactly `repeats`; else more where the verdict is open, up to this many
-    budget_seconds: Optional[float] = None  # of the whole sweep, builds included; None: no limit
+    repeats_max: Optional[int] = setting(None, least=1)  # None: `repeats`; else more where the verdict is open
+    budget_seconds: Optional[float] = setting(None, least=1)  # of the whole sweep, builds included; None: no limit
     control_every_seconds: float = 60.0  # the control trial is measured again after this long; 0: never
 
 
@@ -31,23 +35,23 @@ class Objective:
     """What is best, and what is not acceptable. `conf/objective/*.yaml`; a limit of None is not asked for."""
 
     name: str  # max_throughput | min_latency | min_cost
-    metric: str  # throughput_items_per_s | capacity_items_per_s | latency_ms_p50 | usd_per_million_items
+    metric: str = field(metadata=within(choices=GOALS))
     maximize: bool
-    tie_break: str = "build_seconds"  # metric, smaller is better, among trials that tie
-    margin: float = 0.02  # relative difference that nobody cares about
-    confidence: float = 0.95
-    claim_confidence: float = 0.99  # that a limit on latency is proved or refuted
-    price: Optional[str] = None  # on_demand | reserved | spot; None: the first that is listed for the hardware
+    tie_break: str = setting("build_seconds", choices=GOALS)  # metric, smaller is better, among trials that tie
+    margin: float = setting(0.02, most=1)  # relative difference that nobody cares about
+    confidence: float = setting(0.95, least=0.5, most=0.9999)
+    claim_confidence: float = setting(0.99, least=0.5, most=0.9999)  # that a limit on latency is proved or refuted
+    price: Optional[str] = setting(None, choices=PRICES)  # None: the first that is listed for the hardware
     latency_ms_p50_max: Optional[float] = None
     latency_ms_p99_max: Optional[float] = None
     throughput_items_per_s_min: Optional[float] = None
-    agreement_min: Optional[float] = None
-    accuracy_drop_max: Optional[float] = None
+    agreement_min: Optional[float] = setting(None, most=1)
+    accuracy_drop_max: Optional[float] = setting(None, most=1)
     peak_memory_mb_max: Optional[float] = None
     usd_per_million_items_max: Optional[float] = None
 
     @property
-    def limits(self) -> tuple[Limit, ...]:
+    def limits(self) -> Tuple[Limit, ...]:
         """Those that are asked for."""
         bounds = {field.name: getattr(self, field.name) for field in fields(self) if field.name in _BOUNDS}
         return tuple(
@@ -55,7 +59,7 @@ class Objective:
         )
 
     @property
-    def deciding(self) -> set[str]:
+    def deciding(self) -> Set[str]:
         """The metrics that the choice depends on."""
         names = {self.metric, *(limit.metric.name for limit in self.limits)}
         return names | {"accuracy"} if metrics.ACCURACY_DROP in names else names
@@ -65,12 +69,12 @@ class Objective:
 class Limits:
     """Where a worker is ended, and how many builds go on at once."""
 
-    build_seconds: float = 1800.0
+    build_seconds: float = setting(1800.0, least=0.1)
     build_memory_mb: Optional[float] = None  # None: 90 % of the host's memory
-    measure_seconds: float = 600.0
+    measure_seconds: float = setting(600.0, least=0.1)
     measure_memory_mb: Optional[float] = None
-    reference_seconds: float = 600.0
-    parallel_builds: Optional[int] = None  # None: by cores and memory
+    reference_seconds: float = setting(600.0, least=0.1)
+    parallel_builds: Optional[int] = setting(None, least=1)  # None: by cores and memory
     transient_retries: int = 2
 
 
@@ -78,32 +82,32 @@ class Limits:
 class Gates:
     """What must hold before a trial is `ok`; limits of agreement are per precision, against Wilson's upper bound."""
 
-    agreement_min: Dict[str, float] = field(default_factory=dict)
-    cosine_min: Dict[str, float] = field(default_factory=dict)
-    little_tolerance: float = 0.12
-    generator_tolerance: float = 0.05  # of an open load: share of the latency, and of the time in which work waits
-    placement_min: float = 0.9
+    agreement_min: Dict[str, float] = setting({}, choices=PRECISIONS, most=1)
+    cosine_min: Dict[str, float] = setting({}, choices=PRECISIONS, least=-1, most=1)
+    little_tolerance: float = setting(0.12, most=1)
+    generator_tolerance: float = setting(0.05, most=1)  # of an open load: of the latency, and of the time work waits
+    placement_min: float = setting(0.9, most=1)
 
 
 @dataclass(frozen=True)
 class Bucketing:
     """How `buckets=auto` looks for lists of buckets."""
 
-    max: int = 6  # buckets in a list, at most
-    measure: int = 3  # of the lists that were found, so many are measured, the best predicted first
-    rounds: int = 2  # lists are looked for once more, with what the first ones showed
-    minimise: str = "mean"  # mean | p99: of the latency of the request that an item is in
+    max: int = setting(6, least=1)  # buckets in a list, at most
+    measure: int = setting(3, least=1)  # of the lists that were found, so many are measured, the best predicted first
+    rounds: int = setting(2, least=1)  # lists are looked for once more, with what the first ones showed
+    minimise: str = setting("mean", choices=("mean", "p99"))  # of the latency of the request that an item is in
     traffic: Optional[str] = None  # a CSV of sizes with counts, or of arrivals; None: the data's own sizes
-    memory_mb: Optional[float] = None  # that all builds of a list may take, by the size of their artifacts
-    build_seconds: Optional[float] = None  # that all builds of a list may take
+    memory_mb: Optional[float] = setting(None, least=0.001)  # that all builds of a list may take, by their artifacts
+    build_seconds: Optional[float] = setting(None, least=0.001)  # that all builds of a list may take
 
 
 @dataclass(frozen=True)
 class Fleet:
     """How many hosts a declared load takes."""
 
-    items_per_s: Optional[float] = None  # None: not asked
-    headroom: float = 0.3  # share of every host that is kept free
+    items_per_s: Optional[float] = setting(None, least=0.001)  # None: not asked
+    headroom: float = setting(0.3, most=0.95)  # share of every host that is kept free
     spare_hosts: int = 1  # that may be lost
 
 
@@ -118,8 +122,8 @@ class Settings:
     gates: Gates
     tracking: Dict[str, Any]  # conf/tracking/*.yaml: {"name": "local"|"server"|"none", "uri": str|None}
     outputs: str  # absolute path of the outputs folder
-    plan: str = "run"  # run | only | build | measure
-    report: str = "html"  # html | none: neither the page nor the pictures at the end of a sweep
+    plan: str = setting("run", choices=("run", "only", "build", "measure"))
+    report: str = setting("html", choices=("html", "none"))  # none: no page and no pictures at the end of a sweep
     reuse: bool = False  # take finished results of identical trials from earlier sweeps
     retry_failed: bool = False  # build again what is remembered as failed
     seed: int = 0
@@ -136,6 +140,3 @@ class Settings:
     @staticmethod
     def from_json(value: Json) -> "Settings":
         return from_json(Settings, value)
-
-
-PRICES = ("on_demand", "reserved", "spot")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep import DISTRIBUTION, backends
-from sweep.backends.base import Backend, installed
+from sweep.backends.base import Backend
 from sweep.files import neuron_tool
 from sweep.hardware import neuron, rules
 from sweep.isolate.pool import Limits, Workers
-from sweep.spec import Outcome
+from sweep.spec import Outcome, installed
 from sweep.spec.requests import ProbeRequest
 from sweep.text import count, one_line
 from sweep.verbs.tables import make_table, show
@@ -99,12 +99,12 @@ def _probe(workers: Workers, folder: Path, name: str) -> Outcome:
 
 
 def _backend_row(backend: type[Backend], probe: Outcome) -> Sequence[str]:
-    versions = installed(backend.packages)
+    versions = installed.versions(backend.packages)
     missing = [name for name, version in versions.items() if version is None]
     partly = [
         f"{precision} needs {name}"
         for precision, packages in backend.optional_packages.items()
-        for name, version in installed(packages).items()
+        for name, version in installed.versions(packages).items()
         if version is None
     ]
     problem = probe.failure.summary if probe.failure and not missing else ""

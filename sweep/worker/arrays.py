@@ -10,7 +10,6 @@ Whoever measures needs nothing but numpy to read them, whatever package the data
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from sweep import workloads
 from sweep.backends.base import Arrays
+from sweep.files import write_json
 from sweep.spec import Json, UserError, digest
 
 REFERENCE_BATCH_BYTES = 32 << 20
@@ -130,9 +130,7 @@ def in_batches(model: Any, inputs: Arrays) -> List[np.ndarray]:
 def kept(path: Path, made: Callable[[], Any]) -> Any:
     """What the JSON file has; made and written where it is not there yet."""
     if not path.is_file():
-        aside = path.with_name("%s.%d.part" % (path.name, os.getpid()))
-        aside.write_text(json.dumps(made()))
-        aside.replace(path)  # two sweeps may do so at once
+        write_json(path, made())
     return json.loads(path.read_text())
 
 

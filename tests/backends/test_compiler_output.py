@@ -21,6 +21,7 @@ INFO:tensorflow:Number of operations placed on Neuron runtime: 0
 """
 
 
+@pytest.mark.process
 def test_everything_is_kept_and_goes_on(capfd: pytest.CaptureFixture[str]) -> None:
     with compiler_output.captured() as said:
         os.write(1, b"from Python\n")
@@ -33,6 +34,7 @@ def test_everything_is_kept_and_goes_on(capfd: pytest.CaptureFixture[str]) -> No
     assert sorted((seen.out + seen.err).splitlines()) == sorted([*kept, "afterwards"])
 
 
+@pytest.mark.process
 def test_what_was_said_before_a_failure_is_kept_too() -> None:
     kept = []
 
@@ -47,6 +49,7 @@ def test_what_was_said_before_a_failure_is_kept_too() -> None:
     assert kept[0].text == "the last words\n"
 
 
+@pytest.mark.process
 def test_a_process_that_stays_behind_does_not_hold_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler_output, "WAIT_SECONDS", 0.1)
     with compiler_output.captured() as said:

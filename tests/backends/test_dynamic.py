@@ -15,6 +15,8 @@ from tests.support.running import QUICK, sweep
 from tests.support.shared_builds import build_once
 from tests.support.text_workloads import DIMS, WORDS, texts
 
+pytestmark = pytest.mark.process
+
 OWN = "tests.backends.test_dynamic."
 BATCH, LONGEST, WIDTH = 2, 24, 16
 SIZES = (3, 8, 17, LONGEST)
@@ -304,6 +306,7 @@ def test_a_second_size_is_asked_of_a_build_and_nothing_where_no_axis_is_free() -
 # --- whole sweeps -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("warm_pool")
 @slow
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "torchscript", "inductor"])
 def test_a_sweep_compares_any_size_with_buckets(name: str, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_request_raises_with_the_given_text(tmp_path: Path) -> None:
         fake_answers("run_raise", tmp_path, fault_text="no more descriptors")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("fault", "code"), [("build_abort", -6), ("build_segfault", -11), ("run_crash", -11)])
 def test_process_dies_of_the_signal_of_its_fault(fault: str, code: int, tmp_path: Path) -> None:
     ran = fake_process(fault, tmp_path)
@@ -88,11 +89,13 @@ def test_process_dies_of_the_signal_of_its_fault(fault: str, code: int, tmp_path
     assert b"done" not in ran.stdout
 
 
+@pytest.mark.process
 def test_crash_can_happen_in_the_third_repeat_only(tmp_path: Path) -> None:
     codes = [fake_process("run_crash_third_repeat", tmp_path / str(repeat), repeat).returncode for repeat in (1, 2, 3)]
     assert codes == [0, -11, 0]
 
 
+@pytest.mark.process
 def test_output_flood_is_a_hundred_megabytes(tmp_path: Path) -> None:
     ran = fake_process("build_output_flood", tmp_path)
     assert ran.returncode == 0
@@ -100,6 +103,7 @@ def test_output_flood_is_a_hundred_megabytes(tmp_path: Path) -> None:
     assert ran.stdout.endswith(b"done\n")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("fault", ["build_hang", "run_hang"])
 def test_hang_does_not_end_by_itself(fault: str, tmp_path: Path) -> None:
     call = f"fake_answers({fault!r}, Path({str(tmp_path)!r}))"
@@ -116,6 +120,7 @@ def test_hang_does_not_end_by_itself(fault: str, tmp_path: Path) -> None:
     assert (tmp_path / fake.MODEL).exists() == (fault == "run_hang")
 
 
+@pytest.mark.process
 def test_grandchildren_outlive_a_build_that_succeeds(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     built = build_fake(tmp_path, fault="build_grandchildren")
     pids = [int(pid) for pid in re.findall(r"grandchild (\d+)", capfd.readouterr().out)]

@@ -15,6 +15,8 @@ from sweep.testing import Built, build
 from sweep.workloads import Dataset, run_reference
 from tests.support.records import make_trial
 
+pytestmark = pytest.mark.process
+
 X86 = frozenset({"sse2", "avx2", "fma"})
 ARM = frozenset({"fp", "asimd"})
 PROCESSORS = {

@@ -12,7 +12,7 @@ import pytest
 from sweep.__main__ import run
 from sweep.engine import control, repeats
 from sweep.engine.control import Control
-from sweep.engine.tasks import Candidate, Task
+from sweep.engine.tasks import Candidate
 from sweep.spec import Failure, FailureKind, Measurement, Outcome, Status, from_json
 from sweep.store import ledger
 from sweep.store.layout import SweepFolder
@@ -83,7 +83,7 @@ def staged(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Stage]]:
         stage.book.close()
 
 
-def test_it_is_due_only_when_the_machine_was_not_looked_at_for_long(staged: Callable[..., Stage], clock: Clock) -> None:
+def test_control_is_due_only_after_a_pause_in_measuring(staged: Callable[..., Stage], clock: Clock) -> None:
     stage = staged()
     assert not stage.control.due()
     clock.now += 61.0
@@ -105,16 +105,14 @@ def test_it_is_due_only_when_the_machine_was_not_looked_at_for_long(staged: Call
     assert all(len(task.done) in (1, 2) and task.failure is None for task in stage.tasks)
 
 
-def test_a_short_sweep_pays_nothing_and_zero_means_never(staged: Callable[..., Stage], clock: Clock) -> None:
+def test_control_interval_of_zero_means_never(staged: Callable[..., Stage], clock: Clock) -> None:
     never = staged(every=0.0)
     never.repeat(0, clock)
     clock.now += 1e6
     assert not never.control.due()
 
 
-def test_a_control_that_fails_is_on_record_and_another_takes_its_place(
-    staged: Callable[..., Stage], clock: Clock
-) -> None:
+def test_failed_control_is_recorded_and_replaced(staged: Callable[..., Stage], clock: Clock) -> None:
     stage = staged()
     stage.repeat(0, clock)
     stage.repeat(1, clock)
@@ -138,9 +136,7 @@ def test_a_control_that_fails_is_on_record_and_another_takes_its_place(
     assert [p.value for p in series.read(ledger.entries(stage.context.folder)).points] == [800.0]
 
 
-def test_a_load_at_a_fixed_rate_is_replaced_by_one_that_shows_the_speed(
-    staged: Callable[..., Stage], clock: Clock
-) -> None:
+def test_control_replaces_a_load_of_fixed_rate(staged: Callable[..., Stage], clock: Clock) -> None:
     stage = staged(load={"name": "poisson", "rate": 10.0})
     stage.repeat(1, clock)
     clock.now += 100.0
@@ -150,7 +146,7 @@ def test_a_load_at_a_fixed_rate_is_replaced_by_one_that_shows_the_speed(
     assert ledger.History(stage.context.folder).controls[0]["identity"] == "i2-control"
 
 
-def test_members_of_a_deployment_and_replays_are_no_control(staged: Callable[..., Stage], clock: Clock) -> None:
+def test_deployment_members_and_replays_are_never_the_control(staged: Callable[..., Stage], clock: Clock) -> None:
     together = staged(deployment={"member": 0, "members": [{"key": "x"}]})
     replayed = staged(backend={"name": "replay"})
     for stage in (together, replayed):
@@ -159,7 +155,8 @@ def test_members_of_a_deployment_and_replays_are_no_control(staged: Callable[...
         assert not stage.control.due()
 
 
-def test_a_real_sweep_measures_its_control_and_resumes(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("warm_pool")
+def test_real_sweep_measures_its_control_and_resumes(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, *SHORT)
     assert status == 0
     assert history.controls
@@ -187,7 +184,7 @@ def timed_exactly(monkeypatch: pytest.MonkeyPatch, slow: Path) -> None:
     """Rates as on a machine that does nothing else, for tests on one that does: slower while the file is there."""
     real = repeats._measurements
 
-    def measured(together: Sequence[Task], outcome: Outcome) -> list[Measurement]:
+    def measured(together: Sequence[Candidate], outcome: Outcome) -> list[Measurement]:
         (made,) = real(together, outcome)
         latency = float(together[0].trial.backend["options"]["latency_ms"])
         noise = 1.0 + 0.002 * ((7 * made.index + int(10 * latency)) % 5)
@@ -197,7 +194,8 @@ def timed_exactly(monkeypatch: pytest.MonkeyPatch, slow: Path) -> None:
     monkeypatch.setattr(repeats, "_measurements", measured)
 
 
-def test_a_slow_down_in_the_middle_of_a_sweep_is_found_and_changes_no_ranking(
+@pytest.mark.usefixtures("fake_pool")
+def test_slow_down_within_a_sweep_is_found_and_changes_no_ranking(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark = tmp_path / "slow"
@@ -219,7 +217,8 @@ def test_a_slow_down_in_the_middle_of_a_sweep_is_found_and_changes_no_ranking(
     assert history.verdict["kind"] == "winner"
 
 
-def test_one_trial_alone_is_watched_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("fake_pool")
+def test_single_trial_is_watched_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = tmp_path / "slow"
     timed_exactly(monkeypatch, mark)
     with slowed(mark, after=4):

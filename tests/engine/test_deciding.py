@@ -23,6 +23,7 @@ from tests.support.rates import RACE, around, trial
 from tests.support.records import make_settings, make_trial
 from tests.support.running import TINY, entries, sweep
 
+pytestmark = pytest.mark.usefixtures("fake_pool")
 RACING = [*TINY, "effort=until_decided", "effort.window_seconds=0.05", "effort.warmup_seconds=0.02"]
 RACING += ["effort.warmup_seconds_max=0.3", "effort.min_requests=5"]
 
@@ -50,7 +51,7 @@ def decider(effort: Effort = RACE) -> tuple[Decider, list[str], list[dict[str, A
     return Decider(context, judge), told, written
 
 
-def test_repeats_go_on_with_those_that_may_still_be_chosen() -> None:
+def test_repeats_continue_for_trials_that_may_still_win() -> None:
     made = [make_trial("fake", batch=batch) for batch in (1, 2, 3)]
     rates = [around(1000, 0.01, 3), around(1001, 0.01, 3, shift=1), around(100, 0.002, 3, shift=2)]
     tasks = [task(each, values) for each, values in zip(made, rates, strict=True)]
@@ -65,7 +66,7 @@ def test_repeats_go_on_with_those_that_may_still_be_chosen() -> None:
     assert written[0]["out"][made[2].key]["why"] == "dominated"
 
 
-def test_a_race_ends_with_a_verdict_and_stops_nobody_then() -> None:
+def test_race_ends_with_a_verdict_and_stops_nobody() -> None:
     made = [make_trial("fake", batch=batch) for batch in (1, 2, 3)]
     rates = [around(1000, 0.001, 3), around(300, 0.001, 3, shift=1), around(100, 0.001, 3, shift=2)]
     tasks = [task(each, values) for each, values in zip(made, rates, strict=True)]
@@ -75,14 +76,14 @@ def test_a_race_ends_with_a_verdict_and_stops_nobody_then() -> None:
     assert told == []
 
 
-def test_the_last_look_ends_it() -> None:
+def test_last_look_ends_the_race() -> None:
     tasks = [task(make_trial("fake", batch=batch), around(1000, 0.1, 3, shift=batch)) for batch in (1, 2)]
     asked, *_ = decider(replace(RACE, repeats_max=3))
     assert asked.go_on(tasks, 3) == 3
     assert all(each.out is None for each in tasks)
 
 
-def test_what_no_repeat_will_tell_apart_is_given_up_and_said() -> None:
+def test_race_gives_up_where_no_repeat_would_decide() -> None:
     rates = ([900, 1500, 700, 1100, 1400, 800, 1200, 1000], [1100, 800, 1300, 900, 1000, 1500, 700, 1250])
     tasks = [task(make_trial("fake", batch=batch), each) for batch, each in zip((1, 2), rates, strict=True)]
     asked, told, _ = decider()
@@ -92,7 +93,7 @@ def test_what_no_repeat_will_tell_apart_is_given_up_and_said() -> None:
     assert told[2].endswith(" more of each would be needed, and effort.repeats_max leaves 32. It ends here")
 
 
-def test_a_look_sees_whole_blocks_alone() -> None:
+def test_look_sees_whole_blocks_only() -> None:
     """As before a kill, whatever was measured by then beyond the look."""
     made = [make_trial("fake", batch=batch) for batch in (1, 2)]
     tasks = [task(made[0], around(1000, 0.01, 8)), task(made[1], [*around(1001, 0.01, 3, shift=1), *[10.0] * 5])]
@@ -102,7 +103,7 @@ def test_a_look_sees_whole_blocks_alone() -> None:
     assert len(tasks[0].done) == 8
 
 
-def test_what_was_dominated_by_a_trial_that_fails_comes_back() -> None:
+def test_trial_returns_when_the_one_that_dominated_it_fails() -> None:
     made = [make_trial("fake", batch=batch) for batch in (1, 2, 3)]
     rates = [around(1000, 0.01, 5), around(1001, 0.01, 5, shift=1), around(100, 0.002, 3, shift=2)]
     tasks = [task(each, values) for each, values in zip(made, rates, strict=True)]
@@ -113,7 +114,7 @@ def test_what_was_dominated_by_a_trial_that_fails_comes_back() -> None:
     assert tasks[2].out is None
 
 
-def test_members_of_a_deployment_stop_together_or_not_at_all() -> None:
+def test_deployment_members_stop_together_or_not_at_all() -> None:
     pair = [make_trial("fake", batch=batch) for batch in (2, 3)]
     together = [deployment.member(pair, number, ()) for number in (0, 1)]
     alone = [make_trial("fake", batch=batch) for batch in (1, 4)]
@@ -125,29 +126,28 @@ def test_members_of_a_deployment_stop_together_or_not_at_all() -> None:
     assert written[0]["out"] == {}
 
 
-def test_a_sweep_until_decided_spares_what_is_far_behind(tmp_path: Path) -> None:
-    status, history = sweep(
-        tmp_path, "backend.options.latency_ms=1.0,1.01,8.0,9.0", "effort.repeats_max=5", base=RACING
-    )
+def test_sweep_until_decided_spares_what_is_far_behind(tmp_path: Path) -> None:
+    """The noise of the two fast trials is opposite: three repeats do not tell which is faster."""
+    latency, noise = "backend.options.latency_ms", "backend.options.noise"
+    fast = f"{{{latency}:1.0,{noise}:0.05}},{{{latency}:1.01,{noise}:-0.05}}"
+    slow = f"{{{latency}:8.0}},{{{latency}:9.0}}"
+    status, history = sweep(tmp_path, f"combinations=[{fast},{slow}]", "effort.repeats_max=5", base=RACING)
     assert status == 0
-    records = list(history.records.values())
-    assert len(records) == 4
-    assert {r.status for r in records} <= {Status.OK, Status.STOPPED}
+    records = sorted(history.records.values(), key=lambda record: float(record.settings["latency_ms"]))
+    assert [record.status for record in records] == [Status.OK, Status.OK, Status.STOPPED, Status.STOPPED]
+    assert [len(record.repeats) for record in records] == [5, 5, 3, 3]
+    assert len(entries(history, "repeat")) == 16
     assert all(r.metrics and r.metrics["throughput_items_per_s"] > 0 for r in records)
-    assert len(entries(history, "repeat")) == sum(len(r.repeats) for r in records)
-    assert all(3 <= len(r.repeats) <= 5 and r.look >= 1 for r in records)
-    for record in records:
-        if record.status is Status.STOPPED:
-            assert record.reason.startswith("dominated by tiny-fake-fp32-b1-c1-latency_ms=1.")
-            assert len(record.repeats) < 5
+    assert [record.look for record in records] == [2, 2, 1, 1]
+    assert all(r.reason.startswith("dominated by tiny-fake-fp32-b1-c1-latency_ms=1.") for r in records[2:])
     verdict = history.verdict
     assert verdict is not None
-    fast = [r.key for r in records if r.settings["latency_ms"] in ("1.0", "1.01", 1.0, 1.01)]
-    assert verdict["ranking"][0] in fast
+    assert set(verdict["ranking"][:2]) == {record.key for record in records[:2]}
     assert verdict["confidence"] >= 0.95 + 0.0125
 
 
-def test_a_race_that_is_over_is_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("warm_pool")
+def test_finished_race_has_nothing_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep(tmp_path, "backend.options.latency_ms=1.0,9.0", "effort.repeats_max=5", base=RACING)
     assert verb(["resume", "--outputs", str(tmp_path)]) == 0
     assert "is complete: nothing to do" in capsys.readouterr().out
@@ -160,7 +160,7 @@ def _overdue_after(monkeypatch: pytest.MonkeyPatch, asked: int) -> None:
 
 
 @pytest.mark.parametrize("effort", [[], ["effort.repeats_max=8"]])
-def test_when_the_budget_is_spent_all_is_judged_with_what_it_has(
+def test_spent_budget_judges_trials_by_the_repeats_they_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effort: list[str]
 ) -> None:
     with monkeypatch.context() as patch:
@@ -179,7 +179,7 @@ def test_when_the_budget_is_spent_all_is_judged_with_what_it_has(
     assert sorted(len(r.repeats) for r in after)[:2] == [1, 1]
 
 
-def test_no_build_is_begun_when_half_of_the_budget_is_spent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_build_starts_after_half_of_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep(tmp_path, "batch=1")
     monkeypatch.setattr(Context, "is_overdue", lambda self, share=1.0: share < 1.0)
     _, history = sweep(tmp_path, "batch=1,2", "effort.budget_seconds=1000")
@@ -189,7 +189,7 @@ def test_no_build_is_begun_when_half_of_the_budget_is_spent(tmp_path: Path, monk
     assert built[2].reason.startswith("budget spent before it was built")
 
 
-def test_the_budget_counts_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_budget_counts_from_the_start_of_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("sweep.engine.context.time.monotonic", lambda: now[0])
     nothing: Any = None
@@ -215,9 +215,7 @@ def test_the_budget_counts_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -
         (replace(RACE, budget_seconds=63.0), 3.6, 6.3, "$0.0063 to $0.063 of this host's time"),
     ],
 )
-def test_the_forecast_says_when_it_ends_and_what_it_costs(
-    effort: Effort, price: float | None, seconds: float, said: str
-) -> None:
+def test_forecast_states_end_and_cost(effort: Effort, price: float | None, seconds: float, said: str) -> None:
     hardware = {"name": "local", "price": [{"usd_per_hour": price}] if price else []}
     trials = [replace(make_trial("fake", batch=batch), hardware=hardware) for batch in (1, 2)]
     made = Plan(tuple(Entry(each, plan.build_specs(each)) for each in trials))
@@ -226,7 +224,7 @@ def test_the_forecast_says_when_it_ends_and_what_it_costs(
     assert said in note
 
 
-def test_the_forecast_knows_how_long_workers_took_to_start(tmp_path: Path) -> None:
+def test_forecast_uses_measured_start_times(tmp_path: Path) -> None:
     _, history = sweep(tmp_path, "batch=1")
     (record,) = history.records.values()
     took = [(m.wall_seconds or 0) - m.window_seconds - m.warmup["seconds"] for m in record.repeats]

@@ -14,10 +14,12 @@ from sweep.spec import BuildInfo, BuildSpec, Failure, FailureKind, Status
 from sweep.spec.facts import LadderFacts
 from tests.support.running import entries, sweep
 
+pytestmark = pytest.mark.usefixtures("fake_pool")
 FAULTY = "backend.options.fault=build_raise"
 
 
-def test_the_first_variant_that_builds_is_used_and_said(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("warm_pool")
+def test_first_variant_that_builds_is_used_and_reported(tmp_path: Path) -> None:
     rungs = "+backend.ladder=[{fault_text: still no},{fault: null},{build_seconds: 1.0}]"
     status, history = sweep(tmp_path, FAULTY, rungs)
     (record,) = history.records.values()
@@ -34,7 +36,7 @@ def test_the_first_variant_that_builds_is_used_and_said(tmp_path: Path) -> None:
     assert len({entry["key"] for entry in attempts}) == 3  # nothing was overwritten
 
 
-def test_a_second_sweep_remembers_every_attempt(tmp_path: Path) -> None:
+def test_second_sweep_remembers_every_attempt(tmp_path: Path) -> None:
     for _ in range(2):
         _, history = sweep(tmp_path, FAULTY, "+backend.ladder=[{fault: null}]")
     assert entries(history, "build") == []
@@ -43,7 +45,7 @@ def test_a_second_sweep_remembers_every_attempt(tmp_path: Path) -> None:
     assert record.ladder[0].failed_before == 1
 
 
-def test_where_every_variant_fails_the_first_reason_stands(tmp_path: Path) -> None:
+def test_first_reason_stands_where_every_variant_fails(tmp_path: Path) -> None:
     status, history = sweep(
         tmp_path, FAULTY, "backend.options.fault_text=too large", "+backend.ladder=[{fault_text: no}]"
     )
@@ -54,7 +56,7 @@ def test_where_every_variant_fails_the_first_reason_stands(tmp_path: Path) -> No
     assert len(record.builds[0]["attempts"]) == 1
 
 
-def test_a_trial_without_a_ladder_shares_the_failed_build_and_stays_failed(tmp_path: Path) -> None:
+def test_trial_without_ladder_shares_the_failed_build(tmp_path: Path) -> None:
     ladder = "+backend.ladder:[{fault:null}]"
     fault = "backend.options.fault:build_raise"
     _, history = sweep(tmp_path, f"combinations=[{{{fault}}},{{{fault},{ladder}}}]")
@@ -62,7 +64,7 @@ def test_a_trial_without_a_ladder_shares_the_failed_build_and_stays_failed(tmp_p
     assert len(entries(history, "build")) == 2
 
 
-def test_an_option_that_is_not_compiled_is_refused_in_the_plan(tmp_path: Path) -> None:
+def test_plan_refuses_a_run_time_option_in_the_ladder(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, "+backend.ladder=[{latency_ms: 2}]")
     (record,) = history.records.values()
     assert (status, record.status) == (2, Status.INVALID)
@@ -73,7 +75,7 @@ def test_an_option_that_is_not_compiled_is_refused_in_the_plan(tmp_path: Path) -
     st.lists(st.lists(st.booleans(), min_size=1, max_size=4), min_size=1, max_size=5),
     st.sampled_from([FailureKind.COMPILER_CRASH, FailureKind.TOOLCHAIN_MISSING]),
 )
-def test_no_variant_is_built_that_nobody_needs(trials: list[list[bool]], kind: FailureKind) -> None:
+def test_only_needed_variants_are_built(trials: list[list[bool]], kind: FailureKind) -> None:
     """Each list says which rungs of one trial would build."""
     reference = Reference("model", "data", "", Path(), Path())
 
@@ -105,14 +107,14 @@ def test_no_variant_is_built_that_nobody_needs(trials: list[list[bool]], kind: F
         assert (results[number].failure is None) == (True in works[:needed])
 
 
-def test_the_json_of_a_build_without_a_ladder_is_as_before() -> None:
+def test_json_of_a_build_without_ladder_has_no_attempts() -> None:
     spec = BuildSpec({"name": "m"}, {}, "fake", {}, "fp32", 1)
     made = Built(spec, "k", Path("f"), BuildInfo("fp32"), None, 1.0, False).to_json()
     assert "attempts" not in made
     assert json.dumps(made)
 
 
-def test_why_tells_every_attempt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_why_lists_every_attempt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from sweep.__main__ import run
 
     sweep(tmp_path, FAULTY, "backend.options.fault_text=too large", "+backend.ladder=[{fault: null}]")

@@ -27,6 +27,7 @@ from sweep.workloads import checked
 from tests.support.running import QUICK, ROOT, kill_group, start, sweep
 from tests.support.text_workloads import DIMS, texts
 
+pytestmark = pytest.mark.usefixtures("fake_pool")
 TEXTS = [
     "model=custom",
     "model.bucket_dims={input_ids:[1],attention_mask:[1]}",
@@ -84,6 +85,7 @@ def is_padding(record: Record) -> None:
 # --- whole sweeps -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_mask_and_build_are_told_apart(tmp_path: Path) -> None:
     """Both with and without a working mask, each with and without a build that answers wrongly."""
     faults = "backend.options.fault=null,wrong_answers"
@@ -117,13 +119,13 @@ def test_precisions_share_what_the_original_said(tmp_path: Path) -> None:
     assert len(asked(history)) == 2
 
 
-def test_a_trial_that_passes_costs_nothing_more(tmp_path: Path) -> None:
+def test_passing_trial_asks_the_original_nothing_more(tmp_path: Path) -> None:
     record, history = one(tmp_path, "buckets=[12]")
     assert record.status is Status.OK
     assert asked(history) == []
 
 
-def test_nothing_is_said_where_nothing_is_padded(tmp_path: Path) -> None:
+def test_unpadded_trial_says_nothing_of_padding(tmp_path: Path) -> None:
     """Samples of one size, in a build of that size: the gate's reason stands as it is."""
     same = ["data._target_=tests.support.padding_workloads.whole", "backend.options.fault=wrong_answers"]
     record, history = one(tmp_path, "buckets=[12]", *same)
@@ -134,7 +136,7 @@ def test_nothing_is_said_where_nothing_is_padded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("buckets", "lists"), [("[]", None), ("[12]", 1)])
-def test_pad_to_maximum_is_padding_too(tmp_path: Path, buckets: str, lists: int | None) -> None:
+def test_padding_to_the_maximum_is_padding_too(tmp_path: Path, buckets: str, lists: int | None) -> None:
     record, history = one(tmp_path, f"buckets={buckets}", "+model.kind=unmasked")
     is_padding(record)
     (folder,) = asked(history)
@@ -143,7 +145,7 @@ def test_pad_to_maximum_is_padding_too(tmp_path: Path, buckets: str, lists: int 
     assert ("null" in (folder / "request.json").read_text().partition('"shapes": ')[2][:6]) == (lists is None)
 
 
-def test_the_side_matters_to_a_model_that_reads_the_end(tmp_path: Path) -> None:
+def test_padding_side_matters_to_a_model_that_reads_the_end(tmp_path: Path) -> None:
     wrong, _ = one(tmp_path / "right", "buckets=[4,12]", "+model.kind=last")
     assert told(wrong)["cause"] == "padding"
     assert "the same answer to all" in wrong.reason  # which is that to the padding
@@ -152,7 +154,7 @@ def test_the_side_matters_to_a_model_that_reads_the_end(tmp_path: Path) -> None:
     assert asked(history) == []
 
 
-def test_padding_on_the_left_is_asked_for_on_the_left(tmp_path: Path) -> None:
+def test_left_padding_is_checked_on_the_left(tmp_path: Path) -> None:
     """A build that is wrong besides: only what is padded on the same side leaves the original's answers as they are."""
     wrong = ["backend.options.fault=wrong_answers", "model.pad_side=left"]
     record, _ = one(tmp_path, "buckets=[4,12]", "+model.kind=last", *wrong)
@@ -160,7 +162,7 @@ def test_padding_on_the_left_is_asked_for_on_the_left(tmp_path: Path) -> None:
     assert told(record)["original"]["max_abs_error"] == 0
 
 
-def test_answers_that_are_no_numbers_because_of_padding(tmp_path: Path) -> None:
+def test_padding_can_make_answers_not_a_number(tmp_path: Path) -> None:
     record, _ = one(tmp_path, "buckets=[12]", "+model.kind=infinite")
     assert record.failure is not None
     assert record.failure.kind is FailureKind.NUMERICAL_ERROR
@@ -169,7 +171,7 @@ def test_answers_that_are_no_numbers_because_of_padding(tmp_path: Path) -> None:
     assert "may overflow" not in record.reason
 
 
-def test_a_crash_of_the_check_leaves_the_reason_with_a_note(tmp_path: Path) -> None:
+def test_crash_of_the_check_adds_a_note_to_the_reason(tmp_path: Path) -> None:
     record, history = one(tmp_path, "buckets=[12]", "+model.kind=crashing")
     assert record.status is Status.REJECTED
     assert "fp32 must reach" in record.reason
@@ -180,7 +182,8 @@ def test_a_crash_of_the_check_leaves_the_reason_with_a_note(tmp_path: Path) -> N
     assert len(asked(history)) == 1
 
 
-def test_interrupted_while_the_original_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.process
+def test_sweep_interrupted_during_the_check_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped, then resumed: the repeats stand, and the reason is found then."""
     monkeypatch.setenv("STUCK", "1")
     process = start(tmp_path, "buckets=[12]", "+model.kind=stuck", base=BAG)
@@ -206,7 +209,8 @@ def test_interrupted_while_the_original_is_asked(tmp_path: Path, monkeypatch: py
     assert "measure 1/" not in done.stdout  # nothing was measured again
 
 
-def test_the_original_is_asked_where_its_packages_are(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("warm_pool")
+def test_check_runs_in_the_interpreter_of_the_model(tmp_path: Path) -> None:
     venv.EnvBuilder(symlinks=True).create(tmp_path / "env")
     python = tmp_path / "env" / "bin" / "python"
     site = Path(sysconfig.get_path("purelib", vars={"base": str(tmp_path / "env")}))
@@ -217,6 +221,7 @@ def test_the_original_is_asked_where_its_packages_are(tmp_path: Path) -> None:
     assert f"loaded by {tmp_path / 'env'}" in (folder / "log.txt").read_text()
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_dynamic_sizes_pad_within_a_request(tmp_path: Path) -> None:
     lines = ["buckets=dynamic", "batch=1,4", "+model.masked=false,true"]
     _, history = sweep(tmp_path, *lines, base=TORCH)
@@ -228,7 +233,7 @@ def test_dynamic_sizes_pad_within_a_request(tmp_path: Path) -> None:
         assert len(answers["index"]) < 40  # the largest of each request is not padded
 
 
-def test_tables_and_why_hold_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_and_why_show_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record, _ = one(tmp_path, "buckets=[12]", "+model.kind=unmasked")
     shown = capsys.readouterr().out
     reason = shown[shown.index("wrong_output: ") : shown.index("log: ")]
@@ -243,8 +248,9 @@ def test_tables_and_why_hold_the_reason(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow  # a real model; small ones are tested above
+@pytest.mark.usefixtures("warm_pool")
 @pytest.mark.skipif(find_spec("efficientnet_lite_pytorch") is None, reason="needs the extra 'vision'")
-def test_pictures_in_a_larger_frame(tmp_path: Path) -> None:
+def test_pictures_in_a_larger_frame_are_rejected_for_padding(tmp_path: Path) -> None:
     usual = ["gates.agreement_min.fp32=0.99", "gates.cosine_min.fp32=0.999", "gates.little_tolerance=1.0"]
     base = ["experiment=padding_vs_bucketing", *usual, *QUICK, "effort.repeats=1"]
     _, history = sweep(tmp_path, base=base)
@@ -255,9 +261,10 @@ def test_pictures_in_a_larger_frame(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # a real model; small ones are tested above
+@pytest.mark.usefixtures("warm_pool")
 @pytest.mark.skipif(find_spec("transformers") is None, reason="needs the extra 'text'")
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
-def test_texts_without_their_mask(tmp_path: Path, backend: str) -> None:
+def test_texts_without_their_mask_are_rejected_for_padding(tmp_path: Path, backend: str) -> None:
     pytest.importorskip(backend)
     deaf = [
         "model=minilm",
@@ -273,7 +280,7 @@ def test_texts_without_their_mask(tmp_path: Path, backend: str) -> None:
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_samples_are_padded_to() -> None:
+def test_samples_are_padded_to_their_bucket_or_request() -> None:
     sizes = np.array([[3], [9], [5], [12], [2]])
     assert padded_reference.padded_to([None], sizes, [12], 2) is None
     listed = padded_reference.padded_to([(12,), (4,)], sizes, [12], 2)
@@ -288,7 +295,7 @@ def test_what_samples_are_padded_to() -> None:
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_the_worker_pads_as_requests_are_padded(tmp_path: Path, side: str) -> None:
+def test_worker_pads_as_requests_are_padded(tmp_path: Path, side: str) -> None:
     data = checked(texts(), "mine")
     materials.write_data(data, tmp_path / "data")
     assert data.sizes is not None
@@ -338,7 +345,7 @@ OTHER = np.random.default_rng(1).normal(size=(60, 8))
         (OWN + 0.001 * OTHER, OWN + 0.03 * OTHER, "build"),
     ],
 )
-def test_the_cause_follows_from_both_comparisons(padded_answers: Any, build: Any, cause: str) -> None:
+def test_cause_follows_from_both_comparisons(padded_answers: Any, build: Any, cause: str) -> None:
     found = padded._both([OWN], [padded_answers], [build], "classification")
     found["cause"] = padded._cause(found, "fp32", LIMITS)
     assert found["cause"] == cause
@@ -348,7 +355,7 @@ def test_the_cause_follows_from_both_comparisons(padded_answers: Any, build: Any
     assert ("correct the mask" in words) == (cause != "build")
 
 
-def test_the_gates_of_answers_are_those_of_the_whole() -> None:
+def test_gates_of_answers_agree_with_all_gates() -> None:
     for build in (OWN, OTHER, OWN * np.nan, np.ones_like(OWN)):
         comparison = agreement.compare([OWN], [build])
         alone = gates.answers(comparison, "fp32", LIMITS)

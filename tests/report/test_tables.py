@@ -32,7 +32,7 @@ def test_every_declared_trial_has_a_row_with_the_agreed_keys():
     assert failed["metrics"] is None
 
 
-def test_csv_has_one_line_a_trial_also_for_failed_ones():
+def test_csv_has_one_line_per_trial_failed_ones_too():
     records = [*make_records(), make_record("run_failed", batch=9, reason='two\nlines, a "quote"')]
     rows = list(csv.DictReader(io.StringIO(tables.results_csv(records))))
     assert [row["status"] for row in rows] == [record.status.value for record in records]
@@ -80,12 +80,12 @@ def test_numbers_have_three_digits(value, text):
         ((2.0, 1.0, 3.0), "2.0 ± 1.0"),
     ],
 )
-def test_an_interval_decides_the_digits(interval, text):
+def test_interval_decides_the_digits(interval, text):
     assert plus_minus(*interval) == text
 
 
 @given(st.floats(1e-6, 1e9), st.floats(0, 1))
-def test_the_value_shown_is_the_value(value, spread):
+def test_shown_value_equals_the_value(value, spread):
     shown = plus_minus(value, value * (1 - spread), value * (1 + spread)).split(" ± ")[0].replace(",", "")
     assert float(shown) == pytest.approx(value, abs=max(value * spread, value * 0.006))
 
@@ -93,7 +93,7 @@ def test_the_value_shown_is_the_value(value, spread):
 @pytest.mark.parametrize(
     ("value", "text"), [(1.0, "100 %"), (0.9923, "99.2 %"), (0.99996, "99.996 %"), (0.9999999, "<100 %"), (None, "–")]
 )
-def test_a_share_is_never_rounded_up_to_all(value, text):
+def test_share_is_never_rounded_up_to_all(value, text):
     assert share(value) == text
 
 
@@ -101,17 +101,17 @@ def test_a_share_is_never_rounded_up_to_all(value, text):
     ("seconds", "text"),
     [(0.44, "0.4 s"), (9.96, "10 s"), (59.7, "1 min"), (80, "1 min 20 s"), (3600, "1 h"), (7500, "2 h 5 min")],
 )
-def test_durations(seconds, text):
+def test_durations_are_readable(seconds, text):
     assert duration(seconds) == text
 
 
-def test_an_interpreter_that_follows_from_the_backend_takes_no_column() -> None:
+def test_interpreter_of_the_backend_takes_no_column() -> None:
     rows = [{"backend": "a", "python": "/x"}, {"backend": "b", "python": "/y"}, {"backend": "c"}]
     assert varying(rows) == ["backend"]
     assert varying([*rows, {"backend": "a", "python": "/z"}]) == ["backend", "python"]  # two toolchains of one backend
 
 
-def test_names_of_what_varies():
+def test_names_show_what_varies():
     rows = [record.settings for record in (make_record(batch=1), make_record(batch=5, buckets=((64, 128), (224,))))]
     assert varying(rows) == ["batch", "buckets"]
     assert common(rows) == "digits · local · onnxruntime · fp32 · cores 1"
@@ -121,7 +121,7 @@ def test_names_of_what_varies():
     assert common([]) == ""
 
 
-def test_ranking_puts_what_ran_first_and_loses_nothing():
+def test_ranking_puts_measured_trials_first_and_loses_none():
     records = make_records()
     order = ranked(records, make_verdict(records).ranking)
     assert [r.status for r in order[:5]] == [Status.OK] * 5
@@ -135,14 +135,14 @@ def test_failures_are_grouped_by_reason():
     assert [(text, len(group)) for text, group in groups] == [("crash: no such operator", 3), ("8 cores", 1)]
 
 
-def test_paths_are_relative_below_here_only(tmp_path, monkeypatch):
+def test_paths_are_relative_below_the_working_directory_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert relative(str(tmp_path / "a" / "log.txt")) == "a/log.txt"
     assert relative("/elsewhere/log.txt") == "/elsewhere/log.txt"
     assert relative(None) == ""
 
 
-def test_the_description_tells_the_verdict_the_best_and_the_failures(tmp_path):
+def test_description_has_verdict_best_and_failures(tmp_path):
     records = make_records()
     text = describe(make_settings(tmp_path), make_plan(records), records, make_verdict(records), ["python -m sweep ui"])
     assert text.startswith("**Choose digits-onnxruntime-fp32-b1-c4.**")
@@ -152,7 +152,7 @@ def test_the_description_tells_the_verdict_the_best_and_the_failures(tmp_path):
     assert "```\npython -m sweep ui\n```" in text
 
 
-def test_the_description_shows_ten_at_most_and_is_not_broken_by_markup(tmp_path):
+def test_description_shows_ten_at_most_and_survives_markup(tmp_path):
     records = [make_record(batch=n) for n in range(1, 31)]
     records += [make_record("build_failed", batch=99, reason="a | b <script> _x_")]
     text = describe(make_settings(tmp_path), None, records, make_verdict(records))
@@ -161,5 +161,5 @@ def test_the_description_shows_ten_at_most_and_is_not_broken_by_markup(tmp_path)
     assert "a \\| b &lt;script&gt; \\_x\\_" in text
 
 
-def test_the_description_of_nothing(tmp_path):
+def test_description_of_nothing(tmp_path):
     assert "no trials" in describe(make_settings(tmp_path), None, [], None)

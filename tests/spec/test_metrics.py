@@ -92,9 +92,10 @@ def test_an_unknown_metric_of_a_published_table_is_shown_by_its_name() -> None:
 
 @EVERY
 def test_what_has_a_direction_can_be_searched_for(metric: Metric) -> None:
-    section: dict[str, Any] = {"budget": "4 trials", "objectives": [metric.name]}
+    other = {"batch": 4, "sampler": "tpe", "warm_start": False, "storage": None, "resume": None}
+    section: dict[str, Any] = {"budget": "4 trials", "objectives": [metric.name], **other}
     if metric.better is None:
-        with pytest.raises(Exception, match=f"no metric '{metric.name}'"):
+        with pytest.raises(Exception, match="search.objectives.0 must be one of "):
             Options.read(section)
     else:
         assert Options.read(section).objectives == (metric.name,)
@@ -149,7 +150,11 @@ def test_a_miss_is_told_for_every_limit() -> None:
 def test_repeats_have_what_the_table_says_that_they_have(metric: Metric) -> None:
     repeat = make_measurement()
     latency = {**repeat.latency_ms, "max": 9.0}
-    plain = {**to_json(repeat), "latency_ms": latency, "notes": {"capacity": {"items_per_s": 70.0}}}
+    plain = {
+        **to_json(repeat),
+        "latency_ms": latency,
+        "capacity": {"slo_p99_ms": 20.0, "items_per_s": 70.0, "converged": True},
+    }
     value = from_json(type(repeat), plain).number(metric.name)
     assert (value is not None) == (metric.of is Of.REPEAT and metric.pooled is not None)
 
@@ -157,7 +162,7 @@ def test_repeats_have_what_the_table_says_that_they_have(metric: Metric) -> None
 @pytest.mark.parametrize("metric", metrics.GOALS, ids=lambda metric: metric.name)
 def test_a_faster_machine_is_taken_out_of_what_goes_with_its_speed(metric: Metric) -> None:
     repeat = make_measurement()
-    levels = [from_json(type(repeat), {**to_json(repeat), "notes": {"level": level}}) for level in (1.0, 2.0)]
+    levels = [from_json(type(repeat), {**to_json(repeat), "level": level}) for level in (1.0, 2.0)]
     record = make_record(metrics={metrics.COST: 1.0})
     usual, fast = (race._levelled(record, each, metric.name) for each in levels)
     if usual is None or fast is None or not metric.paced:

@@ -67,6 +67,7 @@ def key(spec: BuildSpec = SPEC, toolchain: dict[str, str] | None = None, model: 
     return Store.key(spec, toolchain=toolchain or {"fake": "1", "numpy": "2"}, model=model, data=data)
 
 
+@pytest.mark.process
 def test_the_key_is_the_same_in_every_process() -> None:
     code = (
         "from sweep.store.builds import Store; from sweep.spec import BuildSpec\n"
@@ -274,6 +275,7 @@ def builder(here: Path, *, hang: bool) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.process
 def test_processes_build_a_key_once(store: Store, tmp_path: Path) -> None:
     processes = [builder(tmp_path, hang=True) for _ in range(3)]
     wait_for((tmp_path / "working").exists)
@@ -283,6 +285,7 @@ def test_processes_build_a_key_once(store: Store, tmp_path: Path) -> None:
     assert store.get("a1") is not None
 
 
+@pytest.mark.process
 def test_a_killed_builder_leaves_nothing_valid_and_no_lock(store: Store, tmp_path: Path) -> None:
     process = builder(tmp_path, hang=True)
     wait_for((tmp_path / "working").exists)
@@ -295,6 +298,7 @@ def test_a_killed_builder_leaves_nothing_valid_and_no_lock(store: Store, tmp_pat
     assert not rubbish(store)
 
 
+@pytest.mark.process
 def test_clean_leaves_what_is_being_built_alone(store: Store, tmp_path: Path) -> None:
     process = builder(tmp_path, hang=True)
     wait_for((tmp_path / "working").exists)
@@ -305,6 +309,7 @@ def test_clean_leaves_what_is_being_built_alone(store: Store, tmp_path: Path) ->
     assert store.get("a1") is not None
 
 
+@pytest.mark.process
 def test_who_waits_for_another_build_can_be_interrupted(store: Store, tmp_path: Path) -> None:
     process = builder(tmp_path, hang=True)
     wait_for((tmp_path / "working").exists)

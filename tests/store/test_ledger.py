@@ -77,6 +77,7 @@ def test_an_altered_line_is_not_believed(tmp_path: Path) -> None:
     assert [entry["number"] for entry in entries(tmp_path)] == [2]
 
 
+@pytest.mark.process
 def test_another_process_cannot_hold_it_too(tmp_path: Path) -> None:
     book = Ledger(tmp_path)
     code = f"from pathlib import Path; from sweep.store.ledger import Ledger; Ledger(Path({str(tmp_path)!r}))"

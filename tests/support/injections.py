@@ -145,7 +145,7 @@ MODELS = Group(
             "tests.support.bad_workloads.rises",
             S.INVALID,
             None,
-            r"has no rises: did you mean raises\?",
+            r"has no rises: did you mean 'raises'\?",
         ),
     ),
 )

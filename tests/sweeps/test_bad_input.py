@@ -13,6 +13,7 @@ from tests.support import injections
 from tests.support.injections import Group, check, check_sweep
 from tests.support.running import ROOT, TINY, command, sweep
 
+pytestmark = pytest.mark.usefixtures("fake_pool")
 WRONG = {
     ("batchs=2",): "no key 'batchs': did you mean 'batch'?",
     ("limits.build_second=3",): "did you mean 'limits.build_seconds'?",
@@ -72,6 +73,7 @@ def test_a_verb_that_cannot_work_is_one_line(
     one_error(capsys.readouterr())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "group",
     [injections.MODELS, injections.DATA, injections.CORES, injections.PACKAGES, injections.BUCKETS],
@@ -119,6 +121,7 @@ def test_outputs_that_are_read_only(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, to give it up by setpriv")
+@pytest.mark.process
 def test_outputs_that_are_read_only_for_root_without_its_powers(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     line = ["setpriv", "--bounding-set=-dac_override", *command(tmp_path)]

@@ -31,6 +31,7 @@ from tests.support.injections import (
 )
 from tests.support.running import QUICK, TINY, entries, sweep
 
+pytestmark = pytest.mark.usefixtures("fake_pool")
 MB = 1 << 20
 LEFT = re.compile(rb"fake: grandchild (\d+)")
 
@@ -47,20 +48,23 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Injected:
 
 
 @pytest.mark.parametrize("injection", FAULTS.injections, ids=lambda injection: injection.value)
-def test_a_fault_has_its_status_its_kind_and_one_line(faults: Injected, injection: Injection) -> None:
+@pytest.mark.process
+def test_fault_has_its_status_its_kind_and_one_line(faults: Injected, injection: Injection) -> None:
     check(faults, FAULTS, injection)
 
 
-def test_the_sweep_around_the_faults_is_whole(faults: Injected) -> None:
+@pytest.mark.process
+def test_sweep_around_the_faults_is_complete(faults: Injected) -> None:
     check_sweep(faults, FAULTS)
 
 
-def test_the_faults_of_the_backend_are_all_tried() -> None:
+def test_every_fault_of_the_backend_is_tried() -> None:
     tried = {i.value for group in (FAULTS, HANGING_BUILD, HANGING_RUN) for i in group.injections}
     assert tried == set(fake.FAULTS)
 
 
-def test_what_a_compiler_leaves_behind_is_ended_and_noted(faults: Injected) -> None:
+@pytest.mark.process
+def test_processes_left_by_a_compiler_are_ended_and_noted(faults: Injected) -> None:
     record = faults.records["build_grandchildren"]
     (build,) = record.builds
     assert build["left_behind"]
@@ -69,34 +73,39 @@ def test_what_a_compiler_leaves_behind_is_ended_and_noted(faults: Injected) -> N
     assert not [pid for pid in pids if Path(f"/proc/{pid.decode()}/cmdline").exists()]
 
 
-def test_a_hundred_megabytes_of_output_leave_a_small_log(faults: Injected) -> None:
+@pytest.mark.process
+def test_hundred_megabytes_of_output_leave_a_small_log(faults: Injected) -> None:
     (build,) = faults.records["build_output_flood"].builds
     log = Path(build["folder"]) / "log.txt"
     assert MB < log.stat().st_size < 12 * MB
     assert b"bytes of output are left out here" in log.read_bytes()
 
 
-def test_a_crash_says_what_it_ran_on(faults: Injected) -> None:
+@pytest.mark.process
+def test_crash_records_its_versions(faults: Injected) -> None:
     for fault in ("build_segfault", "run_crash"):
         failure = faults.records[fault].failure
         assert failure is not None
         assert failure.versions.keys() == {"python", "numpy"}
 
 
-def test_what_was_measured_before_stands(faults: Injected) -> None:
+@pytest.mark.process
+def test_repeats_before_a_crash_are_kept(faults: Injected) -> None:
     assert [repeat.index for repeat in faults.records["run_crash_third_repeat"].repeats] == [0, 1]
     assert all(not faults.records[name].repeats for name in ("run_crash", "run_raise", "build_truncated"))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("group", [HANGING_BUILD, HANGING_RUN], ids=["build", "run"])
-def test_what_hangs_is_ended_at_the_deadline(tmp_path: Path, group: Group) -> None:
+def test_hanging_worker_is_ended_at_the_deadline(tmp_path: Path, group: Group) -> None:
     done = injections.run(group, tmp_path)
     check_sweep(done, group)
     for injection in group.injections:
         check(done, group, injection)
 
 
-def test_the_command_of_a_failure_shows_it_again(faults: Injected) -> None:
+@pytest.mark.process
+def test_command_of_a_failure_reproduces_it(faults: Injected) -> None:
     failure = faults.records["run_raise"].failure
     assert failure is not None
     again = subprocess.run(failure.command, shell=True, capture_output=True, text=True, check=False, timeout=60)
@@ -104,18 +113,18 @@ def test_the_command_of_a_failure_shows_it_again(faults: Injected) -> None:
     assert "fake device: a request failed" in again.stdout
 
 
-def test_what_says_nothing_about_the_next_try_is_not_remembered(tmp_path: Path) -> None:
+def test_passing_failures_are_not_remembered(tmp_path: Path) -> None:
     """A package may be installed and a disk emptied meanwhile; a compiler that crashes will crash again."""
     axis = "backend.options.fault=import_missing,disk_full,build_segfault"
     sweep(tmp_path, axis)
     _, second = sweep(tmp_path, axis)
     built = {json.dumps(entry["failure"]["kind"]) for entry in entries(second, "build")}
-    assert built == {'"toolchain_missing"', '"unknown"'}
+    assert built == {'"toolchain_missing"', '"disk_full"'}
     kinds = sorted(r.failure.kind.value for r in second.records.values() if r.failure)
-    assert kinds == ["compiler_crash", "toolchain_missing", "unknown"]
+    assert kinds == ["compiler_crash", "disk_full", "toolchain_missing"]
 
 
-def test_a_store_entry_that_was_damaged_is_built_again(tmp_path: Path) -> None:
+def test_damaged_entry_of_the_store_is_built_again(tmp_path: Path) -> None:
     _, first = sweep(tmp_path, "batch=1,2,3")
     folders = {r.settings["batch"]: Path(r.builds[0]["folder"]) for r in first.records.values()}
     changed = folders[1] / "model.npz"
@@ -143,7 +152,8 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_build_that_fills_the_disk_fails_alone(tmp_path: Path, tiny_disk: Path) -> None:
+@pytest.mark.usefixtures("warm_pool")
+def test_build_that_fills_the_disk_fails_alone(tmp_path: Path, tiny_disk: Path) -> None:
     axis = "model._target_=sweep.workloads.tiny.linear,tests.support.bad_workloads.heavy"
     status, history = sweep(tiny_disk / "out", axis)
     assert status == 0
@@ -156,7 +166,8 @@ def test_a_build_that_fills_the_disk_fails_alone(tmp_path: Path, tiny_disk: Path
     assert Path(failed.failure.log).is_file()
 
 
-def test_a_disk_that_is_full_ends_the_sweep_with_one_line_and_it_resumes(
+@pytest.mark.process  # `mount`
+def test_full_disk_ends_the_sweep_with_one_line_and_it_resumes(
     tiny_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The ledger is the truth: where it cannot be written, nothing more is measured, and nothing is lost."""
@@ -197,7 +208,7 @@ def own_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("own_address")
-def test_a_tracking_server_that_is_down_costs_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreachable_tracking_server_costs_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:  # nobody listens on it
         taken.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -256,9 +267,7 @@ def mortal_server(lives: int) -> Iterator[tuple[str, type[MortalServer]]]:
 
 
 @pytest.mark.usefixtures("own_address")
-def test_a_tracking_server_that_dies_in_the_middle_costs_one_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_tracking_server_that_dies_costs_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with mortal_server(lives=5) as (uri, server):
         status, history = tracked(tmp_path, uri, "batch=1,2,3")
     shown = capfd.readouterr()
@@ -272,7 +281,7 @@ def test_a_tracking_server_that_dies_in_the_middle_costs_one_line(
     assert (history.folder / "results.json").is_file()
 
 
-def test_kinds_of_the_failures_are_words_of_the_design() -> None:
+def test_injected_kinds_are_failure_kinds() -> None:
     """What the documentation's table is made of."""
     kinds = {i.kind for group in injections.GROUPS for i in group.injections if i.kind}
     assert kinds <= set(FailureKind)

@@ -18,6 +18,7 @@ from tests.support.planning import plan_trials
 from tests.support.running import TINY, entries, sweep
 from tests.sweeps.test_bad_input import one_error
 
+pytestmark = pytest.mark.usefixtures("fake_pool")
 ONCE = "effort.repeats=1"
 PICTURES = [
     *TINY,
@@ -261,6 +262,7 @@ def test_memory_or_time_for_no_bucket_at_all(tmp_path: Path, capsys: pytest.Capt
     assert {record.status for record in history.records.values()} == {Status.OK}  # what was measured stands
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_no_memory_for_the_next_bucket_when_it_is_loaded(tmp_path: Path) -> None:
     base = without(BAG, "model._target_")
     heavy = ["model._target_=tests.support.bad_workloads.heavy_bag", "limits.measure_memory_mb=240"]

@@ -14,10 +14,12 @@ from sweep.store.samples import load_samples
 from tests.support.records import make_trial
 from tests.support.running import TINY, entries, sweep
 
+pytestmark = pytest.mark.usefixtures("fake_pool")
 TWO = "deployment.members=[{cores:1},{cores:1,precision:fp16}]"
 
 
-def test_members_share_one_window_and_have_records_of_their_own(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("warm_pool")
+def test_members_share_one_window_and_have_their_own_records(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, TWO, "backend.options.latency_ms=1.0", "effort.window_seconds=0.3")
     records = list(history.records.values())
     assert status == 0
@@ -40,13 +42,13 @@ def test_every_combination_of_the_axes_is_a_deployment(tmp_path: Path) -> None:
     assert len(history.records) == 4
 
 
-def test_the_trial_alone_is_another_trial(tmp_path: Path) -> None:
+def test_member_measured_alone_is_another_trial(tmp_path: Path) -> None:
     _, history = sweep(tmp_path, TWO)
     _, alone = sweep(tmp_path, "cores=1")
     assert not set(history.trials) & set(alone.trials)
 
 
-def test_one_member_that_cannot_be_built_stops_the_others_with_the_reason(tmp_path: Path) -> None:
+def test_failed_build_of_a_member_stops_the_others(tmp_path: Path) -> None:
     members = "deployment.members=[{cores:1},{cores:1,backend.options.fault:build_raise}]"
     status, history = sweep(tmp_path, members)
     found = {record.status: record for record in history.records.values()}
@@ -55,14 +57,14 @@ def test_one_member_that_cannot_be_built_stops_the_others_with_the_reason(tmp_pa
     assert entries(history, "repeat") == []
 
 
-def test_one_member_that_fails_to_run_is_named_in_the_failure_of_all(tmp_path: Path) -> None:
+def test_failed_run_of_a_member_is_named_in_all_records(tmp_path: Path) -> None:
     members = "deployment.members=[{cores:1},{cores:1,backend.options.fault:run_raise}]"
     _, history = sweep(tmp_path, members)
     assert {record.status for record in history.records.values()} == {Status.RUN_FAILED}
     assert all("d2of2 replica 0" in record.reason for record in history.records.values())
 
 
-def test_more_cores_than_there_are_is_said_for_the_whole(tmp_path: Path) -> None:
+def test_too_many_cores_are_counted_for_the_whole_deployment(tmp_path: Path) -> None:
     _, history = sweep(tmp_path, "deployment.members=[{cores:1},{cores:1,replicas:400}]")
     reasons = [record.reason for record in history.records.values()]
     assert all(record.status is Status.INVALID for record in history.records.values())
@@ -78,14 +80,16 @@ def test_more_cores_than_there_are_is_said_for_the_whole(tmp_path: Path) -> None
         ("[{cores:1},{cores:0}]", "cores must be an integer >= 1"),
     ],
 )
-def test_bad_members_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], members: str, words: str) -> None:
+def test_bad_members_are_one_line_of_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], members: str, words: str
+) -> None:
     from sweep.__main__ import run
 
     assert run([*TINY, f"outputs={tmp_path}", f"deployment.members={members}"]) == 1
     assert words in capsys.readouterr().err
 
 
-def test_a_search_refuses_a_deployment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_search_refuses_a_deployment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from sweep.__main__ import run
 
     assert run([*TINY, f"outputs={tmp_path}", TWO, "batch=1,2", "hydra/sweeper=optuna"]) == 1
@@ -93,7 +97,7 @@ def test_a_search_refuses_a_deployment(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @given(st.lists(st.tuples(st.integers(1, 8), st.integers(1, 4)), min_size=2, max_size=6))
-def test_ranges_of_cores_follow_the_load_order_without_gap_or_overlap(sizes: list[tuple[int, int]]) -> None:
+def test_core_ranges_follow_the_load_order_without_gap_or_overlap(sizes: list[tuple[int, int]]) -> None:
     together = [make_trial(cores=cores, replicas=copies) for cores, copies in sizes]
     members = [deployment.member(together, number, ()) for number in range(len(together))]
     taken: list[int] = []
@@ -118,7 +122,7 @@ def _on_neuron(trial: Trial) -> Trial:
     return replace(trial, backend={**trial.backend, "device": "neuron"})
 
 
-def test_a_request_may_be_larger_than_the_compiled_batch_where_the_backend_splits_it(tmp_path: Path) -> None:
+def test_request_may_exceed_the_compiled_batch_where_it_is_split(tmp_path: Path) -> None:
     dynamic = ["batch=2", "request_batch=2,8", "backend.options.dynamic_batch=true", "backend.options.latency_ms=5.0"]
     _, history = sweep(tmp_path, *dynamic)
     small, large = sorted(history.records.values(), key=lambda record: record.settings["request_batch"])
@@ -128,19 +132,18 @@ def test_a_request_may_be_larger_than_the_compiled_batch_where_the_backend_split
     assert "-q" not in small.label
     assert large.repeats[0].items == 8 * large.repeats[0].requests
     fastest = [min(load_samples(each.samples).min() / 1e6 for each in one.repeats) for one in (small, large)]
-    assert 10.0 <= fastest[0] < 20.0
-    assert 40.0 <= fastest[1] < 70.0  # four batches instead of one
+    assert fastest == pytest.approx([10.0, 40.0], rel=1e-3)  # four batches instead of one
     assert len(entries(history, "build")) == 1
 
 
-def test_a_request_of_another_size_is_refused_where_nothing_splits_it(tmp_path: Path) -> None:
+def test_request_of_another_size_is_refused_where_nothing_splits_it(tmp_path: Path) -> None:
     _, history = sweep(tmp_path, "batch=2", "request_batch=8")
     (record,) = history.records.values()
     assert record.status is Status.INVALID
     assert "leave out request_batch, or use batch=8" in record.reason
 
 
-def test_build_here_measure_there(tmp_path: Path) -> None:
+def test_builds_of_one_host_are_measured_on_another(tmp_path: Path) -> None:
     """The store is copied from the host with the compiler; there the same line measures what was built."""
     import shutil
 
@@ -159,7 +162,7 @@ def test_build_here_measure_there(tmp_path: Path) -> None:
     assert "plan=build" in by_batch[4].reason
 
 
-def test_the_members_are_on_record_with_their_cores(tmp_path: Path) -> None:
+def test_records_list_the_members_with_their_cores(tmp_path: Path) -> None:
     _, history = sweep(tmp_path, TWO)
     for record in history.records.values():
         assert record.deployment is not None
@@ -169,18 +172,18 @@ def test_the_members_are_on_record_with_their_cores(tmp_path: Path) -> None:
         assert stored["trial"]["deployment"]["members"] == members
 
 
-def test_a_member_is_reproduced_with_its_neighbours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_member_is_reproduced_with_its_neighbours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from sweep.__main__ import run
     from sweep.store import ledger
 
     _, history = sweep(tmp_path, TWO, "backend.options.latency_ms=2.0")
-    assert run(["reproduce", list(history.records)[1], "--outputs", str(tmp_path)]) in (0, 3, 4)
+    assert run(["reproduce", list(history.records)[1], "--outputs", str(tmp_path)]) == 0
     again = ledger.History(ledger.sweeps(tmp_path)[-1])
     assert {record.status for record in again.records.values()} == {Status.OK}
     assert set(again.records) == set(history.records)
 
 
-def test_a_deployment_of_which_one_record_was_lost_is_measured_again_as_a_whole(tmp_path: Path) -> None:
+def test_deployment_with_a_lost_record_is_measured_as_a_whole(tmp_path: Path) -> None:
     """As after a kill between the records of its members."""
     from sweep.__main__ import run
     from sweep.store import ledger

@@ -17,6 +17,8 @@ from sweep.store import ledger
 from tests.support.planning import plan_trials
 from tests.support.running import QUICK, ROOT
 
+pytestmark = pytest.mark.usefixtures("fake_pool")
+
 REPLAYED = {
     "inf1_resnet50_3way": {"ok": 3},
     "inf1_resnet50_15": {"ok": 6, "build_failed": 9},
@@ -195,6 +197,7 @@ def test_padding_against_bucketing_declares_what_it_compares(
     assert "2 distinct builds for 3 trials" in printed
 
 
+@pytest.mark.usefixtures("warm_pool")
 @pytest.mark.slow  # that it can be planned is tested with all experiments
 def test_padding_against_bucketing_runs(tmp_path: Path) -> None:
     for package in ("efficientnet-lite-pytorch", "foolbox", "onnxruntime"):
@@ -274,6 +277,7 @@ def test_the_zero_shot_classifier_is_the_image_tower_with_the_prompts(
         assert not torch.allclose(again(image), made(image))
 
 
+@pytest.mark.process
 def test_the_classes_of_the_photographs_are_all_named() -> None:
     pytest.importorskip("foolbox")
     from sweep.workloads import clip

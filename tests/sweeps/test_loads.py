@@ -13,6 +13,7 @@ from sweep.store.samples import load_samples
 from tests.engine.test_padding import BAG, TORCH
 from tests.support.running import BUSY, sweep
 
+pytestmark = pytest.mark.usefixtures("fake_pool")
 SERVED = ["backend.options.latency_ms=2", "effort.repeats=2", "effort.window_seconds=0.2", *BUSY]
 
 
@@ -31,7 +32,7 @@ def samples(record: Record, repeat: int = 0) -> dict[str, np.ndarray]:
         return {name: stored[name] for name in stored.files}
 
 
-def test_random_arrivals(tmp_path: Path) -> None:
+def test_random_arrivals_are_served_in_batches(tmp_path: Path) -> None:
     record = one(tmp_path, "load=poisson", "load.rate=150", "batch=4", "load.max_wait_ms=3")
     assert record.status is Status.OK, record.reason
     assert record.metrics is not None
@@ -51,7 +52,7 @@ def test_random_arrivals(tmp_path: Path) -> None:
     assert record.repeats[0].latency_ms_mean == pytest.approx(latency.mean() / 1e6)
 
 
-def test_trials_of_a_sweep_have_the_same_arrivals_and_repeats_have_their_own(tmp_path: Path) -> None:
+def test_trials_share_arrivals_and_repeats_do_not(tmp_path: Path) -> None:
     _, history = sweep(tmp_path, *SERVED, "load=poisson", "load.rate=100", "backend.options.latency_ms=1,2")
     due = [
         [stored["due_ns"] - stored["due_ns"][0] for stored in (samples(record, repeat) for repeat in (0, 1))]
@@ -61,6 +62,7 @@ def test_trials_of_a_sweep_have_the_same_arrivals_and_repeats_have_their_own(tmp
     assert due[0][1].tolist() == due[1][1].tolist() != due[0][0].tolist()
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_replicas_share_one_queue(tmp_path: Path) -> None:
     record = one(tmp_path, "load=poisson", "load.rate=600", "replicas=2")
     assert record.status is Status.OK, record.reason
@@ -69,7 +71,7 @@ def test_replicas_share_one_queue(tmp_path: Path) -> None:
     assert len(np.unique(stored["due_ns"])) == len(stored["due_ns"])
 
 
-def test_far_above_capacity_is_told_and_is_no_failure(tmp_path: Path) -> None:
+def test_overload_is_reported_and_is_no_failure(tmp_path: Path) -> None:
     record = one(tmp_path, "load=poisson", "load.rate=5000")
     assert record.status is Status.OK, record.reason
     assert record.metrics is not None
@@ -80,13 +82,13 @@ def test_far_above_capacity_is_told_and_is_no_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_a_rate_at_which_nothing_arrives_is_the_users(tmp_path: Path, replicas: int) -> None:
+def test_rate_without_arrivals_is_a_user_error(tmp_path: Path, replicas: int) -> None:
     record = one(tmp_path, "load=poisson", "load.rate=0.0001", f"replicas={replicas}")
     assert record.status is Status.INVALID
     assert "raise effort.window_seconds, or the rate" in record.reason
 
 
-def test_a_trace_is_played_whole(tmp_path: Path) -> None:
+def test_trace_is_played_whole(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     trace.write_text("time_s\n" + "".join(f"{10 + number / 50}\n" for number in range(21)))
     record = one(tmp_path, "load=trace", f"load.file={trace}", "load.speed=2")
@@ -99,7 +101,7 @@ def test_a_trace_is_played_whole(tmp_path: Path) -> None:
     assert "trace.csv" not in record.label
 
 
-def test_offline_is_whole_passes_through_the_data(tmp_path: Path) -> None:
+def test_offline_load_is_whole_passes_through_the_data(tmp_path: Path) -> None:
     record = one(tmp_path, "load=offline", "batch=8", "backend.options.latency_ms=0.2")
     assert record.status is Status.OK, record.reason
     for repeat in record.repeats:
@@ -110,7 +112,7 @@ def test_offline_is_whole_passes_through_the_data(tmp_path: Path) -> None:
         assert repeat.throughput_items_per_s < 5000  # 0.2 ms each
 
 
-def test_one_user_sends_one_item_and_waits_for_the_whole_batch(tmp_path: Path) -> None:
+def test_single_user_waits_for_a_whole_batch(tmp_path: Path) -> None:
     record = one(tmp_path, "load=single", "batch=4")
     assert record.status is Status.OK, record.reason
     repeat = record.repeats[0]
@@ -119,7 +121,8 @@ def test_one_user_sends_one_item_and_waits_for_the_whole_batch(tmp_path: Path) -
     assert repeat.throughput_items_per_s <= 125.0
 
 
-def test_clients_side_by_side(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("warm_pool")
+def test_clients_send_requests_side_by_side(tmp_path: Path) -> None:
     record = one(tmp_path, "load.concurrency=3")
     assert record.status is Status.OK, record.reason
     assert record.repeats[0].in_flight == 3.0
@@ -128,13 +131,13 @@ def test_clients_side_by_side(tmp_path: Path) -> None:
     assert max(others) == 3
 
 
-def test_one_repeat_is_enough_for_a_record(tmp_path: Path) -> None:
+def test_single_repeat_is_enough_for_a_record(tmp_path: Path) -> None:
     record = one(tmp_path, "load=poisson", "load.rate=100", "effort.repeats=1")
     assert record.status is Status.OK, record.reason
     assert len(record.repeats) == 1
 
 
-def test_loads_are_an_axis_and_are_told_apart(tmp_path: Path) -> None:
+def test_loads_are_an_axis_with_distinct_labels(tmp_path: Path) -> None:
     _, history = sweep(tmp_path, *SERVED, "load=saturate,single,offline")
     found = records(history)
     assert {record.status for record in found} == {Status.OK}
@@ -142,7 +145,7 @@ def test_loads_are_an_axis_and_are_told_apart(tmp_path: Path) -> None:
     assert len({record.label for record in found}) == 3
 
 
-def test_members_of_a_deployment_have_queues_of_their_own(tmp_path: Path) -> None:
+def test_deployment_members_have_separate_queues(tmp_path: Path) -> None:
     members = "deployment.members=[{batch:1},{batch:2}]"
     _, history = sweep(tmp_path, *SERVED, "load=poisson", "load.rate=100", members)
     assert [(record.status, record.reason) for record in records(history)] == [(Status.OK, "")] * 2
@@ -150,15 +153,21 @@ def test_members_of_a_deployment_have_queues_of_their_own(tmp_path: Path) -> Non
     assert all(load is not None and load.finished > 0 for load in loads)
 
 
-@pytest.mark.parametrize("buckets", ["[4,12]", "dynamic"])
-def test_items_wait_in_the_line_of_their_bucket(tmp_path: Path, buckets: str) -> None:
-    options = [f"buckets={buckets}", "batch=3", "load=poisson", "load.rate=300", "load.max_wait_ms=10"]
-    _, history = sweep(tmp_path, *options, *BUSY, base=[*TORCH, "+model.masked=true"] if buckets == "dynamic" else BAG)
+IN_LINES = ["batch=3", "load=poisson", "load.rate=300", "load.max_wait_ms=10", *BUSY]
+
+
+def test_items_wait_in_the_line_of_their_bucket(tmp_path: Path) -> None:
+    _, history = sweep(tmp_path, "buckets=[4,12]", *IN_LINES, base=BAG)
     (record,) = records(history)
     assert record.status is Status.OK, record.reason  # the right answers, from the right bucket
     repeat = record.repeats[0]
-    if buckets == "dynamic":
-        assert len(repeat.sizes) > 1
-    else:
-        assert [row.bucket for row in repeat.buckets] == [(4,), (12,)]
-        assert sum(row.items for row in repeat.buckets) == repeat.items
+    assert [row.bucket for row in repeat.buckets] == [(4,), (12,)]
+    assert sum(row.items for row in repeat.buckets) == repeat.items
+
+
+@pytest.mark.usefixtures("warm_pool")
+def test_items_of_any_size_wait_in_one_line(tmp_path: Path) -> None:
+    _, history = sweep(tmp_path, "buckets=dynamic", *IN_LINES, base=[*TORCH, "+model.masked=true"])
+    (record,) = records(history)
+    assert record.status is Status.OK, record.reason
+    assert len(record.repeats[0].sizes) > 1

@@ -54,6 +54,7 @@ def by_label(history: ledger.History) -> dict[str, Record]:
     return {record.label: record for record in history.records.values()}
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_a_sweep_over_precision_requests_and_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = machine(tmp_path / "host", monkeypatch)
     dynamic = "backend.options.dynamic_batch:true"
@@ -87,6 +88,7 @@ def test_a_sweep_over_precision_requests_and_copies(tmp_path: Path, monkeypatch:
     assert host.violations() == []
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_every_bad_luck_is_one_record_and_the_rest_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = machine(tmp_path / "host", monkeypatch)
     host.fault("compiler_crash", batch=2, optlevel="2")
@@ -132,6 +134,7 @@ def test_every_bad_luck_is_one_record_and_the_rest_is_measured(tmp_path: Path, m
     assert host.violations() == []
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_built_on_a_host_without_a_device_and_measured_on_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = NeuronHost(tmp_path / "host", ("torch_neuronx",), "inf2.xlarge", tools="real")
     asked = ["backend=neuronx", f"backend.python={host.python}", "hardware=inf2_xlarge", "precision=bf16", "batch=2"]
@@ -151,6 +154,7 @@ def test_built_on_a_host_without_a_device_and_measured_on_one(tmp_path: Path, mo
     assert target.violations() == []
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_inf1_pipelines_and_what_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = machine(tmp_path / "host", monkeypatch, "torch_neuron", "inf1.xlarge")
     host.fault("low_on_device_ratio", batch=2, pipeline=1, ratio=0.3)
@@ -178,6 +182,7 @@ def test_inf1_pipelines_and_what_falls_back(tmp_path: Path, monkeypatch: pytest.
     assert host.violations() == []
 
 
+@pytest.mark.usefixtures("warm_pool")
 @pytest.mark.slow  # real texts and several builds: the same is tested with small models
 @pytest.mark.parametrize(
     ("backend", "wheel", "instance_type", "precision"),
@@ -219,6 +224,7 @@ def test_texts_of_any_length_go_to_the_smallest_of_three_shapes(
     assert host.violations() == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("words", "status", "reason"),
     [
@@ -238,6 +244,7 @@ def test_plan_says_what_cannot_run(
     assert reason in entry.reason
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_without_the_wheels_the_line_says_what_installs_them(tmp_path: Path) -> None:
     status, history = sweep(
         tmp_path, "backend=neuronx", "plan=build", "hardware=inf2_xlarge", "precision=bf16", base=SHORT

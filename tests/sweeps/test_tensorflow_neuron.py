@@ -81,6 +81,7 @@ def only(history: History) -> Record:
 # --- the published sweep ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("warm_pool")
 @pytest.mark.parametrize("batches", [(1, 5), pytest.param(BATCHES, marks=pytest.mark.slow)], ids=["six", "fifteen"])
 def test_failed_compilations_of_2020_have_their_reason_and_their_seconds(
     machine: Machine, pictures: Path, tmp_path: Path, batches: tuple[int, ...]
@@ -119,6 +120,7 @@ def test_failed_compilations_of_2020_have_their_reason_and_their_seconds(
     assert loaded == cells - failed  # what fell back was never measured
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_flags_of_the_guides_rescue_one_of_the_nine_by_the_ladder(
     machine: Machine, pictures: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +139,7 @@ def test_flags_of_the_guides_rescue_one_of_the_nine_by_the_ladder(
 # --- both TensorFlows, and what the compiler is told ------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_tensorflow_1_compiles_a_saved_model(machine: Machine, pictures: Path, tmp_path: Path) -> None:
     host = machine(TF1)
     os.environ["NEURON_CC_FLAGS"] = "--must-compile"
@@ -159,6 +162,7 @@ def test_tensorflow_1_compiles_a_saved_model(machine: Machine, pictures: Path, t
     assert record.repeats[0].items == 3 * record.repeats[0].requests
 
 
+@pytest.mark.usefixtures("warm_pool")
 @pytest.mark.parametrize(
     ("wheel", "more", "flags"),
     [
@@ -200,6 +204,7 @@ def test_tensorflow_2_traces_with_flags_from_the_environment(
     assert loaded == ("0-1" if "cores=2" in more else "0")
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_copies_inside_one_process_and_requests_of_other_sizes(
     machine: Machine, pictures: Path, tmp_path: Path
 ) -> None:
@@ -213,6 +218,7 @@ def test_copies_inside_one_process_and_requests_of_other_sizes(
     assert {call["core"] for call in host.calls("load")} == {0, 1, 2, 3}
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_replicas_are_processes_with_cores_of_their_own(machine: Machine, pictures: Path, tmp_path: Path) -> None:
     host = machine(TF2)
     _, history = sweep(tmp_path / "out", "cores=1", "replicas=2", base=asked(host, pictures))
@@ -222,6 +228,7 @@ def test_replicas_are_processes_with_cores_of_their_own(machine: Machine, pictur
     assert len({pid for pid, _ in seen}) == 2
 
 
+@pytest.mark.usefixtures("warm_pool")
 @pytest.mark.parametrize("wheel", [TF1, TF2])
 def test_a_saved_model_is_compiled_as_it_is(machine: Machine, pictures: Path, tmp_path: Path, wheel: str) -> None:
     host = machine(wheel)
@@ -248,6 +255,7 @@ def _saved_resnet(host: NeuronHost, wheel: str, folder: Path) -> Path:
     return saved
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_built_where_no_device_is_and_measured_where_no_compiler_is(
     machine: Machine, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +277,7 @@ def test_built_where_no_device_is_and_measured_where_no_compiler_is(
 # --- one sweep, three interpreters ------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_one_sweep_over_three_interpreters(machine: Machine, pictures: Path, tmp_path: Path) -> None:
     host = machine(TF2X)
     torch = machine.another("torch_neuronx", "inf2.xlarge")  # type: ignore[attr-defined]  # set by the fixture
@@ -312,6 +321,7 @@ FALLBACKS: dict[str, list[tuple[str, Json, str]]] = {
 }
 
 
+@pytest.mark.usefixtures("warm_pool")
 @pytest.mark.parametrize("wheel", list(FALLBACKS))
 def test_a_compiler_that_only_warns_has_failed_for_its_own_reason(
     machine: Machine, pictures: Path, tmp_path: Path, wheel: str
@@ -333,6 +343,7 @@ def test_a_compiler_that_only_warns_has_failed_for_its_own_reason(
     assert host.calls("load") == []
 
 
+@pytest.mark.usefixtures("warm_pool")
 @pytest.mark.parametrize("wheel", [TF1, TF2])
 def test_a_part_on_the_cpu_is_told_with_its_share(machine: Machine, pictures: Path, tmp_path: Path, wheel: str) -> None:
     host = machine(wheel)
@@ -346,6 +357,7 @@ def test_a_part_on_the_cpu_is_told_with_its_share(machine: Machine, pictures: Pa
     assert 0.3 < only(history).builds[0]["placement"] < 0.7
 
 
+@pytest.mark.usefixtures("warm_pool")
 @pytest.mark.parametrize("wheel", [TF1, TF2])
 def test_a_compiler_that_hangs_is_ended_at_the_deadline_of_the_sweep(
     machine: Machine, pictures: Path, tmp_path: Path, wheel: str
@@ -358,6 +370,7 @@ def test_a_compiler_that_hangs_is_ended_at_the_deadline_of_the_sweep(
     assert (failure.kind, failure.summary) == (FailureKind.TIMEOUT, "not finished after 3 s: killed at the deadline")
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_no_compiler_is_told_before_anything_is_traced(machine: Machine, pictures: Path, tmp_path: Path) -> None:
     host = machine(TF2)
     host.fault("compiler_absent")
@@ -383,6 +396,7 @@ RUNS: list[tuple[str, Json, Status, FailureKind]] = [
 ]
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_what_tensorflow_makes_of_the_runtimes_errors_keeps_its_kind(
     machine: Machine, pictures: Path, tmp_path: Path
 ) -> None:
@@ -394,6 +408,7 @@ def test_what_tensorflow_makes_of_the_runtimes_errors_keeps_its_kind(
     assert found == {batch: (status, kind) for batch, (_, _, status, kind) in enumerate(RUNS, 1)}
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_a_core_that_is_busy_is_asked_for_again(machine: Machine, pictures: Path, tmp_path: Path) -> None:
     host = machine(TF2)
     host.fault("core_unavailable", times=1)
@@ -411,6 +426,7 @@ def test_a_core_that_is_busy_is_asked_for_again(machine: Machine, pictures: Path
 # --- what is refused before anything runs -----------------------------------------------------------------------------
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("wheel", "more", "says"),
     [
@@ -421,8 +437,6 @@ def test_a_core_that_is_busy_is_asked_for_again(machine: Machine, pictures: Path
         ),
         (TF2, ["cores=8"], "asks for 8 NeuronCores, inf1_xlarge has 4: use cores=1,2,4"),
         (TF2, ["precision=fp32"], "inf1_xlarge has no fp32: it has bf16, fp16"),
-        (TF2, ["backend.options.fp32_cast=some"], "fp32_cast=some is not known: choose all or matmult, or null"),
-        (TF2, ["backend.options.verbose=loud"], "verbose=loud is not known: choose debug, info, warning"),
         (TF2, ["backend.options.extra_args=['--fp32-cast=all']"], "holds --fp32-cast: set fp32_cast"),
         (TF2, ["model=digits"], "tensorflow_neuron takes no model of format module: it takes keras, saved_model"),
         (TF2, ["backend=tensorflow_neuronx"], "tensorflow_neuronx builds for inf2, trn1, trn1n, not for inf1"),
@@ -432,7 +446,6 @@ def test_a_core_that_is_busy_is_asked_for_again(machine: Machine, pictures: Path
             "tensorflow_neuron is for inf1, inf2_xlarge is inf2: use backend=tensor",
         ),
         (TF2X, ["cores=2"], "runs one copy on one core: use replicas=..., or backend.options.auto_multicore=true"),
-        (TF2X, ["backend.options.optlevel=5"], "optlevel=5 is not known: choose 1, 2, 3"),
         (TF2X, ["model=saved_model", "model.path=x"], "can run code when loaded: set model.trust=true"),
     ],
 )
@@ -447,12 +460,14 @@ def test_plan_says_what_cannot_work(machine: Machine, pictures: Path, wheel: str
     assert says in entry.reason
 
 
+@pytest.mark.process
 def test_sixteen_copies_in_one_process_are_too_many(machine: Machine, pictures: Path) -> None:
     host = machine(TF2, "inf1.6xlarge")
     (entry,) = plan_trials(*asked(host, pictures), "cores=16", "backend.options.auto_multicore=true").entries
     assert "over at most 4 cores in one process: use cores=4 replicas=4" in entry.reason
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
     machine: Machine, pictures: Path, tmp_path: Path
 ) -> None:

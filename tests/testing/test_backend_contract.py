@@ -153,6 +153,7 @@ class Hasty(Fake):
         return None
 
 
+@pytest.mark.process
 def test_framework_that_the_parent_imports_is_named() -> None:
     assert imported_frameworks([Fake]) == []
     assert imported_frameworks([Hasty]) == ["html"]

@@ -121,6 +121,7 @@ def test_how_to_verify_a_neuron_backend(says: Say, monkeypatch: pytest.MonkeyPat
     assert "backend=plain" not in printed
 
 
+@pytest.mark.process
 def test_the_whole_of_it_on_this_host(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.backends, "names", lambda: ("fake",))  # the others take seconds to import
     doctor.doctor()

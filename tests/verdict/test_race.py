@@ -43,13 +43,13 @@ def test_looks_are_half_as_many_repeats_again_apart() -> None:
 
 
 @pytest.mark.parametrize("claims", [1, 40])
-def test_all_looks_together_spend_what_may_be_wrong(claims: int) -> None:
+def test_looks_together_spend_the_allowed_error(claims: int) -> None:
     """Half of it for each of the two kinds of claims."""
     spent = sum(claims * (1 - race.at_look(0.95, number, claims)) for number in range(1, 1000))
     assert 0.0249 < spent <= 0.025
 
 
-def test_a_verdict_after_a_race_has_the_confidence_that_its_looks_leave() -> None:
+def test_verdict_after_a_race_has_the_confidence_left_by_its_looks() -> None:
     records = [trial("a", around(1000, 0.02)), trial("b", around(960, 0.02, shift=1))]
     plain = select.verdict(records, THROUGHPUT)
     ratio = race.compare(records[0], records[1], THROUGHPUT)
@@ -60,7 +60,7 @@ def test_a_verdict_after_a_race_has_the_confidence_that_its_looks_leave() -> Non
     assert "99.79 % interval" in raced.sentence
 
 
-def test_what_is_far_behind_is_left_out_and_told_by_how_much() -> None:
+def test_dominated_trial_is_left_out_with_its_factor() -> None:
     records = [
         trial("a", around(1000, 0.02)),
         trial("b", around(1002, 0.02, shift=1)),
@@ -75,19 +75,19 @@ def test_what_is_far_behind_is_left_out_and_told_by_how_much() -> None:
     assert found.verdict.tied == ("b", "a")
 
 
-def test_of_a_latency_the_factor_is_that_of_the_time() -> None:
+def test_factor_of_a_latency_is_that_of_the_time() -> None:
     records = [
         trial(k, around(rate, 0.02, shift=n)) for n, (k, rate) in enumerate((("a", 1e3), ("b", 1e3), ("c", 500)))
     ]
     assert look(records, LATENCY).out["c"].reason.split(": ")[1].startswith("2x [1.")
 
 
-def test_nothing_is_left_out_once_all_is_decided() -> None:
+def test_decided_race_leaves_nothing_out() -> None:
     found = look([trial("a", around(1000)), trial("b", around(500, shift=1)), trial("c", around(600, shift=2))])
     assert (found.decided, found.verdict.winner, found.out) == (True, "a", {})
 
 
-def test_what_is_surely_within_the_margin_stays_for_the_tie_break() -> None:
+def test_tie_break_keeps_trials_within_margin() -> None:
     rates = {
         key: around(rate, 0.0005, shift=n)
         for n, (key, rate) in enumerate({"a": 1005, "b": 1000, "d": 500, "e": 400}.items())
@@ -98,7 +98,7 @@ def test_what_is_surely_within_the_margin_stays_for_the_tie_break() -> None:
     assert set(found.out) == {"d", "e"}
 
 
-def test_repeats_that_agree_by_luck_prove_nothing() -> None:
+def test_repeats_that_agree_by_chance_prove_nothing() -> None:
     """Processes are fast or slow by their memory layout: three slow ones do not make a slow trial."""
     lucky = [[1000.0, 1000.1, 1000.2], [700.0, 700.1, 700.3]]
     mixed = [[1000.0, 700.0, 1000.0], [700.0, 1000.0, 1000.0], [1000.0, 1000.0, 700.0], [700.0, 1000.0, 700.0]]
@@ -108,17 +108,17 @@ def test_repeats_that_agree_by_luck_prove_nothing() -> None:
     assert "t1" not in look(records).out
 
 
-def test_one_repeat_leaves_nobody_out() -> None:
+def test_single_repeat_leaves_nobody_out() -> None:
     found = look([trial("a", [1000.0]), trial("b", [10.0])])
     assert (found.decided, found.out) == (False, {})
 
 
-def test_a_race_of_one_is_over() -> None:
+def test_race_of_one_is_over() -> None:
     found = look([trial("a", [1000.0])])
     assert (found.decided, found.verdict.winner) == (True, "a")
 
 
-def test_a_race_of_none_is_over() -> None:
+def test_race_of_none_is_over() -> None:
     failed = replace(trial("a", [1000.0]), status=Status.REJECTED, reason="wrong answers")
     assert look([failed]).decided
     assert look([]).verdict.kind == "none"
@@ -148,7 +148,7 @@ def test_equal_configs_with_constant_times_tie() -> None:
         ({"latency_ms_p50_max": 1.001}, {}, Standing.OPEN),
     ],
 )
-def test_what_more_repeats_can_still_change(
+def test_more_repeats_can_change_an_open_standing_only(
     limits: dict[str, float], metrics: dict[str, float], expected: Standing
 ) -> None:
     objective = replace(THROUGHPUT, **limits)  # type: ignore[arg-type]  # fields by name
@@ -157,7 +157,7 @@ def test_what_more_repeats_can_still_change(
     assert bool(text) is (expected is Standing.MISSED)
 
 
-def test_what_surely_misses_a_limit_is_left_out() -> None:
+def test_trial_that_misses_a_limit_is_left_out() -> None:
     records = [
         trial("a", around(2000, shift=1), peak_memory_mb=900.0),
         trial("b", around(1000, 0.02), peak_memory_mb=90.0),
@@ -170,7 +170,7 @@ def test_what_surely_misses_a_limit_is_left_out() -> None:
     assert found.verdict.tied == ("c", "b")
 
 
-def test_nobody_is_dominated_by_a_trial_that_may_turn_out_to_miss_a_limit() -> None:
+def test_trial_that_may_miss_a_limit_dominates_nobody() -> None:
     objective = replace(THROUGHPUT, latency_ms_p50_max=1.001)
     fast = [
         trial(k, around(r, 0.02, shift=n), latency_ms_p50=1.0) for n, (k, r) in enumerate((("a", 2000), ("d", 2003)))
@@ -185,7 +185,7 @@ def test_nobody_is_dominated_by_a_trial_that_may_turn_out_to_miss_a_limit() -> N
     assert set(found.out) == {"c"}
 
 
-def test_a_faster_trial_whose_limit_is_not_known_yet_goes_on() -> None:
+def test_faster_trial_with_an_open_limit_continues() -> None:
     objective = replace(THROUGHPUT, latency_ms_p99_max=5.0)
     records = [trial("a", around(1000), latency_ms_p99=2.0), trial("b", around(2000, shift=1))]
     assert not look(records, objective).decided
@@ -193,7 +193,7 @@ def test_a_faster_trial_whose_limit_is_not_known_yet_goes_on() -> None:
     assert look(slower, objective).decided
 
 
-def test_a_verdict_names_the_best_of_those_that_were_stopped() -> None:
+def test_verdict_names_the_best_of_the_stopped() -> None:
     first = trial("a", around(1000))
     others = [
         stopped(trial(k, around(r, n=3)), Out(StopReason.DOMINATED, "because", "a"))
@@ -205,7 +205,7 @@ def test_a_verdict_names_the_best_of_those_that_were_stopped() -> None:
     assert found.reasons["b"] == "stopped: because"
 
 
-def test_what_a_race_stopped_counts_for_another_question() -> None:
+def test_stopped_trial_counts_for_another_question() -> None:
     first = replace(trial("a", around(1000), latency_ms=5.0, usd_per_million_items=1.0), look=2)
     second = trial("b", around(600), latency_ms=1.0, usd_per_million_items=3.0)
     records = [first, stopped(second, Out(StopReason.DOMINATED, "because", "a"))]
@@ -217,7 +217,7 @@ def test_what_a_race_stopped_counts_for_another_question() -> None:
     assert select.verdict(records, THROUGHPUT).ranking == ("a",)
 
 
-def test_what_missed_a_limit_counts_once_the_limit_is_another() -> None:
+def test_trial_that_missed_a_limit_counts_under_another_limit() -> None:
     objective = replace(THROUGHPUT, peak_memory_mb_max=100.0)
     records = [
         trial("a", around(1000), peak_memory_mb=90.0),
@@ -227,13 +227,13 @@ def test_what_missed_a_limit_counts_once_the_limit_is_another() -> None:
     assert select.verdict(records, THROUGHPUT).winner == "b"
 
 
-def test_what_was_dominated_by_a_trial_that_failed_later_counts() -> None:
+def test_trial_dominated_by_one_that_failed_later_counts() -> None:
     failed = replace(trial("a", around(1000)), status=Status.RUN_FAILED, reason="it died")
     records = [failed, stopped(trial("b", around(600)), Out(StopReason.DOMINATED, "because", "a"))]
     assert select.verdict(records, THROUGHPUT).winner == "b"
 
 
-def test_where_all_miss_a_limit_the_nearest_is_named_also_of_those_that_were_stopped() -> None:
+def test_nearest_to_a_missed_limit_is_named_even_if_stopped() -> None:
     objective = replace(THROUGHPUT, peak_memory_mb_max=100.0)
     records = [
         stopped(trial(key, around(1000), peak_memory_mb=size), Out(StopReason.INFEASIBLE, "infeasible: too large"))
@@ -244,7 +244,7 @@ def test_where_all_miss_a_limit_the_nearest_is_named_also_of_those_that_were_sto
     assert "the nearest is net-b: peak_memory_mb 110 MB is 10 % over" in found.sentence
 
 
-def test_the_level_of_the_machine_is_taken_out_of_values_and_ranks() -> None:
+def test_machine_level_is_divided_out_of_values_and_ranks() -> None:
     steady, hit = trial("a", [1000.0, 1001.0, 1002.0, 1000.0]), trial("b", [1030.0, 1031.0, 930.0, 928.0])
     for index in (2, 3):
         hit = level(hit, index, 0.9)
@@ -259,7 +259,7 @@ def test_the_level_of_the_machine_is_taken_out_of_values_and_ranks() -> None:
     assert (found.kind, found.winner) == ("winner", "b")
 
 
-def test_no_rate_that_meets_the_service_level_is_a_miss_and_no_tie() -> None:
+def test_missing_capacity_is_a_miss_and_no_tie() -> None:
     objective = Objective("max_capacity", "capacity_items_per_s", True)
 
     def at(key: str, rates: Sequence[float]) -> Record:
@@ -274,7 +274,7 @@ def test_no_rate_that_meets_the_service_level_is_a_miss_and_no_tie() -> None:
     assert look([at("a", around(500, n=3)), at("b", [0.0] * 3)], objective).decided
 
 
-def test_undecided_says_how_many_minutes() -> None:
+def test_undecided_verdict_says_how_many_minutes() -> None:
     def timed(record: Record, seconds: float) -> Record:
         return replace(record, repeats=tuple(replace(m, wall_seconds=seconds) for m in record.repeats))
 
@@ -288,7 +288,7 @@ def test_undecided_says_how_many_minutes() -> None:
     assert "more repeats of net-a and net-b (about " in told.sentence
 
 
-def test_pairs_of_common_blocks_are_kept_where_one_trial_was_stopped_a_little_sooner() -> None:
+def test_common_blocks_are_paired_where_one_trial_stopped_sooner() -> None:
     drift = [1.0, 0.7, 1.3, 0.9, 1.2, 0.8]
     a = trial("a", [1000 * d * e for d, e in zip(drift, around(1.0, n=6), strict=True)])
     b = trial("b", [900 * d for d in drift])
@@ -296,7 +296,7 @@ def test_pairs_of_common_blocks_are_kept_where_one_trial_was_stopped_a_little_so
     assert select.verdict([a, replace(b, repeats=b.repeats[:2])], THROUGHPUT).kind == "undecided"
 
 
-def test_claims_on_latency_are_told_and_counted(tmp_path: Path) -> None:
+def test_latency_claims_are_described_and_counted(tmp_path: Path) -> None:
     """3 late requests of 3,000: proved; 45: not even in the estimate; 28: unproved."""
     objective = replace(THROUGHPUT, latency_ms_p99_max=20.0)
 
@@ -329,7 +329,7 @@ def test_claims_on_latency_are_told_and_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("trials", [2, 4])
-def test_equal_trials_have_a_winner_in_at_most_one_race_of_twenty(law: str, trials: int) -> None:
+def test_equal_trials_have_a_winner_in_one_race_of_twenty_at_most(law: str, trials: int) -> None:
     random, short = np.random.default_rng(trials), replace(RACE, repeats_max=12)
     found = [run_race(1000.0 * LAWS[law](random, trials, 12, 0.03), effort=short)[0] for _ in range(25)]
     wins = intervals.wilson(sum(each.kind == "winner" for each in found), len(found))
@@ -337,7 +337,7 @@ def test_equal_trials_have_a_winner_in_at_most_one_race_of_twenty(law: str, tria
     assert wins.low <= 0.05
 
 
-def test_a_race_finds_twice_the_margin_and_spares_those_that_are_far_behind() -> None:
+def test_race_finds_twice_the_margin_and_spares_the_dominated() -> None:
     random, medians = np.random.default_rng(3), np.array([1040.0, 1000.0, 700.0, 500.0, 400.0])[:, None]
     right = 0
     for _ in range(20):
@@ -347,7 +347,7 @@ def test_a_race_finds_twice_the_margin_and_spares_those_that_are_far_behind() ->
     assert right >= 19
 
 
-def test_a_race_that_cannot_be_decided_ends_before_its_repeats_do() -> None:
+def test_undecidable_race_ends_before_its_repeats_do() -> None:
     """A spread of 30 % hides a difference of 3 % from a hundred repeats; one of 1 % does not from forty."""
     random, medians = np.random.default_rng(4), np.array([1030.0, 1000.0, 1000.0])[:, None]
     for spread, early in ((0.3, True), (0.01, False)):
@@ -360,7 +360,7 @@ def test_a_race_that_cannot_be_decided_ends_before_its_repeats_do() -> None:
                 assert found.kind == "winner" or max(taken.values()) == 40
 
 
-def test_a_race_that_may_not_go_on_is_undecided() -> None:
+def test_race_that_may_not_continue_is_undecided() -> None:
     rates = np.array([[1000.0, 900.0, 1150.0], [1020.0, 1100.0, 890.0]])
     found, taken = run_race(rates, effort=Effort("short", 3, 0.5, 20, 0.1, 2.0, repeats_max=3))
     assert (found.kind, taken) == ("undecided", {"t00": 3, "t01": 3})

@@ -285,9 +285,9 @@ def test_calibration_is_never_larger_than_what_is_served() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"split": "heldout"}, r"heldout is not known: did you mean held_out\?"),
-        ({"split": "train"}, r"train is not known: choose one of held_out, test"),
-        ({"sources": ["tweet"]}, r"tweet is not known: did you mean tweets\?"),
+        ({"split": "heldout"}, r"heldout is not known: did you mean 'held_out'\?"),
+        ({"split": "train"}, r"train is not known: choose from held_out, test"),
+        ({"sources": ["tweet"]}, r"tweet is not known: did you mean 'tweets'\?"),
         ({"sources": []}, r"sources must be"),
         ({"count": 0}, r"count=0 must be 1 to 1200 of them"),
         ({"count": 1201}, r"count=1201 must be 1 to 1200 of them"),
@@ -335,6 +335,7 @@ def some() -> Any:
     return workloads.load_data({**DATA, "count": 32, "sources": ["tweets"]})
 
 
+@pytest.mark.process
 @needs_text
 def test_minilm_tells_good_from_bad_and_padding_makes_no_difference(encoder: Any, some: Any, tmp_path: Path) -> None:
     materials.write_reference(encoder, some, DIMS, tmp_path / "reference")
@@ -350,6 +351,7 @@ def test_minilm_tells_good_from_bad_and_padding_makes_no_difference(encoder: Any
     np.testing.assert_array_equal(narrow[1], padded[1])
 
 
+@pytest.mark.process
 @needs_text
 def test_without_its_mask_minilm_answers_otherwise(encoder: Any, some: Any) -> None:
     deaf = workloads.load_model({"name": "deaf", "_target_": OWN + "minilm_unmasked"})
@@ -396,6 +398,7 @@ def test_photographs_come_in_sizes_of_their_own(pictures: Any) -> None:
     np.testing.assert_array_equal(pictures.inputs["mask"].sum(axis=(1, 2, 3)), pictures.sizes.prod(axis=1))
 
 
+@pytest.mark.process
 def test_masked_lite0_leaves_padding_out_and_lite0_does_not(pictures: Any) -> None:
     plain = workloads.load_model({"name": "lite0", "_target_": "sweep.workloads.efficientnet.lite0"})
     masked = workloads.load_model({"name": "masked", "_target_": "sweep.workloads.efficientnet.lite0_masked"})

@@ -8,8 +8,9 @@ is the share of operators that its log reports, and the module itself. Worker si
 import contextlib
 import logging
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from sweep.backends import compiler_output
 from sweep.backends.base import Source
@@ -17,7 +18,8 @@ from sweep.backends.neuron import output
 from sweep.backends.neuron import sdk as neuron
 from sweep.backends.neuron import torch_common as shared
 from sweep.backends.pytorch import common
-from sweep.spec import BuildInfo, BuildSpec, FailureKind, Placement, Trial, TrialError
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Placement, Trial, TrialError, from_json, to_json
+from sweep.spec.declared import setting
 
 TARGET = "inf1"
 PIPELINE_MAX = 64
@@ -25,13 +27,6 @@ FUSED = re.compile(r"before = (\d+), fused = (\d+), percent fused = ([\d.]+) ?%"
 CAST = re.compile(r"fp32-cast-(?:all|matmult)(?:-(bf16|fp16))?$")
 NOTHING = "No operations were successfully partitioned"
 GENERAL = re.compile(r"percent fused|falling back to native|\b%s" % NOTHING, re.IGNORECASE)
-CHOICES: Mapping[str, Tuple[Any, ...]] = {
-    "cast": ("all", "matmult"),
-    "fast_relayout": (True, False),
-    "dynamic_batch": (True, False),
-    "separate_weights": (True, False),
-    "static_weights": (True, False),
-}
 OWN_FLAGS = {
     "--neuroncore-pipeline-cores": "cores",
     "--num-neuroncores": "cores",
@@ -41,13 +36,26 @@ OWN_FLAGS = {
 }
 
 
+@dataclass(frozen=True)
+class InferentiaOptions(shared.NeuronOptions):
+    cast: str = setting(
+        "all", "what is computed in `precision` (bf16, fp16); an Inf1 has no fp32", choices=("all", "matmult")
+    )
+    fast_relayout: bool = setting(True, "layouts changed by matrix products, which round too")
+    separate_weights: bool = setting(False, "for models with more than about 1.9 GB of weights")
+    static_weights: bool = setting(
+        False, "weights stay in the cores of a pipeline; needed by some models on 8 and more"
+    )
+
+
 class Neuron(shared.NeuronBackend):
     name = "neuron"
+    options_type = InferentiaOptions
+    options: InferentiaOptions
     sdk = "torch_neuron"
     packages = ("torch-neuron", "neuron-cc", "torch")
     build_packages = ("neuron-cc",)
     precisions = ("bf16", "fp16")
-    compile_options = (*CHOICES, "extra_args")
     compiles_cores = True
 
     @classmethod
@@ -56,8 +64,8 @@ class Neuron(shared.NeuronBackend):
             return "neuron has no fp32: Inf1 casts every model, so use precision=bf16 or fp16"
         if (spec.cores or 1) > PIPELINE_MAX:
             return "a pipeline of neuron has at most %d cores: use fewer cores and more replicas" % PIPELINE_MAX
-        extra = spec.options.get("extra_args") or ()
-        return super().supports(spec) or cls.wrong_option(spec.options, CHOICES) or neuron.taken_flag(extra, OWN_FLAGS)
+        extra = from_json(InferentiaOptions, spec.options).extra_args
+        return super().supports(spec) or neuron.taken_flag(extra, OWN_FLAGS)
 
     @classmethod
     def runs(cls, trial: Trial) -> Optional[str]:
@@ -87,7 +95,7 @@ class Neuron(shared.NeuronBackend):
         if share == 0.0:
             raise _nothing_compiled(TrialError(FailureKind.PARTIAL_PLACEMENT, "the module has no operator"), text)
         output.keep_log(workdir, folder)
-        how = {name: self.options[name] for name in CHOICES if name in self.options}
+        how = {name: value for name, value in to_json(self.options).items() if name != "extra_args"}
         stated = shared.Stated(
             precision=precision_of(arguments),
             shapes=tuple(array.shape for array in source.example),
@@ -110,8 +118,11 @@ class Neuron(shared.NeuronBackend):
 
         trace = neuron.documented(torch_neuron, "trace", versions)
         model, example = source.load_model(), common.tensors(source.example)
-        asked = {"dynamic_batch_size": "dynamic_batch", "separate_weights": "separate_weights"}
-        more = {keyword: True for keyword, option in asked.items() if self.options.get(option)}
+        switches = {
+            "dynamic_batch_size": self.options.dynamic_batch,
+            "separate_weights": self.options.separate_weights,
+        }
+        more = {keyword: True for keyword, is_on in switches.items() if is_on}
         known = neuron.known_keywords("torch_neuron.trace", versions)
         with common.quiet(), torch.no_grad(), known, _noting(notes):
             traced = trace(shared.flat(model), example, compiler_args=arguments, compiler_workdir=str(workdir), **more)
@@ -133,15 +144,15 @@ class Neuron(shared.NeuronBackend):
         return runner
 
 
-def compiler_args(options: Mapping[str, Any], spec: BuildSpec) -> List[str]:
+def compiler_args(options: InferentiaOptions, spec: BuildSpec) -> List[str]:
     """Every flag of neuron-cc that decides what is computed and how, whatever the release's defaults are."""
-    cast = "fp32-cast-%s" % options.get("cast", "all")
+    cast = "fp32-cast-%s" % options.cast
     if not (cast == "fp32-cast-all" and spec.precision == "bf16"):  # which has no longer name
         cast += "-" + spec.precision
-    layout = "fast-relayout" if options.get("fast_relayout", True) else "no-fast-relayout"
+    layout = "fast-relayout" if options.fast_relayout else "no-fast-relayout"
     words = ["--neuroncore-pipeline-cores", str(spec.cores or 1), "--fast-math", cast, layout]
-    words += ["--static-weights"] if options.get("static_weights") else []
-    return [*words, *(options.get("extra_args") or ())]
+    words += ["--static-weights"] if options.static_weights else []
+    return [*words, *options.extra_args]
 
 
 def precision_of(arguments: Sequence[str]) -> str:

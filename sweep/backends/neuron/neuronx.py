@@ -10,28 +10,19 @@ import fcntl
 import os
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ContextManager, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, ContextManager, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from sweep.backends.base import Source
 from sweep.backends.neuron import output
 from sweep.backends.neuron import sdk as neuron
 from sweep.backends.neuron import torch_common as shared
 from sweep.backends.pytorch import common
-from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError, from_json, to_json
+from sweep.spec.declared import setting
 
 CORES_OF = {"inf2": "v2", "trn1": "v2", "trn1n": "v2", "trn2": "v3"}  # target -> generation of its NeuronCores
-CHOICES: Mapping[str, Tuple[Any, ...]] = {
-    "auto_cast": ("matmult", "all"),
-    "optlevel": (1, 2, 3),
-    "model_type": ("generic", "transformer", "unet-inference"),
-    "lnc": (None, 1, 2),
-    "mixed_precision_accumulation": (True, False),
-    "inline_weights": (True, False),
-    "dynamic_batch": (True, False),
-    "lazy_load": (True, False),
-    "cpu_backend": ("auto", True, False),
-}
 OWN_FLAGS = {
     "--target": "backend.options.target",
     "--auto-cast": "backend.options.auto_cast",
@@ -56,14 +47,45 @@ PARTITION = (
 )
 
 
+@dataclass(frozen=True)
+class NeuronXOptions(shared.NeuronOptions):
+    target: str = setting("auto", "auto: what the hardware is", choices=("auto", *CORES_OF))
+    auto_cast: str = setting(
+        "all", "what precision=bf16 or fp16 computes narrow; precision=fp32 casts nothing", choices=("all", "matmult")
+    )
+    optlevel: int = setting(2, "1 compiles sooner", choices=(1, 2, 3))
+    model_type: str = setting(
+        "generic", "what the compiler takes the model for", choices=("generic", "transformer", "unet-inference")
+    )
+    mixed_precision_accumulation: bool = setting(True, "sums of narrow products in fp32")
+    lnc: Optional[int] = setting(None, "physical cores in a core of trn2; null: 2", choices=(1, 2))
+    inline_weights: bool = setting(True, "false: weights apart from the program, put on the core when loaded")
+    lazy_load: bool = setting(False, "the core gets the model at the first call, which still counts as loading")
+    cpu_backend: Union[bool, str] = setting(
+        "auto", "trace without a device; auto: where there is none", choices=("auto",)
+    )
+    partition: Optional[Mapping[str, Any]] = setting(
+        None,
+        "null: all on the device, or the build fails; {ops_to_partition: [aten::sort]}: those on the CPU",
+        choices=PARTITION,
+    )
+    spread: str = setting(
+        "data_parallel",
+        "several cores: each request split over them, or a copy on each, in turns",
+        choices=("data_parallel", "replicate"),
+        compile_time=False,
+    )
+
+
 class NeuronX(shared.NeuronBackend):
     name = "neuronx"
+    options_type = NeuronXOptions
+    options: NeuronXOptions
     sdk = "torch_neuronx"
     packages = ("torch-neuronx", "neuronx-cc", "torch")
     build_packages = ("neuronx-cc",)
     precisions = ("fp32", "bf16", "fp16")
     formats = ("module", "torchscript", "exported")
-    compile_options = ("target", *CHOICES, "partition", "extra_args")
 
     @classmethod
     def build_options(cls, trial: Trial) -> Json:
@@ -74,8 +96,8 @@ class NeuronX(shared.NeuronBackend):
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:
-        options, target = spec.options, spec.options.get("target", "auto")
-        refused = super().supports(spec) or cls.wrong_option(options, CHOICES)
+        options = from_json(NeuronXOptions, spec.options)
+        refused, target = super().supports(spec), options.target
         if refused:
             return refused
         if target == "auto":
@@ -84,24 +106,21 @@ class NeuronX(shared.NeuronBackend):
         if target == "inf1":
             return "neuronx does not compile for Inf1: use backend=neuron, or hardware with Inferentia2 or Trainium"
         if target not in CORES_OF:
-            return "backend.options.target=%s is not known: choose one of auto, %s" % (target, ", ".join(CORES_OF))
-        if options.get("lnc") is not None and target != "trn2":
+            return "neuronx does not compile for %s: it compiles for %s" % (target, ", ".join(CORES_OF))
+        if options.lnc is not None and target != "trn2":
             return "backend.options.lnc is for target=trn2 alone: leave it at null for %s" % target
-        return neuron.taken_flag(options.get("extra_args") or (), OWN_FLAGS) or _partition_rule(options)
+        return neuron.taken_flag(options.extra_args, OWN_FLAGS)
 
     @classmethod
     def runs(cls, trial: Trial) -> Optional[str]:
-        options, target = trial.backend.get("options") or {}, cls.build_options(trial).get("target")
-        here = target_of(trial.hardware)
+        options = from_json(NeuronXOptions, trial.backend.get("options") or {})
+        here, target = target_of(trial.hardware), cls.build_options(trial).get("target")
         if here and target in CORES_OF and CORES_OF.get(here) != CORES_OF[target]:
             return "%s cannot run what is built for %s: leave backend.options.target=auto" % (here, target)
-        spread = options.get("spread", "data_parallel")
-        if spread not in ("data_parallel", "replicate"):
-            return "backend.options.spread=%s is not known: choose data_parallel or replicate" % spread
-        if trial.cores > 1 and not options.get("inline_weights", True):
+        if trial.cores > 1 and not options.inline_weights:
             return "separated weights are moved to one core: use cores=1 with replicas, or inline_weights=true"
         whole = trial.batch * trial.cores
-        if trial.cores == 1 or spread == "replicate" or options.get("dynamic_batch"):
+        if trial.cores == 1 or options.spread == "replicate" or options.dynamic_batch:
             return super().runs(trial)
         if trial.request_items != whole:
             return "a request is split over %d cores: use request_batch=%d (batch x cores), or dynamic_batch=true" % (
@@ -115,7 +134,7 @@ class NeuronX(shared.NeuronBackend):
         neuron.own_programs()
         versions = self.versions()
         _hermetic(workdir, self.options)
-        with _without_device(self.options.get("cpu_backend", "auto")) as without_device:
+        with _without_device(self.options.cpu_backend) as without_device:
             with output.explained(workdir):
                 made = self._trace(source, spec, workdir, without_device, versions)
             output.keep_log(workdir, folder)
@@ -133,10 +152,9 @@ class NeuronX(shared.NeuronBackend):
         model, example = source.load_model(), common.tensors(source.example)
         arguments = compiler_args(self.options, spec.precision)
         more: Dict[str, Any] = {"cpu_backend": True} if without_device else {}
-        partition = self.options.get("partition")
+        partition = self.options.partition
         if partition is not None:
             more["partitioner_config"] = _partitioner(torch_neuronx, partition, versions)
-        inline = bool(self.options.get("inline_weights", True))
         original = shared.flat(model)
         with torch.no_grad(), neuron.known_keywords("torch_neuronx.trace", versions):
             traced = trace(
@@ -144,7 +162,7 @@ class NeuronX(shared.NeuronBackend):
                 example,
                 compiler_workdir=str(workdir),
                 compiler_args=arguments,
-                inline_weights_to_neff=inline,
+                inline_weights_to_neff=self.options.inline_weights,
                 **more,
             )
         share = shared.share_on_device(traced, original, example) if partition is not None else 1.0
@@ -152,7 +170,7 @@ class NeuronX(shared.NeuronBackend):
             summary = "torch_neuronx.trace returned a module that has nothing for the device"
             raise TrialError(FailureKind.PARTIAL_PLACEMENT, summary)
         kept = ("target", "inline_weights", "dynamic_batch", "lazy_load", "partition")
-        how = {name: self.options[name] for name in kept if name in self.options}
+        how = {name: to_json(getattr(self.options, name)) for name in kept}
         how.update({"lnc": logical_cores(self.options), "weights": shared.weights_precision(model)})
         stated = shared.Stated(
             precision=precision_of(arguments, how["weights"]),
@@ -172,7 +190,7 @@ class NeuronX(shared.NeuronBackend):
         read: Any = torch.jit.load  # has no types of its own
         cores, versions = max(1, len(placement.cores)), self.versions()
         dynamic = bool(stated.options.get("dynamic_batch"))
-        split = cores > 1 and self.options.get("spread", "data_parallel") == "data_parallel"
+        split = cores > 1 and self.options.spread == "data_parallel"
         with contextlib.nullcontext() if split else _on_cores(torch_neuronx, cores, versions), common.quiet():
             module = read(str(path))
             if not shared.on_device(module):
@@ -196,13 +214,13 @@ class _Made(NamedTuple):
     stated: shared.Stated
     share: float  # of the operators, on the device
 
-    def save(self, path: Path, options: Mapping[str, Any]) -> None:
+    def save(self, path: Path, options: NeuronXOptions) -> None:
         """Flags that stay in the artifact have to be set between the trace and this."""
         import torch
 
-        if options.get("dynamic_batch"):
+        if options.dynamic_batch:
             neuron.documented(self.sdk, "dynamic_batch", self.stated.versions)(self.traced)
-        if options.get("lazy_load"):
+        if options.lazy_load:
             neuron.documented(self.sdk, "lazy_load", self.stated.versions)(self.traced)
         with common.quiet():
             torch.jit.save(self.traced, str(path), _extra_files={shared.STATED: self.stated.text()})
@@ -220,39 +238,28 @@ def target_of(hardware: Mapping[str, Any]) -> Optional[str]:
     return found.group() if found else None
 
 
-def compiler_args(options: Mapping[str, Any], precision: str) -> List[str]:
+def compiler_args(options: NeuronXOptions, precision: str) -> List[str]:
     """Every flag of neuronx-cc that decides what is computed and how, whatever the release's defaults are."""
-    target = str(options["target"])
-    cast = "none" if precision == "fp32" else str(options.get("auto_cast", "all"))
-    words = ["--target", target, "--model-type", str(options.get("model_type", "generic"))]
-    words += ["--optlevel", str(options.get("optlevel", 2)), "--auto-cast", cast]
+    cast = "none" if precision == "fp32" else options.auto_cast
+    words = ["--target", options.target, "--model-type", options.model_type]
+    words += ["--optlevel", str(options.optlevel), "--auto-cast", cast]
     words += ["--auto-cast-type", precision] if cast != "none" else []
-    narrow = "enable" if options.get("mixed_precision_accumulation", True) else "disable"
+    narrow = "enable" if options.mixed_precision_accumulation else "disable"
     words.append("--%s-mixed-precision-accumulation" % narrow)
     cores = logical_cores(options)
     words += ["--logical-nc-config", str(cores)] if cores else []
-    return [*words, *(options.get("extra_args") or ())]
+    return [*words, *options.extra_args]
 
 
-def logical_cores(options: Mapping[str, Any]) -> Optional[int]:
+def logical_cores(options: NeuronXOptions) -> Optional[int]:
     """Physical cores in a logical one, where there is such a thing."""
-    return int(options.get("lnc") or 2) if options.get("target") == "trn2" else None
+    return (options.lnc or 2) if options.target == "trn2" else None
 
 
 def precision_of(arguments: Sequence[str], weights: str) -> str:
     """What is computed, by the flags that the compiler was given; without a cast it is what the weights are."""
     cast = neuron.value_of(arguments, "--auto-cast")
     return weights if cast == "none" else neuron.value_of(arguments, "--auto-cast-type") or "unknown"
-
-
-def _partition_rule(options: Mapping[str, Any]) -> Optional[str]:
-    asked = options.get("partition")
-    if asked is None:
-        return None
-    unknown = [str(name) for name in asked if name not in PARTITION] if isinstance(asked, Mapping) else [str(asked)]
-    if unknown:
-        return "backend.options.partition=%s is not known: it is null, or has %s" % (unknown[0], ", ".join(PARTITION))
-    return None
 
 
 def _partitioner(sdk: Any, asked: Mapping[str, Any], versions: Mapping[str, str]) -> Any:
@@ -275,7 +282,7 @@ def _on_cores(sdk: Any, count: int, versions: Mapping[str, str]) -> ContextManag
     return contextlib.nullcontext()  # the process sees one core
 
 
-def _hermetic(workdir: Path, options: Mapping[str, Any]) -> None:
+def _hermetic(workdir: Path, options: NeuronXOptions) -> None:
     """What a shell or an earlier build left must not change this one."""
     workdir.mkdir(exist_ok=True)
     flags = os.environ.pop("NEURON_CC_FLAGS", None)
@@ -288,12 +295,12 @@ def _hermetic(workdir: Path, options: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _without_device(asked: Any) -> Iterator[bool]:
+def _without_device(wish: Union[bool, str]) -> Iterator[bool]:
     """True where the trace has to do without a device: there is none, or another build of ours has it just now."""
-    if asked != "auto":
-        if asked is False:
+    if wish != "auto":
+        if wish is False:
             neuron.one_core_for_building()
-        yield bool(asked)
+        yield bool(wish)
         return
     if not neuron.has_device():
         yield True

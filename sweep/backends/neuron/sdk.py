@@ -20,6 +20,7 @@ VISIBLE, COUNT, LNC = "NEURON_RT_VISIBLE_CORES", "NEURON_RT_NUM_CORES", "NEURON_
 GROUPS = "NEURONCORE_GROUP_SIZES"  # of the runtime before 2022; where a shell still sets it, old releases obey
 SYSFS = "sys/devices/virtual/neuron_device"
 LS_SECONDS = 10.0
+WORDS = "words for the compiler, each in quotes like ['-O2']"  # what `extra_args` takes
 MB = float(1 << 20)
 
 
@@ -164,11 +165,9 @@ def value_of(arguments: Sequence[str], flag: str) -> Optional[str]:
     return found
 
 
-def taken_flag(extra: Sequence[Any], own: Mapping[str, str]) -> Optional[str]:
-    """Why free arguments cannot be passed on: one of them is the business of an option, or is no text."""
+def taken_flag(extra: Sequence[str], own: Mapping[str, str]) -> Optional[str]:
+    """Why free arguments cannot be passed on: one of them is the business of an option."""
     for word in extra:
-        if not isinstance(word, str):
-            return "backend.options.extra_args holds words for the compiler: write '%s' in quotes" % (word,)
         flag = word.partition("=")[0]
         if flag in own:
             return "backend.options.extra_args holds %s: set %s, which is recorded" % (flag, own[flag])

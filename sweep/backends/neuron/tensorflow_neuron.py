@@ -5,24 +5,42 @@ Inf1), and the plug-in's published source. Never run on a device by this project
 """
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence, Union
 
 from sweep.backends.base import Source
 from sweep.backends.neuron.sdk import value_of
 from sweep.backends.tensorflow import common
 from sweep.spec import BuildSpec
+from sweep.spec.declared import setting
 from sweep.workloads import SavedModel
 
-CASTS = ("all", "matmult")
 STATIC_FROM_CORES = 16
 NO_DEADLINE_SECONDS = 30 * 24 * 3600  # TensorFlow 1 would call a compiler that it ended a success without operators
 TF1_VERBOSE = {"debug": 2}  # numbers that every neuron-cc knows; 0 would hide its output in a file
 
 
+@dataclass(frozen=True)
+class TensorFlowNeuronOptions(common.TensorFlowOptions):
+    fp32_cast: Optional[str] = setting(
+        "all",
+        "what is cast to `precision`; null: the compiler's own choice, for compilers of 2020",
+        choices=("all", "matmult"),
+    )
+    cores_flag: Optional[str] = setting(
+        "--neuroncore-pipeline-cores", "the compiler's flag for `cores`; compilers of 2020: --num-neuroncores"
+    )
+    static_weights: Union[bool, str] = setting(
+        False, "weights stay in the cores of a pipeline; auto: from 16 cores on", choices=("auto",)
+    )
+
+
 class TensorFlowNeuronInf1(common.TensorFlowNeuron):
     name = "tensorflow_neuron"
+    options_type = TensorFlowNeuronOptions
+    options: TensorFlowNeuronOptions
     packages = ("tensorflow", "tensorflow-neuron", "neuron-cc")
     build_packages = ("neuron-cc",)
     compiler = "neuron-cc"
@@ -40,40 +58,24 @@ class TensorFlowNeuronInf1(common.TensorFlowNeuron):
         }
     )
     compiles_cores = True
-    compile_options = (
-        "dynamic_batch",
-        "fp32_cast",
-        "cores_flag",
-        "static_weights",
-        "auto_multicore",
-        "verbose",
-        "extra_args",
-    )
-
-    @classmethod
-    def supports(cls, spec: BuildSpec) -> Optional[str]:
-        cast = spec.options.get("fp32_cast", CASTS[0])
-        if cast is not None and cast not in CASTS:
-            return "backend.options.fp32_cast=%s is not known: choose %s, or null" % (cast, " or ".join(CASTS))
-        return super().supports(spec)
 
     def flags(self, spec: BuildSpec, tf1: bool) -> List[str]:
-        cores = 1 if self.options.get("auto_multicore") else spec.cores or 1
-        found = [] if tf1 else ["--verbose=%s" % self.options.get("verbose", "error")]
-        cast = self.options.get("fp32_cast", CASTS[0])
+        options = self.options
+        cores = 1 if options.auto_multicore else spec.cores or 1
+        words = [] if tf1 else ["--verbose=%s" % options.verbose]
+        cast = options.fp32_cast
         if cast is not None:
-            found.append(
+            words.append(
                 "--fp32-cast=%s"
                 % ("all" if (cast, spec.precision) == ("all", "bf16") else "%s-%s" % (cast, spec.precision))
             )
         if tf1 or cores > 1:  # TensorFlow 2 makes switching models fast where it is not asked for a pipeline
-            found.append("%s=%d" % (self.options.get("cores_flag") or "--neuroncore-pipeline-cores", cores))
-        static = self.options.get("static_weights", False)
-        if static is True or (static == "auto" and cores >= STATIC_FROM_CORES):
-            found.append("--static-weights")
-        if self.options.get("dynamic_batch") and not tf1:
-            found.append("--dynamic-batch-size")
-        return found + [str(word) for word in self.options.get("extra_args") or ()]
+            words.append("%s=%d" % (options.cores_flag or TensorFlowNeuronOptions.cores_flag, cores))
+        if options.static_weights is True or (options.static_weights == "auto" and cores >= STATIC_FROM_CORES):
+            words.append("--static-weights")
+        if options.dynamic_batch and not tf1:
+            words.append("--dynamic-batch-size")
+        return [*words, *map(str, options.extra_args)]
 
     def precision(self, flags: Sequence[str], tf1: bool) -> str:
         """Without a flag neuron-cc casts to bf16, and TensorFlow 2 asks it for fp16."""
@@ -95,10 +97,10 @@ class TensorFlowNeuronInf1(common.TensorFlowNeuron):
                 str(original),
                 str(folder),
                 batch_size=spec.batch,
-                dynamic_batch_size=bool(self.options.get("dynamic_batch")),
+                dynamic_batch_size=self.options.dynamic_batch,
                 compiler_args=[part for flag in flags for part in flag.split("=", 1)],
                 compiler_timeout=NO_DEADLINE_SECONDS,
-                compiler_verbose=TF1_VERBOSE.get(str(self.options.get("verbose", "error")), 1),
+                compiler_verbose=TF1_VERBOSE.get(self.options.verbose, 1),
             )
         return float(answer["OnNeuronRatio"])
 

@@ -4,27 +4,38 @@ One copy runs on one core; `auto_multicore` spreads a copy over several by repli
 documentation. Last supported in SDK 2.28; never run on a device by this project. Worker side, Python 3.8.
 """
 
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, List, Mapping, Optional, Sequence
 
 from sweep.backends.neuron.sdk import value_of
 from sweep.backends.tensorflow import common
-from sweep.spec import BuildSpec, Json, Trial
+from sweep.spec import BuildSpec, Json, Trial, from_json
+from sweep.spec.declared import setting
 
-CHOICES = {
-    "auto_cast": ("all", "matmult"),
-    "optlevel": (1, 2, 3),
-    "model_type": ("generic", "transformer", "unet-inference"),
-}
-DEFAULTS = {"auto_cast": "all", "optlevel": 2, "model_type": "generic"}
+TARGETS = ("inf2", "trn1", "trn1n")
+
+
+@dataclass(frozen=True)
+class TensorFlowNeuronXOptions(common.TensorFlowOptions):
+    target: Optional[str] = setting("auto", "auto: that of the hardware", choices=("auto", *TARGETS))
+    auto_cast: str = setting(
+        "all", "what is cast to `precision`; with precision=fp32 nothing is", choices=("all", "matmult")
+    )
+    optlevel: int = setting(2, "1 compiles sooner", choices=(1, 2, 3))
+    model_type: str = setting(
+        "generic", "what the compiler takes the model for", choices=("generic", "transformer", "unet-inference")
+    )
 
 
 class TensorFlowNeuronX(common.TensorFlowNeuron):
     name = "tensorflow_neuronx"
+    options_type = TensorFlowNeuronXOptions
+    options: TensorFlowNeuronXOptions
     packages = ("tensorflow", "tensorflow-neuronx", "neuronx-cc")
     build_packages = ("neuronx-cc",)
     compiler = "neuronx-cc"
-    targets = ("inf2", "trn1", "trn1n")
+    targets = TARGETS
     elsewhere = "backend=tensorflow_neuron for inf1; newer ones have no TensorFlow"
     precisions = ("fp32", "bf16", "fp16")
     own_flags: Mapping[str, str] = MappingProxyType(
@@ -40,7 +51,6 @@ class TensorFlowNeuronX(common.TensorFlowNeuron):
         }
     )
     compiles_cores = True
-    compile_options = ("target", *CHOICES, "dynamic_batch", "auto_multicore", "verbose", "extra_args")
 
     @classmethod
     def build_options(cls, trial: Trial) -> Json:
@@ -52,32 +62,28 @@ class TensorFlowNeuronX(common.TensorFlowNeuron):
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:
-        target = spec.options.get("target")
-        if target not in cls.targets:
+        options = from_json(TensorFlowNeuronXOptions, spec.options)
+        if options.target not in cls.targets:
             known = ", ".join(cls.targets)
             return "%s builds for %s, not for %s: choose such hardware or backend.options.target" % (
                 cls.name,
                 known,
-                target,
+                options.target,
             )
-        for name, choices in CHOICES.items():
-            value = spec.options.get(name, DEFAULTS[name])
-            if value not in choices:
-                return "backend.options.%s=%s is not known: choose %s" % (name, value, ", ".join(map(str, choices)))
-        if (spec.cores or 1) > 1 and not spec.options.get("auto_multicore"):
+        if (spec.cores or 1) > 1 and not options.auto_multicore:
             return "%s runs one copy on one core: use replicas=..., or backend.options.auto_multicore=true" % cls.name
         return super().supports(spec)
 
     def flags(self, spec: BuildSpec, tf1: bool) -> List[str]:
-        chosen = {name: self.options.get(name, default) for name, default in DEFAULTS.items()}
-        found = ["--verbose=%s" % self.options.get("verbose", "error"), "--target=%s" % self.options["target"]]
-        found.append("--auto-cast=%s" % ("none" if spec.precision == "fp32" else chosen["auto_cast"]))
+        options = self.options
+        words = ["--verbose=%s" % options.verbose, "--target=%s" % options.target]
+        words.append("--auto-cast=%s" % ("none" if spec.precision == "fp32" else options.auto_cast))
         if spec.precision != "fp32":
-            found.append("--auto-cast-type=%s" % spec.precision)
-        found += ["--optlevel=%s" % chosen["optlevel"], "--model-type=%s" % chosen["model_type"]]
-        if self.options.get("dynamic_batch"):
-            found.append("--dynamic-batch-size")
-        return found + [str(word) for word in self.options.get("extra_args") or ()]
+            words.append("--auto-cast-type=%s" % spec.precision)
+        words += ["--optlevel=%s" % options.optlevel, "--model-type=%s" % options.model_type]
+        if options.dynamic_batch:
+            words.append("--dynamic-batch-size")
+        return [*words, *map(str, options.extra_args)]
 
     def precision(self, flags: Sequence[str], tf1: bool) -> str:
         cast = value_of(flags, "--auto-cast") or "none"

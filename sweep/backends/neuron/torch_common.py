@@ -10,8 +10,9 @@ import os
 import re
 import shutil
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ContextManager, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, ContextManager, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
@@ -20,8 +21,10 @@ from sweep.backends.base import Arrays, Backend, Runner, Source
 from sweep.backends.neuron import output
 from sweep.backends.neuron import sdk as neuron
 from sweep.backends.neuron.monitor import Monitor
+from sweep.backends.options import Options
 from sweep.backends.pytorch import common
-from sweep.spec import BuildSpec, FailureKind, Json, Placement, Trial, TrialError
+from sweep.spec import BuildSpec, FailureKind, Json, Placement, Trial, TrialError, from_json
+from sweep.spec.declared import setting
 
 MODEL = "model.pt"
 STATED = "sweep.json"  # a file inside the archive
@@ -162,6 +165,14 @@ def empty_request(runner: NeuronRunner, dtypes: Sequence[str]) -> Any:
     return common.tensors(tuple(np.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes)))
 
 
+@dataclass(frozen=True)
+class NeuronOptions(Options):
+    dynamic_batch: bool = setting(False, "requests of any number of items, cut into batches")
+    extra_args: Sequence[str] = setting(
+        [], "more words for the compiler, such as [--enable-saturate-infinity]", wanted=neuron.WORDS
+    )
+
+
 class NeuronBackend(Backend):
     """What the backends for Neuron devices say alike."""
 
@@ -170,11 +181,14 @@ class NeuronBackend(Backend):
     preload_run = ("torch",)  # never the SDK: cores are chosen before it is imported
     formats: Tuple[str, ...] = ("module", "torchscript")
     devices = ("neuron",)
+    options_type: Type[Options] = NeuronOptions
+    options: NeuronOptions
     concurrent = True  # what fills a pipeline of cores; never run on a device by this project
 
     @classmethod
     def runs(cls, trial: Trial) -> Optional[str]:
-        return None if (trial.backend.get("options") or {}).get("dynamic_batch") else super().runs(trial)
+        options = from_json(NeuronOptions, trial.backend.get("options") or {})
+        return None if options.dynamic_batch else super().runs(trial)
 
     @classmethod
     def missing(cls) -> Optional[str]:
@@ -189,15 +203,6 @@ class NeuronBackend(Backend):
         found = dict(super().versions(precision))
         driver = DRIVER.read_text().strip() if DRIVER.is_file() else ""
         return {**found, "neuron-driver": driver} if driver else found
-
-    @classmethod
-    def wrong_option(cls, options: Mapping[str, Any], choices: Mapping[str, Tuple[Any, ...]]) -> Optional[str]:
-        """Why an option cannot be what it is, or None."""
-        for name, known in choices.items():
-            if name in options and options[name] not in known:
-                here = ", ".join("null" if value is None else str(value).lower() for value in known)
-                return "backend.options.%s=%s is not known: choose one of %s" % (name, options[name], here)
-        return None
 
     def probe(self) -> Json:
         return {"versions": self.versions(), "devices": ["neuron"] if neuron.has_device() else []}

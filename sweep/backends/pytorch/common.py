@@ -4,13 +4,16 @@ import contextlib
 import json
 import logging
 import warnings
-from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple
+from dataclasses import dataclass
+from typing import Any, Callable, Iterator, List, Optional, Tuple, Type, Union
 
 import numpy as np
 
 from sweep.backends import dynamic
 from sweep.backends.base import Arrays, Backend, Runner, Shapes, Source
+from sweep.backends.options import Options
 from sweep.spec import BuildSpec, FailureKind, Json, Placement, TrialError
+from sweep.spec.declared import setting
 
 NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -61,10 +64,15 @@ def arrays(raw: Any) -> Arrays:
     return tuple((t.float() if t.is_floating_point() else t).detach().cpu().numpy() for t in leaves(raw))
 
 
-def wants_channels_last(options: Mapping[str, Any], precision: str) -> bool:
-    """Images with channels innermost: by default where narrow floats run, whose kernels are written for it."""
-    chosen = options.get("channels_last", "auto")
-    return precision != "fp32" if chosen == "auto" else bool(chosen)
+@dataclass(frozen=True)
+class TorchOptions(Options):
+    channels_last: Union[bool, str] = setting(
+        "auto", "images with channels innermost; auto: where narrow floats run", choices=("auto",)
+    )
+
+    def wants_channels_last(self, precision: str) -> bool:
+        """By default where narrow floats run, whose kernels are written for it."""
+        return precision != "fp32" if self.channels_last == "auto" else bool(self.channels_last)
 
 
 def converted(model: Any, precision: str, device: str, channels_last: bool) -> Any:
@@ -193,7 +201,8 @@ class TorchBackend(Backend):
     precisions = ("fp32", "bf16", "fp16")
     formats = ("module", "torchscript", "exported")
     devices = ("cpu", "cuda")
-    compile_options = ("channels_last",)
+    options_type: Type[Options] = TorchOptions
+    options: TorchOptions
     concurrent = True
 
     @classmethod

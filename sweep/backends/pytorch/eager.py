@@ -29,7 +29,7 @@ class TorchEager(common.TorchBackend):
         return EagerRunner(model, spec.precision, placement.device, channels_last)
 
     def _channels_last(self, spec: BuildSpec) -> bool:
-        return common.wants_channels_last(self.options, spec.precision)
+        return self.options.wants_channels_last(spec.precision)
 
 
 class EagerRunner(common.TorchRunner):

@@ -7,6 +7,7 @@ threads stays free, so that one build serves any number of cores.
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional
 
@@ -14,21 +15,29 @@ from sweep.backends import artifact, dynamic
 from sweep.backends.base import Arrays, Backend, Source
 from sweep.backends.pytorch import common
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError
+from sweep.spec.declared import setting
 
 MODEL = "model.pt2"
 STATED = "sweep"  # in the package's own metadata
 KNOWS_ALL_INSTRUCTIONS = 12  # the first g++ that knows every instruction set inductor generates
 
 
+@dataclass(frozen=True)
+class InductorOptions(common.TorchOptions):
+    freezing: bool = setting(True, "fold weights into the code's own layouts")
+    max_autotune: bool = setting(False, "try several kernels per operator: builds take longer")
+
+
 class Inductor(Backend):
     name = "inductor"
+    options_type = InductorOptions
+    options: InductorOptions
     packages = ("torch",)
     preload_build = ("torch", "torch._dynamo")
     preload_run = ("torch",)
     precisions = ("fp32", "bf16", "fp16")
     formats = ("module", "exported")
     devices = ("cpu", "cuda")
-    compile_options = ("channels_last", "freezing", "max_autotune")
     dynamic_sizes = True
 
     @classmethod
@@ -56,7 +65,7 @@ class Inductor(Backend):
             raise TrialError(FailureKind.TOOLCHAIN_MISSING, reason)
         import torch
 
-        channels_last = common.wants_channels_last(self.options, spec.precision)
+        channels_last = self.options.wants_channels_last(spec.precision)
         model = common.converted(source.load_model(), spec.precision, spec.device, channels_last)
         precision = common.precision_of(tensor.dtype for tensor in model.parameters()) or spec.precision
         with common.quiet(), torch.no_grad():
@@ -85,8 +94,8 @@ class Inductor(Backend):
     def _settings(self, stated: str) -> Dict[str, Any]:
         settings: Dict[str, Any] = {
             "cpp.dynamic_threads": True,
-            "freezing": bool(self.options.get("freezing", True)),
-            "max_autotune": bool(self.options.get("max_autotune", False)),
+            "freezing": self.options.freezing,
+            "max_autotune": self.options.max_autotune,
             "aot_inductor.precompile_headers": False,  # 150 MB a header, to save less than they cost for one build
             "aot_inductor.metadata": {STATED: stated},
         }

@@ -5,6 +5,7 @@ shows it; where it depends on sizes, a build for any size fails. The optimisatio
 which cannot be saved; it is part of loading.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, List
 
@@ -12,20 +13,28 @@ from sweep.backends import artifact, dynamic
 from sweep.backends.base import Source
 from sweep.backends.pytorch import common
 from sweep.spec import BuildInfo, BuildSpec, Placement
+from sweep.spec.declared import setting
 
 MODEL = "model.pt"
 STATED = "sweep.json"  # a file inside the archive
 
 
+@dataclass(frozen=True)
+class TorchScriptOptions(common.TorchOptions):
+    optimize: bool = setting(True, "repack weights for this processor when loading", compile_time=False)
+
+
 class TorchScript(common.TorchBackend):
     name = "torchscript"
+    options_type = TorchScriptOptions
+    options: TorchScriptOptions
     dynamic_sizes = True
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         import torch
 
         trace: Any = torch.jit.trace  # has no types of its own
-        channels_last = common.wants_channels_last(self.options, spec.precision)
+        channels_last = self.options.wants_channels_last(spec.precision)
         model = common.converted(source.load_model(), spec.precision, spec.device, channels_last)
         example = tuple(tensor.to(spec.device) for tensor in common.tensors(source.example))
         with common.quiet(), torch.no_grad():
@@ -49,7 +58,7 @@ class TorchScript(common.TorchBackend):
             stated = {STATED: ""}
             frozen = read(str(path), map_location=placement.device, _extra_files=stated)
             precision = _precision(frozen)
-            if self.options.get("optimize", True):
+            if self.options.optimize:
                 frozen = torch.jit.optimize_for_inference(frozen)
         runner = common.TorchRunner(frozen, placement.device, precision)
         _, runner.shapes = common.read_stated(stated[STATED])

@@ -4,25 +4,21 @@ A trial is looked up by its model, hardware, precision, batch, cores, replicas a
 options say; exactly one row must be left. What a row does not state fits everything. An instance whose size (`inf1`)
 or host (`eia2.xlarge`) the row does not name stands for every hardware type that it can be a part of.
 
-The row becomes a part of the build's specification, so a corrected table is another build. The module
-`answers` answers.
-
-Options (`backend.options`); where one is not set, the model may say it (`model.published`):
-
-table   the name of a table that comes with sweep, or the path of a CSV file of the same columns; null: all that come
-stack   the row's stack, whole or a part of it; null: any
-where   {column: value}, whole or a part of the text, for any other column; "!text": without it
+The row becomes a part of the build's specification, so a corrected table is another build. The module `answers`
+answers. Where an option is not set, the model may say it (`model.published`).
 """
 
 import re
+from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from sweep.backends.base import Backend, Runner, Source
+from sweep.backends.options import Options
 from sweep.backends.replay import tables
 from sweep.backends.replay.tables import Row
 from sweep.spec import BuildInfo, BuildSpec, Json, Origin, Placement, Trial, UserError, to_json
+from sweep.spec.declared import rules_of, setting
 
-OPTIONS = ("table", "stack", "where")
 NEAREST = 3  # rows that are named where none fits
 _SETTINGS = ("precision", "batch", "cores", "replicas", "request_batch")
 _TELLING = ("stack", "status", "date", "versions", "source", "note")  # columns that a person can choose by, best first
@@ -30,8 +26,30 @@ _Tables = Tuple[Tuple[str, Row], ...]
 _read: Dict[Tuple[str, int], Tuple[Row, ...]] = {}
 
 
+@dataclass(frozen=True)
+class ReplayOptions(Options):
+    table: Optional[str] = setting(
+        None,
+        "a table that comes with sweep, or the path of a CSV file of the same columns; null: all that come",
+        compile_time=False,
+    )
+    stack: Optional[str] = setting(
+        None, "the row's stack, whole or a part of it: tensorflow, neuronx; null: any", compile_time=False
+    )
+    where: Optional[Mapping[str, Any]] = setting(
+        {},
+        'other columns that tell rows apart, whole or a part: {date: 2020-10-20}; "!text" is without it',
+        compile_time=False,
+    )
+
+
+OPTIONS = tuple(rules_of(ReplayOptions))
+
+
 class Replay(Backend):
     name = "replay"
+    options_type = ReplayOptions
+    options: ReplayOptions
     precisions = ("fp32", "bf16", "fp16", "int8")
     formats = ()  # it takes no model: a table speaks of one by its name
     devices = ("replay",)
@@ -53,9 +71,6 @@ class Replay(Backend):
 
     @classmethod
     def runs(cls, trial: Trial) -> Optional[str]:
-        unknown = [name for name in trial.backend.get("options") or {} if name not in OPTIONS]
-        if unknown:
-            return "replay has no option %s: it has %s" % (unknown[0], ", ".join(OPTIONS))
         if trial.load.get("name", "saturate") != "saturate" or trial.load.get("concurrency", 1) > 1:
             return "replay answers from a table that has no other load: use load=saturate"
         if trial.buckets:

@@ -12,8 +12,22 @@ import re
 import shlex
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    Union,
+)
 
 import numpy as np
 
@@ -21,7 +35,9 @@ from sweep.backends import artifact, compiler_output
 from sweep.backends.base import Arrays, Backend, Runner, Source
 from sweep.backends.neuron import sdk
 from sweep.backends.neuron.monitor import Monitor
-from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError
+from sweep.backends.options import Options
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError, from_json
+from sweep.spec.declared import setting
 from sweep.workloads import tensorflow_models as models
 
 MODEL, STATED = "model", "stated.json"
@@ -57,6 +73,15 @@ class Stated(NamedTuple):
             )
 
 
+@dataclass(frozen=True)
+class TensorFlowOptions(Options):
+    dynamic_batch: bool = setting(False, "request_batch may be another than batch; the runtime splits and fills")
+    auto_multicore: bool = setting(False, "`cores` are copies inside one process that take turns")
+    verbose: str = setting("error", "what the compiler prints", choices=VERBOSE)
+    extra_args: Sequence[Union[str, int]] = setting([], "more words for the compiler: [-O2]", wanted=sdk.WORDS)
+    monitor: bool = setting(True, "sample neuron-monitor while measuring", compile_time=False)
+
+
 class TensorFlowNeuron(Backend):
     """The whole of a backend but what its compiler is told; subclasses say that, and which module compiles."""
 
@@ -68,18 +93,17 @@ class TensorFlowNeuron(Backend):
     preload_run = ("numpy",)
     formats = models.FORMATS
     devices = ("neuron",)
+    options_type: Type[Options] = TensorFlowOptions
+    options: TensorFlowOptions
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:
-        cores = spec.cores or 1
-        if spec.options.get("auto_multicore") and cores > REPLICATED_CORES_MAX:
+        options, cores = from_json(TensorFlowOptions, spec.options), spec.cores or 1
+        if options.auto_multicore and cores > REPLICATED_CORES_MAX:
             most = REPLICATED_CORES_MAX
             text = "auto_multicore replicates over at most %d cores in one process: use cores=%d replicas=%d"
             return text % (most, most, -(-cores // most))
-        verbose = spec.options.get("verbose", VERBOSE[3])
-        if verbose not in VERBOSE:
-            return "backend.options.verbose=%s is not known: choose %s" % (verbose, ", ".join(VERBOSE))
-        return sdk.taken_flag(spec.options.get("extra_args") or (), cls.own_flags) or super().supports(spec)
+        return sdk.taken_flag([*map(str, options.extra_args)], cls.own_flags) or super().supports(spec)
 
     @classmethod
     def runs(cls, trial: Trial) -> Optional[str]:
@@ -92,7 +116,8 @@ class TensorFlowNeuron(Backend):
                 target,
                 cls.elsewhere,
             )
-        if trial.request_items == trial.batch or (trial.backend.get("options") or {}).get("dynamic_batch"):
+        options = from_json(TensorFlowOptions, trial.backend.get("options") or {})
+        if trial.request_items == trial.batch or options.dynamic_batch:
             return None
         text = "%s takes %d items as built for batch=%d only with backend.options.dynamic_batch=true; or use batch=%d"
         return text % (cls.name, trial.request_items, trial.batch, trial.request_items)
@@ -102,7 +127,7 @@ class TensorFlowNeuron(Backend):
         return {"versions": dict(self.versions()), "devices": ["cpu", *nodes]}
 
     def watch(self, folder: Path) -> ContextManager[Callable[[], Json]]:
-        return Monitor(folder) if self.options.get("monitor", True) else super().watch(folder)
+        return Monitor(folder) if self.options.monitor else super().watch(folder)
 
     def flags(self, spec: BuildSpec, tf1: bool) -> List[str]:
         """What the compiler is told, each word `--name` or `--name=value`: all that matters, as defaults change."""
@@ -126,7 +151,7 @@ class TensorFlowNeuron(Backend):
             share = (self.convert if tf1 else self.trace)(source, spec, folder / MODEL, flags)
         shapes = tuple(array.shape for array in source.example)
         dtypes = tuple(array.dtype.name for array in source.example)
-        dynamic, inputs = bool(self.options.get("dynamic_batch")), tuple(spec.model.get("inputs") or ())
+        dynamic, inputs = self.options.dynamic_batch, tuple(spec.model.get("inputs") or ())
         stated = Stated(tf1, self.precision(flags, tf1), shapes, dtypes, dynamic, inputs)
         (folder / STATED).write_text(json.dumps(stated._asdict()))
         notes: Dict[str, Any] = {"on_neuron_ratio": share, "compiler": path, "flags": flags}
@@ -150,7 +175,7 @@ class TensorFlowNeuron(Backend):
         if not hasattr(traced, "on_neuron_ratio"):
             raise TrialError(FailureKind.PARTIAL_PLACEMENT, "trace returned the model as it was: nothing was compiled")
         share = float(traced.on_neuron_ratio)
-        if self.options.get("auto_multicore") and (spec.cores or 1) > 1 and share > 0:
+        if self.options.auto_multicore and (spec.cores or 1) > 1 and share > 0:
             traced = self.multicore()(traced, example, num_cores=spec.cores)
         traced.save(str(folder))
         return share

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from sweep.spec import UserError, meant, metrics, no_key
+from sweep.config.structure import structure
+from sweep.spec import UserError, metrics
+from sweep.spec.declared import within
 from sweep.text import count, duration
 
 SAMPLERS = ("tpe", "random", "nsga2")
@@ -51,32 +53,17 @@ class Options:
     """The `search` section of the config."""
 
     budget: Budget
-    batch: int = 4
-    sampler: str = "tpe"
-    objectives: tuple[str, ...] = ()
-    warm_start: bool = False
-    storage: str | None = None
-    resume: str | None = None
+    batch: int = field(metadata=within(least=1))
+    sampler: str = field(metadata=within(choices=SAMPLERS))
+    objectives: tuple[str, ...] = field(metadata=within(choices=METRICS))
+    warm_start: bool
+    storage: str | None
+    resume: str | None
 
     @staticmethod
     def read(section: Mapping[str, Any]) -> "Options":
         """Raises UserError for a wrong key, type or value."""
-        known = [each.name for each in fields(Options)]
-        for key in section:
-            if key not in known:
-                raise no_key(f"search.{key}", known)
-        values = {"batch": 4, "sampler": "tpe", "objectives": [], "warm_start": False, **section}
-        batch, sampler, names, warm = (values[key] for key in ("batch", "sampler", "objectives", "warm_start"))
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise UserError(f"search.batch must be an integer >= 1, not {batch!r}")
-        if sampler not in SAMPLERS:
-            raise UserError(f"no search.sampler '{sampler}': {meant(str(sampler), SAMPLERS)}")
-        if not isinstance(names, list) or len(set(map(str, names))) < len(names):
-            raise UserError(f"search.objectives must be a list of different metrics, not {names!r}")
-        for name in names:
-            if name not in METRICS:
-                raise UserError(f"no metric '{name}' for search.objectives: {meant(str(name), METRICS)}")
-        if not isinstance(warm, bool):
-            raise UserError(f"search.warm_start must be true or false, not {warm!r}")
-        storage, resume = (None if values.get(key) is None else str(values[key]) for key in ("storage", "resume"))
-        return Options(Budget.parse(values.get("budget")), batch, sampler, tuple(names), warm, storage, resume)
+        options = structure(Options, "search", section)
+        if len(set(options.objectives)) < len(options.objectives):
+            raise UserError(f"search.objectives must be a list of different metrics, not {section['objectives']!r}")
+        return options

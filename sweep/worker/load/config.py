@@ -1,4 +1,4 @@
-"""What a load may be, and one clear line where it cannot: plain data, for the parent and for workers.
+"""What a load may be: plain data, for the parent and for workers.
 
 The rules are those of MLPerf LoadGen (Reddi et al. 2020, "MLPerf Inference Benchmark", ISCA, arXiv:1911.02549) where it
 has such a scenario:
@@ -13,42 +13,63 @@ has such a scenario:
 Worker side, Python 3.8.
 """
 
-import math
-from typing import Any, Callable, Dict, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Type
 
-from sweep.spec import Json, UserError, meant, no_key
-from sweep.worker.load import trace
+from sweep.spec.declared import within
 
 RATE_MAX = 1e6  # items/s: more than one process can hand out
-_DERIVED = ("sha256", "arrivals", "seconds")  # of a trace's file: its content is part of what a trial is
 
 
-def check(path: str, load: Mapping[str, Any]) -> Json:
-    """The load with its values checked, and of a trace what is in its file.
+_WAIT = within(wanted="a number >= 0 (0: no item waits for others)")
+_RATE = within(positive=True, most=RATE_MAX, wanted="items/s above 0, at most %d" % RATE_MAX)
 
-    Args:
-        path: of this section, for messages.
 
-    Raises:
-        UserError: saying what is wrong and what would be right.
-    """
-    name = str(load["name"])
-    if name not in _FIELDS:
-        raise UserError("%s.name: there is no load '%s': %s" % (path, name, meant(name, _FIELDS)))
-    fields = _FIELDS[name]
-    for key in load:
-        if key not in ("name", *fields, *(_DERIVED if name == "trace" else ())):
-            raise no_key("%s.%s" % (path, key), fields)
-    made: Json = {"name": name}
-    for key, checked in fields.items():
-        if key not in load:
-            raise UserError("load %s has no %s: say %s.%s=..." % (name, key, path, key))
-        made[key] = checked("%s.%s" % (path, key), load[key])
-    if name == "trace":
-        recorded = trace.read(made["file"])
-        found = (recorded.sha256, len(recorded.times_s), recorded.seconds)
-        made.update(zip(_DERIVED, found), file=recorded.path)
-    return made
+@dataclass(frozen=True)
+class Saturate:
+    concurrency: int = field(metadata=within(least=1))
+
+
+@dataclass(frozen=True)
+class Single:
+    """It has no settings."""
+
+
+@dataclass(frozen=True)
+class Offline:
+    """It has no settings."""
+
+
+@dataclass(frozen=True)
+class Poisson:
+    rate: float = field(metadata=_RATE)
+    max_wait_ms: float = field(metadata=_WAIT)
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    file: str = field(metadata=within(wanted="the path of a CSV file"))
+    speed: float = field(metadata=within(positive=True))
+    max_wait_ms: float = field(metadata=_WAIT)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    slo_p99_ms: float = field(metadata=within(positive=True))
+    max_wait_ms: float = field(metadata=_WAIT)
+    probes: int = field(metadata=within(least=3))
+    seed: int
+
+
+LOADS: Dict[str, Type[Any]] = {
+    "saturate": Saturate,
+    "single": Single,
+    "offline": Offline,
+    "poisson": Poisson,
+    "trace": Trace,
+    "capacity": Capacity,
+}
 
 
 def open_loop(load: Mapping[str, Any]) -> bool:
@@ -69,47 +90,3 @@ def request_items(load: Mapping[str, Any], batch: int) -> int:
 def seconds(load: Mapping[str, Any], window_seconds: float) -> float:
     """How long items arrive in one repeat, as far as that is known before: a trace is played whole."""
     return float(load["seconds"]) / float(load["speed"]) if load.get("name") == "trace" else window_seconds
-
-
-def _whole(least: int) -> Callable[[str, Any], int]:
-    def checked(path: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UserError("%s must be an integer >= %d, not %r" % (path, least, value))
-        return value
-
-    return checked
-
-
-def _number(path: str, value: Any, holds: Callable[[float], bool], wanted: str) -> float:
-    known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not known or not math.isfinite(value) or not holds(value):
-        raise UserError("%s must be %s, not %r" % (path, wanted, value))
-    return float(value)
-
-
-def _positive(path: str, value: Any) -> float:
-    return _number(path, value, lambda number: number > 0, "a number above 0")
-
-
-def _wait(path: str, value: Any) -> float:
-    return _number(path, value, lambda number: number >= 0, "a number >= 0 (0: no item waits for others)")
-
-
-def _rate(path: str, value: Any) -> float:
-    return _number(path, value, lambda number: 0 < number <= RATE_MAX, "items/s above 0, at most %d" % RATE_MAX)
-
-
-def _file(path: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise UserError("%s must be the path of a CSV file, not %r" % (path, value))
-    return value
-
-
-_FIELDS: Dict[str, Dict[str, Callable[[str, Any], Any]]] = {
-    "saturate": {"concurrency": _whole(1)},
-    "single": {},
-    "offline": {},
-    "poisson": {"rate": _rate, "max_wait_ms": _wait, "seed": _whole(0)},
-    "trace": {"file": _file, "speed": _positive, "max_wait_ms": _wait},
-    "capacity": {"slo_p99_ms": _positive, "max_wait_ms": _wait, "probes": _whole(3), "seed": _whole(0)},
-}

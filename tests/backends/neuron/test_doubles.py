@@ -12,6 +12,8 @@ import pytest
 from tests.support.neuron_interpreters import TWO, WHEELS, Lab, fixtures, inf1
 from tests.support.neuron_machine import NeuronHost
 
+pytestmark = pytest.mark.process
+
 lab, host = fixtures()
 
 

@@ -13,6 +13,8 @@ import pytest
 from tests.support.neuron_interpreters import Lab, fixtures, inf1
 from tests.support.neuron_machine import FAULTS, NeuronHost
 
+pytestmark = pytest.mark.process
+
 lab, host = fixtures()
 
 

@@ -9,6 +9,8 @@ import pytest
 from tests.support.neuron_machine import NeuronHost
 from tests.support.tensorflow_interpreters import ONE, TWO, TWOX, Lab, last, started, told
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:

@@ -13,6 +13,8 @@ from tests.support import published_sweep
 from tests.support.neuron_machine import NeuronHost
 from tests.support.tensorflow_interpreters import ONE, TWO, WHEELS, Lab, last, started, told
 
+pytestmark = pytest.mark.process
+
 BUSY = "NeuronCore(s) not available - Requested:nc0-nc3"
 
 

@@ -110,6 +110,7 @@ def reason(name: str) -> str:
     return lines[-1].replace("Error message: ", "")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", IN_BUILDS)
 def test_a_build_that_fails_is_explained(name: str, bench: Bench) -> None:
     """The compiler's own line, not the exception that hides it, decides and is told."""
@@ -123,6 +124,7 @@ def test_a_build_that_fails_is_explained(name: str, bench: Bench) -> None:
     assert failures.advice(failure.summary)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", IN_RUNS)
 def test_a_run_that_fails_is_explained(name: str, bench: Bench, built: Built) -> None:
     fault = FAULTS[name]
@@ -135,6 +137,7 @@ def test_a_run_that_fails_is_explained(name: str, bench: Bench, built: Built) ->
     assert failures.advice(failure.summary)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["core_unavailable", "device_oom", "exec_timeout"])
 def test_one_of_several_replicas_that_fails_gives_the_reason(name: str, bench: Bench, built: Built) -> None:
     bench.host.fault(name, times=1)
@@ -147,6 +150,7 @@ def test_one_of_several_replicas_that_fails_gives_the_reason(name: str, bench: B
 # --- ends that are no text --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "kind", "told"),
     [
@@ -166,6 +170,7 @@ def test_a_compiler_that_is_killed(name: str, kind: K, told: str, bench: Bench, 
     assert told in failure.summary
 
 
+@pytest.mark.process
 def test_a_trace_that_crashes_takes_nobody_with_it(bench: Bench, built: Built) -> None:
     bench.host.fault("trace_segfault")
     failure = bench.build().failure
@@ -173,6 +178,7 @@ def test_a_trace_that_crashes_takes_nobody_with_it(bench: Bench, built: Built) -
     assert bench.measure(built).failure is None
 
 
+@pytest.mark.process
 def test_a_runner_that_is_killed(bench: Bench, built: Built) -> None:
     """Only the kernel's own count makes it host_oom: SIGKILL may come from anybody."""
     bench.host.fault("runner_killed")
@@ -182,6 +188,7 @@ def test_a_runner_that_is_killed(bench: Bench, built: Built) -> None:
     assert "out-of-memory" in failure.summary
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("which", ["bench", "old"])
 def test_a_compiler_that_hangs_ends_at_our_deadline_with_its_children(
     which: str, request: pytest.FixtureRequest
@@ -196,6 +203,7 @@ def test_a_compiler_that_hangs_ends_at_our_deadline_with_its_children(
         assert not _alive(pid)
 
 
+@pytest.mark.process
 def test_a_device_that_hangs_ends_at_our_deadline(bench: Bench, built: Built) -> None:
     bench.host.fault("execute_hang")
     failure = bench.measure(built, seconds=3.0).failure
@@ -214,6 +222,7 @@ def _alive(pid: int) -> bool:
 # --- Inf1: what fails is logged and falls back ------------------------------------------------------------------------
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", [name for name in IN_BUILDS if FAULTS[name].stage == "compile"])
 def test_on_inf1_nothing_compiled_is_partial_placement_with_the_reason(name: str, old: Bench) -> None:
     fault = FAULTS[name]
@@ -227,6 +236,7 @@ def test_on_inf1_nothing_compiled_is_partial_placement_with_the_reason(name: str
         assert failure.summary.startswith("0% of the operators run on the device: ")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["no_ops_on_device", "silent_cpu_fallback"])
 def test_on_inf1_a_trace_without_operators_is_no_build(name: str, old: Bench) -> None:
     old.host.fault(name)
@@ -235,6 +245,7 @@ def test_on_inf1_a_trace_without_operators_is_no_build(name: str, old: Bench) ->
     assert "0% of the operators run on the device" in failure.summary
 
 
+@pytest.mark.process
 def test_on_inf1_the_share_of_the_log_is_the_placement(old: Bench) -> None:
     old.host.fault("low_on_device_ratio", ratio=0.67)
     info = old.build().info

@@ -91,6 +91,7 @@ def executions(completed: int, device: Any, total: Any, **errors: Any) -> dict[s
 IDLE = {"neuron_runtime_data": [], "system_data": {}, "instance_info": {"instance_type": "trn1.2xlarge"}}
 
 
+@pytest.mark.process
 def test_what_reports_say_together(folder: Path) -> None:
     first = runtime(
         neuroncore_counters=counters(nc0=40.0, nc10=1.0, nc2=0),
@@ -117,6 +118,7 @@ def test_what_reports_say_together(folder: Path) -> None:
     assert list(found["neuroncore_utilization_percent"]) == ["0", "2", "10"]
 
 
+@pytest.mark.process
 def test_how_the_tool_is_asked(folder: Path) -> None:
     install(folder, IDLE)
     tools = folder.parent / "tools"
@@ -146,6 +148,7 @@ def test_a_tag_of_the_users_own_comes_back(folder: Path, monkeypatch: pytest.Mon
     assert os.environ[TAG] == "mine"
 
 
+@pytest.mark.process
 def test_other_runtimes_do_not_count(folder: Path) -> None:
     """Tools that ignore the filter show everybody's."""
     both = [runtime(memory_used=memory(7 * MB)), runtime(pid=2, memory_used=memory(5 * MB))]
@@ -155,18 +158,21 @@ def test_other_runtimes_do_not_count(folder: Path) -> None:
     assert found["neuroncore_utilization_percent"] == {}
 
 
+@pytest.mark.process
 def test_runtimes_by_process(folder: Path) -> None:
     rows = [runtime("12", 12, memory_used=memory(MB)), runtime("13", 13, memory_used=memory(50 * MB))]
     found = watched(folder, {"neuron_runtime_data": rows}, pids=[12])
     assert (found["samples"], found["device_memory_mb"]) == (1, 1.0)
 
 
+@pytest.mark.process
 def test_tools_that_filter_but_show_no_tag(folder: Path) -> None:
     row = runtime(memory_used=memory(3 * MB))
     del row["neuron_runtime_tag"]
     assert watched(folder, {"neuron_runtime_data": [row]})["device_memory_mb"] == 3.0
 
 
+@pytest.mark.process
 def test_an_idle_device(folder: Path) -> None:
     found = watched(folder, IDLE, IDLE)
     assert found == {
@@ -174,6 +180,7 @@ def test_an_idle_device(folder: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "row",
     [
@@ -195,6 +202,7 @@ def test_missing_groups_and_strange_values(folder: Path, row: dict[str, Any]) ->
     }  # fmt: skip
 
 
+@pytest.mark.process
 def test_the_group_by_its_old_name(folder: Path) -> None:
     row = runtime(inference_stats=executions(0, {"p50": 0.002}, None))
     assert watched(folder, {"neuron_runtime_data": [row]})["device_latency_ms"] == {"p50": 2.0}
@@ -210,6 +218,7 @@ def test_without_the_tool(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.process
 def test_a_tool_that_cannot_be_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = folder.parent / "tools" / "neuron-monitor"
     broken.write_text("\x7fELF of another machine")
@@ -220,22 +229,26 @@ def test_a_tool_that_cannot_be_run(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert monitor.summary()["reason"].startswith("neuron-monitor cannot be run: ")
 
 
+@pytest.mark.process
 def test_a_tool_that_ends_early(folder: Path) -> None:
     found = watched(folder, then="sys.exit('no Neuron driver')")
     assert found["available"] is False
     assert found["reason"] == "neuron-monitor ended by itself (exit status 1): no Neuron driver"
 
 
+@pytest.mark.process
 def test_a_tool_that_ends_early_after_some_reports(folder: Path) -> None:
     found = watched(folder, {"neuron_runtime_data": [runtime(memory_used=memory(MB))]}, then="sys.exit(3)")
     assert (found["available"], found["samples"], found["device_memory_mb"]) == (True, 1, 1.0)
     assert found["reason"] == "neuron-monitor ended by itself (exit status 3)"
 
 
+@pytest.mark.process
 def test_a_tool_that_says_nothing(folder: Path) -> None:
     assert watched(folder) == {"available": False, "reason": "neuron-monitor gave no report in its time"}
 
 
+@pytest.mark.process
 def test_a_tool_that_does_not_want_to_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweep.backends.neuron.monitor.STOP_SECONDS", 0.1)
     install(folder, IDLE)

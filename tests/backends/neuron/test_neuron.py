@@ -29,6 +29,7 @@ def by_the_rules(bench: Bench, request: pytest.FixtureRequest) -> Iterator[None]
     assert {one["rule"] for one in bench.host.violations()[before:]} <= allowed
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("precision", "options", "words"),
     [
@@ -72,6 +73,7 @@ def test_precision_is_read_back_from_the_flags(words: str, precision: str) -> No
     assert neuron.precision_of(words.split()) == precision
 
 
+@pytest.mark.process
 def test_keywords_are_passed_where_they_are_asked_for(bench: Bench) -> None:
     bench.build(dynamic_batch=True, separate_weights=True)
     call = bench.host.calls("trace")[-1]
@@ -81,12 +83,14 @@ def test_keywords_are_passed_where_they_are_asked_for(bench: Bench) -> None:
     assert not {"dynamic_batch_size", "separate_weights", "fallback", "compiler_timeout"} & set(call)
 
 
+@pytest.mark.process
 def test_answers_agree_as_far_as_the_cast_goes(bench: Bench, built: Built) -> None:
     bf16, fp16 = bench.answers(bench.measure(built), bench.measure(bench.build(precision="fp16")))
     assert bf16.dtype == np.float32
     assert 0 < np.abs(bf16 - fp16).max() < 0.05
 
 
+@pytest.mark.process
 def test_a_copy_has_the_cores_of_its_pipeline(bench: Bench) -> None:
     made = bench.build(cores=2)
     before = len(bench.host.calls("load"))
@@ -95,6 +99,7 @@ def test_a_copy_has_the_cores_of_its_pipeline(bench: Bench) -> None:
     assert {call["env"]["NEURON_RT_VISIBLE_CORES"] for call in loads} == {"0-1", "2-3"}
 
 
+@pytest.mark.process
 def test_fewer_cores_than_the_pipeline_has(bench: Bench) -> None:
     failure = bench.measure(bench.build(cores=4), (0, 1)).failure
     assert failure is not None
@@ -103,17 +108,20 @@ def test_fewer_cores_than_the_pipeline_has(bench: Bench) -> None:
     assert "more NeuronCores" in failures.advice(failure.summary)
 
 
+@pytest.mark.process
 def test_group_sizes_of_an_old_shell_are_left_out(bench: Bench, built: Built) -> None:
     assert bench.measure(built, env={"NEURONCORE_GROUP_SIZES": "4x1"}).failure is None
     assert "NEURONCORE_GROUP_SIZES" not in bench.host.calls("load")[-1]["env"]
 
 
+@pytest.mark.process
 def test_dynamic_batching_takes_requests_of_any_size(bench: Bench) -> None:
     made = bench.build(dynamic_batch=True)
     for size in (1, 2, 5):
         assert bench.measure(made, request_batch=size).failure is None
 
 
+@pytest.mark.process
 def test_a_vit_with_dynamic_batching_is_told_why(bench: Bench) -> None:
     """Its class token is a constant of batch 1, which becomes an input of the compiled program."""
     made = bench.build(model="vit", dynamic_batch=True)
@@ -125,18 +133,21 @@ def test_a_vit_with_dynamic_batching_is_told_why(bench: Bench) -> None:
     assert bench.measure(bench.build(model="vit", batch=4)).failure is None
 
 
+@pytest.mark.process
 def test_operators_on_the_cpu_are_counted_with_the_reason(bench: Bench) -> None:
     info = bench.build(model="sorts").info
     assert 0.5 < info.placement < 1.0
     assert info.notes["operators"]["fused"] < info.notes["operators"]["arithmetic"]
 
 
+@pytest.mark.process
 def test_without_the_driver(bench: Bench, built: Built) -> None:
     failure = bench.measure(built, env={"NEURON_DOUBLE": ""}).failure
     assert failure is not None
     assert failure.kind is K.TOOLCHAIN_MISSING
 
 
+@pytest.mark.process
 def test_an_artifact_without_the_device_is_refused(bench: Bench, built: Built) -> None:
     torch = pytest.importorskip("torch")
     other = bench.folder / "on-cpu"
@@ -150,6 +161,7 @@ def test_an_artifact_without_the_device_is_refused(bench: Bench, built: Built) -
     assert (failure.kind, "nothing that runs on the device" in failure.summary) == (K.PARTIAL_PLACEMENT, True)
 
 
+@pytest.mark.process
 def test_an_sdk_for_other_hardware_is_told(tmp_path: Any) -> None:
     """A torch_neuron without `trace`, and the wheels of Inf2 where those of Inf1 were meant."""
     host = Bench(tmp_path, "torch_neuron", "inf1.xlarge")
@@ -206,7 +218,6 @@ def spec(precision: str = "bf16", cores: int = 1, **options: Any) -> BuildSpec:
         (spec("fp32"), "neuron has no fp32: Inf1 casts every model, so use precision=bf16 or fp16"),
         (spec("int8"), "neuron has no int8: it has bf16, fp16"),
         (spec(cores=65), "at most 64 cores"),
-        (spec(cast="none"), "cast=none is not known: choose one of all, matmult"),
         (spec(extra_args=["--num-neuroncores", "4"]), "extra_args holds --num-neuroncores: set cores"),
         (spec(extra_args=["--fp32-cast=matmult"]), "set backend.options.cast"),
     ],

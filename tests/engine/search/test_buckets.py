@@ -1,8 +1,6 @@
 """buckets=auto: a cost curve from powers of two, the best list for every k, and the best of them measured."""
 
 import json
-import os
-import signal
 from collections import Counter
 from pathlib import Path
 
@@ -14,8 +12,8 @@ from sweep.spec import Json, Status
 from sweep.store import ledger
 from sweep.store.layout import SweepFolder
 from sweep.worker import arrays, batching
-from tests.support import exact_times
-from tests.support.running import QUICK, entries, read_until, start, sweep
+from tests.support.pool import FakePool
+from tests.support.running import QUICK, entries, kill_group, read_until, start, sweep
 
 BAG = [
     "backend=fake",
@@ -32,11 +30,13 @@ BAG = [
     *QUICK,
 ]
 SLOW = ["backend.options.latency_ms=0.0", "backend.options.unit_ms=0.05"]  # an element costs so much
-EXACT = ["backend.options.latency_ms=0.0", "backend.options.unit_ms=0.001", *exact_times.EFFORT]
+EXACT = ["backend.options.latency_ms=0.0", "backend.options.unit_ms=0.02"]
+EXACT += ["effort.window_seconds=0.1", "effort.min_requests=60"]  # every bucket is hit
+
+pytestmark = pytest.mark.usefixtures("fake_pool")
 
 
-def test_auto_measures_guesses_and_the_best_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exact_times.of_fake_device(monkeypatch)
+def test_auto_measures_guesses_and_the_best_lists(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, "buckets=auto", "bucketing.max=3", "bucketing.measure=2", *EXACT, base=BAG)
     assert status == 0
     (found,) = json.loads(SweepFolder(history.folder).buckets.read_text())
@@ -62,12 +62,9 @@ def test_auto_measures_guesses_and_the_best_lists(tmp_path: Path, monkeypatch: p
         assert any(row["measured"]["throughput_items_per_s"] == pytest.approx(sum(rates) / 3) for row in measured)
 
 
-def test_lists_are_looked_for_again_with_what_the_first_ones_showed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_search_repeats_with_what_the_first_lists_showed(tmp_path: Path) -> None:
     """Sizes that are no multiple of 8 cost more than a curve through powers of two says."""
-    exact_times.of_fake_device(monkeypatch)
-    uneven = [*EXACT, "backend.options.uneven_ms=0.04"]
+    uneven = [*EXACT, "backend.options.uneven_ms=0.8"]
     asked = ["buckets=auto", "bucketing.max=3", "bucketing.measure=1", "bucketing.rounds=3"]
     status, history = sweep(tmp_path, *asked, *uneven, base=BAG)
     assert status == 0
@@ -83,6 +80,7 @@ def test_lists_are_looked_for_again_with_what_the_first_ones_showed(
     assert set(count.values()) == {1}
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_builds_are_shared_by_shape(tmp_path: Path) -> None:
     """Three lists sharing shapes: as many builds as there are distinct shapes."""
     _, history = sweep(tmp_path, "buckets=[128],[32,128],[32,64,128]", *SLOW, base=BAG)
@@ -90,7 +88,7 @@ def test_builds_are_shared_by_shape(tmp_path: Path) -> None:
     assert len(entries(history, "build")) == 3
 
 
-def test_more_buckets_waste_less_and_every_bucket_says_what_it_did(tmp_path: Path) -> None:
+def test_more_buckets_pad_less_and_report_what_each_did(tmp_path: Path) -> None:
     """Over whole passes: what a part of one happens to hold may be padded more or less."""
     _, history = sweep(tmp_path, "buckets=[128],[32,64,128]", "batch=4", "+data.count=24", *EXACT, base=BAG)
     one, three = sorted(history.records.values(), key=lambda record: len(record.settings["buckets"]))
@@ -100,12 +98,12 @@ def test_more_buckets_waste_less_and_every_bucket_says_what_it_did(tmp_path: Pat
         assert [row.bucket for row in rows] == [(32,), (64,), (128,)]
         assert sum(row.items for row in rows) == repeat.items
         assert sum(row.requests for row in rows) == repeat.requests
-        assert all((row.latency_ms_mean or 0) >= 4 * 0.001 * row.bucket[0] for row in rows)  # it sleeps so long
+        assert all((row.latency_ms_mean or 0) >= 4 * 0.02 * row.bucket[0] for row in rows)  # it sleeps so long
     assert three.metrics is not None
     assert three.metrics["agreement"] == 1.0  # against answers to samples without padding
 
 
-def test_a_sample_that_fits_no_bucket_is_counted_and_nothing_is_cut(tmp_path: Path) -> None:
+def test_sample_that_fits_no_bucket_is_counted_and_never_cut(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, "buckets=[8]", *SLOW, base=BAG)
     (record,) = history.records.values()
     assert (status, record.status) == (2, Status.INVALID)
@@ -113,7 +111,7 @@ def test_a_sample_that_fits_no_bucket_is_counted_and_nothing_is_cut(tmp_path: Pa
     assert "add a bucket of" in record.reason
 
 
-def test_a_bucket_whose_build_fails_fails_the_trial_and_is_named(tmp_path: Path) -> None:
+def test_failed_bucket_fails_its_trial_by_name(tmp_path: Path) -> None:
     fault = ["backend.options.fault=build_raise", "backend.options.fault_when={bucket:[64]}"]
     _, history = sweep(tmp_path, "buckets=[32,64,128],[32,128]", *fault, *SLOW, base=BAG)
     two, three = sorted(history.records.values(), key=lambda record: len(record.settings["buckets"]))
@@ -146,8 +144,7 @@ def mostly_short(folder: Path) -> Path:
     return path
 
 
-def test_traffic_of_a_file_decides_the_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exact_times.of_fake_device(monkeypatch)
+def test_traffic_file_decides_the_lists(tmp_path: Path) -> None:
     traffic = mostly_short(tmp_path)
     _, history = sweep(
         tmp_path / "out", "buckets=auto", "bucketing.max=2", f"bucketing.traffic={traffic}", *EXACT, base=BAG
@@ -156,7 +153,7 @@ def test_traffic_of_a_file_decides_the_lists(tmp_path: Path, monkeypatch: pytest
     assert [row["buckets"] for row in found["rows"] if row["best_for_k"]] == [[[128]], [[10], [128]]]
 
 
-def test_the_sizes_that_lists_are_chosen_for_are_those_of_the_data(tmp_path: Path) -> None:
+def test_lists_are_chosen_for_the_sizes_of_the_data(tmp_path: Path) -> None:
     sweep(tmp_path, "buckets=[128]", *SLOW, base=BAG)
     (folder,) = (tmp_path / "store" / "data").iterdir()
     sizes = arrays.read_sizes(folder)
@@ -171,37 +168,54 @@ def found(outputs: Path) -> list[Json]:
     return told
 
 
-@pytest.mark.parametrize(
-    ("phase", "number"),
-    [("measure 3/6", signal.SIGKILL), ("measure: 6 in", signal.SIGINT), ("measure 3/", signal.SIGINT)],
-)
-def test_an_interrupted_search_for_lists_resumes(tmp_path: Path, phase: str, number: signal.Signals) -> None:
-    """Killed while the guesses are measured, stopped after them, and while the best lists are.
+GAINS = ["buckets=auto", "bucketing.max=2", "bucketing.measure=1"]
 
-    The traffic is such that a second bucket gains ninefold: no disturbance hides that.
-    """
-    asked = ["buckets=auto", "bucketing.max=2", "bucketing.measure=1", f"bucketing.traffic={mostly_short(tmp_path)}"]
-    process = start(tmp_path, *asked, *SLOW, base=BAG)
-    read_until(process, lambda line: line.startswith(phase))
-    os.killpg(process.pid, number)
-    process.communicate(timeout=60)
+
+@pytest.mark.parametrize("repeats", [2, 6, 8], ids=["among the guesses", "after them", "among the best lists"])
+def test_interrupted_search_for_lists_resumes(tmp_path: Path, fake_pool: FakePool, repeats: int) -> None:
+    def before(entry: str) -> None:
+        if fake_pool.entries.count("measure") > repeats:
+            raise KeyboardInterrupt
+
+    fake_pool.before = before
+    traffic = f"bucketing.traffic={mostly_short(tmp_path)}"
+    status, history = sweep(tmp_path, *GAINS, traffic, *SLOW, base=BAG)
+    assert status == 130
+    assert len(entries(history, "repeat")) == repeats
+    fake_pool.before = lambda entry: None
+    group = resumed(tmp_path)
+    if repeats < 6:  # the guesses were measured once more, beside the lists
+        assert group["control"]["moved"] == 0
+
+
+@pytest.mark.process
+@pytest.mark.usefixtures("warm_pool")
+def test_killed_search_for_lists_resumes(tmp_path: Path) -> None:
+    """The traffic is such that a second bucket gains ninefold: no disturbance hides that."""
+    process = start(tmp_path, *GAINS, f"bucketing.traffic={mostly_short(tmp_path)}", *SLOW, base=BAG)
+    read_until(process, lambda line: line.startswith("measure 3/6"))
+    kill_group(process)
+    control = resumed(tmp_path)["control"]
+    assert control["moved"] == pytest.approx(control["after_ms"] / control["before_ms"] - 1)
+
+
+def resumed(outputs: Path) -> Json:
+    """The group of a search that was stopped: it comes to its end, and no repeat is lost or doubled."""
     from sweep.__main__ import run
 
-    assert run(["resume", "--outputs", str(tmp_path)]) == 0
-    history = ledger.History(ledger.find(tmp_path, "last"))
+    assert run(["resume", "--outputs", str(outputs)]) == 0
+    history = ledger.History(ledger.find(outputs, "last"))
     count = Counter((entry["identity"], entry["measurement"]["index"]) for entry in entries(history, "repeat"))
     assert set(count.values()) == {1}
     assert {record.status for record in history.records.values()} == {Status.OK}
-    (group,) = found(tmp_path)
+    (group,) = found(outputs)
     assert group["auto"]
     assert [row["k"] for row in group["rows"] if row["best_for_k"]] == [1, 2]
     assert [row["name"] for row in group["rows"] if row["measured"]] == ["pad to max", "best", "powers of two"]
-    assert group["control"]["moved"] == pytest.approx(group["control"]["after_ms"] / group["control"]["before_ms"] - 1)
+    return group
 
 
-def test_the_plan_shows_what_is_tried_first_and_leaves_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plan_shows_the_first_lists_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from sweep.__main__ import run
 
     assert run([*BAG, f"outputs={tmp_path}", "buckets=auto", "plan=only"]) == 0
@@ -212,12 +226,11 @@ def test_the_plan_shows_what_is_tried_first_and_leaves_nothing(
     assert not list(tmp_path.glob("sweeps/*"))
 
 
-def test_sizes_that_cannot_be_built_for_are_a_row_with_its_reason(
+def test_dynamic_sizes_that_do_not_build_are_a_row_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The fake device takes fixed shapes: one that says it takes any fails, and everything else goes on."""
     monkeypatch.setattr(Fake, "dynamic_sizes", True)
-    exact_times.of_fake_device(monkeypatch)
     fault = ["backend.options.fault=build_raise", "backend.options.fault_when={bucket:[]}"]
     status, _ = sweep(tmp_path, "buckets=auto", "bucketing.max=2", "bucketing.measure=1", *fault, *EXACT, base=BAG)
     assert status == 0
@@ -229,7 +242,7 @@ def test_sizes_that_cannot_be_built_for_are_a_row_with_its_reason(
     assert "dynamic: build failed" in capsys.readouterr().out
 
 
-def test_a_limit_that_nothing_fits_leaves_the_guesses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_limit_that_no_list_fits_leaves_the_guesses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, history = sweep(tmp_path, "buckets=auto", "bucketing.build_seconds=0.001", *SLOW, base=BAG)
     assert status == 0
     assert len(history.records) == 2
@@ -239,12 +252,9 @@ def test_a_limit_that_nothing_fits_leaves_the_guesses(tmp_path: Path, capsys: py
     assert "no list of buckets fits" in " ".join(capsys.readouterr().out.split())
 
 
-def test_lists_that_were_asked_for_are_set_side_by_side_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_declared_lists_are_compared_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from sweep.__main__ import run
 
-    exact_times.of_fake_device(monkeypatch)
     sweep(tmp_path, "buckets=[128],[64,128],[32,64,128]", "batch=1,2", *EXACT, base=BAG)
     capsys.readouterr()
     assert run(["buckets", "--outputs", str(tmp_path), "--json"]) == 0
@@ -264,7 +274,7 @@ def test_lists_that_were_asked_for_are_set_side_by_side_too(
     assert "each bucket of " in said
 
 
-def test_a_sweep_without_buckets_has_nothing_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_without_buckets_shows_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from sweep.__main__ import run
 
     _, history = sweep(tmp_path)

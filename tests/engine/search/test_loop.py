@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from sweep.__main__ import run
 from sweep.config import axes, command_line
 from sweep.config.compose import Composer
+from sweep.engine import rules
 from sweep.engine.search import loop as search
 from sweep.engine.search import space as search_space
 from sweep.engine.search.options import SAMPLERS, Budget, Options
 from sweep.engine.search.space import Exhausted, Planned, Point
 from sweep.engine.search.study import FAILED, Guide, overshoots
-from sweep.spec import Failure, FailureKind, Record, Status, Trial, UserError, plan
+from sweep.spec import Failure, FailureKind, Record, Status, Trial, UserError
+from sweep.spec.plan import Plan
 from sweep.spec.settings import Objective, Settings
 from sweep.store import ledger
 from tests.support.planning import shared_composer
@@ -42,9 +44,9 @@ class Screen:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.plans: list[plan.Plan] = []
+        self.plans: list[Plan] = []
 
-    def plan(self, made: plan.Plan, of: Settings) -> None:
+    def plan(self, made: Plan, of: Settings) -> None:
         self.plans.append(made)
 
     def note(self, text: str) -> None:
@@ -70,8 +72,8 @@ class Laboratory:
     def asked(self) -> list[Trial]:
         return [trial for batch in self.batches for trial in batch]
 
-    def survey(self, job_overrides: Sequence[Sequence[str]]) -> plan.Plan:
-        from sweep.hardware import rules
+    def survey(self, job_overrides: Sequence[Sequence[str]]) -> Plan:
+        from sweep.hardware import rules as hardware_rules
 
         jobs = self._composer.jobs(job_overrides)
         if self.sweep is None:
@@ -82,7 +84,8 @@ class Laboratory:
                 book.append("sweep", id=folder.name, settings=made.to_json())
                 book.close()
             self.sweep = SimpleNamespace(settings=made, records={}, interrupted=False, folder=folder, display=Screen())
-        return rules.make([job.trial for job in jobs], rules.detect(), lambda _, names: dict.fromkeys(names, "1"))
+        trials = [job.trial for job in jobs]
+        return rules.make(trials, hardware_rules.detect(), lambda _, names: dict.fromkeys(names, "1"))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         trials = [job.trial for job in self._composer.jobs(job_overrides)]
@@ -203,9 +206,10 @@ def test_budget_is_spent_and_not_overdrawn(trials: int | None, seconds: float, b
     [
         ("search.budget=20", "search.budget must be like"),
         ("search.batch=0", "search.batch must be an integer >= 1, not 0"),
-        ("search.sampler=tpee", "no search.sampler 'tpee': did you mean 'tpe'?"),
-        ("search.objectives=[latency_ms_p9]", "no metric 'latency_ms_p9' for search.objectives: did you mean"),
-        ("search.objectives=latency_ms_p99", "search.objectives must be a list of different metrics"),
+        ("search.sampler=tpee", "search.sampler must be one of tpe, random, nsga2, not 'tpee': did you mean 'tpe'?"),
+        ("search.objectives=[latency_ms_p9]", "not 'latency_ms_p9': did you mean 'latency_ms_p"),
+        ("search.objectives=[accuracy,accuracy]", "search.objectives must be a list of different metrics"),
+        ("search.objectives=latency_ms_p99", "search.objectives must be a list like [capacity_items_per_s,"),
         ("search.warm_start=1", "search.warm_start must be true or false, not 1"),
         ("search.bugdet=3", "no key 'search.bugdet': did you mean 'search.budget'?"),
         ("search.storage=nonsense", "cannot use search.storage=nonsense: "),
@@ -625,6 +629,7 @@ def records_of(history: ledger.History) -> list[Record]:
     return list(history.records.values())
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_whole_search_with_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = ["batch=1,2,3,5", "precision=fp32,fp16,int8", "backend.options.fault_when={batch:5}"]
     budget = ["backend.options.fault=build_raise", "search.budget=6 trials", "search.batch=3"]
@@ -643,6 +648,8 @@ def test_whole_search_with_failures(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "search: the budget of 6 trials is spent; study tiny-" in shown
 
 
+@pytest.mark.process
+@pytest.mark.usefixtures("warm_pool")
 def test_killed_search_goes_on(tmp_path: Path) -> None:
     """Killed in its second batch: what was measured stands, what was asked is finished, the budget is spent."""
     lines = [*SEARCH, "batch=1,2,3,4", "precision=fp32,fp16,int8", "search.budget=6 trials", "search.batch=2"]
@@ -669,6 +676,7 @@ def test_killed_search_goes_on(tmp_path: Path) -> None:
     assert len(history.records) == 7
 
 
+@pytest.mark.usefixtures("fake_pool")
 def test_search_reuses_known_results_at_no_cost(tmp_path: Path) -> None:
     """A grid first, then a search over more with reuse and a warm start: nothing of the grid is measured again."""
     sweep(tmp_path, "batch=1,2", "effort.repeats=1")
@@ -682,6 +690,7 @@ def test_search_reuses_known_results_at_no_cost(tmp_path: Path) -> None:
     assert len(entries(history, "repeat")) == 1
 
 
+@pytest.mark.usefixtures("fake_pool")
 def test_whole_search_where_nothing_can_run(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, *SEARCH, "precision=int8,bf16")
     assert status == 2
@@ -689,6 +698,7 @@ def test_whole_search_where_nothing_can_run(tmp_path: Path) -> None:
     assert all("fake has no" in record.reason for record in records_of(history))
 
 
+@pytest.mark.process
 def test_optuna_is_imported_by_a_search_alone() -> None:
     code = (
         "import sys, sweep.engine.search.loop, hydra_plugins.sweep_plugins.optuna_sweeper;"

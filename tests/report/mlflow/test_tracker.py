@@ -668,6 +668,7 @@ def test_the_environment_is_an_allow_list(monkeypatch, tmp_path):
     environment.write(tmp_path / "no" / "such" / "folder.json")
 
 
+@pytest.mark.process
 def test_mlflow_is_not_imported_before_it_is_needed():
     code = "import sys, sweep.report.mlflow.tracker; sys.exit('mlflow' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -694,6 +695,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
+@pytest.mark.process
 def test_the_ui_is_started_and_ended_with_links_between(tmp_path):
     said, stop, port = [], threading.Event(), ui.free_port(None)
 
@@ -724,6 +726,7 @@ def test_a_port_that_is_taken_is_a_clear_error_and_another_is_found_unasked(monk
         assert port < ui.free_port(None) < port + 20
 
 
+@pytest.mark.process
 def test_a_ui_that_does_not_start_says_why(tmp_path):
     command = [sys.executable, "-c", "import sys; sys.exit('no such store')"]
     with pytest.raises(UserError, match=r"did not start \(no such store\)"):
@@ -744,6 +747,7 @@ def test_the_command_serves_this_machine_only_with_one_worker(tmp_path):
     assert options["--backend-store-uri"] == "sqlite:///x.db"
 
 
+@pytest.mark.process
 def test_the_real_ui_shows_a_sweep_and_leaves_no_process(settings, folder):
     import psutil
 

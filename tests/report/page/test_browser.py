@@ -9,7 +9,7 @@ from tests.support import browser
 from tests.support.page_sweeps import stored
 from tests.support.stored_sweeps import Member
 
-pytestmark = browser.needs_chromium
+pytestmark = [pytest.mark.browser, browser.needs_chromium]
 TRIALS = 'const rows = [...document.querySelectorAll("#all-trials tbody tr")];'
 CLICK = (
     'const click = (name) => [...document.querySelectorAll("#all-trials th")]'

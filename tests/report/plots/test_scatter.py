@@ -119,6 +119,7 @@ def test_failures_are_counted_in_the_scatter_and_labels_do_not_cover_each_other(
     assert not [(a, b) for n, a in enumerate(boxes) for b in boxes[:n] if a.overlaps(b)]
 
 
+@pytest.mark.process
 def test_matplotlib_is_imported_only_to_draw():
     code = "import sys, sweep.report.plots.scatter; sys.exit('matplotlib' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

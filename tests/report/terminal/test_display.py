@@ -53,7 +53,7 @@ def test_tables_fit_the_width(tmp_path, width):
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_a_terminal_gets_colours_and_no_thread_runs_while_measuring(tmp_path):
+def test_terminal_has_colours_and_no_thread_while_measuring(tmp_path):
     before = threading.active_count()
     during = []
 
@@ -69,7 +69,7 @@ def test_a_terminal_gets_colours_and_no_thread_runs_while_measuring(tmp_path):
     assert during == [before]
 
 
-def test_redrawn_for_each_step_only(tmp_path):
+def test_progress_is_redrawn_at_steps_only(tmp_path):
     stream = Terminal()
     display = Display(plain=False, stream=stream, width=80)
     display.begin("measure", 3)
@@ -90,7 +90,7 @@ def test_redrawn_for_each_step_only(tmp_path):
         (True, {"TERM": "dumb"}, True),
     ],
 )
-def test_plain_unless_a_terminal_wants_more(monkeypatch, terminal, variables, plain):
+def test_output_is_plain_unless_a_terminal_wants_more(monkeypatch, terminal, variables, plain):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     for name, value in variables.items():
@@ -98,7 +98,7 @@ def test_plain_unless_a_terminal_wants_more(monkeypatch, terminal, variables, pl
     assert Display(stream=Terminal() if terminal else io.StringIO()).plain is plain
 
 
-def test_the_plan_gives_every_reason_builds_and_forecast(tmp_path):
+def test_plan_shows_reasons_builds_and_forecast(tmp_path):
     plan = make_plan(make_records())
     text = printed(lambda display: display.plan(plan, make_settings(tmp_path)), 120)
     assert "sweep digits: 9 trials, 8 can run, 1 invalid" in text
@@ -107,7 +107,7 @@ def test_the_plan_gives_every_reason_builds_and_forecast(tmp_path):
     assert "forecast: about 42 s (2 repeats of 0.5 s)" in text
 
 
-def test_a_large_plan_is_summarised_by_reason(tmp_path):
+def test_large_plan_is_summarised_by_reason(tmp_path):
     records = [make_record(batch=n, cores=c) for n in range(1, 21) for c in (1, 2)]
     records += [make_record("invalid", batch=n, cores=8, reason="8 cores, this machine has 4") for n in range(1, 21)]
     records += [make_record("unavailable", backend="tensorrt", batch=n, reason="pip install it") for n in range(1, 6)]
@@ -119,7 +119,7 @@ def test_a_large_plan_is_summarised_by_reason(tmp_path):
     assert "20 distinct builds" in text
 
 
-def test_an_empty_plan_and_no_results(tmp_path):
+def test_empty_plan_and_no_results_are_shown(tmp_path):
     settings = make_settings(tmp_path)
     assert "0 trials" in printed(lambda display: display.plan(Plan(()), settings))
     printed(lambda display: display.results([], make_verdict([]), settings))
@@ -142,7 +142,7 @@ def test_results_are_ranked_with_failures_and_logs_beneath(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("kind", ["tie", "undecided"])
-def test_rivals_are_named_by_what_is_known_of_them(tmp_path, kind):
+def test_rivals_are_marked_tie_or_undecided(tmp_path, kind):
     records = [make_record(batch=n) for n in (1, 2, 3)]
     verdict = make_verdict(records)
     verdict = replace(verdict, kind=kind, tied=verdict.ranking[:2], winner=verdict.winner if kind == "tie" else None)
@@ -151,7 +151,7 @@ def test_rivals_are_named_by_what_is_known_of_them(tmp_path, kind):
     assert states == (["best", "tie", "ok"] if kind == "tie" else ["undecided", "undecided", "ok"])
 
 
-def test_every_record_is_counted_where_not_all_are_shown(tmp_path):
+def test_hidden_records_are_counted(tmp_path):
     records = [make_record(batch=n) for n in range(1, 61)]
     records += [make_record("build_failed", batch=n, cores=2, reason=f"reason {n % 15}") for n in range(1, 61)]
     text = printed(lambda display: display.results(records, make_verdict(records), make_settings(tmp_path)))
@@ -160,7 +160,7 @@ def test_every_record_is_counted_where_not_all_are_shown(tmp_path):
     assert len(text.splitlines()) < 70
 
 
-def test_one_trial_is_called_by_its_name(tmp_path):
+def test_single_trial_is_shown_by_its_label(tmp_path):
     records = [make_record()]
     text = printed(lambda display: display.results(records, make_verdict(records), make_settings(tmp_path)), 120)
     assert "digits-onnxruntime-fp32-b1-c1" in text
@@ -177,7 +177,7 @@ def test_commands_and_paths_are_not_broken_into_lines(tmp_path):
     assert line in printed(lambda display: display.results([], None, make_settings(tmp_path), [line]), 60).splitlines()
 
 
-def test_a_long_phase_says_little_but_its_failures_and_its_end():
+def test_long_phase_prints_failures_and_its_end():
     def act(display):
         display.begin("measure", 500)
         for step in range(500):
@@ -209,7 +209,7 @@ def test_advance_and_end_without_a_phase_are_harmless():
     assert printed(lambda display: (display.advance("x"), display.end())) == ""
 
 
-def test_a_closed_pipe_does_not_stop_a_sweep(tmp_path):
+def test_closed_pipe_does_not_stop_a_sweep(tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
     stream = os.fdopen(writing, "w", buffering=1)
@@ -220,7 +220,7 @@ def test_a_closed_pipe_does_not_stop_a_sweep(tmp_path):
         stream.close()
 
 
-def test_an_ascii_terminal_is_enough(tmp_path):
+def test_ascii_terminal_is_enough(tmp_path):
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
     whole_sweep(Display(stream=stream), make_records(), make_settings(tmp_path))
@@ -228,7 +228,7 @@ def test_an_ascii_terminal_is_enough(tmp_path):
     assert b"1,988 ? 40" in raw.getvalue()
 
 
-def test_a_note_is_broken_between_words_on_a_terminal_and_nowhere_in_a_log():
+def test_note_is_wrapped_on_a_terminal_and_not_in_a_log():
     text = "the machine became slower, " * 6
     shown = re.sub(r"\x1b\[[0-9;]*m", "", printed(lambda display: display.note(text), 60, plain=False))
     assert [word for line in shown.splitlines() for word in line.split()] == text.split()

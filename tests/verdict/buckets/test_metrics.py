@@ -106,7 +106,7 @@ def test_padding_by_hand_in_elements_and_operations(prepared: Any) -> None:
     assert notes.loaded_mb == 20.0
 
 
-def test_rows_that_fill_up_a_short_request_are_padding(prepared: Any) -> None:
+def test_filling_rows_of_a_short_request_are_padding(prepared: Any) -> None:
     # Bucket 8: 4 samples in a request of three and one of one with two rows of filling
     notes = facts_of(prepared([(4,), (8,)], batch=3), [(4,), (8,)])
     assert [(each.requests, each.items) for each in notes.buckets] == [(4, 12), (2, 4)]
@@ -114,7 +114,7 @@ def test_rows_that_fill_up_a_short_request_are_padding(prepared: Any) -> None:
     assert notes.padding_flops is None  # nobody counted operations
 
 
-def test_dynamic_sizes_are_grouped_by_padded_size(prepared: Any) -> None:
+def test_dynamic_sizes_are_reported_by_padded_size(prepared: Any) -> None:
     notes = facts_of(prepared([()], batch=1, flops_by_size=SQUARES), [()], turns=3)
     assert notes.sizes == tuple(SizeFacts((n,), 3, 3, float(n)) for n in (1, 3, 4, 8))
     assert (notes.padding, notes.padding_flops) == (0.0, 0.0)
@@ -129,7 +129,7 @@ def test_pad_to_max_has_padding_and_no_buckets(prepared: Any) -> None:
     assert notes.padding == pytest.approx(0.5)
 
 
-def test_sizes_are_pooled_to_a_limited_number_of_groups_without_loss() -> None:
+def test_sizes_are_pooled_and_none_is_lost() -> None:
     groups = [SizeFacts((n,), 1, n, float(n)) for n in range(1, 301)]
     found = by_size.pooled(groups[::-1])
     assert len(found) == by_size.SIZES
@@ -141,12 +141,12 @@ def test_sizes_are_pooled_to_a_limited_number_of_groups_without_loss() -> None:
     assert by_size.pooled([]) == []
 
 
-def test_operations_go_on_above_the_largest_counted_size() -> None:
+def test_operations_are_extrapolated_above_the_largest_counted_size() -> None:
     found = workloads.flops_at([([2], 10.0), ([4], 30.0)], np.array([2, 3, 4, 6]))
     assert found.tolist() == [10.0, 20.0, 30.0, 50.0]
 
 
-def test_a_record_pools_its_repeats() -> None:
+def test_record_pools_its_repeats() -> None:
     def bucket(size: int, requests: int, p50: float | None) -> BucketFacts:
         facts = BucketFacts((size,), requests, 2 * requests, memory_mb=50.0 + requests / 100)
         latency = {} if p50 is None else {"p50": p50, "p99": p50 + 2}
@@ -180,7 +180,8 @@ def test_a_record_pools_its_repeats() -> None:
     assert bucket_metrics.compute_metrics(plain) == {}  # nothing varies
 
 
-def test_sweep_shows_every_bucket_and_the_sums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("warm_pool")
+def test_sweep_reports_every_bucket_and_its_sums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, history = sweep(tmp_path, "buckets=[],[32,64,128]", "batch=4", *EXACT, "tracking=local", base=BAG[:-1])
     assert status == 0
     plain, record = sorted(history.records.values(), key=lambda each: len(each.settings["buckets"]))
@@ -234,9 +235,8 @@ def _table(shown: str) -> list[str]:
     return lines[head : head + 4]
 
 
-def test_padding_column_shows_only_with_padding_and_goes_before_agreement(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("fake_pool")
+def test_padding_column_appears_only_where_items_are_padded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep(tmp_path / "tiny", base=TINY)
     (head,) = [line for line in capsys.readouterr().out.splitlines() if "  items/s  " in line]
     assert "padding" not in head
@@ -268,13 +268,13 @@ def test_loading_more_builds_takes_more_memory() -> None:
     assert sum(each or 0.0 for each in four) / alone[0] == pytest.approx(4.0, rel=0.1)
 
 
-def test_small_moves_of_the_resident_set_are_not_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_change_of_resident_memory_is_no_build(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = iter([100.0, 130.0, 130.0078125, 129.5, 131.0])
     monkeypatch.setattr(by_size, "resident_mb", lambda: next(seen))
     assert by_size.load([(n,) for n in (1, 2, 3, 4)], lambda number: Echo()).memory_mb == [30.0, 0.0, 0.0, 1.5]
 
 
-def test_device_memory_goes_before_host_memory() -> None:
+def test_device_memory_takes_precedence_over_host_memory() -> None:
     class OnDevice(Echo):
         def __init__(self, peak: float) -> None:
             self.peak = peak
@@ -293,9 +293,7 @@ def test_device_memory_goes_before_host_memory() -> None:
         (TrialError(FailureKind.CORE_UNAVAILABLE, "core 3 is taken"), FailureKind.CORE_UNAVAILABLE, "core 3 is taken"),
     ],
 )
-def test_the_bucket_that_cannot_be_loaded_is_named(
-    tmp_path: Path, error: Exception, kind: FailureKind, words: str
-) -> None:
+def test_bucket_that_cannot_be_loaded_is_named(tmp_path: Path, error: Exception, kind: FailureKind, words: str) -> None:
     def one(number: int) -> Runner:
         if number == 2:
             raise error
@@ -311,7 +309,7 @@ def test_the_bucket_that_cannot_be_loaded_is_named(
     assert alone.value is error  # one build alone has no need of a name
 
 
-def test_user_error_while_loading_stays_a_user_error() -> None:
+def test_user_error_stays_a_user_error() -> None:
     def one(number: int) -> Runner:
         raise UserError("set backend.options.x=1")
 
@@ -319,6 +317,7 @@ def test_user_error_while_loading_stays_a_user_error() -> None:
         by_size.load([(1,), (2,)], one)
 
 
+@pytest.mark.usefixtures("fake_pool")
 def test_trial_names_the_build_that_does_not_load(tmp_path: Path) -> None:
     fault = ["backend.options.fault=build_truncated", "backend.options.fault_when={bucket:[64]}"]
     for replicas in (1, 2):
@@ -342,6 +341,7 @@ def killed_while_loading(request: Json, folder: Path) -> Json:
     return {}
 
 
+@pytest.mark.process
 def test_worker_killed_while_loading_leaves_the_name_of_the_bucket(tmp_path: Path) -> None:
     with Workers() as workers:
         entry = {"entry": "tests.verdict.buckets.test_metrics:killed_while_loading"}
@@ -356,7 +356,7 @@ def calibrated(folder: Path, bucket: Any, side: str = "right") -> list[Arrays]:
     return list(requests.source(request, spec).calibration())
 
 
-def test_calibration_takes_samples_that_fit_the_bucket_padded_as_requests_are(tmp_path: Path) -> None:
+def test_calibration_samples_fit_the_bucket_and_are_padded_alike(tmp_path: Path) -> None:
     ids = np.array([[1, 0, 0, 0, 0, 0], [1, 2, 3, 0, 0, 0], [1, 2, 3, 4, 5, 6]])
     own = np.array([[1], [3], [6]])
     data = workloads.checked(Dataset({"ids": ids}, None, {"ids": ids}, sizes=own, calibration_sizes=own), "mine")
@@ -373,7 +373,7 @@ def test_calibration_takes_samples_that_fit_the_bucket_padded_as_requests_are(tm
     assert [array.shape for (array,) in calibrated(tmp_path / "old", (4,))] == [(2, 4), (2, 4)]  # as good as can be
 
 
-def test_sizes_of_calibration_are_part_of_the_data_and_checked() -> None:
+def test_calibration_sizes_belong_to_the_data_and_are_checked() -> None:
     ids = np.array([[1, 0], [1, 2]])
     data = Dataset({"ids": ids}, None, {"ids": ids}, sizes=np.array([[1], [2]]))
     sized = data._replace(calibration_sizes=np.array([1, 2]))

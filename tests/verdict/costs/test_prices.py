@@ -282,6 +282,7 @@ def test_wrong_words_for_refresh(tmp_path: Path, words: list[str], told: str) ->
 HERE = "hardware.price=[{usd_per_hour:0.5,kind:on_demand,region:x},{usd_per_hour:0.2,kind:spot,region:x}]"
 
 
+@pytest.mark.usefixtures("fake_pool")
 @pytest.mark.parametrize(
     ("words", "usd"), [([], 0.5), (["objective.price=spot"], 0.2), (["objective.price=reserved"], None)]
 )
@@ -299,6 +300,7 @@ def test_a_sweep_pays_the_kind_of_price_that_is_asked_for(tmp_path: Path, words:
     assert record.price.usd_per_hour == usd
 
 
+@pytest.mark.usefixtures("fake_pool")
 def test_a_sweep_looks_into_the_table_and_the_trial_stays_the_same(tmp_path: Path) -> None:
     _, before = sweep(tmp_path, HERE)
     prices.write(tmp_path, [Row("local", "", Price(0.7, "on_demand", "x", "2026-11-22", "mine"))])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sweep.backends.base import Arrays, Runner
+from sweep.config import schema
 from sweep.spec import FailureKind, Json, Measurement, UserError
 from sweep.spec.facts import LoadFacts
 from sweep.spec.settings import Gates
@@ -62,7 +63,7 @@ def write(folder: Path, text: str) -> str:
 )
 def test_what_cannot_be_is_one_line_with_the_fix(load: Json, said: str) -> None:
     with pytest.raises(UserError) as error:
-        config.check("load", load)
+        schema.check("load", load)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -82,7 +83,7 @@ def test_what_cannot_be_is_one_line_with_the_fix(load: Json, said: str) -> None:
 def test_a_wrong_trace_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
     load = {"name": "trace", "file": write(tmp_path, text), "speed": 1.0, "max_wait_ms": 1.0}
     with pytest.raises(UserError) as error:
-        config.check("load", load)
+        schema.check("load", load)
     assert "trace.csv" + said in str(error.value).replace(": the trace", "the trace")
 
 
@@ -90,19 +91,19 @@ def test_the_content_of_a_trace_is_part_of_what_the_trial_is(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "time_s,size\n10,5\n10,6\n12.5,7\n")
     asked = {"name": "trace", "file": "trace.csv", "speed": 5.0, "max_wait_ms": 1.0}
-    first = config.check("load", asked)
+    first = schema.check("load", asked)
     assert first["file"] == str(tmp_path / "trace.csv")
     assert (first["arrivals"], first["seconds"], config.seconds(first, 9.0)) == (3, 2.5, 0.5)
-    assert config.check("load", first) == first
+    assert schema.check("load", first) == first
     assert arrivals.trace(first["file"], first["sha256"], 5.0).tolist() == [0, 0, 500 * MS]
     write(tmp_path, "time_s,size\n10,5\n10,6\n12.5,8\n")
-    assert config.check("load", asked) != first
+    assert schema.check("load", asked) != first
     with pytest.raises(UserError, match="has changed since the sweep was declared"):
         arrivals.trace(first["file"], first["sha256"], 5.0)
 
 
 def test_which_loads_are_open() -> None:
-    assert [name for name in config._FIELDS if config.open_loop({"name": name})] == [
+    assert [name for name in config.LOADS if config.open_loop({"name": name})] == [
         *("offline", "poisson", "trace", "capacity")
     ]
     assert not config.open_loop({})

@@ -173,6 +173,7 @@ def test_replicas_sum_up_the_same_and_start_together() -> None:
     assert sorted(together[0].tolist()) == told[0][0].arrived_ns.tolist()
 
 
+@pytest.mark.usefixtures("warm_pool")
 def test_a_sweep_of_capacities_ranks_by_them(tmp_path: Path) -> None:
     status, history = sweep(
         tmp_path,

@@ -34,13 +34,14 @@ def found() -> Json:
 
 @pytest.fixture(scope="module")
 def figure(found: Json) -> Any:
-    return drawn(found)
+    return drawn(found, laid_out=True)
 
 
-def drawn(given: Json) -> Any:
+def drawn(given: Json, laid_out: bool = False) -> Any:
+    """The picture of a group; where its texts stand is known only of one that is laid out, which takes longest."""
     with matplotlib.rc_context(STYLE):
         figure = bucket_plots.draw(parsed(given))
-        if figure is not None:
+        if laid_out:
             figure.draw_without_rendering()
     return figure
 
@@ -92,7 +93,7 @@ def test_group_has_four_panels_and_a_heading(figure: Any) -> None:
     assert "best lists measured against predicted: +" in told
 
 
-def test_bars_are_the_lengths_and_lines_the_bounds_with_the_share_of_hits(found: Json, figure: Any) -> None:
+def test_bars_show_lengths_and_lines_show_buckets_with_their_share(found: Json, figure: Any) -> None:
     axes = panel(figure, LENGTHS)
     view = View(parsed(found))
     assert sum(bar.get_height() for bar in axes.patches) == pytest.approx(100)
@@ -103,7 +104,7 @@ def test_bars_are_the_lengths_and_lines_the_bounds_with_the_share_of_hits(found:
     assert legend(axes)[0].endswith(f"{100 * view.shares[0]:.1f}".removesuffix(".0") + " %")
 
 
-def test_padding_panel_splits_elements_into_needed_and_padding(found: Json, figure: Any) -> None:
+def test_computation_is_split_into_needed_and_padding(found: Json, figure: Any) -> None:
     axes = panel(figure, PADDING)
     filled = sum(bar.get_height() for bar in axes.patches if bar.get_hatch())
     needed = sum(bar.get_height() for bar in axes.patches if not bar.get_hatch())
@@ -134,7 +135,7 @@ def test_latency_by_length_is_a_staircase_beside_its_references(found: Json, fig
     assert len(dynamic.get_xdata()) == len(row(found, "dynamic")["measured"]["sizes"])
 
 
-def test_latency_by_k_shows_predicted_and_measured(found: Json, figure: Any) -> None:
+def test_latency_by_number_of_buckets_has_predicted_and_measured(found: Json, figure: Any) -> None:
     axes = panel(figure, BY_K)
     best = [each for each in found["rows"] if each["best_for_k"]]
     line = axes.lines[0]
@@ -155,8 +156,8 @@ def test_latency_by_k_shows_predicted_and_measured(found: Json, figure: Any) -> 
     assert f"({number(second)} ms\n\N{MINUS SIGN}{100 * gain:.0f} %)" in texts(axes)
 
 
-def test_no_words_cover_each_other(figure: Any) -> None:
-    of_images = drawn(group(images(), [(128, 128), (256, 256)], k_max=4))
+def test_texts_do_not_overlap(figure: Any) -> None:
+    of_images = drawn(group(images(), [(128, 128), (256, 256)], k_max=4), laid_out=True)
     for picture in (figure, of_images):
         axes = panel(picture, BY_K)
         boxes = [text.get_window_extent() for text in (*axes.texts, *axes.get_xticklabels()) if text.get_text()]
@@ -167,14 +168,14 @@ def test_no_words_cover_each_other(figure: Any) -> None:
         assert all(text.get_window_extent().x1 <= edge for text in picture.texts)
 
 
-def test_p99_is_drawn_if_p99_is_minimised(found: Json) -> None:
+def test_p99_is_drawn_where_it_is_minimised(found: Json) -> None:
     axes = panel(drawn({**found, "minimise": "p99"}), BY_K)
     best = [each for each in found["rows"] if each["best_for_k"]]
     assert list(axes.lines[0].get_ydata()) == [each["predicted"]["item_latency_ms_p99"] for each in best]
     assert "p99 of a request" in axes.get_title(loc="left")
 
 
-def test_images_are_dots_in_rectangles_and_elsewhere_numbers_of_elements() -> None:
+def test_images_are_dots_in_rectangles_and_numbers_of_elements() -> None:
     given = group(images(), [(128, 128), (192, 192), (256, 256), (320, 320)], k_max=4)
     figure = drawn(given)
     view = View(parsed(given))
@@ -196,7 +197,7 @@ def test_very_skewed_sizes_have_a_logarithmic_axis() -> None:
     assert sum(bar.get_height() for bar in bars) == pytest.approx(100)
 
 
-def test_lists_written_by_a_person(found: Json) -> None:
+def test_declared_lists_are_drawn_as_asked_for(found: Json) -> None:
     lists = asked(found)
     lists["rows"] = [{**each, "best_for_k": False} for each in lists["rows"]]
     axes = panel(drawn(lists), "What the lists take")
@@ -218,13 +219,13 @@ def test_lists_written_by_a_person(found: Json) -> None:
     ],
     ids=["nothing measured", "only dynamic", "one bucket", "one bucket and dynamic", "only a list", "no traffic"],
 )
-def test_panels_without_data_are_left_out(found: Json, titles: list[str], change: Any) -> None:
+def test_unknown_panels_are_left_out(found: Json, titles: list[str], change: Any) -> None:
     figure = drawn(change(found))
     assert len(figure.axes) == len(titles)
     assert all(title.startswith(begin) for title, begin in zip(panels(figure), titles, strict=True))
 
 
-def test_one_length_only() -> None:
+def test_single_length_is_drawn() -> None:
     figure = drawn(group(np.full(50, 128), [(64,), (128,)]))
     assert "50 items of snippets · length: 128 " in heading(figure)
     assert legend(panel(figure, LENGTHS)) == ["128:  100 %"]
@@ -252,7 +253,7 @@ def test_failed_list_is_crossed_out_and_never_the_best(found: Json) -> None:
     assert not [line for line in panel(drawn(given), BY_K).lines if line.get_marker() == "x"]
 
 
-def test_a_list_over_a_limit_is_marked_and_never_the_best(found: Json) -> None:
+def test_list_over_a_limit_is_marked_and_never_the_best(found: Json) -> None:
     quickest = View(parsed(found)).drawn
     assert quickest is not None
     limit = "needs 9 MB of memory, the limit is 8"
@@ -262,7 +263,7 @@ def test_a_list_over_a_limit_is_marked_and_never_the_best(found: Json) -> None:
     assert View(parsed(given)).shapes != View(parsed(found)).shapes
 
 
-def test_results_of_another_mix_are_not_compared(found: Json) -> None:
+def test_measurement_of_another_mix_is_not_compared(found: Json) -> None:
     rows = [
         {**each, "measured": {**each["measured"], "weights": "window"}} if each["measured"] else each
         for each in found["rows"]
@@ -271,14 +272,14 @@ def test_results_of_another_mix_are_not_compared(found: Json) -> None:
     assert "not measured" in heading(drawn(given))
 
 
-def test_legend_counts_sizes_that_fit_no_bucket() -> None:
+def test_sizes_outside_all_buckets_are_counted() -> None:
     given = asked(group(lengths(), k_max=2))
     given["traffic"]["sizes"].append([500])
     given["traffic"]["weights"].append(300)
     assert legend(panel(drawn(given), LENGTHS))[-1] == "in no bucket:  20 %"
 
 
-def test_a_far_tail_does_not_flatten_the_rest(found: Json) -> None:
+def test_far_tail_does_not_flatten_the_rest(found: Json) -> None:
     given = json.loads(json.dumps(found))
     best = View(parsed(given)).drawn
     assert best is not None
@@ -291,14 +292,14 @@ def test_a_far_tail_does_not_flatten_the_rest(found: Json) -> None:
         assert "p99 900" in texts(panel(figure, title))
 
 
-def test_many_buckets_are_summed_up() -> None:
+def test_many_buckets_are_summarised() -> None:
     given = group(np.arange(1, 201), k_max=24)
     told = legend(panel(drawn(given), LENGTHS))
     assert len(told) == 9
     assert "more:" in told[-1]
 
 
-def test_sweep_writes_one_file_per_group_with_safe_names(found: Json, tmp_path: Path) -> None:
+def test_sweep_writes_one_safely_named_file_per_group(found: Json, tmp_path: Path) -> None:
     labels = ["a/b c", "a/b c", "x" * 300]
     (tmp_path / "buckets.json").write_text(json.dumps([{**found, "label": label} for label in labels]))
     paths = summary.write(tmp_path, make_settings(tmp_path), [], [], make_verdict([]))
@@ -310,7 +311,7 @@ def test_sweep_writes_one_file_per_group_with_safe_names(found: Json, tmp_path: 
     assert set(pictures) <= set(SweepFolder(tmp_path).left())
 
 
-def test_without_lists_no_picture_is_drawn(tmp_path: Path) -> None:
+def test_sweep_without_lists_has_no_picture(tmp_path: Path) -> None:
     assert bucket_plots.write(tmp_path) == []
 
 
@@ -352,7 +353,7 @@ def test_verb_draws_the_requested_groups(
         (["batch=1", "--output=one.gif2"], "end it in .png, .svg or .pdf"),
     ],
 )
-def test_impossible_pictures_give_one_line(
+def test_impossible_picture_is_one_line_of_error(
     stored_lists: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
     assert run(["plot", "buckets", f"--outputs={stored_lists}", *words]) == 1

@@ -1,0 +1,31 @@
+"""The options of a backend: a dataclass beside its class, each field with its default and what it means.
+
+    @dataclass(frozen=True)
+    class MineOptions(Options):
+        level: str = setting("fast", "how far the graph is rewritten", choices=("fast", "small"))
+        spin: bool = setting(True, "idle threads wait busily", compile_time=False)
+
+A default stands here alone. Worker side, Python 3.8.
+"""
+
+from dataclasses import dataclass
+from typing import Tuple, Type
+
+from sweep.spec import Json, to_json
+from sweep.spec.declared import rules_of
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be set under `backend.options`: nothing, where a backend does not say more."""
+
+
+def defaults(kind: Type[Options]) -> Json:
+    """What the options are where nobody sets them, as a config has them."""
+    rules = rules_of(kind)
+    return {name: value for name, value in to_json(kind()).items() if rules[name].listed}
+
+
+def compile_time(kind: Type[Options]) -> Tuple[str, ...]:
+    """The options that change the artifact; all others act at run time and cause no build."""
+    return tuple(name for name, rule in rules_of(kind).items() if rule.compile_time)
