@@ -1,4 +1,4 @@
-"""Write `buckets.json`, the comparison of bucket lists, and show its tables."""
+"""A sweep's comparison of bucket lists: `buckets.json` and its tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,18 +18,18 @@ from sweep.verdict.buckets.results import ListGroup
 
 
 def write(context: Context, trials: Sequence[Trial], records: Mapping[str, Record], stages: Stages) -> None:
-    """Write and show the comparison, if lists of buckets or sizes that vary were measured."""
-    from sweep.report.terminal.buckets import short
+    """Write `buckets.json` and show its tables, if lists of buckets or sizes that vary were measured."""
+    from sweep.report.terminal.buckets import format_short
 
     compared = (_compare(context, group, records, stages) for group in _groups(trials, records))
     groups = [group for group in compared if group is not None]
     if groups:
         write_json(SweepFolder(context.folder).buckets, to_json(groups))
-        context.display.show(short(groups, context.display.width))
+        context.display.show(format_short(groups, context.display.width))
 
 
 def _groups(trials: Sequence[Trial], records: Mapping[str, Record]) -> list[tuple[Trial, ...]]:
-    """Groups of trials that differ only in `buckets` and of which one with buckets was measured."""
+    """Groups of trials that differ in `buckets` alone, those in which one with buckets was measured."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
         if trial.model.get("bucket_dims"):
@@ -60,7 +60,7 @@ def _compare(
 
 
 def _load_traffic(context: Context, trial: Trial) -> Traffic | None:
-    """Read the sizes of a trial's data from the store; None if the data is gone."""
+    """The data's sizes from the store; None if they are gone."""
     pair = pair_key(trial)
     entries = (entry for entry in ledger.entries(context.folder) if entry["kind"] == "reference")
     result = next((entry["result"] for entry in entries if entry["pair"] == pair), None)

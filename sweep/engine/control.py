@@ -96,11 +96,12 @@ def mark_drift(context: Context, tasks: Sequence["Candidate"], blocks: int | Non
     for task in tasks:
         for index, repeat in task.done.items():
             task.done[index] = _set_level(repeat, by_samples.get(repeat.samples, 1.0))
-    known = {(finding["kind"], finding["block"]) for finding in series.stored(context.folder).get("findings", ())}
-    write_json(SweepFolder(context.folder).drift, series.document(control, drift, levels))
+    findings = series.load_document(context.folder).get("findings", ())
+    known = {(finding["kind"], finding["block"]) for finding in findings}
+    write_json(SweepFolder(context.folder).drift, series.build_document(control, drift, levels))
     for finding in drift.findings:
         if (finding.kind, finding.block) not in known:
-            context.display.note(series.tell(finding, control.points))
+            context.display.note(series.describe_finding(finding, control.points))
 
 
 def _set_level(repeat: Measurement, level: float) -> Measurement:

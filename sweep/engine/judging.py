@@ -69,8 +69,8 @@ def make_record(context: Context, task: Candidate) -> Record:
         notes=_notes(task, repeats),
         attempts=tuple(task.attempts),
         ladder=tuple(LadderFacts(b.spec.options, len(b.attempts)) for b in task.builds if b.attempts),
-        buckets=tuple(bucket_metrics.of(repeats, builds)),
-        sizes=tuple(bucket_metrics.sizes(repeats)),
+        buckets=tuple(bucket_metrics.pool_buckets(repeats, builds)),
+        sizes=tuple(bucket_metrics.pool_sizes(repeats)),
         deployment=deployment.describe(trial) if trial.deployment else None,
         look=task.look,
     )
@@ -101,7 +101,7 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
     metrics = intervals.summarize(repeats)
     metrics |= {name: comparison[name] for name in OF_ANSWERS if comparison.get(name) is not None}
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
-    metrics |= bucket_metrics.metrics(base)
+    metrics |= bucket_metrics.compute_metrics(base)
     metrics |= load_told.metrics(repeats)
     cost, price = context.compute_cost(trial.hardware, metrics)
     metrics |= cost

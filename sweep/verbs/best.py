@@ -48,5 +48,5 @@ def best(
     display.show(telling.parts(answer, steps, question.fleet, question.objective.price, display.width))
     leader = answer.verdict.winner or next(iter(answer.verdict.ranking), None)
     for record in answer.records:
-        if record.key == leader and (lines := bucket_metrics.lines(record)):
+        if record.key == leader and (lines := bucket_metrics.describe_buckets(record)):
             print("\n".join(["", record.label, *(f"  {line}" for line in lines)]))

@@ -37,4 +37,4 @@ def buckets(
         print(json.dumps(found, indent=1))
         return
     display = Display()
-    display.show(bucket_table.whole(from_json(tuple[ListGroup, ...], found), display.width))
+    display.show(bucket_table.format_groups(from_json(tuple[ListGroup, ...], found), display.width))

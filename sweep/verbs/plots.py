@@ -64,7 +64,7 @@ def buckets(words: Words = None, output: Output = None, outputs: Outputs = OUTPU
     keys: dict[Path, set[str]] = {}
     for each in query.trials(outputs, words or []):
         keys.setdefault(each.history.folder, set()).add(each.record.key)
-    found = [(folder, name, group) for folder in keys for name, group in bucket_plots.named(folder, keys[folder])]
+    found = [(folder, name, group) for folder in keys for name, group in bucket_plots.load_groups(folder, keys[folder])]
     if not found:
         where = ", ".join(folder.name for folder in keys)
         raise UserError(f"no list of buckets was measured for these trials of {where}: run some with buckets=auto")
@@ -73,7 +73,7 @@ def buckets(words: Words = None, output: Output = None, outputs: Outputs = OUTPU
         raise UserError(f"--output is one picture, and these are {len(found)}: {told}; say which, like batch=1")
     for folder, name, group in found:
         path = output or folder / "plots" / f"{name}.png"
-        drawing.save(partial(bucket_plots.picture, group), path)
+        drawing.save(partial(bucket_plots.draw_group, group), path)
         print(relative(str(path)))
 
 

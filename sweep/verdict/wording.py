@@ -281,7 +281,7 @@ def happened(record: Record) -> list[str]:
             lines.append(f"build    {_options(build, differ)}: used")
     for attempt in record.attempts:
         lines.append(f"attempt  {attempt.kind.value} after {attempt.seconds:.1f} s: {attempt.summary}")
-    lines += bucket_metrics.lines(record)
+    lines += bucket_metrics.describe_buckets(record)
     if (place := record.deployment) is not None:
         others = [member["label"] for number, member in enumerate(place.members) if number != place.member]
         lines.append(f"beside   {', '.join(others)}; its first core is {place.first_core}")

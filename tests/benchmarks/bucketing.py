@@ -55,7 +55,7 @@ def main() -> None:
             padding = waste(given, powers_of_two(sizes, best.k))
             print(
                 f"{sizes:>7,} sizes, {kind:8}: {statistics.median(taken):.2f} s [{min(taken):.2f}, {max(taken):.2f}], "
-                f"{best.k} buckets, {'exact' if best.exact else 'thinned'}, waste {best.waste:.3f} "
+                f"{best.k} buckets, {'exact' if best.exact else 'not proven'}, waste {best.waste:.3f} "
                 f"(powers of two {padding:.3f})",
                 flush=True,
             )

@@ -22,7 +22,7 @@ from sweep.__main__ import run
 from sweep.hardware import telemetry
 from sweep.store import ledger
 from sweep.store.layout import SweepFolder
-from sweep.verdict.noise.drift import find, levels
+from sweep.verdict.noise.drift import compute_levels, find
 from sweep.verdict.stats.intervals import wilson
 from tests.support.machine_laws import LAWS, Law, ranking, simulated, slowed, speed
 
@@ -67,7 +67,7 @@ def disturbed(law: Law, shape: tuple[int, int], sweeps: int, lasts: float) -> st
         found_some += bool(drift.findings)
         covered += bool(shifts) and shifts[0].low <= 1 / 1.1 <= shifts[0].high
         truth = ranking(points, list(np.where(slow, 1 / 1.1, 1.0)))  # what the same noise gives without the slow-down
-        ranked += ranking(points, levels(drift, points)) == truth
+        ranked += ranking(points, compute_levels(drift, points)) == truth
         plainly += ranking(points, [1.0] * len(points)) == truth
     texts = (rate(n, sweeps) for n in (found_some, block, ranked, plainly))
     return "  ".join(texts) + f"  interval holds it {100 * covered / max(1, found_some):.0f} %"

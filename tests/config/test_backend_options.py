@@ -144,7 +144,7 @@ def trials(words: str) -> list[Any]:
 def keys(words: str) -> list[list[str]]:
     """Of every trial its own key and those of its builds; of a declared hardware, as this host is part of `local`."""
     lines = words if "hardware=" in words else words + " hardware=c5_2xlarge"
-    return [[trial.key, *(spec.key for spec in plan.build_specs(trial))] for trial in trials(lines)]
+    return [[trial.key, *(spec.key for spec in plan.list_build_specs(trial))] for trial in trials(lines)]
 
 
 IDENTITIES = json.loads((ROOT / "tests" / "data" / "identities.json").read_text())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from sweep.verdict.noise.drift import Drift, Point, find, levels
+from sweep.verdict.noise.drift import Drift, Point, compute_levels, find
 from tests.support.machine_laws import LAWS, Law, autocorrelated, heavy_tail, log_normal, ranking, simulated, speed
 
 SWEEPS = 30  # tests/benchmarks/drift.py takes 300
@@ -20,26 +20,26 @@ def found(law: Law, sweeps: int = SWEEPS, **sweep: object) -> list[tuple[list[Po
 
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
-def test_a_quiet_machine_is_seldom_accused(law: Law) -> None:
+def test_quiet_machine_raises_few_false_alarms(law: Law) -> None:
     alarms = sum(bool(drift.findings) for _, drift in found(law))
     assert alarms <= binom.ppf(0.999, SWEEPS, 0.05)
 
 
 @pytest.mark.parametrize(("trials", "repeats"), [(4, 3), (2, 10), (40, 3), (1, 20)])
-def test_nor_in_sweeps_of_other_shapes(trials: int, repeats: int) -> None:
+def test_sweeps_of_other_shapes_raise_few_false_alarms(trials: int, repeats: int) -> None:
     quiet = found(log_normal(), trials=trials, repeats=repeats, spreads=True)
     assert sum(bool(drift.findings) for _, drift in quiet) <= binom.ppf(0.999, SWEEPS, 0.05)
 
 
 @pytest.mark.parametrize("law", [log_normal(), heavy_tail(), autocorrelated(0.5)], ids=["normal", "heavy", "alike"])
-def test_a_slow_down_in_the_middle_is_found_in_its_block_and_changes_no_ranking(law: Law) -> None:
+def test_slow_down_is_found_in_its_block_and_ranking_is_kept(law: Law) -> None:
     right = kept = 0
     sweeps = found(law, speeds=speed(0.45))  # from the third measurement of the third block on
     for points, drift in sweeps:
         right += any(each.kind == "shift" and each.block == 2 for each in drift.findings)
         undisturbed = [point.value / (1 / 1.1 if n >= 18 else 1.0) for n, point in enumerate(points)]
         quiet = [Point(p.group, value, p.trial) for p, value in zip(points, undisturbed, strict=True)]
-        kept += ranking(points, levels(drift, points)) == ranking(quiet, [1.0] * len(quiet))
+        kept += ranking(points, compute_levels(drift, points)) == ranking(quiet, [1.0] * len(quiet))
     assert right >= 0.95 * SWEEPS
     assert kept >= 0.9 * SWEEPS
 
@@ -51,38 +51,38 @@ def test_the_size_of_a_shift_and_its_interval() -> None:
     assert all(each.low < each.ratio < each.high and 0 < each.p <= 0.025 for each in sizes)
 
 
-def test_a_passing_neighbour_makes_two_shifts_and_its_measurements_get_the_level() -> None:
+def test_passing_neighbour_gives_two_shifts_and_a_level_between() -> None:
     random = np.random.default_rng(3)
     points = simulated(random, log_normal(0.01), speeds=speed(0.4, 0.7, 0.8))
     drift = find(points)
     assert [each.kind for each in drift.findings] == ["shift", "shift"]
     assert [each.number for each in drift.findings] == [16, 28]
-    told = levels(drift, points)
+    told = compute_levels(drift, points)
     assert told[:16] == pytest.approx([1.0] * 16, rel=0.02)
     assert told[16:28] == pytest.approx([0.8] * 12, rel=0.02)
     assert told[28:] == pytest.approx([1.0] * 12, rel=0.02)
 
 
-def test_a_machine_that_slows_down_little_by_little_has_a_trend() -> None:
+def test_gradual_slow_down_is_a_trend() -> None:
     random = np.random.default_rng(4)
     kinds = []
     for seed in range(30):
         points = simulated(random, log_normal(0.01), repeats=8, speeds=lambda done: np.exp(-0.15 * done))
         drift = find(points, seed=seed)
         kinds.append([each.kind for each in drift.findings])
-        told = levels(drift, points)
+        told = compute_levels(drift, points)
         assert told[0] / told[-1] == pytest.approx(np.exp(0.15), rel=0.06)
     assert sum(kind == ["trend"] for kind in kinds) >= 25
 
 
-def test_what_nobody_cares_about_is_not_told() -> None:
+def test_small_shifts_are_not_reported() -> None:
     random = np.random.default_rng(5)
     points = simulated(random, log_normal(0.0005), speeds=speed(0.5, ratio=0.996))
     assert find(points, least=0.01).findings == ()
     assert [each.kind for each in find(points, least=0.001).findings] == ["shift"]
 
 
-def test_one_bad_repeat_is_no_new_level() -> None:
+def test_single_bad_repeat_is_no_shift() -> None:
     random = np.random.default_rng(6)
     for place in (0, 17, 38, 39):
         points = simulated(random, log_normal(0.01))
@@ -104,17 +104,17 @@ def test_constant_rates() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_too_few_measurements_say_nothing(count: int) -> None:
+def test_too_few_measurements_give_no_findings(count: int) -> None:
     few = [Point("one", 100.0 + n) for n in range(count)]
     assert find(few) == Drift()
-    assert levels(Drift(), few) == [1.0] * count
+    assert compute_levels(Drift(), few) == [1.0] * count
 
 
-def test_one_repeat_of_each_says_nothing() -> None:
+def test_single_repeats_give_no_findings() -> None:
     assert find([Point(str(n), 100.0 + n) for n in range(50)]) == Drift()
 
 
-def test_trials_that_were_measured_on_one_side_only_are_not_blamed() -> None:
+def test_trials_on_one_side_of_a_shift_do_not_count() -> None:
     """As in a search, where later trials are others: only what is measured on both sides tells the machine's change."""
     random = np.random.default_rng(8)
     first = [Point(f"a{n % 5}", float(1000 * np.exp(0.01 * random.standard_normal()))) for n in range(20)]
@@ -131,8 +131,8 @@ def test_levels_continue_the_scale_that_is_on_record() -> None:
     random = np.random.default_rng(9)
     points = simulated(random, log_normal(0.005), speeds=speed(0.25, ratio=0.9))
     drift = find(points)
-    assert levels(drift, points)[-1] == pytest.approx(1.0)  # most of the sweep
-    known = levels(drift, points, dict.fromkeys(range(10), 1.0))  # judged before the machine changed
+    assert compute_levels(drift, points)[-1] == pytest.approx(1.0)  # most of the sweep
+    known = compute_levels(drift, points, dict.fromkeys(range(10), 1.0))  # judged before the machine changed
     assert known[0] == pytest.approx(1.0)
     assert known[-1] == pytest.approx(0.9, rel=0.02)
 

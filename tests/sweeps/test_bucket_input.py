@@ -200,7 +200,7 @@ def test_inputs_of_one_length_need_one_bucket(tmp_path: Path) -> None:
     (found,) = json.loads(SweepFolder(history.folder).buckets.read_text())
     assert [row["buckets"] for row in found["rows"] if row["best_for_k"]] == [[[128]]]
     assert (
-        buckets.sentence(from_json(ListGroup, found))
+        buckets.describe_gain(from_json(ListGroup, found))
         == "All inputs have the size 128: more than one bucket is of no use."
     )
 

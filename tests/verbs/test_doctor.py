@@ -30,7 +30,7 @@ def says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr(rules, "detect", lambda: host)
         monkeypatch.setattr(neuron, "look", lambda: now)
         monkeypatch.setattr(neuron, "versions", lambda: versions or {})
-        monkeypatch.setattr(doctor, "neuron_tool", lambda name: f"/opt/{name}" if tools else None)
+        monkeypatch.setattr(doctor, "find_neuron_tool", lambda name: f"/opt/{name}" if tools else None)
         doctor.doctor()
         printed = capsys.readouterr().out
         assert all(len(line) <= 80 for line in printed.splitlines())

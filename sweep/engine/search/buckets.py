@@ -1,12 +1,13 @@
-"""`buckets=auto`: measure usual lists of buckets, predict the best lists from them, and measure those.
+"""`buckets=auto`: measure what people guess, find the best list for every number of buckets, measure the best of them.
 
-Everything that is measured is an ordinary trial. The guesses come first: powers of two up to the largest size, the
-largest alone (pad to maximum), and any size if the backend supports it. Their buckets also give the cost curve. From
-the curve and the traffic `bucketing.solve` predicts the best list of k buckets for every k. The best predictions are
-measured, and the guesses once more beside them, because the machine may have changed meanwhile.
+Everything that is measured is an ordinary trial. First come the guesses: powers of two up to the largest size, the
+largest alone (pad to maximum), and any size if the backend can. The buckets of these lists also give the cost curve.
+From the curve and the traffic `bucketing.solve` chooses the best list of k buckets for every k. The best of these are
+measured, with the guesses once more beside them: the machine may have changed meanwhile.
 
 A curve through a few sizes misses what lies between: some compilers take longer for 23 rows than for 24. So lists are
-predicted again (`bucketing.rounds`) from all lists measured so far, and better ones are measured, beside all others.
+chosen again (`bucketing.rounds`) by the curve of everything measured so far, and new ones that promise more are
+measured too, beside everything that was measured before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,40 +20,40 @@ from sweep.spec.settings import Bucketing
 from sweep.text import axis_text
 from sweep.verdict.buckets import lists as bucket_lists
 from sweep.verdict.buckets.bucketing import Choice, Traffic
-from sweep.verdict.buckets.cost import rank
+from sweep.verdict.buckets.cost import describe_excess, rank
 from sweep.verdict.buckets.lists import Search
 
 if TYPE_CHECKING:
     from sweep.config.command_line import Job
     from sweep.engine.session import Sweep
 
-GAIN = 0.01  # share by which a new list must be predicted to beat the best measured list
+GAIN = 0.01  # that a new list must promise over the best of those that were measured
 LATER = "buckets=auto: these are measured first; the best lists follow from what they take, and are measured then"
 
 
 @dataclass(frozen=True)
-class AutoRequest:
-    """A trial with `buckets=auto`, and the lists to try first."""
+class AutoTrial:
+    """A trial with `buckets=auto`, and the lists that are tried first."""
 
     job: "Job"
     traffic: Traffic
     guesses: dict[Buckets, str]
 
     def jobs(self, lists: Sequence[Buckets]) -> list["Job"]:
-        return [_set_buckets(self.job, buckets) for buckets in lists]
+        return [_with_buckets(self.job, buckets) for buckets in lists]
 
     def record(self, records: Mapping[str, Record], buckets: Buckets) -> Record:
         return records[replace(self.job.trial, buckets=buckets).key]
 
 
 def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
-    """Run jobs like `Sweep.run`, and replace a trial with `buckets=auto` by trials that are worth measuring.
+    """`Sweep.run`, where a trial with `buckets=auto` becomes those that are worth measuring.
 
-    The record of such a trial is that of the best predicted list that was measured. If its model or data cannot be
-    loaded, it runs with the data's own shape, and its record says why.
+    The record of such a trial is that of the list with the best prediction that was measured. If its model or data
+    cannot be loaded, it becomes a trial with the data's own shape, whose record says why.
 
     Raises:
-        UserError: within a search by Optuna, or see `_read_traffics`.
+        UserError: in a search, which would search within a search; or see `_load_traffics`.
     """
     if not any(job.trial.buckets == AUTO for job in jobs):
         return sweep.run(jobs)
@@ -65,80 +66,76 @@ def _run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
         raise UserError("buckets=auto searches by itself: leave out hydra/sweeper=optuna, or list the buckets")
     sweep.stages.several = True
     pairs = {pair_key(job.trial): job.trial for job in jobs if job.trial.buckets == AUTO}
-    traffics = _read_traffics(sweep, pairs)
+    traffics = _load_traffics(sweep, pairs)
     sweep.ask(list({job.trial.key: job.trial for job in jobs if job.trial.buckets == AUTO}.values()))
-    requests: dict[str, AutoRequest] = {}
+    autos: dict[str, AutoTrial] = {}
     plain = []
     for job in jobs:
         traffic = traffics[pair_key(job.trial)] if job.trial.buckets == AUTO else None
         if traffic is None:
-            plain.append(job if job.trial.buckets != AUTO else _set_buckets(job, ()))
+            plain.append(job if job.trial.buckets != AUTO else _with_buckets(job, ()))
         else:
-            requests[job.trial.key] = AutoRequest(job, traffic, bucket_lists.guesses(job.trial, traffic))
+            autos[job.trial.key] = AutoTrial(job, traffic, bucket_lists.list_guesses(job.trial, traffic))
     named = {job.trial.key for job in plain}  # after a `resume` the guesses too
-    first = [job for request in requests.values() for job in request.jobs(list(request.guesses))]
+    first = [job for auto in autos.values() for job in auto.jobs(list(auto.guesses))]
     sweep.run([*plain, *(job for job in first if job.trial.key not in named)])
     if sweep.settings.plan == "only":
         sweep.display.note(LATER)
         return []
-    best = _measure_best(sweep, requests) if sweep.settings.plan != "build" and not sweep.interrupted else {}
-    return [_find_record(sweep, job, requests.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
+    best = _measure_best(sweep, autos) if sweep.settings.plan != "build" and not sweep.interrupted else {}
+    return [_find_record(sweep, job, autos.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
 
 
-def _measure_best(sweep: "Sweep", requests: Mapping[str, AutoRequest]) -> dict[str, Buckets]:
-    """Predict lists and measure the best of them. Returns the best predicted list for each request."""
+def _measure_best(sweep: "Sweep", autos: Mapping[str, AutoTrial]) -> dict[str, Buckets]:
+    """Choose lists, measure the best of them, and return the one with the best prediction for each trial."""
     best: dict[str, Buckets] = {}
     for _ in range(sweep.settings.bucketing.rounds):
-        wanted = [job for key, request in requests.items() for job in _choose_lists(sweep, key, request, best)]
+        wanted = [job for key, auto in autos.items() for job in _plan_jobs(sweep, key, auto, best)]
         if not wanted or sweep.interrupted:
             break
         sweep.run(wanted)
     return best
 
 
-def _choose_lists(sweep: "Sweep", key: str, request: AutoRequest, best: dict[str, Buckets]) -> list["Job"]:
-    """Jobs of the best lists that were not measured yet.
+def _plan_jobs(sweep: "Sweep", key: str, auto: AutoTrial, best: dict[str, Buckets]) -> list["Job"]:
+    """The best lists that were not measured yet.
 
-    The measured lists are marked to be measured once more beside them; else drift of the machine would look like a
-    difference.
+    What was measured before is marked to be measured again beside them, so that drift does not pass for a difference.
     """
-    settings, known = sweep.settings.bucketing, _find_measured(sweep, request)
-    search = _search(request, known, settings)
+    settings, known = sweep.settings.bucketing, _find_measured(sweep, auto)
+    search = _search_lists(auto, known, settings)
     if search is None:
         return []
     before = sweep.stages.searches.get(key)
     if before is None:
         sweep.stages.searches[key] = search
         if search.problem:
-            sweep.display.note(f"{request.job.trial.label}: {search.problem}")
-    first = _rank_choices(search.choices, settings)
+            sweep.display.note(f"{auto.job.trial.label}: {search.problem}")
+    first = _pick_best(search.choices, settings)
     if before is not None:
-        limits = bucket_lists.limits_of(settings)
-        tried = [bucket_lists.evaluated(request.traffic, search.curve, buckets) for buckets in known if buckets]
-        top = _rank_choices(
-            [choice for choice in tried if choice and not bucket_lists.beyond(choice, limits)], settings
-        )
-        first = [
-            c for c in first if c.buckets not in known and all(_is_gain(c, choice, settings) for choice in top[:1])
-        ]
+        limits = bucket_lists.collect_limits(settings)
+        tried = [bucket_lists.evaluate_list(auto.traffic, search.curve, buckets) for buckets in known if buckets]
+        top = _pick_best([choice for choice in tried if choice and not describe_excess(choice, limits)], settings)
+        first = [choice for choice in first if choice.buckets not in known]
+        first = [choice for choice in first if not top or _promises_gain(choice, top[0], settings)]
     if not first:
         return []
     if before is not None:
         measured = tuple(choice for choice in before.choices if choice.buckets in known)
         sweep.stages.searches[key] = replace(search, earlier=(*before.earlier, *measured))
     best[key] = first[0].buckets
-    new = [job for job in request.jobs([choice.buckets for choice in first]) if job.trial.key not in sweep.records]
-    if new:
+    jobs = [job for job in auto.jobs([choice.buckets for choice in first]) if job.trial.key not in sweep.records]
+    if jobs:
         sweep.stages.again |= {record.key: record for record in known.values()}
-    return new
+    return jobs
 
 
-def _find_measured(sweep: "Sweep", request: AutoRequest) -> dict[Buckets, Record]:
-    """The records that were measured side by side last, by list; () stands for any size."""
+def _find_measured(sweep: "Sweep", auto: AutoTrial) -> dict[Buckets, Record]:
+    """The records of the lists that were last measured side by side; `()` stands for any size."""
     mine = [
         (trial, sweep.records[key])
         for key, trial in sweep.trials.items()
-        if key in sweep.records and replace(trial, buckets=AUTO).key == request.job.trial.key
+        if key in sweep.records and replace(trial, buckets=AUTO).key == auto.job.trial.key
     ]
     ok = [(trial, record) for trial, record in mine if record.status is Status.OK]
     last = max((record.measured_together or 0.0 for _, record in ok), default=0.0)
@@ -149,17 +146,17 @@ def _find_measured(sweep: "Sweep", request: AutoRequest) -> dict[Buckets, Record
     }
 
 
-def _is_gain(choice: Choice, over: Choice, settings: Bucketing) -> bool:
+def _promises_gain(choice: Choice, over: Choice, settings: Bucketing) -> bool:
     return rank(choice, settings.minimise)[0] < (1 - GAIN) * rank(over, settings.minimise)[0]
 
 
-def _find_record(sweep: "Sweep", job: "Job", request: AutoRequest | None, best: Buckets | None) -> Record:
-    if request is None:
-        return sweep.records[job.trial.key if job.trial.buckets != AUTO else _set_buckets(job, ()).trial.key]
-    return request.record(sweep.records, best or next(iter(request.guesses)))
+def _find_record(sweep: "Sweep", job: "Job", auto: AutoTrial | None, best: Buckets | None) -> Record:
+    if auto is None:
+        return sweep.records[job.trial.key if job.trial.buckets != AUTO else _with_buckets(job, ()).trial.key]
+    return auto.record(sweep.records, best or next(iter(auto.guesses)))
 
 
-def _set_buckets(job: "Job", buckets: Buckets) -> "Job":
+def _with_buckets(job: "Job", buckets: Buckets) -> "Job":
     from sweep.config.command_line import Job
     from sweep.config.overrides import text
 
@@ -169,8 +166,8 @@ def _set_buckets(job: "Job", buckets: Buckets) -> "Job":
     return Job((*own, lists), replace(trial, overrides=(*own, lists)))
 
 
-def _read_traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic | None]:
-    """The sizes to choose lists for, by pair of model and data; None if these cannot be loaded.
+def _load_traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic | None]:
+    """The sizes that lists are chosen for, by pair of model and data; None if these cannot be loaded.
 
     Raises:
         UserError: a model has no bucket dimension, or the file of traffic is wrong.
@@ -189,10 +186,10 @@ def _read_traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traf
 
 
 def _check_fit(traffic: Traffic, data: Traffic | None, file: str, trial: Trial) -> None:
-    """Check that lists for a file's traffic hold the data, which they are measured with.
+    """Lists for a file's traffic are measured with the data, so they must hold it.
 
     Raises:
-        UserError: they do not.
+        UserError: they cannot.
     """
     if data is None:
         return
@@ -216,12 +213,12 @@ def _load_traffic(sweep: "Sweep", trial: Trial) -> Traffic | None:
     return None if sizes is None else Traffic.of(sizes)
 
 
-def _search(request: AutoRequest, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
-    """Predict the best list for every number of buckets; None if nothing was measured."""
-    curve = bucket_lists.curve_of(list(known.values()), request.job.trial.request_items)
-    return bucket_lists.find(request.traffic, curve, settings) if curve else None
+def _search_lists(auto: AutoTrial, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
+    """The best list for every number of buckets; None if nothing was measured."""
+    curve = bucket_lists.build_curve(list(known.values()), auto.job.trial.request_items)
+    return bucket_lists.find(auto.traffic, curve, settings) if curve else None
 
 
-def _rank_choices(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
-    """The best predictions; among equals, those with fewer buckets come first."""
+def _pick_best(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
+    """The choices with the best predictions, fewer buckets first among equals."""
     return sorted(choices, key=lambda choice: rank(choice, settings.minimise))[: settings.measure]

@@ -73,7 +73,7 @@ class RunStore:
         sent = {**tags, **_note(note, run_id), _SENT: fingerprint}
         self._trial_files(run_id, record, files)
         params = _new_params(run, _params(asked(record)))
-        self._batch(run_id, ended, {**record.numbers, **bucket_metrics.flat(record)}, params, sent)
+        self._batch(run_id, ended, {**record.numbers, **bucket_metrics.flatten(record)}, params, sent)
         # Last, so that a run which is cut off half way is told by its status.
         self._client.set_terminated(run_id, _RUN_STATUS.get(record.status, "FAILED"), ended)
         self._sent[record.key] = sent

@@ -246,7 +246,7 @@ def _drift(folder: Path, settings: Settings, entries: Sequence[Json]) -> Json:
         return found
     seen = series.read(entries)
     drift, levels = series.judge(seen, settings.objective.margin / 2, settings.seed)
-    return series.document(seen, drift, levels)
+    return series.build_document(seen, drift, levels)
 
 
 def _json(path: Path) -> Json:

@@ -20,7 +20,7 @@ def buckets(told: Facts) -> Section | None:
     """None where no lists of buckets were measured."""
     from sweep.report.plots.buckets import plots
 
-    pictures = [_picture(group) for _, group in plots.named(told.folder)[:MOST_PICTURES]]
+    pictures = [_picture(group) for _, group in plots.load_groups(told.folder)[:MOST_PICTURES]]
     html = "".join(pictures)
     return Section("buckets", "Bucket lists", html) if html else None
 

@@ -23,8 +23,8 @@ BRIEF = ("", "k", "buckets", "predicted", "measured", "differs", "padding", "ite
 MOVED = 0.01  # of the machine between two measurements, from which on it is worth a line
 
 
-def whole(groups: Sequence[ListGroup], width: int) -> list[Part]:
-    """Every group: its lists, what is to be known of them, and the buckets of the best."""
+def format_groups(groups: Sequence[ListGroup], width: int) -> list[Part]:
+    """Every group: its lists, what follows from them, and the buckets of the best."""
     parts: list[Part] = []
     for group in groups:
         parts += [
@@ -34,19 +34,19 @@ def whole(groups: Sequence[ListGroup], width: int) -> list[Part]:
             _lists(group, width),
             *_reasons(group),
             ("", ""),
-            *_said(group),
+            *_conclusions(group),
         ]
-        if (row := best(group, lists=True)) is not None and row.measured is not None:
+        if (row := find_best(group, lists=True)) is not None and row.measured is not None:
             parts += [("", ""), (f"each bucket of {_name(row)}", "bold"), ("", ""), _buckets(row.measured, width)]
     return [*parts, ("", "")]
 
 
-def short(groups: Sequence[ListGroup], width: int) -> list[Part]:
-    """At the end of a sweep: tables with few columns, or sentences alone where there are many groups."""
+def format_short(groups: Sequence[ListGroup], width: int) -> list[Part]:
+    """For the end of a sweep: tables with few columns, or only sentences if there are many groups."""
     if len(groups) > SHORT:
         parts: list[Part] = [("", "")]
         for group in groups:
-            parts += [(paragraph(f"{group.label}: {sentence(group)}"), "")]
+            parts += [(paragraph(f"{group.label}: {describe_gain(group)}"), "")]
     else:
         parts = []
         for group in groups:
@@ -56,13 +56,13 @@ def short(groups: Sequence[ListGroup], width: int) -> list[Part]:
                 ("", ""),
                 _lists(group, width, brief=True),
                 ("", ""),
-                *_said(group, brief=True),
+                *_conclusions(group, brief=True),
             ]
     return [*parts, ("  more: python -m sweep buckets", "dim")]
 
 
-def best(group: ListGroup, lists: bool = False) -> ListRow | None:
-    """The row with the smallest measured latency that is within the limits; fewer buckets among equals.
+def find_best(group: ListGroup, lists: bool = False) -> ListRow | None:
+    """The row within the limits with the smallest measured latency; of equals the one with fewer buckets.
 
     Args:
         lists: only among those with buckets.
@@ -75,8 +75,8 @@ def best(group: ListGroup, lists: bool = False) -> ListRow | None:
     return min(known, key=lambda entry: entry[:2])[2] if known else None
 
 
-def sentence(group: ListGroup) -> str:
-    """Whether static buckets pay on this backend, against pad to maximum and any size."""
+def describe_gain(group: ListGroup) -> str:
+    """Whether static buckets pay on this backend, compared with pad to maximum and any size."""
     rows = [(row, _rate(group, result)) for row, result in _compared(group)]
     lists = [(row, rate) for row, rate in rows if row.shapes and row.k and row.k > 1 and not row.over]
     rivals = [(row.name, rate) for name in ("pad to max", "dynamic") for row, rate in rows if row.name == name]
@@ -138,12 +138,12 @@ def _headline(group: ListGroup) -> list[Part]:
 
 
 def _lists(group: ListGroup, width: int, brief: bool = False) -> Part:
-    """One line for each list; columns where anything is known, as many as fit."""
-    rows, top, own = group.rows, best(group), group.is_own_traffic
+    """One line for each list; columns that are not empty, as many as fit."""
+    rows, top, own = group.rows, find_best(group), group.is_own_traffic
     failed = any(row.status not in (None, Status.OK) for row in rows)
     builds = [str(row.k or 1) if row.measured else "" for row in rows]
     expected = [row.predicted.item_latency_ms if row.predicted else None for row in rows]
-    # Of what was not measured, what is predicted stands there
+    # A list that was not measured shows its prediction.
     hopes = [row.predicted or Prediction(math.inf) for row in rows]
     padding = [_either(_result(row).padding, hope.padding) for row, hope in zip(rows, hopes, strict=True)]
     seconds = [_either(_result(row).build_seconds, hope.build_seconds) for row, hope in zip(rows, hopes, strict=True)]
@@ -173,7 +173,7 @@ def _lists(group: ListGroup, width: int, brief: bool = False) -> Part:
 
 
 def _result(row: ListRow) -> ListResult:
-    """What was measured; nothing is known of a list that was not."""
+    """The result of a list; one without numbers if it was not measured."""
     return row.measured or ListResult()
 
 
@@ -187,7 +187,7 @@ def _either(a: float | None, b: float | None) -> float | None:
 
 
 def _kind(row: ListRow) -> str:
-    """What a list is: a guess, found, asked for; or why it is not measured."""
+    """What a list is (a guess, chosen, written by a person), or why it was not measured."""
     kind = {"best": f"best of {row.k}", "best before": "found before"}.get(row.name, row.name)
     if row.best_for_k and row.name != "best" and (row.k or 0) > 1:
         kind = f"best of {row.k}: {kind}"
@@ -201,14 +201,14 @@ def _faint(row: ListRow) -> str:
 
 
 def _differs(row: ListRow, expected: Prediction | None) -> str:
-    """Measured against what was expected."""
+    """The measured latency relative to the expected one."""
     if row.measured is None or row.measured.item_latency_ms_mean is None or expected is None:
         return ""
     return f"{100 * (row.measured.item_latency_ms_mean / expected.item_latency_ms - 1):+.1f} %"
 
 
 def _blank(text: str) -> str:
-    """Nothing for what is not known, and for nothing: a backend that leaves no artifact."""
+    """Empty for an unknown value and for 0: a backend may leave no artifact."""
     return "" if text in ("–", "0") else text
 
 
@@ -225,9 +225,9 @@ def _hope(row: ListRow) -> float:
     return row.predicted.item_latency_ms if row.predicted else math.inf
 
 
-def _said(group: ListGroup, brief: bool = False) -> list[Part]:
-    """What follows from the table, what limits leave out, and what is to be known before believing it."""
-    parts: list[Part] = [(paragraph(f"→ {sentence(group)}"), "bold")]
+def _conclusions(group: ListGroup, brief: bool = False) -> list[Part]:
+    """What follows from the table, what the limits leave out, and what to know before believing it."""
+    parts: list[Part] = [(paragraph(f"→ {describe_gain(group)}"), "bold")]
     over = sorted((row for row in group.rows if row.over), key=_hope)
     for row in over[:1] if brief else over:
         better = f", {number(_hope(row))} ms" if row.predicted else ""
@@ -253,7 +253,7 @@ def _said(group: ListGroup, brief: bool = False) -> list[Part]:
 
 
 def _beside(group: ListGroup) -> list[str]:
-    """How good the prediction of the best lists is without what the machine moved."""
+    """How good the predictions of the best lists are on a machine that does not move."""
     known = [(row, row.beside.item_latency_ms) for row in group.rows if row.measured and row.beside]
     if not known:
         return []

@@ -7,7 +7,7 @@ taken as full.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ SHARE = 0.99 - 1e-12  # of a p99; the tolerance is for shares whose rounded sum 
 
 @dataclass(frozen=True)
 class Point:
-    """What a build of one shape takes. None: not known."""
+    """What a build of one shape costs. None: not known."""
 
     size: Shape
     seconds: float  # of one request of the curve's batch
@@ -76,12 +76,12 @@ class Curve:
 
         shape = (size,) if isinstance(size, int) else tuple(size)
         elements = np.array([float(math.prod(shape))])
-        found = {
+        costs = {
             name: float(self.values(name, elements)[0])
             for name in ("seconds", "memory_mb", "build_seconds")
             if self.knows(name)
         }
-        return Point(shape, **found)
+        return Point(shape, **costs)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Choice:
     build_seconds: float | None  # of all buckets together; None: not known
     memory_mb: float | None  # of all buckets together, loaded
     shares: tuple[float, ...] = ()  # of the items, by bucket
-    exact: bool = True  # no list of so many buckets is better; False: only the best of fewer candidates, or not shown
+    exact: bool = True  # no list of so many buckets is better; False: this is not proven
 
 
 def evaluate(traffic: Traffic, cost: Curve, buckets: "np.ndarray | Sequence[int | Shape]") -> Choice:
@@ -165,23 +165,25 @@ def powers_of_two(largest: int | Shape, k: int | None = None, *, most: int | Non
     (top,) = pad_to_max(largest)
     powers = [1 << (size - 1).bit_length() for size in top]
     depth = max(powers).bit_length() if k is None else k
-    found = {tuple(min(max(1, power >> step), most or power) for power in powers) for step in range(depth)}
-    return tuple(sorted(found, key=lambda shape: (math.prod(shape), shape)))
+    shapes = {tuple(min(max(1, power >> step), most or power) for power in powers) for step in range(depth)}
+    return tuple(sorted(shapes, key=lambda shape: (math.prod(shape), shape)))
 
 
-def over(choice: Choice, limits: dict[str, float]) -> str:
-    """Which limit a list exceeds, in words; empty if none."""
+def describe_excess(choice: Choice, limits: Mapping[str, float]) -> str:
+    """Which limit a list exceeds, in words; empty if none. A cost that is not known exceeds none."""
     named = {"memory_mb": "MB of memory", "build_seconds": "seconds of build"}
     for name, limit in limits.items():
-        needed = float(getattr(choice, name))
-        if needed > limit * (1 + 1e-12):
+        needed = getattr(choice, name)
+        if needed is not None and needed > limit * (1 + 1e-12):
             return f"needs {needed:.6g} {named[name]}, the limit is {limit:.6g}"
     return ""
 
 
 def no_list(choice: Choice, limits: dict[str, float]) -> UserError:
     """The error where not even this single bucket fits."""
-    return UserError(f"no list of buckets fits: {list(choice.buckets[-1])} alone {over(choice, limits)}; raise it")
+    return UserError(
+        f"no list of buckets fits: {list(choice.buckets[-1])} alone {describe_excess(choice, limits)}; raise it"
+    )
 
 
 def rank(choice: Choice, objective: str) -> tuple[float, ...]:
@@ -229,5 +231,5 @@ def _interpolate(known: "np.ndarray", values: "np.ndarray", at: "np.ndarray") ->
     slopes = np.maximum(np.diff(values) / np.diff(known), 0.0)
     above = values[-1] + slopes[-1] * (at - known[-1])
     below = np.maximum(values[0] - slopes[0] * (known[0] - at), values[0] * at / known[0])
-    found: np.ndarray = np.where(at > known[-1], above, np.where(at < known[0], below, inside))
-    return found
+    values_at: np.ndarray = np.where(at > known[-1], above, np.where(at < known[0], below, inside))
+    return values_at

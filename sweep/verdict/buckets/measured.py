@@ -1,4 +1,4 @@
-"""What a trial with buckets took, for the traffic: measured latencies at the traffic's shares, not at the window's."""
+"""Results of a trial with buckets for given traffic: measured latencies, weighted with the traffic's shares."""
 
 from sweep.spec import DYNAMIC, Record, Status, Trial, UserError
 from sweep.verdict.buckets import bucketing
@@ -8,8 +8,8 @@ from sweep.verdict.buckets.results import ListResult
 from sweep.worker.batching import widen
 
 
-def measured(record: Record, trial: Trial, traffic: Traffic, own: bool) -> ListResult | None:
-    """What a trial's repeats say; None where they are not to be believed, or there are none."""
+def summarize_list(record: Record, trial: Trial, traffic: Traffic, own: bool) -> ListResult | None:
+    """The result of a trial's list; None unless the trial is ok and was measured."""
     if record.status is not Status.OK or not record.metrics:
         return None
     metrics = record.metrics
@@ -35,7 +35,7 @@ def measured(record: Record, trial: Trial, traffic: Traffic, own: bool) -> ListR
 
 
 def _weighted(record: Record, trial: Trial, traffic: Traffic, own: bool) -> float | None:
-    """The mean latency of an item's request at the traffic's shares; None where something needed was not seen."""
+    """The mean latency of an item's request at the traffic's shares; None if a bucket that it needs was not hit."""
     import numpy as np
 
     if trial.buckets == DYNAMIC:
@@ -57,7 +57,7 @@ def _weighted(record: Record, trial: Trial, traffic: Traffic, own: bool) -> floa
 
 
 def _dynamic_weighted(record: Record, trial: Trial, traffic: Traffic) -> float | None:
-    """Of a request of one item, whose size is the item's own; how larger ones mix differs from traffic to traffic."""
+    """The same for any size; None for requests of several items, whose mix differs from traffic to traffic."""
     from sweep.verdict.buckets.traffic import units
 
     groups = [group for group in record.sizes if group.latency_ms_mean]

@@ -1,4 +1,4 @@
-"""What the repeats of a trial say of its buckets, or of sizes that vary: for records, tables and MLflow."""
+"""A trial's buckets, or its sizes that vary, over all its repeats: for records, tables and MLflow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,10 +12,10 @@ from sweep.text import number, share
 from sweep.verdict.stats.intervals import percentile_supported
 
 
-def of(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]]) -> list[BucketFacts]:
-    """Each bucket over all repeats; empty where there are none.
+def pool_buckets(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]]) -> list[BucketFacts]:
+    """Each bucket over all repeats; empty if there are none.
 
-    Percentiles and memory are medians of the repeats', percentiles only those that so many requests carry.
+    Percentiles and memory are medians over the repeats. A percentile needs enough requests to support it.
 
     Args:
         builds: as in `Record.builds`, in the order of the buckets.
@@ -39,21 +39,21 @@ def of(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, Any]]) -> l
     return whole
 
 
-def sizes(repeats: Sequence[Measurement]) -> list[SizeFacts]:
-    """Each padded size over all repeats, smallest area first; empty where one build does not take any size."""
+def pool_sizes(repeats: Sequence[Measurement]) -> list[SizeFacts]:
+    """Each padded size over all repeats, smallest area first; empty unless one build takes any size."""
     from sweep.worker.by_size import pooled
 
     return pooled([group for repeat in repeats for group in repeat.sizes])
 
 
-def metrics(record: Record) -> dict[str, float]:
-    """What a trial with buckets or varying sizes has beside the metrics of all trials; empty for others.
+def compute_metrics(record: Record) -> dict[str, float]:
+    """The metrics that only a trial with buckets or varying sizes has; empty for others.
 
-    padding, padding_flops: means over the repeats. item_latency_ms_mean: over items, of the request that each was in.
-    artifact_mb, loaded_mb: all builds.
+    padding, padding_flops: means over the repeats. item_latency_ms_mean: the latency of an item's request, mean over
+    the items. artifact_mb, loaded_mb: of all builds together.
     """
     repeats = record.repeats
-    padding = _mean([repeat.padding for repeat in repeats])
+    padding = mean_known([repeat.padding for repeat in repeats])
     groups: Sequence[BucketFacts | SizeFacts | Measurement] = record.buckets or record.sizes
     if not groups and not padding:
         return {}
@@ -63,7 +63,7 @@ def metrics(record: Record) -> dict[str, float]:
     on_disk: list[Any] = [build.get("artifact_mb") for build in record.builds]
     known = {
         "padding": padding,
-        "padding_flops": _mean([repeat.padding_flops for repeat in repeats]),
+        "padding_flops": mean_known([repeat.padding_flops for repeat in repeats]),
         "item_latency_ms_mean": sum(count * mean for count, mean in weighed) / items if items else None,
         "artifact_mb": None if None in on_disk else sum(on_disk),
         "loaded_mb": _middle([repeat.loaded_mb for repeat in repeats]),
@@ -71,14 +71,16 @@ def metrics(record: Record) -> dict[str, float]:
     return {name: float(value) for name, value in known.items() if value is not None}
 
 
-def flat(record: Record) -> dict[str, float]:
-    """Numbers of each bucket by one name, like `bucket_128x224/latency_ms_p50`."""
-    found: dict[str, float] = {}
+def flatten(record: Record) -> dict[str, float]:
+    """The numbers of all buckets, with names like `bucket_128x224/latency_ms_p50`."""
+    numbers: dict[str, float] = {}
     for bucket in record.buckets:
         start = f"bucket_{_size(bucket.bucket)}/"
-        found |= {start + name: float(value) for name, value in vars(bucket).items() if isinstance(value, int | float)}
-        found |= {f"{start}latency_ms_{name}": float(value) for name, value in bucket.latency_ms.items()}
-    return found
+        numbers |= {
+            start + name: float(value) for name, value in vars(bucket).items() if isinstance(value, int | float)
+        }
+        numbers |= {f"{start}latency_ms_{name}": float(value) for name, value in bucket.latency_ms.items()}
+    return numbers
 
 
 def _with_latency(facts: BucketFacts, same: Sequence[BucketFacts]) -> BucketFacts:
@@ -98,27 +100,28 @@ def _middle(values: Sequence[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_known(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are known; None if there are none."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 
 
-def lines(record: Record) -> list[str]:
-    """A trial's buckets for people, a line each; of sizes that vary freely the smallest and the largest."""
-    found = [f"bucket   {_describe(bucket)}" for bucket in record.buckets]
+def describe_buckets(record: Record) -> list[str]:
+    """A trial's buckets for people, one line for each; of sizes that vary the smallest and the largest."""
+    lines = [f"bucket   {_describe(bucket)}" for bucket in record.buckets]
     if groups := record.sizes:
         ends = groups[:1] if len(groups) == 1 else (groups[0], groups[-1])
         times = [f"{_size(group.size)} in {number(group.latency_ms_mean)} ms" for group in ends]
-        found.append(f"sizes    any, in one build; requests padded to {' and to '.join(times)} on average")
+        lines.append(f"sizes    any, in one build; requests padded to {' and to '.join(times)} on average")
     metrics = record.metrics or {}
     if "padding" in metrics:
         flops = f", {share(metrics['padding_flops'])} of the operations" if "padding_flops" in metrics else ""
         mean = f"; the request of an item takes {number(metrics['item_latency_ms_mean'])} ms on average"
-        found.append(f"padding  {share(metrics['padding'])} of the elements{flops}{mean}")
+        lines.append(f"padding  {share(metrics['padding'])} of the elements{flops}{mean}")
     if len(record.builds) > 1 and "loaded_mb" in metrics:
         on_disk = f"{number(metrics['artifact_mb'])} MB on disk, " if "artifact_mb" in metrics else ""
-        found.append(f"builds   {len(record.builds)}: {on_disk}{number(metrics['loaded_mb'])} MB loaded in one replica")
-    return found
+        lines.append(f"builds   {len(record.builds)}: {on_disk}{number(metrics['loaded_mb'])} MB loaded in one replica")
+    return lines
 
 
 def _describe(bucket: BucketFacts) -> str:

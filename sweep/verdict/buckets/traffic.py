@@ -1,7 +1,7 @@
-"""The sizes of what is sent to a model and how often each occurs: from a data set, a histogram or a trace.
+"""The sizes of a model's inputs and how often each occurs: from a data set, a histogram or a trace.
 
 A histogram is CSV with the columns `size,count` (or `height,width,count`: every column but `count` is a dimension, in
-the model's order); a trace has `time_s,size`, one line per arrival. Only how often each size occurs is taken from it.
+the model's order); a trace has `time_s,size`, one line per arrival, of which only the sizes are used.
 """
 
 import csv

@@ -1,7 +1,7 @@
-"""A series of measurements of several things, and what a change of level that all share would explain of it.
+"""How much of a series of measurements a change of level that all groups share would explain.
 
-The machinery of `drift`: arrays in, arrays out. Every group (a thing that was measured more than once) has a level of
-its own; a step or a slope is looked at within groups. numpy is imported inside functions, as in `statistics`.
+The machinery of `drift`: arrays in, arrays out. A group is a thing that was measured more than once. It has its own
+level, so steps and slopes are looked at within groups. numpy is imported inside functions, to keep start-up short.
 """
 
 import math
@@ -27,17 +27,17 @@ TINY = 1e-12
 
 
 class Data(NamedTuple):
-    """The points that can speak: those of groups with more than one."""
+    """The points of groups with more than one."""
 
     logs: "Array"  # of their values
     group: "Numbers"  # number of each point's group
     sizes: "Array"  # points of each group
     places: "Numbers"  # number of each point in the whole series
-    done: "Array"  # share of the whole series that lay behind it
+    done: "Array"  # share of the whole series that came before each point
 
 
 class Model(NamedTuple):
-    """Changes of level: of each step the number of its first point in `Data`, and its p; the p of a trend, if any."""
+    """Changes of level: the number of each step's first point in `Data`, and its p; the p of a trend, if any."""
 
     cuts: tuple[int, ...] = ()
     chances: tuple[float, ...] = ()
@@ -46,8 +46,8 @@ class Model(NamedTuple):
     def with_steps(self, *cuts: int) -> "Model":
         return self._replace(cuts=(*self.cuts, *cuts), chances=(*self.chances, *[1.0] * len(cuts)))
 
-    def sure(self, before: "Model", chance: float) -> "Model":
-        """With the p of those changes that `before` has not."""
+    def with_chances(self, before: "Model", chance: float) -> "Model":
+        """With this p for the changes that `before` does not have."""
         chances = (*self.chances[: len(before.cuts)], *[chance] * (len(self.cuts) - len(before.cuts)))
         return self._replace(chances=chances, trend=chance if before.trend is None and self.trend else self.trend)
 
@@ -70,23 +70,23 @@ class Fit(NamedTuple):
     scale: "Array"  # standard deviation that each point is believed to have
 
 
-def data_of(values: Sequence[float], groups: Sequence[str]) -> Data | None:
-    """None where there are too few points for a step to have two sides."""
+def group_points(values: Sequence[float], groups: Sequence[str]) -> Data | None:
+    """None if there are too few points for both sides of a step."""
     import numpy as np
 
     if not values:
         return None
     _, group, sizes = np.unique(np.array(groups), return_inverse=True, return_counts=True)
-    speaks = np.flatnonzero(sizes[group] > 1)
-    if len(speaks) < 2 * SIDE:
+    places = np.flatnonzero(sizes[group] > 1)
+    if len(places) < 2 * SIDE:
         return None
-    _, group, sizes = np.unique(group[speaks], return_inverse=True, return_counts=True)
-    logs = np.log(np.array(values, float)[speaks])
-    return Data(logs, group, sizes.astype(float), speaks, speaks / (len(values) - 1))
+    _, group, sizes = np.unique(group[places], return_inverse=True, return_counts=True)
+    logs = np.log(np.array(values, float)[places])
+    return Data(logs, group, sizes.astype(float), places, places / (len(values) - 1))
 
 
 def steps(data: Data, rest: "Array", scale: "Array") -> "Array":
-    """What a new level from each point on takes off the sum of squares; 0 where that is too near an end.
+    """What a new level from each point on takes off the sum of squares; 0 for points too near an end.
 
     Args:
         rest: [draws, points], of mean 0 within each group.
@@ -104,13 +104,13 @@ def steps(data: Data, rest: "Array", scale: "Array") -> "Array":
     usable = spread > 1e-9 * weight.sum()
     usable[: SIDE - 1] = False
     usable[len(usable) - SIDE + 1 :] = False
-    made = np.zeros_like(rest)
-    made[:, 1:][:, usable] = sums[:, usable] ** 2 / spread[usable]
-    return made
+    taken = np.zeros_like(rest)
+    taken[:, 1:][:, usable] = sums[:, usable] ** 2 / spread[usable]
+    return taken
 
 
 def trend(data: Data, rest: "Array", scale: "Array") -> "Array":
-    """[draws]: what a slope over the whole series takes off the sum of squares."""
+    """What a slope over the whole series takes off the sum of squares: [draws]."""
     import numpy as np
 
     weight, slope = 1 / scale**2, within(data, data.done[None])[0]
@@ -118,7 +118,7 @@ def trend(data: Data, rest: "Array", scale: "Array") -> "Array":
 
 
 def episodes(data: Data, rest: "Array", scale: "Array") -> "tuple[Array, Numbers]":
-    """What a level that begins and ends again takes off the sum of squares; of a long series only some are looked at.
+    """What a level that begins and ends takes off the sum of squares; in a long series only `EDGES` places are tried.
 
     Returns:
         [draws, episodes]; and [episodes, 2]: the first point of the episode, and the first after it.
@@ -144,8 +144,8 @@ def episodes(data: Data, rest: "Array", scale: "Array") -> "tuple[Array, Numbers
     return (sums[:, last] - sums[:, first]) ** 2 / spread, np.stack([edges[first], edges[last]], axis=1)
 
 
-def clipped(data: Data, logs: "Array") -> "tuple[Array, Array]":
-    """Deviations from the groups' medians without what lies far out, of mean 0 in each group; and their scale."""
+def clip(data: Data, logs: "Array") -> "tuple[Array, Array]":
+    """Deviations from the groups' medians, clipped, of mean 0 in each group; and their scale."""
     import numpy as np
 
     order = np.lexsort((logs, data.group))
@@ -156,11 +156,13 @@ def clipped(data: Data, logs: "Array") -> "tuple[Array, Array]":
     return within(data, np.clip(away, -CLIP * scale, CLIP * scale)[None])[0], scale
 
 
-def drawn(data: Data, noise: "Array", autocorrelation: float, draws: int, random: "np.random.Generator") -> "Array":
-    """[draws, points] of noise like this, of mean 0 in each group, as it would be if it came in any other order.
+def draw_noise(
+    data: Data, noise: "Array", autocorrelation: float, draws: int, random: "np.random.Generator"
+) -> "Array":
+    """The same noise in random orders, [draws, points], of mean 0 in each group.
 
-    Each group's values are permuted among its own places; of noise with autocorrelation its innovations are, from which
-    it is made again.
+    Each group's values are permuted among its own places. Noise with autocorrelation is permuted as its innovations,
+    from which it is put together again.
     """
     import numpy as np
 
@@ -171,41 +173,41 @@ def drawn(data: Data, noise: "Array", autocorrelation: float, draws: int, random
     fresh = within(data, fresh[None])[0]
     order = np.argsort(data.group, kind="stable")
     shuffled = np.argsort(data.group[order] + random.random((draws, len(noise))), axis=1)
-    made = np.empty((draws, len(noise)))
-    made[:, order] = fresh[order][shuffled]
+    series = np.empty((draws, len(noise)))
+    series[:, order] = fresh[order][shuffled]
     if autocorrelation > 0:
-        made[:, 0] /= steady
+        series[:, 0] /= steady
         for number in range(1, len(noise)):
-            made[:, number] += autocorrelation * made[:, number - 1]
-    return within(data, made)
+            series[:, number] += autocorrelation * series[:, number - 1]
+    return within(data, series)
 
 
 def autocorrelation(data: Data, suspected: Model) -> float:
-    """Of neighbouring residuals with the suspected changes taken out; rather too high than too low, and never < 0.
+    """Autocorrelation of neighbouring residuals, with the suspected changes taken out: rather too high, never < 0.
 
-    A low one that is wrong accuses a quiet machine. The estimate is too small by (1 + 3 r) / n where a mean is fitted
-    (Marriott and Pope 1954, Biometrika 41:390-402), and about as much again for each change that was looked for; few
-    points say so little that what machines usually have is mixed in.
+    Too low an estimate accuses a quiet machine. It is too small by (1 + 3 r) / n where a mean is fitted (Marriott and
+    Pope 1954, Biometrika 41:390-402), and about as much again for each change that was looked for. Few points say
+    little, so what machines usually have is mixed in.
     """
     import numpy as np
 
     fitted = fit(data, suspected)
     noise = np.clip(fitted.residual / fitted.scale, -CLIP, CLIP)
-    found = float((noise[1:] * noise[:-1]).sum()) / max(float((noise**2).sum()), TINY)
+    observed = float((noise[1:] * noise[:-1]).sum()) / max(float((noise**2).sum()), TINY)
     count = len(noise)
-    fitted_to_it = 1 + len(suspected.cuts) + (suspected.trend is not None)
-    likely = found + fitted_to_it * (1 + 3 * max(0.0, found)) / count
+    parameters = 1 + len(suspected.cuts) + (suspected.trend is not None)
+    likely = observed + parameters * (1 + 3 * max(0.0, observed)) / count
     likely = (count * likely + BELIEF * USUAL) / (count + BELIEF) + STEADIER / math.sqrt(count)
     return min(HIGHEST, max(0.0, likely))
 
 
 def fit(data: Data, model: Model) -> Fit:
-    """Every group's own level and the model's changes, by least squares that give less weight to what lies far out."""
+    """Each group's level and the model's changes, by least squares in which outliers have less weight."""
     import numpy as np
 
     changes = model.columns(data)
     both = np.vstack([changes, data.logs])
-    trust, weight = np.ones(len(data.logs)), 1 / clipped(data, data.logs)[1] ** 2
+    trust, weight = np.ones(len(data.logs)), 1 / clip(data, data.logs)[1] ** 2
     for _ in range(ROUNDS):
         whole = np.bincount(data.group, weight)
         means = np.array([np.bincount(data.group, weight * row) / whole for row in both])
@@ -222,15 +224,15 @@ def fit(data: Data, model: Model) -> Fit:
     return Fit(sizes, errors, degrees, residual, scale)
 
 
-def improved(data: Data, model: Model) -> Model:
-    """Each step where it explains most while the other changes stay."""
+def improve(data: Data, model: Model) -> Model:
+    """With each step moved to where it explains most while the other changes stay."""
     import numpy as np
 
     for _ in range(2):
         for place in range(len(model.cuts)):
             others = model._replace(cuts=model.cuts[:place] + model.cuts[place + 1 :])
             sizes = np.delete(fit(data, model).sizes, place + (model.trend is not None))
-            rest, scale = clipped(data, data.logs - sizes @ others.columns(data))
+            rest, scale = clip(data, data.logs - sizes @ others.columns(data))
             taken = steps(data, rest[None], scale)[0]
             taken[list(others.cuts)] = 0.0
             cut = int(np.argmax(taken))

@@ -1,20 +1,19 @@
 """Whether the machine changed its speed while a sweep ran: tests for level shifts and for a trend, and their size.
 
-Every measurement is a witness, not only the control: what is looked at is the logarithm of its rate beside those of the
-other measurements of the same trial, in the order in which they ran. Nothing is assumed about the noise but that the
-measurements of one trial are alike:
+Every measurement counts, not only the control: the tests compare the logarithm of its rate with those of the other
+measurements of its trial, in the order in which they ran. They only assume that a trial's noise does not change:
 
-- trials may be noisy to different degrees: each counts by its own spread, drawn towards that of all, since few repeats
-  say little about a spread; what lies far out is clipped, so that one bad repeat makes no shift;
+- trials differ in noise: each counts by its own spread, drawn towards that of all, since few repeats say little about
+  a spread; outliers are clipped, so that one bad repeat makes no shift;
 - level shift: the largest standardised difference of the levels before and after any one moment (the likelihood ratio
   of Sen and Srivastava 1975, Annals of Statistics 3:98-108), with the trials' own levels fitted beside it;
 - episode: a level that begins and ends again, likewise (Levin and Kline 1985, Statistics in Medicine 4:469-488);
 - trend: the regression on the order of measurement, within trials (as Hirsch, Slack and Smith 1982, Water Resources
   Research 18:107-121, compare within seasons);
-- what each is by chance is drawn by permuting the measurements of each trial among its own places (for change points
-  Antoch and Huskova 2001, Statistics and Probability Letters 53:37-46). Noise that is alike from one measurement to the
-  next would pass for drift: its autocorrelation is estimated with the suspected change taken out, and where it is
-  positive, innovations are permuted and the noise made from them (Kirch and Steinebach 2006, J. Computational and
+- chance is drawn by permuting the measurements of each trial among its own places (for change points Antoch and
+  Huskova 2001, Statistics and Probability Letters 53:37-46). Noise of which neighbours are alike would pass for drift:
+  its autocorrelation is estimated with the suspected change taken out, and if it is positive, innovations are permuted
+  and the noise is put together from them (Kirch and Steinebach 2006, J. Computational and
   Applied Mathematics 186:64-88; Robbins et al. 2011, J. Time Series Analysis 32:498-511);
 - a third of the permitted false alarms goes to each test. After a finding what is left is looked at again for one more
   (Bai and Perron 1998, Econometrica 66:47-78), and the places of all are improved together.
@@ -45,12 +44,12 @@ DRAWN_VALUES = 2_000_000
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement; a series has them in the order in which they were made, whatever the clock said."""
+    """One measurement. A series has them in the order in which they ran, whatever the clock said."""
 
     group: str  # equal for measurements of the same thing, and for no others
     value: float  # rate, above 0
     trial: str = ""
-    repeat: int | None = None  # None: made for the control alone
+    repeat: int | None = None  # None: for the control alone
     block: int = 0
     position: int = 0  # in its block
     time: float = 0.0  # of its end in seconds since the epoch: for people
@@ -74,11 +73,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Drift:
-    """What was found in one series, and what was asked of it."""
+    """The changes in one series, and the results of the tests."""
 
     findings: tuple[Finding, ...] = ()  # in the order of time
-    points: int = 0  # that could say anything: of what was measured at least twice
-    shift_p: float | None = None  # of the whole series; None where there are too few points
+    points: int = 0  # that were tested: of what was measured at least twice
+    shift_p: float | None = None  # of the whole series; None if there are too few points
     episode_p: float | None = None
     trend_p: float | None = None
     autocorrelation: float | None = None  # that was allowed for
@@ -100,20 +99,20 @@ def find(points: Sequence[Point], least: float = 0.01, alpha: float = 0.05, seed
 
     Args:
         points: in the order in which they were measured.
-        least: relative change of speed that is worth a word; smaller ones are not told, however sure they are.
-        alpha: how often a sweep on a machine that stays as it is may be told to have drifted.
+        least: relative change of speed that is reported; smaller ones are not, however sure they are.
+        alpha: share of sweeps on a steady machine that may be reported as drifting.
         seed: of the permutations.
     """
     import numpy as np
 
-    data = change_points.data_of([point.value for point in points], [point.group for point in points])
+    data = change_points.group_points([point.value for point in points], [point.group for point in points])
     if data is None:
         return Drift()
     random = np.random.default_rng(seed)
     model = Model()
     first = suspects = _suspects(data, model, random)
-    while (further := _convicted(data, suspects, alpha)) is not None and len(further.cuts) <= MOST:
-        further = change_points.improved(data, further)
+    while (further := _select_change(data, suspects, alpha)) is not None and len(further.cuts) <= MOST:
+        further = change_points.improve(data, further)
         if min(abs(change_points.fit(data, further).sizes)) < math.log1p(least):
             break
         model = further
@@ -123,12 +122,12 @@ def find(points: Sequence[Point], least: float = 0.01, alpha: float = 0.05, seed
     return Drift(_findings(data, points, model), len(data.logs), shift.p, episode.p, trend.p, alike)
 
 
-def levels(drift: Drift, points: Sequence[Point], settled: Mapping[int, float] | None = None) -> list[float]:
+def compute_levels(drift: Drift, points: Sequence[Point], settled: Mapping[int, float] | None = None) -> list[float]:
     """Speed of the machine at every point, as a factor of its usual speed: rates are divided by it, times multiplied.
 
     Args:
-        settled: levels of points by number that went on record before: the others are told on the same scale. Without
-            any the usual speed is that of the point in the middle, so that most points have 1.
+        settled: levels that are on record, by number of the point; the others get the same scale. Without any the
+            median level is the usual speed, so that most points have 1.
     """
     logs = [_log_level(drift.findings, number, len(points)) for number in range(len(points))]
     if settled:
@@ -140,26 +139,25 @@ def levels(drift: Drift, points: Sequence[Point], settled: Mapping[int, float] |
 
 def _log_level(findings: Sequence[Finding], number: int, count: int) -> float:
     done = number / max(1, count - 1)
-    return sum(
-        math.log(each.ratio) * (done if each.kind == "trend" else float(number >= each.number)) for each in findings
-    )
+    shares = [done if finding.kind == "trend" else float(number >= finding.number) for finding in findings]
+    return sum(share * math.log(finding.ratio) for share, finding in zip(shares, findings, strict=True))
 
 
 def _suspects(data: Data, model: Model, random: "np.random.Generator") -> list[_Suspect]:
-    """The likeliest step, episode and trend in what the model leaves over, and how often chance does as much."""
+    """The likeliest step, episode and trend in the model's residuals, and how often chance does as much."""
     import numpy as np
 
     explained = change_points.fit(data, model).sizes @ model.columns(data)
-    rest, scale = change_points.clipped(data, data.logs - explained)
+    rest, scale = change_points.clip(data, data.logs - explained)
     total = float((rest**2 / scale**2).sum())
     draws = max(LEAST_DRAWS, min(DRAWS, DRAWN_VALUES // len(rest)))
 
     def suspect(statistic: "Callable[[Array], Array]", further: Model, parameters: int) -> _Suspect:
         alike = change_points.autocorrelation(data, further)
         observed = float(statistic(rest[None])[0])
-        by_chance = statistic(change_points.drawn(data, rest / scale, alike, draws, random) * scale)
+        by_chance = statistic(change_points.draw_noise(data, rest / scale, alike, draws, random) * scale)
         p = _chance(by_chance, observed)
-        return _Suspect(further.sure(model, p), observed, parameters, total, p, alike)
+        return _Suspect(further.with_chances(model, p), observed, parameters, total, p, alike)
 
     def step(values: "Array") -> "Array":
         return np.asarray(change_points.steps(data, values, scale).max(axis=1))
@@ -181,14 +179,14 @@ def _suspects(data: Data, model: Model, random: "np.random.Generator") -> list[_
 
 
 def _chance(drawn: "Array", observed: float) -> float:
-    """How often a draw is as large as what was observed, which counts as a draw itself."""
+    """Share of draws that are as large as the observed value, which counts as a draw itself."""
     return float((1 + (drawn >= observed * (1 - 1e-9)).sum()) / (1 + len(drawn)))
 
 
-def _convicted(data: Data, suspects: Sequence[_Suspect], alpha: float) -> Model | None:
-    """The model with one more change: of the significant ones that which explains more for its number of parameters.
+def _select_change(data: Data, suspects: Sequence[_Suspect], alpha: float) -> Model | None:
+    """The model with one more change: the best of the significant ones; None if there are none.
 
-    Compared by Schwarz's criterion (1978, Annals of Statistics 6:461-464).
+    Schwarz's criterion (1978, Annals of Statistics 6:461-464) weighs what they explain against their parameters.
     """
     count = len(data.logs)
 
@@ -208,9 +206,9 @@ def _findings(data: Data, points: Sequence[Point], model: Model) -> tuple[Findin
     places = [("shift", int(data.places[cut]), p) for cut, p in zip(model.cuts, model.chances, strict=True)]
     if model.trend is not None:
         places.insert(0, ("trend", 0, model.trend))
-    found = []
+    findings = []
     for (kind, number, p), size, error in zip(places, fitted.sizes, fitted.errors, strict=True):
         low, high = math.exp(size - reach * error), math.exp(size + reach * error)
         at = points[number]
-        found.append(Finding(kind, number, at.block, at.position, math.exp(size), low, high, p))
-    return tuple(sorted(found, key=lambda each: (each.number, each.kind)))
+        findings.append(Finding(kind, number, at.block, at.position, math.exp(size), low, high, p))
+    return tuple(sorted(findings, key=lambda finding: (finding.number, finding.kind)))

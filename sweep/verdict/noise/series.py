@@ -1,7 +1,6 @@
-"""What a sweep measured in the order in which it did, what the machine was like meanwhile, and how that is told.
+"""A sweep's measurements in their order, what the machine was like meanwhile, and `drift.json`, which shows both.
 
-It is read from the sweep's ledger: entries stand there in the order of measurement, over every stage and every resume
-and whatever the clock did. `drift.json` has it all for people and pages.
+Entries of the ledger stand in the order of measurement, over all stages and resumes, whatever the clock did.
 """
 
 import json
@@ -32,7 +31,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Series:
-    """Every measurement of a sweep that tells something of the machine's speed, oldest first."""
+    """Every measurement of a sweep that shows the machine's speed, oldest first."""
 
     points: tuple[Point, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)  # of the trials, by key
@@ -41,10 +40,10 @@ class Series:
 
 
 def read(entries: Iterable[Json], blocks: int | None = None) -> Series:
-    """The series that a ledger's entries tell. A deployment's members are points of their own, side by side.
+    """The series in a ledger's entries. Each member of a deployment is a point.
 
     Args:
-        blocks: leave out what was measured in later blocks and is not on record yet.
+        blocks: leave out later blocks, but for what is on record already.
     """
     points: list[Point] = []
     labels: dict[str, str] = {}
@@ -64,14 +63,14 @@ def read(entries: Iterable[Json], blocks: int | None = None) -> Series:
         elif kind == "control":
             control = entry["trial"]
         if kind == "control" or (kind == "repeat" and entry["trial"] not in silent):
-            points += _point(entry, points[-1] if points else None)
+            points += _read_points(entry, points[-1] if points else None)
     points = [p for p in points if blocks is None or p.block < blocks or p.samples in on_record]
     settled = {number: on_record[p.samples] for number, p in enumerate(points) if p.samples in on_record}
     return Series(tuple(points), labels, control, settled)
 
 
-def _point(entry: Json, last: Point | None) -> list[Point]:
-    """None for a control that failed, or for a rate that is no rate."""
+def _read_points(entry: Json, last: Point | None) -> list[Point]:
+    """The entry's point; nothing if it failed or its rate is not a number above 0."""
     if not entry.get("measurement"):
         return []
     measured = from_json(Measurement, entry["measurement"])
@@ -95,47 +94,48 @@ def _point(entry: Json, last: Point | None) -> list[Point]:
     ]
 
 
-def marks(points: Sequence[Point]) -> list[Json]:
-    """Measurements beside which the machine did something else: {"number", "what", "value"}, by number of the point."""
+def find_marks(points: Sequence[Point]) -> list[Json]:
+    """Measurements during which the machine was busy or slow: {"number" of the point, "what", "value"}."""
     hosts = [point.host.known() for point in points]
     clocks = {name: [host[name] for host in hosts if name in host] for name in ("mhz", "gpu_mhz")}
     limits = {name: SLOW_CLOCK * median(seen) for name, seen in clocks.items() if seen}
-    found = []
+    marks = []
     for number, host in enumerate(hosts):
         for name, most in (("steal_share", STEAL), ("foreign_cpu_share", FOREIGN)):
             if host.get(name, 0.0) > most:
-                found.append({"number": number, "what": name, "value": host[name]})
+                marks.append({"number": number, "what": name, "value": host[name]})
         for name, least in limits.items():
             if host.get(name, math.inf) < least:
-                found.append({"number": number, "what": name, "value": host[name]})
-    return found
+                marks.append({"number": number, "what": name, "value": host[name]})
+    return marks
 
 
-def document(series: Series, found: Drift, levels: Sequence[float]) -> Json:
+def build_document(series: Series, drift: Drift, levels: Sequence[float]) -> Json:
     """What `drift.json` says.
 
     findings    as `drift.Finding`; blocks, positions and numbers of points count from 0
-    sentences   the same for people, with what stood out beside the measurements
-    control     key of the control trial, None where the sweep was too short to need one
-    marks       see `marks`
+    sentences   the same for people, with the marks
+    control     key of the control trial, None if the sweep was too short to need one
+    marks       see `find_marks`
     points      every measurement: trial, repeat (None: for the control alone), block, position, time, level, host,
                 `relative` (its rate / the usual rate of its trial)
     """
-    noticed = marks(series.points)
-    usual = _usual(series.points, levels)
+    marks = find_marks(series.points)
+    usual = _find_usual_rates(series.points, levels)
     return {
-        "findings": [to_json(finding) for finding in found.findings],
-        "sentences": [tell(finding, series.points) for finding in found.findings] + tell_marks(noticed, series.points),
+        "findings": [to_json(finding) for finding in drift.findings],
+        "sentences": [describe_finding(finding, series.points) for finding in drift.findings]
+        + describe_marks(marks, series.points),
         "tested": {
-            "points": found.points,
-            "shift_p": found.shift_p,
-            "episode_p": found.episode_p,
-            "trend_p": found.trend_p,
-            "autocorrelation": found.autocorrelation,
+            "points": drift.points,
+            "shift_p": drift.shift_p,
+            "episode_p": drift.episode_p,
+            "trend_p": drift.trend_p,
+            "autocorrelation": drift.autocorrelation,
         },
         "control": series.control,
         "labels": {p.trial: series.labels.get(p.trial, p.trial) for p in series.points},
-        "marks": noticed,
+        "marks": marks,
         "points": [
             {
                 "trial": point.trial,
@@ -152,8 +152,8 @@ def document(series: Series, found: Drift, levels: Sequence[float]) -> Json:
     }
 
 
-def tell(finding: Finding, points: Sequence[Point]) -> str:
-    """One sentence of a finding. Blocks and measurements are counted from 1 for people."""
+def describe_finding(finding: Finding, points: Sequence[Point]) -> str:
+    """One sentence about a finding. Blocks and measurements are counted from 1 for people."""
     word = "slower" if finding.ratio < 1 else "faster"
     ends = sorted(abs(1 - end) for end in (finding.low, finding.high))
     size = f"{percent(abs(1 - finding.ratio))} {word} (95 % interval {percent_range(*ends)})"
@@ -166,39 +166,39 @@ def tell(finding: Finding, points: Sequence[Point]) -> str:
     )
 
 
-def tell_marks(noticed: Sequence[Json], points: Sequence[Point]) -> list[str]:
-    """One sentence for each kind of thing that stood out, with how often and how much at worst."""
-    told = []
+def describe_marks(marks: Sequence[Json], points: Sequence[Point]) -> list[str]:
+    """One sentence for each kind of mark: how often, and how much at worst."""
+    sentences = []
     for what, words in WORDS.items():
-        values = [mark["value"] for mark in noticed if mark["what"] == what]
+        values = [mark["value"] for mark in marks if mark["what"] == what]
         if values:
             worst = min(values) if what.endswith("mhz") else max(values)
             often = f"during {len(values):,} of {count(len(points), 'measurement')}"
             text = words.format(value=worst).replace("%", " %")
-            told.append(f"{often[0].upper()}{often[1:]} {text}{' at worst' * (len(values) > 1)}.")
-    return told
+            sentences.append(f"{often[0].upper()}{often[1:]} {text}{' at worst' * (len(values) > 1)}.")
+    return sentences
 
 
-def stored(folder: Path) -> Json:
-    """What `drift.json` says; empty where there is none that can be read."""
+def load_document(folder: Path) -> Json:
+    """What `drift.json` says; empty if it cannot be read."""
     try:
         return dict(json.loads(SweepFolder(folder).drift.read_text()))
     except (OSError, ValueError, TypeError):
         return {}
 
 
-def sentences(folder: Path) -> list[str]:
-    """What a person is told of the machine during a sweep; nothing where nothing is known or nothing happened."""
-    return [str(line) for line in stored(folder).get("sentences", ())]
+def load_sentences(folder: Path) -> list[str]:
+    """The sentences of `drift.json`; none if nothing is known or nothing happened."""
+    return [str(line) for line in load_document(folder).get("sentences", ())]
 
 
 def judge(series: Series, least: float, seed: int) -> tuple[Drift, list[float]]:
-    """What is found in a series, and the level of each of its points."""
-    found = drift.find(series.points, least=least, seed=seed)
-    return found, drift.levels(found, series.points, series.settled)
+    """The drift of a series, and the level of each of its points."""
+    changes = drift.find(series.points, least=least, seed=seed)
+    return changes, drift.compute_levels(changes, series.points, series.settled)
 
 
-def _usual(points: Sequence[Point], levels: Sequence[float]) -> dict[str, float]:
+def _find_usual_rates(points: Sequence[Point], levels: Sequence[float]) -> dict[str, float]:
     """The rate of each group on the machine as it usually is."""
     logs: dict[str, list[float]] = {}
     for point, level in zip(points, levels, strict=True):

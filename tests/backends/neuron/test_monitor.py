@@ -210,7 +210,7 @@ def test_the_group_by_its_old_name(folder: Path) -> None:
 
 def test_without_the_tool(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
-    monkeypatch.setattr("sweep.backends.neuron.monitor.neuron_tool", lambda name: None)
+    monkeypatch.setattr("sweep.backends.neuron.monitor.find_neuron_tool", lambda name: None)
     with Monitor(folder) as monitor:
         pass
     found = monitor.summary()

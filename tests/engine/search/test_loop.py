@@ -85,7 +85,7 @@ class Laboratory:
                 book.close()
             self.sweep = SimpleNamespace(settings=made, records={}, interrupted=False, folder=folder, display=Screen())
         trials = [job.trial for job in jobs]
-        return rules.make(trials, hardware_rules.detect(), lambda _, names: dict.fromkeys(names, "1"))
+        return rules.make_plan(trials, hardware_rules.detect(), lambda _, names: dict.fromkeys(names, "1"))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         trials = [job.trial for job in self._composer.jobs(job_overrides)]

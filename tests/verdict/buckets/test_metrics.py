@@ -158,7 +158,7 @@ def test_record_pools_its_repeats() -> None:
         repeat(1, buckets=(bucket(8, 500, 3.0), bucket(16, 150, 9.0)), padding=0.75, loaded_mb=104.0),
     )
     builds = ({"seconds": 2.0, "artifact_mb": 5.0}, {"seconds": 3.0, "artifact_mb": None})
-    small, large = bucket_metrics.of(repeats, builds)
+    small, large = bucket_metrics.pool_buckets(repeats, builds)
     assert small == BucketFacts(
         (8,),
         600,
@@ -172,13 +172,13 @@ def test_record_pools_its_repeats() -> None:
     )
     assert (large.latency_ms, large.artifact_mb) == ({"p50": 9.0}, None)  # 150 requests carry no p99
     record = replace(make_record(), repeats=repeats, builds=builds, buckets=(small, large))
-    assert bucket_metrics.metrics(record) == {
+    assert bucket_metrics.compute_metrics(record) == {
         "padding": 0.5,
         "item_latency_ms_mean": pytest.approx((1200 * 11 / 3 + 300 * 10) / 1500),
         "loaded_mb": 102.0,
     }
     plain = replace(record, repeats=(repeat(loaded_mb=9.0),), buckets=())
-    assert bucket_metrics.metrics(plain) == {}  # nothing varies
+    assert bucket_metrics.compute_metrics(plain) == {}  # nothing varies
 
 
 @pytest.mark.usefixtures("warm_pool")
@@ -204,7 +204,7 @@ def test_sweep_reports_every_bucket_and_its_sums(tmp_path: Path, capsys: pytest.
     assert 0 <= min(each.memory_mb or 0 for each in told) <= metrics["loaded_mb"]
     assert metrics["loaded_mb"] > 0
     assert (plain.metrics or {})["padding"] > metrics["padding"] > 0
-    assert _logged(tmp_path, record) == pytest.approx({**record.numbers, **bucket_metrics.flat(record)}, rel=1e-5)
+    assert _logged(tmp_path, record) == pytest.approx({**record.numbers, **bucket_metrics.flatten(record)}, rel=1e-5)
     assert _logged(tmp_path, record)["bucket_128/items"] == told[-1].items
     rows = list(csv.DictReader(io.StringIO(tables.results_csv([record, plain]))))
     assert float(rows[0]["padding"]) == metrics["padding"]

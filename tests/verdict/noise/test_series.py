@@ -33,7 +33,7 @@ def control(block: int, rate: float, **changes: Any) -> Json:
     return {**repeat(block, rate, **changes), "kind": "control", "at": 0.0, "block": block, "failure": None}
 
 
-def test_points_stand_in_the_order_of_measurement_whatever_the_clock_did() -> None:
+def test_points_are_in_order_of_measurement_despite_the_clock() -> None:
     entries = [trial(), trial(TWO), repeat(0, time=50.0), repeat(0, of=TWO, time=40.0), repeat(1, time=30.0)]
     points = series.read(entries).points
     assert [(p.trial, p.block, p.position, p.time) for p in points] == [
@@ -44,19 +44,19 @@ def test_points_stand_in_the_order_of_measurement_whatever_the_clock_did() -> No
     assert points[0].host == HostFacts(mhz=9.0)
 
 
-def test_a_control_is_a_point_of_its_trial_and_one_that_failed_is_none() -> None:
+def test_control_is_a_point_of_its_trial_unless_it_failed() -> None:
     failed = {**control(1, 0.0), "measurement": None, "failure": {"kind": "crash"}}
     found = series.read([trial(), repeat(0), control(0, 99.0), failed])
     assert [(p.repeat, p.group, p.value) for p in found.points] == [(0, "i1", 100.0), (None, "i1", 99.0)]
     assert found.control == ONE.key
 
 
-def test_what_is_measured_once_more_is_the_same_thing() -> None:
+def test_repeated_measurement_belongs_to_the_same_group() -> None:
     again = repeat(0, identity="i1-again2")
     assert {p.group for p in series.read([trial(), repeat(0), again]).points} == {"i1"}
 
 
-def test_rates_that_tell_nothing_are_left_out() -> None:
+def test_rates_without_information_are_left_out() -> None:
     paced = replace(ONE, load={"name": "poisson", "rate": 5.0})
     replayed = replace(TWO, backend={"name": "replay"})
     entries = [trial(paced), trial(replayed), repeat(0, of=paced), repeat(0, of=replayed), control(0, 7.0, of=paced)]
@@ -64,7 +64,7 @@ def test_rates_that_tell_nothing_are_left_out() -> None:
     assert series.read([trial(), repeat(0, 0.0), repeat(1, 5.0)]).points[0].value == 5.0
 
 
-def test_later_blocks_can_be_left_out_and_what_is_on_record_stays() -> None:
+def test_later_blocks_are_left_out_unless_on_record() -> None:
     entries = [trial(), repeat(0), repeat(1), repeat(2)]
     assert [p.block for p in series.read(entries, blocks=2).points] == [0, 1]
     settled = {**entries[3]["measurement"], "level": 0.9}
@@ -82,7 +82,7 @@ def slow_sweep() -> series.Series:
 def test_the_document_and_its_sentence(tmp_path: Path) -> None:
     slow = slow_sweep()
     drift, levels = series.judge(slow, 0.01, 0)
-    made = series.document(slow, drift, levels)
+    made = series.build_document(slow, drift, levels)
     assert made["findings"][0]["block"] == 3
     (said,) = made["sentences"]
     assert said.startswith("The machine became 9")
@@ -96,36 +96,36 @@ def test_the_document_and_its_sentence(tmp_path: Path) -> None:
     assert np.mean(usual) == pytest.approx(1.0, abs=0.01)
     assert np.mean(slower) == pytest.approx(1 / 1.1, abs=0.01)
     SweepFolder(tmp_path).drift.write_text(json.dumps(made))
-    assert series.sentences(tmp_path) == [said]
+    assert series.load_sentences(tmp_path) == [said]
 
 
-def test_nothing_is_said_where_nothing_is_known(tmp_path: Path) -> None:
-    assert series.sentences(tmp_path) == []
+def test_unknown_drift_gives_no_sentences(tmp_path: Path) -> None:
+    assert series.load_sentences(tmp_path) == []
     SweepFolder(tmp_path).drift.write_text("{")
-    assert series.sentences(tmp_path) == []
-    assert series.stored(tmp_path) == {}
+    assert series.load_sentences(tmp_path) == []
+    assert series.load_document(tmp_path) == {}
 
 
-def test_a_trend_is_told_too() -> None:
+def test_trend_has_a_sentence() -> None:
     gradual = simulated(np.random.default_rng(2), log_normal(0.005), speeds=lambda done: np.exp(0.1 * done))
     drift, levels = series.judge(series.Series(tuple(gradual)), 0.01, 0)
-    (said,) = series.document(series.Series(tuple(gradual)), drift, levels)["sentences"]
+    (said,) = series.build_document(series.Series(tuple(gradual)), drift, levels)["sentences"]
     assert said.startswith(("The machine became 10 % faster", "The machine became 11 % faster"))
     assert "little by little" in said
 
 
-def test_measurements_beside_which_something_happened_are_marked() -> None:
+def test_measurements_on_a_busy_machine_are_marked() -> None:
     hosts: list[Json] = [{"mhz": 3000.0, "steal_share": 0.0, "foreign_cpu_share": 0.01}] * 5
     hosts = [*hosts, {"mhz": 2000.0, "steal_share": 0.1}, {"foreign_cpu_share": 0.3}, {"foreign_cpu_share": 0.2}, {}]
     points = [Point("one", 100.0, host=HostFacts(**host)) for host in hosts]
-    found = series.marks(points)
+    found = series.find_marks(points)
     assert [(mark["number"], mark["what"]) for mark in found] == [
         (5, "steal_share"),
         (5, "mhz"),
         (6, "foreign_cpu_share"),
         (7, "foreign_cpu_share"),
     ]
-    assert series.tell_marks(found, points) == [
+    assert series.describe_marks(found, points) == [
         "During 1 of 9 measurements the hypervisor gave 10 % of the CPU time to other guests.",
         "During 2 of 9 measurements other programs used 30 % of the CPU time at worst.",
         "During 1 of 9 measurements the CPUs ran at 2,000 MHz.",

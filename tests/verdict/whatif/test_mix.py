@@ -76,9 +76,9 @@ def store(
             np.savez(path, **arrays)
         repeats.append(measured(arrays, str(path), index))
     made = make_record(batch=BATCH, buckets=BUCKETS)
-    buckets = tuple(bucket_metrics.of(repeats, [{}] * 3))
+    buckets = tuple(bucket_metrics.pool_buckets(repeats, [{}] * 3))
     record = replace(made, key=trial.key, repeats=tuple(repeats), builds=({},) * 3, buckets=buckets)
-    record = replace(record, metrics=intervals.summarize(repeats) | bucket_metrics.metrics(record))
+    record = replace(record, metrics=intervals.summarize(repeats) | bucket_metrics.compute_metrics(record))
     keep(outputs, [trial], [record])
     return trial, record
 

@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from sweep.report.plots.buckets.sizes import LEGEND
-from sweep.report.plots.buckets.view import LOOKS, Shape, View, sizes_of
+from sweep.report.plots.buckets.view import LOOKS, Shape, View, list_sizes
 from sweep.report.plots.drawing import FAINT, INK, stretch
 from sweep.spec.facts import BucketFacts
 from sweep.text import axis_text, number, status_text
@@ -26,12 +26,12 @@ NUMBERED = 10  # with more lists no numbers stand beside them
 LINE_LETTERS = 108  # that fit under the axis side by side
 
 
-def by_size(axes: Axes, view: View) -> None:
-    """What a request takes by the size of its items: a step for each bucket, beside pad to max and dynamic sizes."""
-    told = view.latencies(view.drawn)
-    tails = {shape: bucket.latency_ms["p99"] for shape, bucket in told.items() if _has_spread(bucket)}
+def draw_by_size(axes: Axes, view: View) -> None:
+    """Latency of a request by the size of its items: a step for each bucket, beside pad to max and dynamic sizes."""
+    measured = view.latencies(view.drawn)
+    tails = {shape: bucket.latency_ms["p99"] for shape, bucket in measured.items() if _has_spread(bucket)}
     handles, means = _references(axes, view)
-    means += [bucket.latency_ms_mean or 0.0 for bucket in told.values()]
+    means += [bucket.latency_ms_mean or 0.0 for bucket in measured.values()]
     means = means or [1.0]
     _scale(axes, min(means), max(max(means), min(max(tails.values(), default=0.0), CUT * max(means))))
     axes.set_ylabel("latency of a request, ms")
@@ -39,23 +39,23 @@ def by_size(axes: Axes, view: View) -> None:
     before: tuple[float, float] | None = None  # end and height of the last step
     for shape, colour in zip(view.shapes, view.colours, strict=True):
         low, high = _span(view, shape)
-        if shape not in told or high <= low:
+        if shape not in measured or high <= low:
             before = None
             continue
-        mean = told[shape].latency_ms_mean or 0.0
+        mean = measured[shape].latency_ms_mean or 0.0
         if shape in tails:
             style: Any = {"color": colour, "alpha": 0.22, "lw": 0, "zorder": 1}
-            axes.fill_between([low, high], told[shape].latency_ms["p50"], tails[shape], **style)
+            axes.fill_between([low, high], measured[shape].latency_ms["p50"], tails[shape], **style)
             _cut_off(axes, (low + high) / 2, tails[shape])
         axes.plot([low, high], [mean, mean], color=colour, lw=2.6, solid_capstyle="butt", zorder=4)
         if before is not None and view.dimensions == 1:
             axes.plot([low, low], [before[1], mean], color=FAINT, lw=0.8, zorder=1)
         before = high, mean
-    axes.legend(handles=[*_steps_in_legend(view, told, bool(tails)), *handles], **LEGEND)
+    axes.legend(handles=[*_steps_in_legend(view, measured, bool(tails)), *handles], **LEGEND)
 
 
 def _scale(axes: Axes, low: float, high: float) -> None:
-    """Latencies from zero, or where they differ too much for that on a logarithmic axis."""
+    """An axis of latencies from zero, or a logarithmic one if they differ too much."""
     if high > WIDE * low:
         stretch(axes, "y", low, high)
     else:
@@ -68,7 +68,7 @@ def _has_spread(bucket: BucketFacts) -> bool:
 
 
 def _span(view: View, shape: Shape) -> tuple[float, float]:
-    """From where to where a bucket's step goes, in elements: over the sizes that it serves."""
+    """Begin and end of a bucket's step in elements: the sizes that it serves."""
     place, high = view.shapes.index(shape), float(prod(shape))
     if view.dimensions == 1:
         low = float(view.shapes[place - 1][0]) if place else float(min(view.elements, default=1.0)) - 1
@@ -77,11 +77,11 @@ def _span(view: View, shape: Shape) -> tuple[float, float]:
     return (float(mine.min()), high) if len(mine) else (high, high)
 
 
-def _steps_in_legend(view: View, told: dict[Shape, BucketFacts], spread: bool) -> list[Any]:
+def _steps_in_legend(view: View, measured: dict[Shape, BucketFacts], spread: bool) -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    if not told:
+    if not measured:
         return []
     colour = view.colours[len(view.colours) // 2]
     steps = Line2D([], [], color=colour, lw=2.6, label="the buckets above, mean")
@@ -89,7 +89,7 @@ def _steps_in_legend(view: View, told: dict[Shape, BucketFacts], spread: bool) -
 
 
 def _references(axes: Axes, view: View) -> tuple[list[Line2D], list[float]]:
-    """Cost curve, pad to max and dynamic sizes; what the legend says of them, and latencies in ms that must be seen."""
+    """Draw cost curve, pad to max and dynamic sizes; handles for the legend, and latencies in ms that must fit."""
     from matplotlib.lines import Line2D
 
     handles: list[Line2D] = []
@@ -100,13 +100,13 @@ def _references(axes: Axes, view: View) -> tuple[list[Line2D], list[float]]:
             Line2D([], [], marker="o", color=GREY, mfc="white", mec=INK, lw=1.0, label="cost curve, its points")
         )
     maximum = view.named("pad to max")
-    told = list(view.latencies(maximum).values()) if maximum is not view.drawn else []
-    if told:
+    measured = list(view.latencies(maximum).values()) if maximum is not view.drawn else []
+    if measured:
         style: Any = {"color": LOOKS["pad to max"][0], "lw": 1.4, "ls": (0, (5, 2))}
-        seen.append(told[-1].latency_ms_mean or 0.0)
+        seen.append(measured[-1].latency_ms_mean or 0.0)
         axes.axhline(seen[-1], zorder=2, **style)
         handles.append(Line2D([], [], label="pad to max, mean", **style))
-    points = sorted((float(prod(group.size)), group.latency_ms_mean) for group in sizes_of(view.dynamic))
+    points = sorted((float(prod(group.size)), group.latency_ms_mean) for group in list_sizes(view.dynamic))
     if points:
         style = {"color": LOOKS["dynamic"][0], "lw": 1.3, "marker": ".", "ms": 4}
         axes.plot([size for size, _ in points], [value for _, value in points], zorder=3, **style)
@@ -117,7 +117,7 @@ def _references(axes: Axes, view: View) -> tuple[list[Line2D], list[float]]:
 
 
 def _curve(axes: Axes, view: View) -> list[float]:
-    """The measured points of the cost curve and what is assumed between them; those within the axis, in ms."""
+    """Draw the cost curve with its measured points; the latencies of those within the axis, in ms."""
     import numpy as np
 
     from sweep.verdict.buckets.bucketing import Curve
@@ -132,14 +132,14 @@ def _curve(axes: Axes, view: View) -> list[float]:
     return inside
 
 
-def listed(view: View) -> list[ListRow]:
-    """What `by_k` shows: the best list of every k, and all lists that were measured or that failed."""
+def list_rows(view: View) -> list[ListRow]:
+    """The lists in `draw_by_k`: the best of every k, and all that were measured or failed."""
     known = [row for row in view.static if view.measured(row) or view.expected(row)]
     return [row for row in known if row.best_for_k or view.measured(row) or row.has_failed]
 
 
-def by_k(axes: Axes, view: View) -> None:
-    """Expected latency of the best list of every k, what was measured of it, and what else there is."""
+def draw_by_k(axes: Axes, view: View) -> None:
+    """Predicted and measured latency of the best list of every k, and of all other measured lists."""
     from matplotlib.lines import Line2D
 
     best = [row for row in view.static if row.best_for_k and view.expected(row)]
@@ -149,9 +149,9 @@ def by_k(axes: Axes, view: View) -> None:
         style: Any = {"color": GREY, "marker": "o", "mfc": "white", "mec": GREY, "ms": 5, "lw": 1.2}
         axes.plot(*line, zorder=2, **style)
         handles.append(Line2D([], [], label="best list, predicted\n(numbers in brackets)", **style))
-    shown = [row for row in listed(view) if view.measured(row)]
+    shown = [row for row in list_rows(view) if view.measured(row)]
     reference = view.measured(view.dynamic) if view.dynamic else None
-    values = [value for row in listed(view) if (value := view.measured(row) or view.expected(row))]
+    values = [value for row in list_rows(view) if (value := view.measured(row) or view.expected(row))]
     values += [reference] if reference else []
     tails = [row.measured.latency_ms_p99 for row in shown if row.measured and row.measured.latency_ms_p99]
     _scale(axes, min(values), max(max(values), min(max(tails, default=0.0), CUT * max(values))))
@@ -182,7 +182,7 @@ def by_k(axes: Axes, view: View) -> None:
 def _rows(axes: Axes, view: View) -> None:
     """A marker for every list that was measured, on a line from p50 to p99, and a cross for those that failed."""
     taken: list[float] = []
-    for row in listed(view):
+    for row in list_rows(view):
         value, expected = view.measured(row), view.expected(row)
         place = float(len(row.shapes))
         if row.has_failed and row.status and expected:
@@ -204,7 +204,7 @@ def _rows(axes: Axes, view: View) -> None:
 
 
 def _cut_off(axes: Axes, place: float, tail: float) -> None:
-    """The number of a p99 that is above the axis."""
+    """Write the number of a p99 that is above the axis."""
     top = axes.get_ylim()[1]
     if tail > top:
         style: Any = {"textcoords": "offset points", "va": "top", "fontsize": 7.5, "color": INK, "zorder": 6}
@@ -217,11 +217,11 @@ def _below(axes: Axes, place: tuple[float, float], words: str, colour: str) -> N
 
 
 def _numbers(axes: Axes, view: View) -> None:
-    """Beside the best list of each k: its latency, measured or else predicted, and what is expected to be gained.
+    """Write the latency beside the best list of each k, measured or else predicted, and the expected gain.
 
-    What is predicted stands in brackets. Where no best lists were looked for: beside the fastest of each k, no gains.
+    Predictions stand in brackets. Without a search there are no gains, and the fastest list of each k has the number.
     """
-    shown = listed(view)
+    shown = list_rows(view)
     rows = {len(row.shapes): row for row in shown if row.best_for_k}
     is_searched = bool(rows)
     for row in sorted((row for row in shown if view.measured(row)), key=lambda row: view.measured(row) or 0.0):
@@ -249,9 +249,9 @@ def _numbers(axes: Axes, view: View) -> None:
 
 
 def _ticks(axes: Axes, view: View) -> None:
-    """Under each k the best list of so many buckets, or whatever list there is."""
+    """Write the best list of so many buckets under each k, or else any list."""
     rows: dict[int, ListRow] = {}
-    for row in sorted(listed(view), key=lambda row: (not row.best_for_k, view.measured(row) or 0.0)):
+    for row in sorted(list_rows(view), key=lambda row: (not row.best_for_k, view.measured(row) or 0.0)):
         rows.setdefault(len(row.shapes), row)
     low, high = min(rows), max(rows)
     room = LINE_LETTERS // (high - low + 2)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.plots.buckets import latency as bucket_latency
 from sweep.report.plots.buckets import sizes as bucket_sizes
-from sweep.report.plots.buckets.view import View, sizes_of
+from sweep.report.plots.buckets.view import View, list_sizes
 from sweep.report.plots.drawing import DPI, HEADING_INCHES, STYLE, sheet
 from sweep.spec import UserError, from_json
 from sweep.store.layout import SweepFolder
@@ -39,7 +39,7 @@ def write(folder: Path) -> list[Path]:
 
     written = []
     with matplotlib.rc_context(STYLE):
-        for name, group in named(folder):
+        for name, group in load_groups(folder):
             figure = draw(group)
             if figure is not None:
                 figure.savefig(folder / f"{name}.png", dpi=DPI)
@@ -47,10 +47,10 @@ def write(folder: Path) -> list[Path]:
     return written
 
 
-def named(folder: Path, keys: Collection[str] | None = None) -> list[tuple[str, ListGroup]]:
-    """The groups that a sweep has left, each with the name of its picture; nothing where there was no list.
+def load_groups(folder: Path, keys: Collection[str] | None = None) -> list[tuple[str, ListGroup]]:
+    """The groups of a sweep, each with the name of its picture.
 
-    The names are safe as those of files, and no two are alike. `keys`: only groups that one of these trials is in.
+    Names are unique and can be file names. `keys`: only groups that contain one of these trials.
     """
     path = SweepFolder(folder).buckets
     groups = from_json(tuple[ListGroup, ...], json.loads(path.read_text()) if path.exists() else [])
@@ -63,7 +63,7 @@ def named(folder: Path, keys: Collection[str] | None = None) -> list[tuple[str, 
     return [(name, group) for name, group in pairs if keys is None or any(row.key in keys for row in group.rows)]
 
 
-def picture(group: ListGroup) -> Figure:
+def draw_group(group: ListGroup) -> Figure:
     """As `draw`.
 
     Raises:
@@ -99,19 +99,19 @@ def draw(group: ListGroup) -> Figure | None:
 
 
 def _panels(view: View) -> list[tuple[Panel, float, bool]]:
-    """The panels that there is something for, their heights in inches, and whether they have the axis of sizes."""
-    found: list[tuple[Panel, float, bool]] = []
+    """The panels that have data, their heights in inches, and whether they have the axis of sizes."""
+    panels: list[tuple[Panel, float, bool]] = []
     if view.traffic is not None:
         flat = view.dimensions == 2
-        found.append((bucket_sizes.rectangles, 3.1, False) if flat else (bucket_sizes.histogram, 1.8, True))
+        panels.append((bucket_sizes.draw_rectangles, 3.1, False) if flat else (bucket_sizes.draw_histogram, 1.8, True))
         if view.shapes and (view.served >= 0).any():
-            found.append((bucket_sizes.padding, 1.8, True))
-    if view.curve or view.latencies(view.drawn) or sizes_of(view.dynamic):
-        found.append((bucket_latency.by_size, 2.5, True))
-    known = bucket_latency.listed(view)
+            panels.append((bucket_sizes.draw_padding, 1.8, True))
+    if view.curve or view.latencies(view.drawn) or list_sizes(view.dynamic):
+        panels.append((bucket_latency.draw_by_size, 2.5, True))
+    known = bucket_latency.list_rows(view)
     if known and len(known) + (view.dynamic is not None) > 1:
-        found.append((bucket_latency.by_k, 2.7, False))
-    return found
+        panels.append((bucket_latency.draw_by_k, 2.7, False))
+    return panels
 
 
 def _words(view: View) -> list[str]:
@@ -122,16 +122,16 @@ def _words(view: View) -> list[str]:
         what = "length" if view.dimensions == 1 else "elements"
         span = f"{what}: {low:,}" if low == high else f"{what}: {low:,} to {high:,}, median {view.median:,.0f}"
         items = float(view.traffic.weights.sum())
-        told = count(round(items), "item") if items.is_integer() and items >= len(view.sizes) else ""
-        words += [" of ".join(filter(None, (told, Path(view.source).name))), span]
+        number = count(round(items), "item") if items.is_integer() and items >= len(view.sizes) else ""
+        words += [" of ".join(filter(None, (number, Path(view.source).name))), span]
     words.append(f"batch {view.batch}")
     if view.drawn is not None:
-        told = textwrap.shorten(axis_text(view.drawn.buckets), 60, placeholder=" …")
+        drawn = textwrap.shorten(axis_text(view.drawn.buckets), 60, placeholder=" …")
         how = "the fastest measured" if view.measured(view.drawn) else "not measured"
-        words.append(f"buckets drawn: {told} ({how})")
+        words.append(f"buckets drawn: {drawn} ({how})")
     known = [point.size for point in view.curve]  # a list of nothing but these is no prediction
-    found = [row for row in view.static if row.best_for_k and any(size not in known for size in row.shapes)]
-    pairs = [(view.measured(row), view.expected(row)) for row in found]
+    predicted = [row for row in view.static if row.best_for_k and any(size not in known for size in row.shapes)]
+    pairs = [(view.measured(row), view.expected(row)) for row in predicted]
     far = sorted(100 * (seen / expected - 1) for seen, expected in pairs if seen and expected)
     if far:
         ends = [f"{value:+.1f} %" for value in (far if len(far) == 1 else (far[0], far[-1]))]

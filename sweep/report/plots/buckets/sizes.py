@@ -29,7 +29,7 @@ LEGEND: Any = {  # beside a panel, so that it covers nothing, whatever the sizes
 }
 
 
-def histogram(axes: Axes, view: View) -> None:
+def draw_histogram(axes: Axes, view: View) -> None:
     """How often each size occurs, in the colour of the bucket that serves it, with the buckets' bounds."""
     import numpy as np
 
@@ -47,8 +47,8 @@ def histogram(axes: Axes, view: View) -> None:
     axes.set_title(f"How {what} the items are" + (", and which bucket serves them" if view.shapes else ""), loc="left")
 
 
-def padding(axes: Axes, view: View) -> None:
-    """What is computed for the items of each size: what they need, and what fills them up to their bucket."""
+def draw_padding(axes: Axes, view: View) -> None:
+    """The elements computed for each size: what the items need, and their padding."""
     import numpy as np
     from matplotlib.patches import Patch
 
@@ -73,7 +73,7 @@ def padding(axes: Axes, view: View) -> None:
     axes.legend(handles=handles, handlelength=1.2, **LEGEND)
 
 
-def rectangles(axes: Axes, view: View) -> None:
+def draw_rectangles(axes: Axes, view: View) -> None:
     """Sizes of two dimensions as dots, each in the colour of its bucket, and the buckets as rectangles."""
     from matplotlib.patches import Rectangle
 
@@ -109,13 +109,13 @@ def _bars(axes: Axes, view: View, heights: Array, bottoms: Array, **style: Any) 
 
 
 def _bounds(axes: Axes, view: View) -> None:
-    """Where sizes have one dimension, what fits ends at a line."""
+    """A line at the end of each bucket, for sizes of one dimension."""
     for shape, colour in zip(view.shapes, view.colours, strict=True):
         if view.dimensions == 1:
             axes.axvline(shape[0] + 0.5, color=colour, lw=1.0, ls=(0, (4, 2)), zorder=0.5)
 
 
-def _told(part: float) -> str:
+def _format_share(part: float) -> str:
     return "<0.1 %" if 0 < part < 0.0005 else share(part)
 
 
@@ -123,13 +123,17 @@ def _legend(axes: Axes, view: View) -> None:
     """The buckets, with the share of the items that each serves."""
     from matplotlib.patches import Patch
 
-    told = zip(view.shapes, view.colours, view.shares, strict=True)
-    handles = [Patch(facecolor=colour, label=f"{axis_text([shape])}:  {_told(part)}") for shape, colour, part in told]
+    served = zip(view.shapes, view.colours, view.shares, strict=True)
+    handles = [
+        Patch(facecolor=colour, label=f"{axis_text([shape])}:  {_format_share(part)}") for shape, colour, part in served
+    ]
     if len(handles) > LISTED:
         rest = sum(view.shares[LISTED - 1 :])
-        handles[LISTED - 1 :] = [Patch(facecolor="none", label=f"{len(handles) - LISTED + 1} more:  {_told(rest)}")]
+        handles[LISTED - 1 :] = [
+            Patch(facecolor="none", label=f"{len(handles) - LISTED + 1} more:  {_format_share(rest)}")
+        ]
     lost = float(view.weights[view.served < 0].sum())
     if lost and view.shapes:
-        handles.append(Patch(facecolor=FAINT, edgecolor=INK, lw=0.5, label=f"in no bucket:  {_told(lost)}"))
+        handles.append(Patch(facecolor=FAINT, edgecolor=INK, lw=0.5, label=f"in no bucket:  {_format_share(lost)}"))
     if handles:
         axes.legend(handles=handles, title="bucket: share of the items", handlelength=1.2, **LEGEND)

@@ -60,7 +60,7 @@ class View:
     def dynamic(self) -> ListRow | None:
         """The row of sizes that vary, if it was measured."""
         rows = [row for row in self.rows if row.buckets == ANY_SIZE]
-        return next((row for row in rows if self.measured(row) is not None or sizes_of(row)), None)
+        return next((row for row in rows if self.measured(row) is not None or list_sizes(row)), None)
 
     def measured(self, row: ListRow) -> float | None:
         """What is minimised, in ms: the mean latency of the request that an item is in, or the p99 of requests.
@@ -86,7 +86,7 @@ class View:
         """The list whose buckets are drawn: the fastest that was measured, or else that is expected to be."""
         rows = [row for row in self.static if not row.over]  # no limit excludes it
         for value in (self.measured, self.expected):
-            known = [(told, number) for number, row in enumerate(rows) if (told := value(row)) is not None]
+            known = [(latency, number) for number, row in enumerate(rows) if (latency := value(row)) is not None]
             if known:
                 return rows[min(known)[1]]
         return next(iter(rows or self.static), None)
@@ -109,12 +109,12 @@ class View:
 
     @cached_property
     def elements(self) -> Array:
-        """Of each size: the number of its elements."""
+        """Elements of each size."""
         return units(self.sizes)
 
     @cached_property
     def weights(self) -> Array:
-        """Of each size: its share of the items."""
+        """Share of the items of each size."""
         import numpy as np
 
         if self.traffic is None:
@@ -124,19 +124,19 @@ class View:
 
     @cached_property
     def served(self) -> Array:
-        """Of each size: the number of its bucket, -1 where none holds it."""
+        """Number of each size's bucket, -1 if none holds it."""
         from sweep.worker.batching import route
 
         return route(self.sizes, self.shapes)
 
     @cached_property
     def shares(self) -> list[float]:
-        """Of each bucket: its share of the items."""
+        """Share of the items that each bucket serves."""
         return [float(self.weights[self.served == number].sum()) for number in range(len(self.shapes))]
 
     @cached_property
     def needed_and_padding(self) -> tuple[Array, Array]:
-        """Of each size: what its items need of all elements that are computed, and what fills them up, as shares."""
+        """Shares of all computed elements, for each size: what its items need, and their padding."""
         import numpy as np
 
         held = np.append(units(np.array(self.shapes)), 0.0)[self.served]  # nothing is computed for what fits nowhere
@@ -145,7 +145,7 @@ class View:
         return self.weights * needed / total, self.weights * (held - needed) / total
 
     def latencies(self, row: ListRow | None) -> dict[Shape, BucketFacts]:
-        """What was measured of each bucket of a row that had requests, by its shape."""
+        """The measured buckets of a row by shape, those that had requests."""
         from sweep.worker.batching import widen
 
         buckets = row.measured.buckets if row is not None and row.measured is not None else ()
@@ -153,7 +153,7 @@ class View:
 
     @cached_property
     def colours(self) -> list[Any]:
-        """One for each bucket of the list that is drawn: dark for small ones, light for large ones."""
+        """A colour for each bucket that is drawn: dark for small ones, light for large ones."""
         import matplotlib
 
         shades = matplotlib.colormaps["viridis"]
@@ -181,8 +181,8 @@ class View:
         most = BINS if self.dimensions == 1 and not self.is_log else BINS // 2
         if self.is_log:
             edges = np.floor(np.geomspace(low, high + 1, most)) - 0.5
-            found: Array = np.unique(np.append(edges, high + 0.5))
-            return found
+            bins: Array = np.unique(np.append(edges, high + 0.5))
+            return bins
         width = float(np.ceil(high / most))
         return np.arange(low - 0.5, high + 0.5 + width, width)
 
@@ -191,7 +191,7 @@ class View:
         ends = [float(self.elements[-1])] if self.traffic else []
         ends += [float(prod(shape)) for shape in self.shapes]
         ends += [float(prod(point.size)) for point in self.curve if not ends]
-        ends += [float(prod(group.size)) for group in sizes_of(self.dynamic) if not ends]
+        ends += [float(prod(group.size)) for group in list_sizes(self.dynamic) if not ends]
         high = max(ends, default=1.0)
         if self.is_log:
             axes.set_xscale("log")
@@ -203,8 +203,8 @@ class View:
         axes.set_xlabel(names.get(self.dimensions, "elements of an item, along all bucket dimensions"))
 
 
-def sizes_of(row: ListRow | None) -> list[SizeFacts]:
-    """What was measured of sizes that vary."""
+def list_sizes(row: ListRow | None) -> list[SizeFacts]:
+    """The measured sizes of a build for any size."""
     if row is None or row.measured is None:
         return []
     return [group for group in row.measured.sizes if group.latency_ms_mean]
