@@ -32,9 +32,8 @@ from sweep.verdict import constraints, race, wording
 from sweep.verdict.constraints import Miss
 from sweep.verdict.race import Decision, Race, repeat_values
 
-__all__ = ["STOPPED", "Verdict", "repeat_values", "stopped_early", "verdict"]
+__all__ = ["Verdict", "repeat_values", "stopped_early", "verdict"]
 
-STOPPED = "stopped"  # a record's note: why a race stopped it, `elimination.Out`
 SHOWN = 20  # whose limits are looked at as claims: that reads their samples
 
 
@@ -109,7 +108,7 @@ def _reopened(records: Sequence[Record], objective: Objective) -> list[Record]:
     def holds(record: Record) -> bool:
         if record.stop is StopReason.INFEASIBLE:
             return bool(constraints.misses(record, objective))
-        rival = by_key.get(record.notes[STOPPED]["by"])
+        rival = by_key.get(record.dominated_by or "")
         if rival is None or constraints.misses(rival, objective):
             return False
         return race.cost(rival, objective) < race.cost(record, objective)

@@ -40,8 +40,8 @@ def noted(record: Record, **facts: Any) -> Record:
 
 def stopped(reason: str, **axes: Any) -> Record:
     why = StopReason(reason.partition(" ")[0].rstrip(":"))
-    record = replace(make_record(**axes), status=Status.STOPPED, reason=reason, stop=why)
-    return replace(record, notes={select.STOPPED: {"why": why, "by": make_record(batch=8).key, "reason": reason}})
+    better = make_record(batch=8).key
+    return replace(make_record(**axes), status=Status.STOPPED, reason=reason, stop=why, dominated_by=better)
 
 
 # --- the story --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweep.spec import Record, Status, StopReason, to_json
+from sweep.spec import Record, Status, StopReason
 from sweep.spec.facts import CapacityFacts
 from sweep.spec.settings import Effort, Objective
 from sweep.verdict import constraints, elimination, race, select
@@ -26,8 +26,7 @@ def look(records: Sequence[Record], objective: Objective = THROUGHPUT, number: i
 
 def stopped(record: Record, out: Out) -> Record:
     """As the engine leaves a trial that a race stopped."""
-    notes = {select.STOPPED: to_json(out)}
-    return replace(record, status=Status.STOPPED, reason=out.reason, stop=out.why, notes=notes, look=1)
+    return replace(record, status=Status.STOPPED, reason=out.reason, stop=out.why, dominated_by=out.by, look=1)
 
 
 def level(record: Record, index: int, value: float) -> Record:

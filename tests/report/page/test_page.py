@@ -487,9 +487,9 @@ def test_trials_that_a_race_stopped_keep_their_numbers_and_are_no_failures(tmp_p
     book = ledger.Ledger(folder)
     for record in others[1:]:
         told = f"dominated by {best.label}: 0.5x"
-        stopped = replace(record, status=Status.STOPPED, reason=told, stop=StopReason.DOMINATED)
-        notes = {select.STOPPED: {"why": StopReason.DOMINATED, "reason": told, "by": best.key}}
-        book.append("record", record=replace(stopped, notes={**record.notes, **notes}))
+        stop = StopReason.DOMINATED
+        stopped = replace(record, status=Status.STOPPED, reason=told, stop=stop, dominated_by=best.key)
+        book.append("record", record=stopped)
     book.append("finish", verdict=None, interrupted=False)
     book.close()
     told = gather.read(folder)
