@@ -59,8 +59,8 @@ class Context:
 
     def cost(self, declared: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[dict[str, float], Price | None]:
         """What a million items cost on a hardware, as a metric, and the price that it comes from; empty: not known."""
-        price = money.price_of(prices.over(declared, self.price_table), self.settings.objective.price)
-        cost = None if price is None else money.usd_per_million_items(money.rate_of(metrics), price.usd_per_hour)
+        price = money.find_price(prices.override(declared, self.price_table), self.settings.objective.price)
+        cost = None if price is None else money.usd_per_million_items(money.find_rate(metrics), price.usd_per_hour)
         return ({}, None) if cost is None else ({COST: cost}, price)
 
     def installed(self, python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
@@ -125,7 +125,7 @@ def _with_holders(failure: Failure) -> Failure:
     """Who holds the cores, where the host can tell."""
     from sweep.hardware import neuron
 
-    held = neuron.holders_text(neuron.look().holders)
+    held = neuron.format_holders(neuron.look().holders)
     return replace(failure, summary=f"{failure.summary}; {held}") if held else failure
 
 

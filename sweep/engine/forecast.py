@@ -78,7 +78,7 @@ def _costing(plan: Plan, least: float, most: float, price: str | None) -> str:
     """The cost of so many seconds of this host, where all trials are on hardware of one known price."""
     from sweep.verdict.costs import money
 
-    prices = {money.price_of(entry.trial.hardware, price) for entry in plan.valid}
+    prices = {money.find_price(entry.trial.hardware, price) for entry in plan.valid}
     known = next(iter(prices)) if len(prices) == 1 else None
     if known is None:
         return ""

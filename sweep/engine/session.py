@@ -148,7 +148,7 @@ class Sweep:
             context.warm(tracker.PRELOAD)
         bucket_tables.write(context, list(self.trials.values()), self.records, self.stages)
         found = list(self.records.values())
-        verdict = select.verdict(found, self.settings.objective)
+        verdict = select.choose(found, self.settings.objective)
         files = summary.write(context.folder, self.settings, self._plans, found, verdict)
         context.ledger.append("finish", verdict=verdict, interrupted=self.interrupted)
         runs = self._send(context, found, verdict, files)
@@ -156,7 +156,7 @@ class Sweep:
         self._stack.close()
         if self.interrupted:
             return 130
-        done = any(r.status is Status.OK or r.stop is StopReason.BUILT or select.stopped_early(r) for r in found)
+        done = any(r.status is Status.OK or r.stop is StopReason.BUILT or select.is_stopped_early(r) for r in found)
         return 0 if done else 2
 
     def reference(self, trial: Trial) -> Reference | Unusable:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sweep.spec import Record, Status, Trial
 from sweep.verdict.noise.series import AGAIN
-from sweep.verdict.select import stopped_early
+from sweep.verdict.select import is_stopped_early
 
 if TYPE_CHECKING:
     from sweep.verdict.buckets.lists import Search
@@ -53,4 +53,4 @@ def _times(first: Record) -> int:
 
 def settled(records: Iterable[Record]) -> dict[str, Record]:
     """Those that an earlier process brought to an end, by key; what a race stopped is among them."""
-    return {record.key: record for record in records if record.status.is_finished or stopped_early(record)}
+    return {record.key: record for record in records if record.status.is_finished or is_stopped_early(record)}

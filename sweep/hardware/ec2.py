@@ -10,7 +10,7 @@ METADATA_SECONDS = 0.3  # the service answers from the same machine in a few mil
 WITHOUT_TOKENS = (403, 404, 405)  # what a metadata service answers that knows no tokens (version 1)
 
 
-def instance_type(root: Path, device: bool, reported: str | None = None) -> str | None:
+def find_instance_type(root: Path, device: bool, reported: str | None = None) -> str | None:
     """`inf2.xlarge`, or None where this is no EC2 instance or does not say which.
 
     Args:
@@ -19,20 +19,20 @@ def instance_type(root: Path, device: bool, reported: str | None = None) -> str 
         reported: what the device's own tool says.
     """
     firmware = root / "sys/devices/virtual/dmi/id"
-    vendor, product = read(firmware / "sys_vendor"), read(firmware / "product_name")
+    vendor, product = read_text(firmware / "sys_vendor"), read_text(firmware / "product_name")
     for text in (product if "Amazon EC2" in vendor else "", reported or ""):
-        if valid(text):
+        if is_instance_type(text):
             return text
     if device or "Amazon EC2" in vendor or _on_xen(root, firmware):
-        return from_metadata()
+        return ask_metadata()
     return None
 
 
-def valid(text: str) -> bool:
+def is_instance_type(text: str) -> bool:
     return INSTANCE_TYPE.fullmatch(text) is not None
 
 
-def read(path: Path) -> str:
+def read_text(path: Path) -> str:
     """The text of a small system file, empty where there is none."""
     try:
         return path.read_text(errors="replace").strip()
@@ -40,7 +40,7 @@ def read(path: Path) -> str:
         return ""
 
 
-def from_metadata() -> str | None:
+def ask_metadata() -> str | None:
     """What the instance metadata service says, with a session token where it gives one.
 
     AWS_EC2_METADATA_SERVICE_ENDPOINT names another address, AWS_EC2_METADATA_DISABLED=true asks for silence.
@@ -65,7 +65,7 @@ def from_metadata() -> str | None:
         return None
     except (OSError, ValueError, HTTPException):  # no route, silence, an address that is none, not HTTP
         return None
-    return found if valid(found) else None
+    return found if is_instance_type(found) else None
 
 
 def _ask(method: str, path: str, headers: dict[str, str]) -> str:
@@ -79,4 +79,6 @@ def _ask(method: str, path: str, headers: dict[str, str]) -> str:
 
 def _on_xen(root: Path, firmware: Path) -> bool:
     """Older instances (p3) are Xen guests, whose firmware names Amazon but not the instance type."""
-    return "amazon" in read(firmware / "bios_version").lower() or read(root / "sys/hypervisor/uuid").startswith("ec2")
+    return "amazon" in read_text(firmware / "bios_version").lower() or read_text(
+        root / "sys/hypervisor/uuid"
+    ).startswith("ec2")

@@ -70,7 +70,7 @@ def capture(host: Mapping[str, object] | None = None) -> Json:
         "machine": platform.machine(),
         "processor": read_processor().model or platform.processor(),
         "cpus": os.cpu_count(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "packages": {name: version for name in PACKAGES if (version := _find_version(name)) is not None},
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
     return {**found, "host": dict(host)} if host else found
@@ -85,20 +85,20 @@ def write(path: Path) -> None:
         pass
 
 
-def _version(name: str) -> str | None:
+def _find_version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+def list_differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
     """What differs between two captured environments, one `name: old -> new` each."""
     found = []
     for name in sorted({*then, *now}):
         old, new = then.get(name), now.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{name} " if name != "packages" else "")
+            found += list_differences(old, new, f"{name} " if name != "packages" else "")
         elif old != new and name not in ("host", "captured"):
             found.append(
                 f"{prefix}{name}: {'not there' if old is None else old} -> {'not there' if new is None else new}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.hardware import ec2, neuron
-from sweep.hardware.ec2 import read as _read
+from sweep.hardware.ec2 import read_text as _read
 from sweep.isolate.procfs import read_processor
 
 FEATURES = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_fp16", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "fma")
@@ -69,13 +69,13 @@ class Host:
 def detect(root: Path = Path("/")) -> Host:
     """This host, looked at once. `root` is the file system to read, for tests."""
     processor = read_processor(root)
-    cpus, cores = _usable(root)
+    cpus, cores = _usable_cpus(root)
     words = processor.features
     features = tuple(name for name in FEATURES if name in words)
     features += tuple(ours for kernel, ours in ARM_FEATURES.items() if kernel in words and "asimd" in words)
     model = processor.model or platform.processor() or platform.machine()
     found = neuron.look(root)
-    usable, wrong = neuron.visible(found.cores)
+    usable, wrong = neuron.visible_cores(found.cores)
     return Host(
         cpus,
         cores,
@@ -84,7 +84,7 @@ def detect(root: Path = Path("/")) -> Host:
         features,
         _gpus(root),
         neuron_devices=found.devices,
-        instance_type=ec2.instance_type(root, bool(found.devices), found.instance_type),
+        instance_type=ec2.find_instance_type(root, bool(found.devices), found.instance_type),
         neuron_cores=len(usable),
         neuron_first=usable.start if usable else 0,
         neuron_per_chip=found.cores // found.devices if found.devices else 0,
@@ -94,7 +94,7 @@ def detect(root: Path = Path("/")) -> Host:
     )
 
 
-def _usable(root: Path) -> tuple[tuple[int, ...], int]:
+def _usable_cpus(root: Path) -> tuple[tuple[int, ...], int]:
     """Usable CPU numbers, one of every physical core first, and the number of physical cores."""
     if hasattr(os, "sched_getaffinity"):
         numbers = sorted(os.sched_getaffinity(0))

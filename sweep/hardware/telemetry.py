@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.hardware.ec2 import read as _read
+from sweep.hardware.ec2 import read_text as _read
 from sweep.isolate import procfs
 from sweep.spec.facts import HostFacts
 
@@ -130,14 +130,14 @@ def _gpus(gpus: Sequence[int]) -> tuple[float | None, float | None]:
         done = subprocess.run(query, capture_output=True, text=True, timeout=GPU_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
         return None, None
-    wanted = _as_the_driver_counts(gpus)
+    wanted = _driver_numbers(gpus)
     rows = [[_first_number(cell) for cell in line.split(",")] for line in done.stdout.splitlines()]
     used = [row for row in rows if len(row) == 3 and (not wanted or row[0] in wanted)]
     clocks, degrees = ([value for row in used if (value := row[column]) is not None] for column in (1, 2))
     return min(clocks, default=None), max(degrees, default=None)
 
 
-def _as_the_driver_counts(gpus: Sequence[int]) -> set[float]:
+def _driver_numbers(gpus: Sequence[int]) -> set[float]:
     """GPU numbers without CUDA_VISIBLE_DEVICES; empty, which means all, where that holds names."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:

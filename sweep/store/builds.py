@@ -109,7 +109,7 @@ class Store:
         if entry is not None:
             files.touch(self._builds / key / "info.json")
         elif wrong:  # no marker at all is a build that goes on, or that was killed: `building` sees to that
-            with _explained(self.root), self._lock(key, wait=False) as held:
+            with _explain_errors(self.root), self._lock(key, wait=False) as held:
                 if held:
                     self._drop_damaged(key, wrong)
         return entry
@@ -124,7 +124,7 @@ class Store:
         """
         called = time.time()
         with ExitStack() as stack:
-            with _explained(self.root):
+            with _explain_errors(self.root):
                 stack.enter_context(self._lock(key))
                 existing = self._finished_since(key, called)
                 aside = self._fresh_draft(key)
@@ -137,7 +137,7 @@ class Store:
 
     def entries(self) -> list[Entry]:
         """All builds and remembered failures, the least recently used first."""
-        found = [_load(folder, verify=False)[0] for folder in _folders(self._builds)]
+        found = [_load(folder, verify=False)[0] for folder in _list_folders(self._builds)]
         return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.last_used)
 
     def clean(
@@ -174,11 +174,11 @@ class Store:
     def blob(self, kind: str, name: str) -> Iterator[Path]:
         """A folder to fill; it appears whole under its name when the block ends well, and not at all otherwise."""
         with ExitStack() as stack:
-            with _explained(self.root):
+            with _explain_errors(self.root):
                 aside = files.draft(self.root / kind, name)
                 stack.callback(files.remove, aside)
             yield aside
-            with _explained(self.root):
+            with _explain_errors(self.root):
                 files.flush(aside)
                 files.move(aside, self.root / kind / name)
 
@@ -249,7 +249,7 @@ class Store:
         """Drafts and entries without a marker whose builder is gone, and the locks of what is gone."""
         for draft in self._builds.glob(files.DRAFT + "*"):
             self._remove_if_free(draft.name.removeprefix(files.DRAFT).partition("-")[0], draft)
-        for folder in _folders(self._builds):
+        for folder in _list_folders(self._builds):
             self._remove_if_free(folder.name, folder)
         for path in (self.root / "locks").glob("*"):
             if not (self._builds / path.name).exists():
@@ -298,7 +298,7 @@ def _same_file(file: int, path: Path) -> bool:
 
 
 @contextmanager
-def _explained(root: Path) -> Iterator[None]:
+def _explain_errors(root: Path) -> Iterator[None]:
     """Say what to do about a store that cannot be written."""
     try:
         yield
@@ -311,7 +311,7 @@ def _explained(root: Path) -> Iterator[None]:
         raise
 
 
-def _folders(parent: Path) -> list[Path]:
+def _list_folders(parent: Path) -> list[Path]:
     """Entries; drafts and what is being removed start with a dot."""
     try:
         return [path for path in sorted(parent.iterdir()) if path.is_dir() and not path.name.startswith(".")]
@@ -327,7 +327,7 @@ def _load(folder: Path, verify: bool) -> tuple[Entry | None, str]:
         marker = json.loads(marker_path.read_text("utf-8"))
         if marker["format"] != FORMAT or marker["key"] != folder.name:
             return None, "its marker is of another format or another key"
-        wrong = _damage(artifact, marker["files"], verify)
+        wrong = _describe_damage(artifact, marker["files"], verify)
         if wrong:
             return None, wrong
         failure = None if marker["failure"] is None else from_json(Failure, marker["failure"])
@@ -341,7 +341,7 @@ def _load(folder: Path, verify: bool) -> tuple[Entry | None, str]:
         return None, f"its marker cannot be read: {error}"
 
 
-def _damage(artifact: Path, content: Mapping[str, Any], verify: bool) -> str:
+def _describe_damage(artifact: Path, content: Mapping[str, Any], verify: bool) -> str:
     """What differs from the marker, or nothing. Files that were added later (caches of a framework) do no harm."""
     for name, file in content.items():
         path = artifact / name

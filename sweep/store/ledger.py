@@ -78,7 +78,7 @@ class Ledger:
     def _drop_torn_tail(self) -> int:
         """Cut what follows the last whole line; the number of bytes cut."""
         size = self.path.stat().st_size
-        good = sum(len(line) for line, entry in _lines(self.path) if entry is not None or line.endswith(b"\n"))
+        good = sum(len(line) for line, entry in _parse_lines(self.path) if entry is not None or line.endswith(b"\n"))
         if good < size:
             self._file.truncate(good)
             os.fsync(self._file.fileno())
@@ -100,8 +100,8 @@ class History:
         self.finished = False
         self.torn = 0
         self._repeats: list[bytes | Json] = []
-        for line in _raw(SweepFolder(folder).ledger):
-            if line.startswith(_REPEAT, _BODY) and _whole(line):
+        for line in _read_lines(SweepFolder(folder).ledger):
+            if line.startswith(_REPEAT, _BODY) and _is_whole(line):
                 self._repeats.append(line)
                 self.finished = False  # what comes behind an end goes on
             elif (entry := _parse(line)) is not None:
@@ -145,7 +145,7 @@ class History:
 
 def entries(folder: Path) -> Iterator[Json]:
     """The whole entries of a sweep's ledger, oldest first; torn or altered lines are left out."""
-    return (entry for _, entry in _lines(SweepFolder(folder).ledger) if entry is not None)
+    return (entry for _, entry in _parse_lines(SweepFolder(folder).ledger) if entry is not None)
 
 
 def new_folder(outputs: Path, suffix: str) -> Path:
@@ -197,12 +197,12 @@ def find(outputs: Path, name: str) -> Path:
     )
 
 
-def _lines(path: Path) -> Iterator[tuple[bytes, Json | None]]:
+def _parse_lines(path: Path) -> Iterator[tuple[bytes, Json | None]]:
     """Every line with its entry, or None where the line is not whole."""
-    return ((line, _parse(line)) for line in _raw(path))
+    return ((line, _parse(line)) for line in _read_lines(path))
 
 
-def _raw(path: Path) -> Iterator[bytes]:
+def _read_lines(path: Path) -> Iterator[bytes]:
     if not path.exists():
         return
     with open(path, "rb") as file:
@@ -213,11 +213,11 @@ def _parse(line: bytes) -> Json | None:
     if not line.endswith(b"\n"):
         return None
     if line.startswith(_MARK):
-        return dict(json.loads(b"{" + line[_BODY:])) if _whole(line) else None
+        return dict(json.loads(b"{" + line[_BODY:])) if _is_whole(line) else None
     return _parse_old(line)
 
 
-def _whole(line: bytes) -> bool:
+def _is_whole(line: bytes) -> bool:
     """The sum is that of what follows it."""
     return line.startswith(_MARK) and line[len(_MARK) : _BODY] == _crc(line[_BODY:-1]) + b'",' and line[-1:] == b"\n"
 

@@ -20,7 +20,7 @@ from sweep.text import axis_text
 if TYPE_CHECKING:
     import numpy as np
 
-TOLD = 6  # trials that an error lists
+SHOWN = 6  # trials that an error lists
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,10 @@ def trials(outputs: Path, words: Sequence[str]) -> list[Stored]:
     if not found:
         raise UserError(f"no trial in {', '.join(names)}: nothing was declared there")
     rows = [each.row for each in found]
-    wanted = pairs([word for word in words if "=" in word], rows)
-    chosen = [each for each, row in zip(found, rows, strict=True) if like(row, wanted)]
+    wanted = parse_wanted([word for word in words if "=" in word], rows)
+    chosen = [each for each, row in zip(found, rows, strict=True) if matches(row, wanted)]
     if not chosen:
-        raise none_like(rows, wanted)
+        raise no_match(rows, wanted)
     return chosen
 
 
@@ -118,25 +118,25 @@ def trial(outputs: Path, words: str, sweep: str | None = None) -> Stored:
         UserError: there is none, or several.
     """
     newest = history(outputs, sweep or "last")
-    exact = _named(newest, words)
+    exact = _find_by_name(newest, words)
     if not exact and "=" in words:
         exact = trials(outputs, [newest.folder.name, *words.split()])
     if not exact and sweep is None:
         rest = (folder for folder in reversed(ledger.sweeps(outputs.absolute())) if folder != newest.folder)
-        exact = next((found for folder in rest if (found := _named(ledger.History(folder), words))), [])
+        exact = next((found for folder in rest if (found := _find_by_name(ledger.History(folder), words))), [])
     if not exact:
         known = [record.label for record in records(newest)]
         where = f"sweep {newest.folder.name}" if sweep else "any sweep"
         near = f"the nearest is {nearest(words, known)}; " if known else ""
         raise UserError(f"no trial {words!r} in {where}: {near}`python -m sweep trials` lists them")
     if len(exact) > 1:
-        told = ", ".join(f"{each.record.label} ({each.record.key[:6]})" for each in exact[:TOLD])
-        more = f" and {len(exact) - TOLD} more" if len(exact) > TOLD else ""
+        told = ", ".join(f"{each.record.label} ({each.record.key[:6]})" for each in exact[:SHOWN])
+        more = f" and {len(exact) - SHOWN} more" if len(exact) > SHOWN else ""
         raise UserError(f"{len(exact)} trials are {words!r}: {told}{more}; say which, by its label or key")
     return exact[0]
 
 
-def _named(history: ledger.History, name: str) -> list[Stored]:
+def _find_by_name(history: ledger.History, name: str) -> list[Stored]:
     """Trials with this label, key or run id, or else those whose key or run id begins so."""
     found = [Stored(history, record) for record in records(history)]
     names = [(each, (each.record.key, history.runs.get(each.record.key, ""))) for each in found]
@@ -181,7 +181,7 @@ def records(history: ledger.History) -> list[Record]:
     return [*history.records.values(), *missing]
 
 
-def pairs(words: Sequence[str], found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def parse_wanted(words: Sequence[str], found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """`batch=5 backend=torch,openvino` by name.
 
     Raises:
@@ -199,17 +199,17 @@ def pairs(words: Sequence[str], found: Iterable[Mapping[str, Any]]) -> dict[str,
     return wanted
 
 
-def like(found: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+def matches(found: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
     """Whether settings have the values wanted; several values of an axis are typed as `batch=1,5`."""
-    return all({value, *value.split(",")} & set(_texts(found.get(name))) for name, value in wanted.items())
+    return all({value, *value.split(",")} & set(_spellings(found.get(name))) for name, value in wanted.items())
 
 
-def none_like(found: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> UserError:
+def no_match(found: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> UserError:
     """The error for wishes that no trial meets: what there is."""
     seen = {name: sorted({axis_text(each.get(name)) for each in found}) for name in wanted}
     return UserError("no such trial here: there is " + "; ".join(f"{k}={','.join(v)}" for k, v in seen.items()))
 
 
-def _texts(value: Any) -> tuple[str, str]:
+def _spellings(value: Any) -> tuple[str, str]:
     """How a setting may be typed: as tables show it, or as the sweep's command line has it."""
     return axis_text(value), json.dumps(value, separators=(",", ":"))

@@ -46,7 +46,7 @@ class Claim:
     """What the requests say about one limit on a percentile of latency."""
 
     verdict: str  # proved | refuted | unproved
-    late: int  # requests beyond the limit
+    judge_latency: int  # requests beyond the limit
     n: int  # requests in all
     effective_n: float  # as many independent requests as they are worth
     low: float  # the share of late requests is above this, and
@@ -58,7 +58,7 @@ class Claim:
     together: int = 0  # proved: it holds for late requests that come up to so many at a time
 
 
-def late(
+def judge_latency(
     latency_ms: "Sequence[np.ndarray]",
     limit_ms: float,
     quantile: float = 0.99,
@@ -79,15 +79,15 @@ def late(
     allowed = round(1.0 - quantile, 12)
     n = sum(each.size for each in series)
     count = sum(int((each > limit_ms).sum()) for each in series)
-    unit = min(float(max(n, 1)), max(1.0, together, _block(series, limit_ms) if n else 1.0))
-    low, high = bounds(count / unit, n / unit, confidence)
+    unit = min(float(max(n, 1)), max(1.0, together, _find_block(series, limit_ms) if n else 1.0))
+    low, high = share_bounds(count / unit, n / unit, confidence)
     verdict = "proved" if high <= allowed else "refuted" if low > allowed else "unproved"
-    more = 0 if verdict != "unproved" else _more(count, n, unit, allowed, confidence)
-    held = _together(count, n, allowed, confidence) if verdict == "proved" else 0
+    more = 0 if verdict != "unproved" else _estimate_more(count, n, unit, allowed, confidence)
+    held = _find_largest_block(count, n, allowed, confidence) if verdict == "proved" else 0
     return Claim(verdict, count, n, n / unit, low, high, more, limit_ms, quantile, confidence, held)
 
 
-def bounds(late: float, n: float, confidence: float) -> tuple[float, float]:
+def share_bounds(late: float, n: float, confidence: float) -> tuple[float, float]:
     """One-sided bounds of a share, each at `confidence`: exact (Clopper and Pearson) for whole numbers."""
     from scipy.special import betaincinv
 
@@ -98,7 +98,7 @@ def bounds(late: float, n: float, confidence: float) -> tuple[float, float]:
     return low, high
 
 
-def of(record: Record, objective: Objective) -> Mapping[str, Claim]:
+def judge_record(record: Record, objective: Objective) -> Mapping[str, Claim]:
     """The claims of a trial about the limits on latency that are asked for, by the constraint's name.
 
     Reads the samples of its repeats, once for each limit. Where they are gone, or were never measured, there is none.
@@ -110,29 +110,31 @@ def of(record: Record, objective: Objective) -> Mapping[str, Claim]:
     seconds = math.fsum(repeat.window_seconds for repeat in record.repeats)
     found = {}
     for limit, quantile in limits:
-        claim = _read(paths, seconds, float(limit.bound), quantile, objective.claim_confidence)
+        claim = _judge_files(paths, seconds, float(limit.bound), quantile, objective.claim_confidence)
         if claim is not None:
             found[limit.name] = claim
     return found
 
 
 @functools.lru_cache(maxsize=8192)
-def _read(paths: tuple[str, ...], seconds: float, limit_ms: float, quantile: float, confidence: float) -> Claim | None:
+def _judge_files(
+    paths: tuple[str, ...], seconds: float, limit_ms: float, quantile: float, confidence: float
+) -> Claim | None:
     """The claim from files of samples, which never change once they are written."""
     series = [samples.load_samples(path) / 1e6 for path in paths if path]
     n = sum(each.size for each in series)
     if not n:
         return None
     pace = n / seconds * STALL_MS / 1e3 if seconds > 0 else 1.0
-    return late(series, limit_ms, quantile, confidence, together=pace)
+    return judge_latency(series, limit_ms, quantile, confidence, together=pace)
 
 
-def sentence(claim: Claim) -> str:
+def describe(claim: Claim) -> str:
     """`p99 <= 20 ms is proved: 3 of 12,000 requests were later, at most 0.08 % at 99 % confidence, 1 % may be; ...`"""
     allowed, sure = 1.0 - claim.quantile, f"{text.percent(claim.confidence, 4)} confidence"
     start = f"p{100 * claim.quantile:.4g} <= {text.number(claim.limit_ms)} ms is {claim.verdict}"
     if not claim.n:
-        return f"{start}: nothing was measured; {_needs(claim)}"
+        return f"{start}: nothing was measured; {_describe_needs(claim)}"
     counted = f"{claim.late:,} of {text.count(claim.n, 'request')} {'was' if claim.late == 1 else 'were'} later"
     if claim.effective_n < 0.75 * claim.n:
         counted += f" (as good as {max(1, int(claim.effective_n)):,} independent ones)"
@@ -142,23 +144,25 @@ def sentence(claim: Claim) -> str:
         return f"{start}: {counted}, at most {text.percent(claim.high)} at {sure}, {may}{held}"
     if claim.verdict == "refuted":
         return f"{start}: {counted}, at least {text.percent(claim.low)} at {sure}, {may}"
-    return f"{start}: {counted}, {text.percent(claim.low)} to {text.percent(claim.high)}, {may}; {_needs(claim)}"
+    return (
+        f"{start}: {counted}, {text.percent(claim.low)} to {text.percent(claim.high)}, {may}; {_describe_needs(claim)}"
+    )
 
 
-def _needs(claim: Claim) -> str:
+def _describe_needs(claim: Claim) -> str:
     if claim.more is None:
         return "too close for more requests to settle it"
     digits = max(0, len(str(claim.more)) - 2)  # it is an expectation: two digits say enough
     return f"about {text.count(math.ceil(claim.more / 10**digits) * 10**digits, 'more request')} would settle it"
 
 
-def _block(series: "Sequence[np.ndarray]", limit_ms: float) -> float:
+def _find_block(series: "Sequence[np.ndarray]", limit_ms: float) -> float:
     """How many requests count as one: the worst of what the limit shows and the levels that speak for it."""
     import numpy as np
 
     base, *levels = np.percentile(np.concatenate(series), [25.0, *LEVELS]).tolist()
     near = [level for level in levels if base < level < limit_ms and _speaks(base, level, limit_ms)]
-    return max(_bunching(series, level) for level in dict.fromkeys([limit_ms, *near]))
+    return max(_measure_bunching(series, level) for level in dict.fromkeys([limit_ms, *near]))
 
 
 def _speaks(base: float, level: float, limit_ms: float) -> bool:
@@ -166,7 +170,7 @@ def _speaks(base: float, level: float, limit_ms: float) -> bool:
     return base > 0 and math.log(limit_ms / level) <= REACH * math.log(level / base)
 
 
-def _bunching(series: "Sequence[np.ndarray]", level: float) -> float:
+def _measure_bunching(series: "Sequence[np.ndarray]", level: float) -> float:
     """The factor by which requests beyond `level` come together: 1 where they are not shown to.
 
     Sums of autocorrelations of "is beyond": variance of their number over what it would be if they came singly.
@@ -192,27 +196,27 @@ def _bunching(series: "Sequence[np.ndarray]", level: float) -> float:
     return worst
 
 
-def _more(count: int, n: int, unit: float, allowed: float, confidence: float) -> int | None:
+def _estimate_more(count: int, n: int, unit: float, allowed: float, confidence: float) -> int | None:
     """Requests beyond `n` after which the claim should be settled, if the share of late ones stays as it is."""
     share = count / n if n else 0.0
 
     def settled(total: int) -> bool:
-        low, high = bounds(share * total / unit, total / unit, confidence)
+        low, high = share_bounds(share * total / unit, total / unit, confidence)
         return high <= allowed or low > allowed
 
-    return None if not settled(MOST + n) else _least(settled, n, MOST + n) - n
+    return None if not settled(MOST + n) else _find_least(settled, n, MOST + n) - n
 
 
-def _together(count: int, n: int, allowed: float, confidence: float) -> int:
+def _find_largest_block(count: int, n: int, allowed: float, confidence: float) -> int:
     """The largest block in which requests may count for the proof to stand."""
 
     def falls(block: int) -> bool:
-        return bounds(count / block, n / block, confidence)[1] > allowed
+        return share_bounds(count / block, n / block, confidence)[1] > allowed
 
-    return _least(falls, 1, n) - 1
+    return _find_least(falls, 1, n) - 1
 
 
-def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
+def _find_least(holds: Callable[[int], bool], low: int, high: int) -> int:
     """The least number in (low, high] for which a condition holds that stays once it does; it does for `high`."""
     while high - low > 1:
         middle = (low + high) // 2

@@ -75,9 +75,9 @@ def compare(a: "Stored", b: "Stored", outputs: Path, confidence: float = 0.95) -
     """
     import numpy as np
 
-    index_a, outputs_a = _answers(a)
-    index_b, outputs_b = _answers(b)
-    digests, notes = _same_question(a, b)
+    index_a, outputs_a = _load_answers(a)
+    index_b, outputs_b = _load_answers(b)
+    digests, notes = _check_same_question(a, b)
     shapes = [[array.shape[1:] for array in arrays] for arrays in (outputs_a, outputs_b)]
     if shapes[0] != shapes[1]:
         told = [", ".join(str(list(shape)) for shape in each) for each in shapes]
@@ -90,7 +90,9 @@ def compare(a: "Stored", b: "Stored", outputs: Path, confidence: float = 0.95) -
     outputs_a, outputs_b = ([each[at] for each in arrays] for arrays, at in ((outputs_a, in_a), (outputs_b, in_b)))
     answers = agreement.compare(outputs_a, outputs_b, labels, known.task, confidence)
     items = (
-        _items(common, outputs_a[0], outputs_b[0], labels, known.original) if answers["agreement"] is not None else ()
+        _list_items(common, outputs_a[0], outputs_b[0], labels, known.original)
+        if answers["agreement"] is not None
+        else ()
     )
     for name, each in (("A", a), ("B", b)):
         if each.record.status is not Status.OK:
@@ -99,14 +101,14 @@ def compare(a: "Stored", b: "Stored", outputs: Path, confidence: float = 0.95) -
     if sizes[0] != sizes[1]:
         notes.append(f"a request holds {count(sizes[0], 'item')} in A, {sizes[1]} in B: latencies are of requests")
     return Comparison(
-        a=_told(a),
-        b=_told(b),
+        a=_describe_trial(a),
+        b=_describe_trial(b),
         answered_a=len(index_a),
         answered_b=len(index_b),
         common=len(common),
         answers=answers,
         items=items,
-        latency=_latency(a, b, confidence),
+        latency=_compare_latency(a, b, confidence),
         notes=tuple(notes),
         confidence=confidence,
     )
@@ -117,11 +119,11 @@ def to_plain(found: Comparison) -> Json:
     return dict(to_json(found))
 
 
-def _told(each: "Stored") -> str:
+def _describe_trial(each: "Stored") -> str:
     return f"{each.record.label}  (key {each.record.key[:6]}, sweep {each.history.folder.name}, {each.host})"
 
 
-def _answers(each: "Stored") -> "tuple[Array, list[Array]]":
+def _load_answers(each: "Stored") -> "tuple[Array, list[Array]]":
     """Indexes of the answered samples, ascending, and the outputs."""
     from sweep.store.outputs import load_outputs, merge_outputs
 
@@ -143,7 +145,7 @@ def _answers(each: "Stored") -> "tuple[Array, list[Array]]":
     return merge_outputs(parts)
 
 
-def _same_question(a: "Stored", b: "Stored") -> tuple[Json, list[str]]:
+def _check_same_question(a: "Stored", b: "Stored") -> tuple[Json, list[str]]:
     """Digests of A's data and original model, and what is odd about comparing the two."""
     of_a, of_b = a.reference() or {}, b.reference() or {}
     if of_a and of_a.get("data") == of_b.get("data"):
@@ -183,7 +185,7 @@ class _Known:
             self.original = agreement.top_classes(arrays.read_reference(reference)[0])
 
 
-def _items(
+def _list_items(
     common: "Array", a: "Array", b: "Array", labels: "Array | None", original: "Array | None"
 ) -> tuple[Item, ...]:
     top_a, top_b = agreement.top_classes(a, undefined=-2), agreement.top_classes(b)
@@ -192,20 +194,20 @@ def _items(
     return tuple(
         Item(
             int(common[at]),
-            _class(top_a, at),
-            _class(top_b, at),
+            _class_at(top_a, at),
+            _class_at(top_b, at),
             None if labels is None else int(labels.ravel()[at]),
-            None if original is None else _class(original, int(common[at])),
+            None if original is None else _class_at(original, int(common[at])),
         )
         for at in (top_a != top_b).nonzero()[0]
     )
 
 
-def _class(classes: "Array", at: int) -> int | None:
+def _class_at(classes: "Array", at: int) -> int | None:
     return int(classes[at]) if classes[at] >= 0 else None
 
 
-def _latency(a: "Stored", b: "Stored", confidence: float) -> Latency | None:
+def _compare_latency(a: "Stored", b: "Stored", confidence: float) -> Latency | None:
     import numpy as np
 
     samples = [each.latencies_ms() for each in (a, b)]

@@ -18,7 +18,7 @@ BUSY = 0.1  # share of the CPU time of others from which a difference between sw
 RENAMED = {"closed": "saturate"}  # loads that had another name
 
 
-def matched(a: History, b: History) -> tuple[list[tuple[Record, Record]], list[Record], list[Record]]:
+def match_trials(a: History, b: History) -> tuple[list[tuple[Record, Record]], list[Record], list[Record]]:
     """Trials that ask for the same in both sweeps, and those that only one of them has.
 
     First by identity, then by settings and load, last without the interpreter of a backend; what fits several trials
@@ -27,19 +27,19 @@ def matched(a: History, b: History) -> tuple[list[tuple[Record, Record]], list[R
     rest_a, rest_b = ([record for record in query.records(each) if record.origin.is_evidence] for each in (a, b))
     names: tuple[Callable[[History, Record], str], ...] = (
         lambda _, record: record.key,
-        lambda history, record: _asks(history, record, ()),
-        lambda history, record: _asks(history, record, ("python",)),
+        lambda history, record: _describe_request(history, record, ()),
+        lambda history, record: _describe_request(history, record, ("python",)),
     )
     pairs: list[tuple[Record, Record]] = []
     for name in names:
-        mine, its = _single(rest_a, lambda r, n=name: n(a, r)), _single(rest_b, lambda r, n=name: n(b, r))  # type: ignore[misc]  # lambda with a default
+        mine, its = _group_single(rest_a, lambda r, n=name: n(a, r)), _group_single(rest_b, lambda r, n=name: n(b, r))  # type: ignore[misc]  # lambda with a default
         pairs += [(mine[text], its[text]) for text in mine if text in its]
         taken = {id(record) for pair in pairs for record in pair}
         rest_a, rest_b = ([record for record in rest if id(record) not in taken] for rest in (rest_a, rest_b))
     return pairs, rest_a, rest_b
 
 
-def _single(records: Iterable[Record], name: Callable[[Record], str]) -> dict[str, Record]:
+def _group_single(records: Iterable[Record], name: Callable[[Record], str]) -> dict[str, Record]:
     """Records by a name that no other of them has."""
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -47,7 +47,7 @@ def _single(records: Iterable[Record], name: Callable[[Record], str]) -> dict[st
     return {text: group[0] for text, group in groups.items() if len(group) == 1}
 
 
-def _asks(history: History, record: Record, without: Sequence[str]) -> str:
+def _describe_request(history: History, record: Record, without: Sequence[str]) -> str:
     """What a trial asks for, as one text: its settings and its load, nothing that was found out."""
     settings = {REQUESTS: record.settings.get("batch"), **record.settings}
     asked = {name: value for name, value in settings.items() if value is not None and name not in without}
@@ -57,22 +57,22 @@ def _asks(history: History, record: Record, without: Sequence[str]) -> str:
     return canonical([asked, load, dict(trial.deployment) if trial else {}])
 
 
-def differences(a: History, b: History, pairs: Pairs) -> list[str]:
+def list_differences(a: History, b: History, pairs: Pairs) -> list[str]:
     """What is known to differ beside what was asked for, `name: old -> new` each."""
-    captured = [_environment(each) for each in (a, b)]
-    found = environment.differences(captured[0], captured[1]) if all(captured) else []
-    for (backend, package), (old, new) in _versions(pairs).items():
+    captured = [_load_environment(each) for each in (a, b)]
+    found = environment.list_differences(captured[0], captured[1]) if all(captured) else []
+    for (backend, package), (old, new) in _list_versions(pairs).items():
         line = f"{package}: {old} -> {new}"
         if old != new and line not in found:
             found.append(f"{backend}: {line}")
     hosts = [sorted({query.Stored(each, record).host for record in query.records(each)}) for each in (a, b)]
     found += [f"hardware: {', '.join(hosts[0])} -> {', '.join(hosts[1])}"] if hosts[0] != hosts[1] else []
-    efforts = [_effort(query.settings(each).effort) for each in (a, b)]
+    efforts = [_describe_effort(query.settings(each).effort) for each in (a, b)]
     found += [f"effort: {efforts[0]} -> {efforts[1]}"] if efforts[0] != efforts[1] else []
-    return found + _content(a, b, pairs)
+    return found + _list_content_changes(a, b, pairs)
 
 
-def _environment(history: History) -> Json:
+def _load_environment(history: History) -> Json:
     try:
         found: Json = json.loads(SweepFolder(history.folder).environment.read_text(encoding="utf-8"))
         return found
@@ -80,25 +80,25 @@ def _environment(history: History) -> Json:
         return {}
 
 
-def _versions(pairs: Pairs) -> dict[tuple[str, str], tuple[str, str]]:
+def _list_versions(pairs: Pairs) -> dict[tuple[str, str], tuple[str, str]]:
     """Versions that the builds of each backend name, before and after."""
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for before, after in pairs:
-        old, new = (_named(record.builds) for record in (before, after))
+        old, new = (_collect_versions(record.builds) for record in (before, after))
         backend = str(after.settings.get("backend", ""))
         found |= {(backend, name): (old[name], new[name]) for name in old if name in new}
     return found
 
 
-def _named(builds: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _collect_versions(builds: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {name: str(version) for build in builds for name, version in (build.get("versions") or {}).items()}
 
 
-def _effort(effort: Effort) -> str:
+def _describe_effort(effort: Effort) -> str:
     return f"{effort.name} ({effort.repeats} x {effort.window_seconds:g} s)"
 
 
-def _content(a: History, b: History, pairs: Pairs) -> list[str]:
+def _list_content_changes(a: History, b: History, pairs: Pairs) -> list[str]:
     """Models and data that have the same name and other content."""
     known = [{e["pair"]: e["result"] for e in ledger.entries(h.folder) if e["kind"] == "reference"} for h in (a, b)]
     found: dict[str, None] = {}
@@ -117,19 +117,19 @@ def _content(a: History, b: History, pairs: Pairs) -> list[str]:
     return list(found)
 
 
-def _foreign(history: History) -> float:
+def _foreign_share(history: History) -> float:
     """The share of the machine's CPU time that other programs took while it measured; the median of the repeats."""
     shares = (m.host.foreign_cpu_share for record in history.records.values() for m in record.repeats)
     return median([share for share in shares if share is not None] or [0.0])
 
 
-def notes(histories: Sequence[History]) -> list[str]:
+def list_notes(histories: Sequence[History]) -> list[str]:
     """What a reader must bear in mind."""
     found = [f"sweep {each.folder.name} did not come to its end" for each in histories if not each.finished]
     metrics = [query.settings(each).objective.metric for each in histories]
     if metrics[0] != metrics[1]:
         found.append(f"A was ranked by {metrics[0]}, B by {metrics[1]}: compared by B's")
-    if (shares := [_foreign(each) for each in histories]) and max(shares) > BUSY:
+    if (shares := [_foreign_share(each) for each in histories]) and max(shares) > BUSY:
         told = " and ".join(share(each) for each in shares)
         found.append(f"other programs took {told} of the CPU time (before, after): a difference may be theirs")
     imported = sum(not r.origin.is_evidence for each in histories for r in query.records(each))

@@ -31,9 +31,9 @@ def judge(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> list[F
     """
     if row.status is not Status.OK:
         return []
-    failures = [*_out_of_order(row), *_no_shares(row), *_zeros(row)]
+    failures = [*_check_order(row), *_check_shares(row), *_check_zeros(row)]
     evidence = _evidence(row, limits)
-    failures += _timing(row, types, limits)
+    failures += _check_timing(row, types, limits)
     for gate in (gates.placed, gates.agreement):
         failure = gate(evidence)
         failures += [failure] if failure else []
@@ -61,7 +61,7 @@ def _evidence(row: Row, limits: Gates) -> gates.Evidence:
     return gates.Evidence((), comparison, builds, row.precision or "", limits, None, None)
 
 
-def _timing(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> Iterator[Failure]:
+def _check_timing(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> Iterator[Failure]:
     rate = row.throughput_items_per_s
     if not rate:
         return
@@ -80,7 +80,7 @@ def _timing(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> Iter
         yield failure
 
 
-def _out_of_order(row: Row) -> Iterator[Failure]:
+def _check_order(row: Row) -> Iterator[Failure]:
     """Smallest, percentiles and largest ascend, and the mean lies between the ends."""
     known = [(name, value) for name in _ORDER if (value := getattr(row, f"latency_ms_{name}")) is not None]
     pairs = list(itertools.pairwise(known))
@@ -96,7 +96,7 @@ def _out_of_order(row: Row) -> Iterator[Failure]:
             yield Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
 
 
-def _no_shares(row: Row) -> Iterator[Failure]:
+def _check_shares(row: Row) -> Iterator[Failure]:
     for name in _SHARES:
         value = getattr(row, name)
         if value is not None and value > 1:
@@ -104,7 +104,7 @@ def _no_shares(row: Row) -> Iterator[Failure]:
             yield Failure(FailureKind.WRONG_OUTPUT, f"{name} {value:g} is no share of one{percent}")
 
 
-def _zeros(row: Row) -> Iterator[Failure]:
+def _check_zeros(row: Row) -> Iterator[Failure]:
     timed = (name for name in NUMBERS if name.startswith(("throughput_items", "latency_ms")))
     for name in timed:
         if getattr(row, name) == 0:

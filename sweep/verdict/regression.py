@@ -107,9 +107,9 @@ def compare(history_a: History, history_b: History) -> Comparison:
     histories = (history_a, history_b)
     objective = query.settings(history_b).objective
     metric, maximize = _metric(objective)
-    pairs, vanished, new = pairing.matched(history_a, history_b)
+    pairs, vanished, new = pairing.match_trials(history_a, history_b)
     changes, common = judge(pairs, metric, maximize, objective)
-    verdicts = [select.verdict(query.records(each), objective).sentence for each in histories]
+    verdicts = [select.choose(query.records(each), objective).sentence for each in histories]
     return Comparison(
         a=history_a.folder.name,
         b=history_b.folder.name,
@@ -120,8 +120,8 @@ def compare(history_a: History, history_b: History) -> Comparison:
         common=common,
         vanished=tuple(vanished),
         new=tuple(new),
-        differences=tuple(pairing.differences(history_a, history_b, pairs)),
-        notes=tuple(pairing.notes(histories)),
+        differences=tuple(pairing.list_differences(history_a, history_b, pairs)),
+        notes=tuple(pairing.list_notes(histories)),
         verdicts=(verdicts[0], verdicts[1]),
     )
 
@@ -131,11 +131,11 @@ def judge(
 ) -> tuple[list[Change], Common | None]:
     """What became of each pair, and of all together."""
     values = [(_values(a, metric), _values(b, metric)) for a, b in pairs]
-    ratios = [intervals.ratio(_listed(after), _listed(before)) for before, after in values]
+    ratios = [intervals.ratio(_drop_indexes(after), _drop_indexes(before)) for before, after in values]
     known = [place for place, ratio in enumerate(ratios) if ratio is not None]
-    together = _together([values[place] for place in known]) if len(known) > 1 else None
+    together = _compare_together([values[place] for place in known]) if len(known) > 1 else None
     tests: list[tuple[str, int, float]] = [("trials", n, _p_beyond(ratios[n], objective.margin)) for n in known]
-    tests += [("answers", n, p) for n, pair in enumerate(pairs) if (p := _answers(*pair)) is not None]
+    tests += [("answers", n, p) for n, pair in enumerate(pairs) if (p := _p_worse_answers(*pair)) is not None]
     tests += [("common", 0, _p_beyond(together, objective.margin))] if together else []
     counts = {kind: sum(test[0] == kind for test in tests) for kind in WEIGHTS}
     corrected = holm([p for _, _, p in tests], [WEIGHTS[kind] / counts[kind] for kind, _, _ in tests])
@@ -144,7 +144,11 @@ def judge(
     changes = []
     for n, ((before, after), ratio) in enumerate(zip(pairs, ratios, strict=True)):
         p = p_of.get(("trials", n))
-        kind = _kind(ratio, p, maximize, objective) if ratio is not None and p is not None else _fate(before, after)
+        kind = (
+            _classify(ratio, p, maximize, objective)
+            if ratio is not None and p is not None
+            else _classify_unmeasured(before, after)
+        )
         ends = None if ratio is None else ratio.interval(objective.confidence)
         shown = (_value(before, metric), _value(after, metric))
         changes.append(Change(before, after, kind, shown, ends, p, p_of.get(("answers", n))))
@@ -152,7 +156,7 @@ def judge(
         return changes, None
     p = p_of["common", 0]
     ends = together.interval(objective.confidence)
-    return changes, Common(ends, p, _kind(together, p, maximize, objective), len(known))
+    return changes, Common(ends, p, _classify(together, p, maximize, objective), len(known))
 
 
 def holm(p_values: Sequence[float], weights: Sequence[float]) -> list[float]:
@@ -176,32 +180,32 @@ def _metric(objective: Objective) -> tuple[str, bool]:
     return objective.metric, objective.maximize
 
 
-def _measured(record: Record) -> bool:
+def _is_measured(record: Record) -> bool:
     """It has numbers that stand: also a trial that was stopped because others were better."""
     return not record.status.is_failure and bool(record.metrics)
 
 
 def _values(record: Record, metric: str) -> intervals.Values:
     """The metric in each repeat."""
-    return select.repeat_values(record, metric) if _measured(record) else {}
+    return select.repeat_values(record, metric) if _is_measured(record) else {}
 
 
 def _value(record: Record, metric: str) -> float | None:
-    return record.number(metric) if _measured(record) else None
+    return record.number(metric) if _is_measured(record) else None
 
 
-def _listed(values: intervals.Values) -> list[float]:
+def _drop_indexes(values: intervals.Values) -> list[float]:
     """Without the indexes: blocks of two sweeps have nothing in common."""
     return list(values.values()) if isinstance(values, Mapping) else list(values)
 
 
-def _together(values: Sequence[tuple[intervals.Values, intervals.Values]]) -> intervals.Ratio | None:
+def _compare_together(values: Sequence[tuple[intervals.Values, intervals.Values]]) -> intervals.Ratio | None:
     """The change of the geometric mean over trials, its error from the spread between blocks."""
-    before, after = (_blocks([pair[side] for pair in values]) for side in (0, 1))
+    before, after = (_block_means([pair[side] for pair in values]) for side in (0, 1))
     return intervals.ratio(after, before)
 
 
-def _blocks(trials: Sequence[intervals.Values]) -> list[float]:
+def _block_means(trials: Sequence[intervals.Values]) -> list[float]:
     """The geometric mean over trials in each block that at least half of them were measured in.
 
     Each block's mean is that of the deviations from the trials' own levels, so that a trial with fewer repeats than
@@ -231,7 +235,7 @@ def _p_beyond(ratio: intervals.Ratio | None, margin: float) -> float:
     return min(1.0, 2 * student.cdf(-beyond / ratio.standard_error, ratio.degrees))
 
 
-def _answers(before: Record, after: Record) -> float | None:
+def _p_worse_answers(before: Record, after: Record) -> float | None:
     """p that no fewer answers agree with the original's than before (Fisher's exact test, one-sided).
 
     The samples are mostly the same in both sweeps: then the test errs on the safe side.
@@ -239,7 +243,7 @@ def _answers(before: Record, after: Record) -> float | None:
     counts = []
     for record in (before, after):
         told = record.agreement or {}
-        if not told.get("samples") or told.get("agreement") is None or not _measured(record):
+        if not told.get("samples") or told.get("agreement") is None or not _is_measured(record):
             return None
         counts.append((round(told["agreement"] * told["samples"]), int(told["samples"])))
     (agree_a, n_a), (agree_b, n_b) = counts
@@ -253,7 +257,7 @@ def _answers(before: Record, after: Record) -> float | None:
     return min(1.0, math.fsum(math.exp(chosen(n_b, k) + chosen(n_a, agree - k) - whole) for k in ways))
 
 
-def _kind(ratio: intervals.Ratio, p: float, maximize: bool, objective: Objective) -> str:
+def _classify(ratio: intervals.Ratio, p: float, maximize: bool, objective: Objective) -> str:
     if p <= 1 - objective.confidence:
         return "faster" if (ratio.log > 0) == maximize else "slower"
     low, high = ratio.log_interval(2 * objective.confidence - 1)
@@ -261,9 +265,9 @@ def _kind(ratio: intervals.Ratio, p: float, maximize: bool, objective: Objective
     return "as before" if -limit <= low and high <= limit else "unclear"
 
 
-def _fate(before: Record, after: Record) -> str:
+def _classify_unmeasured(before: Record, after: Record) -> str:
     """Of a pair without repeats to compare."""
-    good = _measured(before), _measured(after)
+    good = _is_measured(before), _is_measured(after)
     if good == (True, True):
         return "too few repeats"
     if good[0] and after.status.is_failure:

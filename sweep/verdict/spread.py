@@ -25,7 +25,7 @@ ROUNDING = 1e-20  # variance of logarithms that is nothing but floating point
 FLOOR = 1e-5  # of the median variance: a smaller one is repeats that agree by luck, and has no useful logarithm
 
 
-def moderated(best: str, values: Mapping[str, Values]) -> dict[str, Ratio]:
+def moderate(best: str, values: Mapping[str, Values]) -> dict[str, Ratio]:
     """How many times more the values of `best` are than each other trial's: above 1 where they are larger.
 
     Args:
@@ -43,7 +43,7 @@ def moderated(best: str, values: Mapping[str, Values]) -> dict[str, Ratio]:
     if len(known) < FEWEST or len(blocks) < 2 or best not in known:
         return {}
     levels = np.array(list(known.values()))
-    variances, degrees = _variances(levels)
+    variances, degrees = _moderate_variances(levels)
     if variances is None:
         return {}
     means, place = levels.mean(axis=1), list(known).index(best)
@@ -55,7 +55,7 @@ def moderated(best: str, values: Mapping[str, Values]) -> dict[str, Ratio]:
     }
 
 
-def _variances(logs: "np.ndarray") -> tuple["np.ndarray | None", float]:
+def _moderate_variances(logs: "np.ndarray") -> tuple["np.ndarray | None", float]:
     """Moderated variances (k,) of k trials in n blocks (k, n), and their degrees of freedom.
 
     None where nothing scatters. A block's mean has a part of every trial's noise: beside very loud ones a quiet trial
@@ -73,14 +73,14 @@ def _variances(logs: "np.ndarray") -> tuple["np.ndarray | None", float]:
         return None, 0.0
     variances = np.maximum(variances, FLOOR * middle)
     levels = np.log(variances) - float(digamma(own / 2)) + math.log(own / 2)
-    common = _alike(levels, own)
+    common = _estimate_prior_degrees(levels, own)
     if common <= 0:
         return variances, own
     scale = math.exp(float(levels.mean()) + float(digamma(common / 2)) - math.log(common / 2))
     return (common * scale + own * variances) / (common + own), common + own
 
 
-def _alike(levels: "np.ndarray", own: float) -> float:
+def _estimate_prior_degrees(levels: "np.ndarray", own: float) -> float:
     """d0 from the spread of log variances beyond what `own` degrees of freedom make; at most what all trials have."""
     from scipy.optimize import brentq
     from scipy.special import chdtri, polygamma

@@ -22,13 +22,13 @@ from tests.support.records import THROUGHPUT, make_load, make_record, make_recor
 
 
 def told(records: list[Record], settings: Settings) -> dict[str, str]:
-    verdict = select.verdict(records, settings.objective)
+    verdict = select.choose(records, settings.objective)
     return {line.name: line.text for line in story.lines(records, verdict, settings)}
 
 
 def screen(records: list[Record], settings: Settings, width: int, verdict: Verdict | None = None) -> str:
     stream = io.StringIO()
-    verdict = verdict or select.verdict(records, settings.objective)
+    verdict = verdict or select.choose(records, settings.objective)
     Display(plain=True, stream=stream, width=width).results(records, verdict, settings, ["browse     python"])
     return stream.getvalue()
 
@@ -105,7 +105,7 @@ def test_an_open_loop_that_is_overloaded_is_told(tmp_path: Path) -> None:
 def test_the_runner_up_is_not_one_that_misses_a_limit(tmp_path: Path) -> None:
     records = [make_record(batch=n, throughput=1000.0 * n, latency_ms=float(n)) for n in (1, 2, 4, 8)]
     settings = make_settings(tmp_path, objective=replace(THROUGHPUT, latency_ms_p50_max=5.0))
-    verdict = select.verdict(records, settings.objective)
+    verdict = select.choose(records, settings.objective)
     second = story.runner_up(records, verdict)
     assert second is not None
     assert second.settings["batch"] == 2
@@ -171,7 +171,7 @@ def test_a_hundred_early_stops_take_one_line(tmp_path: Path) -> None:
 def test_the_page_of_a_sweep_begins_with_its_verdict_and_the_story(tmp_path: Path) -> None:
     records = make_records()
     settings = make_settings(tmp_path)
-    verdict = select.verdict(records, settings.objective)
+    verdict = select.choose(records, settings.objective)
     text = describe(settings, None, records, verdict)
     head, story_lines, *_ = text.split("\n\n")
     assert head.startswith("**digits-onnxruntime-fp32-b1-c4 wins")
@@ -181,7 +181,7 @@ def test_the_page_of_a_sweep_begins_with_its_verdict_and_the_story(tmp_path: Pat
 
 def test_the_page_of_a_trial_says_how_it_did_and_what_that_rests_on() -> None:
     records = make_records()
-    verdict = select.verdict(records, THROUGHPUT)
+    verdict = select.choose(records, THROUGHPUT)
     pages = [describe_trial(record, len(records), verdict) for record in records]
     first = next(page for page, r in zip(pages, records, strict=True) if r.key == verdict.winner)
     assert first.startswith("**Chosen among 9 trials. ")

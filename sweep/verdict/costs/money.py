@@ -18,7 +18,7 @@ HOURS_A_MONTH = 730.0  # 365 days x 24 / 12
 _WHOLE = 1e-9  # relative: 4.000000001 hosts are four
 
 
-def listed(declared: Mapping[str, Any]) -> tuple[Price, ...]:
+def list_prices(declared: Mapping[str, Any]) -> tuple[Price, ...]:
     """The prices that a hardware names, in its order."""
     return tuple(
         Price(float(row["usd_per_hour"]), *(_text(row.get(name)) for name in ("kind", "region", "date", "source")))
@@ -26,20 +26,20 @@ def listed(declared: Mapping[str, Any]) -> tuple[Price, ...]:
     )
 
 
-def price_of(declared: Mapping[str, Any], kind: str | None = None) -> Price | None:
+def find_price(declared: Mapping[str, Any], kind: str | None = None) -> Price | None:
     """The first price of this kind that a hardware names, the first of all without a kind; None: it is not known."""
-    return next((price for price in listed(declared) if kind in (None, price.kind)), None)
+    return next((price for price in list_prices(declared) if kind in (None, price.kind)), None)
 
 
-def rate_of(metrics: Mapping[str, Any]) -> float | None:
+def find_rate(metrics: Mapping[str, Any]) -> float | None:
     """Items/s that a host is paid for: those that meet the service level where they were looked for (`load=capacity`),
     else the throughput. None: not known, or there are none."""
     rate = metrics.get(CAPACITY, metrics.get(THROUGHPUT))
     return float(rate) if isinstance(rate, (int, float)) and math.isfinite(rate) and rate > 0 else None
 
 
-def rate_metric(metrics: Mapping[str, Any]) -> str:
-    """The metric that `rate_of` takes."""
+def find_rate_metric(metrics: Mapping[str, Any]) -> str:
+    """The metric that `find_rate` takes."""
     return CAPACITY if CAPACITY in metrics else THROUGHPUT
 
 
@@ -67,7 +67,7 @@ class Hosts:
     usd_per_million_items: float | None  # of the load, with what stands idle
 
 
-def fleet(
+def size_fleet(
     items_per_s: float,
     capacity_per_host: float,
     usd_per_hour: float | None = None,
@@ -90,12 +90,12 @@ def fleet(
     return Hosts(hosts, spare_hosts, share, hourly, monthly, usd_per_million_items(items_per_s, hourly))
 
 
-def idle(trial: Trial) -> str:
+def describe_idle(trial: Trial) -> str:
     """What of its host a trial leaves unused, in words; empty where it fills the host, or that cannot be told."""
     device = str(trial.backend.get("device") or "cpu")
     if not trial.hardware.get("cores"):
         return ""
-    have = rules.replicas(trial.hardware, device, 1)
+    have = rules.count_replicas(trial.hardware, device, 1)
     unit = {"cuda": "GPUs", "neuron": "NeuronCores"}.get(device, "cores")
     used = trial.replicas if device == "cuda" else deployment.total(trial)
     return f"uses {used} of {have} {unit}" if used < have else ""

@@ -59,14 +59,14 @@ def read(outputs: Path) -> tuple[Row, ...]:
         lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
         if tuple(lines.fieldnames or ()) != COLUMNS:
             raise UserError(f"{path}:1: the first line must be {','.join(COLUMNS)}")
-        return tuple(_row(path, lines.line_num, line) for line in lines)
+        return tuple(_read_row(path, lines.line_num, line) for line in lines)
     except (FileNotFoundError, NotADirectoryError):  # whoever writes there first says what is wrong with the folder
         return ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {error}; correct it, or remove it") from None
 
 
-def _row(path: Path, number: int, line: Mapping[str, Any]) -> Row:
+def _read_row(path: Path, number: int, line: Mapping[str, Any]) -> Row:
     if None in line or None in line.values():
         raise UserError(f"{path}:{number}: it has not {len(COLUMNS)} cells, as the first line has")
     cells = {name: str(value).strip() for name, value in line.items()}
@@ -117,16 +117,16 @@ def write(outputs: Path, rows: Iterable[Row]) -> Path:
     return outputs / TABLE
 
 
-def over(declared: Mapping[str, Any], rows: Sequence[Row]) -> Mapping[str, Any]:
+def override(declared: Mapping[str, Any], rows: Sequence[Row]) -> Mapping[str, Any]:
     """The hardware with the prices of a table over its own.
 
     The kinds stay in the hardware's order, so that the table does not change which kind is meant where none is asked
     for. `hardware=local` takes rows of the instance type that it is.
     """
-    mine = [row.price for row in rows if _meant(row, declared)]
+    mine = [row.price for row in rows if _is_meant(row, declared)]
     if not mine:
         return declared
-    own = money.listed(declared)
+    own = money.list_prices(declared)
     taken = {(price.kind, price.region) for price in mine}
     kept = [price for price in own if (price.kind, price.region) not in taken]
     kinds = dict.fromkeys(
@@ -136,7 +136,7 @@ def over(declared: Mapping[str, Any], rows: Sequence[Row]) -> Mapping[str, Any]:
     return {**declared, "price": [asdict(price) for price in ordered]}
 
 
-def _meant(row: Row, declared: Mapping[str, Any]) -> bool:
+def _is_meant(row: Row, declared: Mapping[str, Any]) -> bool:
     name, instance = str(declared.get("name")), declared.get("instance_type")
     return row.hardware == name or (name == "local" and bool(instance) and row.instance_type == instance)
 
@@ -152,7 +152,7 @@ class Clients:
     ec2: Any
 
 
-def clients(region: str) -> Clients:
+def connect(region: str) -> Clients:
     """
     Raises:
         UserError: boto3 is not installed, or knows no such region.
@@ -168,7 +168,7 @@ def clients(region: str) -> Clients:
             raise UserError(f"no region {region!r}: {meant(region, known)}")
         return Clients(boto3.client("pricing", region_name=API_REGION), boto3.client("ec2", region_name=region))
     except BotoCoreError as error:
-        raise UserError(_refused(error)) from None
+        raise UserError(_describe_refusal(error)) from None
 
 
 def fetch(
@@ -187,10 +187,12 @@ def fetch(
     try:
         for declared in types:
             found = (
-                dict(_listed(declared["instance_type"], region, lease, asked.pricing)) if set(kinds) - {"spot"} else {}
+                dict(_fetch_listed(declared["instance_type"], region, lease, asked.pricing))
+                if set(kinds) - {"spot"}
+                else {}
             )
             if "spot" in kinds:
-                found |= _spot(declared["instance_type"], asked.ec2)
+                found |= _fetch_spot(declared["instance_type"], asked.ec2)
             for kind in kinds:
                 if kind in found:
                     price = Price(found[kind][0], kind, region, today, found[kind][1])
@@ -198,11 +200,11 @@ def fetch(
                 else:
                     lacking.append(f"{declared['name']} {kind}")
     except (BotoCoreError, ClientError) as error:
-        raise UserError(_refused(error)) from None
+        raise UserError(_describe_refusal(error)) from None
     return rows, lacking
 
 
-def _refused(error: Exception) -> str:
+def _describe_refusal(error: Exception) -> str:
     words = " ".join(str(error).split())
     fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile" if "redential" in words else "nothing changed"
     if hasattr(error, "response"):  # it was asked, and refused
@@ -210,7 +212,7 @@ def _refused(error: Exception) -> str:
     return f"AWS does not tell prices: {words.rstrip('.')}; {fix}"
 
 
-def _listed(instance: str, region: str, lease: str, pricing: Any) -> Iterator[tuple[str, tuple[float, str]]]:
+def _fetch_listed(instance: str, region: str, lease: str, pricing: Any) -> Iterator[tuple[str, tuple[float, str]]]:
     """(kind, (USD/h, source)) of the price list, for each kind that has exactly one price."""
     wanted = {"instanceType": instance, "regionCode": region, **_FILTERS}
     filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in wanted.items()]
@@ -221,12 +223,12 @@ def _listed(instance: str, region: str, lease: str, pricing: Any) -> Iterator[tu
     said = {product.get("publicationDate", "")[:10] for product in products}
     source = "AWS price list" + (f" of {max(said)}" if any(said) else "")
     for kind, words in (("on_demand", ""), ("reserved", f", {lease} standard, no upfront")):
-        prices = {price for product in products for price in _terms(product, kind, lease)}
+        prices = {price for product in products for price in _read_terms(product, kind, lease)}
         if len(prices) == 1:  # of several nobody can tell which is meant
             yield kind, (prices.pop(), source + words)
 
 
-def _terms(product: Json, kind: str, lease: str) -> Iterator[float]:
+def _read_terms(product: Json, kind: str, lease: str) -> Iterator[float]:
     """USD/h of a product's terms of one kind; those that cost nothing an hour are no offers."""
     offered = product.get("terms", {}).get({"on_demand": "OnDemand", "reserved": "Reserved"}[kind], {})
     for term in offered.values():
@@ -240,7 +242,7 @@ def _terms(product: Json, kind: str, lease: str) -> Iterator[float]:
                 yield hourly
 
 
-def _spot(instance: str, ec2: Any) -> dict[str, tuple[float, str]]:
+def _fetch_spot(instance: str, ec2: Any) -> dict[str, tuple[float, str]]:
     """The median of what each zone asks now; empty where none has this instance."""
     from datetime import datetime, timezone
 
@@ -259,7 +261,7 @@ def _spot(instance: str, ec2: Any) -> dict[str, tuple[float, str]]:
     return {"spot": (median(prices), f"AWS spot price history, median of {zones}")}
 
 
-def shown(price: Price) -> str:
+def format_price(price: Price) -> str:
     """`0.7582 USD/h on_demand us-east-1 (public price tables 2024-2026)`."""
     told = [getattr(price, field.name) for field in fields(price)]
     words = [f"{told[0]:.6g} USD/h", *(str(word) for word in told[1:4] if word)]

@@ -45,7 +45,7 @@ class Host:
 
 
 @dataclass(frozen=True)
-class FleetOf:
+class TrialFleet:
     """The hosts that a trial needs for the load."""
 
     record: Record
@@ -61,11 +61,11 @@ class Answer:
     records: tuple[Record, ...]
     verdict: select.Verdict
     hosts: tuple[Host, ...]
-    fleets: tuple[FleetOf, ...] = ()  # of the trials that meet the constraints, the cheapest first
+    fleets: tuple[TrialFleet, ...] = ()  # of the trials that meet the constraints, the cheapest first
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason -> labels
 
 
-def read(words: Sequence[str], settings: Settings, hardware: Sequence[str]) -> Question:
+def parse_question(words: Sequence[str], settings: Settings, hardware: Sequence[str]) -> Question:
     """The question that words like `price.inf2_xlarge=0.31 objective.latency_ms_p99_max=20 traffic=FILE` ask.
 
     Args:
@@ -86,31 +86,31 @@ def read(words: Sequence[str], settings: Settings, hardware: Sequence[str]) -> Q
         if section in rest:
             rest[section].append(word)
         elif name.startswith("price."):
-            asked[_hardware(name.removeprefix("price."), hardware)] = _usd(name, value)
+            asked[_check_hardware(name.removeprefix("price."), hardware)] = _parse_usd(name, value)
         elif name == "traffic":
             from sweep.verdict.buckets.traffic import Traffic
 
             traffic, file = Traffic.read(value), value
         else:
-            raise UserError(f"{name!r} is nothing that `best` can change: {_nearest(name)}")
+            raise UserError(f"{name!r} is nothing that `best` can change: {_suggest(name)}")
     objective = compose.changed("objective", settings.objective, rest["objective"])
     return Question(objective, compose.changed("fleet", settings.fleet, rest["fleet"]), asked, traffic, file)
 
 
-def _nearest(name: str) -> str:
+def _suggest(name: str) -> str:
     if name == "price":
         return "say objective.price=... or price.<hardware>=..."
     limits = [each for each in Objective.__dataclass_fields__ if name in (each, each.rpartition("_")[0])]
     return f"say objective.{limits[0]}=..." if limits else meant(name, KINDS)
 
 
-def _hardware(name: str, known: Sequence[str]) -> str:
+def _check_hardware(name: str, known: Sequence[str]) -> str:
     if name not in known:
         raise UserError(f"no hardware {name!r} in this sweep: {meant(name, known)}")
     return name
 
 
-def _usd(name: str, text: str) -> float:
+def _parse_usd(name: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -149,14 +149,14 @@ class Book:
 
     def price(self, record: Record) -> Price | None:
         """Of an hour of a record's hardware; of what others reported the price that goes with their number."""
-        name = hardware_of(record)
+        name = hardware_name(record)
         if name in self.asked:
             return Price(self.asked[name])
         trial = self._trials.get(record.key)
         if trial is None:
             return self._reported(record)
         if record.key not in self._known:
-            self._known[record.key] = money.price_of(prices.over(trial.hardware, self._rows), self.kind)
+            self._known[record.key] = money.find_price(prices.override(trial.hardware, self._rows), self.kind)
         return self._known[record.key]
 
     def priced(self, record: Record) -> Record:
@@ -165,7 +165,7 @@ class Book:
             return record
         price = self.price(record)
         hourly = None if price is None else price.usd_per_hour
-        cost, before = money.usd_per_million_items(money.rate_of(record.metrics), hourly), record.metrics.get(COST)
+        cost, before = money.usd_per_million_items(money.find_rate(record.metrics), hourly), record.metrics.get(COST)
         names = metrics.find(COST).names
         known = {name: value for name, value in record.metrics.items() if name not in names}
         if cost is not None:
@@ -175,13 +175,13 @@ class Book:
 
     def _reported(self, record: Record) -> Price | None:
         """Its kind is not known, so it answers no question about one."""
-        cost, rate = (record.metrics or {}).get(COST), money.rate_of(record.metrics or {})
+        cost, rate = (record.metrics or {}).get(COST), money.find_rate(record.metrics or {})
         if self.kind is not None or cost is None or rate is None:
             return None
         return Price(money.break_even(rate, cost), source="as it was reported")
 
 
-def hardware_of(record: Record) -> str:
+def hardware_name(record: Record) -> str:
     return str(record.settings.get("hardware") or "")
 
 
@@ -206,7 +206,7 @@ class View:
 
         kept = []
         for each in found:
-            made = mix.reweighed(each, traffic) if each.record.metrics else each.record
+            made = mix.reweigh(each, traffic) if each.record.metrics else each.record
             if isinstance(made, Record):
                 kept.append(made)
             else:
@@ -220,7 +220,7 @@ class View:
 
     @cached_property
     def verdict(self) -> select.Verdict:
-        return select.verdict(self.records, self.objective)
+        return select.choose(self.records, self.objective)
 
     @cached_property
     def feasible(self) -> tuple[Record, ...]:
@@ -232,16 +232,16 @@ class View:
 
         What a race stopped is among them: the reason may not hold any longer.
         """
-        ok = [r for r in self.records if r.metrics and (r.status is Status.OK or select.stopped_early(r))]
+        ok = [r for r in self.records if r.metrics and (r.status is Status.OK or select.is_stopped_early(r))]
         ok = [record for record in ok if record.origin.is_evidence]
         priced = ok if book is None else [book.priced(record) for record in ok]
-        kept = [record for record in priced if not constraints.misses(record, objective)]
-        return tuple(sorted(kept, key=lambda record: (race.cost(record, objective), record.key)))
+        kept = [record for record in priced if not constraints.find_misses(record, objective)]
+        return tuple(sorted(kept, key=lambda record: (race.ranking_value(record, objective), record.key)))
 
     def asked(self, among: Sequence[Record], objective: Objective, book: Book | None = None) -> tuple[Record, ...]:
         """`feasible` as select itself says, for another objective or other prices, among some of the trials."""
         records = [(book or self.book).priced(record) for record in among]
-        return self._feasible(records, select.verdict(records, objective))
+        return self._feasible(records, select.choose(records, objective))
 
     @staticmethod
     def _feasible(records: Sequence[Record], verdict: select.Verdict) -> tuple[Record, ...]:
@@ -252,29 +252,29 @@ class View:
     @property
     def hosts(self) -> tuple[Host, ...]:
         """The hardware of the trials that ran."""
-        ran = {hardware_of(record): record for record in reversed(self.records) if record.metrics}
+        ran = {hardware_name(record): record for record in reversed(self.records) if record.metrics}
         return tuple(Host(name, self.book.price(ran[name]), name in self.book.asked) for name in sorted(ran))
 
     @property
-    def fleets(self) -> tuple[FleetOf, ...]:
+    def fleets(self) -> tuple[TrialFleet, ...]:
         """For the declared load, cheapest first; what nobody knows the price of comes last, with the fewest hosts."""
         asked = self.question.fleet
         if asked.items_per_s is None:
             return ()
         made = []
         for record in self.feasible:
-            rate, price = money.rate_of(record.metrics or {}), self.book.price(record)
+            rate, price = money.find_rate(record.metrics or {}), self.book.price(record)
             if rate is not None:
                 hourly = price.usd_per_hour if price else None
-                hosts = money.fleet(asked.items_per_s, rate, hourly, asked.headroom, asked.spare_hosts)
+                hosts = money.size_fleet(asked.items_per_s, rate, hourly, asked.headroom, asked.spare_hosts)
                 trial = self.trials.get(record.key)
-                made.append(FleetOf(record, rate, hosts, money.idle(trial) if trial else ""))
-        return tuple(sorted(made, key=_dear))
+                made.append(TrialFleet(record, rate, hosts, money.describe_idle(trial) if trial else ""))
+        return tuple(sorted(made, key=_fleet_order))
 
     def answer(self) -> Answer:
         return Answer(self.records, self.verdict, self.hosts, self.fleets, self.left_out)
 
 
-def _dear(each: FleetOf) -> tuple[Any, ...]:
+def _fleet_order(each: TrialFleet) -> tuple[Any, ...]:
     monthly = each.hosts.usd_per_month
     return monthly is None, monthly if monthly is not None else each.hosts.hosts

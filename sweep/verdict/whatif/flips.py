@@ -18,7 +18,7 @@ from sweep.spec.settings import Objective
 from sweep.verdict import race, select
 from sweep.verdict.costs import money
 from sweep.verdict.stats import intervals
-from sweep.verdict.whatif.answers import View, hardware_of
+from sweep.verdict.whatif.answers import View, hardware_name
 
 LIMITED = [metric for metric in reversed(LATENCIES) if hasattr(Objective, f"{metric.name}_max")]  # by a setting
 AWAY = 0.01  # relative: how far from a flip select is asked
@@ -45,37 +45,37 @@ class Steps:
         return self.keys[sum(value >= edge for edge in self.at)]
 
 
-Asked = Callable[[float], tuple[Record, ...]]  # the feasible trials at a value, best first
+Rank = Callable[[float], tuple[Record, ...]]  # the feasible trials at a value, best first
 
 
-def find(view: View) -> tuple[Steps, ...]:
+def find_flips(view: View) -> tuple[Steps, ...]:
     """The prices and limits that matter to this choice; those that change nothing are left out."""
-    found = [*_prices(view), *(_limit(view, metric) for metric in LIMITED)]
+    found = [*_find_price_flips(view), *(_find_limit_flips(view, metric) for metric in LIMITED)]
     return tuple(steps for steps in found if steps is not None and (steps.at or steps.unconfirmed))
 
 
 # --- prices -----------------------------------------------------------------------------------------------------------
 
 
-def _prices(view: View) -> list[Steps]:
+def _find_price_flips(view: View) -> list[Steps]:
     objective = view.objective
     if COST not in objective.deciding:
         return []
     if objective.metric != COST:
         free = replace(objective, usd_per_million_items_max=None)
         ranking = view.ranked(free)
-        named = list(dict.fromkeys(hardware_of(record) for record in (*view.feasible[:2], *ranking)))
-        return [made for name in named[:HARDWARE] if (made := _price_limit(view, name, ranking))]
-    champions = _champions(view)
+        named = list(dict.fromkeys(hardware_name(record) for record in (*view.feasible[:2], *ranking)))
+        return [made for name in named[:HARDWARE] if (made := _find_price_limit(view, name, ranking))]
+    champions = _find_champions(view)
     known = [name for name in champions if view.book.price(champions[name])]
     unknown = [name for name in champions if name not in known]
     if len(champions) < 2 and objective.usd_per_million_items_max is None:
         return []
     named = [*known[:2], *unknown, *known[2:]]  # the choice, the runner-up, then what only lacks a price
-    return [made for name in named[:HARDWARE] if (made := _break_even(view, name, champions))]
+    return [made for name in named[:HARDWARE] if (made := _find_break_even(view, name, champions))]
 
 
-def _champions(view: View) -> dict[str, Record]:
+def _find_champions(view: View) -> dict[str, Record]:
     """The trial of each hardware that costs least at any price of it, whether that is known or not, cheapest first.
 
     A price moves all trials of a hardware alike, so the others of it never lead.
@@ -86,21 +86,21 @@ def _champions(view: View) -> dict[str, Record]:
             book = book.at(host.name, 1.0)
     found: dict[str, Record] = {}
     for record in view.ranked(replace(view.objective, usd_per_million_items_max=None), book):
-        found.setdefault(hardware_of(record), record)
-    cost = {name: race.cost(view.book.priced(record), view.objective) for name, record in found.items()}
+        found.setdefault(hardware_name(record), record)
+    cost = {name: race.ranking_value(view.book.priced(record), view.objective) for name, record in found.items()}
     return dict(sorted(found.items(), key=lambda item: cost[item[0]]))
 
 
-def _break_even(view: View, name: str, champions: Mapping[str, Record]) -> Steps | None:
+def _find_break_even(view: View, name: str, champions: Mapping[str, Record]) -> Steps | None:
     """Below which price of a hardware its best trial leads, and who leads above it."""
     objective, limit = view.objective, view.objective.usd_per_million_items_max
     mine = view.book.at(name, 1.0).priced(champions[name])
     others = [view.book.priced(record) for other, record in champions.items() if other != name]
-    others = [record for record in others if limit is None or _within(record.number(COST), limit)]
-    rival = min(others, key=lambda record: race.cost(record, objective), default=None)
-    if rival is not None and race.cost(rival, objective) < math.inf:
-        at = race.cost(rival, objective) / race.cost(mine, objective)
-        ends = _spread(mine, rival, at, objective)
+    others = [record for record in others if limit is None or _is_within(record.number(COST), limit)]
+    rival = min(others, key=lambda record: race.ranking_value(record, objective), default=None)
+    if rival is not None and race.ranking_value(rival, objective) < math.inf:
+        at = race.ranking_value(rival, objective) / race.ranking_value(mine, objective)
+        ends = _break_even_interval(mine, rival, at, objective)
     elif limit is not None:
         rival, at, ends = None, limit / (mine.number(COST) or math.inf), None
     else:
@@ -108,27 +108,27 @@ def _break_even(view: View, name: str, champions: Mapping[str, Record]) -> Steps
     price = view.book.price(champions[name])
     now = price.usd_per_hour if price else None
     made = Steps(f"price of {name}", "USD/h", now, (at,), (mine.key, rival.key if rival else None), (ends,))
-    return _confirmed(made, lambda value: _at_price(view, name, value, champions.values()))
+    return _confirm(made, lambda value: _rank_at_price(view, name, value, champions.values()))
 
 
-def _spread(mine: Record, rival: Record, at: float, objective: Objective) -> Ends | None:
+def _break_even_interval(mine: Record, rival: Record, at: float, objective: Objective) -> Ends | None:
     """The interval of the break-even price, which goes with the ratio of the rates."""
-    ratio = intervals.ratio_interval(_values(mine), _values(rival), objective.confidence)
+    ratio = intervals.ratio_interval(_list_rates(mine), _list_rates(rival), objective.confidence)
     if ratio is None or ratio.low is None or ratio.high is None:
         return None
     return at * ratio.low / ratio.estimate, at * ratio.high / ratio.estimate
 
 
-def _values(record: Record) -> list[float]:
-    values = select.repeat_values(record, money.rate_metric(record.metrics or {}))
+def _list_rates(record: Record) -> list[float]:
+    values = select.repeat_values(record, money.find_rate_metric(record.metrics or {}))
     return list(values.values()) if isinstance(values, Mapping) else list(values)
 
 
-def _at_price(view: View, name: str, value: float, needed: Iterable[Record]) -> tuple[Record, ...]:
-    return view.asked(_few(view, needed), view.objective, view.book.at(name, value))
+def _rank_at_price(view: View, name: str, value: float, needed: Iterable[Record]) -> tuple[Record, ...]:
+    return view.asked(_keep_few(view, needed), view.objective, view.book.at(name, value))
 
 
-def _price_limit(view: View, name: str, ranking: Sequence[Record]) -> Steps | None:
+def _find_price_limit(view: View, name: str, ranking: Sequence[Record]) -> Steps | None:
     """Up to which price of a hardware its trials keep to the limit of the cost, where something else is the objective.
 
     Args:
@@ -138,44 +138,44 @@ def _price_limit(view: View, name: str, ranking: Sequence[Record]) -> Steps | No
     assert limit is not None
     most: list[tuple[Record, float]] = []
     for record in ranking:
-        mine = hardware_of(record) == name
-        rate, cost = money.rate_of(record.metrics or {}), record.number(COST)
+        mine = hardware_name(record) == name
+        rate, cost = money.find_rate(record.metrics or {}), record.number(COST)
         if mine and rate:
             most.append((record, money.break_even(rate, limit)))
-        elif not mine and cost is not None and _within(cost, limit):
+        elif not mine and cost is not None and _is_within(cost, limit):
             most.append((record, math.inf))
     price = next((host.price for host in view.hosts if host.name == name), None)
     now = price.usd_per_hour if price else None
-    steps = _about(Steps(f"price of {name}", "USD/h", now, *_stairs(most, rising=False)))
+    steps = _keep_nearest(Steps(f"price of {name}", "USD/h", now, *_find_stairs(most, rising=False)))
     by_key = {record.key: record for record in ranking}
     needed = [by_key[key] for key in steps.keys if key]
-    return _confirmed(steps, lambda value: _at_price(view, name, value, needed))
+    return _confirm(steps, lambda value: _rank_at_price(view, name, value, needed))
 
 
-def _within(cost: float | None, limit: float) -> bool:
+def _is_within(cost: float | None, limit: float) -> bool:
     return cost is not None and not Limit(metrics.find(COST), limit, Side.MAX).is_missed(cost)
 
 
 # --- limits on latency ------------------------------------------------------------------------------------------------
 
 
-def _limit(view: View, metric: Metric) -> Steps | None:
+def _find_limit_flips(view: View, metric: Metric) -> Steps | None:
     """Who leads as a limit on latency gets looser."""
     name = f"{metric.name}_max"
     now = getattr(view.objective, name)
-    ranking = view.feasible if now is None else view.ranked(_limited(view.objective, name, None))
+    ranking = view.feasible if now is None else view.ranked(_set_limit(view.objective, name, None))
     known = [(record, value) for record in ranking if (value := record.number(metric.name)) is not None]
-    made = _about(Steps(metric.name, "ms", now, *_stairs(known, rising=True)))
+    made = _keep_nearest(Steps(metric.name, "ms", now, *_find_stairs(known, rising=True)))
     by_key = {record.key: record for record in ranking}
     needed = [by_key[key] for key in made.keys if key]
 
     def asked(value: float) -> tuple[Record, ...]:
-        return view.asked(_few(view, needed), _limited(view.objective, name, value))
+        return view.asked(_keep_few(view, needed), _set_limit(view.objective, name, value))
 
-    return _confirmed(made, asked)
+    return _confirm(made, asked)
 
 
-def _limited(objective: Objective, name: str, value: float | None) -> Objective:
+def _set_limit(objective: Objective, name: str, value: float | None) -> Objective:
     changes: dict[str, Any] = {name: value}
     return replace(objective, **changes)
 
@@ -183,7 +183,9 @@ def _limited(objective: Objective, name: str, value: float | None) -> Objective:
 # --- both -------------------------------------------------------------------------------------------------------------
 
 
-def _stairs(ranking: Sequence[tuple[Record, float]], rising: bool) -> tuple[tuple[float, ...], tuple[str | None, ...]]:
+def _find_stairs(
+    ranking: Sequence[tuple[Record, float]], rising: bool
+) -> tuple[tuple[float, ...], tuple[str | None, ...]]:
     """Where the leader changes, ascending, and who leads between: of those that the value admits, the best ranked.
 
     Args:
@@ -200,7 +202,7 @@ def _stairs(ranking: Sequence[tuple[Record, float]], rising: bool) -> tuple[tupl
     return at, tuple(key for _, key in steps) + ((None,) if len(at) == len(steps) else ())
 
 
-def _about(steps: Steps) -> Steps:
+def _keep_nearest(steps: Steps) -> Steps:
     """The few leaders about the present value: without one those of the loosest limits."""
     extra = len(steps.keys) - STEPS
     if extra <= 0:
@@ -210,7 +212,7 @@ def _about(steps: Steps) -> Steps:
     return replace(steps, at=steps.at[first : first + STEPS - 1], keys=steps.keys[first : first + STEPS])
 
 
-def _confirmed(steps: Steps, asked: Asked) -> Steps:
+def _confirm(steps: Steps, asked: Rank) -> Steps:
     """The flips on both sides of which select says what is told here."""
     kept = []
     for place, edge in enumerate(steps.at):
@@ -229,7 +231,7 @@ def _confirmed(steps: Steps, asked: Asked) -> Steps:
     return replace(steps, at=tuple(steps.at[place] for place in kept), keys=keys, ends=ends, unconfirmed=lost)
 
 
-def _few(view: View, needed: Iterable[Record]) -> list[Record]:
+def _keep_few(view: View, needed: Iterable[Record]) -> list[Record]:
     """The trials that a flip names and the best of the choice: who leads among them leads among all.
 
     Without their samples: what these prove of a limit changes no ranking, and reading them takes long.

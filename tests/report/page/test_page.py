@@ -90,7 +90,7 @@ def headings(text: str) -> list[str]:
 def test_the_verdict_comes_first_and_everything_follows_in_order(tmp_path: Path) -> None:
     text = html(store(tmp_path))
     words = read(text)
-    verdict = select.verdict(query.records(ledger.History(tmp_path / "sweeps" / SWEEP)), gather_objective(tmp_path))
+    verdict = select.choose(query.records(ledger.History(tmp_path / "sweeps" / SWEEP)), gather_objective(tmp_path))
     assert verdict.kind != "none"
     assert re.search(r"<h1>(.*?)</h1>", text, re.DOTALL)
     assert words.index(verdict.sentence) < words.index("The choice", words.index(verdict.sentence))
