@@ -1,8 +1,8 @@
 """The limits of an objective: who misses which, by how much, and how surely.
 
-A limit is compared with the estimate. A limit on what is not known (a percentile from too few samples, a price that
-nobody gave) is not met: what cannot be shown does not pass silently, and the reason says what is missing. Limits on
-latency percentiles are claims as well (`claims`): proved, refuted or unproved; what is refuted is missed in any case.
+A limit is compared with the estimate. If the value is not known (a percentile of too few samples, a price that nobody
+gave) the limit is missed: what cannot be shown does not pass silently, and the reason says what is missing. A limit on
+a latency percentile is also a claim (`claims`): proved, refuted or unproved. A refuted one is missed in any case.
 """
 
 import math
@@ -28,7 +28,7 @@ class Miss:
 
 
 class Standing(Enum):
-    """What more repeats can still change."""
+    """Whether more repeats can still change that a limit is met or missed."""
 
     MET = "met"  # surely, or as far as repeats can tell
     MISSED = "missed"  # surely, or for a reason that repeats do not change
@@ -36,31 +36,30 @@ class Standing(Enum):
 
 
 def find_misses(record: Record, objective: Objective) -> list[Miss]:
-    """By the estimates."""
-    found = []
+    """The constraints that a trial misses by its estimates."""
+    misses = []
     if not _is_known(record, objective.metric):
-        found.append(Miss(describe_unknown(record, objective.metric), math.inf))
+        misses.append(Miss(describe_unknown(record, objective.metric), math.inf))
     for limit in objective.limits:
         value = record.number(limit.metric.name)
         if value is None:
             if limit.metric.name != objective.metric and (text := _describe_unshown(record, objective, limit)):
-                found.append(Miss(text, math.inf))
+                misses.append(Miss(text, math.inf))
         elif limit.is_missed(value):
-            found.append(Miss(wording.describe_violation(limit, value), limit.relative(value)))
-    return found
+            misses.append(Miss(wording.describe_violation(limit, value), limit.relative(value)))
+    return misses
 
 
 def judge_claims(record: Record, objective: Objective) -> Mapping[str, Claim]:
-    """What the samples prove of the limits on latency, by the setting's name; empty where none is asked for."""
+    """What the samples prove of the limits on latency, by the name of the limit; empty without such limits."""
     return claims.judge_record(record, objective) if record.origin.is_evidence else {}
 
 
 def find_standing(record: Record, objective: Objective, confidence: float) -> tuple[Standing, str]:
-    """Whether more repeats can still change that a trial meets the constraints, or misses one; with the miss.
+    """Whether more repeats can still change that a trial meets the constraints or misses one; and what it misses.
 
     Args:
-        confidence: from which a trial surely misses a limit: it is left out for that. Claims that a limit is kept have
-            that of the objective.
+        confidence: at which a trial must miss a limit to be left out. Claims that a limit is met have the objective's.
     """
     proofs = judge_claims(record, objective)
     stricter = max(confidence, objective.claim_confidence)
@@ -80,7 +79,7 @@ def find_standing(record: Record, objective: Objective, confidence: float) -> tu
 
 
 def _metric_standing(record: Record, metric: str) -> Standing:
-    """A percentile may become known with more requests, a price does not."""
+    """The standing of a metric that must be known: a percentile may become so with more requests, a price does not."""
     if _is_known(record, metric):
         return Standing.MET
     return Standing.OPEN if _count_missing_samples(record, metrics.find(metric)) else Standing.MISSED
@@ -102,7 +101,7 @@ def _interval_standing(record: Record, limit: Limit, confidence: float) -> Stand
         best = record.numbers.get(limit.best, value)
         return Standing.MET if within else Standing.MISSED if limit.is_missed(best) else Standing.OPEN
     values = repeat_values(record, metric.name)
-    logs = [math.log(each) for each in (values.values() if isinstance(values, Mapping) else values) if each > 0]
+    logs = [math.log(value) for value in (values.values() if isinstance(values, Mapping) else values) if value > 0]
     if len(logs) < 2 or bound <= 0:
         return Standing.OPEN
     ends = intervals.mean_interval(logs, confidence)
@@ -114,13 +113,13 @@ def _interval_standing(record: Record, limit: Limit, confidence: float) -> Stand
 
 
 def _describe_miss(record: Record, limit: Limit) -> str:
-    """The miss of one limit, in words."""
+    """Why a limit is missed."""
     value = record.number(limit.metric.name)
     return describe_unknown(record, limit.metric.name) if value is None else wording.describe_violation(limit, value)
 
 
 def _is_known(record: Record, metric: str) -> bool:
-    """It has a value that one can aim at."""
+    """Whether there is a value to compare or to rank by."""
     return record.number(metric) is not None and not _has_no_rate(record, metric)
 
 
@@ -130,14 +129,14 @@ def _has_no_rate(record: Record, metric: str) -> bool:
 
 
 def _count_missing_samples(record: Record, metric: Metric) -> int:
-    """Requests that lack for a percentile; 0 where more would not help."""
+    """Requests that a percentile still needs; 0 if more would not help."""
     if metric.quantile is None or not record.origin.is_evidence:
         return 0
     return max(0, intervals.samples_needed(metric.quantile) - int(record.number(metrics.SAMPLES) or 0))
 
 
 def _describe_unshown(record: Record, objective: Objective, limit: Limit) -> str:
-    """Why a limit on what is not known is not met; empty where the requests prove it all the same."""
+    """Why a limit on an unknown value is missed; empty if the requests prove that it is met."""
     claim = judge_claims(record, objective).get(limit.name)
     if claim is None or claim.verdict == "unproved":
         return describe_unknown(record, limit.metric.name)
@@ -163,12 +162,12 @@ def find_nearest(ranked: Sequence[Record], missed: Mapping[str, Sequence[Miss]])
     """The trial whose worst miss is smallest, and what it misses; among equals the better ranked."""
     if not ranked:
         return None
-    found = min(ranked, key=lambda r: max(miss.size for miss in missed[r.key]))
-    return found, "; ".join(miss.text for miss in missed[found.key])
+    record = min(ranked, key=lambda r: max(miss.size for miss in missed[r.key]))
+    return record, "; ".join(miss.text for miss in missed[record.key])
 
 
 def describe_claims(record: Record, objective: Objective) -> str:
-    """What the claims say of a record's limits; else a limit that the estimate meets and its interval does not."""
+    """The claims about a record's limits, and the first other limit that the estimate meets and its interval misses."""
     known = judge_claims(record, objective)
     sentences = [f"{claims.describe(known[limit.name])}." for limit in objective.limits if limit.name in known]
     for limit in objective.limits:

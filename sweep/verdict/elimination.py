@@ -6,8 +6,8 @@ Goldsman and Song (2001, Operations Research 49:950-963), elimination from growi
 ACM Transactions on Modeling and Computer Simulation 11:251-273). Variances are unknown and unequal: many trials share
 what is known of theirs (`spread`), few are compared by a paired t each.
 
-Errors: over all looks (`race.confidence_at`) and all trials (Bonferroni) trials are left out at a level of alpha / 2, so
-the best is left out at most alpha / 2 of the time. The verdict has the other half.
+Errors: over all looks (`race.confidence_at`) and all trials (Bonferroni) the level of leaving out is alpha / 2, so the
+best is left out at most alpha / 2 of the time. The verdict has the other half.
 
 A trial is left out if it is
 

@@ -15,8 +15,8 @@ undecided: neither can be shown yet; how many repeats should do it is estimated 
 none: nothing meets the constraints, or nothing ran.
 
 What others reported (`Record.origin`: reported, or replayed from a table) is ranked among the rest by its number, but
-never wins, ties or is beaten: one published number has no spread, and draws from it have only the spread that was put
-in. The verdict is about what ran.
+never wins, ties or is beaten: a published number has no spread, and draws from it only have the spread that was put in.
+The verdict is about what ran.
 
 After a race (`effort=until_decided`) the verdict has the confidence that its last look leaves. Trials that it stopped
 are not ranked, as long as the reason holds: for another objective or at other prices they count like any other.
@@ -34,7 +34,7 @@ from sweep.verdict.race import Decision, Race, repeat_values
 
 __all__ = ["Verdict", "choose", "is_stopped_early", "repeat_values"]
 
-SHOWN = 20  # whose limits are looked at as claims: that reads their samples
+SHOWN = 20  # trials whose limits are judged as claims, which reads their samples
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,16 @@ class Verdict:
     ranking: tuple[str, ...]  # every ok trial, best first; those that meet the constraints come before the others
     reasons: Mapping[str, str]  # for every trial that was not chosen
     front: tuple[str, ...]  # ok trials that no other beats in throughput and latency_ms_p50 at once; fastest first
-    more_repeats: Mapping[str, int] = field(default_factory=dict)  # undecided: about this many more of each
+    more_repeats: Mapping[str, int] = field(default_factory=dict)  # undecided: about how many more of each decide
     outside: tuple[str, ...] = ()  # ok trials that miss a constraint
     more_seconds: float | None = None  # that those repeats take in all; None: not known
-    confidence: float | None = None  # of the verdict: less is left to err than asked for where a race had many looks
+    confidence: float | None = None  # of the verdict: above the objective's after a race of many looks
     # By trial and constraint what its samples prove (`claims.Claim`), for those at the head of the ranking
     claims: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
 
 def choose(records: Sequence[Record], objective: Objective) -> Verdict:
-    """Choose among the records of a sweep; the same for any order of the records."""
+    """Choose among the records of a sweep, whatever their order."""
     everyone = _reopen(_distinguish_labels(sorted(records, key=lambda r: (r.key, r.started))), objective)
     objective = replace(objective, confidence=race.verdict_confidence(everyone, objective))
     reasons = {r.key: wording.describe_no_result(r) for r in everyone if r.status is not Status.OK or not r.metrics}
@@ -68,13 +68,13 @@ def choose(records: Sequence[Record], objective: Objective) -> Verdict:
     feasible = [r for r in ranked if not misses[r.key] and r.origin.is_evidence]
     published = [r for r in ranked if not misses[r.key] and not r.origin.is_evidence]
     front = _find_front([r for r in ok if r.origin.is_evidence] or ok)
-    made = Verdict("none", None, (), "", _keys(ranked), reasons, _keys(front), confidence=objective.confidence)
-    made = replace(
-        made, outside=_keys([r for r in ranked if misses[r.key]]), claims=_list_claims(ranked, misses, objective)
+    result = Verdict("none", None, (), "", _keys(ranked), reasons, _keys(front), confidence=objective.confidence)
+    result = replace(
+        result, outside=_keys([r for r in ranked if misses[r.key]]), claims=_list_claims(ranked, misses, objective)
     )
     if not feasible:
         reasons.update({r.key: wording.describe_published(r, None, objective) for r in published})
-        return replace(made, sentence=_describe_nobody(everyone, ranked, misses, published, objective))
+        return replace(result, sentence=_describe_nobody(everyone, ranked, misses, published, objective))
     contest = Race(feasible, objective)
     stopped = [r for r in everyone if is_stopped_early(r)]
     decision = race.decide(contest, _find_best_stopped(stopped, objective))
@@ -88,7 +88,7 @@ def choose(records: Sequence[Record], objective: Objective) -> Verdict:
     if published and ranked.index(published[0]) < ranked.index(chosen):
         sentence += " " + wording.describe_published_better(published[0], objective)
     return replace(
-        made,
+        result,
         kind=decision.kind,
         winner=decision.choice.key if decision.choice else None,
         tied=_keys(decision.tied),
@@ -104,7 +104,10 @@ def is_stopped_early(record: Record) -> bool:
 
 
 def _reopen(records: Sequence[Record], objective: Objective) -> list[Record]:
-    """Those that a race stopped count as ok where the reason does not hold: another objective, limit or price."""
+    """The records, where those that a race stopped count as ok if the reason no longer holds.
+
+    It may not hold for another objective, limit or price.
+    """
     by_key = {r.key: r for r in records if is_stopped_early(r) or r.status is Status.OK}
 
     def holds(record: Record) -> bool:
@@ -123,7 +126,7 @@ def _reopen(records: Sequence[Record], objective: Objective) -> list[Record]:
 
 
 def _find_best_stopped(stopped: Sequence[Record], objective: Objective) -> Record | None:
-    """The best of those that met the constraints when they were stopped, named as such."""
+    """The best of the stopped trials that met the constraints; its label says that it was stopped."""
     there = [r for r in stopped if not constraints.find_misses(r, objective)]
     best = min(there, key=lambda r: (race.ranking_value(r, objective), r.key), default=None)
     return None if best is None else replace(best, label=f"{best.label}, stopped early")
@@ -136,7 +139,7 @@ def _describe_nobody(
     published: Sequence[Record],
     objective: Objective,
 ) -> str:
-    """The sentence where nothing that ran meets the constraints."""
+    """The sentence if nothing that ran meets the constraints."""
     ran = [r for r in everyone if r.origin.is_evidence]
     alone = bool(everyone) and not ran
     stopped = {r.key: constraints.find_misses(r, objective) for r in everyone if is_stopped_early(r)}
@@ -151,10 +154,10 @@ def _describe_nobody(
 def _list_claims(
     ranked: Sequence[Record], misses: Mapping[str, Sequence[Miss]], objective: Objective
 ) -> dict[str, dict[str, Json]]:
-    """What the samples of the best trials prove of the limits on latency, of those that meet them and of the others."""
+    """What samples prove of the limits on latency, for the best trials inside and the best outside the constraints."""
     shown = [r for r in ranked if not misses[r.key]][:SHOWN] + [r for r in ranked if misses[r.key]][:SHOWN]
-    found = {r.key: constraints.judge_claims(r, objective) for r in shown}
-    return {key: {name: to_json(one) for name, one in each.items()} for key, each in found.items() if each}
+    claims = {r.key: constraints.judge_claims(r, objective) for r in shown}
+    return {key: {name: to_json(claim) for name, claim in known.items()} for key, known in claims.items() if known}
 
 
 def _explain(record: Record, contest: Race, decision: Decision, front: Sequence[Record]) -> str:
@@ -197,7 +200,7 @@ def _describe_dominated(record: Record, front: Sequence[Record]) -> str:
 
 
 def _distinguish_labels(records: Sequence[Record]) -> list[Record]:
-    """Labels name the axes, not every setting: where two trials share one, part of the key follows it."""
+    """Append a part of the key to labels that several trials share: labels name the axes, not every setting."""
     shared = {label for label, count in Counter(r.label for r in records).items() if count > 1}
     return [replace(r, label=f"{r.label} [{r.key[:6]}]") if r.label in shared else r for r in records]
 
