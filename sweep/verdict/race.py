@@ -3,10 +3,10 @@
 Two trials are compared by the ratio of their repeats (`statistics.ratio`), paired by block where both were measured in
 the same ones.
 
-A race (`effort=until_decided`) is looked at several times, and each look could name a false winner. The error allowed
-for all of them is spent like alpha / (j (j + 1)) at look j, which adds up to alpha however many looks there are (error
-spending: Lan and DeMets 1983, Biometrika 70:659-663; union over the looks, so nothing is assumed of how they hang
-together). Half of it is for leaving trials out, half for the verdict: see `elimination`.
+A race (`effort=until_decided`) has several looks, and each look could name a false winner. Look j may spend the share
+1 / (j (j + 1)) of the error alpha; all shares add up to at most 1 (error spending: Lan and DeMets 1983, Biometrika
+70:659-663; a union bound, so looks may depend on each other in any way). Half of the error is for leaving trials out,
+half for the verdict: see `elimination`.
 """
 
 import math
@@ -24,10 +24,10 @@ from sweep.verdict.stats import intervals
 def plan_looks(effort: Effort) -> list[int]:
     """Repeats of every trial at each look of a race: half as many more from one to the next, like 3, 5, 8, 12."""
     most = max(effort.repeats, effort.repeats_max or 0)
-    found = [effort.repeats]
-    while found[-1] < most:
-        found.append(min(most, max(found[-1] + 1, math.ceil(1.5 * found[-1]))))
-    return found
+    looks = [effort.repeats]
+    while looks[-1] < most:
+        looks.append(min(most, max(looks[-1] + 1, math.ceil(1.5 * looks[-1]))))
+    return looks
 
 
 def confidence_at(confidence: float, look: int, claims: int = 1) -> float:
@@ -39,7 +39,7 @@ def confidence_at(confidence: float, look: int, claims: int = 1) -> float:
 
 
 def verdict_confidence(records: Sequence[Record], objective: Objective) -> float:
-    """That of a verdict: as asked for, or what the last look of a race leaves of it."""
+    """The confidence of a verdict: the objective's, or after a race that of its last look."""
     look = max((r.look for r in records), default=0)
     return confidence_at(objective.confidence, look) if look else objective.confidence
 
@@ -56,7 +56,7 @@ class Race:
         self._ratios = {r.key: self.compare(self.leader, r) for r in self.others}
 
     def compare(self, a: Record, b: Record) -> intervals.Ratio | None:
-        """Above 1: a is better. None: too few repeats to say."""
+        """How many times better a is than b; None: too few repeats to say."""
         if a is self.leader and b.key in self._ratios:
             return self._ratios[b.key]
         return compare(a, b, self.objective, self._values)
@@ -97,7 +97,7 @@ def decide(race: Race, stopped: Record | None = None) -> Decision:
     """What the comparisons show at the confidence of the objective.
 
     Args:
-        stopped: the best of those that left the race, to name where nobody else is in it.
+        stopped: the best trial that left the race, named as the next if nobody else is in it.
     """
     open_ones = [r for r in race.others if not race.beaten(r)]
     close = [r for r in race.others if not race.beaten(r) or race.negligible(r)]
@@ -121,7 +121,7 @@ def decide(race: Race, stopped: Record | None = None) -> Decision:
 
 
 def _find_safe(race: Race, close: Sequence[Record]) -> list[Record]:
-    """The leader and its close rivals, as far as nobody still in the race can be better by more than the margin.
+    """The leader and its close rivals that nobody in the race can beat by more than the margin; empty without the leader.
 
     Half of the error goes into leaving trials out of the race, half into the claims about those that are in it.
     """
@@ -140,10 +140,10 @@ def _find_safe(race: Race, close: Sequence[Record]) -> list[Record]:
 def compare(
     a: Record, b: Record, objective: Objective, known: Mapping[str, intervals.Values] | None = None
 ) -> intervals.Ratio | None:
-    """How many times better a is than b, by their repeats. None: too few to say.
+    """How many times better a is than b, by their repeats; None: too few to say.
 
     Args:
-        known: `repeat_values` by key, as far as somebody has them.
+        known: `repeat_values` by key, where the caller has them.
     """
     values = known or {}
     first = values[a.key] if a.key in values else repeat_values(a, objective.metric)
@@ -160,16 +160,16 @@ def compare(
 def compare_moderated(
     best: Record, others: Sequence[Record], objective: Objective, values: Mapping[str, intervals.Values]
 ) -> dict[str, intervals.Ratio]:
-    """How many times better `best` is than each other, with spreads that many trials tell together; see `spread`.
+    """How many times better `best` is than each other trial, with spreads estimated from all of them; see `spread`.
 
-    Empty where they were not measured in the same blocks, or are too few.
+    Empty if they were not measured in the same blocks, or are too few.
 
     Args:
         values: `repeat_values` by key, of all.
     """
-    there = [r for r in others if best.origin is Origin.MEASURED and _block_identity(r) == _block_identity(best)]
-    found = spread.moderate(best.key, {r.key: values[r.key] for r in (best, *there)})
-    return found if objective.maximize else {key: ratio.inverse() for key, ratio in found.items()}
+    together = [r for r in others if best.origin is Origin.MEASURED and _block_identity(r) == _block_identity(best)]
+    ratios = spread.moderate(best.key, {r.key: values[r.key] for r in (best, *together)})
+    return ratios if objective.maximize else {key: ratio.inverse() for key, ratio in ratios.items()}
 
 
 def lower_end(ratio: intervals.Ratio | None, confidence: float) -> float:
@@ -178,7 +178,7 @@ def lower_end(ratio: intervals.Ratio | None, confidence: float) -> float:
 
 
 def is_negligible(ratio: intervals.Ratio | None, objective: Objective) -> bool:
-    """The ratio, whichever is the better, is surely within the margin."""
+    """Whether two trials surely differ by no more than the margin."""
     if ratio is None:
         return False
     lower, upper = ratio.log_interval(objective.confidence)
@@ -188,8 +188,8 @@ def is_negligible(ratio: intervals.Ratio | None, objective: Objective) -> bool:
 def repeat_values(record: Record, metric: str) -> intervals.Values:
     """The metric in each repeat, by repeat index; empty where repeats do not have it.
 
-    A list without indexes where two repeats share one, as after results of two sweeps were put together. What a repeat
-    lost or won by the machine's own change of speed (its note `level`) is taken out.
+    A list without indexes if two repeats share one, as after merging the results of two sweeps. What a repeat lost or
+    won by a change of the machine's speed (its `level`) is taken out.
     """
     known = [(m.index, value) for m in record.repeats if (value := _value_at_level(record, m, metric)) is not None]
     by_index = dict(known)
@@ -197,7 +197,7 @@ def repeat_values(record: Record, metric: str) -> intervals.Values:
 
 
 def ranking_value(record: Record, objective: Objective) -> float:
-    """What is ranked by, smaller is better; infinite where it is not known."""
+    """The number that trials are ranked by, smaller is better; infinite if it is not known."""
     value = record.number(objective.metric)
     if value is None:
         return math.inf
@@ -206,7 +206,7 @@ def ranking_value(record: Record, objective: Objective) -> float:
 
 
 def _correction(record: Record, metric: str) -> float:
-    """By how much a metric changes where the repeats are set right for the machine's level; 1 where it never moved."""
+    """The factor on a metric that corrects its repeats for the machine's speed; 1 if that never changed."""
     if all(_level(m) == 1.0 for m in record.repeats):
         return 1.0
     raw = [value for m in record.repeats if (value := _repeat_value(record, m, metric)) is not None]
@@ -249,7 +249,7 @@ def _drop_indexes(values: intervals.Values) -> list[float]:
 
 
 def _keep_common(first: intervals.Values, second: intervals.Values) -> tuple[intervals.Values, intervals.Values]:
-    """Repeats of the same blocks, where that loses a third of them at most: pairs tell more than their number."""
+    """Repeats of the same blocks, if that drops at most a third: pairs tell more than single repeats."""
     if not (isinstance(first, Mapping) and isinstance(second, Mapping)):
         return first, second
     both = sorted(set(first) & set(second))
@@ -264,7 +264,7 @@ def _value_or_infinity(record: Record, metric: str) -> float:
 
 
 def _estimate_seconds(more: Mapping[str, int], records: Sequence[Record]) -> float | None:
-    """That so many more repeats of each take, by what its repeats took; None where nobody wrote that down."""
+    """How long `more` repeats take, by what the repeats so far took; None if that was not recorded."""
     total = 0.0
     for record in records:
         known = [m.wall_seconds for m in record.repeats if m.wall_seconds]

@@ -1,14 +1,14 @@
-"""How much repeats of a trial scatter, where many trials were measured in the same few blocks.
+"""How much repeats of a trial scatter, estimated from many trials that were measured in the same few blocks.
 
 Three repeats say little about the spread of one trial: among forty, Student's t with two degrees of freedom shows a
-difference of 3x only where repeats scatter by less than 3 %. Forty trials of three repeats know their spread together.
-So variances are drawn towards a common one, as far as the trials resemble each other: the moderated t of Smyth (2004,
+difference of 3x only if repeats scatter by less than 3 %. But forty trials of three repeats show their common spread.
+So variances are drawn towards a common one, the more so the more alike they are: the moderated t of Smyth (2004,
 Statistical Applications in Genetics and Molecular Biology 3:3). Variances follow a scaled inverse chi-squared law whose
 scale and degrees of freedom d0 are found from the moments of their logarithms; a trial's variance is then the mean of
 the scale and its own, weighted by d0 and d, with d0 + d degrees of freedom.
 
-How unlike the variances are is itself an estimate, and too small a one would promise too much: its upper 95 % bound is
-taken. With few trials that bound leaves each its own variance.
+How much the variances differ is itself an estimate, and too small a value would promise too much: its upper 95 % bound
+is taken. With few trials that bound leaves every trial its own variance.
 """
 
 import math
@@ -20,7 +20,7 @@ from sweep.verdict.stats.intervals import Ratio, Values, logarithms
 if TYPE_CHECKING:
     import numpy as np
 
-FEWEST = 8  # trials, with fewer each stands for itself
+FEWEST = 8  # trials; with fewer, every trial has its own variance
 ROUNDING = 1e-20  # variance of logarithms that is nothing but floating point
 FLOOR = 1e-5  # of the median variance: a smaller one is repeats that agree by luck, and has no useful logarithm
 
@@ -37,9 +37,9 @@ def moderate(best: str, values: Mapping[str, Values]) -> dict[str, Ratio]:
     """
     import numpy as np
 
-    blocked = {key: each for key, each in values.items() if isinstance(each, Mapping)}
+    blocked = {key: indexed for key, indexed in values.items() if isinstance(indexed, Mapping)}
     blocks = set(blocked.get(best, ()))
-    known = {key: logs for key, each in blocked.items() if set(each) == blocks and (logs := logarithms(each))}
+    known = {key: logs for key, indexed in blocked.items() if set(indexed) == blocks and (logs := logarithms(indexed))}
     if len(known) < FEWEST or len(blocks) < 2 or best not in known:
         return {}
     levels = np.array(list(known.values()))

@@ -83,19 +83,19 @@ def _find_champions(view: View) -> dict[str, Record]:
     book = view.book
     for host in view.hosts:
         if host.price is None:
-            book = book.at(host.name, 1.0)
+            book = book.with_price(host.name, 1.0)
     found: dict[str, Record] = {}
     for record in view.ranked(replace(view.objective, usd_per_million_items_max=None), book):
         found.setdefault(hardware_name(record), record)
-    cost = {name: race.ranking_value(view.book.priced(record), view.objective) for name, record in found.items()}
+    cost = {name: race.ranking_value(view.book.reprice(record), view.objective) for name, record in found.items()}
     return dict(sorted(found.items(), key=lambda item: cost[item[0]]))
 
 
 def _find_break_even(view: View, name: str, champions: Mapping[str, Record]) -> Steps | None:
     """Below which price of a hardware its best trial leads, and who leads above it."""
     objective, limit = view.objective, view.objective.usd_per_million_items_max
-    mine = view.book.at(name, 1.0).priced(champions[name])
-    others = [view.book.priced(record) for other, record in champions.items() if other != name]
+    mine = view.book.with_price(name, 1.0).reprice(champions[name])
+    others = [view.book.reprice(record) for other, record in champions.items() if other != name]
     others = [record for record in others if limit is None or _is_within(record.number(COST), limit)]
     rival = min(others, key=lambda record: race.ranking_value(record, objective), default=None)
     if rival is not None and race.ranking_value(rival, objective) < math.inf:
@@ -125,7 +125,7 @@ def _list_rates(record: Record) -> list[float]:
 
 
 def _rank_at_price(view: View, name: str, value: float, needed: Iterable[Record]) -> tuple[Record, ...]:
-    return view.asked(_keep_few(view, needed), view.objective, view.book.at(name, value))
+    return view.choose_among(_keep_few(view, needed), view.objective, view.book.with_price(name, value))
 
 
 def _find_price_limit(view: View, name: str, ranking: Sequence[Record]) -> Steps | None:
@@ -170,7 +170,7 @@ def _find_limit_flips(view: View, metric: Metric) -> Steps | None:
     needed = [by_key[key] for key in made.keys if key]
 
     def asked(value: float) -> tuple[Record, ...]:
-        return view.asked(_keep_few(view, needed), _set_limit(view.objective, name, value))
+        return view.choose_among(_keep_few(view, needed), _set_limit(view.objective, name, value))
 
     return _confirm(made, asked)
 
