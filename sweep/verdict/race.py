@@ -121,7 +121,7 @@ def decide(race: Race, stopped: Record | None = None) -> Decision:
 
 
 def _find_safe(race: Race, close: Sequence[Record]) -> list[Record]:
-    """The leader and its close rivals that nobody in the race can beat by more than the margin; empty without the leader.
+    """The leader and its close rivals that nobody can beat by more than the margin; empty if the leader is not one.
 
     Half of the error goes into leaving trials out of the race, half into the claims about those that are in it.
     """

@@ -1,7 +1,7 @@
 """What a result costs: dollars for a million items, hosts for a load, and the price at which two setups cost the same.
 
-Pure numbers. Who knows prices is `prices`, who asks what would be if is `whatif`. What is not known is None, never a
-guess. A host is paid for as a whole: how many more copies might fit beside those that were measured is not guessed.
+Pure numbers: `prices` knows the prices, `whatif` tries others. What is not known is None, never a guess. A host is paid
+for as a whole: how many more copies might fit beside those that were measured is not guessed.
 """
 
 import math
@@ -27,13 +27,15 @@ def list_prices(declared: Mapping[str, Any]) -> tuple[Price, ...]:
 
 
 def find_price(declared: Mapping[str, Any], kind: str | None = None) -> Price | None:
-    """The first price of this kind that a hardware names, the first of all without a kind; None: it is not known."""
+    """The first price of this kind that a hardware names; without a kind the first of all; None if there is none."""
     return next((price for price in list_prices(declared) if kind in (None, price.kind)), None)
 
 
 def find_rate(metrics: Mapping[str, Any]) -> float | None:
-    """Items/s that a host is paid for: those that meet the service level where they were looked for (`load=capacity`),
-    else the throughput. None: not known, or there are none."""
+    """Items/s that a host is paid for: with `load=capacity` those that meet the service level, else the throughput.
+
+    None: not known, or zero.
+    """
     rate = metrics.get(CAPACITY, metrics.get(THROUGHPUT))
     return float(rate) if isinstance(rate, (int, float)) and math.isfinite(rate) and rate > 0 else None
 
@@ -44,20 +46,20 @@ def find_rate_metric(metrics: Mapping[str, Any]) -> str:
 
 
 def usd_per_million_items(items_per_s: float | None, usd_per_hour: float | None) -> float | None:
-    """usd_per_hour / 3600 / items_per_s x 10^6; None where either is not known, or nothing is done."""
+    """usd_per_hour / 3600 / items_per_s x 10^6; None if either is not known, or the rate is zero."""
     if usd_per_hour is None or items_per_s is None or items_per_s <= 0:
         return None
     return usd_per_hour / 3600.0 / items_per_s * 1e6
 
 
 def break_even(items_per_s: float, usd_per_million: float) -> float:
-    """USD/h at which a host that does so many items/s costs so much per million: below it, it is cheaper."""
+    """USD/h at which a host with this rate costs `usd_per_million` for a million items; below it, it is cheaper."""
     return usd_per_million * 1e-6 * items_per_s * 3600.0
 
 
 @dataclass(frozen=True)
 class Hosts:
-    """The hosts that a load takes, all of one kind."""
+    """The hosts that a load needs, all of one kind."""
 
     hosts: int  # spare ones among them
     spare: int
@@ -74,7 +76,7 @@ def size_fleet(
     headroom: float = 0.0,
     spare_hosts: int = 0,
 ) -> Hosts:
-    """Hosts for a load: as many as carry it with `headroom` of each kept free, and `spare_hosts` more that may be lost.
+    """The hosts for a load: as many as carry it with `headroom` of each kept free, and `spare_hosts` more to lose.
 
     Args:
         items_per_s: of the load, above 0.
@@ -91,7 +93,7 @@ def size_fleet(
 
 
 def describe_idle(trial: Trial) -> str:
-    """What of its host a trial leaves unused, in words; empty where it fills the host, or that cannot be told."""
+    """What a trial leaves unused of its host; empty if it fills the host, or that is not known."""
     device = str(trial.backend.get("device") or "cpu")
     if not trial.hardware.get("cores"):
         return ""

@@ -1,10 +1,10 @@
 """What would change the choice: the prices and the limits on latency at which another trial leads.
 
-A price moves all trials of a hardware together, and a limit lets trials in one after the other, so the values at which
+A price moves all trials of a hardware together, and a limit admits trials one after the other. So the values at which
 the leader changes follow from the numbers: where two costs are equal (break-even), and where the limit passes the
-latency of a better trial. Each is then verified by asking `select` on both sides of it, 1 % away; one that select does
-not confirm is not told. Who leads is best by the estimates: near a flip the verdict itself is a tie or undecided, and
-the interval of a price says how near.
+latency of a better trial. `select` then confirms each of them on both sides, 1 % away; those that it does not confirm
+are left out. The leader is the best by the estimates: near a flip the verdict itself is a tie or undecided, and the
+interval of a price says how near.
 """
 
 import math
@@ -21,21 +21,21 @@ from sweep.verdict.stats import intervals
 from sweep.verdict.whatif.answers import View, hardware_name
 
 LIMITED = [metric for metric in reversed(LATENCIES) if hasattr(Objective, f"{metric.name}_max")]  # by a setting
-AWAY = 0.01  # relative: how far from a flip select is asked
-STEPS = 6  # leaders that are told, those about the present value
-HARDWARE = 6  # hardware types whose price is looked at
-BESIDE = 20  # of the best trials, asked again with those that a flip names
+AWAY = 0.01  # relative: how far from a flip select must confirm it
+STEPS = 6  # leaders that are listed, those about the present value
+HARDWARE = 6  # hardware types whose price is varied
+BESIDE = 20  # of the best trials, ranked again with those that a flip names
 
 Ends = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Who leads as one number moves: `keys[i]` below `at[i]`, `keys[i + 1]` above it; None where nothing will do."""
+    """Who leads as a number moves: `keys[i]` below `at[i]`, `keys[i + 1]` above it; None if no trial qualifies."""
 
     what: str  # "price of inf2_xlarge" or "latency_ms_p99"
     unit: str  # "USD/h" or "ms"
-    now: float | None  # None: the price is not known, or no limit is asked for
+    now: float | None  # None: the price is not known, or there is no limit
     at: tuple[float, ...]
     keys: tuple[str | None, ...]
     ends: tuple[Ends | None, ...] = ()  # interval of each `at`; None: not known
@@ -49,9 +49,9 @@ Rank = Callable[[float], tuple[Record, ...]]  # the feasible trials at a value, 
 
 
 def find_flips(view: View) -> tuple[Steps, ...]:
-    """The prices and limits that matter to this choice; those that change nothing are left out."""
-    found = [*_find_price_flips(view), *(_find_limit_flips(view, metric) for metric in LIMITED)]
-    return tuple(steps for steps in found if steps is not None and (steps.at or steps.unconfirmed))
+    """The prices and limits that would change this choice."""
+    flips = [*_find_price_flips(view), *(_find_limit_flips(view, metric) for metric in LIMITED)]
+    return tuple(steps for steps in flips if steps is not None and (steps.at or steps.unconfirmed))
 
 
 # --- prices -----------------------------------------------------------------------------------------------------------
@@ -65,30 +65,30 @@ def _find_price_flips(view: View) -> list[Steps]:
         free = replace(objective, usd_per_million_items_max=None)
         ranking = view.ranked(free)
         named = list(dict.fromkeys(hardware_name(record) for record in (*view.feasible[:2], *ranking)))
-        return [made for name in named[:HARDWARE] if (made := _find_price_limit(view, name, ranking))]
+        return [steps for name in named[:HARDWARE] if (steps := _find_price_limit(view, name, ranking))]
     champions = _find_champions(view)
     known = [name for name in champions if view.book.price(champions[name])]
     unknown = [name for name in champions if name not in known]
     if len(champions) < 2 and objective.usd_per_million_items_max is None:
         return []
     named = [*known[:2], *unknown, *known[2:]]  # the choice, the runner-up, then what only lacks a price
-    return [made for name in named[:HARDWARE] if (made := _find_break_even(view, name, champions))]
+    return [steps for name in named[:HARDWARE] if (steps := _find_break_even(view, name, champions))]
 
 
 def _find_champions(view: View) -> dict[str, Record]:
-    """The trial of each hardware that costs least at any price of it, whether that is known or not, cheapest first.
+    """The trial of each hardware that costs least, at any price of the hardware; cheapest first.
 
-    A price moves all trials of a hardware alike, so the others of it never lead.
+    A price moves all trials of a hardware alike, so its other trials never lead.
     """
     book = view.book
     for host in view.hosts:
         if host.price is None:
             book = book.with_price(host.name, 1.0)
-    found: dict[str, Record] = {}
+    champions: dict[str, Record] = {}
     for record in view.ranked(replace(view.objective, usd_per_million_items_max=None), book):
-        found.setdefault(hardware_name(record), record)
-    cost = {name: race.ranking_value(view.book.reprice(record), view.objective) for name, record in found.items()}
-    return dict(sorted(found.items(), key=lambda item: cost[item[0]]))
+        champions.setdefault(hardware_name(record), record)
+    cost = {name: race.ranking_value(view.book.reprice(record), view.objective) for name, record in champions.items()}
+    return dict(sorted(champions.items(), key=lambda item: cost[item[0]]))
 
 
 def _find_break_even(view: View, name: str, champions: Mapping[str, Record]) -> Steps | None:
@@ -107,8 +107,8 @@ def _find_break_even(view: View, name: str, champions: Mapping[str, Record]) -> 
         return None
     price = view.book.price(champions[name])
     now = price.usd_per_hour if price else None
-    made = Steps(f"price of {name}", "USD/h", now, (at,), (mine.key, rival.key if rival else None), (ends,))
-    return _confirm(made, lambda value: _rank_at_price(view, name, value, champions.values()))
+    steps = Steps(f"price of {name}", "USD/h", now, (at,), (mine.key, rival.key if rival else None), (ends,))
+    return _confirm(steps, lambda value: _rank_at_price(view, name, value, champions.values()))
 
 
 def _break_even_interval(mine: Record, rival: Record, at: float, objective: Objective) -> Ends | None:
@@ -165,14 +165,14 @@ def _find_limit_flips(view: View, metric: Metric) -> Steps | None:
     now = getattr(view.objective, name)
     ranking = view.feasible if now is None else view.ranked(_set_limit(view.objective, name, None))
     known = [(record, value) for record in ranking if (value := record.number(metric.name)) is not None]
-    made = _keep_nearest(Steps(metric.name, "ms", now, *_find_stairs(known, rising=True)))
+    steps = _keep_nearest(Steps(metric.name, "ms", now, *_find_stairs(known, rising=True)))
     by_key = {record.key: record for record in ranking}
-    needed = [by_key[key] for key in made.keys if key]
+    needed = [by_key[key] for key in steps.keys if key]
 
-    def asked(value: float) -> tuple[Record, ...]:
+    def rank(value: float) -> tuple[Record, ...]:
         return view.choose_among(_keep_few(view, needed), _set_limit(view.objective, name, value))
 
-    return _confirm(made, asked)
+    return _confirm(steps, rank)
 
 
 def _set_limit(objective: Objective, name: str, value: float | None) -> Objective:
@@ -186,10 +186,10 @@ def _set_limit(objective: Objective, name: str, value: float | None) -> Objectiv
 def _find_stairs(
     ranking: Sequence[tuple[Record, float]], rising: bool
 ) -> tuple[tuple[float, ...], tuple[str | None, ...]]:
-    """Where the leader changes, ascending, and who leads between: of those that the value admits, the best ranked.
+    """Where the leader changes, ascending, and who leads between: the best ranked of those that a value admits.
 
     Args:
-        ranking: best first, each with the value from which on (`rising`) or up to which (not) it is admitted.
+        ranking: best first, with the value from which (`rising`), or else up to which, a trial is admitted.
     """
     steps: list[tuple[float, str]] = []  # from the best to what only the tightest values leave
     for record, value in ranking:
@@ -203,7 +203,7 @@ def _find_stairs(
 
 
 def _keep_nearest(steps: Steps) -> Steps:
-    """The few leaders about the present value: without one those of the loosest limits."""
+    """The few leaders about the present value; without one, those of the loosest limits."""
     extra = len(steps.keys) - STEPS
     if extra <= 0:
         return steps
@@ -212,12 +212,12 @@ def _keep_nearest(steps: Steps) -> Steps:
     return replace(steps, at=steps.at[first : first + STEPS - 1], keys=steps.keys[first : first + STEPS])
 
 
-def _confirm(steps: Steps, asked: Rank) -> Steps:
-    """The flips on both sides of which select says what is told here."""
+def _confirm(steps: Steps, rank: Rank) -> Steps:
+    """The flips that select confirms on both sides."""
     kept = []
     for place, edge in enumerate(steps.at):
         sides = (edge * (1 - AWAY), edge * (1 + AWAY))
-        seen = [next((record.key for record in asked(value)), None) for value in sides]
+        seen = [next((record.key for record in rank(value)), None) for value in sides]
         if edge > 0 and seen == [steps.leader(value) for value in sides]:
             kept.append(place)
     if len(kept) == len(steps.at):
@@ -236,5 +236,5 @@ def _keep_few(view: View, needed: Iterable[Record]) -> list[Record]:
 
     Without their samples: what these prove of a limit changes no ranking, and reading them takes long.
     """
-    found = {record.key: record for record in (*needed, *view.feasible[:BESIDE])}
-    return [replace(each, repeats=tuple(replace(one, samples="") for one in each.repeats)) for each in found.values()]
+    records = {record.key: record for record in (*needed, *view.feasible[:BESIDE])}
+    return [replace(r, repeats=tuple(replace(m, samples="") for m in r.repeats)) for r in records.values()]

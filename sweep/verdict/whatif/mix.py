@@ -1,10 +1,10 @@
 """A trial's numbers at another mix of lengths, from what was measured of each bucket or size.
 
-A bucket's latency does not depend on how often the others are asked, where the clients of a closed loop wait for each
-answer: so each bucket's requests are weighted with the share that it would have. What an item takes of a client's time,
-mean over the buckets, gives the throughput: items/s x (time of an item at the old mix) / (at the new one), per repeat.
-Percentiles come from the samples, each with the weight of its bucket; no samples, no percentile. How full the requests
-of a bucket were stays as it was measured.
+In a closed loop every client waits for its answer. So a bucket's latency does not depend on how often the others are
+used, and its requests are weighted with the share that it would have. The time of a client that an item takes, mean
+over the buckets, gives the throughput of a repeat: items/s x (time of an item at the old mix) / (at the new one).
+Percentiles come from the samples, weighted by their buckets; without samples there are none. How full the requests of a
+bucket were stays as it was measured.
 """
 
 import math
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 CLOSED = ("saturate", "single", "closed")  # loads whose clients wait for each answer
 
 
-class _Unknown(Exception):  # noqa: N818  # no error: the reason why a trial cannot be told
+class _Unknown(Exception):  # noqa: N818  # no error: why the numbers of a trial cannot be known
     pass
 
 
-def reweigh(found: "Stored", traffic: Traffic) -> Record | str:
-    """The record as the traffic would have it, or in a few words why that cannot be told."""
-    record, trial = found.record, found.history.trials.get(found.record.key)
-    if trial is None or not found.is_measured:
+def reweigh(stored: "Stored", traffic: Traffic) -> Record | str:
+    """The record under this traffic, or in a few words why its numbers cannot be known."""
+    record, trial = stored.record, stored.history.trials.get(stored.record.key)
+    if trial is None or not stored.is_measured:
         return "they were not measured here"
     load = str(trial.load.get("name", CLOSED[0]))
     if load not in CLOSED:
         return f"how long items wait under load={load} changes with the mix: measure it"
     try:
         if record.buckets:
-            return _reweigh_buckets(found, trial, traffic)
+            return _reweigh_buckets(stored, trial, traffic)
         if record.sizes:
             return _reweigh_sizes(record, trial, traffic)
     except _Unknown as reason:
@@ -54,10 +54,10 @@ def reweigh(found: "Stored", traffic: Traffic) -> Record | str:
     return "they have one size of which nothing is stored: measure them with buckets=..."
 
 
-def _reweigh_buckets(found: "Stored", trial: Trial, traffic: Traffic) -> Record:
+def _reweigh_buckets(stored: "Stored", trial: Trial, traffic: Traffic) -> Record:
     import numpy as np
 
-    record = found.record
+    record = stored.record
     whole = record.buckets
     shares = _bucket_shares(whole, traffic)
     order = [row.bucket for row in whole]
@@ -67,8 +67,8 @@ def _reweigh_buckets(found: "Stored", trial: Trial, traffic: Traffic) -> Record:
     for repeat in record.repeats:
         if [row.bucket for row in repeat.buckets] != order:
             raise _Unknown("they do not say of every repeat what each bucket took")
-        made, samples, weight = _reweigh_repeat(found, repeat, shares)
-        repeats.append(made)
+        result, samples, weight = _reweigh_repeat(stored, repeat, shares)
+        repeats.append(result)
         latencies.append(samples)
         weights.append(weight)
     buckets = tuple(replace(row, share=float(share)) for row, share in zip(whole, shares, strict=True))
@@ -85,7 +85,7 @@ def _reweigh_buckets(found: "Stored", trial: Trial, traffic: Traffic) -> Record:
 
 
 def _bucket_shares(rows: Sequence[BucketFacts], traffic: Traffic) -> "np.ndarray":
-    """(n,): of the traffic's items, by the place of the bucket that takes them."""
+    """(n,): the share of the traffic's items that each bucket takes."""
     import numpy as np
 
     if any(len(row.bucket) not in (1, traffic.dimensions) for row in rows):
@@ -102,9 +102,9 @@ def _bucket_shares(rows: Sequence[BucketFacts], traffic: Traffic) -> "np.ndarray
 
 
 def _reweigh_repeat(
-    found: "Stored", repeat: Measurement, shares: "np.ndarray"
+    stored: "Stored", repeat: Measurement, shares: "np.ndarray"
 ) -> "tuple[Measurement, np.ndarray, np.ndarray]":
-    """One repeat at the new mix; latency, ms, and weight of each of its samples, as far as there are any."""
+    """One repeat at the new mix, and the latency in ms and the weight of each of its samples."""
     import numpy as np
 
     rows = repeat.buckets
@@ -114,27 +114,27 @@ def _reweigh_repeat(
         lacking = next(row.bucket for row, share in zip(rows, shares, strict=True) if share > 0 and not row.items)
         raise _Unknown(f"no request of bucket {'x'.join(map(str, lacking))} was measured")
     means = np.array([row.latency_ms_mean or 0.0 for row in rows])
-    each_item = np.divide(requests * means, items, out=np.zeros_like(items), where=items > 0)  # ms of a client's time
-    before, after = float(items @ each_item / items.sum()), float(shares @ each_item)
-    asked = np.divide(shares * requests, items, out=np.zeros_like(items), where=items > 0)
-    asked /= asked.sum()  # share of the requests
-    samples, bucket = _load_samples(found, repeat)
-    weight = np.divide(asked, requests, out=np.zeros_like(asked), where=requests > 0)[bucket]
-    made = replace(
+    item_ms = np.divide(requests * means, items, out=np.zeros_like(items), where=items > 0)  # ms of a client's time
+    before, after = float(items @ item_ms / items.sum()), float(shares @ item_ms)
+    weights = np.divide(shares * requests, items, out=np.zeros_like(items), where=items > 0)
+    weights /= weights.sum()  # share of the requests
+    samples, bucket = _load_samples(stored, repeat)
+    weight = np.divide(weights, requests, out=np.zeros_like(weights), where=requests > 0)[bucket]
+    result = replace(
         repeat,
         throughput_items_per_s=repeat.throughput_items_per_s * before / after,
-        latency_ms_mean=float(asked @ means),
+        latency_ms_mean=float(weights @ means),
         latency_ms=_weighted_percentiles(samples, weight),
         samples="",  # they are of the mix that was measured: no claim can rest on them
     )
-    return made, samples, weight
+    return result, samples, weight
 
 
-def _load_samples(found: "Stored", repeat: Measurement) -> "tuple[np.ndarray, np.ndarray]":
-    """Latency in ms and number of the bucket of every request; empty where the file is gone or says no buckets."""
+def _load_samples(stored: "Stored", repeat: Measurement) -> "tuple[np.ndarray, np.ndarray]":
+    """Latency in ms and number of the bucket of every request; empty if the file is gone or names no buckets."""
     import numpy as np
 
-    path = found.file(repeat.samples)
+    path = stored.file(repeat.samples)
     nothing = np.empty(0), np.empty(0, dtype=np.int64)
     if path is None:
         return nothing
@@ -169,7 +169,7 @@ def _reweigh_sizes(record: Record, trial: Trial, traffic: Traffic) -> Record:
     metrics = _replace_metrics(record, repeats)
     for name in ("padding", "padding_flops"):
         metrics.pop(name, None)
-    metrics["latency_ms_mean"] = metrics["item_latency_ms_mean"] = fmean(each.latency_ms_mean for each in repeats)
+    metrics["latency_ms_mean"] = metrics["item_latency_ms_mean"] = fmean(repeat.latency_ms_mean for repeat in repeats)
     return replace(record, metrics=metrics, repeats=tuple(repeats))
 
 
@@ -189,11 +189,11 @@ def _pool_latencies(latency: "np.ndarray", weight: "np.ndarray") -> dict[str, fl
     if not weight.sum():
         return {}
     effective = weight.sum() ** 2 / (weight**2).sum()
-    found = _weighted_percentiles(latency, weight)
+    percentiles = _weighted_percentiles(latency, weight)
     kept = [name for name, q in QUANTILES.items() if intervals.percentile_supported(int(effective), q)]
-    told: dict[str, Any] = {name: found[name] for name in kept}
-    told |= {"mean": float(latency @ weight / weight.sum()), "max": float(latency[weight > 0].max())}
-    return {"latency_ms_" + name: value for name, value in told.items()}
+    known: dict[str, Any] = {name: percentiles[name] for name in kept}
+    known |= {"mean": float(latency @ weight / weight.sum()), "max": float(latency[weight > 0].max())}
+    return {"latency_ms_" + name: value for name, value in known.items()}
 
 
 def _weighted_percentiles(latency: "np.ndarray", weight: "np.ndarray") -> dict[str, float]:
