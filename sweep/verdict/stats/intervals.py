@@ -55,8 +55,8 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
 def mcnemar_exact(b: int, c: int) -> float:
     """Two-sided exact p that two classifiers are right equally often (McNemar 1947, Psychometrika 12:153-157).
 
-    b, c: samples that only the one and only the other got right. Given their sum, b is Binomial(b + c, 1/2) if neither
-    is better; twice the smaller tail, at most 1. No discordant sample says nothing: 1.
+    b, c: samples that only the first and only the second got right. Given their sum, b is Binomial(b + c, 1/2) if
+    neither is better; twice the smaller tail, at most 1. No discordant sample says nothing: 1.
     """
     from scipy.special import bdtr
 
@@ -236,7 +236,7 @@ def summarize(
         known |= {label: float(np.percentile(pooled, q)) for label, q in carried.items()}
         metrics |= {metric.name: known[metric.label] / 1e6 for metric in LATENCIES if metric.label in known}
     if "latency_ms_p50" in metrics:
-        medians = [float(np.median(each)) / 1e6 for each in per_repeat if each.size]
+        medians = [float(np.median(array)) / 1e6 for array in per_repeat if array.size]
         _add_ends(metrics, "latency_ms_p50", mean_interval(medians, confidence))
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
