@@ -1,4 +1,4 @@
-"""Declared hardware against this host: what it has, how many copies fit, and whether a trial can run here."""
+"""Declared hardware and this host: what they have, how many replicas fit, and whether a trial can run here."""
 
 import re
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ REPLAY = "replay"  # the device of a backend that answers from a table: it needs
 def describe_local(host: Host) -> Json:
     """The values that `hardware=local` leaves to detection, as plain JSON."""
     chips = host.neuron_per_chip * host.neuron_devices
-    each = host.neuron_memory_mb / chips if host.neuron_memory_mb and chips else None
+    core_memory_mb = host.neuron_memory_mb / chips if host.neuron_memory_mb and chips else None
     return {
         "instance_type": host.instance_type,
         "cores": host.cores,
@@ -40,18 +40,18 @@ def describe_local(host: Host) -> Json:
         "neuron_cores": host.neuron_cores,
         "target": host.neuron_family,
         "cores_per_chip": host.neuron_per_chip or None,
-        "core_memory_mb": each,
+        "core_memory_mb": core_memory_mb,
     }
 
 
 def fill(declared: Mapping[str, Any], host: Host | None = None) -> Json:
     """A declared hardware with what only detection can know; every type but `describe_local` is what its file says."""
-    found = describe_local(host or detect()) if declared.get("name") == "local" else {}
-    return {**declared, **{key: value for key, value in found.items() if declared.get(key) is None}}
+    detected = describe_local(host or detect()) if declared.get("name") == "local" else {}
+    return {**declared, **{key: value for key, value in detected.items() if declared.get(key) is None}}
 
 
 def count_available(hardware: Mapping[str, Any], device: str) -> int | None:
-    """How many of what a trial's `cores` counts there are: CPUs for `cpu` and `cuda`, NeuronCores for `neuron`."""
+    """How many there are of what a trial's `cores` counts: CPUs for `cpu` and `cuda`, NeuronCores for `neuron`."""
     device = _counted_device(hardware, device)
     key = "cpus"
     if device not in ("cpu", "cuda") and hardware.get("device") == device:
@@ -63,7 +63,7 @@ def count_available(hardware: Mapping[str, Any], device: str) -> int | None:
 
 
 def count_replicas(hardware: Mapping[str, Any], device: str, cores: int) -> int:
-    """`replicas: auto`: as many as have physical cores (GPUs, NeuronCores of all chips) of their own, at least one."""
+    """`replicas: auto`: as many as get physical cores (GPUs, NeuronCores of all chips) of their own, at least one."""
     device = _counted_device(hardware, device)
     if device == "cuda":
         gpus = hardware.get("gpus")
@@ -73,10 +73,10 @@ def count_replicas(hardware: Mapping[str, Any], device: str, cores: int) -> int:
 
 
 def check_trial(host: Host, trial: Trial, *, run: bool = True) -> tuple[Status | None, str]:
-    """Why a trial cannot run on its hardware, or on this host: `(None, "")` where nothing speaks against it.
+    """Why a trial cannot run on its hardware or on this host; `(None, "")` if it can.
 
     Args:
-        run: False where it is only built: then this host need not be the hardware.
+        run: False if it is only built; then this host need not be the hardware.
     """
     hardware, device = trial.hardware, str(trial.backend.get("device") or "cpu")
     replayed = device == REPLAY
@@ -93,7 +93,7 @@ def check_trial(host: Host, trial: Trial, *, run: bool = True) -> tuple[Status |
 
 
 def describe_mismatch(host: Host, declared: Mapping[str, Any]) -> str | None:
-    """Why this host is not the declared hardware, with what to do; None where it is."""
+    """Why this host is not the declared hardware, and what to do; None if it is."""
     reason = describe_lack(host, declared)
     wanted = declared.get("instance_type") or declared.get("name")
     if reason is None or declared.get("withdrawn") or wanted == host.instance_type:
@@ -102,7 +102,7 @@ def describe_mismatch(host: Host, declared: Mapping[str, Any]) -> str | None:
 
 
 def describe_lack(host: Host, declared: Mapping[str, Any]) -> str | None:
-    """In a few words what keeps this host from being the declared hardware; None where it is that."""
+    """In a few words why this host is not the declared hardware; None if it is."""
     if declared.get("name") == "local":
         return None
     if declared.get("withdrawn"):
@@ -117,12 +117,12 @@ def describe_lack(host: Host, declared: Mapping[str, Any]) -> str | None:
 
 
 def _counted_device(hardware: Mapping[str, Any], device: str) -> str:
-    """The device that cores are counted on: a table speaks of that of the hardware."""
+    """The device whose cores are counted: for a replay that of the hardware."""
     return str(hardware.get("device") or "cpu") if device == REPLAY else device
 
 
 def _with_article(name: Any) -> str:
-    """With its article as it is spoken: an m5.large, an inf2.xlarge, a c5.large."""
+    """With the article of its pronunciation: an m5.large, an inf2.xlarge, a c5.large."""
     return f"{'an' if re.match(r'[aeio]|[fhlmnrsx][0-9]', str(name).lower()) else 'a'} {name}"
 
 
@@ -135,7 +135,7 @@ def _absent(host: Host, device: str) -> str | None:
 
 
 def _too_few_here(host: Host, device: str, trial: Trial) -> str | None:
-    """The hardware has them, but not all are for this process."""
+    """Why this process may use too few of the cores or GPUs that the hardware has."""
     wanted, have, what = deployment.total(trial), len(host.cpus), "CPU"
     if device == "cuda":
         wanted, have, what = trial.replicas, len(host.gpus), "GPU"
