@@ -45,7 +45,7 @@ def describe_local(host: Host) -> Json:
 
 
 def fill(declared: Mapping[str, Any], host: Host | None = None) -> Json:
-    """A declared hardware with what only detection can know; every type but `describe_local` is what its file says."""
+    """A declared hardware with what detection adds to `local`; every other type is what its file says."""
     detected = describe_local(host or detect()) if declared.get("name") == "local" else {}
     return {**declared, **{key: value for key, value in detected.items() if declared.get(key) is None}}
 
