@@ -50,20 +50,15 @@ def find_misses(record: Record, objective: Objective) -> list[Miss]:
     return misses
 
 
-def judge_claims(record: Record, objective: Objective) -> Mapping[str, Claim]:
-    """What the samples prove of the limits on latency, by the name of the limit; empty without such limits."""
-    return claims.judge_record(record, objective) if record.origin.is_evidence else {}
-
-
 def find_standing(record: Record, objective: Objective, confidence: float) -> tuple[Standing, str]:
     """Whether more repeats can still change that a trial meets the constraints or misses one; and what it misses.
 
     Args:
         confidence: at which a trial must miss a limit to be left out. Claims that a limit is met have the objective's.
     """
-    proofs = judge_claims(record, objective)
+    proofs = claims.judge_record(record, objective)
     stricter = max(confidence, objective.claim_confidence)
-    doubts = judge_claims(record, replace(objective, claim_confidence=stricter)) if proofs else {}
+    doubts = claims.judge_record(record, replace(objective, claim_confidence=stricter)) if proofs else {}
     goal = _metric_standing(record, objective.metric)
     if goal is Standing.MISSED:
         return goal, describe_unknown(record, objective.metric)
@@ -101,7 +96,7 @@ def _interval_standing(record: Record, limit: Limit, confidence: float) -> Stand
         best = record.numbers.get(limit.best, value)
         return Standing.MET if within else Standing.MISSED if limit.is_missed(best) else Standing.OPEN
     values = repeat_values(record, metric.name)
-    logs = [math.log(value) for value in (values.values() if isinstance(values, Mapping) else values) if value > 0]
+    logs = [math.log(value) for value in intervals.drop_indexes(values) if value > 0]
     if len(logs) < 2 or bound <= 0:
         return Standing.OPEN
     ends = intervals.mean_interval(logs, confidence)
@@ -137,7 +132,7 @@ def _count_missing_samples(record: Record, metric: Metric) -> int:
 
 def _describe_unshown(record: Record, objective: Objective, limit: Limit) -> str:
     """Why a limit on an unknown value is missed; empty if the requests prove that it is met."""
-    claim = judge_claims(record, objective).get(limit.name)
+    claim = claims.judge_record(record, objective).get(limit.name)
     if claim is None or claim.verdict == "unproved":
         return describe_unknown(record, limit.metric.name)
     return claims.describe(claim) if claim.verdict == "refuted" else ""
@@ -168,7 +163,7 @@ def find_nearest(ranked: Sequence[Record], missed: Mapping[str, Sequence[Miss]])
 
 def describe_claims(record: Record, objective: Objective) -> str:
     """The claims about a record's limits, and the first other limit that the estimate meets and its interval misses."""
-    known = judge_claims(record, objective)
+    known = claims.judge_record(record, objective)
     sentences = [f"{claims.describe(known[limit.name])}." for limit in objective.limits if limit.name in known]
     for limit in objective.limits:
         end = record.number(limit.worst)

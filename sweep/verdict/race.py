@@ -150,7 +150,7 @@ def compare(
     second = values[b.key] if b.key in values else repeat_values(b, objective.metric)
     if _block_identity(a) != _block_identity(b) or a.origin is not Origin.MEASURED:
         # Equal indexes mean the same block only among what was interleaved; elsewhere they are a coincidence.
-        first, second = _drop_indexes(first), _drop_indexes(second)
+        first, second = intervals.drop_indexes(first), intervals.drop_indexes(second)
     else:
         first, second = _keep_common(first, second)
     ratio = intervals.ratio(first, second)
@@ -242,10 +242,6 @@ def _repeat_value(record: Record, repeat: Measurement, metric: str) -> float | N
 def _block_identity(record: Record) -> tuple[str, str, object]:
     """Equal for records that were measured in the same blocks."""
     return record.sweep, record.origin, record.measured_together
-
-
-def _drop_indexes(values: intervals.Values) -> list[float]:
-    return list(values.values()) if isinstance(values, Mapping) else list(values)
 
 
 def _keep_common(first: intervals.Values, second: intervals.Values) -> tuple[intervals.Values, intervals.Values]:

@@ -131,7 +131,9 @@ def judge(
 ) -> tuple[list[Change], Common | None]:
     """The change of every pair, and of all trials together."""
     values = [(_values(a, metric), _values(b, metric)) for a, b in pairs]
-    ratios = [intervals.ratio(_drop_indexes(after), _drop_indexes(before)) for before, after in values]
+    ratios = [
+        intervals.ratio(intervals.drop_indexes(after), intervals.drop_indexes(before)) for before, after in values
+    ]
     known = [place for place, ratio in enumerate(ratios) if ratio is not None]
     together = _compare_together([values[place] for place in known]) if len(known) > 1 else None
     tests: list[tuple[str, int, float]] = [("trials", n, _p_beyond(ratios[n], objective.margin)) for n in known]
@@ -192,11 +194,6 @@ def _values(record: Record, metric: str) -> intervals.Values:
 
 def _value(record: Record, metric: str) -> float | None:
     return record.number(metric) if _is_measured(record) else None
-
-
-def _drop_indexes(values: intervals.Values) -> list[float]:
-    """Without the indexes: blocks of two sweeps have nothing in common."""
-    return list(values.values()) if isinstance(values, Mapping) else list(values)
 
 
 def _compare_together(values: Sequence[tuple[intervals.Values, intervals.Values]]) -> intervals.Ratio | None:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 
 from sweep.spec import Json, Record, Status, StopReason, to_json
 from sweep.spec.settings import Objective
-from sweep.verdict import constraints, race, wording
+from sweep.verdict import claims, constraints, race, wording
 from sweep.verdict.constraints import Miss
 from sweep.verdict.race import Decision, Race, repeat_values
 
@@ -156,8 +156,8 @@ def _list_claims(
 ) -> dict[str, dict[str, Json]]:
     """What samples prove of the limits on latency, for the best trials inside and the best outside the constraints."""
     shown = [r for r in ranked if not misses[r.key]][:SHOWN] + [r for r in ranked if misses[r.key]][:SHOWN]
-    claims = {r.key: constraints.judge_claims(r, objective) for r in shown}
-    return {key: {name: to_json(claim) for name, claim in known.items()} for key, known in claims.items() if known}
+    judged = {r.key: claims.judge_record(r, objective) for r in shown}
+    return {key: {name: to_json(claim) for name, claim in known.items()} for key, known in judged.items() if known}
 
 
 def _explain(record: Record, contest: Race, decision: Decision, front: Sequence[Record]) -> str:

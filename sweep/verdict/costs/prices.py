@@ -95,20 +95,10 @@ def write(outputs: Path, rows: Iterable[Row]) -> Path:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for row in sorted(
-        by_place.values(), key=lambda row: (row.hardware, PRICES.index(str(row.price.kind)), row.place[2] or "")
+        by_place.values(), key=lambda row: (row.hardware, _kind_order(row.price), row.price.region or "")
     ):
-        price = row.price
-        table.writerow(
-            [
-                row.hardware,
-                row.instance_type,
-                price.kind,
-                price.region,
-                f"{price.usd_per_hour:.10g}",
-                price.date,
-                price.source,
-            ]
-        )
+        p = row.price
+        table.writerow((row.hardware, row.instance_type, p.kind, p.region, f"{p.usd_per_hour:.10g}", p.date, p.source))
     try:
         outputs.mkdir(parents=True, exist_ok=True)
         files.write_whole(outputs / TABLE, text.getvalue())
@@ -129,11 +119,13 @@ def override(declared: Mapping[str, Any], rows: Sequence[Row]) -> Mapping[str, A
     own = money.list_prices(declared)
     taken = {(price.kind, price.region) for price in mine}
     kept = [price for price in own if (price.kind, price.region) not in taken]
-    kinds = dict.fromkeys(
-        price.kind for price in (*own, *sorted(mine, key=lambda price: PRICES.index(str(price.kind))))
-    )
+    kinds = dict.fromkeys(price.kind for price in (*own, *sorted(mine, key=_kind_order)))
     ordered = [price for kind in kinds for price in (*mine, *kept) if price.kind == kind]
     return {**declared, "price": [asdict(price) for price in ordered]}
+
+
+def _kind_order(price: Price) -> int:
+    return PRICES.index(str(price.kind))
 
 
 def _is_meant(row: Row, declared: Mapping[str, Any]) -> bool:

@@ -25,25 +25,13 @@ NEIGHBOUR_SAMPLES = 2000  # are compared at most, evenly spread: the work grows 
 ALIKE = 1e-6  # difference of cosines that rounding alone can make: nearer than that is equally near
 STUCK = 1e-3  # share of the reference's spread below which outputs count as not following the inputs
 
-_UNKNOWN: Json = {
-    "mismatch": None,
-    "finite": None,
-    "varies": None,
-    "max_abs_error": None,
-    "relative_error": None,
-    "cosine_mean": None,
-    "cosine_min": None,
-    "agreement": None,
-    "agreement_low": None,
-    "agreement_high": None,
-    "accuracy": None,
-    "accuracy_low": None,
-    "accuracy_high": None,
-    "reference_accuracy": None,
-    "who_was_right": None,
-    "mcnemar_p": None,
-    "neighbour_overlap": None,
-}
+_UNKNOWN: Json = dict.fromkeys(
+    (
+        *("mismatch", "finite", "varies", "max_abs_error", "relative_error", "cosine_mean", "cosine_min"),
+        *("agreement", "agreement_low", "agreement_high", "accuracy", "accuracy_low", "accuracy_high"),
+        *("reference_accuracy", "who_was_right", "mcnemar_p", "neighbour_overlap"),
+    )
+)
 
 
 def compare(

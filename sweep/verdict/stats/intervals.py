@@ -254,6 +254,11 @@ def _moments(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
 
 
+def drop_indexes(values: Values) -> list[float]:
+    """The values alone: repeats of different blocks have nothing in common."""
+    return list(values.values()) if isinstance(values, Mapping) else list(values)
+
+
 def logarithms(values: Values) -> list[float] | None:
     """In the order of the repeats; None where one is not a positive number."""
     numbers = [values[index] for index in sorted(values)] if isinstance(values, Mapping) else list(values)

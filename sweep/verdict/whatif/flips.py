@@ -120,8 +120,7 @@ def _break_even_interval(mine: Record, rival: Record, at: float, objective: Obje
 
 
 def _list_rates(record: Record) -> list[float]:
-    values = select.repeat_values(record, money.find_rate_metric(record.metrics or {}))
-    return list(values.values()) if isinstance(values, Mapping) else list(values)
+    return intervals.drop_indexes(select.repeat_values(record, money.find_rate_metric(record.metrics or {})))
 
 
 def _rank_at_price(view: View, name: str, value: float, needed: Iterable[Record]) -> tuple[Record, ...]:
