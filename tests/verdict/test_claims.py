@@ -25,7 +25,7 @@ def singly(n: int, late: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("n", "verdict"), [(458, "unproved"), (459, "proved")])
-def test_it_takes_459_requests_without_a_late_one(n: int, verdict: str) -> None:
+def test_proof_takes_459_requests_without_a_late_one(n: int, verdict: str) -> None:
     # 0.99 ** 459 < 0.01: the smallest number, by hand
     found = claims.judge_latency([singly(n, 0)], 2.0)
     assert (found.verdict, found.late, found.n, found.effective_n, found.low) == (verdict, 0, n, n, 0.0)
@@ -69,7 +69,7 @@ def test_nothing_measured_proves_nothing() -> None:
         assert (found.verdict, found.n, found.low, found.high, found.more) == ("unproved", 0, 0.0, 1.0, 459)
 
 
-def test_what_was_never_answered_is_late() -> None:
+def test_requests_without_answer_are_late() -> None:
     values = singly(1000, 0)
     values[[100, 300, 500]] = math.inf, math.nan, 2.0  # the limit itself is in time
     assert claims.judge_latency([values], 2.0).late == 2

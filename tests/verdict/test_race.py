@@ -59,7 +59,7 @@ def test_a_verdict_after_a_race_has_the_confidence_that_its_looks_leave() -> Non
     assert "99.79 % interval" in raced.sentence
 
 
-def test_what_is_far_behind_is_left_out_and_told_by_how_much() -> None:
+def test_race_leaves_out_trials_far_behind_and_says_by_how_much() -> None:
     records = [
         trial("a", around(1000, 0.02)),
         trial("b", around(1002, 0.02, shift=1)),
@@ -74,7 +74,7 @@ def test_what_is_far_behind_is_left_out_and_told_by_how_much() -> None:
     assert found.verdict.tied == ("b", "a")
 
 
-def test_of_a_latency_the_factor_is_that_of_the_time() -> None:
+def test_factor_of_a_latency_is_that_of_the_time() -> None:
     records = [
         trial(k, around(rate, 0.02, shift=n)) for n, (k, rate) in enumerate((("a", 1e3), ("b", 1e3), ("c", 500)))
     ]
@@ -86,7 +86,7 @@ def test_nothing_is_left_out_once_all_is_decided() -> None:
     assert (found.decided, found.verdict.winner, found.out) == (True, "a", {})
 
 
-def test_what_is_surely_within_the_margin_stays_for_the_tie_break() -> None:
+def test_tie_break_keeps_trials_within_margin() -> None:
     rates = {
         key: around(rate, 0.0005, shift=n)
         for n, (key, rate) in enumerate({"a": 1005, "b": 1000, "d": 500, "e": 400}.items())
@@ -147,7 +147,7 @@ def test_equal_configs_with_constant_times_tie() -> None:
         ({"latency_ms_p50_max": 1.001}, {}, Standing.OPEN),
     ],
 )
-def test_what_more_repeats_can_still_change(
+def test_standing_says_what_more_repeats_can_change(
     limits: dict[str, float], metrics: dict[str, float], expected: Standing
 ) -> None:
     objective = replace(THROUGHPUT, **limits)  # type: ignore[arg-type]  # fields by name
@@ -156,7 +156,7 @@ def test_what_more_repeats_can_still_change(
     assert bool(text) is (expected is Standing.MISSED)
 
 
-def test_what_surely_misses_a_limit_is_left_out() -> None:
+def test_race_leaves_out_trials_that_surely_miss_a_limit() -> None:
     records = [
         trial("a", around(2000, shift=1), peak_memory_mb=900.0),
         trial("b", around(1000, 0.02), peak_memory_mb=90.0),
@@ -204,7 +204,7 @@ def test_a_verdict_names_the_best_of_those_that_were_stopped() -> None:
     assert found.reasons["b"] == "stopped: because"
 
 
-def test_what_a_race_stopped_counts_for_another_question() -> None:
+def test_stopped_trials_count_for_another_question() -> None:
     first = replace(trial("a", around(1000), latency_ms=5.0, usd_per_million_items=1.0), look=2)
     second = trial("b", around(600), latency_ms=1.0, usd_per_million_items=3.0)
     records = [first, stopped(second, Out(StopReason.DOMINATED, "because", "a"))]
@@ -216,7 +216,7 @@ def test_what_a_race_stopped_counts_for_another_question() -> None:
     assert select.choose(records, THROUGHPUT).ranking == ("a",)
 
 
-def test_what_missed_a_limit_counts_once_the_limit_is_another() -> None:
+def test_trial_that_missed_a_limit_counts_under_another_limit() -> None:
     objective = replace(THROUGHPUT, peak_memory_mb_max=100.0)
     records = [
         trial("a", around(1000), peak_memory_mb=90.0),
@@ -226,13 +226,13 @@ def test_what_missed_a_limit_counts_once_the_limit_is_another() -> None:
     assert select.choose(records, THROUGHPUT).winner == "b"
 
 
-def test_what_was_dominated_by_a_trial_that_failed_later_counts() -> None:
+def test_trial_dominated_by_one_that_failed_later_counts() -> None:
     failed = replace(trial("a", around(1000)), status=Status.RUN_FAILED, reason="it died")
     records = [failed, stopped(trial("b", around(600)), Out(StopReason.DOMINATED, "because", "a"))]
     assert select.choose(records, THROUGHPUT).winner == "b"
 
 
-def test_where_all_miss_a_limit_the_nearest_is_named_also_of_those_that_were_stopped() -> None:
+def test_nearest_trial_may_be_a_stopped_one() -> None:
     objective = replace(THROUGHPUT, peak_memory_mb_max=100.0)
     records = [
         stopped(trial(key, around(1000), peak_memory_mb=size), Out(StopReason.INFEASIBLE, "infeasible: too large"))
@@ -295,7 +295,7 @@ def test_pairs_of_common_blocks_are_kept_where_one_trial_was_stopped_a_little_so
     assert select.choose([a, replace(b, repeats=b.repeats[:2])], THROUGHPUT).kind == "undecided"
 
 
-def test_claims_on_latency_are_told_and_counted(tmp_path: Path) -> None:
+def test_verdict_reports_claims_on_latency(tmp_path: Path) -> None:
     """3 late requests of 3,000: proved; 45: not even in the estimate; 28: unproved."""
     objective = replace(THROUGHPUT, latency_ms_p99_max=20.0)
 

@@ -77,12 +77,12 @@ def test_longer_latencies_are_slower() -> None:
     assert judged((records[1], records[0]), objective=objective) == ["faster"]
 
 
-def test_of_costs_the_rates_are_compared_so_that_a_new_price_is_no_change(tmp_path: Path) -> None:
+def test_costs_are_compared_by_rates_so_that_prices_do_not_matter(tmp_path: Path) -> None:
     objective = Objective("min_cost", "usd_per_million_items", False)
     assert regressions._metric(objective) == (RATE, True)
 
 
-def test_what_works_in_one_sweep_only() -> None:
+def test_trials_that_work_in_one_sweep_only_broke_or_were_fixed() -> None:
     good, bad = make_record(), make_record("build_failed")
     pairs = [(good, bad), (bad, good), (bad, bad), (good, make_record("unavailable")), (good, good)]
     kinds = ["broke", "fixed", "still fails", "not run"]
@@ -107,7 +107,7 @@ def test_holm_is_the_textbook_procedure_and_bonferroni_by_weight_at_its_first_st
     assert holm([], []) == []
 
 
-def test_all_together_show_what_each_alone_does_not() -> None:
+def test_all_trials_together_show_a_change_that_none_shows_alone() -> None:
     random = np.random.default_rng(1)
     noise = random.normal(0, 0.05, (2, 30, 5))
     pairs = [
@@ -221,7 +221,7 @@ def test_another_load_is_another_trial(tmp_path: Path) -> None:
     assert pairing.match_trials(a, b)[0] == []
 
 
-def test_versions_effort_and_content_that_differ_are_told(tmp_path: Path) -> None:
+def test_differing_versions_effort_and_content_are_listed(tmp_path: Path) -> None:
     versions = [{"builds": ({"key": "b", "seconds": 1.0, "versions": {"onnxruntime": v}},)} for v in ("1.19", "1.20")]
     a = history(tmp_path, "20260101-000000", [Member()])
     b = history(tmp_path, "20260102-000000", [Member()], model="another")
@@ -327,7 +327,7 @@ def shown(found: Comparison, width: int) -> str:
     return stream.getvalue()
 
 
-def test_a_busy_machine_is_told(tmp_path: Path) -> None:
+def test_report_notes_a_busy_machine(tmp_path: Path) -> None:
     a, b = compared(tmp_path, 1.0)
     for key, record in b.records.items():
         repeats = tuple(replace(r, host=HostFacts(foreign_cpu_share=0.4)) for r in record.repeats)

@@ -48,7 +48,7 @@ def test_a_clear_winner_and_a_reason_for_each_of_the_others() -> None:
     assert found.reasons["i"] == "invalid: 4 cores asked for, 2 here"
 
 
-def test_latency_and_cost_are_told_in_their_own_words() -> None:
+def test_latency_and_cost_have_their_own_words() -> None:
     records = [trial("a", around(2000), usd_per_million_items=0.5), trial("b", around(1000), usd_per_million_items=1.0)]
     latency, cost = select.choose(records, LATENCY), select.choose(records, COST)
     assert (latency.winner, cost.winner) == ("a", "a")
