@@ -237,7 +237,7 @@ def _factor(best: Record, other: Record, ratio: Ratio | None, objective: Objecti
     if ratio is not None:
         return ratio.estimate
     numbers = best.number(objective.metric) or 0.0, other.number(objective.metric) or 0.0
-    larger, smaller = numbers if objective.maximize else reversed(numbers)
+    larger, smaller = numbers if objective.maximize else numbers[::-1]
     return larger / smaller if smaller else math.inf
 
 
