@@ -105,7 +105,7 @@ class Composer:
         base, items = self._split(overrides)
         part: dict[str, Any] = {name: self._section(base, items, name) for name in schema.AXES}
         if part["replicas"] == "auto":
-            part["replicas"] = rules.replicas(part["hardware"], part["backend"]["device"], part["cores"])
+            part["replicas"] = rules.count_replicas(part["hardware"], part["backend"]["device"], part["cores"])
         part["buckets"] = bucket_config.of_model(part["buckets"], part["model"])
         return Trial(**part, overrides=tuple(overrides))
 

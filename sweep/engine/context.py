@@ -60,8 +60,8 @@ class Context:
         self, declared: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> tuple[dict[str, float], Price | None]:
         """The cost of a million items on this hardware as a metric, and the price behind it; empty if not known."""
-        price = money.price_of(prices.over(declared, self.price_table), self.settings.objective.price)
-        cost = None if price is None else money.usd_per_million_items(money.rate_of(metrics), price.usd_per_hour)
+        price = money.find_price(prices.override(declared, self.price_table), self.settings.objective.price)
+        cost = None if price is None else money.usd_per_million_items(money.find_rate(metrics), price.usd_per_hour)
         return ({}, None) if cost is None else ({COST: cost}, price)
 
     def installed(self, python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
@@ -129,7 +129,7 @@ def _add_holders(failure: Failure) -> Failure:
     """Add to a failure who holds the cores, if the host can tell."""
     from sweep.hardware import neuron
 
-    held = neuron.holders_text(neuron.look().holders)
+    held = neuron.format_holders(neuron.look().holders)
     return replace(failure, summary=f"{failure.summary}; {held}") if held else failure
 
 

@@ -25,7 +25,7 @@ class Decider:
         """
         self._context = context
         self._judge = judge
-        self._looks = race.looks(context.settings.effort)
+        self._looks = race.plan_looks(context.settings.effort)
         self._number = 0  # of looks so far
         self._trials = 0  # in the race when it began
 
@@ -43,7 +43,7 @@ class Decider:
         self._trials = self._trials or len(racing)
         look = self._look(racing, repeats)
         last = self._number == len(self._looks)
-        if not last and elimination.hopeless(look, repeats, self._looks[-1]):
+        if not last and elimination.is_hopeless(look, repeats, self._looks[-1]):
             self._give_up(look, repeats)
             last = True
         if look.decided or not last:

@@ -75,7 +75,7 @@ def _describe_cost(plan: Plan, least: float, most: float, price: str | None) -> 
     """The cost of this host's time, if all trials are on hardware of one known price; else empty."""
     from sweep.verdict.costs import money
 
-    prices = {money.price_of(entry.trial.hardware, price) for entry in plan.valid}
+    prices = {money.find_price(entry.trial.hardware, price) for entry in plan.valid}
     known = next(iter(prices)) if len(prices) == 1 else None
     if known is None:
         return ""

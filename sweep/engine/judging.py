@@ -12,11 +12,10 @@ from sweep.engine.placement import list_cpus, place_replicas
 from sweep.engine.references import Reference
 from sweep.engine.tasks import Built, Candidate
 from sweep.isolate.pool import format_rerun
-from sweep.spec import Failure, Json, Measurement, Record, Status, StopReason, Trial, deployment, digest, to_json
+from sweep.spec import Failure, Json, Measurement, Record, Status, StopReason, Trial, deployment, digest
 from sweep.spec.facts import LadderFacts
 from sweep.spec.metrics import OF_ANSWERS
 from sweep.store.outputs import load_outputs, merge_outputs
-from sweep.verdict import select
 from sweep.verdict.buckets import metrics as bucket_metrics
 from sweep.worker.load import summary as load_told
 
@@ -66,13 +65,14 @@ def make_record(context: Context, task: Candidate) -> Record:
         identity=task.identity,
         started=task.started,
         seconds=task.seconds,
-        notes=_notes(task, repeats),
+        notes=load_told.notes(repeats),
         attempts=tuple(task.attempts),
         ladder=tuple(LadderFacts(b.spec.options, len(b.attempts)) for b in task.builds if b.attempts),
         buckets=tuple(bucket_metrics.pool_buckets(repeats, builds)),
         sizes=tuple(bucket_metrics.pool_sizes(repeats)),
         deployment=deployment.describe(trial) if trial.deployment else None,
         look=task.look,
+        dominated_by=task.out.by if task.out is not None else None,
     )
     if task.failure is not None:
         summary = task.failure.summary
@@ -136,11 +136,6 @@ def _add_evidence(context: Context, task: Candidate, repeat: Measurement, failur
         versions=plan.find_toolchain(task.builds[0].spec, context.installed),
         command=format_rerun(folder, python=python, cores=cores),
     )
-
-
-def _notes(task: Candidate, repeats: Sequence[Measurement]) -> Json:
-    notes: Json = {select.STOPPED: to_json(task.out)} if task.out is not None else {}
-    return {**notes, **load_told.notes(repeats)}
 
 
 def _compare(task: Candidate, repeats: Sequence[Measurement], comparisons: Comparisons) -> Json:

@@ -42,8 +42,10 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
     """Every rule that the trial breaks, cheapest first."""
     from sweep.hardware import rules
 
-    yield from _deployment_rules(trial, rules.available(trial.hardware, str(trial.backend.get("device") or "cpu")))
-    status, reason = rules.rules(host, trial, run=mode != "build")
+    yield from _deployment_rules(
+        trial, rules.count_available(trial.hardware, str(trial.backend.get("device") or "cpu"))
+    )
+    status, reason = rules.check_trial(host, trial, run=mode != "build")
     if status is not None:
         yield status, reason
     backend = backends.get(str(trial.backend["name"]))

@@ -152,7 +152,7 @@ class Sweep:
             context.warm(tracker.PRELOAD)
         bucket_tables.write(context, list(self.trials.values()), self.records, self.stages)
         records = list(self.records.values())
-        verdict = select.verdict(records, self.settings.objective)
+        verdict = select.choose(records, self.settings.objective)
         files = summary.write(context.folder, self.settings, self._plans, records, verdict)
         context.ledger.append("finish", verdict=verdict, interrupted=self.interrupted)
         runs = self._send(context, records, verdict, files)
@@ -162,7 +162,7 @@ class Sweep:
         self._stack.close()
         if self.interrupted:
             return 130
-        done = any(r.status is Status.OK or r.stop is StopReason.BUILT or select.stopped_early(r) for r in records)
+        done = any(r.status is Status.OK or r.stop is StopReason.BUILT or select.is_stopped_early(r) for r in records)
         return 0 if done else 2
 
     def reference(self, trial: Trial) -> Reference | Unusable:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sweep.spec import Record, Status, Trial
 from sweep.verdict.noise.series import AGAIN
-from sweep.verdict.select import stopped_early
+from sweep.verdict.select import is_stopped_early
 
 if TYPE_CHECKING:
     from sweep.verdict.buckets.lists import Search
@@ -53,4 +53,4 @@ def _times(first: Record) -> int:
 
 def select_settled(records: Iterable[Record]) -> dict[str, Record]:
     """The records that an earlier process finished, by key. A trial that a race stopped is finished too."""
-    return {record.key: record for record in records if record.status.is_finished or stopped_early(record)}
+    return {record.key: record for record in records if record.status.is_finished or is_stopped_early(record)}

@@ -1,4 +1,4 @@
-"""Which EC2 instance this is: from the firmware, else from the instance metadata service. Nothing else is asked."""
+"""The EC2 instance type of this host: from the firmware, else from the instance metadata service."""
 
 import os
 import re
@@ -10,40 +10,40 @@ METADATA_SECONDS = 0.3  # the service answers from the same machine in a few mil
 WITHOUT_TOKENS = (403, 404, 405)  # what a metadata service answers that knows no tokens (version 1)
 
 
-def instance_type(root: Path, device: bool, reported: str | None = None) -> str | None:
-    """`inf2.xlarge`, or None where this is no EC2 instance or does not say which.
+def find_instance_type(root: Path, device: bool, reported: str | None = None) -> str | None:
+    """`inf2.xlarge`, or None if this is no EC2 instance or its type is not known.
 
     Args:
         root: the file system to read, for tests.
-        device: a device is here that only EC2 has, so that the metadata service is worth asking.
-        reported: what the device's own tool says.
+        device: whether a device is here that only EC2 has; then the metadata service is asked.
+        reported: the type that the device's own tool reports.
     """
     firmware = root / "sys/devices/virtual/dmi/id"
-    vendor, product = read(firmware / "sys_vendor"), read(firmware / "product_name")
+    vendor, product = read_text(firmware / "sys_vendor"), read_text(firmware / "product_name")
     for text in (product if "Amazon EC2" in vendor else "", reported or ""):
-        if valid(text):
+        if is_instance_type(text):
             return text
     if device or "Amazon EC2" in vendor or _on_xen(root, firmware):
-        return from_metadata()
+        return ask_metadata()
     return None
 
 
-def valid(text: str) -> bool:
+def is_instance_type(text: str) -> bool:
     return INSTANCE_TYPE.fullmatch(text) is not None
 
 
-def read(path: Path) -> str:
-    """The text of a small system file, empty where there is none."""
+def read_text(path: Path) -> str:
+    """The text of a small system file; empty if there is none."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:
         return ""
 
 
-def from_metadata() -> str | None:
-    """What the instance metadata service says, with a session token where it gives one.
+def ask_metadata() -> str | None:
+    """The instance type by the metadata service, with a session token if the service gives one.
 
-    AWS_EC2_METADATA_SERVICE_ENDPOINT names another address, AWS_EC2_METADATA_DISABLED=true asks for silence.
+    AWS_EC2_METADATA_SERVICE_ENDPOINT names another address; AWS_EC2_METADATA_DISABLED=true forbids to ask.
     """
     if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         return None
@@ -59,13 +59,13 @@ def from_metadata() -> str | None:
             if error.code not in WITHOUT_TOKENS:
                 return None
             headers = {}
-        found = _ask("GET", "/latest/meta-data/instance-type", headers)
+        name = _ask("GET", "/latest/meta-data/instance-type", headers)
     except HTTPError as error:
         error.close()
         return None
     except (OSError, ValueError, HTTPException):  # no route, silence, an address that is none, not HTTP
         return None
-    return found if valid(found) else None
+    return name if is_instance_type(name) else None
 
 
 def _ask(method: str, path: str, headers: dict[str, str]) -> str:
@@ -79,4 +79,6 @@ def _ask(method: str, path: str, headers: dict[str, str]) -> str:
 
 def _on_xen(root: Path, firmware: Path) -> bool:
     """Older instances (p3) are Xen guests, whose firmware names Amazon but not the instance type."""
-    return "amazon" in read(firmware / "bios_version").lower() or read(root / "sys/hypervisor/uuid").startswith("ec2")
+    return "amazon" in read_text(firmware / "bios_version").lower() or read_text(
+        root / "sys/hypervisor/uuid"
+    ).startswith("ec2")

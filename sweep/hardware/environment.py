@@ -1,5 +1,7 @@
-"""What a result was measured with: versions, machine and the settings that change numbers. An allow-list, so that no
-secret of the environment is ever written down."""
+"""What a result was measured with: versions, machine and the variables that change numbers.
+
+Variables are an allow-list, so that no secret of the environment is ever stored.
+"""
 
 import json
 import os
@@ -14,42 +16,14 @@ from sweep.isolate.procfs import read_processor
 from sweep.spec import Json, installed
 
 PACKAGES = (
-    "hydra-core",
-    "mlflow",
-    "neuronx-cc",
-    "nncf",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxscript",
-    "openvino",
-    "optuna",
-    "scipy",
-    "tensorflow",
-    "tensorrt",
-    "torch",
-    "torch-neuron",
-    "torch-neuronx",
-    "torchvision",
-    "triton",
+    *("hydra-core", "mlflow", "neuronx-cc", "nncf", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript"),
+    *("openvino", "optuna", "scipy", "tensorflow", "tensorrt", "torch", "torch-neuron", "torch-neuronx"),
+    *("torchvision", "triton"),
 )
 VARIABLES = (
-    "CUDA_VISIBLE_DEVICES",
-    "GOMP_CPU_AFFINITY",
-    "KMP_AFFINITY",
-    "KMP_BLOCKTIME",
-    "MALLOC_ARENA_MAX",
-    "MKL_NUM_THREADS",
-    "NEURON_CC_FLAGS",
-    "NEURON_RT_NUM_CORES",
-    "NEURON_RT_VISIBLE_CORES",
-    "OMP_NUM_THREADS",
-    "OMP_PROC_BIND",
-    "OMP_WAIT_POLICY",
-    "ONEDNN_MAX_CPU_ISA",
-    "OPENBLAS_NUM_THREADS",
-    "TORCHINDUCTOR_FREEZING",
+    *("CUDA_VISIBLE_DEVICES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "KMP_BLOCKTIME", "MALLOC_ARENA_MAX"),
+    *("MKL_NUM_THREADS", "NEURON_CC_FLAGS", "NEURON_RT_NUM_CORES", "NEURON_RT_VISIBLE_CORES", "OMP_NUM_THREADS"),
+    *("OMP_PROC_BIND", "OMP_WAIT_POLICY", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_NUM_THREADS", "TORCHINDUCTOR_FREEZING"),
     "XLA_FLAGS",
 )
 
@@ -58,9 +32,9 @@ def capture(host: Mapping[str, object] | None = None) -> Json:
     """Versions, machine and the environment variables that are known to change performance.
 
     Args:
-        host: what `hardware.detect` found, taken over as it is.
+        host: the result of `host.detect`, which is added as it is.
     """
-    found: Json = {
+    captured: Json = {
         "sweep": __version__,
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
@@ -72,11 +46,11 @@ def capture(host: Mapping[str, object] | None = None) -> Json:
         "packages": {name: version for name, version in installed.versions(PACKAGES).items() if version is not None},
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
-    return {**found, "host": dict(host)} if host else found
+    return {**captured, "host": dict(host)} if host else captured
 
 
 def write(path: Path) -> None:
-    """Write `capture()` unless the file is there; a folder that cannot be written is somebody else's trouble."""
+    """Write `capture()` unless the file exists; a folder that cannot be written is no error here."""
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(json.dumps(capture(), indent=1) + "\n")
@@ -84,15 +58,15 @@ def write(path: Path) -> None:
         pass
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two captured environments, one `name: old -> new` each."""
-    found = []
+def list_differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two captured environments, each as `name: old -> new`."""
+    lines = []
     for name in sorted({*then, *now}):
         old, new = then.get(name), now.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{name} " if name != "packages" else "")
+            lines += list_differences(old, new, f"{name} " if name != "packages" else "")
         elif old != new and name not in ("host", "captured"):
-            found.append(
+            lines.append(
                 f"{prefix}{name}: {'not there' if old is None else old} -> {'not there' if new is None else new}"
             )
-    return found
+    return lines

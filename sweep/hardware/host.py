@@ -1,7 +1,7 @@
-"""What is on this host: processors, memory, GPUs, Neuron devices, the EC2 instance type. No framework is asked.
+"""What is on this host: processors, memory, GPUs, Neuron devices, the EC2 instance type. No framework is imported.
 
-It reads /proc and /sys; only where NVIDIA's driver or Neuron's tools are installed does it start a program, and only on
-EC2 does it ask the instance metadata service.
+It reads /proc and /sys. It starts a program only if NVIDIA's driver or Neuron's tools are installed, and asks the
+instance metadata service only on EC2.
 """
 
 import functools
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.hardware import ec2, neuron
-from sweep.hardware.ec2 import read as _read
+from sweep.hardware.ec2 import read_text as _read
 from sweep.isolate.procfs import read_processor
 
 FEATURES = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_fp16", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "fma")
@@ -58,7 +58,7 @@ class Host:
         """CPU numbers for each replica, none shared, physical cores before their hyper-threads.
 
         Raises:
-            ValueError: if the host has too few; `rules` finds such trials before.
+            ValueError: the host has too few; `rules` rejects such trials before.
         """
         if cores * replicas > len(self.cpus):
             raise ValueError(f"{replicas} x {cores} cores asked for, {len(self.cpus)} here")
@@ -67,15 +67,15 @@ class Host:
 
 @functools.lru_cache(maxsize=8)
 def detect(root: Path = Path("/")) -> Host:
-    """This host, looked at once. `root` is the file system to read, for tests."""
+    """This host, detected once. `root` is the file system to read, for tests."""
     processor = read_processor(root)
-    cpus, cores = _usable(root)
+    cpus, cores = _usable_cpus(root)
     words = processor.features
     features = tuple(name for name in FEATURES if name in words)
     features += tuple(ours for kernel, ours in ARM_FEATURES.items() if kernel in words and "asimd" in words)
     model = processor.model or platform.processor() or platform.machine()
-    found = neuron.look(root)
-    usable, wrong = neuron.visible(found.cores)
+    devices = neuron.look(root)
+    usable, wrong = neuron.visible_cores(devices.cores)
     return Host(
         cpus,
         cores,
@@ -83,18 +83,18 @@ def detect(root: Path = Path("/")) -> Host:
         model,
         features,
         _gpus(root),
-        neuron_devices=found.devices,
-        instance_type=ec2.instance_type(root, bool(found.devices), found.instance_type),
+        neuron_devices=devices.devices,
+        instance_type=ec2.find_instance_type(root, bool(devices.devices), devices.instance_type),
         neuron_cores=len(usable),
         neuron_first=usable.start if usable else 0,
-        neuron_per_chip=found.cores // found.devices if found.devices else 0,
-        neuron_memory_mb=found.memory_mb,
-        neuron_family=found.family,
-        neuron_note="; ".join(filter(None, (found.note, wrong))),
+        neuron_per_chip=devices.cores // devices.devices if devices.devices else 0,
+        neuron_memory_mb=devices.memory_mb,
+        neuron_family=devices.family,
+        neuron_note="; ".join(filter(None, (devices.note, wrong))),
     )
 
 
-def _usable(root: Path) -> tuple[tuple[int, ...], int]:
+def _usable_cpus(root: Path) -> tuple[tuple[int, ...], int]:
     """Usable CPU numbers, one of every physical core first, and the number of physical cores."""
     if hasattr(os, "sched_getaffinity"):
         numbers = sorted(os.sched_getaffinity(0))
@@ -154,15 +154,15 @@ def _gpus(root: Path) -> tuple[Gpu, ...]:
     """NVIDIA GPUs from nvidia-smi, or without memory sizes from the driver; CUDA_VISIBLE_DEVICES is respected."""
     if not (root / "proc/driver/nvidia").exists():
         return ()
-    found = _nvidia_smi()
-    if not found:
+    gpus = _nvidia_smi()
+    if not gpus:
         texts = (_read(path / "information") for path in sorted(root.glob("proc/driver/nvidia/gpus/*")))
-        found = [Gpu(text.partition("Model:")[2].partition("\n")[0].strip() or "NVIDIA GPU") for text in texts]
+        gpus = [Gpu(text.partition("Model:")[2].partition("\n")[0].strip() or "NVIDIA GPU") for text in texts]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None or not all(part.strip().lstrip("-").isdigit() for part in visible.split(",") if part.strip()):
-        return tuple(found)  # not set, or names of devices: leave it to CUDA
+        return tuple(gpus)  # not set, or names of devices: leave it to CUDA
     numbers = [int(part) for part in visible.split(",") if part.strip()]
-    return tuple(found[number] for number in numbers if 0 <= number < len(found))
+    return tuple(gpus[number] for number in numbers if 0 <= number < len(gpus))
 
 
 def _nvidia_smi() -> list[Gpu]:

@@ -1,4 +1,4 @@
-"""Declared hardware against this host: what it has, how many copies fit, and whether a trial can run here."""
+"""Declared hardware and this host: what they have, how many replicas fit, and whether a trial can run here."""
 
 import re
 from collections.abc import Mapping
@@ -7,15 +7,27 @@ from typing import Any
 from sweep.hardware.host import Gpu, Host, detect
 from sweep.spec import Json, Status, Trial, deployment
 
-__all__ = ["REPLAY", "Gpu", "Host", "available", "detect", "fill", "lacks", "local", "mismatch", "replicas", "rules"]
+__all__ = [
+    "REPLAY",
+    "Gpu",
+    "Host",
+    "check_trial",
+    "count_available",
+    "count_replicas",
+    "describe_lack",
+    "describe_local",
+    "describe_mismatch",
+    "detect",
+    "fill",
+]
 
 REPLAY = "replay"  # the device of a backend that answers from a table: it needs nothing of this host
 
 
-def local(host: Host) -> Json:
+def describe_local(host: Host) -> Json:
     """The values that `hardware=local` leaves to detection, as plain JSON."""
     chips = host.neuron_per_chip * host.neuron_devices
-    each = host.neuron_memory_mb / chips if host.neuron_memory_mb and chips else None
+    core_memory_mb = host.neuron_memory_mb / chips if host.neuron_memory_mb and chips else None
     return {
         "instance_type": host.instance_type,
         "cores": host.cores,
@@ -28,19 +40,19 @@ def local(host: Host) -> Json:
         "neuron_cores": host.neuron_cores,
         "target": host.neuron_family,
         "cores_per_chip": host.neuron_per_chip or None,
-        "core_memory_mb": each,
+        "core_memory_mb": core_memory_mb,
     }
 
 
 def fill(declared: Mapping[str, Any], host: Host | None = None) -> Json:
-    """A declared hardware with what only detection can know; every type but `local` is what its file says."""
-    found = local(host or detect()) if declared.get("name") == "local" else {}
-    return {**declared, **{key: value for key, value in found.items() if declared.get(key) is None}}
+    """A declared hardware with what detection adds to `local`; every other type is what its file says."""
+    detected = describe_local(host or detect()) if declared.get("name") == "local" else {}
+    return {**declared, **{key: value for key, value in detected.items() if declared.get(key) is None}}
 
 
-def available(hardware: Mapping[str, Any], device: str) -> int | None:
-    """How many of what a trial's `cores` counts there are: CPUs for `cpu` and `cuda`, NeuronCores for `neuron`."""
-    device = _own(hardware, device)
+def count_available(hardware: Mapping[str, Any], device: str) -> int | None:
+    """How many there are of what a trial's `cores` counts: CPUs for `cpu` and `cuda`, NeuronCores for `neuron`."""
+    device = _counted_device(hardware, device)
     key = "cpus"
     if device not in ("cpu", "cuda") and hardware.get("device") == device:
         key = "cores"
@@ -50,47 +62,47 @@ def available(hardware: Mapping[str, Any], device: str) -> int | None:
     return int(count) if count else None
 
 
-def replicas(hardware: Mapping[str, Any], device: str, cores: int) -> int:
-    """`replicas: auto`: as many as have physical cores (GPUs, NeuronCores of all chips) of their own, at least one."""
-    device = _own(hardware, device)
+def count_replicas(hardware: Mapping[str, Any], device: str, cores: int) -> int:
+    """`replicas: auto`: as many as get physical cores (GPUs, NeuronCores of all chips) of their own, at least one."""
+    device = _counted_device(hardware, device)
     if device == "cuda":
         gpus = hardware.get("gpus")
         return max(1, len(gpus) if gpus is not None else int(hardware.get("cores") or 1))
-    count = hardware.get("cores") if hardware.get("device") == device else available(hardware, device)
+    count = hardware.get("cores") if hardware.get("device") == device else count_available(hardware, device)
     return max(1, int(count or 1) // cores)
 
 
-def rules(host: Host, trial: Trial, *, run: bool = True) -> tuple[Status | None, str]:
-    """Why a trial cannot run on its hardware, or on this host: `(None, "")` where nothing speaks against it.
+def check_trial(host: Host, trial: Trial, *, run: bool = True) -> tuple[Status | None, str]:
+    """Why a trial cannot run on its hardware or on this host; `(None, "")` if it can.
 
     Args:
-        run: False where it is only built: then this host need not be the hardware.
+        run: False if it is only built; then this host need not be the hardware.
     """
     hardware, device = trial.hardware, str(trial.backend.get("device") or "cpu")
     replayed = device == REPLAY
     if hardware.get("withdrawn") and not replayed:
         return Status.UNAVAILABLE, str(hardware["withdrawn"])
     for check in (_too_many_cores,) if replayed else (_too_many_cores, _no_device, _no_precision):
-        reason = check(hardware, _own(hardware, device), trial)
+        reason = check(hardware, _counted_device(hardware, device), trial)
         if reason:
             return Status.INVALID, reason
     if replayed or not run:
         return None, ""
-    missing = mismatch(host, hardware) or _absent(host, device) or _too_few_here(host, device, trial)
+    missing = describe_mismatch(host, hardware) or _absent(host, device) or _too_few_here(host, device, trial)
     return (Status.UNAVAILABLE, missing) if missing else (None, "")
 
 
-def mismatch(host: Host, declared: Mapping[str, Any]) -> str | None:
-    """Why this host is not the declared hardware, with what to do; None where it is."""
-    reason = lacks(host, declared)
+def describe_mismatch(host: Host, declared: Mapping[str, Any]) -> str | None:
+    """Why this host is not the declared hardware, and what to do; None if it is."""
+    reason = describe_lack(host, declared)
     wanted = declared.get("instance_type") or declared.get("name")
     if reason is None or declared.get("withdrawn") or wanted == host.instance_type:
         return reason
-    return f"this host is not {_an(wanted)}: {reason}; run on one, or use hardware=local"
+    return f"this host is not {_with_article(wanted)}: {reason}; run on one, or use hardware=local"
 
 
-def lacks(host: Host, declared: Mapping[str, Any]) -> str | None:
-    """In a few words what keeps this host from being the declared hardware; None where it is that."""
+def describe_lack(host: Host, declared: Mapping[str, Any]) -> str | None:
+    """In a few words why this host is not the declared hardware; None if it is."""
     if declared.get("name") == "local":
         return None
     if declared.get("withdrawn"):
@@ -100,17 +112,17 @@ def lacks(host: Host, declared: Mapping[str, Any]) -> str | None:
     if missing or (wanted and host.instance_type == wanted):
         return missing
     if wanted:
-        return f"it is {_an(host.instance_type)}" if host.instance_type else "it is no EC2 instance"
+        return f"it is {_with_article(host.instance_type)}" if host.instance_type else "it is no EC2 instance"
     return f"it has {len(host.cpus)} CPUs, not {cpus}" if cpus > len(host.cpus) else None
 
 
-def _own(hardware: Mapping[str, Any], device: str) -> str:
-    """The device that cores are counted on: a table speaks of that of the hardware."""
+def _counted_device(hardware: Mapping[str, Any], device: str) -> str:
+    """The device whose cores are counted: for a replay that of the hardware."""
     return str(hardware.get("device") or "cpu") if device == REPLAY else device
 
 
-def _an(name: Any) -> str:
-    """With its article as it is spoken: an m5.large, an inf2.xlarge, a c5.large."""
+def _with_article(name: Any) -> str:
+    """With the article of its pronunciation: an m5.large, an inf2.xlarge, a c5.large."""
     return f"{'an' if re.match(r'[aeio]|[fhlmnrsx][0-9]', str(name).lower()) else 'a'} {name}"
 
 
@@ -123,7 +135,7 @@ def _absent(host: Host, device: str) -> str | None:
 
 
 def _too_few_here(host: Host, device: str, trial: Trial) -> str | None:
-    """The hardware has them, but not all are for this process."""
+    """Why this process may use too few of the cores or GPUs that the hardware has."""
     wanted, have, what = deployment.count_all_cores(trial), len(host.cpus), "CPU"
     if device == "cuda":
         wanted, have, what = trial.replicas, len(host.gpus), "GPU"
@@ -137,7 +149,7 @@ def _too_few_here(host: Host, device: str, trial: Trial) -> str | None:
 
 
 def _too_many_cores(hardware: Mapping[str, Any], device: str, trial: Trial) -> str | None:
-    have = available(hardware, device)
+    have = count_available(hardware, device)
     wanted = trial.cores * trial.replicas
     if have is None or wanted <= have:
         return None

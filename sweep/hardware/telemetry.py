@@ -1,8 +1,8 @@
 """What the machine was like around a measurement: time stolen by the hypervisor, CPU of others, clocks, temperatures.
 
-Two looks, one before and one after: nothing is polled while something is measured. A look reads a few files of /proc
-and /sys and takes well under 2 ms; only where a GPU is used does it start nvidia-smi, before and after the worker's
-life, never during it. What a host does not show (a virtual machine has no temperatures) is absent, never an error.
+There is a look before and a look after: nothing is polled during the measurement. A look reads a few files of /proc and
+/sys and takes well under 2 ms. Only if a GPU is used does it start nvidia-smi, while no worker lives. What a host does
+not show (a virtual machine has no temperatures) is absent, never an error.
 """
 
 import os
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.hardware.ec2 import read as _read
+from sweep.hardware.ec2 import read_text as _read
 from sweep.isolate import procfs
 from sweep.spec.facts import HostFacts
 
@@ -26,7 +26,7 @@ IDLE = (3, 4)
 
 @dataclass(frozen=True)
 class Look:
-    """The counters and gauges of one moment; None or empty where the host does not show them."""
+    """Counters and gauges at one moment; None or empty if the host does not show them."""
 
     seconds: float  # of a clock that never goes back
     ticks: tuple[int, ...] = ()  # CPU time of the machine by kind, see `STEAL`
@@ -43,7 +43,7 @@ def look(cpus: Sequence[int] = (), gpus: Sequence[int] = (), root: Path = Path("
 
     Args:
         cpus: numbers of the CPUs that are used; none means all.
-        gpus: numbers of the GPUs that are used, as the worker counts them; none: nvidia-smi is not asked.
+        gpus: numbers of the GPUs that are used, as the worker counts them; without any, nvidia-smi is not started.
         root: the file system to read, for tests.
     """
     gpu_mhz, gpu_celsius = _gpus(gpus) if gpus else (None, None)
@@ -60,10 +60,10 @@ def look(cpus: Sequence[int] = (), gpus: Sequence[int] = (), root: Path = Path("
 
 
 def between(before: Look, after: Look, worker_seconds: float | None) -> HostFacts:
-    """What happened between two looks.
+    """The state of the machine between two looks.
 
     Args:
-        worker_seconds: CPU time of the measured processes; None where it is not known: the foreign share is absent.
+        worker_seconds: CPU time of the measured processes; None if not known, then the foreign share is absent.
     """
     steal, foreign = None, None
     passed = [b - a for a, b in zip(before.ticks, after.ticks, strict=False)]
@@ -92,7 +92,7 @@ def _ticks_per_second() -> float:
 
 
 def _own_seconds() -> float:
-    """CPU time of this process and of its direct children: the servers that start the workers, and import for them."""
+    """CPU time of this process and its direct children, the servers that start workers and import for them."""
     ticks = [procfs.read_cpu_ticks(pid) for pid in procfs.list_children(os.getpid())]
     return time.process_time() + sum(ticks) / _ticks_per_second()
 
@@ -130,15 +130,15 @@ def _gpus(gpus: Sequence[int]) -> tuple[float | None, float | None]:
         done = subprocess.run(query, capture_output=True, text=True, timeout=GPU_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
         return None, None
-    wanted = _as_the_driver_counts(gpus)
+    wanted = _driver_numbers(gpus)
     rows = [[_first_number(cell) for cell in line.split(",")] for line in done.stdout.splitlines()]
     used = [row for row in rows if len(row) == 3 and (not wanted or row[0] in wanted)]
     clocks, degrees = ([value for row in used if (value := row[column]) is not None] for column in (1, 2))
     return min(clocks, default=None), max(degrees, default=None)
 
 
-def _as_the_driver_counts(gpus: Sequence[int]) -> set[float]:
-    """GPU numbers without CUDA_VISIBLE_DEVICES; empty, which means all, where that holds names."""
+def _driver_numbers(gpus: Sequence[int]) -> set[float]:
+    """GPU numbers as the driver counts them; empty, which means all, if CUDA_VISIBLE_DEVICES holds names."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return {float(number) for number in gpus}

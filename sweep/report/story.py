@@ -171,7 +171,7 @@ def _load(record: Record) -> str:
 
 def _cost(record: Record, settings: Settings) -> str:
     """What the chosen setup costs, and the hosts for the load that was declared."""
-    rate, cost = money.rate_of(record.numbers), record.number(COST)
+    rate, cost = money.find_rate(record.numbers), record.number(COST)
     hourly = money.break_even(rate, cost) if rate and cost is not None else None
     told = []
     if cost is not None and hourly is not None:
@@ -179,7 +179,7 @@ def _cost(record: Record, settings: Settings) -> str:
         told.append(f"${number(cost)} per million items at ${number(hourly)} an hour{kind}")
     fleet = settings.fleet
     if fleet.items_per_s and rate:
-        hosts = money.fleet(fleet.items_per_s, rate, hourly, fleet.headroom, fleet.spare_hosts)
+        hosts = money.size_fleet(fleet.items_per_s, rate, hourly, fleet.headroom, fleet.spare_hosts)
         kept = f"{share(fleet.headroom)} kept free, {fleet.spare_hosts} may be lost"
         price = "" if hosts.usd_per_month is None else f", ${number(hosts.usd_per_month)} a month"
         told.append(f"{number(fleet.items_per_s)} items/s take {count(hosts.hosts, 'host')} ({kept}){price}")

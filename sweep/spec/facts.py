@@ -195,7 +195,7 @@ _OF_MEASUREMENTS = (
 )
 _OF_RECORDS = (
     *("attempts", "ladder", "buckets", "sizes", "deployment", "price", "source", "reuse"),
-    *("measured_together", "measured_before", "look"),
+    *("measured_together", "measured_before", "look", "dominated_by"),
 )
 
 
@@ -215,6 +215,8 @@ def upgrade_record(value: Mapping[str, Any]) -> Dict[str, Any]:
     if isinstance(notes.get("source"), str):
         parts = {name: notes.pop(name) for name in ("source", "date", "mistakes", "table", "row") if name in notes}
         notes["source"] = parts
+    if isinstance(notes.get("stopped"), Mapping):
+        notes["dominated_by"] = notes.pop("stopped").get("by")
     if "reused_from" in notes:
         parts = {name: notes.pop(name) for name in ("age_hours", "run") if name in notes}
         notes["reuse"] = {"sweep": notes.pop("reused_from"), **parts}

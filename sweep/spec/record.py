@@ -249,6 +249,7 @@ class Record:
     measured_before: int = 0  # how often it was measured in this sweep before
     look: int = 0  # of a race at which it was judged last, from 1; 0: there was none
     stop: Optional[StopReason] = None  # for the status `stopped`: `reason` as a value
+    dominated_by: Optional[str] = None  # key of the trial that a race found surely better
 
     @property
     def unsteady_warmups(self) -> int:

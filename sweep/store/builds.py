@@ -1,9 +1,9 @@
-"""The store of builds: one folder a key, shared by every sweep that uses the same outputs folder.
+"""The store of builds: one folder for each key, shared by every sweep that uses the same outputs folder.
 
     builds/KEY/artifact/...   what the build left
     builds/KEY/info.json      the marker, written last: files with sizes and hashes, or the failure that is remembered
-    builds/.draft-KEY-*       being built; rubbish unless somebody holds the lock of KEY
-    locks/KEY                 held while a build goes on; the kernel releases it when its process dies
+    builds/.draft-KEY-*       being built; rubbish unless a process holds the lock of KEY
+    locks/KEY                 held during a build; the kernel releases it when its process dies
     data/DIGEST, reference/DIGEST   arrays, whole because they are renamed into place
 
 An entry without a marker, or one that its marker does not describe, is rubbish: it is removed and built again.
@@ -45,7 +45,7 @@ class Entry:
 
 
 class Draft:
-    """A build that goes on; only its holder works on this key. `commit` or `fail` it, else it is thrown away."""
+    """A build in progress; only its holder works on this key. It is thrown away unless `commit` or `fail` is called."""
 
     def __init__(self, store: "Store", key: str, aside: Path, existing: Entry | None) -> None:
         self._store, self._key, self._aside = store, key, aside
@@ -66,9 +66,9 @@ class Draft:
             return self._unstored(info, failure)
 
     def fail(self, failure: Failure, info: Json | None = None, *, remember: bool = True) -> Entry:
-        """Note that this build fails; the next sweep need not try, unless `remember` is false or the failure passes.
+        """Store that this build fails, so that the next sweep does not try it again; only the build's log is kept.
 
-        Only the build's log is kept.
+        Nothing is stored if `remember` is false or the failure is passing.
         """
         info = dict(info or {})
         if not remember or failure.kind.is_passing:
@@ -96,27 +96,27 @@ class Store:
 
     @staticmethod
     def key(spec: BuildSpec, *, toolchain: Mapping[str, str], model: str, data: str) -> str:
-        """Identity of a build: what was asked, with which tools, for which weights and which data."""
+        """The identity of a build: its request, the tools, the weights and the data."""
         parts = {"format": FORMAT, "spec": to_json(spec), "toolchain": dict(toolchain), "model": model, "data": data}
         return digest(parts)
 
     def get(self, key: str, *, verify: bool = True) -> Entry | None:
-        """The finished build or remembered failure of a key. Sizes are always checked, contents with `verify`.
+        """The finished build or remembered failure of a key. Checks sizes, and contents with `verify`.
 
-        A damaged entry is removed, noted in `corrupted`, and None is returned.
+        Removes a damaged entry, notes it in `corrupted` and returns None.
         """
         entry, wrong = _load(self._builds / key, verify)
         if entry is not None:
             files.touch(self._builds / key / "info.json")
         elif wrong:  # no marker at all is a build that goes on, or that was killed: `building` sees to that
-            with _explained(self.root), self._lock(key, wait=False) as held:
+            with _explain_errors(self.root), self._lock(key, wait=False) as held:
                 if held:
                     self._drop_damaged(key, wrong)
         return entry
 
     @contextmanager
     def building(self, key: str) -> Iterator[Draft]:
-        """Build a key, alone: waits until no other thread or process does.
+        """Build a key alone: waits while another thread or process builds it.
 
         Raises:
             UserError: the store cannot be written.
@@ -124,7 +124,7 @@ class Store:
         """
         called = time.time()
         with ExitStack() as stack:
-            with _explained(self.root):
+            with _explain_errors(self.root):
                 stack.enter_context(self._lock(key))
                 existing = self._finished_since(key, called)
                 aside = self._fresh_draft(key)
@@ -132,13 +132,13 @@ class Store:
             yield Draft(self, key, aside, existing)
 
     def interrupt(self) -> None:
-        """Wake up everybody who waits for another sweep's build, with an InterruptedError."""
+        """Raise InterruptedError in every thread that waits for another sweep's build."""
         self._interrupted.set()
 
     def entries(self) -> list[Entry]:
         """All builds and remembered failures, the least recently used first."""
-        found = [_load(folder, verify=False)[0] for folder in _folders(self._builds)]
-        return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.last_used)
+        loaded = [_load(folder, verify=False)[0] for folder in _list_folders(self._builds)]
+        return sorted((entry for entry in loaded if entry is not None), key=lambda entry: entry.last_used)
 
     def clean(
         self,
@@ -146,9 +146,9 @@ class Store:
         max_bytes: int | None = None,
         keys: Sequence[str] | None = None,
     ) -> list[Entry]:
-        """Remove builds: those of `keys`, those unused for so long, and the least recently used beyond a total size.
+        """Remove builds: those of `keys`, the unused ones, and the least recently used ones beyond a total size.
 
-        What is being built is left alone. Rubbish of killed builds always goes. Returns what was removed.
+        Keeps what is being built, always removes the rubbish of killed builds, and returns the removed entries.
         """
         entries = self.entries()
         doomed = {entry.key for entry in entries if entry.key in set(keys or ())}
@@ -172,13 +172,13 @@ class Store:
 
     @contextmanager
     def blob(self, kind: str, name: str) -> Iterator[Path]:
-        """A folder to fill; it appears whole under its name when the block ends well, and not at all otherwise."""
+        """A folder to fill; it appears under its name, whole, only if the block ends without an error."""
         with ExitStack() as stack:
-            with _explained(self.root):
+            with _explain_errors(self.root):
                 aside = files.make_draft(self.root / kind, name)
                 stack.callback(files.remove, aside)
             yield aside
-            with _explained(self.root):
+            with _explain_errors(self.root):
                 files.flush(aside)
                 files.move(aside, self.root / kind / name)
 
@@ -187,7 +187,7 @@ class Store:
         return self.root / "builds"
 
     def _finished_since(self, key: str, called: float) -> Entry | None:
-        """What another sweep has built meanwhile. A failure that was known before is to be tried again."""
+        """What another sweep has built since `called`; None for an older failure, which is tried again."""
         entry, wrong = _load(self._builds / key, verify=True)
         if entry is None:
             self._drop_damaged(key, wrong)
@@ -201,7 +201,7 @@ class Store:
         files.remove(self._builds / key)
 
     def _fresh_draft(self, key: str) -> Path:
-        """The lock is ours, so every other draft of this key is a dead builder's."""
+        """We hold the lock, so every other draft of this key is a dead builder's."""
         for old in self._builds.glob(f"{files.DRAFT}{key}-*"):
             files.remove(old)
         aside = files.make_draft(self._builds, key)
@@ -209,7 +209,7 @@ class Store:
         return aside
 
     def _finish(self, key: str, aside: Path, info: Json, failure: Failure | None, seconds: float) -> Entry:
-        """Everything on disk, then renamed, then the marker.
+        """Flush everything to disk, rename the folder, write the marker.
 
         Raises:
             OSError: the disk is full; nothing is left.
@@ -249,7 +249,7 @@ class Store:
         """Drafts and entries without a marker whose builder is gone, and the locks of what is gone."""
         for draft in self._builds.glob(files.DRAFT + "*"):
             self._remove_if_free(draft.name.removeprefix(files.DRAFT).partition("-")[0], draft)
-        for folder in _folders(self._builds):
+        for folder in _list_folders(self._builds):
             self._remove_if_free(folder.name, folder)
         for path in (self.root / "locks").glob("*"):
             if not (self._builds / path.name).exists():
@@ -298,8 +298,8 @@ def _same_file(file: int, path: Path) -> bool:
 
 
 @contextmanager
-def _explained(root: Path) -> Iterator[None]:
-    """Say what to do about a store that cannot be written."""
+def _explain_errors(root: Path) -> Iterator[None]:
+    """Turn errors of a store that cannot be written into a UserError."""
     try:
         yield
     except OSError as error:
@@ -311,8 +311,8 @@ def _explained(root: Path) -> Iterator[None]:
         raise
 
 
-def _folders(parent: Path) -> list[Path]:
-    """Entries; drafts and what is being removed start with a dot."""
+def _list_folders(parent: Path) -> list[Path]:
+    """The folders of entries; those of drafts and of what is being removed start with a dot."""
     try:
         return [path for path in sorted(parent.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
@@ -327,7 +327,7 @@ def _load(folder: Path, verify: bool) -> tuple[Entry | None, str]:
         marker = json.loads(marker_path.read_text("utf-8"))
         if marker["format"] != FORMAT or marker["key"] != folder.name:
             return None, "its marker is of another format or another key"
-        wrong = _damage(artifact, marker["files"], verify)
+        wrong = _describe_damage(artifact, marker["files"], verify)
         if wrong:
             return None, wrong
         failure = None if marker["failure"] is None else from_json(Failure, marker["failure"])
@@ -341,8 +341,8 @@ def _load(folder: Path, verify: bool) -> tuple[Entry | None, str]:
         return None, f"its marker cannot be read: {error}"
 
 
-def _damage(artifact: Path, content: Mapping[str, Any], verify: bool) -> str:
-    """What differs from the marker, or nothing. Files that were added later (caches of a framework) do no harm."""
+def _describe_damage(artifact: Path, content: Mapping[str, Any], verify: bool) -> str:
+    """What differs from the marker; empty if nothing does. Later files (caches of a framework) do no harm."""
     for name, file in content.items():
         path = artifact / name
         if not path.is_symlink() and not path.is_file():

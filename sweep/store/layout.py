@@ -1,4 +1,4 @@
-"""Where everything of a sweep lies: nobody else spells the names of these files."""
+"""Where the files of a sweep lie; no other module spells their names."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class SweepFolder:
 
     @property
     def drift(self) -> Path:
-        """How fast the machine was meanwhile."""
+        """How fast the machine was during the sweep."""
         return self.path / "drift.json"
 
     @property
@@ -78,7 +78,7 @@ class SweepFolder:
         return self.path / f"report-against-{other.path.name}.html"
 
     def left(self) -> list[Path]:
-        """What a finished sweep left for people and programs, its pictures included."""
+        """The files of a finished sweep for people and programs, with its pictures."""
         tables = (self.plan, self.verdict, self.results_json, self.results_csv, self.buckets, self.drift, self.page)
         return [path for path in (*tables, *sorted(self.path.glob("*.png"))) if path.exists()]
 
@@ -86,13 +86,13 @@ class SweepFolder:
         return TrialFolder(self.path / "trials" / key)
 
     def trials(self) -> Iterator["TrialFolder"]:
-        """Of the trials that were tried, by key."""
+        """The folders of the trials that were tried, by key."""
         return (TrialFolder(path.parent) for path in sorted(self.path.glob("trials/*/record.json")))
 
 
 @dataclass(frozen=True)
 class TrialFolder:
-    """What a person or MLflow finds of one trial."""
+    """The files of one trial for people and MLflow."""
 
     path: Path
 

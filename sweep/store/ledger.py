@@ -49,7 +49,11 @@ class Ledger:
         self.dropped = self._drop_torn_tail()
 
     def append(self, kind: str, **values: Any) -> None:
-        """Write one entry and wait until it is on the disk. OSError (a full disk) passes through; nothing is left."""
+        """Write one entry and wait until it is on the disk.
+
+        Raises:
+            OSError: the disk is full, for instance; nothing is left of the entry.
+        """
         entry = {"kind": kind, "time": time.time(), **to_json(values)}
         body = json.dumps(entry, separators=(",", ":"), allow_nan=False).encode()[1:]
         data, size = _MARK + _crc(body) + b'",' + body + b"\n", os.fstat(self._file.fileno()).st_size
@@ -64,7 +68,7 @@ class Ledger:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Entries appended inside reach the disk together at the end: thousands cost one wait instead of thousands."""
+        """Flush the entries that are appended inside once, at the end, instead of one by one."""
         self._together = True
         try:
             yield
@@ -76,9 +80,9 @@ class Ledger:
         self._file.close()
 
     def _drop_torn_tail(self) -> int:
-        """Cut what follows the last whole line; the number of bytes cut."""
+        """Cut what follows the last whole line, and return the number of bytes cut."""
         size = self.path.stat().st_size
-        good = sum(len(line) for line, entry in _lines(self.path) if entry is not None or line.endswith(b"\n"))
+        good = sum(len(line) for line, entry in _parse_lines(self.path) if entry is not None or line.endswith(b"\n"))
         if good < size:
             self._file.truncate(good)
             os.fsync(self._file.fileno())
@@ -86,7 +90,7 @@ class Ledger:
 
 
 class History:
-    """What a ledger says, read once: the newest record of each trial and every whole repeat."""
+    """The content of a ledger, read once: the newest record of each trial and every whole repeat."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -100,8 +104,8 @@ class History:
         self.finished = False
         self.torn = 0
         self._repeats: list[bytes | Json] = []
-        for line in _raw(SweepFolder(folder).ledger):
-            if line.startswith(_REPEAT, _BODY) and _whole(line):
+        for line in _read_lines(SweepFolder(folder).ledger):
+            if line.startswith(_REPEAT, _BODY) and _is_whole(line):
                 self._repeats.append(line)
                 self.finished = False  # what comes behind an end goes on
             elif (entry := _parse(line)) is not None:
@@ -111,13 +115,13 @@ class History:
 
     @cached_property
     def repeats(self) -> dict[str, dict[int, Measurement]]:
-        """Every whole repeat, by identity, then index; for who goes on with a sweep: records have theirs."""
-        found: dict[str, dict[int, Measurement]] = {}
+        """Every whole repeat, by identity and index: what a resumed sweep need not measure again."""
+        repeats: dict[str, dict[int, Measurement]] = {}
         for line in self._repeats:
             entry = line if isinstance(line, dict) else (_parse(line) or {})
             measurement = from_json(Measurement, entry["measurement"])
-            found.setdefault(entry["identity"], {})[measurement.index] = measurement
-        return found
+            repeats.setdefault(entry["identity"], {})[measurement.index] = measurement
+        return repeats
 
     def _take(self, entry: Json) -> None:
         kind = entry["kind"]
@@ -144,12 +148,12 @@ class History:
 
 
 def entries(folder: Path) -> Iterator[Json]:
-    """The whole entries of a sweep's ledger, oldest first; torn or altered lines are left out."""
-    return (entry for _, entry in _lines(SweepFolder(folder).ledger) if entry is not None)
+    """The entries of a sweep's ledger, oldest first, without torn or altered lines."""
+    return (entry for _, entry in _parse_lines(SweepFolder(folder).ledger) if entry is not None)
 
 
 def new_folder(outputs: Path, suffix: str) -> Path:
-    """Make the folder of a new sweep; its name, the time and `suffix`, is the sweep's id.
+    """Make the folder of a new sweep, named by the time and `suffix`; the name is the sweep's id.
 
     Raises:
         UserError: it cannot be made.
@@ -173,10 +177,10 @@ def sweeps(outputs: Path) -> list[Path]:
 
 
 def find(outputs: Path, name: str) -> Path:
-    """The folder of a sweep by its id, the unique beginning of one, or `last`.
+    """The folder of a sweep by its id, the unique beginning of an id, or `last`.
 
     Raises:
-        UserError: there is none, or more than one begins so.
+        UserError: there is no such sweep, or several.
     """
     folders = sweeps(outputs)
     if not folders:
@@ -188,21 +192,21 @@ def find(outputs: Path, name: str) -> Path:
                 f"no sweep was run in {outputs} yet, only tables imported: name one, like {folders[-1].name}"
             )
         return next((folder for folder in run if not folder.name.endswith(REPRODUCTION)), run[0])
-    found = [folder for folder in folders if folder.name == name] or [f for f in folders if f.name.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    some = ", ".join(folder.name for folder in (found or folders)[-5:])
+    matching = [folder for folder in folders if folder.name == name] or [f for f in folders if f.name.startswith(name)]
+    if len(matching) == 1:
+        return matching[0]
+    some = ", ".join(folder.name for folder in (matching or folders)[-5:])
     raise UserError(
-        f"{'several sweeps begin' if found else 'no sweep begins'} with {name!r}: choose from {some}, or last"
+        f"{'several sweeps begin' if matching else 'no sweep begins'} with {name!r}: choose from {some}, or last"
     )
 
 
-def _lines(path: Path) -> Iterator[tuple[bytes, Json | None]]:
+def _parse_lines(path: Path) -> Iterator[tuple[bytes, Json | None]]:
     """Every line with its entry, or None where the line is not whole."""
-    return ((line, _parse(line)) for line in _raw(path))
+    return ((line, _parse(line)) for line in _read_lines(path))
 
 
-def _raw(path: Path) -> Iterator[bytes]:
+def _read_lines(path: Path) -> Iterator[bytes]:
     if not path.exists():
         return
     with open(path, "rb") as file:
@@ -213,17 +217,17 @@ def _parse(line: bytes) -> Json | None:
     if not line.endswith(b"\n"):
         return None
     if line.startswith(_MARK):
-        return dict(json.loads(b"{" + line[_BODY:])) if _whole(line) else None
+        return dict(json.loads(b"{" + line[_BODY:])) if _is_whole(line) else None
     return _parse_old(line)
 
 
-def _whole(line: bytes) -> bool:
-    """The sum is that of what follows it."""
+def _is_whole(line: bytes) -> bool:
+    """Whether the checksum fits what follows it."""
     return line.startswith(_MARK) and line[len(_MARK) : _BODY] == _crc(line[_BODY:-1]) + b'",' and line[-1:] == b"\n"
 
 
 def _parse_old(line: bytes) -> Json | None:
-    """As lines were written before: the sum is of the sorted entry, which takes much longer to check."""
+    """A line of an earlier version: its checksum is of the sorted entry, which takes much longer to check."""
     try:
         entry = json.loads(line)
         whole = isinstance(entry, dict) and entry.pop("crc").encode() == _crc(canonical(entry).encode())

@@ -1,4 +1,4 @@
-"""Answers of the timed runs, as repeats left them."""
+"""The answers of timed runs, which repeats stored."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING

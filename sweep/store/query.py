@@ -1,7 +1,7 @@
-"""What sweeps have left, as verbs ask for it: a sweep's history, its trials, those that a person means, their files.
+"""Questions to stored sweeps: their history, their trials, the trials that a person names, and the files of those.
 
-A sweep's folder may have been copied from another machine: files are looked for beside its ledger, not where the
-ledger says that they were written.
+A sweep's folder may have been copied from another machine, so files are searched beside its ledger before the place
+where the ledger says that they were written.
 """
 
 import json
@@ -20,12 +20,12 @@ from sweep.text import axis_text
 if TYPE_CHECKING:
     import numpy as np
 
-TOLD = 6  # trials that an error lists
+SHOWN = 6  # trials that an error lists
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One trial as a sweep has left it."""
+    """One trial of a stored sweep."""
 
     history: ledger.History
     record: Record
@@ -44,13 +44,13 @@ class Stored:
 
     @cached_property
     def row(self) -> Json:
-        """What a trial can be chosen by: its settings, its sweep, where it comes from and how it ended."""
+        """What a trial can be selected by: its settings, its sweep, its origin and its status."""
         record = self.record
-        whence = {"sweep": self.history.folder.name, "origin": record.origin.value, "status": record.status.value}
-        return {**record.settings, **whence}
+        more = {"sweep": self.history.folder.name, "origin": record.origin.value, "status": record.status.value}
+        return {**record.settings, **more}
 
     def file(self, recorded: str) -> Path | None:
-        """A file of a repeat, wherever its sweep's folder lies now; None where it is gone."""
+        """A file of a repeat, wherever its sweep's folder lies now; None if it is gone."""
         if not recorded:
             return None
         parts = Path(recorded).parts
@@ -60,16 +60,16 @@ class Stored:
         return next((place for place in places if place.is_file()), None)
 
     def latencies_ms(self) -> "dict[int, np.ndarray]":
-        """Latency of every request, ms, by repeat; without repeats whose samples are gone or were never measured.
+        """Latency of every request in ms, by repeat; repeats without measured samples are left out.
 
-        What a table reported has no samples, and those of a replay are drawn from its percentiles: neither counts.
+        A table has no samples, and those of a replay are drawn from its percentiles: neither counts.
         """
         from sweep.store import samples
 
         if not self.is_measured:
             return {}
-        found = {repeat.index: self.file(repeat.samples) for repeat in self.record.repeats}
-        arrays = {index: samples.load_samples(str(path)) / 1e6 for index, path in found.items() if path}
+        paths = {repeat.index: self.file(repeat.samples) for repeat in self.record.repeats}
+        arrays = {index: samples.load_samples(str(path)) / 1e6 for index, path in paths.items() if path}
         return {index: array for index, array in arrays.items() if array.size}
 
     @property
@@ -77,7 +77,7 @@ class Stored:
         return self.record.origin.is_evidence
 
     def reference(self) -> Json | None:
-        """Digests of its model, data and the original model's answers, as the store names them."""
+        """Digests of its model, its data and the original model's answers: their names in the store."""
         trial = self.history.trials.get(self.record.key)
         if trial is None:
             return None
@@ -87,75 +87,75 @@ class Stored:
 
 
 def trials(outputs: Path, words: Sequence[str]) -> list[Stored]:
-    """The trials that words like `last batch=5 backend=torch,openvino` choose: sweeps, then what their trials must be.
+    """The trials selected by words like `last batch=5 backend=torch,openvino`: sweeps, and settings of their trials.
 
-    Besides the axes, `origin`, `status` and `sweep` can be asked for. Without a sweep it is the last.
+    Besides the axes there are `origin`, `status` and `sweep`. Without a sweep the last one is searched.
 
     Raises:
         UserError: no such sweep, no such axis, or no trial is like that.
     """
     names = list(dict.fromkeys(word for word in words if "=" not in word)) or ["last"]
-    histories = {each.folder: each for each in (history(outputs, name) for name in names)}
-    found = [Stored(each, record) for each in histories.values() for record in records(each)]
-    if not found:
+    histories = {past.folder: past for past in (history(outputs, name) for name in names)}
+    stored = [Stored(past, record) for past in histories.values() for record in records(past)]
+    if not stored:
         raise UserError(f"no trial in {', '.join(names)}: nothing was declared there")
-    rows = [each.row for each in found]
-    wanted = pairs([word for word in words if "=" in word], rows)
-    chosen = [each for each, row in zip(found, rows, strict=True) if like(row, wanted)]
+    rows = [trial.row for trial in stored]
+    wanted = parse_wanted([word for word in words if "=" in word], rows)
+    chosen = [trial for trial, row in zip(stored, rows, strict=True) if matches(row, wanted)]
     if not chosen:
-        raise none_like(rows, wanted)
+        raise no_match(rows, wanted)
     return chosen
 
 
 def trial(outputs: Path, words: str, sweep: str | None = None) -> Stored:
-    """The one trial that is meant by its label, the beginning of its key or of its MLflow run id, or by its settings.
+    """The single trial with this label, this beginning of its key or of its MLflow run id, or these settings.
 
     Args:
         words: one name, or settings like "batch=5 backend=torch" that only one trial has.
-        sweep: where it is; without it the last sweep is searched, and by name then all others, newest first.
+        sweep: where to search; without it the last sweep, then (for a name) all others, newest first.
 
     Raises:
         UserError: there is none, or several.
     """
     newest = history(outputs, sweep or "last")
-    exact = _named(newest, words)
-    if not exact and "=" in words:
-        exact = trials(outputs, [newest.folder.name, *words.split()])
-    if not exact and sweep is None:
+    matching = _find_by_name(newest, words)
+    if not matching and "=" in words:
+        matching = trials(outputs, [newest.folder.name, *words.split()])
+    if not matching and sweep is None:
         rest = (folder for folder in reversed(ledger.sweeps(outputs.absolute())) if folder != newest.folder)
-        exact = next((found for folder in rest if (found := _named(ledger.History(folder), words))), [])
-    if not exact:
+        matching = next((match for folder in rest if (match := _find_by_name(ledger.History(folder), words))), [])
+    if not matching:
         known = [record.label for record in records(newest)]
         where = f"sweep {newest.folder.name}" if sweep else "any sweep"
         near = f"the nearest is {nearest(words, known)}; " if known else ""
         raise UserError(f"no trial {words!r} in {where}: {near}`python -m sweep trials` lists them")
-    if len(exact) > 1:
-        told = ", ".join(f"{each.record.label} ({each.record.key[:6]})" for each in exact[:TOLD])
-        more = f" and {len(exact) - TOLD} more" if len(exact) > TOLD else ""
-        raise UserError(f"{len(exact)} trials are {words!r}: {told}{more}; say which, by its label or key")
-    return exact[0]
+    if len(matching) > 1:
+        names = ", ".join(f"{stored.record.label} ({stored.record.key[:6]})" for stored in matching[:SHOWN])
+        more = f" and {len(matching) - SHOWN} more" if len(matching) > SHOWN else ""
+        raise UserError(f"{len(matching)} trials are {words!r}: {names}{more}; say which, by its label or key")
+    return matching[0]
 
 
-def _named(history: ledger.History, name: str) -> list[Stored]:
-    """Trials with this label, key or run id, or else those whose key or run id begins so."""
-    found = [Stored(history, record) for record in records(history)]
-    names = [(each, (each.record.key, history.runs.get(each.record.key, ""))) for each in found]
-    exact = [each for each, ids in names if name == each.record.label or name in ids]
+def _find_by_name(history: ledger.History, name: str) -> list[Stored]:
+    """Trials with this label, key or run id; if there are none, those whose key or run id begins like this."""
+    stored = [Stored(history, record) for record in records(history)]
+    names = [(trial, (trial.record.key, history.runs.get(trial.record.key, ""))) for trial in stored]
+    exact = [trial for trial, ids in names if name == trial.record.label or name in ids]
     if exact or len(name) < 4:
         return exact
-    return [each for each, ids in names if any(one.startswith(name) for one in ids)]
+    return [trial for trial, ids in names if any(text.startswith(name) for text in ids)]
 
 
 def history(outputs: Path, sweep: str) -> ledger.History:
-    """What the ledger of a sweep says; `sweep` is its id, the beginning of one, or last.
+    """The history of a sweep; `sweep` is its id, the beginning of an id, or `last`.
 
     Raises:
         UserError: there is no such sweep, or its ledger has no beginning.
     """
-    found = ledger.History(ledger.find(outputs.absolute(), sweep))
-    if not found.header:
-        raise UserError(f"the ledger of {found.folder.name} has no beginning: it cannot be read")
-    return found
+    past = ledger.History(ledger.find(outputs.absolute(), sweep))
+    if not past.header:
+        raise UserError(f"the ledger of {past.folder.name} has no beginning: it cannot be read")
+    return past
 
 
 def settings(history: ledger.History) -> Settings:
@@ -163,7 +163,7 @@ def settings(history: ledger.History) -> Settings:
 
 
 def records(history: ledger.History) -> list[Record]:
-    """A record for every declared trial: what a killed sweep has not settled counts as stopped."""
+    """A record for every declared trial; those that a killed sweep did not finish count as stopped."""
     missing = [
         Record(
             key=key,
@@ -181,35 +181,35 @@ def records(history: ledger.History) -> list[Record]:
     return [*history.records.values(), *missing]
 
 
-def pairs(words: Sequence[str], found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def parse_wanted(words: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """`batch=5 backend=torch,openvino` by name.
 
     Raises:
-        UserError: a word is not like that, or none of the `found` settings has such an axis.
+        UserError: a word is not like that, or none of the `rows` of settings has such an axis.
     """
-    known = sorted({name for each in found for name in each})
+    known = sorted({name for row in rows for name in row})
     wanted = {}
-    for text in words:
-        name, equals, value = text.partition("=")
+    for word in words:
+        name, equals, value = word.partition("=")
         if not equals:
-            raise UserError(f"{text!r} is not like batch=5")
+            raise UserError(f"{word!r} is not like batch=5")
         if name not in known:
             raise UserError(f"no axis {name!r}: {meant(name, known)}")
         wanted[name] = value
     return wanted
 
 
-def like(found: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    """Whether settings have the values wanted; several values of an axis are typed as `batch=1,5`."""
-    return all({value, *value.split(",")} & set(_texts(found.get(name))) for name, value in wanted.items())
+def matches(settings: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    """Whether settings have the wanted values; `batch=1,5` wants either."""
+    return all({value, *value.split(",")} & set(_spellings(settings.get(name))) for name, value in wanted.items())
 
 
-def none_like(found: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> UserError:
-    """The error for wishes that no trial meets: what there is."""
-    seen = {name: sorted({axis_text(each.get(name)) for each in found}) for name in wanted}
-    return UserError("no such trial here: there is " + "; ".join(f"{k}={','.join(v)}" for k, v in seen.items()))
+def no_match(rows: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> UserError:
+    """The error where no trial is as wanted; it lists the values that there are."""
+    values = {name: sorted({axis_text(row.get(name)) for row in rows}) for name in wanted}
+    return UserError("no such trial here: there is " + "; ".join(f"{k}={','.join(v)}" for k, v in values.items()))
 
 
-def _texts(value: Any) -> tuple[str, str]:
-    """How a setting may be typed: as tables show it, or as the sweep's command line has it."""
+def _spellings(value: Any) -> tuple[str, str]:
+    """How a setting may be typed: as tables show it, or as on the command line of a sweep."""
     return axis_text(value), json.dumps(value, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""Latencies of single requests, as a repeat left them."""
+"""The latencies of single requests, which repeats stored."""
 
 import zipfile
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ def load_samples(path: str) -> "np.ndarray":
     Of every item in an open load, from the moment at which it was meant to arrive (due_ns, done_ns), in that order;
     else of every request (start_ns, end_ns), in the order in which they began.
 
-    A file that cannot be read counts as no samples: `sample_count` shows it, and no percentile is made up.
+    A file that cannot be read counts as no samples: `sample_count` shows that, and there are no percentiles.
     """
     import numpy as np
 

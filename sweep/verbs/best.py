@@ -34,11 +34,11 @@ def best(
 
     history = query.history(outputs, sweep)
     found = [query.Stored(history, record) for record in with_reported(outputs, history, include)]
-    names = sorted({answers.hardware_of(each.record) for each in found})
+    names = sorted({answers.hardware_name(each.record) for each in found})
     settings = query.settings(history)
-    question = answers.read(changes or [], settings, names)
+    question = answers.parse_question(changes or [], settings, names)
     view = answers.View(found, question, prices.read(outputs))
-    answer, steps = view.answer(), flips.find(view)
+    answer, steps = view.answer(), flips.find_flips(view)
     if as_json:
         print(json.dumps(telling.plain(answer, steps), indent=1))
         return

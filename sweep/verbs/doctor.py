@@ -51,17 +51,17 @@ def _neuron_rows(host: rules.Host) -> Iterator[tuple[str, str]]:
     now = neuron.look()
     chips = f"{count(now.devices, 'chip')}{f' ({now.family})' if now.family else ''}"
     numbers = range(host.neuron_first, host.neuron_first + host.neuron_cores)
-    usable = neuron.cores_text(numbers) if numbers else "no NeuronCore"
+    usable = neuron.format_cores(numbers) if numbers else "no NeuronCore"
     memory = f", {now.memory_mb / 1024:.0f} GiB" if now.memory_mb else ""
     whole = "" if len(numbers) == now.cores else f" of {now.cores} (NEURON_RT_VISIBLE_CORES)"
     yield "Neuron", f"{chips}{memory}: {usable}{whole} for this process" if now.devices else "none (no /dev/neuron0)"
     yield "Neuron tools", ", ".join(tools) or "none: install aws-neuronx-tools"
-    known = neuron.versions()
+    known = neuron.read_versions()
     yield "Neuron versions", ", ".join(f"{name} {version}" for name, version in known.items()) or "not known"
     runtimes = {holder.runtime for holder in now.holders if holder.runtime}
     suffix = f"; runtime {', '.join(sorted(runtimes))}" if runtimes else ""
     if now.devices:
-        yield "Neuron in use by", (neuron.holders_text(now.holders) or "nobody") + suffix
+        yield "Neuron in use by", (neuron.format_holders(now.holders) or "nobody") + suffix
     if host.neuron_note:
         yield "Neuron note", host.neuron_note
 
@@ -126,7 +126,7 @@ def _hardware_table(host: rules.Host) -> "Table":
     table.add_row("local", "yes", "see above", "")
     types = (declared for declared in compose.hardware_types() if declared["name"] != "local")
     for declared in sorted(types, key=lambda one: (str(one["name"]).partition("_")[0], one.get("cpus") or 0)):
-        reason = rules.lacks(host, declared)
+        reason = rules.describe_lack(host, declared)
         table.add_row(str(declared["name"]), "no" if reason else "yes", _has(declared), reason or "")
     return table
 

@@ -131,7 +131,7 @@ def _write(table: Table, folder: Path, settings: Settings, found: Sequence[Recor
     from sweep.report.mlflow import markdown, tracker
 
     command = f"python -m sweep import {table.name}"
-    verdict = select.verdict(found, settings.objective)
+    verdict = select.choose(found, settings.objective)
     book = ledger.Ledger(folder)
     try:
         with book.together():
@@ -210,7 +210,7 @@ def _record(table: Table, row: Row, sweep: str, flags: Sequence[Failure]) -> Rec
 
 def _metrics(row: Row) -> dict[str, float]:
     known = row.metrics
-    cost = money.usd_per_million_items(money.rate_of(known), row.usd_per_hour)
+    cost = money.usd_per_million_items(money.find_rate(known), row.usd_per_hour)
     return known if cost is None else {**known, COST: cost}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.spec import UserError
+from sweep.spec import UserError, to_json
 from sweep.store import query
 from sweep.text import relative
 
@@ -103,4 +103,4 @@ def compare(
     if first.record.key == second.record.key and first.history.folder == second.history.folder:
         raise UserError(f"A and B are both {first.record.label}: give two trials, or --sweep twice")
     found = comparing.compare(first, second, outputs)
-    print(json.dumps(comparing.to_plain(found), indent=1) if as_json else "\n".join(comparison.lines(found)))
+    print(json.dumps(to_json(found), indent=1) if as_json else "\n".join(comparison.lines(found)))

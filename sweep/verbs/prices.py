@@ -30,8 +30,8 @@ def listed(context: typer.Context, outputs: Outputs = OUTPUTS) -> None:
     found: list[tuple[str, ...]] = []
     unknown = []
     for declared in compose.hardware_types():
-        known = money.listed(prices.over(declared, rows))
-        own = money.listed(declared)
+        known = money.list_prices(prices.override(declared, rows))
+        own = money.list_prices(declared)
         unknown += [] if known or declared.get("withdrawn") else [str(declared["name"])]
         for place, price in enumerate(known):
             told = [price.kind, price.region, price.date, price.source]
@@ -72,7 +72,7 @@ def refresh(
     if lease not in prices.LEASES:
         raise UserError(f"--lease {lease}: {meant(lease, prices.LEASES)}")
     types = _types(hardware or [])
-    rows, lacking = prices.fetch(types, region, kinds, lease, prices.clients(region), time.strftime("%Y-%m-%d"))
+    rows, lacking = prices.fetch(types, region, kinds, lease, prices.connect(region), time.strftime("%Y-%m-%d"))
     if rows:
         path = prices.write(outputs, rows)
         print(f"{count(len(rows), 'price')} of {region} in {relative(str(path))}: they stand over those of the configs")

@@ -11,7 +11,7 @@ import typer
 
 from sweep.config.command_line import Job
 from sweep.hardware import environment, rules
-from sweep.hardware.environment import differences
+from sweep.hardware.environment import list_differences
 from sweep.report.mlflow.database import open_client
 from sweep.spec import Json, Origin, Record, Status, Trial, UserError, deployment, from_json
 from sweep.spec.settings import Settings
@@ -57,7 +57,7 @@ def run_again(run_id: str, outputs: Path, tracking_uri: str | None = None, trust
     if tracking_uri:
         settings = replace(settings, tracking={"name": "server", "uri": tracking_uri})
     now = environment.capture()
-    for line in differences(past.environment, now) or ["the environment is the same"]:
+    for line in list_differences(past.environment, now) or ["the environment is the same"]:
         print(f"  {line}")
     sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
     trials = deployment.restore_group(past.trial, here)
@@ -67,7 +67,7 @@ def run_again(run_id: str, outputs: Path, tracking_uri: str | None = None, trust
     if status == 130:
         return status
     verdict, sentence = compare(past.record, sweep.records[trial.key])
-    changed = differences(past.environment, now)
+    changed = list_differences(past.environment, now)
     print(f"\n{verdict}: {sentence}" + (f"; {', '.join(changed)}" if verdict == "drifted" and changed else ""))
     return EXIT[verdict]
 
@@ -114,7 +114,7 @@ def here(trial: Trial) -> Trial:
     if trial.hardware.get("name") != "local":
         return trial
     typed = {override.partition("=")[0].rpartition("hardware.")[2] for override in trial.overrides}
-    found = {name: value for name, value in rules.local(rules.detect()).items() if name not in typed}
+    found = {name: value for name, value in rules.describe_local(rules.detect()).items() if name not in typed}
     return replace(trial, hardware={**trial.hardware, **found})
 
 
@@ -169,7 +169,7 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-__all__ = ["Past", "compare", "differences", "foreign_targets", "here", "reproduce"]
+__all__ = ["Past", "compare", "foreign_targets", "here", "list_differences", "reproduce"]
 
 
 def reproduce(

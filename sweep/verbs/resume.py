@@ -22,7 +22,7 @@ def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     if search.read_notes(history.folder) is not None:  # it also spends what is left of its budget
         return command_line.run(search.make_resume_command(history.folder))
     stopped = [record for record in query.records(history) if record.status is Status.STOPPED]
-    open_keys = {record.key for record in stopped if not select.stopped_early(record)}
+    open_keys = {record.key for record in stopped if not select.is_stopped_early(record)}
     if not open_keys and history.finished:
         print(f"sweep {history.folder.name} is complete: nothing to do")
         return 0

@@ -13,7 +13,7 @@ def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
 
     history = query.history(outputs, sweep)
     settings, found = query.settings(history), query.records(history)
-    verdict = select.verdict(found, settings.objective)
+    verdict = select.choose(found, settings.objective)
     text = markdown.describe(settings, None, found, verdict, [str(history.header.get("command", ""))])
     files = tuple(str(path) for path in SweepFolder(history.folder).left())
     sent = tracker.send(tracker.SendRequest(str(history.folder), settings, files, text), found, verdict)

@@ -43,5 +43,5 @@ def show(
     from sweep.engine import summary
     from sweep.report.terminal.display import Display
 
-    verdict = verdict or select.verdict(found, settings.objective)
+    verdict = verdict or select.choose(found, settings.objective)
     Display().results(found, verdict, settings, summary.list_next_steps(history.folder, verdict, found, history.runs))

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
+from sweep.report import events
 from sweep.store import query
 from sweep.text import status_text
 from sweep.verbs.arguments import OUTPUTS, Outputs, SweepOption
-from sweep.verdict import select, wording
+from sweep.verdict import select
 
 
 def why(
@@ -18,17 +19,17 @@ def why(
     """Why trials were not chosen, did not work or were never tried, from what is stored."""
     history = query.history(outputs, sweep)
     found = query.records(history)
-    wanted = query.pairs(settings, [record.settings for record in found])
-    chosen = [record for record in found if query.like(record.settings, wanted)]
+    wanted = query.parse_wanted(settings, [record.settings for record in found])
+    chosen = [record for record in found if query.matches(record.settings, wanted)]
     if not chosen:
-        raise query.none_like([record.settings for record in found], wanted)
-    verdict = select.verdict(found, query.settings(history).objective)
+        raise query.no_match([record.settings for record in found], wanted)
+    verdict = select.choose(found, query.settings(history).objective)
     for record in chosen:
         reason = verdict.reasons.get(record.key) or (
             "chosen: " + verdict.sentence if record.key == verdict.winner else record.reason
         )
         print(f"{record.label}  {status_text(record.status)}\n  {reason}")
-        for line in wording.happened(record):
+        for line in events.describe_events(record):
             print(f"  {line}")
         if record.failure is not None and record.failure.log:
             print(f"  log      {record.failure.log}")

@@ -1,7 +1,7 @@
-"""Two trials side by side, from what is stored: do they answer alike, who was right, which answers sooner.
+"""Two stored trials side by side: do they answer alike, which was right, which answers sooner.
 
-The answers are those that the timed runs gave; the trials may come from different sweeps and different machines. What
-the counts cannot show is said in words, because two percentages beside each other look like a finding.
+The answers are those of the timed runs; the trials may come from different sweeps and machines. Where the counts show
+nothing, notes say so: two percentages beside each other look like a finding.
 """
 
 import zipfile
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Item:
-    """A sample that the two answered differently; None where an answer or the label is not known."""
+    """A sample that the two answered differently; None if an answer or the label is not known."""
 
     index: int
     a: int | None
@@ -35,7 +35,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Latency:
-    """Medians of all requests in ms, their ratio, and what they rest on; a count of 0 means a number on record."""
+    """Medians of all requests in ms, and their ratio. A count of 0 means a number on record, without samples."""
 
     a_ms: float
     b_ms: float
@@ -50,7 +50,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found. `answers` holds the values of `accuracy.compare`, with A in the reference's place."""
+    """The result of `compare`. `answers` holds the values of `agreement.compare`, with A as the reference."""
 
     a: str
     b: str
@@ -71,101 +71,98 @@ def compare(a: "Stored", b: "Stored", outputs: Path, confidence: float = 0.95) -
         outputs: the folder with the store that holds labels and the original model's answers.
 
     Raises:
-        UserError: one has no stored answers, or they are not answers to the same question.
+        UserError: one of them has no stored answers, or they answer different questions.
     """
     import numpy as np
 
-    index_a, outputs_a = _answers(a)
-    index_b, outputs_b = _answers(b)
-    digests, notes = _same_question(a, b)
+    index_a, outputs_a = _load_answers(a)
+    index_b, outputs_b = _load_answers(b)
+    digests, notes = _check_same_question(a, b)
     shapes = [[array.shape[1:] for array in arrays] for arrays in (outputs_a, outputs_b)]
     if shapes[0] != shapes[1]:
-        told = [", ".join(str(list(shape)) for shape in each) for each in shapes]
-        raise UserError(f"an answer of A has shape {told[0]}, one of B {told[1]}: they are not of the same task")
+        names = [", ".join(map(str, map(list, group))) for group in shapes]
+        raise UserError(f"an answer of A has shape {names[0]}, one of B {names[1]}: they are not of the same task")
     common, in_a, in_b = np.intersect1d(index_a, index_b, assume_unique=True, return_indices=True)
     if not len(common):
         raise UserError("no item was answered by both: a longer effort.window_seconds reaches more of the data")
     known = _Known(a, digests, OutputsFolder(outputs.absolute()).store, notes)
     labels = None if known.labels is None else known.labels[common]
-    outputs_a, outputs_b = ([each[at] for each in arrays] for arrays, at in ((outputs_a, in_a), (outputs_b, in_b)))
+    outputs_a, outputs_b = ([array[at] for array in arrays] for arrays, at in ((outputs_a, in_a), (outputs_b, in_b)))
     answers = agreement.compare(outputs_a, outputs_b, labels, known.task, confidence)
     items = (
-        _items(common, outputs_a[0], outputs_b[0], labels, known.original) if answers["agreement"] is not None else ()
+        _list_items(common, outputs_a[0], outputs_b[0], labels, known.original)
+        if answers["agreement"] is not None
+        else ()
     )
-    for name, each in (("A", a), ("B", b)):
-        if each.record.status is not Status.OK:
-            notes.append(f"{name} is {status_text(each.record.status)}: {one_line(each.record.reason)}")
-    sizes = [each.record.settings.get("request_batch", each.record.settings.get("batch")) for each in (a, b)]
+    for name, trial in (("A", a), ("B", b)):
+        if trial.record.status is not Status.OK:
+            notes.append(f"{name} is {status_text(trial.record.status)}: {one_line(trial.record.reason)}")
+    sizes = [trial.record.settings.get("request_batch", trial.record.settings.get("batch")) for trial in (a, b)]
     if sizes[0] != sizes[1]:
         notes.append(f"a request holds {count(sizes[0], 'item')} in A, {sizes[1]} in B: latencies are of requests")
     return Comparison(
-        a=_told(a),
-        b=_told(b),
+        a=_describe_trial(a),
+        b=_describe_trial(b),
         answered_a=len(index_a),
         answered_b=len(index_b),
         common=len(common),
         answers=answers,
         items=items,
-        latency=_latency(a, b, confidence),
+        latency=_compare_latency(a, b, confidence),
         notes=tuple(notes),
         confidence=confidence,
     )
 
 
-def to_plain(found: Comparison) -> Json:
-    """For programs."""
-    return dict(to_json(found))
+def _describe_trial(trial: "Stored") -> str:
+    return f"{trial.record.label}  (key {trial.record.key[:6]}, sweep {trial.history.folder.name}, {trial.host})"
 
 
-def _told(each: "Stored") -> str:
-    return f"{each.record.label}  (key {each.record.key[:6]}, sweep {each.history.folder.name}, {each.host})"
-
-
-def _answers(each: "Stored") -> "tuple[Array, list[Array]]":
+def _load_answers(trial: "Stored") -> "tuple[Array, list[Array]]":
     """Indexes of the answered samples, ascending, and the outputs."""
     from sweep.store.outputs import load_outputs, merge_outputs
 
-    record = each.record
-    if not each.is_measured:
+    record = trial.record
+    if not trial.is_measured:
         raise UserError(f"{record.label} was {record.origin.value}, not measured: it has no stored answers")
     if not record.repeats:
         raise UserError(f"{record.label} has no answers: {status_text(record.status)}, {one_line(record.reason)}")
     parts = []
-    for path in (each.file(repeat.outputs) for repeat in record.repeats):
+    for path in (trial.file(repeat.outputs) for repeat in record.repeats):
         try:
             parts += [load_outputs(str(path))] if path else []
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # as good as gone; another repeat may have them
             continue
     if not parts:
         raise UserError(
-            f"the answers of {record.label} are gone: its sweep's folder {each.history.folder} needs repeats/ too"
+            f"the answers of {record.label} are gone: its sweep's folder {trial.history.folder} needs repeats/ too"
         )
     return merge_outputs(parts)
 
 
-def _same_question(a: "Stored", b: "Stored") -> tuple[Json, list[str]]:
-    """Digests of A's data and original model, and what is odd about comparing the two."""
+def _check_same_question(a: "Stored", b: "Stored") -> tuple[Json, list[str]]:
+    """Digests of A's data and original model, and notes on what limits the comparison."""
     of_a, of_b = a.reference() or {}, b.reference() or {}
     if of_a and of_a.get("data") == of_b.get("data"):
         if of_a["model"] == of_b["model"]:
             return of_a, []
         return of_a, ["the original models differ: `original` is the answer of A's"]
-    trials = [each.history.trials.get(each.record.key) for each in (a, b)]
-    asked = [
-        to_json(trial.data) if trial else each.record.settings.get("data")
-        for trial, each in zip(trials, (a, b), strict=True)
+    trials = [stored.history.trials.get(stored.record.key) for stored in (a, b)]
+    data = [
+        to_json(trial.data) if trial else stored.record.settings.get("data")
+        for trial, stored in zip(trials, (a, b), strict=True)
     ]
-    if asked[0] != asked[1] or of_a.get("items") != of_b.get("items"):
+    if data[0] != data[1] or of_a.get("items") != of_b.get("items"):
         names = [
-            f"{each.record.settings.get('data')} ({of.get('items', 'unknown')} items)"
-            for each, of in ((a, of_a), (b, of_b))
+            f"{stored.record.settings.get('data')} ({of.get('items', 'unknown')} items)"
+            for stored, of in ((a, of_a), (b, of_b))
         ]
         raise UserError(f"A answers {names[0]}, B {names[1]}: only answers to the same data can be compared")
     return of_a, ["the inputs were prepared on each host, and are not the same to the last bit"] if of_a else []
 
 
 class _Known:
-    """What the store still says about the samples; it need not have come along with a copied sweep."""
+    """What the store knows about the samples; a copied sweep may have come without its store."""
 
     def __init__(self, a: "Stored", digests: Json, store: Path, notes: list[str]) -> None:
         from sweep.worker import arrays
@@ -183,7 +180,7 @@ class _Known:
             self.original = agreement.top_classes(arrays.read_reference(reference)[0])
 
 
-def _items(
+def _list_items(
     common: "Array", a: "Array", b: "Array", labels: "Array | None", original: "Array | None"
 ) -> tuple[Item, ...]:
     top_a, top_b = agreement.top_classes(a, undefined=-2), agreement.top_classes(b)
@@ -192,35 +189,35 @@ def _items(
     return tuple(
         Item(
             int(common[at]),
-            _class(top_a, at),
-            _class(top_b, at),
+            _class_at(top_a, at),
+            _class_at(top_b, at),
             None if labels is None else int(labels.ravel()[at]),
-            None if original is None else _class(original, int(common[at])),
+            None if original is None else _class_at(original, int(common[at])),
         )
         for at in (top_a != top_b).nonzero()[0]
     )
 
 
-def _class(classes: "Array", at: int) -> int | None:
+def _class_at(classes: "Array", at: int) -> int | None:
     return int(classes[at]) if classes[at] >= 0 else None
 
 
-def _latency(a: "Stored", b: "Stored", confidence: float) -> Latency | None:
+def _compare_latency(a: "Stored", b: "Stored", confidence: float) -> Latency | None:
     import numpy as np
 
-    samples = [each.latencies_ms() for each in (a, b)]
+    samples = [trial.latencies_ms() for trial in (a, b)]
     medians: list[float | None] = [
         float(np.median(np.concatenate(list(arrays.values()))))
         if arrays
-        else (each.record.metrics or {}).get("latency_ms_p50")
-        for arrays, each in zip(samples, (a, b), strict=True)
+        else (trial.record.metrics or {}).get("latency_ms_p50")
+        for arrays, trial in zip(samples, (a, b), strict=True)
     ]
     if not medians[0] or not medians[1]:
         return None
     of_repeats = [{index: float(np.median(array)) for index, array in arrays.items()} for arrays in samples]
     # Blocks pair up only the repeats of one sweep.
     together = a.history.folder == b.history.folder
-    values: list[Any] = [each if together else list(each.values()) for each in of_repeats]
+    values: list[Any] = [by_index if together else list(by_index.values()) for by_index in of_repeats]
     spread = intervals.ratio_interval(values[0], values[1], confidence)
     n_a, n_b = (sum(array.size for array in arrays.values()) for arrays in samples)
     ratio = medians[0] / medians[1]

@@ -1,8 +1,8 @@
 """The limits of an objective: who misses which, by how much, and how surely.
 
-A limit is compared with the estimate. A limit on what is not known (a percentile from too few samples, a price that
-nobody gave) is not met: what cannot be shown does not pass silently, and the reason says what is missing. Limits on
-latency percentiles are claims as well (`claims`): proved, refuted or unproved; what is refuted is missed in any case.
+A limit is compared with the estimate. If the value is not known (a percentile of too few samples, a price that nobody
+gave) the limit is missed: what cannot be shown does not pass silently, and the reason says what is missing. A limit on
+a latency percentile is also a claim (`claims`): proved, refuted or unproved. A refuted one is missed in any case.
 """
 
 import math
@@ -28,81 +28,75 @@ class Miss:
 
 
 class Standing(Enum):
-    """What more repeats can still change."""
+    """Whether more repeats can still change that a limit is met or missed."""
 
     MET = "met"  # surely, or as far as repeats can tell
     MISSED = "missed"  # surely, or for a reason that repeats do not change
     OPEN = "open"
 
 
-def misses(record: Record, objective: Objective) -> list[Miss]:
-    """By the estimates."""
-    found = []
+def find_misses(record: Record, objective: Objective) -> list[Miss]:
+    """The constraints that a trial misses by its estimates."""
+    misses = []
     if not _is_known(record, objective.metric):
-        found.append(Miss(unknown(record, objective.metric), math.inf))
+        misses.append(Miss(describe_unknown(record, objective.metric), math.inf))
     for limit in objective.limits:
         value = record.number(limit.metric.name)
         if value is None:
-            if limit.metric.name != objective.metric and (text := _unshown(record, objective, limit)):
-                found.append(Miss(text, math.inf))
+            if limit.metric.name != objective.metric and (text := _describe_unshown(record, objective, limit)):
+                misses.append(Miss(text, math.inf))
         elif limit.is_missed(value):
-            found.append(Miss(wording.violates(limit, value), limit.relative(value)))
-    return found
+            misses.append(Miss(wording.describe_violation(limit, value), limit.relative(value)))
+    return misses
 
 
-def claimed(record: Record, objective: Objective) -> Mapping[str, Claim]:
-    """What the samples prove of the limits on latency, by the setting's name; empty where none is asked for."""
-    return claims.of(record, objective) if record.origin.is_evidence else {}
-
-
-def standing(record: Record, objective: Objective, confidence: float) -> tuple[Standing, str]:
-    """Whether more repeats can still change that a trial meets the constraints, or misses one; with the miss.
+def find_standing(record: Record, objective: Objective, confidence: float) -> tuple[Standing, str]:
+    """Whether more repeats can still change that a trial meets the constraints or misses one; and what it misses.
 
     Args:
-        confidence: from which a trial surely misses a limit: it is left out for that. Claims that a limit is kept have
-            that of the objective.
+        confidence: at which a trial must miss a limit to be left out. Claims that a limit is met have the objective's.
     """
-    proofs = claimed(record, objective)
+    proofs = claims.judge_record(record, objective)
     stricter = max(confidence, objective.claim_confidence)
-    doubts = claimed(record, replace(objective, claim_confidence=stricter)) if proofs else {}
-    goal = _known(record, objective.metric)
+    doubts = claims.judge_record(record, replace(objective, claim_confidence=stricter)) if proofs else {}
+    goal = _metric_standing(record, objective.metric)
     if goal is Standing.MISSED:
-        return goal, unknown(record, objective.metric)
+        return goal, describe_unknown(record, objective.metric)
     states: list[Standing] = [goal]
     for limit in objective.limits:
         if limit.name in proofs:
-            states.append(_of_claim(proofs[limit.name], doubts.get(limit.name, proofs[limit.name])))
+            states.append(_claim_standing(proofs[limit.name], doubts.get(limit.name, proofs[limit.name])))
         else:
-            states.append(_of_interval(record, limit, confidence))
+            states.append(_interval_standing(record, limit, confidence))
         if states[-1] is Standing.MISSED:
-            return Standing.MISSED, _text_of(record, limit)
+            return Standing.MISSED, _describe_miss(record, limit)
     return (Standing.OPEN if Standing.OPEN in states else Standing.MET), ""
 
 
-def _known(record: Record, metric: str) -> Standing:
-    """A percentile may become known with more requests, a price does not."""
+def _metric_standing(record: Record, metric: str) -> Standing:
+    """The standing of a metric that must be known: a percentile may become so with more requests, a price does not."""
     if _is_known(record, metric):
         return Standing.MET
-    return Standing.OPEN if _needs_samples(record, metrics.find(metric)) else Standing.MISSED
+    return Standing.OPEN if _count_missing_samples(record, metrics.find(metric)) else Standing.MISSED
 
 
-def _of_claim(proof: Claim, doubt: Claim) -> Standing:
+def _claim_standing(proof: Claim, doubt: Claim) -> Standing:
     if doubt.verdict == "refuted":
         return Standing.MISSED
     return Standing.MET if proof.verdict == "proved" else Standing.OPEN
 
 
-def _of_interval(record: Record, limit: Limit, confidence: float) -> Standing:
+def _interval_standing(record: Record, limit: Limit, confidence: float) -> Standing:
     metric, bound = limit.metric, limit.bound
     value = record.number(metric.name)
     if value is None:
-        return _known(record, metric.name)
+        return _metric_standing(record, metric.name)
     within = not limit.is_missed(value)
     if not metric.paced:  # one number for all repeats, or the largest of them
         best = record.numbers.get(limit.best, value)
         return Standing.MET if within else Standing.MISSED if limit.is_missed(best) else Standing.OPEN
     values = repeat_values(record, metric.name)
-    logs = [math.log(each) for each in (values.values() if isinstance(values, Mapping) else values) if each > 0]
+    logs = [math.log(value) for value in intervals.drop_indexes(values) if value > 0]
     if len(logs) < 2 or bound <= 0:
         return Standing.OPEN
     ends = intervals.mean_interval(logs, confidence)
@@ -113,40 +107,40 @@ def _of_interval(record: Record, limit: Limit, confidence: float) -> Standing:
     return Standing.MET if within else Standing.MISSED
 
 
-def _text_of(record: Record, limit: Limit) -> str:
-    """The miss of one limit, in words."""
+def _describe_miss(record: Record, limit: Limit) -> str:
+    """Why a limit is missed."""
     value = record.number(limit.metric.name)
-    return unknown(record, limit.metric.name) if value is None else wording.violates(limit, value)
+    return describe_unknown(record, limit.metric.name) if value is None else wording.describe_violation(limit, value)
 
 
 def _is_known(record: Record, metric: str) -> bool:
-    """It has a value that one can aim at."""
-    return record.number(metric) is not None and not _no_rate(record, metric)
+    """Whether there is a value to compare or to rank by."""
+    return record.number(metric) is not None and not _has_no_rate(record, metric)
 
 
-def _no_rate(record: Record, metric: str) -> bool:
+def _has_no_rate(record: Record, metric: str) -> bool:
     """The search for a rate that meets the service level found none."""
     return metric == metrics.CAPACITY and record.number(metric) == 0
 
 
-def _needs_samples(record: Record, metric: Metric) -> int:
-    """Requests that lack for a percentile; 0 where more would not help."""
+def _count_missing_samples(record: Record, metric: Metric) -> int:
+    """Requests that a percentile still needs; 0 if more would not help."""
     if metric.quantile is None or not record.origin.is_evidence:
         return 0
     return max(0, intervals.samples_needed(metric.quantile) - int(record.number(metrics.SAMPLES) or 0))
 
 
-def _unshown(record: Record, objective: Objective, limit: Limit) -> str:
-    """Why a limit on what is not known is not met; empty where the requests prove it all the same."""
-    claim = claimed(record, objective).get(limit.name)
+def _describe_unshown(record: Record, objective: Objective, limit: Limit) -> str:
+    """Why a limit on an unknown value is missed; empty if the requests prove that it is met."""
+    claim = claims.judge_record(record, objective).get(limit.name)
     if claim is None or claim.verdict == "unproved":
-        return unknown(record, limit.metric.name)
-    return claims.sentence(claim) if claim.verdict == "refuted" else ""
+        return describe_unknown(record, limit.metric.name)
+    return claims.describe(claim) if claim.verdict == "refuted" else ""
 
 
-def unknown(record: Record, metric: str) -> str:
+def describe_unknown(record: Record, metric: str) -> str:
     """Why a metric is not known, and what helps."""
-    if _no_rate(record, metric):
+    if _has_no_rate(record, metric):
         return "no rate meets the service level"
     if not record.origin.is_evidence and metric not in (
         metrics.COST,
@@ -154,26 +148,26 @@ def unknown(record: Record, metric: str) -> str:
     ):  # these follow from others
         return f"{metric} was not reported"
     known = metrics.find(metric)
-    if needed := _needs_samples(record, known):
+    if needed := _count_missing_samples(record, known):
         return f"not enough samples for {known.label}: {needed:,} more requests"
     return known.absent or f"{metric} is not known"
 
 
-def nearest(ranked: Sequence[Record], missed: Mapping[str, Sequence[Miss]]) -> tuple[Record, str] | None:
+def find_nearest(ranked: Sequence[Record], missed: Mapping[str, Sequence[Miss]]) -> tuple[Record, str] | None:
     """The trial whose worst miss is smallest, and what it misses; among equals the better ranked."""
     if not ranked:
         return None
-    found = min(ranked, key=lambda r: max(miss.size for miss in missed[r.key]))
-    return found, "; ".join(miss.text for miss in missed[found.key])
+    record = min(ranked, key=lambda r: max(miss.size for miss in missed[r.key]))
+    return record, "; ".join(miss.text for miss in missed[record.key])
 
 
-def fragile(record: Record, objective: Objective) -> str:
-    """What the claims say of a record's limits; else a limit that the estimate meets and its interval does not."""
-    known = claimed(record, objective)
-    sentences = [f"{claims.sentence(known[limit.name])}." for limit in objective.limits if limit.name in known]
+def describe_claims(record: Record, objective: Objective) -> str:
+    """The claims about a record's limits, and the first other limit that the estimate meets and its interval misses."""
+    known = claims.judge_record(record, objective)
+    sentences = [f"{claims.describe(known[limit.name])}." for limit in objective.limits if limit.name in known]
     for limit in objective.limits:
         end = record.number(limit.worst)
         if limit.name not in known and end is not None and limit.excess(end) > 0:
-            sentences.append(wording.fragile(limit, end))
+            sentences.append(wording.describe_fragile(limit, end))
             break
     return "".join(f" {sentence}" for sentence in sentences)

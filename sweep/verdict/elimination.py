@@ -1,19 +1,20 @@
 """Who is left out of a race (`effort=until_decided`), and when it is over.
 
-All trials are measured a few times, then only those that may still be chosen; the verdict is asked for at every look
-(`race.looks`) and ends the race. Screening before selection is the procedure of Nelson, Swann, Goldsman and Song (2001,
-Operations Research 49:950-963), looks at growing samples that eliminate are those of Kim and Nelson (2001, ACM
-Transactions on Modeling and Computer Simulation 11:251-273); variances are unknown and unequal: many trials tell each
-other's (`spread`), else every comparison is a paired t on its own. Errors: a trial is left out at a level of alpha / 2
-over all looks (`race.at_look`) and all trials (Bonferroni), so the best is left out at most alpha / 2 of the time; the
-verdict has the other half.
+All trials are measured a few times, then only those that may still be chosen. At every look (`race.plan_looks`) the
+verdict is computed; the race ends when the verdict is decided. Screening before selection follows Nelson, Swann,
+Goldsman and Song (2001, Operations Research 49:950-963), elimination from growing samples follows Kim and Nelson (2001,
+ACM Transactions on Modeling and Computer Simulation 11:251-273). Variances are unknown and unequal: many trials share
+what is known of theirs (`spread`), few are compared by a paired t each.
 
-A trial is left out where it is
+Errors: over all looks (`race.confidence_at`) and all trials (Bonferroni) the level of leaving out is alpha / 2, so the
+best is left out at most alpha / 2 of the time. The verdict has the other half.
 
-dominated: surely worse than one that meets the constraints for sure, unless the two are surely within the margin: then
-    the tie-break may want it. A few repeats can agree by luck, as where a process is fast or slow by its memory layout,
-    and would then seem to prove anything: where spreads are not drawn together, no comparison counts as more exact than
-    half of them are.
+A trial is left out if it is
+
+dominated: surely worse than a trial that surely meets the constraints, unless the difference is surely within the
+    margin: then the tie-break may choose it. A few repeats can agree by luck (memory layout makes a process fast or
+    slow) and would then seem to prove anything. So without shared variances no comparison counts as more exact than
+    the median of them.
 infeasible: it surely misses a constraint.
 """
 
@@ -34,7 +35,7 @@ ENOUGH = 8  # repeats, before which a forecast says little
 
 @dataclass(frozen=True)
 class Out:
-    """Why a trial is left out."""
+    """Why no more of a trial is measured."""
 
     why: StopReason
     reason: str  # one line
@@ -43,7 +44,7 @@ class Out:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at a race finds."""
+    """The result of one look at a race."""
 
     verdict: select.Verdict  # as things stand, at the confidence of this look
     decided: bool  # more repeats are not needed
@@ -54,15 +55,15 @@ def look(records: Sequence[Record], objective: Objective, number: int, trials: i
     """Judge the trials that are in a race.
 
     Args:
-        records: of those that are still in it, with what they have measured.
+        records: of the trials that are still in it, with all their repeats.
         number: of the look, from 1.
-        trials: in the race when it began.
+        trials: how many were in the race when it began.
     """
     running = [replace(r, look=number) for r in records if r.status is Status.OK and r.metrics]
-    each = race.at_look(objective.confidence, number, max(1, trials * (1 + len(objective.limits))))
-    standings = {r.key: constraints.standing(r, objective, each) for r in running}
-    whole = select.verdict(running, objective)
-    if _is_over(whole, [r for r in running if standings[r.key][0] is not Standing.MISSED], objective, each):
+    confidence = race.confidence_at(objective.confidence, number, max(1, trials * (1 + len(objective.limits))))
+    standings = {r.key: constraints.find_standing(r, objective, confidence) for r in running}
+    whole = select.choose(running, objective)
+    if _is_over(whole, [r for r in running if standings[r.key][0] is not Standing.MISSED], objective, confidence):
         return Look(whole, True)
     out = {
         key: Out(StopReason.INFEASIBLE, f"infeasible: {text}")
@@ -71,24 +72,24 @@ def look(records: Sequence[Record], objective: Objective, number: int, trials: i
     }
     left = [r for r in running if r.key not in out]
     proved = [r for r in left if standings[r.key][0] is Standing.MET]
-    best = min(proved, key=lambda r: (race.cost(r, objective), r.key), default=None)
+    best = min(proved, key=lambda r: (race.ranking_value(r, objective), r.key), default=None)
     if best is not None:
-        out |= _dominated(best, [r for r in left if r is not best], objective, each)
+        out |= _find_dominated(best, [r for r in left if r is not best], objective, confidence)
     left = [r for r in left if r.key not in out]
-    verdict = select.verdict(left, objective)
-    return Look(verdict, _is_over(verdict, left, objective, each), out)
+    verdict = select.choose(left, objective)
+    return Look(verdict, _is_over(verdict, left, objective, confidence), out)
 
 
-def hopeless(found: Look, repeats: int, most: int) -> bool:
-    """Even `most` repeats would be too few by far: what differs less than it scatters stays undecided."""
-    more = max(found.verdict.more_repeats.values(), default=0)
-    return not found.decided and repeats >= ENOUGH and more > HOPELESS * (most - repeats)
+def is_hopeless(result: Look, repeats: int, most: int) -> bool:
+    """Whether even `most` repeats would be too few by far, because trials differ by less than they scatter."""
+    more = max(result.verdict.more_repeats.values(), default=0)
+    return not result.decided and repeats >= ENOUGH and more > HOPELESS * (most - repeats)
 
 
 def _is_over(verdict: select.Verdict, left: Sequence[Record], objective: Objective, confidence: float) -> bool:
-    """Nothing is open: neither the verdict nor whether somebody who may be better keeps to a limit.
+    """Whether the verdict is decided, and no trial that may be better could still turn out to meet its limits.
 
-    A tie is not the end where the leader seems to be ahead by more than the margin: then it may be shown to win.
+    A race goes on after a tie if the leader seems to be ahead by more than the margin: more repeats may show it to win.
     """
     if verdict.kind == "undecided":
         return False
@@ -101,27 +102,27 @@ def _is_over(verdict: select.Verdict, left: Sequence[Record], objective: Objecti
     chosen = by_key.get(verdict.winner or "")
     if chosen is None:
         return not hopeful
-    return all(race.low(race.compare(chosen, r, objective), confidence) > 0 for r in hopeful)
+    return all(race.lower_end(race.compare(chosen, r, objective), confidence) > 0 for r in hopeful)
 
 
-def _dominated(best: Record, others: Sequence[Record], objective: Objective, confidence: float) -> dict[str, Out]:
+def _find_dominated(best: Record, others: Sequence[Record], objective: Objective, confidence: float) -> dict[str, Out]:
     values = {r.key: race.repeat_values(r, objective.metric) for r in (best, *others)}
     ratios = {r.key: ratio for r in others if (ratio := race.compare(best, r, objective, values)) is not None}
     if not ratios:
         return {}
     least = median(ratio.standard_error for ratio in ratios.values())
-    together = race.moderated(best, others, objective, values)
-    found = {}
+    together = race.compare_moderated(best, others, objective, values)
+    out = {}
     for record in others:
         ratio = ratios.get(record.key)
-        if ratio is None or race.negligible(ratio, objective):
+        if ratio is None or race.is_negligible(ratio, objective):
             continue
-        ratio = together.get(record.key) or _no_finer(ratio, least)
-        if race.low(ratio, confidence) > 0:
-            reason = wording.dominated(best, ratio, objective, confidence, len(record.repeats))
-            found[record.key] = Out(StopReason.DOMINATED, reason, best.key)
-    return found
+        ratio = together.get(record.key) or _limit_precision(ratio, least)
+        if race.lower_end(ratio, confidence) > 0:
+            reason = wording.describe_dominated(best, ratio, objective, confidence, len(record.repeats))
+            out[record.key] = Out(StopReason.DOMINATED, reason, best.key)
+    return out
 
 
-def _no_finer(ratio: Ratio, standard_error: float) -> Ratio:
+def _limit_precision(ratio: Ratio, standard_error: float) -> Ratio:
     return replace(ratio, standard_error=max(ratio.standard_error, standard_error))

@@ -29,7 +29,7 @@ class Evidence:
     gates: Gates
     flops_per_item: float | None
     peak_flops: float | None  # of the whole device at this precision, FLOP/s
-    instead_of_advice: str = ""  # said after the numbers of an answer that is wrong
+    instead_of_advice: str = ""  # follows the numbers of a wrong answer, where its cause is known
 
     @property
     def samples(self) -> int:
@@ -65,10 +65,10 @@ def check(
 
 
 def answers(comparison: Mapping[str, Any], precision: str, gates: Gates, instead_of_advice: str = "") -> Failure | None:
-    """The reason that `check` gives where answers are wrong; None where they pass or nothing was compared.
+    """The failure that `check` returns if answers are wrong; None if they pass or nothing was compared.
 
     Args:
-        instead_of_advice: what to say after the numbers where the cause is known.
+        instead_of_advice: follows the numbers where the cause is known.
     """
     evidence = Evidence((), comparison, (), precision, gates, None, None, instead_of_advice)
     if not evidence.samples or comparison.get("mismatch"):
@@ -132,7 +132,9 @@ def agreement(evidence: Evidence) -> Failure | None:
         f"same answer as the original model for {percent(share, 4)} of {evidence.samples} samples, at most "
         f"{percent(high, 4)} allowing for chance, and {evidence.precision} must reach {percent(limit, 4)}"
     )
-    return Failure(FailureKind.WRONG_OUTPUT, f"{text}: {evidence.instead_of_advice or _wider('agreement', evidence)}")
+    return Failure(
+        FailureKind.WRONG_OUTPUT, f"{text}: {evidence.instead_of_advice or _advise_wider('agreement', evidence)}"
+    )
 
 
 def cosine(evidence: Evidence) -> Failure | None:
@@ -145,10 +147,12 @@ def cosine(evidence: Evidence) -> Failure | None:
         f"outputs point elsewhere than the original model's: mean cosine {mean:.5f}, least {least or 0:.5f}, and "
         f"{evidence.precision} must reach {limit:.5f}"
     )
-    return Failure(FailureKind.WRONG_OUTPUT, f"{text}: {evidence.instead_of_advice or _wider('cosine', evidence)}")
+    return Failure(
+        FailureKind.WRONG_OUTPUT, f"{text}: {evidence.instead_of_advice or _advise_wider('cosine', evidence)}"
+    )
 
 
-def _wider(limit: str, evidence: Evidence) -> str:
+def _advise_wider(limit: str, evidence: Evidence) -> str:
     return (
         "try a wider precision or better calibration data, or lower "
         f"gates.{limit}_min.{evidence.precision} if this is enough"
@@ -161,22 +165,22 @@ GENERATOR_MS = 0.002  # between two requests, at most: see tests/benchmarks
 def little(evidence: Evidence) -> Failure | None:
     """Little's law (Little 1961, Operations Research 9:383-387): requests in flight = request rate x mean latency.
 
-    Lanes begin at moments of their own, so a window of few requests is allowed one of each lane more; so is one of
-    requests so short that the generator's own time between them counts. The repeat in the middle decides: one repeat
-    in which the host took the processor away between two requests is no lie.
-    In an open load the number in flight is what comes out, so there is nothing to check.
+    Lanes do not begin together, so a window may hold one request a lane more than the law says; short requests may
+    also be off by the generator's own time between two of them. The median repeat decides: the host may take the
+    processor away between two requests of one repeat. In an open load the number in flight is a result, so there is
+    nothing to check.
     """
     closed = [m for m in evidence.measurements if m.load is None]
     judged = sorted(((Little(m.timing, evidence.gates), m.index) for m in closed), key=lambda pair: pair[0].excess)
     if not judged:
         return None
     law, index = judged[len(judged) // 2]
-    which = _which(evidence, evidence.measurements[0]) and f"repeat {index}: "
+    which = _name_repeat(evidence, evidence.measurements[0]) and f"repeat {index}: "
     return None if law.excess <= 0 else Failure(FailureKind.IMPLAUSIBLE_TIMING, which + law.text)
 
 
-def _which(evidence: Evidence, m: Measurement) -> str:
-    """Which repeat a reason is about, where there are several."""
+def _name_repeat(evidence: Evidence, m: Measurement) -> str:
+    """Which repeat a reason is about; empty if there is only one."""
     return f"repeat {m.index}: " if len(evidence.measurements) > 1 else ""
 
 
@@ -214,12 +218,12 @@ class Little:
 
 
 def generator(evidence: Evidence) -> Failure | None:
-    """In an open load, what hands out the requests must not be what is slow: see `load.account` for both numbers.
+    """In an open load the generator of requests must not be the bottleneck; see `load.account` for both numbers.
 
-    The repeat in the middle decides, as for Little's law.
+    The median repeat decides, as for Little's law.
     """
     judged = sorted(
-        ((_of_generator(m, m.load), m.index, m, m.load) for m in evidence.measurements if m.load is not None),
+        ((_generator_share(m, m.load), m.index, m, m.load) for m in evidence.measurements if m.load is not None),
         key=lambda row: row[:2],
     )
     if not judged:
@@ -229,15 +233,15 @@ def generator(evidence: Evidence) -> Failure | None:
     if share <= allowed:
         return None
     text = (
-        f"{_which(evidence, m)}the load generator was the bottleneck: batches left {load.lag_ms_mean:.2g} ms late "
-        f"on average where items take {m.latency_ms_mean:.3g} ms, and it took {percent(load.own_share, 4)} of the "
+        f"{_name_repeat(evidence, m)}the load generator was the bottleneck: batches left {load.lag_ms_mean:.2g} ms "
+        f"late on average where items take {m.latency_ms_mean:.3g} ms, and it took {percent(load.own_share, 4)} of the "
         f"time in which work waited; {percent(allowed, 4)} is allowed: keep other work off this machine, give each "
         "replica cores of its own, or use a larger batch or load=saturate"
     )
     return Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
 
 
-def _of_generator(m: Measurement, load: LoadFacts) -> float:
+def _generator_share(m: Measurement, load: LoadFacts) -> float:
     """The larger of its two shares: of the latency, and of the time in which work waits."""
     return max(load.lag_ms_mean / m.latency_ms_mean, load.own_share)
 
@@ -263,7 +267,7 @@ def above_peak(
 
 
 def scales(evidence: Evidence) -> Failure | None:
-    """Twice the requests take about twice the time where the device runs on its own, or it was not waited for.
+    """Twice the requests must take about twice the time where the device runs on its own: else nobody waited for it.
 
     The median over repeats decides: one hiccup in the shorter run must not reject a trial.
     """

@@ -1,4 +1,4 @@
-"""Two sweeps beside each other: which trials ask for the same, and what is known to differ around them."""
+"""Two sweeps beside each other: which trials are the same, and what is known to differ around them."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,119 +18,119 @@ BUSY = 0.1  # share of the CPU time of others from which a difference between sw
 RENAMED = {"closed": "saturate"}  # loads that had another name
 
 
-def matched(a: History, b: History) -> tuple[list[tuple[Record, Record]], list[Record], list[Record]]:
-    """Trials that ask for the same in both sweeps, and those that only one of them has.
+def match_trials(a: History, b: History) -> tuple[list[tuple[Record, Record]], list[Record], list[Record]]:
+    """The pairs of trials that are the same in both sweeps, and the trials that only A and only B have.
 
-    First by identity, then by settings and load, last without the interpreter of a backend; what fits several trials
-    of the other sweep is left unmatched.
+    Trials are matched by key, then by settings and load, last without the interpreter of a backend. A trial that fits
+    several of the other sweep is left unmatched.
     """
-    rest_a, rest_b = ([record for record in query.records(each) if record.origin.is_evidence] for each in (a, b))
+    rest_a, rest_b = ([record for record in query.records(history) if record.origin.is_evidence] for history in (a, b))
     names: tuple[Callable[[History, Record], str], ...] = (
         lambda _, record: record.key,
-        lambda history, record: _asks(history, record, ()),
-        lambda history, record: _asks(history, record, ("python",)),
+        lambda history, record: _describe_request(history, record, ()),
+        lambda history, record: _describe_request(history, record, ("python",)),
     )
     pairs: list[tuple[Record, Record]] = []
     for name in names:
-        mine, its = _single(rest_a, lambda r, n=name: n(a, r)), _single(rest_b, lambda r, n=name: n(b, r))  # type: ignore[misc]  # lambda with a default
+        mine, its = _group_single(rest_a, lambda r, n=name: n(a, r)), _group_single(rest_b, lambda r, n=name: n(b, r))  # type: ignore[misc]  # lambda with a default
         pairs += [(mine[text], its[text]) for text in mine if text in its]
         taken = {id(record) for pair in pairs for record in pair}
         rest_a, rest_b = ([record for record in rest if id(record) not in taken] for rest in (rest_a, rest_b))
     return pairs, rest_a, rest_b
 
 
-def _single(records: Iterable[Record], name: Callable[[Record], str]) -> dict[str, Record]:
-    """Records by a name that no other of them has."""
+def _group_single(records: Iterable[Record], name: Callable[[Record], str]) -> dict[str, Record]:
+    """Records by their name, without names that several share."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(name(record), []).append(record)
     return {text: group[0] for text, group in groups.items() if len(group) == 1}
 
 
-def _asks(history: History, record: Record, without: Sequence[str]) -> str:
-    """What a trial asks for, as one text: its settings and its load, nothing that was found out."""
+def _describe_request(history: History, record: Record, without: Sequence[str]) -> str:
+    """What was requested of a trial, as one text: its settings and its load."""
     settings = {REQUESTS: record.settings.get("batch"), **record.settings}
-    asked = {name: value for name, value in settings.items() if value is not None and name not in without}
+    settled = {name: value for name, value in settings.items() if value is not None and name not in without}
     trial = history.trials.get(record.key)
     load = dict(trial.load) if trial else {}
     load["name"] = RENAMED.get(str(load.get("name")), load.get("name"))
-    return canonical([asked, load, dict(trial.deployment) if trial else {}])
+    return canonical([settled, load, dict(trial.deployment) if trial else {}])
 
 
-def differences(a: History, b: History, pairs: Pairs) -> list[str]:
-    """What is known to differ beside what was asked for, `name: old -> new` each."""
-    captured = [_environment(each) for each in (a, b)]
-    found = environment.differences(captured[0], captured[1]) if all(captured) else []
-    for (backend, package), (old, new) in _versions(pairs).items():
+def list_differences(a: History, b: History, pairs: Pairs) -> list[str]:
+    """What is known to differ beside the settings of trials, each as `name: old -> new`."""
+    captured = [_load_environment(history) for history in (a, b)]
+    lines = environment.list_differences(captured[0], captured[1]) if all(captured) else []
+    for (backend, package), (old, new) in _list_versions(pairs).items():
         line = f"{package}: {old} -> {new}"
-        if old != new and line not in found:
-            found.append(f"{backend}: {line}")
-    hosts = [sorted({query.Stored(each, record).host for record in query.records(each)}) for each in (a, b)]
-    found += [f"hardware: {', '.join(hosts[0])} -> {', '.join(hosts[1])}"] if hosts[0] != hosts[1] else []
-    efforts = [_effort(query.settings(each).effort) for each in (a, b)]
-    found += [f"effort: {efforts[0]} -> {efforts[1]}"] if efforts[0] != efforts[1] else []
-    return found + _content(a, b, pairs)
+        if old != new and line not in lines:
+            lines.append(f"{backend}: {line}")
+    hosts = [sorted({query.Stored(h, record).host for record in query.records(h)}) for h in (a, b)]
+    lines += [f"hardware: {', '.join(hosts[0])} -> {', '.join(hosts[1])}"] if hosts[0] != hosts[1] else []
+    efforts = [_describe_effort(query.settings(history).effort) for history in (a, b)]
+    lines += [f"effort: {efforts[0]} -> {efforts[1]}"] if efforts[0] != efforts[1] else []
+    return lines + _list_content_changes(a, b, pairs)
 
 
-def _environment(history: History) -> Json:
+def _load_environment(history: History) -> Json:
     try:
-        found: Json = json.loads(SweepFolder(history.folder).environment.read_text(encoding="utf-8"))
-        return found
+        captured: Json = json.loads(SweepFolder(history.folder).environment.read_text(encoding="utf-8"))
+        return captured
     except (OSError, ValueError):
         return {}
 
 
-def _versions(pairs: Pairs) -> dict[tuple[str, str], tuple[str, str]]:
-    """Versions that the builds of each backend name, before and after."""
-    found: dict[tuple[str, str], tuple[str, str]] = {}
+def _list_versions(pairs: Pairs) -> dict[tuple[str, str], tuple[str, str]]:
+    """Versions before and after that builds name, by backend and package."""
+    versions: dict[tuple[str, str], tuple[str, str]] = {}
     for before, after in pairs:
-        old, new = (_named(record.builds) for record in (before, after))
+        old, new = (_collect_versions(record.builds) for record in (before, after))
         backend = str(after.settings.get("backend", ""))
-        found |= {(backend, name): (old[name], new[name]) for name in old if name in new}
-    return found
+        versions |= {(backend, name): (old[name], new[name]) for name in old if name in new}
+    return versions
 
 
-def _named(builds: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _collect_versions(builds: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {name: str(version) for build in builds for name, version in (build.get("versions") or {}).items()}
 
 
-def _effort(effort: Effort) -> str:
+def _describe_effort(effort: Effort) -> str:
     return f"{effort.name} ({effort.repeats} x {effort.window_seconds:g} s)"
 
 
-def _content(a: History, b: History, pairs: Pairs) -> list[str]:
-    """Models and data that have the same name and other content."""
+def _list_content_changes(a: History, b: History, pairs: Pairs) -> list[str]:
+    """Models and data whose content changed and whose name did not."""
     known = [{e["pair"]: e["result"] for e in ledger.entries(h.folder) if e["kind"] == "reference"} for h in (a, b)]
-    found: dict[str, None] = {}
+    changes: dict[str, None] = {}
     for before, after in pairs:
         trials = a.trials.get(before.key), b.trials.get(after.key)
         if trials[0] is None or trials[1] is None:
             continue
-        told = [
-            each.get(digest([to_json(trial.model), to_json(trial.data)])) or {}
-            for each, trial in zip(known, trials, strict=True)
+        contents = [
+            results.get(digest([to_json(trial.model), to_json(trial.data)])) or {}
+            for results, trial in zip(known, trials, strict=True)
             if trial is not None
         ]
         for name in ("model", "data"):
-            if told[0].get(name) and told[1].get(name) and told[0][name] != told[1][name]:
-                found[f"{name} {after.settings.get(name)}: its content is another"] = None
-    return list(found)
+            if contents[0].get(name) and contents[1].get(name) and contents[0][name] != contents[1][name]:
+                changes[f"{name} {after.settings.get(name)}: its content is another"] = None
+    return list(changes)
 
 
-def _foreign(history: History) -> float:
-    """The share of the machine's CPU time that other programs took while it measured; the median of the repeats."""
+def _foreign_share(history: History) -> float:
+    """The share of the machine's CPU time that other programs took, median over the repeats."""
     shares = (m.host.foreign_cpu_share for record in history.records.values() for m in record.repeats)
     return median([share for share in shares if share is not None] or [0.0])
 
 
-def notes(histories: Sequence[History]) -> list[str]:
+def list_notes(histories: Sequence[History]) -> list[str]:
     """What a reader must bear in mind."""
-    found = [f"sweep {each.folder.name} did not come to its end" for each in histories if not each.finished]
-    metrics = [query.settings(each).objective.metric for each in histories]
+    lines = [f"sweep {history.folder.name} did not come to its end" for history in histories if not history.finished]
+    metrics = [query.settings(history).objective.metric for history in histories]
     if metrics[0] != metrics[1]:
-        found.append(f"A was ranked by {metrics[0]}, B by {metrics[1]}: compared by B's")
-    if (shares := [_foreign(each) for each in histories]) and max(shares) > BUSY:
-        told = " and ".join(share(each) for each in shares)
-        found.append(f"other programs took {told} of the CPU time (before, after): a difference may be theirs")
-    imported = sum(not r.origin.is_evidence for each in histories for r in query.records(each))
-    return found + ([f"{imported:,} reported results are left out: they were not measured"] if imported else [])
+        lines.append(f"A was ranked by {metrics[0]}, B by {metrics[1]}: compared by B's")
+    if (shares := [_foreign_share(history) for history in histories]) and max(shares) > BUSY:
+        percentages = " and ".join(map(share, shares))
+        lines.append(f"other programs took {percentages} of the CPU time (before, after): a difference may be theirs")
+    imported = sum(not r.origin.is_evidence for history in histories for r in query.records(history))
+    return lines + ([f"{imported:,} reported results are left out: they were not measured"] if imported else [])

@@ -1,8 +1,8 @@
 """Whether a published number can be true, judged from the numbers of its row alone.
 
-The gates of our own measurements (`gates`) are asked wherever a row states what they need; those here look at what a
-measurement of ours cannot get wrong: percentiles out of order, a share that is no share. What is known about a source
-otherwise (`Row.mistakes`) plays no part.
+The gates of our own measurements (`gates`) are used where a row states what they need. The checks here look at what our
+own measurements cannot get wrong: percentiles out of order, a share above 1. Other knowledge about a source
+(`Row.mistakes`) plays no part.
 """
 
 import itertools
@@ -24,16 +24,16 @@ _ORDER = ("min", *QUANTILES, "max")
 
 
 def judge(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> list[Failure]:
-    """Every reason not to believe a row; empty for one that may be true, or that says nothing about a run.
+    """Every reason not to believe a row; empty if it may be true, or says nothing about a run.
 
     Args:
         types: the declared hardware types, for the peak of the row's instance.
     """
     if row.status is not Status.OK:
         return []
-    failures = [*_out_of_order(row), *_no_shares(row), *_zeros(row)]
+    failures = [*_check_order(row), *_check_shares(row), *_check_zeros(row)]
     evidence = _evidence(row, limits)
-    failures += _timing(row, types, limits)
+    failures += _check_timing(row, types, limits)
     for gate in (gates.placed, gates.agreement):
         failure = gate(evidence)
         failures += [failure] if failure else []
@@ -41,13 +41,13 @@ def judge(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> list[F
 
 
 def peak_flops(row: Row, types: Sequence[Mapping[str, Any]]) -> float | None:
-    """Of the row's instance at its precision, FLOP/s; None: not known.
+    """The peak of the row's instance at its precision in FLOP/s; None: not known.
 
-    An instance without a size stands for any of its family: the largest peak that is declared for one.
+    An instance without a size stands for its whole family: the largest peak that is declared in it.
     """
-    whole = [one for one in types if one["name"] == row.hardware]
-    family = [one for one in types if str(one["name"]).startswith(row.hardware + "_")]
-    peaks = [(one.get("peak_flops") or {}).get(row.precision) for one in whole or family]
+    whole = [hardware for hardware in types if hardware["name"] == row.hardware]
+    family = [hardware for hardware in types if str(hardware["name"]).startswith(row.hardware + "_")]
+    peaks = [(hardware.get("peak_flops") or {}).get(row.precision) for hardware in whole or family]
     known = [float(peak) for peak in peaks if peak is not None]
     return max(known) if known and len(known) == len(peaks) else None
 
@@ -61,7 +61,7 @@ def _evidence(row: Row, limits: Gates) -> gates.Evidence:
     return gates.Evidence((), comparison, builds, row.precision or "", limits, None, None)
 
 
-def _timing(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> Iterator[Failure]:
+def _check_timing(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> Iterator[Failure]:
     rate = row.throughput_items_per_s
     if not rate:
         return
@@ -80,14 +80,14 @@ def _timing(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> Iter
         yield failure
 
 
-def _out_of_order(row: Row) -> Iterator[Failure]:
+def _check_order(row: Row) -> Iterator[Failure]:
     """Smallest, percentiles and largest ascend, and the mean lies between the ends."""
     known = [(name, value) for name in _ORDER if (value := getattr(row, f"latency_ms_{name}")) is not None]
     pairs = list(itertools.pairwise(known))
     if row.latency_ms_mean is not None:
         mean = ("mean", row.latency_ms_mean)
-        pairs += [(one, mean) for one in known if one[0] == "min"]
-        pairs += [(mean, one) for one in known if one[0] in ("p99", "max")]
+        pairs += [(end, mean) for end in known if end[0] == "min"]
+        pairs += [(mean, end) for end in known if end[0] in ("p99", "max")]
     for (low, small), (high, large) in pairs:
         if small > large * (1 + ROUNDING):
             text = f"latency {low} of {small:.4g} ms is above {high} of {large:.4g} ms: "
@@ -96,7 +96,7 @@ def _out_of_order(row: Row) -> Iterator[Failure]:
             yield Failure(FailureKind.IMPLAUSIBLE_TIMING, text)
 
 
-def _no_shares(row: Row) -> Iterator[Failure]:
+def _check_shares(row: Row) -> Iterator[Failure]:
     for name in _SHARES:
         value = getattr(row, name)
         if value is not None and value > 1:
@@ -104,7 +104,7 @@ def _no_shares(row: Row) -> Iterator[Failure]:
             yield Failure(FailureKind.WRONG_OUTPUT, f"{name} {value:g} is no share of one{percent}")
 
 
-def _zeros(row: Row) -> Iterator[Failure]:
+def _check_zeros(row: Row) -> Iterator[Failure]:
     timed = (name for name in NUMBERS if name.startswith(("throughput_items", "latency_ms")))
     for name in timed:
         if getattr(row, name) == 0:

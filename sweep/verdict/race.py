@@ -3,10 +3,10 @@
 Two trials are compared by the ratio of their repeats (`statistics.ratio`), paired by block where both were measured in
 the same ones.
 
-A race (`effort=until_decided`) is looked at several times, and each look could name a false winner. The error allowed
-for all of them is spent like alpha / (j (j + 1)) at look j, which adds up to alpha however many looks there are (error
-spending: Lan and DeMets 1983, Biometrika 70:659-663; union over the looks, so nothing is assumed of how they hang
-together). Half of it is for leaving trials out, half for the verdict: see `elimination`.
+A race (`effort=until_decided`) has several looks, and each look could name a false winner. Look j may spend the share
+1 / (j (j + 1)) of the error alpha; all shares add up to at most 1 (error spending: Lan and DeMets 1983, Biometrika
+70:659-663; a union bound, so looks may depend on each other in any way). Half of the error is for leaving trials out,
+half for the verdict: see `elimination`.
 """
 
 import math
@@ -21,16 +21,16 @@ from sweep.verdict.costs import money
 from sweep.verdict.stats import intervals
 
 
-def looks(effort: Effort) -> list[int]:
+def plan_looks(effort: Effort) -> list[int]:
     """Repeats of every trial at each look of a race: half as many more from one to the next, like 3, 5, 8, 12."""
     most = max(effort.repeats, effort.repeats_max or 0)
-    found = [effort.repeats]
-    while found[-1] < most:
-        found.append(min(most, max(found[-1] + 1, math.ceil(1.5 * found[-1]))))
-    return found
+    looks = [effort.repeats]
+    while looks[-1] < most:
+        looks.append(min(most, max(looks[-1] + 1, math.ceil(1.5 * looks[-1]))))
+    return looks
 
 
-def at_look(confidence: float, look: int, claims: int = 1) -> float:
+def confidence_at(confidence: float, look: int, claims: int = 1) -> float:
     """Confidence of each of `claims` simultaneous claims at look 1, 2, ... of a race.
 
     Claims of one kind (who is left out; the verdict) have half of 1 - confidence in all looks together.
@@ -38,10 +38,10 @@ def at_look(confidence: float, look: int, claims: int = 1) -> float:
     return 1 - (1 - confidence) / 2 / (look * (look + 1)) / claims
 
 
-def confidence(records: Sequence[Record], objective: Objective) -> float:
-    """That of a verdict: as asked for, or what the last look of a race leaves of it."""
+def verdict_confidence(records: Sequence[Record], objective: Objective) -> float:
+    """The confidence of a verdict: the objective's, or after a race that of its last look."""
     look = max((r.look for r in records), default=0)
-    return at_look(objective.confidence, look) if look else objective.confidence
+    return confidence_at(objective.confidence, look) if look else objective.confidence
 
 
 class Race:
@@ -56,18 +56,18 @@ class Race:
         self._ratios = {r.key: self.compare(self.leader, r) for r in self.others}
 
     def compare(self, a: Record, b: Record) -> intervals.Ratio | None:
-        """Above 1: a is better. None: too few repeats to say."""
+        """How many times better a is than b; None: too few repeats to say."""
         if a is self.leader and b.key in self._ratios:
             return self._ratios[b.key]
         return compare(a, b, self.objective, self._values)
 
     def beaten(self, record: Record, confidence: float | None = None) -> bool:
         """The leader is surely better than this one."""
-        return low(self._ratios[record.key], confidence or self.objective.confidence) > 0
+        return lower_end(self._ratios[record.key], confidence or self.objective.confidence) > 0
 
     def negligible(self, record: Record) -> bool:
         """The difference from the leader, whatever its sign, is surely within the margin."""
-        return negligible(self._ratios[record.key], self.objective)
+        return is_negligible(self._ratios[record.key], self.objective)
 
     def more_repeats(self, rivals: Sequence[Record]) -> dict[str, int]:
         """About how many more repeats of the leader and each of its rivals would decide."""
@@ -97,29 +97,31 @@ def decide(race: Race, stopped: Record | None = None) -> Decision:
     """What the comparisons show at the confidence of the objective.
 
     Args:
-        stopped: the best of those that left the race, to name where nobody else is in it.
+        stopped: the best trial that left the race, named as the next if nobody else is in it.
     """
     open_ones = [r for r in race.others if not race.beaten(r)]
     close = [r for r in race.others if not race.beaten(r) or race.negligible(r)]
-    safe = _safe(race, close) if close else []
+    safe = _find_safe(race, close) if close else []
     if not open_ones and len(safe) < 2:
         next_one = race.others[0] if race.others else stopped
         ratio = compare(race.leader, next_one, race.objective) if next_one else None
-        return Decision("winner", race.leader, (), wording.wins(race.leader, next_one, ratio, race.objective))
+        return Decision(
+            "winner", race.leader, (), wording.describe_winner(race.leader, next_one, ratio, race.objective)
+        )
     if safe:
         tie_break = race.objective.tie_break
-        choice = min(safe, key=lambda r: (_at_least(r, tie_break), race.rank[r.key]))
+        choice = min(safe, key=lambda r: (_value_or_infinity(r, tie_break), race.rank[r.key]))
         tied = [race.leader, *close]
-        return Decision("tie", choice, tied, wording.ties(choice, tied, safe, race.objective), safe=safe)
+        return Decision("tie", choice, tied, wording.describe_tie(choice, tied, safe, race.objective), safe=safe)
     more = race.more_repeats(open_ones)
-    seconds = _seconds(more, [race.leader, *open_ones])
+    seconds = _estimate_seconds(more, [race.leader, *open_ones])
     ratio = race.compare(race.leader, open_ones[0])
-    sentence = wording.undecided(race.leader, open_ones, ratio, race.objective, max(more.values()), seconds)
+    sentence = wording.describe_undecided(race.leader, open_ones, ratio, race.objective, max(more.values()), seconds)
     return Decision("undecided", None, [race.leader, *open_ones], sentence, more, seconds)
 
 
-def _safe(race: Race, close: Sequence[Record]) -> list[Record]:
-    """The leader and its close rivals, as far as nobody still in the race can be better by more than the margin.
+def _find_safe(race: Race, close: Sequence[Record]) -> list[Record]:
+    """The leader and its close rivals that nobody can beat by more than the margin; empty if the leader is not one.
 
     Half of the error goes into leaving trials out of the race, half into the claims about those that are in it.
     """
@@ -130,7 +132,7 @@ def _safe(race: Race, close: Sequence[Record]) -> list[Record]:
 
     def safe(candidate: Record) -> bool:
         against = [r for r in (race.leader, *rivals) if r is not candidate]
-        return all(low(race.compare(candidate, r), confidence) > floor for r in against)
+        return all(lower_end(race.compare(candidate, r), confidence) > floor for r in against)
 
     return [race.leader, *filter(safe, close)] if safe(race.leader) else []
 
@@ -138,45 +140,45 @@ def _safe(race: Race, close: Sequence[Record]) -> list[Record]:
 def compare(
     a: Record, b: Record, objective: Objective, known: Mapping[str, intervals.Values] | None = None
 ) -> intervals.Ratio | None:
-    """How many times better a is than b, by their repeats. None: too few to say.
+    """How many times better a is than b, by their repeats; None: too few to say.
 
     Args:
-        known: `repeat_values` by key, as far as somebody has them.
+        known: `repeat_values` by key, where the caller has them.
     """
     values = known or {}
     first = values[a.key] if a.key in values else repeat_values(a, objective.metric)
     second = values[b.key] if b.key in values else repeat_values(b, objective.metric)
-    if _together(a) != _together(b) or a.origin is not Origin.MEASURED:
+    if _block_identity(a) != _block_identity(b) or a.origin is not Origin.MEASURED:
         # Equal indexes mean the same block only among what was interleaved; elsewhere they are a coincidence.
-        first, second = _unpaired(first), _unpaired(second)
+        first, second = intervals.drop_indexes(first), intervals.drop_indexes(second)
     else:
-        first, second = _in_common(first, second)
+        first, second = _keep_common(first, second)
     ratio = intervals.ratio(first, second)
     return ratio if ratio is None or objective.maximize else ratio.inverse()
 
 
-def moderated(
+def compare_moderated(
     best: Record, others: Sequence[Record], objective: Objective, values: Mapping[str, intervals.Values]
 ) -> dict[str, intervals.Ratio]:
-    """How many times better `best` is than each other, with spreads that many trials tell together; see `spread`.
+    """How many times better `best` is than each other trial, with spreads estimated from all of them; see `spread`.
 
-    Empty where they were not measured in the same blocks, or are too few.
+    Empty if they were not measured in the same blocks, or are too few.
 
     Args:
         values: `repeat_values` by key, of all.
     """
-    there = [r for r in others if best.origin is Origin.MEASURED and _together(r) == _together(best)]
-    found = spread.moderated(best.key, {r.key: values[r.key] for r in (best, *there)})
-    return found if objective.maximize else {key: ratio.inverse() for key, ratio in found.items()}
+    together = [r for r in others if best.origin is Origin.MEASURED and _block_identity(r) == _block_identity(best)]
+    ratios = spread.moderate(best.key, {r.key: values[r.key] for r in (best, *together)})
+    return ratios if objective.maximize else {key: ratio.inverse() for key, ratio in ratios.items()}
 
 
-def low(ratio: intervals.Ratio | None, confidence: float) -> float:
+def lower_end(ratio: intervals.Ratio | None, confidence: float) -> float:
     """Lower end of the logarithm of a ratio; minus infinity where nothing is known."""
     return -math.inf if ratio is None else ratio.log_interval(confidence)[0]
 
 
-def negligible(ratio: intervals.Ratio | None, objective: Objective) -> bool:
-    """The ratio, whichever is the better, is surely within the margin."""
+def is_negligible(ratio: intervals.Ratio | None, objective: Objective) -> bool:
+    """Whether two trials surely differ by no more than the margin."""
     if ratio is None:
         return False
     lower, upper = ratio.log_interval(objective.confidence)
@@ -186,16 +188,16 @@ def negligible(ratio: intervals.Ratio | None, objective: Objective) -> bool:
 def repeat_values(record: Record, metric: str) -> intervals.Values:
     """The metric in each repeat, by repeat index; empty where repeats do not have it.
 
-    A list without indexes where two repeats share one, as after results of two sweeps were put together. What a repeat
-    lost or won by the machine's own change of speed (its note `level`) is taken out.
+    A list without indexes if two repeats share one, as after merging the results of two sweeps. What a repeat lost or
+    won by a change of the machine's speed (its `level`) is taken out.
     """
-    known = [(m.index, value) for m in record.repeats if (value := _levelled(record, m, metric)) is not None]
+    known = [(m.index, value) for m in record.repeats if (value := _value_at_level(record, m, metric)) is not None]
     by_index = dict(known)
     return by_index if len(by_index) == len(known) else [value for _, value in known]
 
 
-def cost(record: Record, objective: Objective) -> float:
-    """What is ranked by, smaller is better; infinite where it is not known."""
+def ranking_value(record: Record, objective: Objective) -> float:
+    """The number that trials are ranked by, smaller is better; infinite if it is not known."""
     value = record.number(objective.metric)
     if value is None:
         return math.inf
@@ -204,16 +206,16 @@ def cost(record: Record, objective: Objective) -> float:
 
 
 def _correction(record: Record, metric: str) -> float:
-    """By how much a metric changes where the repeats are set right for the machine's level; 1 where it never moved."""
+    """The factor on a metric that corrects its repeats for the machine's speed; 1 if that never changed."""
     if all(_level(m) == 1.0 for m in record.repeats):
         return 1.0
-    raw = [value for m in record.repeats if (value := _of_repeat(record, m, metric)) is not None]
-    right = [value for m in record.repeats if (value := _levelled(record, m, metric)) is not None]
+    raw = [value for m in record.repeats if (value := _repeat_value(record, m, metric)) is not None]
+    right = [value for m in record.repeats if (value := _value_at_level(record, m, metric)) is not None]
     return math.fsum(right) / math.fsum(raw) if raw and math.fsum(raw) > 0 else 1.0
 
 
-def _levelled(record: Record, repeat: Measurement, metric: str) -> float | None:
-    value = _of_repeat(record, repeat, metric)
+def _value_at_level(record: Record, repeat: Measurement, metric: str) -> float | None:
+    value = _repeat_value(record, repeat, metric)
     if value is None:
         return None
     known, level = metrics.find(metric), _level(repeat)
@@ -228,26 +230,22 @@ def _level(repeat: Measurement) -> float:
     return float(level) if isinstance(level, (int, float)) and level > 0 else 1.0
 
 
-def _of_repeat(record: Record, repeat: Measurement, metric: str) -> float | None:
+def _repeat_value(record: Record, repeat: Measurement, metric: str) -> float | None:
     if metric != metrics.COST:
         return repeat.number(metric)
     # The price of an hour is the same for all repeats: cost goes with the inverse of the rate.
-    basis = money.rate_metric(record.numbers)
+    basis = money.find_rate_metric(record.numbers)
     cost, rate, own = record.number(metric), record.number(basis), repeat.number(basis)
     return None if cost is None or not rate or not own else cost * rate / own
 
 
-def _together(record: Record) -> tuple[str, str, object]:
+def _block_identity(record: Record) -> tuple[str, str, object]:
     """Equal for records that were measured in the same blocks."""
     return record.sweep, record.origin, record.measured_together
 
 
-def _unpaired(values: intervals.Values) -> list[float]:
-    return list(values.values()) if isinstance(values, Mapping) else list(values)
-
-
-def _in_common(first: intervals.Values, second: intervals.Values) -> tuple[intervals.Values, intervals.Values]:
-    """Repeats of the same blocks, where that loses a third of them at most: pairs tell more than their number."""
+def _keep_common(first: intervals.Values, second: intervals.Values) -> tuple[intervals.Values, intervals.Values]:
+    """Repeats of the same blocks, if that drops at most a third: pairs tell more than single repeats."""
     if not (isinstance(first, Mapping) and isinstance(second, Mapping)):
         return first, second
     both = sorted(set(first) & set(second))
@@ -256,13 +254,13 @@ def _in_common(first: intervals.Values, second: intervals.Values) -> tuple[inter
     return {index: first[index] for index in both}, {index: second[index] for index in both}
 
 
-def _at_least(record: Record, metric: str) -> float:
+def _value_or_infinity(record: Record, metric: str) -> float:
     value = record.number(metric)
     return math.inf if value is None else value
 
 
-def _seconds(more: Mapping[str, int], records: Sequence[Record]) -> float | None:
-    """That so many more repeats of each take, by what its repeats took; None where nobody wrote that down."""
+def _estimate_seconds(more: Mapping[str, int], records: Sequence[Record]) -> float | None:
+    """How long `more` repeats take, by what the repeats so far took; None if that was not recorded."""
     total = 0.0
     for record in records:
         known = [m.wall_seconds for m in record.repeats if m.wall_seconds]

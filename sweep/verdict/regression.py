@@ -1,9 +1,9 @@
 """`python -m sweep report A B`: did anything get worse between two sweeps, as before and after a toolchain upgrade?
 
-Trials are the same if they ask for the same: settings and load, not versions, not the interpreter. Each pair is
-compared by the ratio of its repeats of the objective's metric (Welch's t on logarithms, `statistics.ratio`): repeats of
-two sweeps share no block. Beside them stands the change of all trials together, from the means of blocks, since the
-trials of a block share its luck.
+Two trials are the same if their settings and loads are; versions and the interpreter may differ. Each pair is compared
+by the ratio of its repeats of the objective's metric (Welch's t on logarithms, `intervals.ratio`), because repeats of
+two sweeps share no block. The change of all trials together comes from the means of blocks, because the trials of a
+block share its luck.
 
 slower, faster: the change is surely larger than the margin that nobody cares about. The p-values, those of the common
     change and of the answers' agreement too, are corrected together by Holm's step-down procedure (Holm 1979,
@@ -12,8 +12,8 @@ slower, faster: the change is surely larger than the margin that nobody cares ab
 as before: surely within the margin (two one-sided tests, Schuirmann 1987; a statement on one trial, not corrected).
 unclear: neither can be shown. broke, fixed: it worked in one of the two sweeps only.
 
-What differs between two sessions on a machine beside the toolchain, such as neighbours and clocks, is in the numbers:
-no statistics of two sweeps can take it out. What is known to differ is listed.
+What else differs between two sessions on a machine, such as neighbours and clocks, is in the numbers, and no statistics
+of two sweeps can remove it. Known differences are listed.
 """
 
 import math
@@ -48,7 +48,7 @@ class Change:
         return self.after.label
 
     def worse_answers(self, confidence: float) -> bool:
-        """Fewer answers are the original's than before, surely."""
+        """Whether surely fewer answers are the original's than before."""
         return self.answers_p is not None and self.answers_p <= 1 - confidence
 
 
@@ -64,7 +64,7 @@ class Common:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `report A B` found; A is before, B is after."""
+    """The result of `report A B`; A is before, B is after."""
 
     a: str
     b: str
@@ -107,9 +107,9 @@ def compare(history_a: History, history_b: History) -> Comparison:
     histories = (history_a, history_b)
     objective = query.settings(history_b).objective
     metric, maximize = _metric(objective)
-    pairs, vanished, new = pairing.matched(history_a, history_b)
+    pairs, vanished, new = pairing.match_trials(history_a, history_b)
     changes, common = judge(pairs, metric, maximize, objective)
-    verdicts = [select.verdict(query.records(each), objective).sentence for each in histories]
+    verdicts = [select.choose(query.records(history), objective).sentence for history in histories]
     return Comparison(
         a=history_a.folder.name,
         b=history_b.folder.name,
@@ -120,8 +120,8 @@ def compare(history_a: History, history_b: History) -> Comparison:
         common=common,
         vanished=tuple(vanished),
         new=tuple(new),
-        differences=tuple(pairing.differences(history_a, history_b, pairs)),
-        notes=tuple(pairing.notes(histories)),
+        differences=tuple(pairing.list_differences(history_a, history_b, pairs)),
+        notes=tuple(pairing.list_notes(histories)),
         verdicts=(verdicts[0], verdicts[1]),
     )
 
@@ -129,13 +129,15 @@ def compare(history_a: History, history_b: History) -> Comparison:
 def judge(
     pairs: Sequence[tuple[Record, Record]], metric: str, maximize: bool, objective: Objective
 ) -> tuple[list[Change], Common | None]:
-    """What became of each pair, and of all together."""
+    """The change of every pair, and of all trials together."""
     values = [(_values(a, metric), _values(b, metric)) for a, b in pairs]
-    ratios = [intervals.ratio(_listed(after), _listed(before)) for before, after in values]
+    ratios = [
+        intervals.ratio(intervals.drop_indexes(after), intervals.drop_indexes(before)) for before, after in values
+    ]
     known = [place for place, ratio in enumerate(ratios) if ratio is not None]
-    together = _together([values[place] for place in known]) if len(known) > 1 else None
+    together = _compare_together([values[place] for place in known]) if len(known) > 1 else None
     tests: list[tuple[str, int, float]] = [("trials", n, _p_beyond(ratios[n], objective.margin)) for n in known]
-    tests += [("answers", n, p) for n, pair in enumerate(pairs) if (p := _answers(*pair)) is not None]
+    tests += [("answers", n, p) for n, pair in enumerate(pairs) if (p := _p_worse_answers(*pair)) is not None]
     tests += [("common", 0, _p_beyond(together, objective.margin))] if together else []
     counts = {kind: sum(test[0] == kind for test in tests) for kind in WEIGHTS}
     corrected = holm([p for _, _, p in tests], [WEIGHTS[kind] / counts[kind] for kind, _, _ in tests])
@@ -144,7 +146,11 @@ def judge(
     changes = []
     for n, ((before, after), ratio) in enumerate(zip(pairs, ratios, strict=True)):
         p = p_of.get(("trials", n))
-        kind = _kind(ratio, p, maximize, objective) if ratio is not None and p is not None else _fate(before, after)
+        kind = (
+            _classify(ratio, p, maximize, objective)
+            if ratio is not None and p is not None
+            else _classify_unmeasured(before, after)
+        )
         ends = None if ratio is None else ratio.interval(objective.confidence)
         shown = (_value(before, metric), _value(after, metric))
         changes.append(Change(before, after, kind, shown, ends, p, p_of.get(("answers", n))))
@@ -152,11 +158,11 @@ def judge(
         return changes, None
     p = p_of["common", 0]
     ends = together.interval(objective.confidence)
-    return changes, Common(ends, p, _kind(together, p, maximize, objective), len(known))
+    return changes, Common(ends, p, _classify(together, p, maximize, objective), len(known))
 
 
 def holm(p_values: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """p-values corrected for all of them at once; each spends its weight's share of the error (Holm 1979).
+    """Correct p-values for all of them at once; each may spend its weight's share of the error (Holm 1979).
 
     Args:
         weights: positive; equal ones give the usual procedure.
@@ -170,55 +176,50 @@ def holm(p_values: Sequence[float], weights: Sequence[float]) -> list[float]:
 
 
 def _metric(objective: Objective) -> tuple[str, bool]:
-    """What is compared, and whether more of it is better: of costs the throughput, so that a new price is no change."""
+    """The metric to compare, and whether more is better: for costs the throughput, since a new price is no change."""
     if objective.metric == COST:
         return THROUGHPUT, True
     return objective.metric, objective.maximize
 
 
-def _measured(record: Record) -> bool:
-    """It has numbers that stand: also a trial that was stopped because others were better."""
+def _is_measured(record: Record) -> bool:
+    """Whether its numbers stand; those of a trial that a race stopped do."""
     return not record.status.is_failure and bool(record.metrics)
 
 
 def _values(record: Record, metric: str) -> intervals.Values:
     """The metric in each repeat."""
-    return select.repeat_values(record, metric) if _measured(record) else {}
+    return select.repeat_values(record, metric) if _is_measured(record) else {}
 
 
 def _value(record: Record, metric: str) -> float | None:
-    return record.number(metric) if _measured(record) else None
+    return record.number(metric) if _is_measured(record) else None
 
 
-def _listed(values: intervals.Values) -> list[float]:
-    """Without the indexes: blocks of two sweeps have nothing in common."""
-    return list(values.values()) if isinstance(values, Mapping) else list(values)
-
-
-def _together(values: Sequence[tuple[intervals.Values, intervals.Values]]) -> intervals.Ratio | None:
+def _compare_together(values: Sequence[tuple[intervals.Values, intervals.Values]]) -> intervals.Ratio | None:
     """The change of the geometric mean over trials, its error from the spread between blocks."""
-    before, after = (_blocks([pair[side] for pair in values]) for side in (0, 1))
+    before, after = (_block_means([pair[side] for pair in values]) for side in (0, 1))
     return intervals.ratio(after, before)
 
 
-def _blocks(trials: Sequence[intervals.Values]) -> list[float]:
-    """The geometric mean over trials in each block that at least half of them were measured in.
+def _block_means(trials: Sequence[intervals.Values]) -> list[float]:
+    """The geometric mean over trials of every block in which at least half of them were measured.
 
-    Each block's mean is that of the deviations from the trials' own levels, so that a trial with fewer repeats than
-    others does not shift the blocks that it is missing from.
+    Means are taken of deviations from the trials' own levels, so that a trial with fewer repeats does not shift the
+    blocks that it is missing from.
     """
     logs = [
-        {index: math.log(value) for index, value in (each.items() if isinstance(each, Mapping) else enumerate(each))}
-        for each in trials
+        {index: math.log(value) for index, value in (trial.items() if isinstance(trial, Mapping) else enumerate(trial))}
+        for trial in trials
     ]
-    own = [math.fsum(each.values()) / len(each) for each in logs]
+    own = [math.fsum(by_index.values()) / len(by_index) for by_index in logs]
     level = math.fsum(own) / len(own)
     deviations: dict[int, list[float]] = {}
-    for mean, each in zip(own, logs, strict=True):
-        for index, value in each.items():
+    for mean, by_index in zip(own, logs, strict=True):
+        for index, value in by_index.items():
             deviations.setdefault(index, []).append(value - mean)
-    kept = [found for found in deviations.values() if 2 * len(found) >= len(trials)]
-    return [math.exp(level + math.fsum(found) / len(found)) for found in kept]
+    kept = [block for block in deviations.values() if 2 * len(block) >= len(trials)]
+    return [math.exp(level + math.fsum(block) / len(block)) for block in kept]
 
 
 def _p_beyond(ratio: intervals.Ratio | None, margin: float) -> float:
@@ -231,17 +232,17 @@ def _p_beyond(ratio: intervals.Ratio | None, margin: float) -> float:
     return min(1.0, 2 * student.cdf(-beyond / ratio.standard_error, ratio.degrees))
 
 
-def _answers(before: Record, after: Record) -> float | None:
+def _p_worse_answers(before: Record, after: Record) -> float | None:
     """p that no fewer answers agree with the original's than before (Fisher's exact test, one-sided).
 
     The samples are mostly the same in both sweeps: then the test errs on the safe side.
     """
     counts = []
     for record in (before, after):
-        told = record.agreement or {}
-        if not told.get("samples") or told.get("agreement") is None or not _measured(record):
+        agreement = record.agreement or {}
+        if not agreement.get("samples") or agreement.get("agreement") is None or not _is_measured(record):
             return None
-        counts.append((round(told["agreement"] * told["samples"]), int(told["samples"])))
+        counts.append((round(agreement["agreement"] * agreement["samples"]), int(agreement["samples"])))
     (agree_a, n_a), (agree_b, n_b) = counts
     agree, total = agree_a + agree_b, n_a + n_b
 
@@ -253,7 +254,7 @@ def _answers(before: Record, after: Record) -> float | None:
     return min(1.0, math.fsum(math.exp(chosen(n_b, k) + chosen(n_a, agree - k) - whole) for k in ways))
 
 
-def _kind(ratio: intervals.Ratio, p: float, maximize: bool, objective: Objective) -> str:
+def _classify(ratio: intervals.Ratio, p: float, maximize: bool, objective: Objective) -> str:
     if p <= 1 - objective.confidence:
         return "faster" if (ratio.log > 0) == maximize else "slower"
     low, high = ratio.log_interval(2 * objective.confidence - 1)
@@ -261,9 +262,9 @@ def _kind(ratio: intervals.Ratio, p: float, maximize: bool, objective: Objective
     return "as before" if -limit <= low and high <= limit else "unclear"
 
 
-def _fate(before: Record, after: Record) -> str:
-    """Of a pair without repeats to compare."""
-    good = _measured(before), _measured(after)
+def _classify_unmeasured(before: Record, after: Record) -> str:
+    """The kind of a pair without repeats to compare."""
+    good = _is_measured(before), _is_measured(after)
     if good == (True, True):
         return "too few repeats"
     if good[0] and after.status.is_failure:

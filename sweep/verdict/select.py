@@ -15,8 +15,8 @@ undecided: neither can be shown yet; how many repeats should do it is estimated 
 none: nothing meets the constraints, or nothing ran.
 
 What others reported (`Record.origin`: reported, or replayed from a table) is ranked among the rest by its number, but
-never wins, ties or is beaten: one published number has no spread, and draws from it have only the spread that was put
-in. The verdict is about what ran.
+never wins, ties or is beaten: a published number has no spread, and draws from it only have the spread that was put in.
+The verdict is about what ran.
 
 After a race (`effort=until_decided`) the verdict has the confidence that its last look leaves. Trials that it stopped
 are not ranked, as long as the reason holds: for another objective or at other prices they count like any other.
@@ -28,14 +28,13 @@ from dataclasses import dataclass, field, replace
 
 from sweep.spec import Json, Record, Status, StopReason, to_json
 from sweep.spec.settings import Objective
-from sweep.verdict import constraints, race, wording
+from sweep.verdict import claims, constraints, race, wording
 from sweep.verdict.constraints import Miss
 from sweep.verdict.race import Decision, Race, repeat_values
 
-__all__ = ["STOPPED", "Verdict", "repeat_values", "stopped_early", "verdict"]
+__all__ = ["Verdict", "choose", "is_stopped_early", "repeat_values"]
 
-STOPPED = "stopped"  # a record's note: why a race stopped it, `elimination.Out`
-SHOWN = 20  # whose limits are looked at as claims: that reads their samples
+SHOWN = 20  # trials whose limits are judged as claims, which reads their samples
 
 
 @dataclass(frozen=True)
@@ -49,45 +48,47 @@ class Verdict:
     ranking: tuple[str, ...]  # every ok trial, best first; those that meet the constraints come before the others
     reasons: Mapping[str, str]  # for every trial that was not chosen
     front: tuple[str, ...]  # ok trials that no other beats in throughput and latency_ms_p50 at once; fastest first
-    more_repeats: Mapping[str, int] = field(default_factory=dict)  # undecided: about this many more of each
+    more_repeats: Mapping[str, int] = field(default_factory=dict)  # undecided: about how many more of each decide
     outside: tuple[str, ...] = ()  # ok trials that miss a constraint
     more_seconds: float | None = None  # that those repeats take in all; None: not known
-    confidence: float | None = None  # of the verdict: less is left to err than asked for where a race had many looks
+    confidence: float | None = None  # of the verdict: above the objective's after a race of many looks
     # By trial and constraint what its samples prove (`claims.Claim`), for those at the head of the ranking
     claims: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
 
-def verdict(records: Sequence[Record], objective: Objective) -> Verdict:
-    """Choose among the records of a sweep; the same for any order of the records."""
-    everyone = _reopened(_told_apart(sorted(records, key=lambda r: (r.key, r.started))), objective)
-    objective = replace(objective, confidence=race.confidence(everyone, objective))
-    reasons = {r.key: wording.not_ok(r) for r in everyone if r.status is not Status.OK or not r.metrics}
+def choose(records: Sequence[Record], objective: Objective) -> Verdict:
+    """Choose among the records of a sweep, whatever their order."""
+    everyone = _reopen(_distinguish_labels(sorted(records, key=lambda r: (r.key, r.started))), objective)
+    objective = replace(objective, confidence=race.verdict_confidence(everyone, objective))
+    reasons = {r.key: wording.describe_no_result(r) for r in everyone if r.status is not Status.OK or not r.metrics}
     ok = [r for r in everyone if r.key not in reasons]
-    misses = {r.key: constraints.misses(r, objective) for r in ok}
+    misses = {r.key: constraints.find_misses(r, objective) for r in ok}
     reasons.update({key: "; ".join(miss.text for miss in missed) for key, missed in misses.items() if missed})
-    ranked = sorted(ok, key=lambda r: (bool(misses[r.key]), race.cost(r, objective), r.key))
+    ranked = sorted(ok, key=lambda r: (bool(misses[r.key]), race.ranking_value(r, objective), r.key))
     feasible = [r for r in ranked if not misses[r.key] and r.origin.is_evidence]
     published = [r for r in ranked if not misses[r.key] and not r.origin.is_evidence]
-    front = _front([r for r in ok if r.origin.is_evidence] or ok)
-    made = Verdict("none", None, (), "", _keys(ranked), reasons, _keys(front), confidence=objective.confidence)
-    made = replace(made, outside=_keys([r for r in ranked if misses[r.key]]), claims=_claims(ranked, misses, objective))
+    front = _find_front([r for r in ok if r.origin.is_evidence] or ok)
+    result = Verdict("none", None, (), "", _keys(ranked), reasons, _keys(front), confidence=objective.confidence)
+    result = replace(
+        result, outside=_keys([r for r in ranked if misses[r.key]]), claims=_list_claims(ranked, misses, objective)
+    )
     if not feasible:
-        reasons.update({r.key: wording.published(r, None, objective) for r in published})
-        return replace(made, sentence=_nobody(everyone, ranked, misses, published, objective))
+        reasons.update({r.key: wording.describe_published(r, None, objective) for r in published})
+        return replace(result, sentence=_describe_nobody(everyone, ranked, misses, published, objective))
     contest = Race(feasible, objective)
-    stopped = [r for r in everyone if stopped_early(r)]
-    decision = race.decide(contest, _best_stopped(stopped, objective))
+    stopped = [r for r in everyone if is_stopped_early(r)]
+    decision = race.decide(contest, _find_best_stopped(stopped, objective))
     for record in feasible:
         if record is not decision.choice:
-            reasons[record.key] = _why_not(record, contest, decision, front)
+            reasons[record.key] = _explain(record, contest, decision, front)
     chosen = decision.choice or contest.leader
-    reasons.update({r.key: wording.published(r, chosen, objective) for r in published})
-    sentence = decision.sentence + wording.left_out(len(stopped), len(ok) + len(stopped))
-    sentence += constraints.fragile(chosen, objective)
+    reasons.update({r.key: wording.describe_published(r, chosen, objective) for r in published})
+    sentence = decision.sentence + wording.describe_left_out(len(stopped), len(ok) + len(stopped))
+    sentence += constraints.describe_claims(chosen, objective)
     if published and ranked.index(published[0]) < ranked.index(chosen):
-        sentence += " " + wording.published_better(published[0], objective)
+        sentence += " " + wording.describe_published_better(published[0], objective)
     return replace(
-        made,
+        result,
         kind=decision.kind,
         winner=decision.choice.key if decision.choice else None,
         tied=_keys(decision.tied),
@@ -97,79 +98,82 @@ def verdict(records: Sequence[Record], objective: Objective) -> Verdict:
     )
 
 
-def stopped_early(record: Record) -> bool:
+def is_stopped_early(record: Record) -> bool:
     """A race left this trial out: what it measured until then stands."""
     return record.stop is not None and record.stop.is_elimination and bool(record.metrics)
 
 
-def _reopened(records: Sequence[Record], objective: Objective) -> list[Record]:
-    """Those that a race stopped count as ok where the reason does not hold: another objective, limit or price."""
-    by_key = {r.key: r for r in records if stopped_early(r) or r.status is Status.OK}
+def _reopen(records: Sequence[Record], objective: Objective) -> list[Record]:
+    """The records, where those that a race stopped count as ok if the reason no longer holds.
+
+    It may not hold for another objective, limit or price.
+    """
+    by_key = {r.key: r for r in records if is_stopped_early(r) or r.status is Status.OK}
 
     def holds(record: Record) -> bool:
         if record.stop is StopReason.INFEASIBLE:
-            return bool(constraints.misses(record, objective))
-        rival = by_key.get(record.notes[STOPPED]["by"])
-        if rival is None or constraints.misses(rival, objective):
+            return bool(constraints.find_misses(record, objective))
+        rival = by_key.get(record.dominated_by or "")
+        if rival is None or constraints.find_misses(rival, objective):
             return False
-        return race.cost(rival, objective) < race.cost(record, objective)
+        return race.ranking_value(rival, objective) < race.ranking_value(record, objective)
 
-    still = {r.key for r in records if stopped_early(r) and holds(r)}
+    still = {r.key for r in records if is_stopped_early(r) and holds(r)}
     return [
-        replace(r, status=Status.OK, reason="", stop=None) if stopped_early(r) and r.key not in still else r
+        replace(r, status=Status.OK, reason="", stop=None) if is_stopped_early(r) and r.key not in still else r
         for r in records
     ]
 
 
-def _best_stopped(stopped: Sequence[Record], objective: Objective) -> Record | None:
-    """The best of those that met the constraints when they were stopped, named as such."""
-    there = [r for r in stopped if not constraints.misses(r, objective)]
-    best = min(there, key=lambda r: (race.cost(r, objective), r.key), default=None)
+def _find_best_stopped(stopped: Sequence[Record], objective: Objective) -> Record | None:
+    """The best of the stopped trials that met the constraints; its label says that it was stopped."""
+    there = [r for r in stopped if not constraints.find_misses(r, objective)]
+    best = min(there, key=lambda r: (race.ranking_value(r, objective), r.key), default=None)
     return None if best is None else replace(best, label=f"{best.label}, stopped early")
 
 
-def _nobody(
+def _describe_nobody(
     everyone: Sequence[Record],
     ranked: Sequence[Record],
     misses: Mapping[str, Sequence[Miss]],
     published: Sequence[Record],
     objective: Objective,
 ) -> str:
-    """The sentence where nothing that ran meets the constraints."""
+    """The sentence if nothing that ran meets the constraints."""
     ran = [r for r in everyone if r.origin.is_evidence]
     alone = bool(everyone) and not ran
-    stopped = {r.key: constraints.misses(r, objective) for r in everyone if stopped_early(r)}
+    stopped = {r.key: constraints.find_misses(r, objective) for r in everyone if is_stopped_early(r)}
     outside = [r for r in ranked if misses[r.key] and (alone or r.origin.is_evidence)]
     outside += [r for r in everyone if stopped.get(r.key)]
-    nearest = constraints.nearest(outside, {**misses, **stopped})
+    nearest = constraints.find_nearest(outside, {**misses, **stopped})
     if published and alone:
-        return wording.only_published(published, objective)
-    return wording.no_published(everyone, nearest) if alone else wording.nobody(ran, nearest)
+        return wording.describe_only_published(published, objective)
+    return wording.describe_no_published(everyone, nearest) if alone else wording.describe_nobody(ran, nearest)
 
 
-def _claims(
+def _list_claims(
     ranked: Sequence[Record], misses: Mapping[str, Sequence[Miss]], objective: Objective
 ) -> dict[str, dict[str, Json]]:
-    """What the samples of the best trials prove of the limits on latency, of those that meet them and of the others."""
+    """What samples prove of the limits on latency, for the best trials inside and the best outside the constraints."""
     shown = [r for r in ranked if not misses[r.key]][:SHOWN] + [r for r in ranked if misses[r.key]][:SHOWN]
-    found = {r.key: constraints.claimed(r, objective) for r in shown}
-    return {key: {name: to_json(one) for name, one in each.items()} for key, each in found.items() if each}
+    judged = {r.key: claims.judge_record(r, objective) for r in shown}
+    return {key: {name: to_json(claim) for name, claim in known.items()} for key, known in judged.items() if known}
 
 
-def _why_not(record: Record, contest: Race, decision: Decision, front: Sequence[Record]) -> str:
+def _explain(record: Record, contest: Race, decision: Decision, front: Sequence[Record]) -> str:
     chosen = decision.choice or contest.leader
     if record is chosen:
-        return wording.leads(record, contest.objective, decision.more[record.key])
+        return wording.describe_leader(record, contest.objective, decision.more[record.key])
     ratio = contest.compare(chosen, record)
     if record.key not in _keys(decision.tied):
-        return wording.behind(chosen, record, ratio, contest.objective) + _dominated(record, front)
+        return wording.describe_behind(chosen, record, ratio, contest.objective) + _describe_dominated(record, front)
     if decision.kind == "tie":
         qualifies = record.key in _keys(decision.safe)
-        return wording.tied_with(chosen, record, ratio, contest.objective, qualifies)
-    return wording.open_with(chosen, record, ratio, contest.objective, decision.more[record.key])
+        return wording.describe_tied(chosen, record, ratio, contest.objective, qualifies)
+    return wording.describe_open(chosen, record, ratio, contest.objective, decision.more[record.key])
 
 
-def _front(records: Sequence[Record]) -> list[Record]:
+def _find_front(records: Sequence[Record]) -> list[Record]:
     """Pareto front of throughput (up) and median latency (down), fastest first; equal trials both stay."""
     points = [
         (-rate, latency, r)
@@ -184,7 +188,7 @@ def _front(records: Sequence[Record]) -> list[Record]:
     return [record for _, _, record in front]
 
 
-def _dominated(record: Record, front: Sequence[Record]) -> str:
+def _describe_dominated(record: Record, front: Sequence[Record]) -> str:
     """The fastest trial that is better both ways, if there is one."""
     rate, latency = record.number("throughput_items_per_s"), record.number("latency_ms_p50")
     if rate is None or latency is None or any(r.key == record.key for r in front):
@@ -195,8 +199,8 @@ def _dominated(record: Record, front: Sequence[Record]) -> str:
     return ""
 
 
-def _told_apart(records: Sequence[Record]) -> list[Record]:
-    """Labels name the axes, not every setting: where two trials share one, part of the key follows it."""
+def _distinguish_labels(records: Sequence[Record]) -> list[Record]:
+    """Append a part of the key to labels that several trials share: labels name the axes, not every setting."""
     shared = {label for label, count in Counter(r.label for r in records).items() if count > 1}
     return [replace(r, label=f"{r.label} [{r.key[:6]}]") if r.label in shared else r for r in records]
 

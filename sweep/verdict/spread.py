@@ -1,14 +1,14 @@
-"""How much repeats of a trial scatter, where many trials were measured in the same few blocks.
+"""How much repeats of a trial scatter, estimated from many trials that were measured in the same few blocks.
 
 Three repeats say little about the spread of one trial: among forty, Student's t with two degrees of freedom shows a
-difference of 3x only where repeats scatter by less than 3 %. Forty trials of three repeats know their spread together.
-So variances are drawn towards a common one, as far as the trials resemble each other: the moderated t of Smyth (2004,
+difference of 3x only if repeats scatter by less than 3 %. But forty trials of three repeats show their common spread.
+So variances are drawn towards a common one, the more so the more alike they are: the moderated t of Smyth (2004,
 Statistical Applications in Genetics and Molecular Biology 3:3). Variances follow a scaled inverse chi-squared law whose
 scale and degrees of freedom d0 are found from the moments of their logarithms; a trial's variance is then the mean of
 the scale and its own, weighted by d0 and d, with d0 + d degrees of freedom.
 
-How unlike the variances are is itself an estimate, and too small a one would promise too much: its upper 95 % bound is
-taken. With few trials that bound leaves each its own variance.
+How much the variances differ is itself an estimate, and too small a value would promise too much: its upper 95 % bound
+is taken. With few trials that bound leaves every trial its own variance.
 """
 
 import math
@@ -20,12 +20,12 @@ from sweep.verdict.stats.intervals import Ratio, Values, logarithms
 if TYPE_CHECKING:
     import numpy as np
 
-FEWEST = 8  # trials, with fewer each stands for itself
+FEWEST = 8  # trials; with fewer, every trial has its own variance
 ROUNDING = 1e-20  # variance of logarithms that is nothing but floating point
 FLOOR = 1e-5  # of the median variance: a smaller one is repeats that agree by luck, and has no useful logarithm
 
 
-def moderated(best: str, values: Mapping[str, Values]) -> dict[str, Ratio]:
+def moderate(best: str, values: Mapping[str, Values]) -> dict[str, Ratio]:
     """How many times more the values of `best` are than each other trial's: above 1 where they are larger.
 
     Args:
@@ -37,13 +37,13 @@ def moderated(best: str, values: Mapping[str, Values]) -> dict[str, Ratio]:
     """
     import numpy as np
 
-    blocked = {key: each for key, each in values.items() if isinstance(each, Mapping)}
+    blocked = {key: indexed for key, indexed in values.items() if isinstance(indexed, Mapping)}
     blocks = set(blocked.get(best, ()))
-    known = {key: logs for key, each in blocked.items() if set(each) == blocks and (logs := logarithms(each))}
+    known = {key: logs for key, indexed in blocked.items() if set(indexed) == blocks and (logs := logarithms(indexed))}
     if len(known) < FEWEST or len(blocks) < 2 or best not in known:
         return {}
     levels = np.array(list(known.values()))
-    variances, degrees = _variances(levels)
+    variances, degrees = _moderate_variances(levels)
     if variances is None:
         return {}
     means, place = levels.mean(axis=1), list(known).index(best)
@@ -55,7 +55,7 @@ def moderated(best: str, values: Mapping[str, Values]) -> dict[str, Ratio]:
     }
 
 
-def _variances(logs: "np.ndarray") -> tuple["np.ndarray | None", float]:
+def _moderate_variances(logs: "np.ndarray") -> tuple["np.ndarray | None", float]:
     """Moderated variances (k,) of k trials in n blocks (k, n), and their degrees of freedom.
 
     None where nothing scatters. A block's mean has a part of every trial's noise: beside very loud ones a quiet trial
@@ -73,14 +73,14 @@ def _variances(logs: "np.ndarray") -> tuple["np.ndarray | None", float]:
         return None, 0.0
     variances = np.maximum(variances, FLOOR * middle)
     levels = np.log(variances) - float(digamma(own / 2)) + math.log(own / 2)
-    common = _alike(levels, own)
+    common = _estimate_prior_degrees(levels, own)
     if common <= 0:
         return variances, own
     scale = math.exp(float(levels.mean()) + float(digamma(common / 2)) - math.log(common / 2))
     return (common * scale + own * variances) / (common + own), common + own
 
 
-def _alike(levels: "np.ndarray", own: float) -> float:
+def _estimate_prior_degrees(levels: "np.ndarray", own: float) -> float:
     """d0 from the spread of log variances beyond what `own` degrees of freedom make; at most what all trials have."""
     from scipy.optimize import brentq
     from scipy.special import chdtri, polygamma

@@ -65,14 +65,14 @@ def judged(law: laws.Law, repeats: int, n: int, seeds: int) -> tuple[float, list
     for _ in range(seeds):
         series = [law.draw(random, n) for _ in range(repeats)]
         begin = time.perf_counter()
-        found = claims.late(series, limits[0], confidence=CONFIDENCE)
+        found = claims.judge_latency(series, limits[0], confidence=CONFIDENCE)
         seconds += time.perf_counter() - begin
         proved += found.verdict == "proved"
         refuted += found.verdict == "refuted"
-        binomial += claims.bounds(found.late, found.n, CONFIDENCE)[1] <= 0.01
+        binomial += claims.share_bounds(found.late, found.n, CONFIDENCE)[1] <= 0.01
         read += float(np.percentile(np.concatenate(series), 99)) <= limits[0]
-        easy += claims.late(series, limits[1], confidence=CONFIDENCE).verdict == "proved"
-        hopeless += claims.late(series, limits[2], confidence=CONFIDENCE).verdict == "refuted"
+        easy += claims.judge_latency(series, limits[1], confidence=CONFIDENCE).verdict == "proved"
+        hopeless += claims.judge_latency(series, limits[2], confidence=CONFIDENCE).verdict == "refuted"
         units.append(found.n / found.effective_n)
     high = binomtest(proved, seeds).proportion_ci(0.95, "wilson").high
     row = [f"{100 * proved / seeds:.2f} <{100 * high:.2f}", f"{100 * refuted / seeds:.2f}"]

@@ -18,7 +18,7 @@ from pathlib import Path
 from sweep.spec import Record, Status
 from sweep.store import ledger, query
 from sweep.verdict import race
-from sweep.verdict.select import stopped_early
+from sweep.verdict.select import is_stopped_early
 
 SPACE = [
     "model=digits",
@@ -66,7 +66,7 @@ def launch(overrides: list[str], outputs: Path) -> tuple[ledger.History, float]:
 def describe(name: str, history: ledger.History, seconds: float) -> None:
     records = query.records(history)
     ran = [r for r in records if r.repeats]
-    ok, early = sum(r.status is Status.OK for r in records), sum(map(stopped_early, records))
+    ok, early = sum(r.status is Status.OK for r in records), sum(map(is_stopped_early, records))
     repeats = sum(len(r.repeats) for r in ran)
     most = max((len(r.repeats) for r in ran), default=0)
     print(f"{name}: {seconds:.0f} s, {len(ran)} trials measured ({ok} to the end, {early} stopped early), ", end="")

@@ -57,7 +57,7 @@ def verdicts(law: str, medians: np.ndarray, repeats: int, spread: float, runs: i
     random = np.random.default_rng(repeats)
     for _ in range(runs):
         rates = medians[:, None] * LAWS[law](random, len(medians), repeats, spread)
-        yield select.verdict(records_of(rates), THROUGHPUT)
+        yield select.choose(records_of(rates), THROUGHPUT)
 
 
 def races(law: str, medians: np.ndarray, spread: float, runs: int) -> Iterator[tuple[select.Verdict, dict[str, int]]]:
@@ -146,7 +146,7 @@ def compare(name: str, truths: Sequence[np.ndarray], drawn: Sequence[np.ndarray]
 
 
 def _verdict(rates: np.ndarray) -> select.Verdict:
-    return select.verdict(records_of(rates), THROUGHPUT)
+    return select.choose(records_of(rates), THROUGHPUT)
 
 
 def _chosen(verdict: select.Verdict) -> int | None:

@@ -113,7 +113,7 @@ def parts(outputs: Path, runs: int) -> answers.View:
     question = answers.Question(CHEAP)
     seconds, view = timed(runs, lambda: _asked(found, question))
     shown("  costs and verdict", seconds)
-    seconds, _ = timed(runs, lambda: flips.find(view))
+    seconds, _ = timed(runs, lambda: flips.find_flips(view))
     shown("  what would change it, confirmed", seconds)
     return view  # type: ignore[no-any-return]  # of a lambda
 
@@ -141,7 +141,7 @@ def main() -> None:
         view = parts(outputs, asked.runs)
         expected = sheet(lines, first_prices(rows))
         assert [record.key for record in view.feasible] == [trials[place].key for place in expected]
-        edges = [(steps.what, len(steps.at), steps.unconfirmed) for steps in flips.find(view)]
+        edges = [(steps.what, len(steps.at), steps.unconfirmed) for steps in flips.find_flips(view)]
         print("the ranking is that of a plain reckoning; (what, flips confirmed, not confirmed):", edges)
 
 

@@ -61,7 +61,7 @@ def test_a_host_without_neuron_starts_no_program(root: Path, monkeypatch: pytest
 
     write(root, "proc/cpuinfo", "model name : Some CPU\n")  # else `uname` is asked for the processor
     monkeypatch.setattr(subprocess, "Popen", never)
-    monkeypatch.setattr(ec2, "from_metadata", never)
+    monkeypatch.setattr(ec2, "ask_metadata", never)
     assert neuron.look(root) == neuron.Neuron()
     host = rules.detect(root)
     assert (host.neuron_devices, host.neuron_cores, host.instance_type, host.neuron_note) == (0, 0, None, "")
@@ -74,7 +74,7 @@ def test_an_inf2_xlarge(root: Path, prints: Tool) -> None:
     assert (host.neuron_devices, host.neuron_cores, host.neuron_first, host.neuron_per_chip) == (1, 2, 0, 2)
     assert (host.neuron_memory_mb, host.instance_type, host.neuron_family) == (32768.0, "inf2.xlarge", "inf2")
     assert host.neuron_note == ""
-    facts = rules.local(host)
+    facts = rules.describe_local(host)
     assert (facts["neuron_cores"], facts["target"], facts["device_memory_mb"]) == (2, "inf2", 32768.0)
     assert (facts["cores_per_chip"], facts["core_memory_mb"]) == (2, 16384.0)
 
@@ -184,13 +184,13 @@ def test_who_holds_cores(root: Path, prints: Tool) -> None:
     assert one == Holder(2147483600, "python serve.py", (0, 1), (0, 1, 2, 3), "2.31.13.0")
     assert (two.pid, two.devices, two.cores) == (1, (2,), (4, 5))
     assert two.command
-    assert neuron.holders_text([one]) == "NeuronCores 0-3: pid 2147483600 (python serve.py)"
+    assert neuron.format_holders([one]) == "NeuronCores 0-3: pid 2147483600 (python serve.py)"
 
 
 def test_numbers_of_cores_as_text() -> None:
-    assert neuron.cores_text((3,)) == "NeuronCore 3"
-    assert neuron.cores_text((5, 0, 1, 4, 8)) == "NeuronCores 0-1, 4-5, 8"
-    assert neuron.cores_text(()) == "NeuronCores ?"
+    assert neuron.format_cores((3,)) == "NeuronCore 3"
+    assert neuron.format_cores((5, 0, 1, 4, 8)) == "NeuronCores 0-1, 4-5, 8"
+    assert neuron.format_cores(()) == "NeuronCores ?"
 
 
 @pytest.mark.process
@@ -212,13 +212,13 @@ def test_visible_cores_are_respected(
 
 @pytest.mark.process
 def test_versions_of_the_driver_and_of_packages(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert neuron.versions(root) == {}
+    assert neuron.read_versions(root) == {}
     write(root, "sys/module/neuron/version", "2.24.13.0\n")
     folder = write(root, "bin/dpkg-query", "#!/bin/sh\necho aws-neuronx-tools 2.31.13.0\nexit 1\n").parent
     (folder / "dpkg-query").chmod(0o755)
     monkeypatch.setattr("shutil.which", lambda name: "x" if name == "dpkg-query" else None)
     monkeypatch.setenv("PATH", str(folder))
-    assert neuron.versions(root) == {"driver": "2.24.13.0", "aws-neuronx-tools": "2.31.13.0"}
+    assert neuron.read_versions(root) == {"driver": "2.24.13.0", "aws-neuronx-tools": "2.31.13.0"}
 
 
 class Metadata(ThreadingHTTPServer):
@@ -296,14 +296,14 @@ def test_the_metadata_service(
     metadata: Callable[[str], Metadata], kind: str, expected: str | None, requests: int
 ) -> None:
     server = metadata(kind)
-    assert ec2.from_metadata() == expected
+    assert ec2.ask_metadata() == expected
     assert server.asked[0] == ("PUT", "/latest/api/token", False)
     assert [path for _, path, _ in server.asked[1:]] == ["/latest/meta-data/instance-type"] * (requests - 1)
 
 
 def test_a_metadata_service_that_hangs_is_asked_once(metadata: Callable[[str], Metadata]) -> None:
     server = metadata("hangs")
-    assert ec2.from_metadata() is None
+    assert ec2.ask_metadata() is None
     assert [method for method, _, _ in server.asked] == ["PUT"]
 
 
@@ -312,12 +312,12 @@ def test_silence_is_respected_and_wrong_addresses_are_no_error(
 ) -> None:
     server = metadata("v2")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "TRUE")
-    assert ec2.from_metadata() is None
+    assert ec2.ask_metadata() is None
     assert server.asked == []
     monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
     for address in ("http://127.0.0.1:9", "no address", "http://[", "ftp://127.0.0.1:9/x"):
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", address)
-        assert ec2.from_metadata() is None
+        assert ec2.ask_metadata() is None
 
 
 FIRMWARE = "sys/devices/virtual/dmi/id"
@@ -353,7 +353,7 @@ def test_where_the_instance_type_comes_from(
     server = metadata("v2")
     for name, text in files.items():
         write(tmp_path, name, text)
-    assert ec2.instance_type(tmp_path, device, reported) == expected
+    assert ec2.find_instance_type(tmp_path, device, reported) == expected
     assert bool(server.asked) == asks
 
 
@@ -363,4 +363,4 @@ def test_where_the_instance_type_comes_from(
          ("Inf2", False), ("", False), ("pc.q35", False), ("u-6tb1.112xlarge", True), ("inf2.xlarge\n<p>", False)],
 )  # fmt: skip
 def test_names_of_instance_types(text: str, right: bool) -> None:
-    assert ec2.valid(text) == right
+    assert ec2.is_instance_type(text) == right

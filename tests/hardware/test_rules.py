@@ -15,7 +15,7 @@ from sweep.spec import Status, Trial
 from sweep.spec.settings import PRECISIONS
 
 HOST = Host(cpus=(0, 1), cores=2, memory_mb=8192.0, cpu="Some CPU", features=("avx2",))
-LOCAL: dict[str, Any] = {"name": "local", "device": "cpu", "precisions": ["fp32", "int8"], **rules.local(HOST)}
+LOCAL: dict[str, Any] = {"name": "local", "device": "cpu", "precisions": ["fp32", "int8"], **rules.describe_local(HOST)}
 NEURON, CUDA = {"name": "b", "device": "neuron"}, {"name": "b", "device": "cuda"}
 REPLAY = {"name": "replay", "device": "replay"}
 INF2: dict[str, Any] = {
@@ -137,7 +137,7 @@ def test_instance_type_and_neuron_devices(tmp_path: Path) -> None:
         {f"{firmware}/product_name": "inf2.xlarge\n", f"{firmware}/sys_vendor": "Amazon EC2\n", "dev/neuron0": ""},
     )
     assert (host.instance_type, host.neuron_devices) == ("inf2.xlarge", 1)
-    assert rules.mismatch(host, INF2) is None
+    assert rules.describe_mismatch(host, INF2) is None
 
 
 @pytest.mark.usefixtures("four")
@@ -164,29 +164,29 @@ def test_local_is_filled_and_keeps_what_is_set() -> None:
 
 @given(st.integers(1, 64), st.integers(1, 64))
 def test_replicas_auto_never_ask_for_more_than_there_is(cores: int, each: int) -> None:
-    count = rules.replicas({"name": "local", "device": "cpu", "cores": cores, "cpus": cores}, "cpu", each)
+    count = rules.count_replicas({"name": "local", "device": "cpu", "cores": cores, "cpus": cores}, "cpu", each)
     assert count >= 1
     assert count == 1 or count * each <= cores
 
 
 def test_replicas_auto_on_devices() -> None:
-    assert rules.replicas(INF2, "neuron", 1) == 2
-    assert rules.replicas({**LOCAL, "gpus": [{}, {}, {}]}, "cuda", 1) == 3
-    assert rules.replicas({"device": "cpu", "cores": None}, "cpu", 1) == 1
-    assert [rules.replicas(INF1, "neuron", each) for each in (1, 3, 4, 16, 64)] == [16, 5, 4, 1, 1]
-    assert rules.replicas(INF1, "replay", 4) == 4
-    assert rules.replicas(EIA, "replay", 1) == 1
-    assert rules.replicas({**LOCAL, "neuron_cores": 4}, "neuron", 2) == 2
-    assert rules.replicas({**LOCAL, "neuron_cores": 0}, "neuron", 2) == 1
+    assert rules.count_replicas(INF2, "neuron", 1) == 2
+    assert rules.count_replicas({**LOCAL, "gpus": [{}, {}, {}]}, "cuda", 1) == 3
+    assert rules.count_replicas({"device": "cpu", "cores": None}, "cpu", 1) == 1
+    assert [rules.count_replicas(INF1, "neuron", each) for each in (1, 3, 4, 16, 64)] == [16, 5, 4, 1, 1]
+    assert rules.count_replicas(INF1, "replay", 4) == 4
+    assert rules.count_replicas(EIA, "replay", 1) == 1
+    assert rules.count_replicas({**LOCAL, "neuron_cores": 4}, "neuron", 2) == 2
+    assert rules.count_replicas({**LOCAL, "neuron_cores": 0}, "neuron", 2) == 1
 
 
 def test_what_cores_count() -> None:
     """CPUs for what runs on them, else cores of the device, wherever the hardware keeps their number."""
     here = {**LOCAL, "neuron_cores": 4}
-    assert [rules.available(here, device) for device in ("cpu", "cuda", "neuron", "replay")] == [2, 2, 4, 2]
-    assert [rules.available(INF2, device) for device in ("cpu", "neuron", "replay")] == [4, 2, 2]
-    assert rules.available(EIA, "replay") == 1
-    assert rules.available({**LOCAL, "neuron_cores": 0}, "neuron") is None
+    assert [rules.count_available(here, device) for device in ("cpu", "cuda", "neuron", "replay")] == [2, 2, 4, 2]
+    assert [rules.count_available(INF2, device) for device in ("cpu", "neuron", "replay")] == [4, 2, 2]
+    assert rules.count_available(EIA, "replay") == 1
+    assert rules.count_available({**LOCAL, "neuron_cores": 0}, "neuron") is None
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_what_cores_count() -> None:
     ],
 )  # fmt: skip
 def test_rules(changes: dict[str, Any], status: Status | None, words: str) -> None:
-    found, reason = rules.rules(HOST, replace(TRIAL, **changes))
+    found, reason = rules.check_trial(HOST, replace(TRIAL, **changes))
     assert found == status
     assert reason.startswith(words)
 
@@ -240,22 +240,22 @@ def test_rules(changes: dict[str, Any], status: Status | None, words: str) -> No
     ],
 )  # fmt: skip
 def test_rules_on_neuron(host: Host, changes: dict[str, Any], status: Status | None, words: str) -> None:
-    found, reason = rules.rules(host, replace(TRIAL, **{"hardware": INF1, **changes}))
+    found, reason = rules.check_trial(host, replace(TRIAL, **{"hardware": INF1, **changes}))
     assert (found, reason[: len(words)]) == (status, words)
 
 
 def test_what_is_only_built_needs_no_device_here() -> None:
     trial = replace(TRIAL, hardware=INF1, backend=NEURON)
-    assert rules.rules(HOST, trial, run=False) == (None, "")
-    assert rules.rules(HOST, replace(trial, cores=32), run=False)[0] is Status.INVALID
-    assert rules.rules(HOST, replace(TRIAL, hardware=EIA), run=False)[0] is Status.UNAVAILABLE
+    assert rules.check_trial(HOST, trial, run=False) == (None, "")
+    assert rules.check_trial(HOST, replace(trial, cores=32), run=False)[0] is Status.INVALID
+    assert rules.check_trial(HOST, replace(TRIAL, hardware=EIA), run=False)[0] is Status.UNAVAILABLE
 
 
 def test_more_copies_than_gpus_are_not_run() -> None:
     host = replace(HOST, gpus=(Gpu("T4"),))
-    trial = replace(TRIAL, backend=CUDA, hardware={**LOCAL, **rules.local(host)})
-    assert rules.rules(host, trial) == (None, "")
-    assert "asks for 2 GPUs, this process may use 1" in rules.rules(host, replace(trial, replicas=2))[1]
+    trial = replace(TRIAL, backend=CUDA, hardware={**LOCAL, **rules.describe_local(host)})
+    assert rules.check_trial(host, trial) == (None, "")
+    assert "asks for 2 GPUs, this process may use 1" in rules.check_trial(host, replace(trial, replicas=2))[1]
 
 
 C5 = {"name": "c5", "instance_type": "c5.2xlarge", "device": "cpu"}
@@ -277,7 +277,7 @@ G4DN = {"name": "g", "instance_type": "g4dn.xlarge", "device": "cuda"}
     ],
 )  # fmt: skip
 def test_mismatch(host: Host, declared: dict[str, Any], words: str | None) -> None:
-    found = rules.mismatch(host, declared)
+    found = rules.describe_mismatch(host, declared)
     assert found == words or (found is not None and words is not None and words in found)
 
 
@@ -324,6 +324,6 @@ def test_sizes_that_are_published(name: str, chips: int) -> None:
 def test_elastic_inference_is_history() -> None:
     for size in ("large", "xlarge"):
         declared = TYPES[f"c5_2xlarge_eia2_{size}"]
-        status, reason = rules.rules(HOST, replace(TRIAL, hardware=declared))
+        status, reason = rules.check_trial(HOST, replace(TRIAL, hardware=declared))
         assert (status, "no longer available" in reason) == (Status.UNAVAILABLE, True)
-        assert rules.rules(HOST, replace(TRIAL, hardware=declared, backend=REPLAY)) == (None, "")
+        assert rules.check_trial(HOST, replace(TRIAL, hardware=declared, backend=REPLAY)) == (None, "")

@@ -22,13 +22,13 @@ from tests.support.records import THROUGHPUT, make_load, make_record, make_recor
 
 
 def told(records: list[Record], settings: Settings) -> dict[str, str]:
-    verdict = select.verdict(records, settings.objective)
+    verdict = select.choose(records, settings.objective)
     return {line.name: line.text for line in story.lines(records, verdict, settings)}
 
 
 def screen(records: list[Record], settings: Settings, width: int, verdict: Verdict | None = None) -> str:
     stream = io.StringIO()
-    verdict = verdict or select.verdict(records, settings.objective)
+    verdict = verdict or select.choose(records, settings.objective)
     Display(plain=True, stream=stream, width=width).results(records, verdict, settings, ["browse     python"])
     return stream.getvalue()
 
@@ -40,8 +40,8 @@ def noted(record: Record, **facts: Any) -> Record:
 
 def stopped(reason: str, **axes: Any) -> Record:
     why = StopReason(reason.partition(" ")[0].rstrip(":"))
-    record = replace(make_record(**axes), status=Status.STOPPED, reason=reason, stop=why)
-    return replace(record, notes={select.STOPPED: {"why": why, "by": make_record(batch=8).key, "reason": reason}})
+    better = make_record(batch=8).key
+    return replace(make_record(**axes), status=Status.STOPPED, reason=reason, stop=why, dominated_by=better)
 
 
 # --- the story --------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_overloaded_open_load_is_described(tmp_path: Path) -> None:
 def test_runner_up_misses_no_limit(tmp_path: Path) -> None:
     records = [make_record(batch=n, throughput=1000.0 * n, latency_ms=float(n)) for n in (1, 2, 4, 8)]
     settings = make_settings(tmp_path, objective=replace(THROUGHPUT, latency_ms_p50_max=5.0))
-    verdict = select.verdict(records, settings.objective)
+    verdict = select.choose(records, settings.objective)
     second = story.runner_up(records, verdict)
     assert second is not None
     assert second.settings["batch"] == 2
@@ -171,7 +171,7 @@ def test_hundred_early_stops_take_one_line(tmp_path: Path) -> None:
 def test_sweep_description_begins_with_verdict_and_story(tmp_path: Path) -> None:
     records = make_records()
     settings = make_settings(tmp_path)
-    verdict = select.verdict(records, settings.objective)
+    verdict = select.choose(records, settings.objective)
     text = describe(settings, None, records, verdict)
     head, story_lines, *_ = text.split("\n\n")
     assert head.startswith("**digits-onnxruntime-fp32-b1-c4 wins")
@@ -181,7 +181,7 @@ def test_sweep_description_begins_with_verdict_and_story(tmp_path: Path) -> None
 
 def test_trial_description_gives_result_and_evidence() -> None:
     records = make_records()
-    verdict = select.verdict(records, THROUGHPUT)
+    verdict = select.choose(records, THROUGHPUT)
     pages = [describe_trial(record, len(records), verdict) for record in records]
     first = next(page for page, r in zip(pages, records, strict=True) if r.key == verdict.winner)
     assert first.startswith("**Chosen among 9 trials. ")

@@ -141,7 +141,7 @@ def test_every_limit_has_a_text_for_its_miss() -> None:
     names = [field.name for field in fields(Objective) if field.name.endswith(("_min", "_max"))]
     bounds = {name: -1.0 if name.endswith("_max") else 1e9 for name in names}
     record = make_record(metrics={**NUMBERS, "reference_accuracy": 1.0, "accuracy": 0.5}, origin="reported")
-    missed = constraints.misses(record, Objective("x", metrics.THROUGHPUT, True, **bounds))
+    missed = constraints.find_misses(record, Objective("x", metrics.THROUGHPUT, True, **bounds))
     assert [miss.text.split()[0] for miss in missed] == [name.rpartition("_")[0] for name in names]
     assert all(miss.size > 0 for miss in missed)
 
@@ -164,7 +164,7 @@ def test_speed_of_machine_is_taken_out_of_paced_metrics(metric: Metric) -> None:
     repeat = make_measurement()
     levels = [from_json(type(repeat), {**to_json(repeat), "level": level}) for level in (1.0, 2.0)]
     record = make_record(metrics={metrics.COST: 1.0})
-    usual, fast = (race._levelled(record, each, metric.name) for each in levels)
+    usual, fast = (race._value_at_level(record, each, metric.name) for each in levels)
     if usual is None or fast is None or not metric.paced:
         assert usual == fast
     else:

@@ -37,6 +37,7 @@ def test_a_stopped_record_of_an_earlier_version_gets_its_reason_as_a_value(
 ) -> None:
     record = from_json(Record, json.loads(of_f9dda2f("stopped", reason, notes)))
     assert (record.status, record.reason, record.stop) == (Status.STOPPED, reason, stop)
+    assert (record.dominated_by, record.notes) == (notes.get("stopped", {}).get("by"), {})
     assert from_json(Record, to_json(record)) == record
 
 

@@ -90,7 +90,7 @@ def run_race(
     rates: np.ndarray, objective: Objective = THROUGHPUT, effort: Effort = RACE
 ) -> tuple[select.Verdict, dict[str, int]]:
     """A race over rows of rates as many as `effort.repeats_max`: the verdict, and repeats that each trial took."""
-    looks = race.looks(effort)
+    looks = race.plan_looks(effort)
     left, taken = records_of(rates), {}
     trials = len(left)
     for number, repeats in enumerate(looks, 1):
@@ -98,8 +98,8 @@ def run_race(
         left = records_of(rates[rows, :repeats], [record.key for record in left])
         found = elimination.look(left, objective, number, trials)
         taken.update({record.key: repeats for record in left})
-        if found.decided or number == len(looks) or elimination.hopeless(found, repeats, looks[-1]):
+        if found.decided or number == len(looks) or elimination.is_hopeless(found, repeats, looks[-1]):
             break
         left = [record for record in left if record.key not in found.out]
     noted = [replace(record, look=number) for record in left if record.key not in found.out]
-    return select.verdict(noted, objective), taken
+    return select.choose(noted, objective), taken

@@ -29,7 +29,7 @@ def says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def say(host: Host, now: Neuron = ABSENT, tools: bool = False, versions: dict[str, str] | None = None) -> str:
         monkeypatch.setattr(rules, "detect", lambda: host)
         monkeypatch.setattr(neuron, "look", lambda: now)
-        monkeypatch.setattr(neuron, "versions", lambda: versions or {})
+        monkeypatch.setattr(neuron, "read_versions", lambda: versions or {})
         monkeypatch.setattr(doctor, "find_neuron_tool", lambda name: f"/opt/{name}" if tools else None)
         doctor.doctor()
         printed = capsys.readouterr().out

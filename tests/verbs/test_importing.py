@@ -293,10 +293,10 @@ def published(throughput: float, **axes: Any) -> Record:
 
 def test_a_reported_number_never_wins_and_is_never_beaten() -> None:
     measured = [make_record(throughput=rate, repeats=4, batch=batch) for rate, batch in ((1000, 1), (500, 5))]
-    alone = select.verdict(measured, THROUGHPUT)
+    alone = select.choose(measured, THROUGHPUT)
     assert alone.kind == "winner"
     for rate in (10.0, 700.0, 99_000.0):
-        with_one = select.verdict([*measured, published(rate)], THROUGHPUT)
+        with_one = select.choose([*measured, published(rate)], THROUGHPUT)
         assert (with_one.kind, with_one.winner) == (alone.kind, alone.winner)
         assert with_one.more_repeats == alone.more_repeats
         reason = with_one.reasons[published(rate).key]
@@ -308,7 +308,7 @@ def test_a_reported_number_never_wins_and_is_never_beaten() -> None:
 
 
 def test_of_reported_numbers_alone_nothing_is_chosen() -> None:
-    verdict = select.verdict([published(10.0), published(20.0, batch=5)], THROUGHPUT)
+    verdict = select.choose([published(10.0), published(20.0, batch=5)], THROUGHPUT)
     assert (verdict.kind, verdict.winner, verdict.tied) == ("none", None, ())
     assert verdict.ranking[0] == published(20.0, batch=5).key
     assert verdict.sentence.startswith("Nothing was run: the best reported number is ")
@@ -317,6 +317,6 @@ def test_of_reported_numbers_alone_nothing_is_chosen() -> None:
 
 def test_nothing_measured_is_not_helped_by_what_was_reported() -> None:
     failed = make_record("build_failed")
-    verdict = select.verdict([failed, published(20.0)], THROUGHPUT)
+    verdict = select.choose([failed, published(20.0)], THROUGHPUT)
     assert (verdict.kind, verdict.winner) == ("none", None)
     assert "1 build failed" in verdict.sentence

@@ -25,9 +25,9 @@ def singly(n: int, late: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("n", "verdict"), [(458, "unproved"), (459, "proved")])
-def test_it_takes_459_requests_without_a_late_one(n: int, verdict: str) -> None:
+def test_proof_takes_459_requests_without_a_late_one(n: int, verdict: str) -> None:
     # 0.99 ** 459 < 0.01: the smallest number, by hand
-    found = claims.late([singly(n, 0)], 2.0)
+    found = claims.judge_latency([singly(n, 0)], 2.0)
     assert (found.verdict, found.late, found.n, found.effective_n, found.low) == (verdict, 0, n, n, 0.0)
     assert found.high == pytest.approx(1 - 0.01 ** (1 / n))
     assert found.more == (1 if n == 458 else 0)
@@ -37,7 +37,7 @@ def test_it_takes_459_requests_without_a_late_one(n: int, verdict: str) -> None:
 @given(st.integers(1, 3000), st.floats(0.0, 1.0), st.floats(0.5, 0.999))
 def test_bounds_are_those_of_clopper_and_pearson(n: int, share: float, confidence: float) -> None:
     late = round(share * n)
-    low, high = claims.bounds(late, n, confidence)
+    low, high = claims.share_bounds(late, n, confidence)
     for side, bound in (("greater", low), ("less", high)):
         exact = scipy.stats.binomtest(late, n, alternative=side).proportion_ci(confidence, method="exact")
         assert bound == pytest.approx(exact.low if side == "greater" else exact.high, abs=1e-9)
@@ -45,45 +45,45 @@ def test_bounds_are_those_of_clopper_and_pearson(n: int, share: float, confidenc
 
 
 def test_proved_refuted_and_what_would_settle_the_rest() -> None:
-    assert claims.late([singly(4000, 20)], 2.0).verdict == "proved"
-    assert claims.late([singly(4000, 80)], 2.0).verdict == "refuted"
-    few = claims.late([singly(400, 2)], 2.0)
+    assert claims.judge_latency([singly(4000, 20)], 2.0).verdict == "proved"
+    assert claims.judge_latency([singly(4000, 80)], 2.0).verdict == "refuted"
+    few = claims.judge_latency([singly(400, 2)], 2.0)
     assert few.verdict == "unproved"
     assert few.more
     total = 400 + few.more
-    assert claims.bounds(0.005 * total, total, 0.99)[1] <= 0.01
-    assert claims.bounds(0.005 * (total - 1), total - 1, 0.99)[1] > 0.01
-    at_the_limit = claims.late([singly(4000, 40)], 2.0)
+    assert claims.share_bounds(0.005 * total, total, 0.99)[1] <= 0.01
+    assert claims.share_bounds(0.005 * (total - 1), total - 1, 0.99)[1] > 0.01
+    at_the_limit = claims.judge_latency([singly(4000, 40)], 2.0)
     assert (at_the_limit.verdict, at_the_limit.more) == ("unproved", None)
 
 
 def test_a_median_is_a_claim_too() -> None:
-    assert claims.late([np.array([1.0, 3.0] * 400)], 2.0, quantile=0.5).verdict == "unproved"
-    assert claims.late([np.array([1.0, 1.0, 3.0] * 200)], 2.0, quantile=0.5).verdict == "proved"
-    assert claims.late([np.array([1.0, 3.0, 3.0] * 200)], 2.0, quantile=0.5).verdict == "refuted"
+    assert claims.judge_latency([np.array([1.0, 3.0] * 400)], 2.0, quantile=0.5).verdict == "unproved"
+    assert claims.judge_latency([np.array([1.0, 1.0, 3.0] * 200)], 2.0, quantile=0.5).verdict == "proved"
+    assert claims.judge_latency([np.array([1.0, 3.0, 3.0] * 200)], 2.0, quantile=0.5).verdict == "refuted"
 
 
 def test_nothing_measured_proves_nothing() -> None:
     for empty in ([], [np.empty(0)]):
-        found = claims.late(empty, 2.0)
+        found = claims.judge_latency(empty, 2.0)
         assert (found.verdict, found.n, found.low, found.high, found.more) == ("unproved", 0, 0.0, 1.0, 459)
 
 
-def test_what_was_never_answered_is_late() -> None:
+def test_requests_without_answer_are_late() -> None:
     values = singly(1000, 0)
     values[[100, 300, 500]] = math.inf, math.nan, 2.0  # the limit itself is in time
-    assert claims.late([values], 2.0).late == 2
+    assert claims.judge_latency([values], 2.0).late == 2
 
 
 def test_constant_latencies_are_as_good_as_they_look() -> None:
     for each in (np.ones(2000), np.full(2000, 2.0)):
-        assert claims.late([each[:1000], each[1000:]], 2.0).effective_n == 2000
+        assert claims.judge_latency([each[:1000], each[1000:]], 2.0).effective_n == 2000
 
 
 def test_late_requests_that_come_together_count_in_blocks() -> None:
     together = np.ones(4000)
     together[2000:2020] = 9.0
-    found, alone = claims.late([together], 2.0), claims.late([singly(4000, 20)], 2.0)
+    found, alone = claims.judge_latency([together], 2.0), claims.judge_latency([singly(4000, 20)], 2.0)
     assert (found.late, alone.late, alone.verdict, alone.effective_n) == (20, 20, "proved", 4000)
     assert found.verdict == "unproved"
     assert found.effective_n < 4000 / 20
@@ -95,30 +95,30 @@ def test_a_slow_spell_below_the_limit_counts_where_the_limit_is_near() -> None:
     random = np.random.default_rng(1)
     values = random.lognormal(0.0, 0.2, 1000)
     values[400:500] *= 1.3
-    near, far = claims.late([values], 1.05 * values.max()), claims.late([values], 50.0)
+    near, far = claims.judge_latency([values], 1.05 * values.max()), claims.judge_latency([values], 50.0)
     assert (near.late, far.late) == (0, 0)
     assert (near.verdict, far.verdict) == ("unproved", "proved")
     assert far.effective_n == 1000
 
 
 def test_requests_may_count_together_and_a_proof_says_up_to_how_many() -> None:
-    found = claims.late([singly(4600, 0)], 2.0)
+    found = claims.judge_latency([singly(4600, 0)], 2.0)
     assert found.together == 10
-    assert claims.late([singly(4600, 0)], 2.0, together=10.0).verdict == "proved"
-    assert claims.late([singly(4600, 0)], 2.0, together=11.0).verdict == "unproved"
+    assert claims.judge_latency([singly(4600, 0)], 2.0, together=10.0).verdict == "proved"
+    assert claims.judge_latency([singly(4600, 0)], 2.0, together=11.0).verdict == "unproved"
 
 
 @settings(max_examples=40)
 @given(st.integers(1, 400), st.integers(0, 400), st.floats(0.8, 0.999), st.floats(1.0, 50.0))
 def test_claims_are_whole_and_go_through_json(n: int, late: int, confidence: float, together: float) -> None:
     values = np.where(np.arange(n) < late, 9.0, 1.0)
-    found = claims.late([values], 2.0, confidence=confidence, together=together)
+    found = claims.judge_latency([values], 2.0, confidence=confidence, together=together)
     assert found.verdict in ("proved", "refuted", "unproved")
     assert 1 <= found.effective_n <= n
     assert 0 <= found.low <= found.high <= 1
     assert (found.more == 0) == (found.verdict != "unproved")
     assert from_json(claims.Claim, to_json(found)) == found
-    assert "\n" not in claims.sentence(found)
+    assert "\n" not in claims.describe(found)
 
 
 MANY = {
@@ -138,7 +138,7 @@ def test_wrong_proofs_are_as_rare_as_promised(law: laws.Law) -> None:
     """At the very limit, where a proof is hardest to avoid; see tests/benchmarks/claims.py for more of it."""
     random = np.random.default_rng(7)
     limit, seeds = law.quantile(0.99), 150
-    found = [claims.late([law.draw(random, 1200) for _ in range(5)], limit) for _ in range(seeds)]
+    found = [claims.judge_latency([law.draw(random, 1200) for _ in range(5)], limit) for _ in range(seeds)]
     most = scipy.stats.binom.ppf(0.999, seeds, 0.01)
     assert sum(claim.verdict == "proved" for claim in found) <= most
     assert sum(claim.verdict == "refuted" for claim in found) <= most
@@ -148,8 +148,8 @@ def test_wrong_proofs_are_as_rare_as_promised(law: laws.Law) -> None:
 def test_independent_requests_are_proved_and_refuted_where_they_can_be(law: laws.Law) -> None:
     random = np.random.default_rng(8)
     series = [[law.draw(random, 1200) for _ in range(5)] for _ in range(60)]
-    proved = [claims.late(each, law.quantile(0.998)).verdict == "proved" for each in series]
-    refuted = [claims.late(each, law.quantile(0.975)).verdict == "refuted" for each in series]
+    proved = [claims.judge_latency(each, law.quantile(0.998)).verdict == "proved" for each in series]
+    refuted = [claims.judge_latency(each, law.quantile(0.975)).verdict == "refuted" for each in series]
     assert min(sum(proved), sum(refuted)) >= 54
 
 
@@ -176,46 +176,48 @@ def record(folder: Path, repeats: int = 3, n: int = 400, **changes: object) -> R
 
 
 def test_claims_of_a_record_are_read_from_its_samples(tmp_path: Path) -> None:
-    found = claims.of(record(tmp_path), replace(LIMIT, latency_ms_p50_max=0.5))
+    found = claims.judge_record(record(tmp_path), replace(LIMIT, latency_ms_p50_max=0.5))
     assert list(found) == ["latency_ms_p50_max", "latency_ms_p99_max"]
     assert found["latency_ms_p50_max"].verdict == "refuted"
     p99 = found["latency_ms_p99_max"]
     assert (p99.verdict, p99.late, p99.n, p99.limit_ms, p99.quantile) == ("proved", 1, 1200, 2.0, 0.99)
-    assert claims.of(record(tmp_path), replace(LIMIT, claim_confidence=0.9999999))["latency_ms_p99_max"].more
+    assert claims.judge_record(record(tmp_path), replace(LIMIT, claim_confidence=0.9999999))["latency_ms_p99_max"].more
 
 
 def test_requests_within_a_scheduler_slice_count_as_one(tmp_path: Path) -> None:
     slow = record(tmp_path)
     fast = replace(slow, repeats=tuple(replace(m, window_seconds=m.window_seconds / 8) for m in slow.repeats))
-    found = claims.of(fast, LIMIT)["latency_ms_p99_max"]
+    found = claims.judge_record(fast, LIMIT)["latency_ms_p99_max"]
     assert found.verdict == "unproved"
     assert found.effective_n == pytest.approx(1200 / 6)  # 2,000 a second: 6 in 3 ms
 
 
 def test_no_samples_no_claim(tmp_path: Path) -> None:
-    assert claims.of(record(tmp_path), replace(LIMIT, latency_ms_p99_max=None)) == {}
-    assert claims.of(record(tmp_path, origin=Origin.REPLAYED), LIMIT) == {}
-    assert claims.of(record(tmp_path, repeats=0), LIMIT) == {}
+    assert claims.judge_record(record(tmp_path), replace(LIMIT, latency_ms_p99_max=None)) == {}
+    assert claims.judge_record(record(tmp_path, origin=Origin.REPLAYED), LIMIT) == {}
+    assert claims.judge_record(record(tmp_path, repeats=0), LIMIT) == {}
     gone = record(tmp_path)
     lost = replace(gone, repeats=tuple(replace(m, samples=str(tmp_path / "gone" / "x.npz")) for m in gone.repeats))
-    assert claims.of(lost, LIMIT) == {}
+    assert claims.judge_record(lost, LIMIT) == {}
     nowhere = replace(gone, repeats=tuple(replace(m, samples="") for m in gone.repeats))
-    assert claims.of(nowhere, LIMIT) == {}
+    assert claims.judge_record(nowhere, LIMIT) == {}
 
 
 def test_claims_in_words() -> None:
-    proved = claims.sentence(claims.late([singly(4000, 4)], 2.0))
+    proved = claims.describe(claims.judge_latency([singly(4000, 4)], 2.0))
     assert proved.startswith("p99 <= 2.00 ms is proved: 4 of 4,000 requests were later, at most 0.29 % at 99 % confid")
     assert proved.endswith("1 % may be; it holds for up to 6 late at a time")
-    refuted = claims.sentence(claims.late([singly(1000, 100)], 20.0 / 3, quantile=0.95))
+    refuted = claims.describe(claims.judge_latency([singly(1000, 100)], 20.0 / 3, quantile=0.95))
     assert refuted == (
         "p95 <= 6.67 ms is refuted: 100 of 1,000 requests were later, at least 7.9 % at 99 % confidence, 5 % may be"
     )
-    unproved = claims.sentence(claims.late([singly(300, 1)], 2.0))
+    unproved = claims.describe(claims.judge_latency([singly(300, 1)], 2.0))
     assert unproved.startswith("p99 <= 2.00 ms is unproved: 1 of 300 requests was later, ")
     assert unproved.endswith(" more requests would settle it")
     together = np.ones(4000)
     together[2000:2020] = 9.0
-    assert "(as good as " in claims.sentence(claims.late([together], 2.0))
-    assert "nothing was measured; about 460 more requests" in claims.sentence(claims.late([], 2.0))
-    assert claims.sentence(claims.late([singly(4000, 40)], 2.0)).endswith("too close for more requests to settle it")
+    assert "(as good as " in claims.describe(claims.judge_latency([together], 2.0))
+    assert "nothing was measured; about 460 more requests" in claims.describe(claims.judge_latency([], 2.0))
+    assert claims.describe(claims.judge_latency([singly(4000, 40)], 2.0)).endswith(
+        "too close for more requests to settle it"
+    )

@@ -176,16 +176,14 @@ def test_answers_that_are_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str
     fails(tmp_path, capsys, "the answers of digits-torch-fp32-b1-c1 are gone: its sweep's folder")
 
 
-def test_what_never_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trial_without_answers_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     members = [Member(A, "build_failed", more={"reason": "no such operator"}), Member(B, answers=[0])]
     store_sweep(tmp_path, "20260101-a", members)
     fails(tmp_path, capsys, "digits-torch-fp32-b1-c1 has no answers: build failed, no such operator")
 
 
 @pytest.mark.parametrize("origin", [Origin.REPORTED, Origin.REPLAYED])
-def test_what_others_measured_has_no_answers(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], origin: Origin
-) -> None:
+def test_reported_results_have_no_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str], origin: Origin) -> None:
     store_sweep(tmp_path, "20260101-a", [Member(A, answers=[0], more={"origin": origin}), Member(B, answers=[0])])
     fails(tmp_path, capsys, f"was {origin.value}, not measured: it has no stored answers")
 
@@ -224,7 +222,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("words", WRONG, ids=" ".join)
-def test_what_is_not_meant_clearly_is_one_line(
+def test_ambiguous_trials_give_a_one_line_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     store_sweep(tmp_path, "20260101-a", [Member(A, answers=[0]), Member(B, answers=[0])])

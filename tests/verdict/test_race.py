@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweep.spec import Record, Status, StopReason, to_json
+from sweep.spec import Record, Status, StopReason
 from sweep.spec.facts import CapacityFacts
 from sweep.spec.settings import Effort, Objective
 from sweep.verdict import constraints, elimination, race, select
@@ -26,8 +26,7 @@ def look(records: Sequence[Record], objective: Objective = THROUGHPUT, number: i
 
 def stopped(record: Record, out: Out) -> Record:
     """As the engine leaves a trial that a race stopped."""
-    notes = {select.STOPPED: to_json(out)}
-    return replace(record, status=Status.STOPPED, reason=out.reason, stop=out.why, notes=notes, look=1)
+    return replace(record, status=Status.STOPPED, reason=out.reason, stop=out.why, dominated_by=out.by, look=1)
 
 
 def level(record: Record, index: int, value: float) -> Record:
@@ -36,25 +35,25 @@ def level(record: Record, index: int, value: float) -> Record:
 
 
 def test_looks_are_half_as_many_repeats_again_apart() -> None:
-    assert race.looks(RACE) == [3, 5, 8, 12, 18, 27, 40]
-    assert race.looks(replace(RACE, repeats_max=None)) == [3]
-    assert race.looks(replace(RACE, repeats_max=2)) == [3]
-    assert race.looks(replace(RACE, repeats=1, repeats_max=4)) == [1, 2, 3, 4]
+    assert race.plan_looks(RACE) == [3, 5, 8, 12, 18, 27, 40]
+    assert race.plan_looks(replace(RACE, repeats_max=None)) == [3]
+    assert race.plan_looks(replace(RACE, repeats_max=2)) == [3]
+    assert race.plan_looks(replace(RACE, repeats=1, repeats_max=4)) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("claims", [1, 40])
 def test_looks_together_spend_the_allowed_error(claims: int) -> None:
     """Half of it for each of the two kinds of claims."""
-    spent = sum(claims * (1 - race.at_look(0.95, number, claims)) for number in range(1, 1000))
+    spent = sum(claims * (1 - race.confidence_at(0.95, number, claims)) for number in range(1, 1000))
     assert 0.0249 < spent <= 0.025
 
 
 def test_verdict_after_a_race_has_the_confidence_left_by_its_looks() -> None:
     records = [trial("a", around(1000, 0.02)), trial("b", around(960, 0.02, shift=1))]
-    plain = select.verdict(records, THROUGHPUT)
+    plain = select.choose(records, THROUGHPUT)
     ratio = race.compare(records[0], records[1], THROUGHPUT)
-    assert race.low(ratio, 0.95) > 0 > race.low(ratio, race.at_look(0.95, 3))
-    raced = select.verdict([replace(r, look=3) for r in records], THROUGHPUT)
+    assert race.lower_end(ratio, 0.95) > 0 > race.lower_end(ratio, race.confidence_at(0.95, 3))
+    raced = select.choose([replace(r, look=3) for r in records], THROUGHPUT)
     assert (plain.kind, plain.confidence) == ("winner", 0.95)
     assert (raced.kind, raced.confidence) == ("undecided", pytest.approx(1 - 0.05 / 24))
     assert "99.79 % interval" in raced.sentence
@@ -104,7 +103,7 @@ def test_repeats_that_agree_by_chance_prove_nothing() -> None:
     mixed = [[1000.0, 700.0, 1000.0], [700.0, 1000.0, 1000.0], [1000.0, 1000.0, 700.0], [700.0, 1000.0, 700.0]]
     records = [trial(f"t{number}", rates) for number, rates in enumerate([*lucky, *mixed])]
     ratio = race.compare(records[0], records[1], THROUGHPUT)
-    assert race.low(ratio, CLEAR) > 0
+    assert race.lower_end(ratio, CLEAR) > 0
     assert "t1" not in look(records).out
 
 
@@ -152,7 +151,7 @@ def test_more_repeats_can_change_an_open_standing_only(
     limits: dict[str, float], metrics: dict[str, float], expected: Standing
 ) -> None:
     objective = replace(THROUGHPUT, **limits)  # type: ignore[arg-type]  # fields by name
-    standing, text = constraints.standing(trial("a", around(1000), **metrics), objective, CLEAR)
+    standing, text = constraints.find_standing(trial("a", around(1000), **metrics), objective, CLEAR)
     assert standing is expected
     assert bool(text) is (expected is Standing.MISSED)
 
@@ -180,7 +179,7 @@ def test_trial_that_may_miss_a_limit_dominates_nobody() -> None:
         for r in fast
     ]
     slow = trial("b", around(1000, shift=1), latency_ms=0.5)
-    assert {constraints.standing(r, objective, CLEAR)[0] for r in fast} == {Standing.OPEN}
+    assert {constraints.find_standing(r, objective, CLEAR)[0] for r in fast} == {Standing.OPEN}
     found = look([*fast, slow, trial("c", around(2001, shift=2), latency_ms=9.0)], objective)
     assert set(found.out) == {"c"}
 
@@ -199,7 +198,7 @@ def test_verdict_names_the_best_of_the_stopped() -> None:
         stopped(trial(k, around(r, n=3)), Out(StopReason.DOMINATED, "because", "a"))
         for k, r in (("b", 600), ("c", 500))
     ]
-    found = select.verdict([first, *others], THROUGHPUT)
+    found = select.choose([first, *others], THROUGHPUT)
     assert (found.kind, found.winner, found.ranking) == ("winner", "a", ("a",))
     assert "1.67x the next (net-b, stopped early). 2 of 3 trials were stopped early." in found.sentence
     assert found.reasons["b"] == "stopped: because"
@@ -209,12 +208,12 @@ def test_stopped_trial_counts_for_another_question() -> None:
     first = replace(trial("a", around(1000), latency_ms=5.0, usd_per_million_items=1.0), look=2)
     second = trial("b", around(600), latency_ms=1.0, usd_per_million_items=3.0)
     records = [first, stopped(second, Out(StopReason.DOMINATED, "because", "a"))]
-    assert select.verdict(records, LATENCY).winner == "b"
-    assert select.verdict(records, Objective("min_cost", "usd_per_million_items", False)).winner == "a"
+    assert select.choose(records, LATENCY).winner == "b"
+    assert select.choose(records, Objective("min_cost", "usd_per_million_items", False)).winner == "a"
     cheaper = [first, replace(records[1], metrics={**(second.metrics or {}), "usd_per_million_items": 0.1})]
-    assert select.verdict(cheaper, Objective("min_cost", "usd_per_million_items", False)).winner == "b"
-    assert select.verdict(records, replace(THROUGHPUT, latency_ms_p50_max=2.0)).winner == "b"
-    assert select.verdict(records, THROUGHPUT).ranking == ("a",)
+    assert select.choose(cheaper, Objective("min_cost", "usd_per_million_items", False)).winner == "b"
+    assert select.choose(records, replace(THROUGHPUT, latency_ms_p50_max=2.0)).winner == "b"
+    assert select.choose(records, THROUGHPUT).ranking == ("a",)
 
 
 def test_trial_that_missed_a_limit_counts_under_another_limit() -> None:
@@ -223,14 +222,14 @@ def test_trial_that_missed_a_limit_counts_under_another_limit() -> None:
         trial("a", around(1000), peak_memory_mb=90.0),
         stopped(trial("b", around(2000), peak_memory_mb=900.0), Out(StopReason.INFEASIBLE, "infeasible: too large")),
     ]
-    assert select.verdict(records, objective).winner == "a"
-    assert select.verdict(records, THROUGHPUT).winner == "b"
+    assert select.choose(records, objective).winner == "a"
+    assert select.choose(records, THROUGHPUT).winner == "b"
 
 
 def test_trial_dominated_by_one_that_failed_later_counts() -> None:
     failed = replace(trial("a", around(1000)), status=Status.RUN_FAILED, reason="it died")
     records = [failed, stopped(trial("b", around(600)), Out(StopReason.DOMINATED, "because", "a"))]
-    assert select.verdict(records, THROUGHPUT).winner == "b"
+    assert select.choose(records, THROUGHPUT).winner == "b"
 
 
 def test_nearest_to_a_missed_limit_is_named_even_if_stopped() -> None:
@@ -239,7 +238,7 @@ def test_nearest_to_a_missed_limit_is_named_even_if_stopped() -> None:
         stopped(trial(key, around(1000), peak_memory_mb=size), Out(StopReason.INFEASIBLE, "infeasible: too large"))
         for key, size in (("a", 900.0), ("b", 110.0))
     ]
-    found = select.verdict(records, objective)
+    found = select.choose(records, objective)
     assert found.kind == "none"
     assert "the nearest is net-b: peak_memory_mb 110 MB is 10 % over" in found.sentence
 
@@ -254,8 +253,8 @@ def test_machine_level_is_divided_out_of_values_and_ranks() -> None:
     assert race.repeat_values(hit, "latency_ms_p50") == pytest.approx(
         {0: 0.9709, 1: 0.9699, 2: 0.9677, 3: 0.9698}, 1e-3
     )
-    assert race.cost(hit, THROUGHPUT) == pytest.approx(-1031.4, rel=1e-3)
-    found = select.verdict([steady, hit], THROUGHPUT)
+    assert race.ranking_value(hit, THROUGHPUT) == pytest.approx(-1031.4, rel=1e-3)
+    found = select.choose([steady, hit], THROUGHPUT)
     assert (found.kind, found.winner) == ("winner", "b")
 
 
@@ -267,7 +266,7 @@ def test_missing_capacity_is_a_miss_and_no_tie() -> None:
         found = [CapacityFacts(20.0, rate, converged=True) for rate in rates]
         return replace(made, repeats=tuple(replace(m, capacity=c) for m, c in zip(made.repeats, found, strict=True)))
 
-    found = select.verdict([at("a", around(500, n=3)), at("b", [0.0] * 3), at("c", around(300, n=3))], objective)
+    found = select.choose([at("a", around(500, n=3)), at("b", [0.0] * 3), at("c", around(300, n=3))], objective)
     assert (found.kind, found.winner) == ("winner", "a")
     assert found.reasons["b"] == "no rate meets the service level"
     assert "500 items/s" in found.sentence
@@ -279,11 +278,11 @@ def test_undecided_verdict_says_how_many_minutes() -> None:
         return replace(record, repeats=tuple(replace(m, wall_seconds=seconds) for m in record.repeats))
 
     records = [trial("a", [1000.0, 900.0, 1150.0]), trial("b", [1020.0, 1100.0, 890.0])]
-    assert select.verdict(records, THROUGHPUT).more_seconds is None
-    found = select.verdict([timed(records[0], 2.0), timed(records[1], 4.0)], THROUGHPUT)
+    assert select.choose(records, THROUGHPUT).more_seconds is None
+    found = select.choose([timed(records[0], 2.0), timed(records[1], 4.0)], THROUGHPUT)
     assert found.more_seconds == pytest.approx(2.0 * found.more_repeats["a"] + 4.0 * found.more_repeats["b"])
     easier = [trial("a", [1040.0, 1030.0, 1047.0]), trial("b", [1002.0, 1030.0, 1000.0])]
-    told = select.verdict([timed(r, 2.0) for r in easier], THROUGHPUT)
+    told = select.choose([timed(r, 2.0) for r in easier], THROUGHPUT)
     assert told.kind == "undecided"
     assert "more repeats of net-a and net-b (about " in told.sentence
 
@@ -292,8 +291,8 @@ def test_common_blocks_are_paired_where_one_trial_stopped_sooner() -> None:
     drift = [1.0, 0.7, 1.3, 0.9, 1.2, 0.8]
     a = trial("a", [1000 * d * e for d, e in zip(drift, around(1.0, n=6), strict=True)])
     b = trial("b", [900 * d for d in drift])
-    assert select.verdict([a, replace(b, repeats=b.repeats[:5])], THROUGHPUT).kind == "winner"
-    assert select.verdict([a, replace(b, repeats=b.repeats[:2])], THROUGHPUT).kind == "undecided"
+    assert select.choose([a, replace(b, repeats=b.repeats[:5])], THROUGHPUT).kind == "winner"
+    assert select.choose([a, replace(b, repeats=b.repeats[:2])], THROUGHPUT).kind == "undecided"
 
 
 def test_latency_claims_are_described_and_counted(tmp_path: Path) -> None:
@@ -315,13 +314,13 @@ def test_latency_claims_are_described_and_counted(tmp_path: Path) -> None:
 
     good, near = measured("a", around(1000, 0.05, 3), 3), measured("c", around(1001, 0.05, 3, 1), 26)
     bad = measured("b", around(3000, 0.05, 3, 2), 75)
-    found = select.verdict([good, bad], objective)
+    found = select.choose([good, bad], objective)
     assert found.winner == "a"
     assert found.claims["a"]["latency_ms_p99_max"]["verdict"] == "proved"
     assert found.claims["b"]["latency_ms_p99_max"]["verdict"] == "refuted"
     assert "p99 <= 20.0 ms is proved: 3 of 3,000 requests" in found.sentence
     assert "latency_ms_p99 30 ms is 50 % over the limit" in found.reasons["b"]
-    assert "unproved" in select.verdict([near], objective).sentence
+    assert "unproved" in select.choose([near], objective).sentence
     raced = look([good, bad, near], objective)
     assert raced.out["b"].why == "infeasible"
     assert "a" not in raced.out

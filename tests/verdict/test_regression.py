@@ -77,12 +77,12 @@ def test_longer_latencies_are_slower() -> None:
     assert judged((records[1], records[0]), objective=objective) == ["faster"]
 
 
-def test_of_costs_the_rates_are_compared_so_that_a_new_price_is_no_change(tmp_path: Path) -> None:
+def test_costs_are_compared_by_rates_so_that_prices_do_not_matter(tmp_path: Path) -> None:
     objective = Objective("min_cost", "usd_per_million_items", False)
     assert regressions._metric(objective) == (RATE, True)
 
 
-def test_what_works_in_one_sweep_only() -> None:
+def test_trials_that_work_in_one_sweep_only_broke_or_were_fixed() -> None:
     good, bad = make_record(), make_record("build_failed")
     pairs = [(good, bad), (bad, good), (bad, bad), (good, make_record("unavailable")), (good, good)]
     kinds = ["broke", "fixed", "still fails", "not run"]
@@ -107,7 +107,7 @@ def test_holm_is_the_textbook_procedure_and_bonferroni_by_weight_at_its_first_st
     assert holm([], []) == []
 
 
-def test_all_together_show_what_each_alone_does_not() -> None:
+def test_all_trials_together_show_a_change_that_none_shows_alone() -> None:
     random = np.random.default_rng(1)
     noise = random.normal(0, 0.05, (2, 30, 5))
     pairs = [
@@ -125,8 +125,8 @@ def test_all_together_show_what_each_alone_does_not() -> None:
 
 def test_a_trial_with_fewer_repeats_does_not_shift_the_blocks_that_it_is_missing_from() -> None:
     fast, slow = dict.fromkeys(range(6), 10_000.0), dict.fromkeys(range(3), 10.0)
-    assert regressions._blocks([fast, slow]) == pytest.approx([math.sqrt(10_000 * 10)] * 6)
-    assert len(regressions._blocks([fast, slow, slow])) == 3  # blocks that few trials were in say little
+    assert regressions._block_means([fast, slow]) == pytest.approx([math.sqrt(10_000 * 10)] * 6)
+    assert len(regressions._block_means([fast, slow, slow])) == 3  # blocks that few trials were in say little
 
 
 def test_fewer_answers_that_are_the_originals_are_a_regression() -> None:
@@ -150,7 +150,7 @@ def test_the_test_of_answers_is_fishers() -> None:
             for agree in (agree_a, agree_b)
         ]
         exact = fisher_exact([[agree_b, 1000 - agree_b], [agree_a, 1000 - agree_a]], alternative="less").pvalue
-        assert regressions._answers(*records) == pytest.approx(float(exact), rel=1e-6)
+        assert regressions._p_worse_answers(*records) == pytest.approx(float(exact), rel=1e-6)
 
 
 @pytest.mark.parametrize("change", [0.0, -math.log1p(0.02)])
@@ -196,11 +196,11 @@ def test_trials_are_matched_across_machines(tmp_path: Path) -> None:
     members = [Member({"batch": 1}), Member({"batch": 5})]
     a = history(tmp_path, "20260101-000000", members, cpu="Intel(R) Xeon(R) Processor")
     b = history(tmp_path, "20260102-000000", [*members[1:], Member({"batch": 9})], cpu="AMD EPYC 7763")
-    pairs, vanished, new = pairing.matched(a, b)
+    pairs, vanished, new = pairing.match_trials(a, b)
     assert [(x.settings["batch"], y.settings["batch"]) for x, y in pairs] == [(5, 5)]
     assert [record.settings["batch"] for record in vanished] == [1]
     assert [record.settings["batch"] for record in new] == [9]
-    assert any(line.startswith("hardware: Intel Xeon") for line in pairing.differences(a, b, pairs))
+    assert any(line.startswith("hardware: Intel Xeon") for line in pairing.list_differences(a, b, pairs))
 
 
 def test_another_interpreter_of_the_backend_is_the_same_trial_as_long_as_it_is_the_only_one(tmp_path: Path) -> None:
@@ -208,9 +208,9 @@ def test_another_interpreter_of_the_backend_is_the_same_trial_as_long_as_it_is_t
     b = history(tmp_path, "20260102-000000", [Member()], cpu="AMD EPYC 7763")
     (record,) = b.records.values()
     b.records[record.key] = replace(record, settings={**record.settings, "python": "/new/python"})
-    assert len(pairing.matched(a, b)[0]) == 1
+    assert len(pairing.match_trials(a, b)[0]) == 1
     a.records["other"] = replace(record, key="other", settings={**record.settings, "python": "/old/python"})
-    assert pairing.matched(a, b)[0] == []  # two of A would do
+    assert pairing.match_trials(a, b)[0] == []  # two of A would do
 
 
 def test_another_load_is_another_trial(tmp_path: Path) -> None:
@@ -218,18 +218,18 @@ def test_another_load_is_another_trial(tmp_path: Path) -> None:
     b = history(tmp_path, "20260102-000000", [Member()], cpu="AMD EPYC 7763")
     (key,) = b.trials
     b.trials[key] = replace(b.trials[key], load={"name": "poisson", "rate": 100.0})
-    assert pairing.matched(a, b)[0] == []
+    assert pairing.match_trials(a, b)[0] == []
 
 
-def test_versions_effort_and_content_that_differ_are_told(tmp_path: Path) -> None:
+def test_differing_versions_effort_and_content_are_listed(tmp_path: Path) -> None:
     versions = [{"builds": ({"key": "b", "seconds": 1.0, "versions": {"onnxruntime": v}},)} for v in ("1.19", "1.20")]
     a = history(tmp_path, "20260101-000000", [Member()])
     b = history(tmp_path, "20260102-000000", [Member()], model="another")
-    pairs = [(replace(x, **versions[0]), replace(y, **versions[1])) for x, y in pairing.matched(a, b)[0]]
+    pairs = [(replace(x, **versions[0]), replace(y, **versions[1])) for x, y in pairing.match_trials(a, b)[0]]
     for each, torch in ((a, "2.6"), (b, "2.7")):
         (each.folder / "environment.json").write_text(json.dumps({"packages": {"torch": torch}}))
     b.header["settings"]["effort"]["repeats"] = 9
-    told = pairing.differences(a, b, pairs)
+    told = pairing.list_differences(a, b, pairs)
     assert "torch: 2.6 -> 2.7" in told
     assert "onnxruntime: onnxruntime: 1.19 -> 1.20" in told
     assert "effort: quick (2 x 0.5 s) -> quick (9 x 0.5 s)" in told
@@ -327,10 +327,10 @@ def shown(found: Comparison, width: int) -> str:
     return stream.getvalue()
 
 
-def test_a_busy_machine_is_told(tmp_path: Path) -> None:
+def test_report_notes_a_busy_machine(tmp_path: Path) -> None:
     a, b = compared(tmp_path, 1.0)
     for key, record in b.records.items():
         repeats = tuple(replace(r, host=HostFacts(foreign_cpu_share=0.4)) for r in record.repeats)
         b.records[key] = replace(record, repeats=repeats)
-    told = pairing.notes((a, b))
+    told = pairing.list_notes((a, b))
     assert told == ["other programs took 0 % and 40 % of the CPU time (before, after): a difference may be theirs"]

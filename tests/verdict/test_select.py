@@ -38,7 +38,7 @@ def check_whole(records: Sequence[Record], verdict: select.Verdict) -> None:
 
 def test_a_clear_winner_and_a_reason_for_each_of_the_others() -> None:
     records = [trial("b", around(18000, shift=2)), trial("a", around(23400)), FAILED, INVALID]
-    found = select.verdict(records, THROUGHPUT)
+    found = select.choose(records, THROUGHPUT)
     check_whole(records, found)
     assert (found.kind, found.winner, found.ranking) == ("winner", "a", ("a", "b"))
     assert found.sentence == "net-a wins: 23,400 items/s (95 % interval 22,930 to 23,870), 1.3x the next (net-b)."
@@ -48,9 +48,9 @@ def test_a_clear_winner_and_a_reason_for_each_of_the_others() -> None:
     assert found.reasons["i"] == "invalid: 4 cores asked for, 2 here"
 
 
-def test_latency_and_cost_are_told_in_their_own_words() -> None:
+def test_latency_and_cost_have_their_own_words() -> None:
     records = [trial("a", around(2000), usd_per_million_items=0.5), trial("b", around(1000), usd_per_million_items=1.0)]
-    latency, cost = select.verdict(records, LATENCY), select.verdict(records, COST)
+    latency, cost = select.choose(records, LATENCY), select.choose(records, COST)
     assert (latency.winner, cost.winner) == ("a", "a")
     assert "0.5 ms" in latency.sentence
     assert "the next (net-b) takes 2x as long" in latency.sentence
@@ -61,7 +61,7 @@ def test_latency_and_cost_are_told_in_their_own_words() -> None:
 
 
 def test_the_only_trial_wins() -> None:
-    found = select.verdict([trial("a", [100.0]), FAILED], THROUGHPUT)
+    found = select.choose([trial("a", [100.0]), FAILED], THROUGHPUT)
     assert (found.kind, found.winner) == ("winner", "a")
     assert "no other trial qualifies" in found.sentence
 
@@ -72,7 +72,7 @@ def test_a_tie_goes_to_the_tie_break() -> None:
         trial("b", around(1000, 0.002, shift=1), build_seconds=3.0),
         trial("c", around(700, 0.002)),
     ]
-    found = select.verdict(records, THROUGHPUT)
+    found = select.choose(records, THROUGHPUT)
     check_whole(records, found)
     assert (found.kind, found.winner, found.tied) == ("tie", "b", ("a", "b"))
     assert found.ranking == ("a", "b", "c")
@@ -84,7 +84,7 @@ def test_a_tie_goes_to_the_tie_break() -> None:
 
 def test_a_tie_without_tie_break_values_goes_to_the_leader() -> None:
     records = [trial(k, around(r, 0.002), build_seconds=None) for k, r in (("a", 1000), ("b", 1000.5))]
-    found = select.verdict(records, THROUGHPUT)
+    found = select.choose(records, THROUGHPUT)
     assert (found.kind, found.winner) == ("tie", "b")
     assert "build_seconds does not tell them apart" in found.sentence
 
@@ -94,15 +94,15 @@ def test_a_significant_difference_that_nobody_cares_about_is_a_tie() -> None:
         trial("a", around(1005, 0.0005), build_seconds=60.0),
         trial("b", around(1000, 0.0005), build_seconds=3.0),
     ]
-    assert select.verdict(records, THROUGHPUT).winner == "b"
-    assert select.verdict(records, replace(THROUGHPUT, margin=0.001)).kind == "winner"
+    assert select.choose(records, THROUGHPUT).winner == "b"
+    assert select.choose(records, replace(THROUGHPUT, margin=0.001)).kind == "winner"
 
 
 def test_a_leader_that_can_only_be_better_is_chosen_without_tie_break() -> None:
     # The difference lies between about -1 % and +10 %: choosing the leader costs at most the margin.
     ahead = trial("a", [1000.0, 1100.0, 1000.0, 1100.0, 1050.0], build_seconds=60.0)
     behind = trial("b", [1010.0, 1005.0, 1000.0, 1000.0, 1000.0], build_seconds=3.0)
-    found = select.verdict([ahead, behind], THROUGHPUT)
+    found = select.choose([ahead, behind], THROUGHPUT)
     assert (found.kind, found.winner) == ("tie", "a")
     assert "nothing can be better by more than 2 %" in found.sentence
     assert "not surely within 2 %" in found.reasons["b"]
@@ -112,7 +112,7 @@ def test_noise_is_not_a_verdict() -> None:
     a = trial("a", [1000.0, 900.0, 1150.0, 1010.0, 950.0])
     b = trial("b", [1020.0, 1100.0, 890.0, 960.0, 1000.0])
     records = [a, b, trial("c", around(300))]
-    found = select.verdict(records, THROUGHPUT)
+    found = select.choose(records, THROUGHPUT)
     check_whole(records, found)
     assert found.kind == "undecided"
     assert found.tied == ("a", "b")
@@ -123,7 +123,7 @@ def test_noise_is_not_a_verdict() -> None:
 
 
 def test_one_repeat_decides_nothing() -> None:
-    found = select.verdict([trial("a", [100.0]), trial("b", [10.0])], THROUGHPUT)
+    found = select.choose([trial("a", [100.0]), trial("b", [10.0])], THROUGHPUT)
     assert found.kind == "undecided"
     assert found.more_repeats == {"a": 2, "b": 2}
     assert "at least 2 more repeats of net-a and net-b" in found.sentence
@@ -132,13 +132,13 @@ def test_one_repeat_decides_nothing() -> None:
 def test_the_repeats_asked_for_usually_decide() -> None:
     random = np.random.default_rng(5)
     first = [trial(k, (m * random.lognormal(0, 0.02, 3)).tolist()) for k, m in (("a", 1030), ("b", 1000))]
-    found = select.verdict(first, THROUGHPUT)
+    found = select.choose(first, THROUGHPUT)
     assert found.kind == "undecided"
     n = 3 + max(found.more_repeats.values())
     kinds = []
     for _ in range(40):
         again = [trial(k, (m * random.lognormal(0, 0.02, 2 * n)).tolist()) for k, m in (("a", 1030), ("b", 1000))]
-        kinds.append(select.verdict(again, THROUGHPUT).kind)
+        kinds.append(select.choose(again, THROUGHPUT).kind)
     assert kinds.count("undecided") <= 10
 
 
@@ -146,17 +146,17 @@ def test_drift_cancels_between_interleaved_repeats_of_one_sweep_only() -> None:
     drift = [1.0, 0.7, 1.3, 0.9, 1.2]
     a = trial("a", [1000 * d * e for d, e in zip(drift, around(1.0, shift=1), strict=True)])
     b = trial("b", [900 * d for d in drift])
-    assert select.verdict([a, b], THROUGHPUT).kind == "winner"
+    assert select.choose([a, b], THROUGHPUT).kind == "winner"
     for elsewhere in (replace(b, sweep="another"), replace(b, origin=Origin.REUSED)):
-        assert select.verdict([a, elsewhere], THROUGHPUT).kind == "undecided"
-    assert select.verdict([a, replace(b, repeats=b.repeats[:3])], THROUGHPUT).kind == "undecided"
+        assert select.choose([a, elsewhere], THROUGHPUT).kind == "undecided"
+    assert select.choose([a, replace(b, repeats=b.repeats[:3])], THROUGHPUT).kind == "undecided"
 
 
 def test_constraints_come_before_the_objective() -> None:
     fast = trial("a", around(2000), latency_ms=30.0, agreement=0.98)
     slow = trial("b", around(1000), latency_ms=10.0, agreement=0.999)
     objective = replace(THROUGHPUT, latency_ms_p50_max=20.0, agreement_min=0.99)
-    found = select.verdict([fast, slow], objective)
+    found = select.choose([fast, slow], objective)
     check_whole([fast, slow], found)
     assert (found.kind, found.winner, found.ranking) == ("winner", "b", ("b", "a"))
     assert found.reasons["a"] == (
@@ -178,18 +178,18 @@ def test_constraints_come_before_the_objective() -> None:
 )
 def test_every_constraint_keeps_a_trial_out(setting: str, limit: float, metrics: dict[str, float]) -> None:
     bad, good = trial("a", around(1000), **metrics), trial("b", around(1000))
-    found = select.verdict([bad], replace(THROUGHPUT, **{setting: limit}))  # type: ignore[arg-type]  # fields by name
+    found = select.choose([bad], replace(THROUGHPUT, **{setting: limit}))  # type: ignore[arg-type]  # fields by name
     assert found.kind == "none"
     assert setting[:-4] in found.reasons["a"]
     assert found.sentence.startswith("No trial meets the constraints; the nearest is net-a")
-    assert select.verdict([good], THROUGHPUT).kind == "winner"
+    assert select.choose([good], THROUGHPUT).kind == "winner"
 
 
 def test_a_limit_met_exactly_is_met_in_spite_of_rounding() -> None:
     exact = trial("a", around(1000), reference_accuracy=0.97, accuracy=0.96)
     assert 0.97 - 0.96 > 0.01
-    assert select.verdict([exact], replace(THROUGHPUT, accuracy_drop_max=0.01)).winner == "a"
-    assert select.verdict([exact], replace(THROUGHPUT, accuracy_drop_max=0.0)).winner is None
+    assert select.choose([exact], replace(THROUGHPUT, accuracy_drop_max=0.01)).winner == "a"
+    assert select.choose([exact], replace(THROUGHPUT, accuracy_drop_max=0.0)).winner is None
 
 
 @pytest.mark.parametrize(
@@ -203,30 +203,30 @@ def test_a_limit_met_exactly_is_met_in_spite_of_rounding() -> None:
     ],
 )
 def test_a_limit_on_what_is_not_known_is_not_met(changes: dict[str, Any], reason: str) -> None:
-    found = select.verdict([trial("a", around(1000))], replace(THROUGHPUT, **changes))
+    found = select.choose([trial("a", around(1000))], replace(THROUGHPUT, **changes))
     assert found.kind == "none"
     assert found.reasons["a"].startswith(reason)
 
 
 def test_an_unknown_objective_is_a_reason() -> None:
     priced = trial("b", around(500), usd_per_million_items=2.0)
-    found = select.verdict([trial("a", around(1000)), priced], COST)
+    found = select.choose([trial("a", around(1000)), priced], COST)
     assert found.winner == "b"
     assert found.reasons["a"].startswith("price unknown")
     short = trial("a", around(1000), latency_ms_p50=None, sample_count=4.0)
-    assert select.verdict([short], LATENCY).reasons["a"] == "not enough samples for p50: 6 more requests"
+    assert select.choose([short], LATENCY).reasons["a"] == "not enough samples for p50: 6 more requests"
 
 
 def test_the_nearest_miss_is_named() -> None:
     records = [trial("a", around(1000), latency_ms=30.0), trial("b", around(100), latency_ms=22.0)]
-    found = select.verdict(records, replace(THROUGHPUT, latency_ms_p50_max=20.0))
+    found = select.choose(records, replace(THROUGHPUT, latency_ms_p50_max=20.0))
     check_whole(records, found)
     assert "nearest is net-b: latency_ms_p50 22 ms is 10 % over the limit of 20 ms" in found.sentence
 
 
 def test_a_limit_kept_by_the_estimate_only_is_mentioned() -> None:
     record = trial("a", around(1000), latency_ms=19.0, latency_ms_p50_high=23.0)
-    found = select.verdict([record], replace(THROUGHPUT, latency_ms_p50_max=20.0))
+    found = select.choose([record], replace(THROUGHPUT, latency_ms_p50_max=20.0))
     assert found.winner == "a"
     assert "by its estimate only: the interval reaches 23 ms" in found.sentence
 
@@ -236,7 +236,7 @@ def test_a_limit_kept_by_the_estimate_only_is_mentioned() -> None:
     [([], "there are no trials"), ([FAILED, INVALID], "1 invalid, 1 build failed"), ([FAILED], "1 build failed")],
 )
 def test_nothing_ran(records: list[Record], said: str) -> None:
-    found = select.verdict(records, THROUGHPUT)
+    found = select.choose(records, THROUGHPUT)
     check_whole(records, found)
     assert found.kind == "none"
     assert said in found.sentence
@@ -245,14 +245,14 @@ def test_nothing_ran(records: list[Record], said: str) -> None:
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
 def test_only_ok_trials_are_ranked(status: Status) -> None:
     other = replace(trial("z", around(9999)), status=status, reason="because")
-    found = select.verdict([trial("a", around(1000)), other], THROUGHPUT)
+    found = select.choose([trial("a", around(1000)), other], THROUGHPUT)
     assert found.ranking == found.front == ("a",)
     assert found.reasons["z"] == f"{status.value.replace('_', ' ')}: because"
 
 
 def test_ok_without_metrics_is_not_ranked() -> None:
     for empty in (None, {}):
-        found = select.verdict([replace(trial("a", around(1000)), metrics=empty)], THROUGHPUT)
+        found = select.choose([replace(trial("a", around(1000)), metrics=empty)], THROUGHPUT)
         assert (found.kind, found.ranking) == ("none", ())
         assert found.reasons["a"] == "no metrics were recorded"
 
@@ -260,7 +260,7 @@ def test_ok_without_metrics_is_not_ranked() -> None:
 def test_front_holds_what_nothing_beats_both_ways() -> None:
     points = {"a": (100, 5.0), "b": (200, 9.0), "c": (150, 9.0), "d": (150, 6.0), "e": (90, 5.0), "f": (200, 9.0)}
     records = [trial(k, around(rate), latency_ms=latency) for k, (rate, latency) in points.items()]
-    found = select.verdict([*records, trial("g", around(500), latency_ms_p50=None)], THROUGHPUT)
+    found = select.choose([*records, trial("g", around(500), latency_ms_p50=None)], THROUGHPUT)
     assert found.front == ("b", "f", "d", "a")
 
 
@@ -272,7 +272,7 @@ def test_front_agrees_with_its_definition(points: list[tuple[int, int]]) -> None
         for i, (rate, latency) in enumerate(points)
         if not any((r >= rate and m <= latency) and (r > rate or m < latency) for r, m in points)
     }
-    assert set(select.verdict(records, THROUGHPUT).front) == expected
+    assert set(select.choose(records, THROUGHPUT).front) == expected
 
 
 @settings(max_examples=40)
@@ -285,22 +285,22 @@ def test_any_order_of_records_and_repeats_gives_the_same_verdict(
     rates: list[list[float]], objective: Objective, random: Any
 ) -> None:
     records = [trial(f"t{i}", each, build_seconds=float(i % 3)) for i, each in enumerate(rates)] + [FAILED, INVALID]
-    found = select.verdict(records, objective)
+    found = select.choose(records, objective)
     check_whole(records, found)
     shuffled = [replace(r, repeats=tuple(random.sample(r.repeats, len(r.repeats)))) for r in records]
     random.shuffle(shuffled)
-    assert canonical(select.verdict(shuffled, objective)) == canonical(found)
+    assert canonical(select.choose(shuffled, objective)) == canonical(found)
 
 
 def test_equal_metrics_are_ranked_by_key() -> None:
     records = [trial(key, around(1000)) for key in "cab"]
     for order in itertools.permutations(records):
-        assert select.verdict(order, THROUGHPUT).ranking == ("a", "b", "c")
+        assert select.choose(order, THROUGHPUT).ranking == ("a", "b", "c")
 
 
 def test_trials_with_one_label_are_told_apart() -> None:
     records = [replace(trial(key * 8, around(rate)), label="net") for key, rate in (("a", 2000), ("b", 1000))]
-    found = select.verdict(records, THROUGHPUT)
+    found = select.choose(records, THROUGHPUT)
     assert "net [aaaaaa] wins" in found.sentence
     assert "net [bbbbbb]" in found.sentence
 
@@ -313,7 +313,7 @@ def simulate(medians: Sequence[float], spread: float, repeats: int, runs: int, s
         drift = random.lognormal(0.0, 0.05, repeats)
         noise = random.lognormal(0.0, spread, (len(medians), repeats))
         records = [trial(f"t{i}", (m * drift * noise[i]).tolist()) for i, m in enumerate(medians)]
-        found.append(select.verdict(records, THROUGHPUT))
+        found.append(select.choose(records, THROUGHPUT))
     return found
 
 

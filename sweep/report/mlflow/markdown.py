@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sweep.report import story
+from sweep.report import events, story
 from sweep.report.names import common, failure_groups, ranked, short_name, varying, why
 from sweep.spec import Record, Status
 from sweep.spec.metrics import COLUMNS, LATENCIES, METRICS, SAMPLES, Unit
 from sweep.text import UNKNOWN, cell, count, duration, listed, number, status_text
-from sweep.verdict import wording
 
 if TYPE_CHECKING:
     from sweep.spec.plan import Plan
@@ -61,7 +60,7 @@ def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
         parts.append(
             "\n".join(["| | |", "|:-|:-|", *(f"| {name} | {_escape(text)} |" for name, text in facts.items())])
         )
-    happened = [*_claims(record, verdict), *wording.happened(record)]
+    happened = [*_claims(record, verdict), *events.describe_events(record)]
     if happened:
         parts.append("\n".join(f"- {_escape(' '.join(line.split()))}" for line in happened))
     if record.origin.is_evidence:
@@ -100,7 +99,7 @@ def _claims(record: Record, verdict: Verdict | None) -> list[str]:
     from sweep.verdict.claims import Claim
 
     found = verdict.claims.get(record.key, {}) if verdict else {}
-    return [claims.sentence(from_json(Claim, one)) for one in found.values()]
+    return [claims.describe(from_json(Claim, one)) for one in found.values()]
 
 
 def _counts(settings: Settings, plan: Plan | None, records: Sequence[Record]) -> str:

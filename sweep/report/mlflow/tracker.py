@@ -93,7 +93,7 @@ def send_stored(request: Json, folder: Path) -> Json:
     """Send a sweep from its ledger. Entry of a worker; the request is a `SendRequest`, the result a `Sent`."""
     asked_for = from_json(SendRequest, request)
     records = query.records(ledger.History(Path(asked_for.folder)))
-    verdict = select.verdict(records, asked_for.settings.objective)
+    verdict = select.choose(records, asked_for.settings.objective)
     return dict(to_json(send(asked_for, records, verdict)))
 
 

@@ -28,7 +28,7 @@ def section(told: Facts) -> Section | None:
     found = [told.stored(record) for record in told.records]
     question = Question(settings.objective, settings.fleet)
     view = View(found, question, prices.read(told.folder.parent.parent))
-    html = _flips(told, flips.find(view)) + _fleets(told, view)
+    html = _flips(told, flips.find_flips(view)) + _fleets(told, view)
     return Section("changes", "What would change it", html) if html else None
 
 

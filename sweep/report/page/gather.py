@@ -182,7 +182,7 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
     for each in times.repeats:
         done.setdefault(each.trial, {})[each.measurement.index] = each.measurement
     records = [_with_repeats(book, record, done.get(record.key, {})) for record in query.records(book)]
-    chosen = verdict or select.verdict(records, settings.objective)
+    chosen = verdict or select.choose(records, settings.objective)
     return Facts(
         book,
         times,
@@ -200,7 +200,7 @@ def _ordered(records: Sequence[Record], chosen: Verdict, settings: Settings) -> 
     """As ranked; then what has numbers without a rank, by the objective, and the rest."""
     in_order = ranked(records, chosen.ranking)
     some = [record for record in in_order if record.key not in chosen.ranking and story.has_numbers(record)]
-    some.sort(key=lambda record: race.cost(record, settings.objective))
+    some.sort(key=lambda record: race.ranking_value(record, settings.objective))
     first = [record for record in in_order if record.key in chosen.ranking]
     keys = {record.key for record in (*first, *some)}
     return [*first, *some, *(record for record in in_order if record.key not in keys)]

@@ -166,7 +166,7 @@ def _claims(told: Facts) -> str:
     """What the samples prove of the limits on latency, of the choice or the leader."""
     first, _ = first_and_second(told)
     found = told.verdict.claims.get(first.key, {}) if first else {}
-    return "<br>".join(esc(claims.sentence(from_json(claims.Claim, dict(each)))) for each in found.values())
+    return "<br>".join(esc(claims.describe(from_json(claims.Claim, dict(each)))) for each in found.values())
 
 
 def _evidence(told: Facts) -> str:

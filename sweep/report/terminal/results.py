@@ -25,7 +25,7 @@ from sweep.report.terminal.layout import (
 from sweep.spec import Origin, Record, Status
 from sweep.spec.metrics import CAPACITY, COLUMNS, SAMPLES, THROUGHPUT, Metric
 from sweep.text import cell, count, relative, status_text, stop_text
-from sweep.verdict.race import cost
+from sweep.verdict.race import ranking_value
 from sweep.verdict.stats.intervals import samples_needed
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _ordered(records: Sequence[Record], verdict: Verdict | None, objective: Obje
     early = [r for r in early if verdict is None or r.key not in verdict.ranking]
     inside = [r for r in found if r not in early and story.has_numbers(r)]
     rest = [r for r in found if r not in early and not story.has_numbers(r)]
-    return [*inside, *sorted(early, key=lambda record: cost(record, objective)), *rest]
+    return [*inside, *sorted(early, key=lambda record: ranking_value(record, objective)), *rest]
 
 
 def _verdict(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Part]:

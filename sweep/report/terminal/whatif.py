@@ -15,7 +15,7 @@ from sweep.verdict.costs import prices
 if TYPE_CHECKING:
     from sweep.report.terminal.layout import Part
     from sweep.spec.settings import Fleet
-    from sweep.verdict.whatif.answers import Answer, FleetOf, Host
+    from sweep.verdict.whatif.answers import Answer, Host, TrialFleet
     from sweep.verdict.whatif.flips import Steps
 
 FLEETS = 5  # rows
@@ -43,7 +43,7 @@ def _prices(hosts: Sequence[Host], kind: str | None) -> list[Part]:
     parts: list[Part] = [("", "")] if known or kind else []
     for host in known:
         assert host.price is not None
-        told = f"{host.price.usd_per_hour:.6g} USD/h as asked" if host.is_asked else prices.shown(host.price)
+        told = f"{host.price.usd_per_hour:.6g} USD/h as asked" if host.is_asked else prices.format_price(host.price)
         parts.append((paragraph(f"price      {host.name}: {told}"), "dim"))
     lacking = [host.name for host in hosts if host.price is None]
     if parts and lacking:
@@ -81,7 +81,7 @@ def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int)
     return parts
 
 
-def _fleet(each: FleetOf, label: str, is_chosen: bool) -> tuple[str, ...]:
+def _fleet(each: TrialFleet, label: str, is_chosen: bool) -> tuple[str, ...]:
     hosts = each.hosts
     hourly, monthly, million = hosts.usd_per_hour, hosts.usd_per_month, hosts.usd_per_million_items
     return (

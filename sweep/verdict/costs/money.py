@@ -1,7 +1,7 @@
 """What a result costs: dollars for a million items, hosts for a load, and the price at which two setups cost the same.
 
-Pure numbers. Who knows prices is `prices`, who asks what would be if is `whatif`. What is not known is None, never a
-guess. A host is paid for as a whole: how many more copies might fit beside those that were measured is not guessed.
+Pure numbers: `prices` knows the prices, `whatif` tries others. What is not known is None, never a guess. A host is paid
+for as a whole: how many more copies might fit beside those that were measured is not guessed.
 """
 
 import math
@@ -18,7 +18,7 @@ HOURS_A_MONTH = 730.0  # 365 days x 24 / 12
 _WHOLE = 1e-9  # relative: 4.000000001 hosts are four
 
 
-def listed(declared: Mapping[str, Any]) -> tuple[Price, ...]:
+def list_prices(declared: Mapping[str, Any]) -> tuple[Price, ...]:
     """The prices that a hardware names, in its order."""
     return tuple(
         Price(float(row["usd_per_hour"]), *(_text(row.get(name)) for name in ("kind", "region", "date", "source")))
@@ -26,38 +26,40 @@ def listed(declared: Mapping[str, Any]) -> tuple[Price, ...]:
     )
 
 
-def price_of(declared: Mapping[str, Any], kind: str | None = None) -> Price | None:
-    """The first price of this kind that a hardware names, the first of all without a kind; None: it is not known."""
-    return next((price for price in listed(declared) if kind in (None, price.kind)), None)
+def find_price(declared: Mapping[str, Any], kind: str | None = None) -> Price | None:
+    """The first price of this kind that a hardware names; without a kind the first of all; None if there is none."""
+    return next((price for price in list_prices(declared) if kind in (None, price.kind)), None)
 
 
-def rate_of(metrics: Mapping[str, Any]) -> float | None:
-    """Items/s that a host is paid for: those that meet the service level where they were looked for (`load=capacity`),
-    else the throughput. None: not known, or there are none."""
+def find_rate(metrics: Mapping[str, Any]) -> float | None:
+    """Items/s that a host is paid for: with `load=capacity` those that meet the service level, else the throughput.
+
+    None: not known, or zero.
+    """
     rate = metrics.get(CAPACITY, metrics.get(THROUGHPUT))
     return float(rate) if isinstance(rate, (int, float)) and math.isfinite(rate) and rate > 0 else None
 
 
-def rate_metric(metrics: Mapping[str, Any]) -> str:
-    """The metric that `rate_of` takes."""
+def find_rate_metric(metrics: Mapping[str, Any]) -> str:
+    """The metric that `find_rate` takes."""
     return CAPACITY if CAPACITY in metrics else THROUGHPUT
 
 
 def usd_per_million_items(items_per_s: float | None, usd_per_hour: float | None) -> float | None:
-    """usd_per_hour / 3600 / items_per_s x 10^6; None where either is not known, or nothing is done."""
+    """usd_per_hour / 3600 / items_per_s x 10^6; None if either is not known, or the rate is zero."""
     if usd_per_hour is None or items_per_s is None or items_per_s <= 0:
         return None
     return usd_per_hour / 3600.0 / items_per_s * 1e6
 
 
 def break_even(items_per_s: float, usd_per_million: float) -> float:
-    """USD/h at which a host that does so many items/s costs so much per million: below it, it is cheaper."""
+    """USD/h at which a host with this rate costs `usd_per_million` for a million items; below it, it is cheaper."""
     return usd_per_million * 1e-6 * items_per_s * 3600.0
 
 
 @dataclass(frozen=True)
 class Hosts:
-    """The hosts that a load takes, all of one kind."""
+    """The hosts that a load needs, all of one kind."""
 
     hosts: int  # spare ones among them
     spare: int
@@ -67,14 +69,14 @@ class Hosts:
     usd_per_million_items: float | None  # of the load, with what stands idle
 
 
-def fleet(
+def size_fleet(
     items_per_s: float,
     capacity_per_host: float,
     usd_per_hour: float | None = None,
     headroom: float = 0.0,
     spare_hosts: int = 0,
 ) -> Hosts:
-    """Hosts for a load: as many as carry it with `headroom` of each kept free, and `spare_hosts` more that may be lost.
+    """The hosts for a load: as many as carry it with `headroom` of each kept free, and `spare_hosts` more to lose.
 
     Args:
         items_per_s: of the load, above 0.
@@ -90,12 +92,12 @@ def fleet(
     return Hosts(hosts, spare_hosts, share, hourly, monthly, usd_per_million_items(items_per_s, hourly))
 
 
-def idle(trial: Trial) -> str:
-    """What of its host a trial leaves unused, in words; empty where it fills the host, or that cannot be told."""
+def describe_idle(trial: Trial) -> str:
+    """What a trial leaves unused of its host; empty if it fills the host, or that is not known."""
     device = str(trial.backend.get("device") or "cpu")
     if not trial.hardware.get("cores"):
         return ""
-    have = rules.replicas(trial.hardware, device, 1)
+    have = rules.count_replicas(trial.hardware, device, 1)
     unit = {"cuda": "GPUs", "neuron": "NeuronCores"}.get(device, "cores")
     used = trial.replicas if device == "cuda" else deployment.count_all_cores(trial)
     return f"uses {used} of {have} {unit}" if used < have else ""

@@ -1,9 +1,9 @@
 """What hosts cost an hour: the prices of the hardware's files, and over them a table of the user's own.
 
-`<outputs>/prices.csv` has the columns hardware, instance_type, kind, region, usd_per_hour, date, source. A row stands
-in the place of the row of the hardware's file with the same kind and region, and before others of its kind. `refresh`
-fills the table from AWS: its price list for on-demand and reserved prices, its history of spot prices for those. Prices
-never change what a trial is: they are looked up when costs are told.
+`<outputs>/prices.csv` has the columns hardware, instance_type, kind, region, usd_per_hour, date, source. A row replaces
+the row of the hardware's file with the same kind and region, and comes before others of its kind. `refresh` fills the
+table from AWS: on-demand and reserved prices from its price list, spot prices from their history. Prices never change
+the identity of a trial: they are looked up when costs are shown.
 """
 
 import csv
@@ -44,7 +44,7 @@ class Row:
 
     @property
     def place(self) -> tuple[str, str | None, str | None]:
-        """A table has one row for each."""
+        """What a table has at most one row for."""
         return self.hardware, self.price.kind, self.price.region
 
 
@@ -59,14 +59,14 @@ def read(outputs: Path) -> tuple[Row, ...]:
         lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
         if tuple(lines.fieldnames or ()) != COLUMNS:
             raise UserError(f"{path}:1: the first line must be {','.join(COLUMNS)}")
-        return tuple(_row(path, lines.line_num, line) for line in lines)
+        return tuple(_read_row(path, lines.line_num, line) for line in lines)
     except (FileNotFoundError, NotADirectoryError):  # whoever writes there first says what is wrong with the folder
         return ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {error}; correct it, or remove it") from None
 
 
-def _row(path: Path, number: int, line: Mapping[str, Any]) -> Row:
+def _read_row(path: Path, number: int, line: Mapping[str, Any]) -> Row:
     if None in line or None in line.values():
         raise UserError(f"{path}:{number}: it has not {len(COLUMNS)} cells, as the first line has")
     cells = {name: str(value).strip() for name, value in line.items()}
@@ -80,35 +80,25 @@ def _row(path: Path, number: int, line: Mapping[str, Any]) -> Row:
         raise UserError(f"{path}:{number}: kind {cells['kind']!r}: {meant(cells['kind'], PRICES)}")
     if not cells["hardware"]:
         raise UserError(f"{path}:{number}: no hardware is named")
-    told = (cells[name] or None for name in ("kind", "region", "date", "source"))
-    return Row(cells["hardware"], cells["instance_type"], Price(hourly, *told))
+    facts = (cells[name] or None for name in ("kind", "region", "date", "source"))
+    return Row(cells["hardware"], cells["instance_type"], Price(hourly, *facts))
 
 
 def write(outputs: Path, rows: Iterable[Row]) -> Path:
-    """Put rows into the table, in the place of those of the same hardware, kind and region; the table's path.
+    """Put rows into the table, in place of those of the same hardware, kind and region; returns the table's path.
 
     Raises:
         UserError: the table that is there cannot be read, or none can be written.
     """
-    found = {row.place: row for row in (*read(outputs), *rows)}
+    by_place = {row.place: row for row in (*read(outputs), *rows)}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for row in sorted(
-        found.values(), key=lambda row: (row.hardware, PRICES.index(str(row.price.kind)), row.place[2] or "")
+        by_place.values(), key=lambda row: (row.hardware, _kind_order(row.price), row.price.region or "")
     ):
-        price = row.price
-        table.writerow(
-            [
-                row.hardware,
-                row.instance_type,
-                price.kind,
-                price.region,
-                f"{price.usd_per_hour:.10g}",
-                price.date,
-                price.source,
-            ]
-        )
+        p = row.price
+        table.writerow((row.hardware, row.instance_type, p.kind, p.region, f"{p.usd_per_hour:.10g}", p.date, p.source))
     try:
         outputs.mkdir(parents=True, exist_ok=True)
         files.write_whole(outputs / TABLE, text.getvalue())
@@ -117,26 +107,28 @@ def write(outputs: Path, rows: Iterable[Row]) -> Path:
     return outputs / TABLE
 
 
-def over(declared: Mapping[str, Any], rows: Sequence[Row]) -> Mapping[str, Any]:
+def override(declared: Mapping[str, Any], rows: Sequence[Row]) -> Mapping[str, Any]:
     """The hardware with the prices of a table over its own.
 
-    The kinds stay in the hardware's order, so that the table does not change which kind is meant where none is asked
-    for. `hardware=local` takes rows of the instance type that it is.
+    The kinds keep the hardware's order, so that the table does not change which kind is the default. `hardware=local`
+    takes the rows of the instance type that it is.
     """
-    mine = [row.price for row in rows if _meant(row, declared)]
+    mine = [row.price for row in rows if _is_meant(row, declared)]
     if not mine:
         return declared
-    own = money.listed(declared)
+    own = money.list_prices(declared)
     taken = {(price.kind, price.region) for price in mine}
     kept = [price for price in own if (price.kind, price.region) not in taken]
-    kinds = dict.fromkeys(
-        price.kind for price in (*own, *sorted(mine, key=lambda price: PRICES.index(str(price.kind))))
-    )
+    kinds = dict.fromkeys(price.kind for price in (*own, *sorted(mine, key=_kind_order)))
     ordered = [price for kind in kinds for price in (*mine, *kept) if price.kind == kind]
     return {**declared, "price": [asdict(price) for price in ordered]}
 
 
-def _meant(row: Row, declared: Mapping[str, Any]) -> bool:
+def _kind_order(price: Price) -> int:
+    return PRICES.index(str(price.kind))
+
+
+def _is_meant(row: Row, declared: Mapping[str, Any]) -> bool:
     name, instance = str(declared.get("name")), declared.get("instance_type")
     return row.hardware == name or (name == "local" and bool(instance) and row.instance_type == instance)
 
@@ -146,13 +138,13 @@ def _meant(row: Row, declared: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Clients:
-    """The two services that know prices, as boto3 makes them."""
+    """The boto3 clients of the two services that know prices."""
 
     pricing: Any
     ec2: Any
 
 
-def clients(region: str) -> Clients:
+def connect(region: str) -> Clients:
     """
     Raises:
         UserError: boto3 is not installed, or knows no such region.
@@ -168,13 +160,13 @@ def clients(region: str) -> Clients:
             raise UserError(f"no region {region!r}: {meant(region, known)}")
         return Clients(boto3.client("pricing", region_name=API_REGION), boto3.client("ec2", region_name=region))
     except BotoCoreError as error:
-        raise UserError(_refused(error)) from None
+        raise UserError(_describe_refusal(error)) from None
 
 
 def fetch(
-    types: Sequence[Mapping[str, Any]], region: str, kinds: Sequence[str], lease: str, asked: Clients, today: str
+    types: Sequence[Mapping[str, Any]], region: str, kinds: Sequence[str], lease: str, clients: Clients, today: str
 ) -> tuple[list[Row], list[str]]:
-    """What AWS says of these hardware types, and of which it says nothing that can be taken.
+    """The prices of these hardware types at AWS, and the names of those that have none or several.
 
     Reserved: standard, nothing paid in advance, for `lease`. Spot: the median over the region's zones.
 
@@ -186,31 +178,33 @@ def fetch(
     rows, lacking = [], []
     try:
         for declared in types:
-            found = (
-                dict(_listed(declared["instance_type"], region, lease, asked.pricing)) if set(kinds) - {"spot"} else {}
+            prices = (
+                dict(_fetch_listed(declared["instance_type"], region, lease, clients.pricing))
+                if set(kinds) - {"spot"}
+                else {}
             )
             if "spot" in kinds:
-                found |= _spot(declared["instance_type"], asked.ec2)
+                prices |= _fetch_spot(declared["instance_type"], clients.ec2)
             for kind in kinds:
-                if kind in found:
-                    price = Price(found[kind][0], kind, region, today, found[kind][1])
+                if kind in prices:
+                    price = Price(prices[kind][0], kind, region, today, prices[kind][1])
                     rows.append(Row(declared["name"], declared["instance_type"], price))
                 else:
                     lacking.append(f"{declared['name']} {kind}")
     except (BotoCoreError, ClientError) as error:
-        raise UserError(_refused(error)) from None
+        raise UserError(_describe_refusal(error)) from None
     return rows, lacking
 
 
-def _refused(error: Exception) -> str:
+def _describe_refusal(error: Exception) -> str:
     words = " ".join(str(error).split())
     fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile" if "redential" in words else "nothing changed"
-    if hasattr(error, "response"):  # it was asked, and refused
+    if hasattr(error, "response"):  # AWS answered, and refused
         fix = "it takes pricing:GetProducts, and ec2:DescribeSpotPriceHistory for spot prices"
     return f"AWS does not tell prices: {words.rstrip('.')}; {fix}"
 
 
-def _listed(instance: str, region: str, lease: str, pricing: Any) -> Iterator[tuple[str, tuple[float, str]]]:
+def _fetch_listed(instance: str, region: str, lease: str, pricing: Any) -> Iterator[tuple[str, tuple[float, str]]]:
     """(kind, (USD/h, source)) of the price list, for each kind that has exactly one price."""
     wanted = {"instanceType": instance, "regionCode": region, **_FILTERS}
     filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in wanted.items()]
@@ -218,49 +212,49 @@ def _listed(instance: str, region: str, lease: str, pricing: Any) -> Iterator[tu
         ServiceCode="AmazonEC2", FormatVersion="aws_v1", Filters=filters
     )
     products = [json.loads(text) for page in pages for text in page["PriceList"]]
-    said = {product.get("publicationDate", "")[:10] for product in products}
-    source = "AWS price list" + (f" of {max(said)}" if any(said) else "")
+    dates = {product.get("publicationDate", "")[:10] for product in products}
+    source = "AWS price list" + (f" of {max(dates)}" if any(dates) else "")
     for kind, words in (("on_demand", ""), ("reserved", f", {lease} standard, no upfront")):
-        prices = {price for product in products for price in _terms(product, kind, lease)}
-        if len(prices) == 1:  # of several nobody can tell which is meant
+        prices = {price for product in products for price in _read_terms(product, kind, lease)}
+        if len(prices) == 1:  # of several it is not known which is meant
             yield kind, (prices.pop(), source + words)
 
 
-def _terms(product: Json, kind: str, lease: str) -> Iterator[float]:
-    """USD/h of a product's terms of one kind; those that cost nothing an hour are no offers."""
+def _read_terms(product: Json, kind: str, lease: str) -> Iterator[float]:
+    """USD/h of a product's terms of one kind; terms without a price an hour are no offers."""
     offered = product.get("terms", {}).get({"on_demand": "OnDemand", "reserved": "Reserved"}[kind], {})
     for term in offered.values():
         about = term.get("termAttributes", {})
         terms = tuple(about.get(name) for name in ("LeaseContractLength", "OfferingClass", "PurchaseOption"))
         if kind == "reserved" and terms != (lease, "standard", "No Upfront"):
             continue
-        for each in term["priceDimensions"].values():
-            hourly = float(each["pricePerUnit"].get("USD") or 0.0)
-            if each["unit"].lower() == "hrs" and hourly > 0:
+        for dimension in term["priceDimensions"].values():
+            hourly = float(dimension["pricePerUnit"].get("USD") or 0.0)
+            if dimension["unit"].lower() == "hrs" and hourly > 0:
                 yield hourly
 
 
-def _spot(instance: str, ec2: Any) -> dict[str, tuple[float, str]]:
-    """The median of what each zone asks now; empty where none has this instance."""
+def _fetch_spot(instance: str, ec2: Any) -> dict[str, tuple[float, str]]:
+    """The median over the zones' present prices; empty if none has this instance."""
     from datetime import datetime, timezone
 
     pages = ec2.get_paginator("describe_spot_price_history").paginate(
         InstanceTypes=[instance], ProductDescriptions=["Linux/UNIX"], StartTime=datetime.now(timezone.utc)
     )
     newest: dict[str, Json] = {}
-    for each in (one for page in pages for one in page["SpotPriceHistory"]):
-        zone = each["AvailabilityZone"]
-        if zone not in newest or each["Timestamp"] > newest[zone]["Timestamp"]:
-            newest[zone] = each
-    prices = [float(each["SpotPrice"]) for each in newest.values()]
+    for row in (row for page in pages for row in page["SpotPriceHistory"]):
+        zone = row["AvailabilityZone"]
+        if zone not in newest or row["Timestamp"] > newest[zone]["Timestamp"]:
+            newest[zone] = row
+    prices = [float(row["SpotPrice"]) for row in newest.values()]
     if not prices:
         return {}
     zones = f"{len(prices)} zones, {min(prices):.4g} to {max(prices):.4g}" if len(prices) > 1 else "one zone"
     return {"spot": (median(prices), f"AWS spot price history, median of {zones}")}
 
 
-def shown(price: Price) -> str:
+def format_price(price: Price) -> str:
     """`0.7582 USD/h on_demand us-east-1 (public price tables 2024-2026)`."""
-    told = [getattr(price, field.name) for field in fields(price)]
-    words = [f"{told[0]:.6g} USD/h", *(str(word) for word in told[1:4] if word)]
+    values = [getattr(price, field.name) for field in fields(price)]
+    words = [f"{values[0]:.6g} USD/h", *(str(word) for word in values[1:4] if word)]
     return " ".join(words) + (f" ({price.source})" if price.source else "")

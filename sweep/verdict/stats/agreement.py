@@ -1,9 +1,9 @@
-"""Does what was built still give the original model's answers? Vectorised, and silent about what cannot be known.
+"""Does a build still give the original model's answers? Vectorised; what cannot be known is None.
 
-Arrays have one row per sample and stand in the order of the model's outputs. For classification the first one holds
-the logits (samples, classes), or the classes themselves as integers (samples,); errors are taken over all outputs. An
-output of many numbers a sample that is not those logits is taken for an embedding: it tells which samples are alike, so
-their neighbours are compared too.
+Arrays have one row per sample and come in the order of the model's outputs. For classification the first array holds
+the logits (samples, classes), or the classes themselves as integers (samples,); errors are taken over all outputs.
+Every other output of many numbers a sample is taken for an embedding: it says which samples are alike, so their
+neighbours are compared too.
 """
 
 import math
@@ -25,25 +25,13 @@ NEIGHBOUR_SAMPLES = 2000  # are compared at most, evenly spread: the work grows 
 ALIKE = 1e-6  # difference of cosines that rounding alone can make: nearer than that is equally near
 STUCK = 1e-3  # share of the reference's spread below which outputs count as not following the inputs
 
-_UNKNOWN: Json = {
-    "mismatch": None,
-    "finite": None,
-    "varies": None,
-    "max_abs_error": None,
-    "relative_error": None,
-    "cosine_mean": None,
-    "cosine_min": None,
-    "agreement": None,
-    "agreement_low": None,
-    "agreement_high": None,
-    "accuracy": None,
-    "accuracy_low": None,
-    "accuracy_high": None,
-    "reference_accuracy": None,
-    "who_was_right": None,
-    "mcnemar_p": None,
-    "neighbour_overlap": None,
-}
+_UNKNOWN: Json = dict.fromkeys(
+    (
+        *("mismatch", "finite", "varies", "max_abs_error", "relative_error", "cosine_mean", "cosine_min"),
+        *("agreement", "agreement_low", "agreement_high", "accuracy", "accuracy_low", "accuracy_high"),
+        *("reference_accuracy", "who_was_right", "mcnemar_p", "neighbour_overlap"),
+    )
+)
 
 
 def compare(
@@ -115,12 +103,12 @@ def neighbour_overlap(reference: "Array", candidate: "Array", neighbours: int = 
     a, b = _units(reference[::step]), _units(candidate[::step])
     if len(a) < neighbours + 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return None
-    near, found = a @ a.T, b @ b.T
-    for cosines in (near, found):
+    of_reference, of_candidate = a @ a.T, b @ b.T
+    for cosines in (of_reference, of_candidate):
         np.fill_diagonal(cosines, -np.inf)
-    last = np.partition(near, -neighbours, axis=1)[:, -neighbours]
-    theirs = np.argpartition(found, -neighbours, axis=1)[:, -neighbours:]
-    return float((np.take_along_axis(near, theirs, axis=1) >= last[:, None] - ALIKE).mean())
+    last = np.partition(of_reference, -neighbours, axis=1)[:, -neighbours]
+    theirs = np.argpartition(of_candidate, -neighbours, axis=1)[:, -neighbours:]
+    return float((np.take_along_axis(of_reference, theirs, axis=1) >= last[:, None] - ALIKE).mean())
 
 
 def decisive(discordant: int, confidence: float = 0.95) -> int | None:
@@ -183,13 +171,13 @@ def _errors(pairs: "list[tuple[Array, Array]]") -> Json:
 
 def _worst_overlap(references: "list[Array]", candidates: "list[Array]", task: str) -> float | None:
     first = 1 if task == "classification" else 0  # the logits are no embedding, however many classes there are
-    found = [
+    overlaps = [
         neighbour_overlap(a, b)
         for a, b in zip(references[first:], candidates[first:], strict=True)
         if a.ndim == 2 and a.dtype.kind == "f" and a.shape[1] >= EMBEDDING_WIDTH
     ]
-    known = [share for share in found if share is not None]
-    return min(known) if known and len(known) == len(found) else None
+    known = [share for share in overlaps if share is not None]
+    return min(known) if known and len(known) == len(overlaps) else None
 
 
 def _units(array: "Array") -> "Array":
@@ -214,7 +202,7 @@ def _cosine(a: "Array", b: "Array") -> "Array":
 
 
 def _varies(pairs: "list[tuple[Array, Array]]") -> bool | None:
-    """False as soon as one output stands still while the reference's moves: a stale output is as wrong as all stale."""
+    """False if any output stays the same while the reference's changes: one stale output is as wrong as all."""
     verdicts = []
     for a, b in pairs:
         scale_a, spread_a = _spread(a)

@@ -55,8 +55,8 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
 def mcnemar_exact(b: int, c: int) -> float:
     """Two-sided exact p that two classifiers are right equally often (McNemar 1947, Psychometrika 12:153-157).
 
-    b, c: samples that only the one and only the other got right. Given their sum, b is Binomial(b + c, 1/2) if neither
-    is better; twice the smaller tail, at most 1. No discordant sample says nothing: 1.
+    b, c: samples that only the first and only the second got right. Given their sum, b is Binomial(b + c, 1/2) if
+    neither is better; twice the smaller tail, at most 1. No discordant sample says nothing: 1.
     """
     from scipy.special import bdtr
 
@@ -236,7 +236,7 @@ def summarize(
         known |= {label: float(np.percentile(pooled, q)) for label, q in carried.items()}
         metrics |= {metric.name: known[metric.label] / 1e6 for metric in LATENCIES if metric.label in known}
     if "latency_ms_p50" in metrics:
-        medians = [float(np.median(each)) / 1e6 for each in per_repeat if each.size]
+        medians = [float(np.median(array)) / 1e6 for array in per_repeat if array.size]
         _add_ends(metrics, "latency_ms_p50", mean_interval(medians, confidence))
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
@@ -252,6 +252,11 @@ def _moments(values: Sequence[float]) -> tuple[float, float]:
     """Mean and unbiased variance (0 for one value), exactly the same in any order."""
     mean = math.fsum(values) / len(values)
     return mean, math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
+
+
+def drop_indexes(values: Values) -> list[float]:
+    """The values alone: repeats of different blocks have nothing in common."""
+    return list(values.values()) if isinstance(values, Mapping) else list(values)
 
 
 def logarithms(values: Values) -> list[float] | None:

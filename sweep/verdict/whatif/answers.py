@@ -1,7 +1,7 @@
-"""What would be chosen if: other limits, prices, loads or lengths, from what is stored, without running anything.
+"""What would be chosen with other limits, prices, loads or lengths, from stored results and without running anything.
 
-A question changes the numbers of the stored records where prices or the mix of lengths differ, and asks for the verdict
-again: every rule of the verdict holds as it does at the end of a sweep. `flips` says what would change the choice.
+A question changes the numbers of the stored records where prices or the mix of lengths differ, then computes the
+verdict again by the same rules as at the end of a sweep. `flips` finds what would change the choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ KINDS = ("objective", "objective.<limit>", "price.<hardware>", "fleet.items_per_
 
 @dataclass(frozen=True)
 class Question:
-    """What shall be otherwise than in the sweep."""
+    """What differs from the sweep."""
 
     objective: Objective
     fleet: Fleet = field(default_factory=Fleet)
@@ -37,7 +37,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Host:
-    """What is known of one hardware's price, as a question has it."""
+    """The price of one hardware under a question."""
 
     name: str
     price: Price | None
@@ -45,7 +45,7 @@ class Host:
 
 
 @dataclass(frozen=True)
-class FleetOf:
+class TrialFleet:
     """The hosts that a trial needs for the load."""
 
     record: Record
@@ -56,27 +56,27 @@ class FleetOf:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is chosen then. `records` are those that can answer the question, with the numbers that it gives them."""
+    """What is chosen. `records` are those that can answer the question, with the numbers that they have under it."""
 
     records: tuple[Record, ...]
     verdict: select.Verdict
     hosts: tuple[Host, ...]
-    fleets: tuple[FleetOf, ...] = ()  # of the trials that meet the constraints, the cheapest first
+    fleets: tuple[TrialFleet, ...] = ()  # of the trials that meet the constraints, the cheapest first
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason -> labels
 
 
-def read(words: Sequence[str], settings: Settings, hardware: Sequence[str]) -> Question:
-    """The question that words like `price.inf2_xlarge=0.31 objective.latency_ms_p99_max=20 traffic=FILE` ask.
+def parse_question(words: Sequence[str], settings: Settings, hardware: Sequence[str]) -> Question:
+    """Parse words like `price.inf2_xlarge=0.31 objective.latency_ms_p99_max=20 traffic=FILE`.
 
     Args:
-        settings: of the sweep; what is not asked stays as it is there.
+        settings: of the sweep; they hold where no word changes them.
         hardware: the names that a price may be given for.
 
     Raises:
-        UserError: a word is no question, or its value cannot be.
+        UserError: a word names nothing that can be changed, or its value is not allowed.
     """
     rest: dict[str, list[str]] = {"objective": [], "fleet": []}
-    asked: dict[str, float] = {}
+    usd_per_hour: dict[str, float] = {}
     traffic, file = None, ""
     for word in words:
         name, equals, value = word.partition("=")
@@ -86,31 +86,31 @@ def read(words: Sequence[str], settings: Settings, hardware: Sequence[str]) -> Q
         if section in rest:
             rest[section].append(word)
         elif name.startswith("price."):
-            asked[_hardware(name.removeprefix("price."), hardware)] = _usd(name, value)
+            usd_per_hour[_check_hardware(name.removeprefix("price."), hardware)] = _parse_usd(name, value)
         elif name == "traffic":
             from sweep.verdict.buckets.traffic import Traffic
 
             traffic, file = Traffic.read(value), value
         else:
-            raise UserError(f"{name!r} is nothing that `best` can change: {_nearest(name)}")
+            raise UserError(f"{name!r} is nothing that `best` can change: {_suggest(name)}")
     objective = compose.changed("objective", settings.objective, rest["objective"])
-    return Question(objective, compose.changed("fleet", settings.fleet, rest["fleet"]), asked, traffic, file)
+    return Question(objective, compose.changed("fleet", settings.fleet, rest["fleet"]), usd_per_hour, traffic, file)
 
 
-def _nearest(name: str) -> str:
+def _suggest(name: str) -> str:
     if name == "price":
         return "say objective.price=... or price.<hardware>=..."
-    limits = [each for each in Objective.__dataclass_fields__ if name in (each, each.rpartition("_")[0])]
+    limits = [limit for limit in Objective.__dataclass_fields__ if name in (limit, limit.rpartition("_")[0])]
     return f"say objective.{limits[0]}=..." if limits else meant(name, KINDS)
 
 
-def _hardware(name: str, known: Sequence[str]) -> str:
+def _check_hardware(name: str, known: Sequence[str]) -> str:
     if name not in known:
         raise UserError(f"no hardware {name!r} in this sweep: {meant(name, known)}")
     return name
 
 
-def _usd(name: str, text: str) -> float:
+def _parse_usd(name: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -121,51 +121,51 @@ def _usd(name: str, text: str) -> float:
 
 
 class Book:
-    """What hosts cost an hour, as a question has it."""
+    """The prices of hosts under a question."""
 
     def __init__(
         self,
         trials: Mapping[str, Trial],
         rows: Sequence[prices.Row] = (),
         kind: str | None = None,
-        asked: Mapping[str, float] | None = None,
+        usd_per_hour: Mapping[str, float] | None = None,
     ) -> None:
         """
         Args:
             trials: by key: their hardware names the prices that the sweep knew.
             rows: of the user's table.
             kind: of price; None: the first that is known.
-            asked: USD/h by the name of a hardware, over everything else.
+            usd_per_hour: USD/h by the name of a hardware, over everything else.
         """
-        self.kind, self.asked = kind, dict(asked or {})
+        self.kind, self.usd_per_hour = kind, dict(usd_per_hour or {})
         self._trials, self._rows = trials, rows
-        self._known: dict[str, Price | None] = {}  # by key, what is not asked
+        self._known: dict[str, Price | None] = {}  # by key, without `usd_per_hour`
 
-    def at(self, hardware: str, usd_per_hour: float) -> "Book":
+    def with_price(self, hardware: str, usd_per_hour: float) -> "Book":
         """The same with another price of one hardware."""
-        made = Book(self._trials, self._rows, self.kind, {**self.asked, hardware: usd_per_hour})
-        made._known = self._known
-        return made
+        book = Book(self._trials, self._rows, self.kind, {**self.usd_per_hour, hardware: usd_per_hour})
+        book._known = self._known
+        return book
 
     def price(self, record: Record) -> Price | None:
         """Of an hour of a record's hardware; of what others reported the price that goes with their number."""
-        name = hardware_of(record)
-        if name in self.asked:
-            return Price(self.asked[name])
+        name = hardware_name(record)
+        if name in self.usd_per_hour:
+            return Price(self.usd_per_hour[name])
         trial = self._trials.get(record.key)
         if trial is None:
             return self._reported(record)
         if record.key not in self._known:
-            self._known[record.key] = money.price_of(prices.over(trial.hardware, self._rows), self.kind)
+            self._known[record.key] = money.find_price(prices.override(trial.hardware, self._rows), self.kind)
         return self._known[record.key]
 
-    def priced(self, record: Record) -> Record:
+    def reprice(self, record: Record) -> Record:
         """The record with its cost at the price that holds here; without one where that is not known."""
         if not record.metrics:
             return record
         price = self.price(record)
         hourly = None if price is None else price.usd_per_hour
-        cost, before = money.usd_per_million_items(money.rate_of(record.metrics), hourly), record.metrics.get(COST)
+        cost, before = money.usd_per_million_items(money.find_rate(record.metrics), hourly), record.metrics.get(COST)
         names = metrics.find(COST).names
         known = {name: value for name, value in record.metrics.items() if name not in names}
         if cost is not None:
@@ -175,52 +175,56 @@ class Book:
 
     def _reported(self, record: Record) -> Price | None:
         """Its kind is not known, so it answers no question about one."""
-        cost, rate = (record.metrics or {}).get(COST), money.rate_of(record.metrics or {})
+        cost, rate = (record.metrics or {}).get(COST), money.find_rate(record.metrics or {})
         if self.kind is not None or cost is None or rate is None:
             return None
         return Price(money.break_even(rate, cost), source="as it was reported")
 
 
-def hardware_of(record: Record) -> str:
+def hardware_name(record: Record) -> str:
     return str(record.settings.get("hardware") or "")
 
 
 class View:
-    """The records of a sweep as a question sees them, and what select says of them. Asking again for other limits or
-    prices is cheap: `flips` does it often."""
+    """The records of a sweep under a question, and the verdict on them.
 
-    def __init__(self, found: "Sequence[Stored]", question: Question, rows: Sequence[prices.Row] = ()) -> None:
+    Other limits or prices are cheap to try: `flips` does it often.
+    """
+
+    def __init__(self, stored: "Sequence[Stored]", question: Question, rows: Sequence[prices.Row] = ()) -> None:
         self.question = question
         self.objective = question.objective
-        trials = {each.record.key: trial for each in found if (trial := each.history.trials.get(each.record.key))}
+        trials = {
+            trial.record.key: declared for trial in stored if (declared := trial.history.trials.get(trial.record.key))
+        }
         self.trials: Mapping[str, Trial] = trials
         self.book = Book(trials, rows, question.objective.price, question.prices)
         self.left_out: dict[str, tuple[str, ...]] = {}
-        self._records = self._mixed(found)
+        self._records = self._mixed(stored)
 
-    def _mixed(self, found: "Sequence[Stored]") -> list[Record]:
+    def _mixed(self, stored: "Sequence[Stored]") -> list[Record]:
         traffic = self.question.traffic
         if traffic is None:
-            return [each.record for each in found]
+            return [trial.record for trial in stored]
         from sweep.verdict.whatif import mix
 
         kept = []
-        for each in found:
-            made = mix.reweighed(each, traffic) if each.record.metrics else each.record
-            if isinstance(made, Record):
-                kept.append(made)
+        for trial in stored:
+            result = mix.reweigh(trial, traffic) if trial.record.metrics else trial.record
+            if isinstance(result, Record):
+                kept.append(result)
             else:
-                self.left_out[made] = (*self.left_out.get(made, ()), each.record.label)
+                self.left_out[result] = (*self.left_out.get(result, ()), trial.record.label)
         return kept
 
     @cached_property
     def records(self) -> tuple[Record, ...]:
         """With the costs of the question."""
-        return tuple(self.book.priced(record) for record in self._records)
+        return tuple(self.book.reprice(record) for record in self._records)
 
     @cached_property
     def verdict(self) -> select.Verdict:
-        return select.verdict(self.records, self.objective)
+        return select.choose(self.records, self.objective)
 
     @cached_property
     def feasible(self) -> tuple[Record, ...]:
@@ -232,16 +236,18 @@ class View:
 
         What a race stopped is among them: the reason may not hold any longer.
         """
-        ok = [r for r in self.records if r.metrics and (r.status is Status.OK or select.stopped_early(r))]
+        ok = [r for r in self.records if r.metrics and (r.status is Status.OK or select.is_stopped_early(r))]
         ok = [record for record in ok if record.origin.is_evidence]
-        priced = ok if book is None else [book.priced(record) for record in ok]
-        kept = [record for record in priced if not constraints.misses(record, objective)]
-        return tuple(sorted(kept, key=lambda record: (race.cost(record, objective), record.key)))
+        priced = ok if book is None else [book.reprice(record) for record in ok]
+        kept = [record for record in priced if not constraints.find_misses(record, objective)]
+        return tuple(sorted(kept, key=lambda record: (race.ranking_value(record, objective), record.key)))
 
-    def asked(self, among: Sequence[Record], objective: Objective, book: Book | None = None) -> tuple[Record, ...]:
+    def choose_among(
+        self, among: Sequence[Record], objective: Objective, book: Book | None = None
+    ) -> tuple[Record, ...]:
         """`feasible` as select itself says, for another objective or other prices, among some of the trials."""
-        records = [(book or self.book).priced(record) for record in among]
-        return self._feasible(records, select.verdict(records, objective))
+        records = [(book or self.book).reprice(record) for record in among]
+        return self._feasible(records, select.choose(records, objective))
 
     @staticmethod
     def _feasible(records: Sequence[Record], verdict: select.Verdict) -> tuple[Record, ...]:
@@ -252,29 +258,29 @@ class View:
     @property
     def hosts(self) -> tuple[Host, ...]:
         """The hardware of the trials that ran."""
-        ran = {hardware_of(record): record for record in reversed(self.records) if record.metrics}
-        return tuple(Host(name, self.book.price(ran[name]), name in self.book.asked) for name in sorted(ran))
+        ran = {hardware_name(record): record for record in reversed(self.records) if record.metrics}
+        return tuple(Host(name, self.book.price(ran[name]), name in self.book.usd_per_hour) for name in sorted(ran))
 
     @property
-    def fleets(self) -> tuple[FleetOf, ...]:
+    def fleets(self) -> tuple[TrialFleet, ...]:
         """For the declared load, cheapest first; what nobody knows the price of comes last, with the fewest hosts."""
-        asked = self.question.fleet
-        if asked.items_per_s is None:
+        wanted = self.question.fleet
+        if wanted.items_per_s is None:
             return ()
-        made = []
+        fleets = []
         for record in self.feasible:
-            rate, price = money.rate_of(record.metrics or {}), self.book.price(record)
+            rate, price = money.find_rate(record.metrics or {}), self.book.price(record)
             if rate is not None:
                 hourly = price.usd_per_hour if price else None
-                hosts = money.fleet(asked.items_per_s, rate, hourly, asked.headroom, asked.spare_hosts)
+                hosts = money.size_fleet(wanted.items_per_s, rate, hourly, wanted.headroom, wanted.spare_hosts)
                 trial = self.trials.get(record.key)
-                made.append(FleetOf(record, rate, hosts, money.idle(trial) if trial else ""))
-        return tuple(sorted(made, key=_dear))
+                fleets.append(TrialFleet(record, rate, hosts, money.describe_idle(trial) if trial else ""))
+        return tuple(sorted(fleets, key=_fleet_order))
 
     def answer(self) -> Answer:
         return Answer(self.records, self.verdict, self.hosts, self.fleets, self.left_out)
 
 
-def _dear(each: FleetOf) -> tuple[Any, ...]:
-    monthly = each.hosts.usd_per_month
-    return monthly is None, monthly if monthly is not None else each.hosts.hosts
+def _fleet_order(fleet: TrialFleet) -> tuple[Any, ...]:
+    monthly = fleet.hosts.usd_per_month
+    return monthly is None, monthly if monthly is not None else fleet.hosts.hosts

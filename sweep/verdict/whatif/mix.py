@@ -1,10 +1,10 @@
 """A trial's numbers at another mix of lengths, from what was measured of each bucket or size.
 
-A bucket's latency does not depend on how often the others are asked, where the clients of a closed loop wait for each
-answer: so each bucket's requests are weighted with the share that it would have. What an item takes of a client's time,
-mean over the buckets, gives the throughput: items/s x (time of an item at the old mix) / (at the new one), per repeat.
-Percentiles come from the samples, each with the weight of its bucket; no samples, no percentile. How full the requests
-of a bucket were stays as it was measured.
+In a closed loop every client waits for its answer. So a bucket's latency does not depend on how often the others are
+used, and its requests are weighted with the share that it would have. The time of a client that an item takes, mean
+over the buckets, gives the throughput of a repeat: items/s x (time of an item at the old mix) / (at the new one).
+Percentiles come from the samples, weighted by their buckets; without samples there are none. How full the requests of a
+bucket were stays as it was measured.
 """
 
 import math
@@ -32,77 +32,79 @@ if TYPE_CHECKING:
 CLOSED = ("saturate", "single", "closed")  # loads whose clients wait for each answer
 
 
-class _No(Exception):  # noqa: N818  # no error: the reason why a trial cannot be told
+class _Unknown(Exception):  # noqa: N818  # no error: why the numbers of a trial cannot be known
     pass
 
 
-def reweighed(found: "Stored", traffic: Traffic) -> Record | str:
-    """The record as the traffic would have it, or in a few words why that cannot be told."""
-    record, trial = found.record, found.history.trials.get(found.record.key)
-    if trial is None or not found.is_measured:
+def reweigh(stored: "Stored", traffic: Traffic) -> Record | str:
+    """The record under this traffic, or in a few words why its numbers cannot be known."""
+    record, trial = stored.record, stored.history.trials.get(stored.record.key)
+    if trial is None or not stored.is_measured:
         return "they were not measured here"
     load = str(trial.load.get("name", CLOSED[0]))
     if load not in CLOSED:
         return f"how long items wait under load={load} changes with the mix: measure it"
     try:
         if record.buckets:
-            return _by_bucket(found, trial, traffic)
+            return _reweigh_buckets(stored, trial, traffic)
         if record.sizes:
-            return _by_size(record, trial, traffic)
-    except _No as reason:
+            return _reweigh_sizes(record, trial, traffic)
+    except _Unknown as reason:
         return str(reason)
     return "they have one size of which nothing is stored: measure them with buckets=..."
 
 
-def _by_bucket(found: "Stored", trial: Trial, traffic: Traffic) -> Record:
+def _reweigh_buckets(stored: "Stored", trial: Trial, traffic: Traffic) -> Record:
     import numpy as np
 
-    record = found.record
+    record = stored.record
     whole = record.buckets
-    shares = _shares(whole, traffic)
+    shares = _bucket_shares(whole, traffic)
     order = [row.bucket for row in whole]
     repeats, latencies, weights = [], [], []
     if not record.repeats:
-        raise _No("their repeats are not stored")
+        raise _Unknown("their repeats are not stored")
     for repeat in record.repeats:
         if [row.bucket for row in repeat.buckets] != order:
-            raise _No("they do not say of every repeat what each bucket took")
-        made, samples, weight = _repeat(found, repeat, shares)
-        repeats.append(made)
+            raise _Unknown("they do not say of every repeat what each bucket took")
+        result, samples, weight = _reweigh_repeat(stored, repeat, shares)
+        repeats.append(result)
         latencies.append(samples)
         weights.append(weight)
     buckets = tuple(replace(row, share=float(share)) for row, share in zip(whole, shares, strict=True))
-    metrics = _metrics(record, repeats)
+    metrics = _replace_metrics(record, repeats)
     if "padding" in metrics:
         metrics["padding"] = bucketing.waste(traffic, order)
     metrics.pop("padding_flops", None)
     means = np.array([row.latency_ms_mean or 0.0 for row in whole])
     metrics["item_latency_ms_mean"] = float(shares @ means)
     metrics["latency_ms_mean"] = fmean(repeat.latency_ms_mean for repeat in repeats)
-    metrics |= _pooled(np.concatenate(latencies), np.concatenate(weights))
-    _median_ends(metrics, repeats)
+    metrics |= _pool_latencies(np.concatenate(latencies), np.concatenate(weights))
+    _set_median_interval(metrics, repeats)
     return replace(record, metrics=metrics, repeats=tuple(repeats), buckets=buckets)
 
 
-def _shares(rows: Sequence[BucketFacts], traffic: Traffic) -> "np.ndarray":
-    """(n,): of the traffic's items, by the place of the bucket that takes them."""
+def _bucket_shares(rows: Sequence[BucketFacts], traffic: Traffic) -> "np.ndarray":
+    """(n,): the share of the traffic's items that each bucket takes."""
     import numpy as np
 
     if any(len(row.bucket) not in (1, traffic.dimensions) for row in rows):
-        raise _No(f"their buckets have {len(rows[0].bucket)} dimensions, the traffic {traffic.dimensions}")
+        raise _Unknown(f"their buckets have {len(rows[0].bucket)} dimensions, the traffic {traffic.dimensions}")
     wide = [widen(row.bucket, traffic.dimensions) for row in rows]
     try:
         served = bucketing.serve(traffic, wide)
     except UserError:
         largest = "x".join(map(str, traffic.largest))
-        raise _No(f"a length of {largest} fits none of their buckets") from None
+        raise _Unknown(f"a length of {largest} fits none of their buckets") from None
     ordered = [tuple(shape) for shape in as_shapes(wide, traffic.dimensions).tolist()]  # as `serve` counts them
     hits = np.bincount(served, traffic.weights, len(ordered)) / traffic.weights.sum()
     return np.array([hits[ordered.index(shape)] for shape in wide])
 
 
-def _repeat(found: "Stored", repeat: Measurement, shares: "np.ndarray") -> "tuple[Measurement, np.ndarray, np.ndarray]":
-    """One repeat at the new mix; latency, ms, and weight of each of its samples, as far as there are any."""
+def _reweigh_repeat(
+    stored: "Stored", repeat: Measurement, shares: "np.ndarray"
+) -> "tuple[Measurement, np.ndarray, np.ndarray]":
+    """One repeat at the new mix, and the latency in ms and the weight of each of its samples."""
     import numpy as np
 
     rows = repeat.buckets
@@ -110,29 +112,29 @@ def _repeat(found: "Stored", repeat: Measurement, shares: "np.ndarray") -> "tupl
     requests = np.array([row.requests for row in rows], dtype=np.float64)
     if (items[shares > 0] == 0).any():
         lacking = next(row.bucket for row, share in zip(rows, shares, strict=True) if share > 0 and not row.items)
-        raise _No(f"no request of bucket {'x'.join(map(str, lacking))} was measured")
+        raise _Unknown(f"no request of bucket {'x'.join(map(str, lacking))} was measured")
     means = np.array([row.latency_ms_mean or 0.0 for row in rows])
-    each_item = np.divide(requests * means, items, out=np.zeros_like(items), where=items > 0)  # ms of a client's time
-    before, after = float(items @ each_item / items.sum()), float(shares @ each_item)
-    asked = np.divide(shares * requests, items, out=np.zeros_like(items), where=items > 0)
-    asked /= asked.sum()  # share of the requests
-    samples, bucket = _samples(found, repeat)
-    weight = np.divide(asked, requests, out=np.zeros_like(asked), where=requests > 0)[bucket]
-    made = replace(
+    item_ms = np.divide(requests * means, items, out=np.zeros_like(items), where=items > 0)  # ms of a client's time
+    before, after = float(items @ item_ms / items.sum()), float(shares @ item_ms)
+    weights = np.divide(shares * requests, items, out=np.zeros_like(items), where=items > 0)
+    weights /= weights.sum()  # share of the requests
+    samples, bucket = _load_samples(stored, repeat)
+    weight = np.divide(weights, requests, out=np.zeros_like(weights), where=requests > 0)[bucket]
+    result = replace(
         repeat,
         throughput_items_per_s=repeat.throughput_items_per_s * before / after,
-        latency_ms_mean=float(asked @ means),
-        latency_ms=_percentiles(samples, weight),
+        latency_ms_mean=float(weights @ means),
+        latency_ms=_weighted_percentiles(samples, weight),
         samples="",  # they are of the mix that was measured: no claim can rest on them
     )
-    return made, samples, weight
+    return result, samples, weight
 
 
-def _samples(found: "Stored", repeat: Measurement) -> "tuple[np.ndarray, np.ndarray]":
-    """Latency in ms and number of the bucket of every request; empty where the file is gone or says no buckets."""
+def _load_samples(stored: "Stored", repeat: Measurement) -> "tuple[np.ndarray, np.ndarray]":
+    """Latency in ms and number of the bucket of every request; empty if the file is gone or names no buckets."""
     import numpy as np
 
-    path = found.file(repeat.samples)
+    path = stored.file(repeat.samples)
     nothing = np.empty(0), np.empty(0, dtype=np.int64)
     if path is None:
         return nothing
@@ -145,33 +147,33 @@ def _samples(found: "Stored", repeat: Measurement) -> "tuple[np.ndarray, np.ndar
         return nothing
 
 
-def _by_size(record: Record, trial: Trial, traffic: Traffic) -> Record:
+def _reweigh_sizes(record: Record, trial: Trial, traffic: Traffic) -> Record:
     """One build for any size: a request of one item has the item's own size."""
     if trial.request_items > 1:
-        raise _No("requests of several items of any size are padded to the largest, which another mix changes")
+        raise _Unknown("requests of several items of any size are padded to the largest, which another mix changes")
     repeats = []
     for repeat in record.repeats:
         groups = [group for group in repeat.sizes if group.latency_ms_mean]
         if not groups or any(len(group.size) != traffic.dimensions for group in groups):
-            raise _No(f"their sizes are not told in {traffic.dimensions} dimensions")
+            raise _Unknown(f"their sizes are not told in {traffic.dimensions} dimensions")
         curve = Curve([Point(group.size, group.latency_ms_mean / 1e3) for group in groups])
         areas = units(traffic.sizes)
         known = [math.prod(point.size) for point in curve.points]
         if areas.min() < known[0] or areas.max() > known[-1]:
-            raise _No("lengths were measured that do not reach as far as the traffic's")
+            raise _Unknown("lengths were measured that do not reach as far as the traffic's")
         after = 1e3 * float(traffic.weights @ curve.values("seconds", areas)) / float(traffic.weights.sum())
         items = sum(group.items for group in groups)
         before = sum(group.items * group.latency_ms_mean for group in groups) / items
         rate = repeat.throughput_items_per_s * before / after
         repeats.append(replace(repeat, throughput_items_per_s=rate, latency_ms_mean=after, latency_ms={}, samples=""))
-    metrics = _metrics(record, repeats)
+    metrics = _replace_metrics(record, repeats)
     for name in ("padding", "padding_flops"):
         metrics.pop(name, None)
-    metrics["latency_ms_mean"] = metrics["item_latency_ms_mean"] = fmean(each.latency_ms_mean for each in repeats)
+    metrics["latency_ms_mean"] = metrics["item_latency_ms_mean"] = fmean(repeat.latency_ms_mean for repeat in repeats)
     return replace(record, metrics=metrics, repeats=tuple(repeats))
 
 
-def _metrics(record: Record, repeats: Sequence[Measurement]) -> dict[str, float]:
+def _replace_metrics(record: Record, repeats: Sequence[Measurement]) -> dict[str, float]:
     """The record's metrics with the new throughput and without its latencies."""
     latencies = {name for metric in LATENCIES for name in metric.names}
     known = {name: value for name, value in (record.metrics or {}).items() if name not in latencies}
@@ -182,19 +184,19 @@ def _metrics(record: Record, repeats: Sequence[Measurement]) -> dict[str, float]
     return known
 
 
-def _pooled(latency: "np.ndarray", weight: "np.ndarray") -> dict[str, float]:
+def _pool_latencies(latency: "np.ndarray", weight: "np.ndarray") -> dict[str, float]:
     """Latencies over all repeats; percentiles that the effective number of samples carries (Kish 1965)."""
     if not weight.sum():
         return {}
     effective = weight.sum() ** 2 / (weight**2).sum()
-    found = _percentiles(latency, weight)
+    percentiles = _weighted_percentiles(latency, weight)
     kept = [name for name, q in QUANTILES.items() if intervals.percentile_supported(int(effective), q)]
-    told: dict[str, Any] = {name: found[name] for name in kept}
-    told |= {"mean": float(latency @ weight / weight.sum()), "max": float(latency[weight > 0].max())}
-    return {"latency_ms_" + name: value for name, value in told.items()}
+    known: dict[str, Any] = {name: percentiles[name] for name in kept}
+    known |= {"mean": float(latency @ weight / weight.sum()), "max": float(latency[weight > 0].max())}
+    return {"latency_ms_" + name: value for name, value in known.items()}
 
 
-def _percentiles(latency: "np.ndarray", weight: "np.ndarray") -> dict[str, float]:
+def _weighted_percentiles(latency: "np.ndarray", weight: "np.ndarray") -> dict[str, float]:
     """Of weighted samples, between the middles of their weights; empty where there are none."""
     import numpy as np
 
@@ -206,7 +208,7 @@ def _percentiles(latency: "np.ndarray", weight: "np.ndarray") -> dict[str, float
     return {name: float(np.interp(q / 100, middles, latency[order])) for name, q in QUANTILES.items()}
 
 
-def _median_ends(metrics: dict[str, float], repeats: Sequence[Measurement]) -> None:
+def _set_median_interval(metrics: dict[str, float], repeats: Sequence[Measurement]) -> None:
     """The interval of the median, over repeats, as `statistics.summarize` gives it."""
     medians = [repeat.latency_ms["p50"] for repeat in repeats if "p50" in repeat.latency_ms]
     if "latency_ms_p50" not in metrics or len(medians) < 2:

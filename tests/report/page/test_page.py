@@ -104,7 +104,7 @@ def text(outputs: Path) -> str:
 def test_verdict_comes_first_and_the_rest_follows_in_order(outputs: Path, text: str) -> None:
     words = read(text)
     history = query.history(outputs, SWEEP)
-    verdict = select.verdict(query.records(history), query.settings(history).objective)
+    verdict = select.choose(query.records(history), query.settings(history).objective)
     assert verdict.kind != "none"
     assert re.search(r"<h1>(.*?)</h1>", text, re.DOTALL)
     assert words.index(verdict.sentence) < words.index("The choice", words.index(verdict.sentence))
@@ -493,9 +493,9 @@ def test_trials_stopped_by_a_race_keep_numbers_and_are_no_failures(tmp_path: Pat
     book = ledger.Ledger(folder)
     for record in others[1:]:
         told = f"dominated by {best.label}: 0.5x"
-        stopped = replace(record, status=Status.STOPPED, reason=told, stop=StopReason.DOMINATED)
-        notes = {select.STOPPED: {"why": StopReason.DOMINATED, "reason": told, "by": best.key}}
-        book.append("record", record=replace(stopped, notes={**record.notes, **notes}))
+        stop = StopReason.DOMINATED
+        stopped = replace(record, status=Status.STOPPED, reason=told, stop=stop, dominated_by=best.key)
+        book.append("record", record=stopped)
     book.append("finish", verdict=None, interrupted=False)
     book.close()
     told = gather.read(folder)

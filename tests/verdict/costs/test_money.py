@@ -33,12 +33,12 @@ def test_at_the_break_even_price_both_cost_the_same(rate: float, other: float, h
 
 
 def test_the_rate_that_is_paid_for() -> None:
-    assert money.rate_of({"throughput_items_per_s": 900.0}) == 900.0
+    assert money.find_rate({"throughput_items_per_s": 900.0}) == 900.0
     both = {"throughput_items_per_s": 900.0, "capacity_items_per_s": 700.0}
-    assert (money.rate_of(both), money.rate_metric(both)) == (700.0, "capacity_items_per_s")
+    assert (money.find_rate(both), money.find_rate_metric(both)) == (700.0, "capacity_items_per_s")
     nothing = {"throughput_items_per_s": 900.0, "capacity_items_per_s": 0.0}
-    assert money.rate_of(nothing) is None, "no rate meets the service level: the throughput is no answer"
-    assert money.rate_of({}) is None
+    assert money.find_rate(nothing) is None, "no rate meets the service level: the throughput is no answer"
+    assert money.find_rate({}) is None
 
 
 def test_prices_by_kind() -> None:
@@ -48,11 +48,11 @@ def test_prices_by_kind() -> None:
         {"usd_per_hour": 0.9, "kind": "on_demand", "region": "eu-west-1"},
     ]
     declared = {"name": "x", "price": rows}
-    assert money.price_of(declared) == Price(0.76, "on_demand", "us-east-1", None, "a")
-    assert money.price_of(declared, "reserved") == Price(0.33, "reserved")
-    assert money.price_of(declared, "spot") is None
-    assert money.price_of({"name": "x", "price": []}) is None
-    assert money.price_of({"name": "x", "price": None}) is None
+    assert money.find_price(declared) == Price(0.76, "on_demand", "us-east-1", None, "a")
+    assert money.find_price(declared, "reserved") == Price(0.33, "reserved")
+    assert money.find_price(declared, "spot") is None
+    assert money.find_price({"name": "x", "price": []}) is None
+    assert money.find_price({"name": "x", "price": None}) is None
 
 
 def carried(hosts: int, lost: int, rate: float, headroom: float) -> float:
@@ -64,7 +64,7 @@ def carried(hosts: int, lost: int, rate: float, headroom: float) -> float:
 def test_hosts_carry_the_load_when_the_spare_ones_are_lost_and_no_fewer_would(
     load: float, rate: float, headroom: float, spare: int
 ) -> None:
-    found = money.fleet(load, rate, 0.5, headroom, spare)
+    found = money.size_fleet(load, rate, 0.5, headroom, spare)
     assert carried(found.hosts, spare, rate, headroom) >= load * (1 - 1e-8)
     if found.hosts - spare > 1:
         assert carried(found.hosts - 1, spare, rate, headroom) < load
@@ -87,11 +87,11 @@ def test_hosts_carry_the_load_when_the_spare_ones_are_lost_and_no_fewer_would(
     ],
 )
 def test_hosts_by_hand(load: float, rate: float, headroom: float, spare: int, hosts: int) -> None:
-    assert money.fleet(load, rate, None, headroom, spare).hosts == hosts
+    assert money.size_fleet(load, rate, None, headroom, spare).hosts == hosts
 
 
 def test_a_fleet_of_unknown_price_has_hosts_and_no_cost() -> None:
-    found = money.fleet(5000, 1000, None, 0.0, 1)
+    found = money.size_fleet(5000, 1000, None, 0.0, 1)
     assert (found.hosts, found.spare) == (6, 1)
     assert (found.usd_per_hour, found.usd_per_month, found.usd_per_million_items) == (None, None, None)
 
@@ -118,4 +118,4 @@ def test_what_a_trial_leaves_unused(
         hardware={"name": "x", **hardware},
         backend={"name": "b", "device": backend},
     )
-    assert money.idle(trial) == told
+    assert money.describe_idle(trial) == told

@@ -80,29 +80,29 @@ def test_a_wrong_table_is_told_with_its_line(tmp_path: Path, text: str, told: st
 
 def test_the_table_stands_over_the_configs_and_the_kinds_keep_their_order() -> None:
     table = [row(0.2, "spot"), row(0.7, "on_demand"), row(0.9, "on_demand", "eu-west-1")]
-    made = prices.over(INF2, table)
-    assert [(p.kind, p.region, p.usd_per_hour) for p in money.listed(made)] == [
+    made = prices.override(INF2, table)
+    assert [(p.kind, p.region, p.usd_per_hour) for p in money.list_prices(made)] == [
         ("on_demand", "us-east-1", 0.7),
         ("on_demand", "eu-west-1", 0.9),
         ("reserved", None, 0.33),
         ("spot", "us-east-1", 0.2),
     ]
-    assert money.price_of(made) == table[1].price
-    assert money.price_of(made, "spot") == table[0].price
-    elsewhere = prices.over(INF2, [row(0.9, "on_demand", "eu-west-1")])
-    assert [p.usd_per_hour for p in money.listed(elsewhere)] == [0.9, 0.75, 0.33], "one's own before the config's"
-    assert prices.over(INF2, [row(0.1, "spot", hardware="other")]) is INF2
+    assert money.find_price(made) == table[1].price
+    assert money.find_price(made, "spot") == table[0].price
+    elsewhere = prices.override(INF2, [row(0.9, "on_demand", "eu-west-1")])
+    assert [p.usd_per_hour for p in money.list_prices(elsewhere)] == [0.9, 0.75, 0.33], "one's own before the config's"
+    assert prices.override(INF2, [row(0.1, "spot", hardware="other")]) is INF2
     assert INF2["price"][0]["usd_per_hour"] == 0.75  # type: ignore[index]  # nothing is changed in place
 
 
 def test_a_table_alone_begins_with_on_demand_and_this_host_is_what_it_is() -> None:
     table = [row(0.2, "spot"), row(0.7, "on_demand")]
     here = {"name": "local", "instance_type": "inf2.xlarge", "price": []}
-    first = money.price_of(prices.over(here, table))
+    first = money.find_price(prices.override(here, table))
     assert first is not None
     assert first.usd_per_hour == 0.7
-    assert prices.over({**here, "instance_type": None}, table)["price"] == []
-    assert prices.over({**here, "instance_type": "c5.large"}, table)["price"] == []
+    assert prices.override({**here, "instance_type": None}, table)["price"] == []
+    assert prices.override({**here, "instance_type": "c5.large"}, table)["price"] == []
 
 
 # --- AWS --------------------------------------------------------------------------------------------------------------
@@ -217,12 +217,12 @@ def test_without_credentials_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch
 def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "boto3", None)
     with pytest.raises(UserError, match=r"pip install 'deploy-sweep\[aws\]'"):
-        prices.clients("us-east-1")
+        prices.connect("us-east-1")
 
 
 def test_a_region_that_is_none() -> None:
     with pytest.raises(UserError, match="no region 'us-east-9': did you mean 'us-east-"):
-        prices.clients("us-east-9")
+        prices.connect("us-east-9")
 
 
 # --- the verbs --------------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def test_the_list_names_every_type_and_what_is_not_known(tmp_path: Path, capsys:
 def test_refresh_writes_the_table_and_says_so(
     tmp_path: Path, aws: Recorded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(prices, "clients", lambda region: aws.clients)
+    monkeypatch.setattr(prices, "connect", lambda region: aws.clients)
     aws.products(RECORDED)
     words = ["--hardware", "inf2_xlarge", "--kind", "on_demand", "--outputs", str(tmp_path)]
     assert verbs.run(["prices", "refresh", *words]) == 0

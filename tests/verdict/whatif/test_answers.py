@@ -128,7 +128,7 @@ def test_prices_at_which_another_leads_are_those_that_a_scan_finds(seed: int, tm
         else {"p99_max": 1.000001 * float(np.quantile([line.p99 for line in lines], 0.7, method="lower"))}
     )
     objective = replace(CHEAP, latency_ms_p99_max=limits.get("p99_max"))
-    steps = {each.what: each for each in flips.find(view_of(tmp_path, Question(objective)))}
+    steps = {each.what: each for each in flips.find_flips(view_of(tmp_path, Question(objective)))}
     looked = 0
     for name in {
         line.hardware for place, line in enumerate(lines) if place in sheet(lines, known, by="rate", **limits)
@@ -159,7 +159,7 @@ def test_limits_at_which_another_leads_are_those_that_a_scan_finds(seed: int, tm
     drop = 0.03 if seed % 3 else math.inf
     now = float(np.median([line.p99 for line in lines])) if seed % 4 == 0 else None
     objective = replace(objective, latency_ms_p99_max=now, accuracy_drop_max=None if drop == math.inf else drop)
-    steps = {each.what: each for each in flips.find(view_of(tmp_path, Question(objective)))}
+    steps = {each.what: each for each in flips.find_flips(view_of(tmp_path, Question(objective)))}
     for what, name in (("latency_ms_p99", "p99_max"), ("latency_ms_p50", "p50_max")):
         other = {"p99_max": now} if name == "p50_max" and now is not None else {}
 
@@ -187,7 +187,7 @@ def test_a_limit_on_the_cost_is_kept_up_to_a_price(seed: int, tmp_path: Path) ->
     limit = float(np.mean(sorted(costs)[len(costs) // 2 - 1 : len(costs) // 2 + 1]))
     view = view_of(tmp_path, Question(replace(FAST, usd_per_million_items_max=limit)))
     assert places(view, trials) == sheet(lines, known, by="rate", cost_max=limit)
-    found_steps = [each for each in flips.find(view) if each.unit == "USD/h"]
+    found_steps = [each for each in flips.find_flips(view) if each.unit == "USD/h"]
     assert found_steps
     for made in found_steps:
         name = made.what.removeprefix("price of ")
@@ -210,7 +210,7 @@ def test_every_flip_is_one_by_select_itself(way: Objective, tmp_path: Path) -> N
     store(tmp_path, lines, rows)
     known = found(tmp_path)
     tried = 0
-    for steps in flips.find(view_of(tmp_path, Question(way))):
+    for steps in flips.find_flips(view_of(tmp_path, Question(way))):
         for edge in steps.at:
             for value in (0.99 * edge, 1.01 * edge):
                 if steps.unit == "USD/h":
@@ -229,7 +229,7 @@ def test_the_words_of_the_issue(tmp_path: Path) -> None:
     view = view_of(tmp_path, Question(replace(CHEAP, price="spot", latency_ms_p99_max=20.0), prices={"large": 1.0}))
     a, b = trials[0].key, trials[1].key
     assert view.feasible[0].key == a
-    steps = next(each for each in flips.find(view) if each.what == "price of small")
+    steps = next(each for each in flips.find_flips(view) if each.what == "price of small")
     assert steps.at == pytest.approx((1.0 / 6,))  # 1,000 items/s at 6,000 items/s for one dollar
     assert (steps.keys, steps.now) == ((a, b), 0.05)
     at = [Question(view.objective, prices={"large": 1.0, "small": price}) for price in (0.165, 0.169)]
@@ -243,7 +243,9 @@ def test_a_break_even_price_is_as_sure_as_the_rates(tmp_path: Path) -> None:
     store(quiet, ONE, PRICES)
     ends = {}
     for outputs in (tmp_path, quiet):
-        steps = next(each for each in flips.find(view_of(outputs, Question(CHEAP))) if each.what == "price of large")
+        steps = next(
+            each for each in flips.find_flips(view_of(outputs, Question(CHEAP))) if each.what == "price of large"
+        )
         ((low, high),) = [each for each in steps.ends if each]
         assert low <= steps.at[0] <= high
         ends[outputs] = high / low
@@ -259,7 +261,7 @@ def test_an_unknown_price_stays_unknown_and_the_price_that_would_do_is_told(tmp_
     assert places(view, trials) == [2, 0]
     assert "price unknown" in view.verdict.reasons[trials[1].key]
     assert [(host.name, host.price is None) for host in view.hosts] == [("large", True), ("small", False)]
-    steps = {each.what: each for each in flips.find(view)}["price of large"]
+    steps = {each.what: each for each in flips.find_flips(view)}["price of large"]
     assert steps.now is None
     assert steps.at == pytest.approx((0.20 * 6000 / 1500,))
     assert steps.keys == (trials[1].key, trials[2].key)
@@ -299,18 +301,20 @@ def test_a_limit_that_nobody_meets(tmp_path: Path) -> None:
     view = view_of(tmp_path, Question(replace(CHEAP, latency_ms_p99_max=1.0), Fleet(100.0)))
     assert (view.verdict.kind, view.fleets) == ("none", ())
     assert "nearest" in view.verdict.sentence
-    steps = next(each for each in flips.find(view) if each.what == "latency_ms_p99")
+    steps = next(each for each in flips.find_flips(view) if each.what == "latency_ms_p99")
     assert steps.at == (5.0, 8.0, 30.0)
     assert steps.keys == (None, trials[0].key, trials[1].key, trials[2].key)
 
 
 def test_one_trial_or_none_that_ran(tmp_path: Path) -> None:
     store(tmp_path / "one", ONE[:1], PRICES)
-    (limit,) = [each for each in flips.find(view_of(tmp_path / "one", Question(CHEAP))) if each.what.endswith("p99")]
+    (limit,) = [
+        each for each in flips.find_flips(view_of(tmp_path / "one", Question(CHEAP))) if each.what.endswith("p99")
+    ]
     assert limit.at == (5.0,)
     store(tmp_path / "none", [replace(ONE[0], status="run_failed")], PRICES)
     view = view_of(tmp_path / "none", Question(CHEAP, Fleet(100.0)))
-    assert (flips.find(view), view.hosts, view.fleets) == ((), (), ())
+    assert (flips.find_flips(view), view.hosts, view.fleets) == ((), (), ())
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -323,15 +327,19 @@ def settings_of(outputs: Path) -> Settings:
 def test_words_change_what_they_name_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "mix.csv").write_text("size,count\n8,3\n16,1\n")
     words = ["objective.latency_ms_p99_max=20", "price.small=0.31", "fleet.items_per_s=1000"]
-    question = answers.read([*words, f"traffic={tmp_path / 'mix.csv'}"], settings_of(tmp_path), ["small", "large"])
+    question = answers.parse_question(
+        [*words, f"traffic={tmp_path / 'mix.csv'}"], settings_of(tmp_path), ["small", "large"]
+    )
     assert question.objective == replace(CHEAP, latency_ms_p99_max=20.0)
     assert question.fleet == Fleet(1000.0, 0.5, 2)
     assert question.prices == {"small": 0.31}
     assert question.traffic is not None
     assert question.traffic.largest == (16,)
-    assert answers.read([], settings_of(tmp_path), []) == Question(CHEAP, Fleet(500.0, 0.5, 2))
-    assert answers.read(["objective=max_throughput", "objective.price=spot"], settings_of(tmp_path), []).objective == (
-        replace(answers.read(["objective=max_throughput"], settings_of(tmp_path), []).objective, price="spot")
+    assert answers.parse_question([], settings_of(tmp_path), []) == Question(CHEAP, Fleet(500.0, 0.5, 2))
+    assert answers.parse_question(
+        ["objective=max_throughput", "objective.price=spot"], settings_of(tmp_path), []
+    ).objective == (
+        replace(answers.parse_question(["objective=max_throughput"], settings_of(tmp_path), []).objective, price="spot")
     )
 
 
@@ -356,7 +364,7 @@ def test_words_change_what_they_name_and_nothing_else(tmp_path: Path) -> None:
 )
 def test_wrong_words(word: str, error: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as said:
-        answers.read([word], settings_of(tmp_path), ["small", "large"])
+        answers.parse_question([word], settings_of(tmp_path), ["small", "large"])
     assert error in str(said.value)
     assert "\n" not in str(said.value)
 

@@ -106,7 +106,7 @@ def metrics_of(found: Record | str) -> dict[str, float]:
 def test_the_mix_that_was_measured_gives_what_was_measured(tmp_path: Path) -> None:
     _, record = store(tmp_path)
     own = Traffic.of([8, 16, 32], [row.items for row in record.buckets])
-    made = metrics_of(mix.reweighed(only(tmp_path), own))
+    made = metrics_of(mix.reweigh(only(tmp_path), own))
     before = dict(record.metrics or {})
     assert made["throughput_items_per_s"] == pytest.approx(before["throughput_items_per_s"], rel=0.02)
     assert made["item_latency_ms_mean"] == pytest.approx(before["item_latency_ms_mean"], rel=1e-6)
@@ -117,7 +117,7 @@ def test_the_mix_that_was_measured_gives_what_was_measured(tmp_path: Path) -> No
 @pytest.mark.parametrize("traffic", [LONG, SHORT], ids=["long", "short"])
 def test_another_mix_gives_what_a_window_of_that_mix_gives(traffic: Traffic, tmp_path: Path) -> None:
     store(tmp_path / "told", LONG if traffic is SHORT else SHORT, requests=20_000)
-    made = metrics_of(mix.reweighed(only(tmp_path / "told"), traffic))
+    made = metrics_of(mix.reweigh(only(tmp_path / "told"), traffic))
     _, truth = store(tmp_path / "truth", traffic, requests=20_000)
     real = dict(truth.metrics or {})
     names = ("throughput_items_per_s", "latency_ms_mean", "latency_ms_p50", "latency_ms_p95", "item_latency_ms_mean")
@@ -130,7 +130,7 @@ def test_another_mix_gives_what_a_window_of_that_mix_gives(traffic: Traffic, tmp
 
 def test_a_percentile_that_few_samples_would_carry_is_not_told(tmp_path: Path) -> None:
     store(tmp_path, SHORT, requests=250)  # 750 requests, of which about 60 are long
-    made = metrics_of(mix.reweighed(only(tmp_path), Traffic.of([30], [1])))
+    made = metrics_of(mix.reweigh(only(tmp_path), Traffic.of([30], [1])))
     assert "latency_ms_p50" in made
     assert "latency_ms_p99" not in made
     assert made["latency_ms_mean"] == pytest.approx(20.0, rel=0.05)
@@ -138,7 +138,7 @@ def test_a_percentile_that_few_samples_would_carry_is_not_told(tmp_path: Path) -
 
 def test_without_samples_there_are_means_and_no_percentiles(tmp_path: Path) -> None:
     store(tmp_path, files=False)
-    found = mix.reweighed(only(tmp_path), LONG)
+    found = mix.reweigh(only(tmp_path), LONG)
     made = metrics_of(found)
     assert not any(name.startswith("latency_ms_p") for name in made)
     assert made["latency_ms_mean"] == pytest.approx(0.1 * 1 + 0.5 * 4 + 0.4 * 20, rel=0.05)
@@ -148,21 +148,21 @@ def test_without_samples_there_are_means_and_no_percentiles(tmp_path: Path) -> N
 
 def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
     store(tmp_path / "a")
-    assert mix.reweighed(only(tmp_path / "a"), Traffic.of([40])) == "a length of 40 fits none of their buckets"
-    two = mix.reweighed(only(tmp_path / "a"), Traffic.of([[8, 8], [8, 16]]))
+    assert mix.reweigh(only(tmp_path / "a"), Traffic.of([40])) == "a length of 40 fits none of their buckets"
+    two = mix.reweigh(only(tmp_path / "a"), Traffic.of([[8, 8], [8, 16]]))
     assert isinstance(two, Record), "one number of a bucket stands for all dimensions"
     store(tmp_path / "b", load="poisson")
-    assert "under load=poisson changes with the mix" in str(mix.reweighed(only(tmp_path / "b"), LONG))
+    assert "under load=poisson changes with the mix" in str(mix.reweigh(only(tmp_path / "b"), LONG))
     store(tmp_path / "c")
     found = only(tmp_path / "c")
     empty = tuple(replace(row, requests=0, items=0) if row.bucket == (32,) else row for row in found.record.buckets)
     repeats = tuple(replace(one, buckets=empty) for one in found.record.repeats)
     none = query.Stored(found.history, replace(found.record, repeats=repeats))
-    assert mix.reweighed(none, LONG) == "no request of bucket 32 was measured"
+    assert mix.reweigh(none, LONG) == "no request of bucket 32 was measured"
     plain = query.Stored(found.history, replace(found.record, buckets=()))
-    assert "they have one size" in str(mix.reweighed(plain, LONG))
+    assert "they have one size" in str(mix.reweigh(plain, LONG))
     reported = query.Stored(found.history, replace(found.record, origin=Origin.REPORTED))
-    assert mix.reweighed(reported, LONG) == "they were not measured here"
+    assert mix.reweigh(reported, LONG) == "they were not measured here"
 
 
 def sized(batch: int = 1) -> tuple[Trial, Record]:
@@ -177,13 +177,13 @@ def sized(batch: int = 1) -> tuple[Trial, Record]:
 
 def test_any_size_in_one_build(tmp_path: Path) -> None:
     keep(tmp_path, *([each] for each in sized()))
-    made = metrics_of(mix.reweighed(only(tmp_path), Traffic.of([12, 24], [1, 1])))
+    made = metrics_of(mix.reweigh(only(tmp_path), Traffic.of([12, 24], [1, 1])))
     assert made["latency_ms_mean"] == pytest.approx((1.5 + 3.0) / 2, rel=1e-6)
     assert made["throughput_items_per_s"] == pytest.approx((1e3 / 7 * 3) * (7 / 3) / 2.25, rel=1e-6)
     assert not any(name.startswith("latency_ms_p") for name in made)
-    assert "do not reach as far" in str(mix.reweighed(only(tmp_path), Traffic.of([40])))
+    assert "do not reach as far" in str(mix.reweigh(only(tmp_path), Traffic.of([40])))
     keep(tmp_path / "b", *([each] for each in sized(2)))
-    assert "padded to the largest" in str(mix.reweighed(only(tmp_path / "b"), LONG))
+    assert "padded to the largest" in str(mix.reweigh(only(tmp_path / "b"), LONG))
 
 
 def test_trials_that_cannot_tell_are_left_out_of_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
