@@ -38,13 +38,13 @@ def write(folder: Path, verdict: Verdict | None = None, *, over: bool = False, p
     return where
 
 
-def html(told: Facts) -> str:
+def html(facts: Facts) -> str:
     from sweep.report.page import top
 
-    return document(top.title(told), sections(told), top.header(told))
+    return document(top.title(facts), sections(facts), top.header(facts))
 
 
-def sections(told: Facts) -> list[Section]:
+def sections(facts: Facts) -> list[Section]:
     """What there is something to say about."""
     from sweep.report.page import (
         answers,
@@ -76,13 +76,13 @@ def sections(told: Facts) -> list[Section]:
         surroundings.buckets,
         surroundings.environment,
     )
-    return [made for part in parts if (made := _safely(part, told)) is not None]
+    return [made for part in parts if (made := _safely(part, facts)) is not None]
 
 
-def _safely(part: Callable[[Facts], Section | None], told: Facts) -> Section | None:
+def _safely(part: Callable[[Facts], Section | None], facts: Facts) -> Section | None:
     """One part of the page; where it has a bug, the rest is told all the same: the end of a sweep must not be lost."""
     try:
-        return part(told)
+        return part(facts)
     except Exception as error:
         name = f"{part.__module__.rpartition('.')[2]}-{part.__name__}"
         return Section(name, "", paragraph(f"{MISSING} {name}: {type(error).__name__}: {error}", "soft"))

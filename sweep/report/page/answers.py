@@ -16,18 +16,18 @@ RIGHT = ("both", "only_reference", "only_candidate", "neither")
 DIFFER = RIGHT[1:3]
 
 
-def section(told: Facts) -> Section | None:
+def section(facts: Facts) -> Section | None:
     """None where nothing was compared. Trials with the same answers, as from the same build, share a line."""
     groups: dict[str, list[Record]] = {}
-    for record in told.records:
+    for record in facts.records:
         if (record.agreement or {}).get("samples") or (record.agreement or {}).get("agreement") is not None:
             same = {name: value for name, value in (record.agreement or {}).items() if name != "samples"}
             groups.setdefault(canonical([same, record.status.value]), []).append(record)
     if not groups:
         return None
     shown = list(groups.values())[:MOST]
-    html = _classes(told, [group for group in shown if _of(group).get("agreement") is not None])
-    html += _distances(told, [group for group in shown if _of(group).get("agreement") is None])
+    html = _classes(facts, [group for group in shown if _of(group).get("agreement") is not None])
+    html += _distances(facts, [group for group in shown if _of(group).get("agreement") is None])
     if len(groups) > MOST:
         html += paragraph(f"The first {MOST} of {len(groups):,} different sets of answers.", "soft")
     return Section("answers", "Accuracy and agreement", html)
@@ -37,14 +37,14 @@ def _of(group: Sequence[Record]) -> Json:
     return dict(group[0].agreement or {})
 
 
-def _named(told: Facts, group: Sequence[Record]) -> Cell:
-    names = ", ".join(told.name(record) for record in group[:NAMED])
+def _named(facts: Facts, group: Sequence[Record]) -> Cell:
+    names = ", ".join(facts.name(record) for record in group[:NAMED])
     more = f" and {len(group) - NAMED:,} more" if len(group) > NAMED else ""
     state = "" if group[0].status is Status.OK else " " + badge(group[0].status)
     return Cell(esc(names + more) + state, names, "wrap")
 
 
-def _classes(told: Facts, groups: Sequence[Sequence[Record]]) -> str:
+def _classes(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
     if not groups:
         return ""
     found = [_of(group) for group in groups]
@@ -68,14 +68,14 @@ def _classes(told: Facts, groups: Sequence[Sequence[Record]]) -> str:
             Column("McNemar p", "exact, two-sided: that both are right equally often", True),
             Column("who was right"),
         ]
-    rows = [Row(_cells(told, group, each, labelled, span)) for group, each in zip(groups, found, strict=True)]
+    rows = [Row(_cells(facts, group, each, labelled, span)) for group, each in zip(groups, found, strict=True)]
     scale = f"The drawn intervals reach from {share(span[0])} to 100 %."
     return table(columns, rows, name="answers-table", css="tight") + paragraph(scale, "soft")
 
 
-def _cells(told: Facts, group: Sequence[Record], each: Json, labelled: bool, span: tuple[float, float]) -> list[Cell]:
+def _cells(facts: Facts, group: Sequence[Record], each: Json, labelled: bool, span: tuple[float, float]) -> list[Cell]:
     items = each.get("samples")
-    cells = [_named(told, group), Cell("–" if items is None else f"{int(items):,}", items)]
+    cells = [_named(facts, group), Cell("–" if items is None else f"{int(items):,}", items)]
     cells.append(_share(each, "agreement", span))
     if not labelled:
         return cells
@@ -105,7 +105,7 @@ def _share(each: Json, name: str, span: tuple[float, float]) -> Cell:
     return Cell(f"{esc(share(value))}{whisker(value, low, high, span)}{ends}", value)
 
 
-def _distances(told: Facts, groups: Sequence[Sequence[Record]]) -> str:
+def _distances(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
     """Answers that are no classes: how far they are apart."""
     if not groups:
         return ""
@@ -115,7 +115,7 @@ def _distances(told: Facts, groups: Sequence[Sequence[Record]]) -> str:
     rows = []
     for group in groups:
         each = _of(group)
-        cells = [_named(told, group), Cell(f"{int(each.get('samples') or 0):,}", each.get("samples"))]
+        cells = [_named(facts, group), Cell(f"{int(each.get('samples') or 0):,}", each.get("samples"))]
         cells += [Cell(esc(cell(metric, each)), each.get(metric.name)) for metric in known]
         rows.append(Row(cells))
     alone = paragraph(f"The answers of {count(sum(map(len, groups)), 'trial')} are no classes.", "lead")

@@ -24,9 +24,9 @@ class Use:
     failed: bool = False
 
 
-def section(told: Facts) -> Section | None:
+def section(facts: Facts) -> Section | None:
     """None where nothing was built or taken from the store."""
-    uses = _uses(told)
+    uses = _uses(facts)
     if not uses:
         return None
     made = [use for use in uses if not use.build.get("reused")]
@@ -51,16 +51,16 @@ def section(told: Facts) -> Section | None:
     ]
     shown = sorted(uses, key=lambda use: (not use.failed, -float(use.build.get("seconds") or 0.0)))[:MOST]
     html = paragraph(" ".join(words), "lead") + table(
-        columns, [_row(told, use, known, slowest) for use in shown], name="builds-table"
+        columns, [_row(facts, use, known, slowest) for use in shown], name="builds-table"
     )
     if len(uses) > MOST:
         html += paragraph(f"The {MOST} that took longest of {len(uses):,}.", "soft")
     return Section("builds", "Builds", html)
 
 
-def _uses(told: Facts) -> list[Use]:
+def _uses(facts: Facts) -> list[Use]:
     found: dict[str, Use] = {}
-    for record in told.records:
+    for record in facts.records:
         buckets = record.settings.get("buckets")
         listed = buckets if isinstance(buckets, list) and len(buckets) == len(record.builds) else []
         word = str(buckets if isinstance(buckets, str) else "")
@@ -73,7 +73,7 @@ def _uses(told: Facts) -> list[Use]:
     return list(found.values())
 
 
-def _row(told: Facts, use: Use, known: Sequence[str], slowest: float) -> Row:
+def _row(facts: Facts, use: Use, known: Sequence[str], slowest: float) -> Row:
     build = use.build
     seconds = float(build.get("seconds") or 0.0)
     state = badge(Status.BUILD_FAILED, "failed") if use.failed else badge(Status.OK, "built")
@@ -85,7 +85,7 @@ def _row(told: Facts, use: Use, known: Sequence[str], slowest: float) -> Row:
     versions = ", ".join(f"{name} {version}" for name, version in (build.get("versions") or {}).items())
     drawn = bar(seconds / slowest) if slowest else ""
     cells = [
-        Cell(esc(_name(told, use)), _name(told, use)),
+        Cell(esc(_name(facts, use)), _name(facts, use)),
         Cell(f"{drawn}{number(seconds)}", seconds, "rate"),
         Cell(state, str(build.get("reused"))),
     ]
@@ -99,12 +99,12 @@ def _row(told: Facts, use: Use, known: Sequence[str], slowest: float) -> Row:
     return Row(cells)
 
 
-def _name(told: Facts, use: Use) -> str:
+def _name(facts: Facts, use: Use) -> str:
     """What its trials have in common of what varies: not the cores of a build that runs on any number of them."""
     first = use.records[0].settings
     alike = [
         name
-        for name in told.axes
+        for name in facts.axes
         if name != "buckets" and len({axis_text(record.settings.get(name)) for record in use.records}) == 1
     ]
     shared = [name for name in alike if name not in ("cores", "replicas", "request_batch", "load")] or alike

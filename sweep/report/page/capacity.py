@@ -23,13 +23,13 @@ LATE = 0.01  # share of the items that may be late
 LEAST = 3e-4  # shares below are drawn here: the axis is logarithmic and most probes have none that is late
 
 
-def section(told: Facts) -> Section | None:
+def section(facts: Facts) -> Section | None:
     """None where no rate was looked for."""
-    found = [(record, searches) for record in told.records if (searches := _searches(record))]
+    found = [(record, searches) for record in facts.records if (searches := _searches(record))]
     if not found:
         return None
     drawn = [(record, searches) for record, searches in found if any(search.curve for search in searches)]
-    drawn = drawn[: len(told.best) or 8]
+    drawn = drawn[: len(facts.best) or 8]
     level = found[0][1][0].slo_p99_ms
     words = (
         f"Arrivals at random at one rate after the other: which share of the items took longer than "
@@ -37,21 +37,21 @@ def section(told: Facts) -> Section | None:
         "One point a probe, hollow where the queue grew; the line is the fit that never falls with the rate, and "
         f"capacity is where it reaches {share(LATE)}."
     )
-    chart = svg.chart("late-items-by-rate", lambda wide: _draw(told, drawn, wide), esc(words)) if drawn else ""
-    return Section("capacity", "Capacity", chart + _table(told, found))
+    chart = svg.chart("late-items-by-rate", lambda wide: _draw(facts, drawn, wide), esc(words)) if drawn else ""
+    return Section("capacity", "Capacity", chart + _table(facts, found))
 
 
 def _searches(record: Record) -> list[CapacityFacts]:
     return [repeat.capacity for repeat in record.repeats if repeat.capacity is not None]
 
 
-def _draw(told: Facts, found: Sequence[Found], wide: bool) -> Drawn:
+def _draw(facts: Facts, found: Sequence[Found], wide: bool) -> Drawn:
     figure = svg.canvas(wide, 3.6 if wide else 3.2)
     axes = figure.add_subplot()
     hits: list[Hit] = []
     for record, searches in found:
         for search in searches:
-            hits += _curve(told, axes, record, search.curve)
+            hits += _curve(facts, axes, record, search.curve)
     axes.axhline(LATE, color="#333333", lw=1, ls=":")
     axes.set_yscale("log")
     axes.set_ylim(LEAST / 1.4, 1.4)
@@ -63,12 +63,12 @@ def _draw(told: Facts, found: Sequence[Found], wide: bool) -> Drawn:
     axes.set_ylabel("late items")
     axes.grid(True, color="#EEEEEE", lw=0.8)
     axes.set_axisbelow(True)
-    _legend(told, axes, found, wide)
+    _legend(facts, axes, found, wide)
     return figure, hits
 
 
-def _curve(told: Facts, axes: Axes, record: Record, curve: Sequence[ProbeFacts]) -> list[Hit]:
-    colour, hits = told.colour(record), []
+def _curve(facts: Facts, axes: Axes, record: Record, curve: Sequence[ProbeFacts]) -> list[Hit]:
+    colour, hits = facts.colour(record), []
     fitted = sorted({(probe.rate, probe.fitted) for probe in curve if probe.fitted is not None})
     axes.plot([x for x, _ in fitted], [max(LEAST, y) for _, y in fitted], color=colour, lw=1.3, alpha=0.8)
     for probe in curve:
@@ -77,18 +77,18 @@ def _curve(told: Facts, axes: Axes, record: Record, curve: Sequence[ProbeFacts])
         strength = 1.0 if probe.counted else 0.35
         axes.plot(probe.rate, late, "o", ms=4.5, mec=colour, mfc=face, alpha=strength)
         p99 = probe.latency_ms.get("p99")
-        tip = f"{told.name(record)}\n{number(probe.rate)} items/s: {share(probe.late_share)} late"
+        tip = f"{facts.name(record)}\n{number(probe.rate)} items/s: {share(probe.late_share)} late"
         tip += f", p99 {number(p99)} ms" if p99 is not None else ""
         tip += "\nthe queue grew" if probe.overloaded else ""
-        hits.append(Hit(axes, probe.rate, late, colour, told.place.get(record.key), tip))
+        hits.append(Hit(axes, probe.rate, late, colour, facts.place.get(record.key), tip))
     return hits
 
 
-def _legend(told: Facts, axes: Axes, found: Sequence[Found], wide: bool) -> None:
+def _legend(facts: Facts, axes: Axes, found: Sequence[Found], wide: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], marker="o", color=told.colour(r), ms=4.5, label=clipped(told.name(r), 28 if wide else 20))
+        Line2D([], [], marker="o", color=facts.colour(r), ms=4.5, label=clipped(facts.name(r), 28 if wide else 20))
         for r, _ in found
     ]
     figure = axes.get_figure()
@@ -96,7 +96,7 @@ def _legend(told: Facts, axes: Axes, found: Sequence[Found], wide: bool) -> None
         figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=4 if wide else 2, fontsize=8)
 
 
-def _table(told: Facts, found: Sequence[Found]) -> str:
+def _table(facts: Facts, found: Sequence[Found]) -> str:
     columns = [
         Column("trial"),
         Column("service level", "p99 of the latency of an item", True),
@@ -115,8 +115,8 @@ def _table(told: Facts, found: Sequence[Found]) -> str:
             Row(
                 [
                     Cell(
-                        f'<span style="color:{told.colour(record)}">■</span> {esc(told.name(record))}',
-                        told.name(record),
+                        f'<span style="color:{facts.colour(record)}">■</span> {esc(facts.name(record))}',
+                        facts.name(record),
                     ),
                     Cell(esc(f"{number(searches[0].slo_p99_ms)} ms"), searches[0].slo_p99_ms),
                     Cell(esc(plus_minus(value, *ends)), value),

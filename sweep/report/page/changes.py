@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 MOST = 8  # fleets
 
 
-def section(told: Facts) -> Section | None:
+def section(facts: Facts) -> Section | None:
     """None where nothing was chosen from, or nothing that is known would change it."""
-    if not told.over or not told.good:
+    if not facts.over or not facts.good:
         return None
     from sweep.verdict.costs import prices
     from sweep.verdict.whatif import flips
     from sweep.verdict.whatif.answers import Question, View
 
-    settings = told.settings
-    found = [told.stored(record) for record in told.records]
+    settings = facts.settings
+    found = [facts.stored(record) for record in facts.records]
     question = Question(settings.objective, settings.fleet)
-    view = View(found, question, prices.read(told.folder.parent.parent))
-    html = _flips(told, flips.find(view)) + _fleets(told, view)
+    view = View(found, question, prices.read(facts.folder.parent.parent))
+    html = _flips(facts, flips.find(view)) + _fleets(facts, view)
     return Section("changes", "What would change it", html) if html else None
 
 
-def _flips(told: Facts, found: tuple[Steps, ...]) -> str:
-    labels = {record.key: told.name(record) for record in told.records}
+def _flips(facts: Facts, found: tuple[Steps, ...]) -> str:
+    labels = {record.key: facts.name(record) for record in facts.records}
     rows = [
         Row([Cell(esc(what)), Cell(esc(where)), Cell(esc(who))], {"class": "chosen" if now else ""})
         for steps in found
@@ -47,9 +47,9 @@ def _flips(told: Facts, found: tuple[Steps, ...]) -> str:
     return table(columns, rows, sortable=False, css="loose") + paragraph(note, "soft")
 
 
-def _fleets(told: Facts, view: View) -> str:
+def _fleets(facts: Facts, view: View) -> str:
     """The hosts for the declared load."""
-    fleet = told.settings.fleet
+    fleet = facts.settings.fleet
     if fleet.items_per_s is None or not view.fleets:
         return ""
     spare = f"{count(fleet.spare_hosts, 'host')} may be lost"
@@ -66,11 +66,11 @@ def _fleets(told: Facts, view: View) -> str:
     ]
     rows = []
     for each in view.fleets[:MOST]:
-        hosts, name = each.hosts, told.name(each.record)
+        hosts, name = each.hosts, facts.name(each.record)
         money = (hosts.usd_per_hour, hosts.usd_per_month, hosts.usd_per_million_items)
         cells = [Cell(esc(name), name), Cell(number(each.rate), each.rate), Cell(f"{hosts.hosts:,}", hosts.hosts)]
         cells.append(Cell(esc(share(hosts.load, 0)), hosts.load))
         cells += [Cell("unknown" if value is None else number(value), value) for value in money]
         cells.append(Cell(esc(each.idle)))
-        rows.append(Row(cells, {"class": "chosen" if each.record.key == told.verdict.winner else ""}))
+        rows.append(Row(cells, {"class": "chosen" if each.record.key == facts.verdict.winner else ""}))
     return f"<h3>{esc(head)}</h3>" + table(columns, rows, name="fleets")

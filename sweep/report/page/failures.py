@@ -14,14 +14,14 @@ from sweep.text import count, relative, status_text
 GROUPS, NAMED = 30, 6
 
 
-def section(told: Facts) -> Section | None:
+def section(facts: Facts) -> Section | None:
     """None where everything worked."""
     # What was stopped because enough was known of it worked: its numbers and its reason stand in the table.
-    ended = [r for r in told.records if r.key in told.book.records and not story.has_numbers(r)]
+    ended = [r for r in facts.records if r.key in facts.book.records and not story.has_numbers(r)]
     groups = sorted(failure_groups(ended), key=lambda item: not item[1][0].status.is_failure)
     if not groups:
         return None
-    html = "".join(_group(told, text, records) for text, records in groups[:GROUPS])
+    html = "".join(_group(facts, text, records) for text, records in groups[:GROUPS])
     if len(groups) > GROUPS:
         rest = sum(len(records) for _, records in groups[GROUPS:])
         html += paragraph(
@@ -30,9 +30,9 @@ def section(told: Facts) -> Section | None:
     return Section("failures", "What did not work", html)
 
 
-def _group(told: Facts, text: str, records: Sequence[Record]) -> str:
+def _group(facts: Facts, text: str, records: Sequence[Record]) -> str:
     first = records[0]
-    names = [told.name(record) for record in records]
+    names = [facts.name(record) for record in records]
     shown = ", ".join(names[:NAMED])
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     head = badge(first.status, f"{len(records):,} {status_text(first.status)}")
@@ -42,7 +42,7 @@ def _group(told: Facts, text: str, records: Sequence[Record]) -> str:
     if failure is not None:
         versions = ", ".join(f"{name} {version}" for name, version in failure.versions.items())
         body += paragraph(f"with {versions}" if versions else "", "soft")
-        log = told.log(first)
+        log = facts.log(first)
         body += tail(log)
         body += paragraph(f"log: {relative(failure.log)}" if failure.log else "", "soft")
         if failure.command:

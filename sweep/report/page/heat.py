@@ -14,15 +14,15 @@ from sweep.report.plots.heatmap import Grid
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
-def section(told: Facts) -> Section | None:
+def section(facts: Facts) -> Section | None:
     """None where there are fewer than two cells in both directions."""
-    grid = heatmap.grid(told.records)
+    grid = heatmap.grid(facts.records)
     if grid is None:
         return None
     reasons = _reasons(grid)
     letters = {reason: _letter(place) for place, reason in enumerate(dict.fromkeys(reasons.values()))}
     by_trial = {key: letters[reason] for key, reason in reasons.items()}
-    chart = svg.chart("throughput-by-batch-and-cores", lambda wide: _draw(told, grid, by_trial, wide))
+    chart = svg.chart("throughput-by-batch-and-cores", lambda wide: _draw(facts, grid, by_trial, wide))
     keys = "".join(f"<li><b>{letter}</b> {esc(reason)}</li>" for reason, letter in letters.items())
     rest = f"The best {len(grid.panels)} of {grid.all} panels." if grid.all > len(grid.panels) else ""
     html = (
@@ -32,10 +32,10 @@ def section(told: Facts) -> Section | None:
     return Section("heat", "Batch × cores", html)
 
 
-def _draw(told: Facts, grid: Grid, letters: dict[str, str], wide: bool) -> Drawn:
+def _draw(facts: Facts, grid: Grid, letters: dict[str, str], wide: bool) -> Drawn:
     across = grid.across(svg.WIDE_INCHES if wide else svg.NARROW_INCHES)
     figure = svg.canvas(wide, grid.height(across))
-    return figure, heatmap.draw(figure, grid, across, told.records, told.chosen, letters)
+    return figure, heatmap.draw(figure, grid, across, facts.records, facts.chosen, letters)
 
 
 def _reasons(grid: Grid) -> dict[str, str]:

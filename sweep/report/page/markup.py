@@ -93,7 +93,7 @@ def _css(column: Column) -> str:
     return " ".join(filter(None, ("num" if column.right else "", column.css)))
 
 
-def facts(pairs: Iterable[tuple[str, str]], css: str = "facts") -> str:
+def fact_list(pairs: Iterable[tuple[str, str]], css: str = "facts") -> str:
     """Names, which are escaped, with their values, which are HTML; what has no value is left out."""
     told = "".join(f"<div><dt>{esc(name)}</dt><dd>{html}</dd></div>" for name, html in pairs if html)
     return f'<dl class="{css}">{told}</dl>' if told else ""

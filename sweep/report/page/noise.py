@@ -41,25 +41,25 @@ class Point:
     level: float  # of the machine, as it was found: 1 is usual
 
 
-def section(told: Facts) -> Section | None:
+def section(facts: Facts) -> Section | None:
     """None where nothing was measured twice."""
-    points = _points(told)
+    points = _points(facts)
     if len({point.trial for point in points}) == len(points):
         return None
-    control = told.drift.get("control")
-    label = told.name(told.by_key[control]) if control in told.by_key else ""
+    control = facts.drift.get("control")
+    label = facts.name(facts.by_key[control]) if control in facts.by_key else ""
     words = ["Each point is one repeat: its rate beside what its own trial usually does, in the order of time."]
     words += [f"Blue, joined: the control, {label}, measured again and again to watch the machine."] if label else []
     words += (
         ["Orange: the level that the machine was found to have; comparisons take it out."] if _found(points) else []
     )
-    html = svg.chart("repeats-over-time", lambda wide: _draw(told, points, wide), esc(" ".join(words)))
-    return Section("noise", "Noise", _findings(told) + html + _host(told))
+    html = svg.chart("repeats-over-time", lambda wide: _draw(facts, points, wide), esc(" ".join(words)))
+    return Section("noise", "Noise", _findings(facts) + html + _host(facts))
 
 
-def _points(told: Facts) -> list[Point]:
+def _points(facts: Facts) -> list[Point]:
     """All whole repeats in the order in which they were measured, and what was measured for the control alone."""
-    rows: list[Json] = told.drift.get("points") or []
+    rows: list[Json] = facts.drift.get("points") or []
     first = min((float(row["time"]) for row in rows), default=0.0)
     return [
         Point(
@@ -68,7 +68,7 @@ def _points(told: Facts) -> list[Point]:
             str(row["trial"]),
             int(row["block"]),
             row["repeat"],
-            row["trial"] == told.drift.get("control"),
+            row["trial"] == facts.drift.get("control"),
             float(row["level"]),
         )
         for row in rows
@@ -79,7 +79,7 @@ def _found(points: Sequence[Point]) -> bool:
     return any(point.level != 1.0 for point in points)
 
 
-def _draw(told: Facts, points: Sequence[Point], wide: bool) -> Drawn:
+def _draw(facts: Facts, points: Sequence[Point], wide: bool) -> Drawn:
     figure = svg.canvas(wide, 2.7 if wide else 2.5)
     axes = figure.add_subplot()
     axes.axhline(1.0, color="#CCCCCC", lw=0.8, zorder=0)
@@ -106,10 +106,10 @@ def _draw(told: Facts, points: Sequence[Point], wide: bool) -> Drawn:
     hits = []
     if not raster:
         for point in points:
-            name = told.name(told.by_key[point.trial]) if point.trial in told.by_key else point.trial
+            name = facts.name(facts.by_key[point.trial]) if point.trial in facts.by_key else point.trial
             which = "control" if point.repeat is None else f"repeat {point.repeat + 1}"
             tip = f"{name}\n{which}: {100 * point.relative:.1f} % of what is usual for it"
-            hits.append(Hit(axes, point.minutes, point.relative, GREY, told.place.get(point.trial), tip))
+            hits.append(Hit(axes, point.minutes, point.relative, GREY, facts.place.get(point.trial), tip))
     return figure, hits
 
 
@@ -125,12 +125,12 @@ def _blocks(points: Sequence[Point]) -> list[float]:
     return edges
 
 
-def _findings(told: Facts) -> str:
+def _findings(facts: Facts) -> str:
     """What the tests for drift say, and what stood out beside the measurements."""
-    lines = [str(line) for line in told.drift.get("sentences") or []]
-    if told.drift.get("findings"):
+    lines = [str(line) for line in facts.drift.get("sentences") or []]
+    if facts.drift.get("findings"):
         return "".join(paragraph(line) for line in lines)
-    tested: Json = told.drift.get("tested") or {}
+    tested: Json = facts.drift.get("tested") or {}
     tests = [f"{name} p = {tested[key]:.2g}" for name, key in TESTS if tested.get(key) is not None]
     none = (
         f"No level shift and no trend was found ({', '.join(tests)})."
@@ -140,9 +140,9 @@ def _findings(told: Facts) -> str:
     return "".join(paragraph(line) for line in [none, *lines])
 
 
-def _host(told: Facts) -> str:
+def _host(facts: Facts) -> str:
     """What the host showed around the repeats, where it showed anything."""
-    looks = [m.host.known() for r in told.records for m in r.repeats]
+    looks = [m.host.known() for r in facts.records for m in r.repeats]
     rows = []
     for name, (text, written) in HOST.items():
         values = [look[name] for look in looks if name in look]
@@ -155,6 +155,6 @@ def _host(told: Facts) -> str:
         Column("around the repeats"),
         *(Column(name, "", True) for name in ("least", "median", "most", "repeats")),
     ]
-    unsteady = sum(not m.warmup.get("stable", True) for r in told.records for m in r.repeats)
+    unsteady = sum(not m.warmup.get("stable", True) for r in facts.records for m in r.repeats)
     note = f"The warm-up did not settle in {count(unsteady, 'repeat')}." if unsteady else ""
     return "<h3>The host meanwhile</h3>" + table(columns, rows, sortable=False) + paragraph(note, "soft")

@@ -23,12 +23,12 @@ LEAST_SPAN = 0.05  # the scale of the drawings reaches at least so far from "no 
 MOST_SPAN = 1.0
 
 
-def write(found: Comparison, path: Path) -> None:
+def write(comparison: Comparison, path: Path) -> None:
     """
     Raises:
         UserError: the file cannot be written.
     """
-    text = document(f"{found.a} and {found.b}", sections(found), _header(found))
+    text = document(f"{comparison.a} and {comparison.b}", sections(comparison), _header(comparison))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_whole(path, text)
@@ -36,28 +36,28 @@ def write(found: Comparison, path: Path) -> None:
         raise UserError(files.cannot_write(error, path)) from None
 
 
-def sections(found: Comparison) -> list[Section]:
+def sections(comparison: Comparison) -> list[Section]:
     """Every trial, what broke, what differs around them, and how it was judged."""
     made = []
-    if found.changes:
-        made.append(Section("trials", "Trials", _trials(found)))
-    if troubles := [f"{c.label}: {regression.trouble(c)}" for c in regression.troubled(found)]:
+    if comparison.changes:
+        made.append(Section("trials", "Trials", _trials(comparison)))
+    if troubles := [f"{c.label}: {regression.trouble(c)}" for c in regression.troubled(comparison)]:
         made.append(Section("broke", "What broke", _list(troubles)))
-    lines = [*found.differences, *found.notes] or ["Nothing that was recorded differs."]
+    lines = [*comparison.differences, *comparison.notes] or ["Nothing that was recorded differs."]
     made.append(Section("differs", "What differs around them", _list(lines)))
-    for name, heading, records in (("vanished", "Only before", found.vanished), ("new", "Only after", found.new)):
+    for name, heading, records in (("vanished", "Only before", comparison.vanished), ("new", "Only after", comparison.new)):
         if records:
             told = [f"{record.label} ({regression.ended(record)})" for record in records]
             made.append(Section(name, heading, _list(told)))
-    return [*made, Section("method", "How this was judged", paragraph(_method(found)))]
+    return [*made, Section("method", "How this was judged", paragraph(_method(comparison)))]
 
 
-def _header(found: Comparison) -> str:
-    told = "".join(f"<p>{esc(line)}</p>" for line in regression.headline(found))
+def _header(comparison: Comparison) -> str:
+    told = "".join(f"<p>{esc(line)}</p>" for line in regression.headline(comparison))
     return (
-        f'<p class="over">before: sweep {esc(found.a)} · after: sweep {esc(found.b)}</p>'
-        f'<div class="verdict {KINDS[found.status]}"><p class="kind">{esc(found.status)}</p>'
-        f"<h1>{esc(regression.sentence(found))}</h1></div>{told}"
+        f'<p class="over">before: sweep {esc(comparison.a)} · after: sweep {esc(comparison.b)}</p>'
+        f'<div class="verdict {KINDS[comparison.status]}"><p class="kind">{esc(comparison.status)}</p>'
+        f"<h1>{esc(regression.sentence(comparison))}</h1></div>{told}"
     )
 
 
@@ -65,22 +65,22 @@ def _list(lines: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{esc(line)}</li>' for line in lines)}</ul>"
 
 
-def _trials(found: Comparison) -> str:
-    heads = regression.heads(found)
+def _trials(comparison: Comparison) -> str:
+    heads = regression.heads(comparison)
     right = [False, True, True, True, True, True, False]
     columns = [Column(head, right=flag) for head, flag in zip(heads, right, strict=True)]
     columns.insert(5, Column("", "the change and its interval; grey: the margin that nobody cares about"))
     told = ("p99 ms before", "p99 ms after", "agreement before", "agreement after")
     columns += [*(Column(name, right=True) for name in told), Column("reason")]
-    name, span = regression.names(found), _span(found)
-    rows = [_row(found, change, name(change.after), span) for change in regression.ordered(found)]
-    if found.common is not None:
-        rows.append(_all(found, len(columns), span))
+    name, span = regression.names(comparison), _span(comparison)
+    rows = [_row(comparison, change, name(change.after), span) for change in regression.ordered(comparison)]
+    if comparison.common is not None:
+        rows.append(_all(comparison, len(columns), span))
     return table(columns, rows, name="changes")
 
 
-def _row(found: Comparison, change: Change, name: str, span: float) -> Row:
-    before, after, estimate, interval, p, outcome = regression.cells(found, change)
+def _row(comparison: Comparison, change: Change, name: str, span: float) -> Row:
+    before, after, estimate, interval, p, outcome = regression.cells(comparison, change)
     ratio = change.ratio.estimate if change.ratio else None
     reason = "" if change.ratio else change.after.reason
     return Row(
@@ -90,7 +90,7 @@ def _row(found: Comparison, change: Change, name: str, span: float) -> Row:
             Cell(esc(after), change.values[1]),
             Cell(esc(estimate), ratio),
             Cell(esc(interval), ratio),
-            Cell(_drawn(found, change.ratio, change.kind, span), ratio),
+            Cell(_drawn(comparison, change.ratio, change.kind, span), ratio),
             Cell(esc(p), change.p),
             Cell(esc(outcome), regression.WORST.index(change.kind)),
             *(_number(record, "latency_ms_p99", "{:.3g}") for record in (change.before, change.after)),
@@ -101,9 +101,9 @@ def _row(found: Comparison, change: Change, name: str, span: float) -> Row:
     )
 
 
-def _all(found: Comparison, width: int, span: float) -> Row:
+def _all(comparison: Comparison, width: int, span: float) -> Row:
     """The last line: all trials together."""
-    common = found.common
+    common = comparison.common
     assert common is not None
     text = regression.change_text(common.ratio).partition(" (")
     cells = [
@@ -111,7 +111,7 @@ def _all(found: Comparison, width: int, span: float) -> Row:
         *[Cell("")] * 2,
         Cell(esc(text[0]), common.ratio.estimate),
         Cell(esc(text[2].rstrip(")"))),
-        Cell(_drawn(found, common.ratio, common.kind, span)),
+        Cell(_drawn(comparison, common.ratio, common.kind, span)),
         Cell(esc(regression.p_text(common.p)), common.p),
         Cell(esc(common.kind)),
     ]
@@ -123,14 +123,14 @@ def _number(record: Record, metric: str, style: str) -> Cell:
     return Cell("" if value is None else esc(style.format(value)), value)
 
 
-def _span(found: Comparison) -> float:
+def _span(comparison: Comparison) -> float:
     """How far the scale of the drawings reaches: the largest change, within reason."""
-    ratios = [change.ratio for change in found.changes if change.ratio]
+    ratios = [change.ratio for change in comparison.changes if change.ratio]
     largest = max((abs(ratio.estimate - 1) for ratio in ratios), default=0.0)
-    return min(MOST_SPAN, max(LEAST_SPAN, 1.4 * largest, 3 * found.objective.margin))
+    return min(MOST_SPAN, max(LEAST_SPAN, 1.4 * largest, 3 * comparison.objective.margin))
 
 
-def _drawn(found: Comparison, ratio: Interval | None, kind: str, span: float) -> str:
+def _drawn(comparison: Comparison, ratio: Interval | None, kind: str, span: float) -> str:
     """A change and its interval beside "no change" and the margin; what is off the scale ends at its edge."""
     if ratio is None:
         return ""
@@ -138,7 +138,7 @@ def _drawn(found: Comparison, ratio: Interval | None, kind: str, span: float) ->
     def place(value: float) -> float:
         return round(70 + 66 * min(1.0, max(-1.0, (value - 1) / span)), 1)
 
-    margin, colour = found.objective.margin, COLOURS.get(kind, "#666666")
+    margin, colour = comparison.objective.margin, COLOURS.get(kind, "#666666")
     left, right = place(1 / (1 + margin)), place(1 + margin)
     line = ""
     if ratio.low is not None and ratio.high is not None:
@@ -152,11 +152,11 @@ def _drawn(found: Comparison, ratio: Interval | None, kind: str, span: float) ->
     )
 
 
-def _method(found: Comparison) -> str:
-    margin, confidence = percent(found.objective.margin, 3), found.objective.confidence
+def _method(comparison: Comparison) -> str:
+    margin, confidence = percent(comparison.objective.margin, 3), comparison.objective.confidence
     return (
         "Trials that ask for the same are compared by the ratio of their repeats (Welch's t on the logarithms of "
-        f"{found.metric}). Slower or faster: surely by more than {margin}. All tests together, those of the "
+        f"{comparison.metric}). Slower or faster: surely by more than {margin}. All tests together, those of the "
         "trials, of their common change and of their answers, are corrected by Holm's procedure: where nothing "
         f"changed, a regression is named at most {percent(1 - confidence, 3)} of the time. As before: surely within "
         f"{margin}. Whatever else changed on the machine between the two sweeps is in these numbers too."

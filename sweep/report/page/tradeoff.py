@@ -11,22 +11,22 @@ from sweep.report.plots.drawing import points_of
 from sweep.text import count
 
 
-def section(told: Facts) -> Section | None:
+def section(facts: Facts) -> Section | None:
     """None where nothing was measured."""
-    points = points_of(told.records)
+    points = points_of(facts.records)
     if not points:
         return None
-    lost = len(told.records) - len(points)
+    lost = len(facts.records) - len(points)
     words = [
         "Up and to the left is better. Bars: interval of the throughput over repeats.",
         "The dashed line joins the trials that no other beats in both (Pareto front).",
         f"{count(lost, 'trial')} without numbers: not drawn." if lost else "",
         "Point at a trial for its numbers; a click leads to its row.",
     ]
-    html = svg.chart("throughput-latency", lambda wide: _draw(told, wide), esc(" ".join(filter(None, words))))
+    html = svg.chart("throughput-latency", lambda wide: _draw(facts, wide), esc(" ".join(filter(None, words))))
     return Section("tradeoff", "Throughput against latency", html)
 
 
-def _draw(told: Facts, wide: bool) -> Drawn:
+def _draw(facts: Facts, wide: bool) -> Drawn:
     figure = svg.canvas(wide, 4.6 if wide else 3.5)
-    return figure, scatter.draw(figure, told.records, told.verdict.front, told.chosen)
+    return figure, scatter.draw(figure, facts.records, facts.verdict.front, facts.chosen)

@@ -107,18 +107,18 @@ def paint(
     axes.set_axisbelow(True)
 
 
-def shape_of(each: Stored) -> Box | Marks | None:
+def shape_of(trial: Stored) -> Box | Marks | None:
     """What can be drawn of a trial: a box from its samples, else marks at its percentiles, else nothing."""
     import numpy as np
 
-    found = each.latencies_ms()
+    found = trial.latencies_ms()
     if found:
         return box(np.concatenate(list(found.values())), len(found))
-    metrics = each.record.numbers
+    metrics = trial.record.numbers
     values = {name: metrics[f"latency_ms_{name}"] for name in PERCENTILES if f"latency_ms_{name}" in metrics}
     if not values:
         return None
-    return Marks(values, "percentiles on record, the samples are gone" if each.is_measured else "reported percentiles")
+    return Marks(values, "percentiles on record, the samples are gone" if trial.is_measured else "reported percentiles")
 
 
 def box(latencies_ms: Array, repeats: int) -> Box:
@@ -163,13 +163,13 @@ def _medians(shapes: Sequence[Box | Marks]) -> str:
     return f"medians {number(first)} and {number(second)} ms, {naming.times(second / first)}" if first > 0 else ""
 
 
-def _without(found: Sequence[Stored]) -> str:
+def _without(trials: Sequence[Stored]) -> str:
     """Why none of the trials can be drawn."""
-    good = [each for each in found if each.record.status is Status.OK]
+    good = [each for each in trials if each.record.status is Status.OK]
     if good:
         return f"the samples of {count(len(good), 'trial')} are gone, and no percentile is on record"
-    kinds = dict.fromkeys(naming.ended(each.record) for each in found)
-    return f"{count(len(found), 'trial')}, none of them ok ({', '.join(kinds)}); python -m sweep why says more"
+    kinds = dict.fromkeys(naming.ended(each.record) for each in trials)
+    return f"{count(len(trials), 'trial')}, none of them ok ({', '.join(kinds)}); python -m sweep why says more"
 
 
 def reach(shapes: Sequence[Box | Marks]) -> tuple[float, float]:

@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from sweep.store.query import Stored
 
 
-def rows(found: Sequence[Stored]) -> list[Json]:
+def rows(trials: Sequence[Stored]) -> list[Json]:
     """Settings as they tell trials apart: the host in place of `local`, nothing said twice."""
-    told = [{**each.record.settings, "hardware": each.host} for each in found]
+    told = [{**each.record.settings, "hardware": each.host} for each in trials]
     if all(row.get("data") == row.get("model") for row in told):
         told = [{name: value for name, value in row.items() if name != "data"} for row in told]
     return told
 
 
-def names(found: Sequence[Stored]) -> list[str]:
+def names(trials: Sequence[Stored]) -> list[str]:
     """Of each trial what tells it from the others and nothing else; of a single trial its label."""
-    if len(found) == 1:
-        return [found[0].record.label]
-    told = rows(found)
+    if len(trials) == 1:
+        return [trials[0].record.label]
+    told = rows(trials)
     for more in ("", "origin", "sweep"):  # only where the settings do not tell all of them apart
         if more:
-            told = [{**row, more: each.row[more]} for row, each in zip(told, found, strict=True)]
+            told = [{**row, more: each.row[more]} for row, each in zip(told, trials, strict=True)]
         moving = varying(told)
         first = [name for name in moving if name != "hardware"]
         short = [short_name(row, first) for row in told]
@@ -44,28 +44,28 @@ def names(found: Sequence[Stored]) -> list[str]:
             return short
     alike = {name for name, times in Counter(short).items() if times > 1}
     return [
-        f"{name} ({each.record.key[:6]})" if name in alike else name for name, each in zip(short, found, strict=True)
+        f"{name} ({each.record.key[:6]})" if name in alike else name for name, each in zip(short, trials, strict=True)
     ]
 
 
-def heading(found: Sequence[Stored]) -> list[str]:
+def heading(trials: Sequence[Stored]) -> list[str]:
     """What the trials share besides the model, which the title says, and how much was measured."""
-    efforts = dict.fromkeys(query.settings(each.history).effort.name for each in found if each.is_measured)
-    told = [{name: value for name, value in row.items() if name != "model"} for row in rows(found)]
+    efforts = dict.fromkeys(query.settings(each.history).effort.name for each in trials if each.is_measured)
+    told = [{name: value for name, value in row.items() if name != "model"} for row in rows(trials)]
     words = [common(told), f"effort {' and '.join(efforts)}" if efforts else ""]
-    repeats = sorted({len(each.record.repeats) for each in found if each.is_measured and each.record.repeats})
+    repeats = sorted({len(each.record.repeats) for each in trials if each.is_measured and each.record.repeats})
     if repeats:
         words.append(count(repeats[0], "repeat") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats")
-    foreign = [each.record.origin.value for each in found if not each.is_measured]
+    foreign = [each.record.origin.value for each in trials if not each.is_measured]
     if foreign:
-        some = "" if len(foreign) == len(found) else f"{len(foreign)} of {len(found)} "
+        some = "" if len(foreign) == len(trials) else f"{len(foreign)} of {len(trials)} "
         words.append(some + " or ".join(dict.fromkeys(foreign)) + ", not measured here")
     return words
 
 
-def title(found: Sequence[Stored], what: str) -> str:
+def title(trials: Sequence[Stored], what: str) -> str:
     """`resnet50: latency of a request`; without a model that all trials share just the latter."""
-    models = {str(each.record.settings.get("model", "")) for each in found}
+    models = {str(each.record.settings.get("model", "")) for each in trials}
     return f"{models.pop()}: {what}" if len(models) == 1 else what[0].upper() + what[1:]
 
 
@@ -82,9 +82,9 @@ def ended(record: Record) -> str:
     return textwrap.shorten(f"{status_text(record.status)}: {record.reason}".rstrip(": "), 60, placeholder=" …")
 
 
-def colours(found: Sequence[Stored]) -> tuple[str, dict[str, str], list[str]]:
+def colours(trials: Sequence[Stored]) -> tuple[str, dict[str, str], list[str]]:
     """The first axis that tells trials apart, the colour of each of its values, and the value of each trial."""
-    told = rows(found)
+    told = rows(trials)
     moving = varying(told)
     axis = next((name for name in ("backend", "hardware", "precision", "model") if name in moving), "backend")
     values = [str(row.get(axis, "")) for row in told]

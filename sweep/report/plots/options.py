@@ -30,9 +30,9 @@ GAP = "#F3F3F3"
 THROUGHPUT = "throughput_items_per_s"
 
 
-def draw(found: Sequence[Stored], objective: Objective) -> Figure:
+def draw(trials: Sequence[Stored], objective: Objective) -> Figure:
     """Two panels that share their options: throughput with its interval over repeats, and accuracy or agreement."""
-    ordered = order(found, objective)
+    ordered = order(trials, objective)
     shown, rest = ordered[:MOST], ordered[MOST:]
     quality = next((name for name in ("accuracy", "agreement") if any(name in _metrics(each) for each in shown)), None)
     words = [*naming.heading(shown), f"ordered by {objective.name.replace('_', ' ')}"]
@@ -59,21 +59,21 @@ def draw(found: Sequence[Stored], objective: Objective) -> Figure:
     return figure
 
 
-def order(found: Sequence[Stored], objective: Objective) -> list[Stored]:
+def order(trials: Sequence[Stored], objective: Objective) -> list[Stored]:
     """By the objective's metric, then those that do not have it, then what failed, by how far it came."""
 
-    def place(each: Stored) -> tuple[bool, float]:
-        value = _metrics(each).get(objective.metric)
+    def place(trial: Stored) -> tuple[bool, float]:
+        value = _metrics(trial).get(objective.metric)
         return value is None, -(value or 0) if objective.maximize else (value or 0)
 
-    good = sorted((each for each in found if each.record.status is Status.OK), key=place)
-    bad = {id(each.record): each for each in found if each.record.status is not Status.OK}
+    good = sorted((each for each in trials if each.record.status is Status.OK), key=place)
+    bad = {id(each.record): each for each in trials if each.record.status is not Status.OK}
     return good + [bad[id(record)] for record in ranked([each.record for each in bad.values()], ())]
 
 
-def _metrics(each: Stored) -> Mapping[str, float]:
+def _metrics(trial: Stored) -> Mapping[str, float]:
     """The numbers that may be drawn: none of a trial that is not believed or never ended."""
-    return each.record.numbers if each.record.status is Status.OK else {}
+    return trial.record.numbers if trial.record.status is Status.OK else {}
 
 
 def _throughputs(axes: Axes, shown: Sequence[Stored], fills: Sequence[str]) -> None:
@@ -116,8 +116,8 @@ def _shares(axes: Axes, shown: Sequence[Stored], fills: Sequence[str], quality: 
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
 
 
-def _bar(axes: Axes, place: int, value: float, low: float | None, high: float | None, fill: str, each: Stored) -> None:
-    hatch = HATCHES.get(each.record.origin)
+def _bar(axes: Axes, place: int, value: float, low: float | None, high: float | None, fill: str, trial: Stored) -> None:
+    hatch = HATCHES.get(trial.record.origin)
     axes.barh(place, value, 0.7, color=fill, hatch=hatch, edgecolor="white", lw=0, zorder=2)
     if low is not None and high is not None:
         axes.errorbar(value, place, xerr=[[value - low], [high - value]], color=INK, lw=1.1, capsize=2.5, zorder=3)

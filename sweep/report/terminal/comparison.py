@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 LISTED = 20  # disagreeing items
 
 
-def lines(found: Comparison) -> list[str]:
+def lines(comparison: Comparison) -> list[str]:
     """What a person reads."""
-    told = [f"A  {found.a}", f"B  {found.b}", ""]
-    if found.answered_a != found.common or found.answered_b != found.common:
-        told.append(f"A answered {found.answered_a:,} items, B {found.answered_b:,}: {found.common:,} of them common")
-    told += _agreement_lines(found)
-    if found.latency is not None:
-        told.append("latency        " + _latency_words(found.latency, found.confidence))
-    return told + [f"note           {note}" for note in found.notes]
+    told = [f"A  {comparison.a}", f"B  {comparison.b}", ""]
+    if comparison.answered_a != comparison.common or comparison.answered_b != comparison.common:
+        told.append(f"A answered {comparison.answered_a:,} items, B {comparison.answered_b:,}: {comparison.common:,} of them common")
+    told += _agreement_lines(comparison)
+    if comparison.latency is not None:
+        told.append("latency        " + _latency_words(comparison.latency, comparison.confidence))
+    return told + [f"note           {note}" for note in comparison.notes]
 
 
 def sentence(only_a: int, only_b: int, confidence: float = 0.95, names: tuple[str, str] = ("A", "B")) -> str:
@@ -46,17 +46,17 @@ def sentence(only_a: int, only_b: int, confidence: float = 0.95, names: tuple[st
     )
 
 
-def _agreement_lines(found: Comparison) -> list[str]:
-    answers, level = found.answers, percent(found.confidence)
+def _agreement_lines(comparison: Comparison) -> list[str]:
+    answers, level = comparison.answers, percent(comparison.confidence)
     if answers["agreement"] is None:
-        return [_numeric_words(answers, found.common)]
-    digits = 1 if found.common < 1000 else 3
+        return [_numeric_words(answers, comparison.common)]
+    digits = 1 if comparison.common < 1000 else 3
     ends = f"{share(answers['agreement_low'], digits)} to {share(answers['agreement_high'], digits)}"
-    differ = count(len(found.items), "disagreement")
+    differ = count(len(comparison.items), "disagreement")
     agreed = share(answers["agreement"], digits)
-    told = [f"agreement      {agreed} of {found.common:,} items, {differ}, {level} interval {ends}"]
-    if found.items:
-        told += ["", *_item_table(found.items), ""]
+    told = [f"agreement      {agreed} of {comparison.common:,} items, {differ}, {level} interval {ends}"]
+    if comparison.items:
+        told += ["", *_item_table(comparison.items), ""]
     right = answers["who_was_right"]
     if right is None:
         return told
@@ -68,7 +68,7 @@ def _agreement_lines(found: Comparison) -> list[str]:
         f"who was right  both {right['both']:,}, only A {only_a:,}, only B {only_b:,}, neither {right['neither']:,}"
     )
     told.append(f"McNemar        p = {answers['mcnemar_p']:.3g} (exact, two-sided)")
-    told.append(f"               {sentence(only_a, only_b, found.confidence)}")
+    told.append(f"               {sentence(only_a, only_b, comparison.confidence)}")
     return told
 
 

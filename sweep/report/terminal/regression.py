@@ -21,46 +21,46 @@ STYLES = {"slower": "red", "broke": "red", "faster": "green", "fixed": "green"}
 VERDICTS = {"regression": "bold red", "no regression": "bold green", "nothing": "bold yellow"}
 
 
-def sentence(found: Comparison) -> str:
+def sentence(comparison: Comparison) -> str:
     """The answer in one line."""
-    bad = _bad(found)
+    bad = _bad(comparison)
     if bad:
         return f"Regression: {'; '.join(bad)}."
-    compared = [change for change in found.changes if change.ratio]
+    compared = [change for change in comparison.changes if change.ratio]
     if not compared:
-        return f"Nothing to compare: no trial has two repeats or more in both {found.a} and {found.b}."
+        return f"Nothing to compare: no trial has two repeats or more in both {comparison.a} and {comparison.b}."
     kinds = ("as before", "faster", "unclear")
     told = [f"{sum(change.kind == kind for change in compared)} {kind}" for kind in kinds]
     words = ", ".join(text for text in told if not text.startswith("0 "))
     return f"No regression shown: of {count(len(compared), 'trial')} compared, {words}."
 
 
-def _bad(found: Comparison) -> list[str]:
+def _bad(comparison: Comparison) -> list[str]:
     told = []
-    if broke := found.of("broke"):
+    if broke := comparison.of("broke"):
         told.append(f"{_some(broke)} no longer {'works' if len(broke) == 1 else 'work'}")
-    if slower := sorted(found.of("slower"), key=lambda change: -_size(change)):
+    if slower := sorted(comparison.of("slower"), key=lambda change: -_size(change)):
         most = f", {slower[0].label} most" if len(slower) > 1 else ""
         be = "is" if len(slower) == 1 else "are"
         told.append(f"{_some(slower)} {be} slower{most}: {change_text(slower[0].ratio)}")
-    if wrong := found.wrong:
+    if wrong := comparison.wrong:
         told.append(f"{_some(wrong)} {'agrees' if len(wrong) == 1 else 'agree'} less with the original model")
-    if found.common is not None and found.common.kind == "slower":
-        told.append(f"all {found.common.trials} together are slower: {change_text(found.common.ratio)}")
+    if comparison.common is not None and comparison.common.kind == "slower":
+        told.append(f"all {comparison.common.trials} together are slower: {change_text(comparison.common.ratio)}")
     return told
 
 
-def parts(found: Comparison, width: int) -> list[Part]:
+def parts(comparison: Comparison, width: int) -> list[Part]:
     """What a terminal shows."""
-    told: list[Part] = [("", ""), (f"A  {found.a}  (before)", ""), (f"B  {found.b}  (after)", ""), ("", "")]
-    if found.changes:
-        shared = common([change.after.settings for change in found.changes])
+    told: list[Part] = [("", ""), (f"A  {comparison.a}  (before)", ""), (f"B  {comparison.b}  (after)", ""), ("", "")]
+    if comparison.changes:
+        shared = common([change.after.settings for change in comparison.changes])
         told += [(shared, "dim"), ("", "")] if shared else []
-        told += _table(found, width)
-    for change in troubled(found):
+        told += _table(comparison, width)
+    for change in troubled(comparison):
         told.append((paragraph(f"{change.label}: {trouble(change)}", 2), "red"))
-    told += [(paragraph(line, 2), "") for line in _around(found)]
-    return [*told, ("", ""), (paragraph(f"→ {sentence(found)}"), VERDICTS[found.status]), ("", "")]
+    told += [(paragraph(line, 2), "") for line in _around(comparison)]
+    return [*told, ("", ""), (paragraph(f"→ {sentence(comparison)}"), VERDICTS[comparison.status]), ("", "")]
 
 
 def change_text(ratio: Interval | None) -> str:
@@ -77,14 +77,14 @@ def p_text(p: float | None) -> str:
     return f"{p:.2g}" if p >= 0.001 else "<0.001"
 
 
-def ordered(found: Comparison) -> list[Change]:
+def ordered(comparison: Comparison) -> list[Change]:
     """The worst first."""
-    return sorted(found.changes, key=lambda change: (WORST.index(change.kind), -_size(change), change.label))
+    return sorted(comparison.changes, key=lambda change: (WORST.index(change.kind), -_size(change), change.label))
 
 
-def troubled(found: Comparison) -> list[Change]:
+def troubled(comparison: Comparison) -> list[Change]:
     """Trials that need a line of their own."""
-    return [*found.of("broke"), *found.wrong]
+    return [*comparison.of("broke"), *comparison.wrong]
 
 
 def trouble(change: Change) -> str:
@@ -102,59 +102,59 @@ def ended(record: Record) -> str:
     return told if rate is None else f"{told}, {quantity(metrics.THROUGHPUT, rate)}"
 
 
-def names(found: Comparison) -> Callable[[Record], str]:
+def names(comparison: Comparison) -> Callable[[Record], str]:
     """Short names of the trials that are in both."""
-    axes = varying([change.after.settings for change in found.changes])
+    axes = varying([change.after.settings for change in comparison.changes])
     return lambda record: short_name(record.settings, axes) or record.label
 
 
-def heads(found: Comparison) -> list[str]:
+def heads(comparison: Comparison) -> list[str]:
     """Of the columns that `cells` fills."""
-    head, level = metrics.find(found.metric).column, f"{percent(found.objective.confidence, 3)} interval"
+    head, level = metrics.find(comparison.metric).column, f"{percent(comparison.objective.confidence, 3)} interval"
     return ["trial", f"{head} before", f"{head} after", "change", level, "p", "outcome"]
 
 
-def cells(found: Comparison, change: Change) -> tuple[str, str, str, str, str, str]:
+def cells(comparison: Comparison, change: Change) -> tuple[str, str, str, str, str, str]:
     """before, after, change, interval, p, outcome; what is not known is empty."""
     values = [
-        "" if value is None else _with_ends(record, found.metric, value)
+        "" if value is None else _with_ends(record, comparison.metric, value)
         for value, record in zip(change.values, (change.before, change.after), strict=True)
     ]
     ratio = change.ratio
     estimate = signed_percent(ratio.estimate - 1) if ratio else ""
-    outcome = change.kind + (", other answers" if change.worse_answers(found.objective.confidence) else "")
+    outcome = change.kind + (", other answers" if change.worse_answers(comparison.objective.confidence) else "")
     return values[0], values[1], estimate, _ends(ratio) if ratio else "", p_text(change.p), outcome
 
 
-def headline(found: Comparison) -> list[str]:
+def headline(comparison: Comparison) -> list[str]:
     """Beside the answer: all trials together, and what to choose by each sweep."""
     told = []
-    if (together := found.common) is not None:
+    if (together := comparison.common) is not None:
         told.append(f"All {together.trials} trials together: {change_text(together.ratio)}, {together.kind}.")
-    return [*told, f"Before: {found.verdicts[0]}", f"After: {found.verdicts[1]}"]
+    return [*told, f"Before: {comparison.verdicts[0]}", f"After: {comparison.verdicts[1]}"]
 
 
-def _around(found: Comparison) -> list[str]:
+def _around(comparison: Comparison) -> list[str]:
     """What stands below the table."""
-    told = headline(found)
-    told += [f"Differs: {line}" for line in found.differences[:LISTED]]
-    if len(found.differences) > LISTED:
-        told.append(f"Differs: {len(found.differences) - LISTED} more")
-    for name, records in (("before", found.vanished), ("after", found.new)):
+    told = headline(comparison)
+    told += [f"Differs: {line}" for line in comparison.differences[:LISTED]]
+    if len(comparison.differences) > LISTED:
+        told.append(f"Differs: {len(comparison.differences) - LISTED} more")
+    for name, records in (("before", comparison.vanished), ("after", comparison.new)):
         if records:
             some = ", ".join(record.label for record in records[:3]) + (", …" if len(records) > 3 else "")
             told.append(f"Only {name}: {count(len(records), 'trial')} ({some})")
-    return told + [f"Note: {note}" for note in found.notes]
+    return told + [f"Note: {note}" for note in comparison.notes]
 
 
-def _table(found: Comparison, width: int) -> list[Part]:
-    trials, name = ordered(found), names(found)
+def _table(comparison: Comparison, width: int) -> list[Part]:
+    trials, name = ordered(comparison), names(comparison)
     shown = trials[:ROWS]
-    rows = [(name(change.after), *cells(found, change)) for change in shown]
+    rows = [(name(change.after), *cells(comparison, change)) for change in shown]
     spares = (0, 2, 1, 0, 3, 4, 0)
     columns = [
         Column(head, list(texts), right=0 < place < 6, spare=spare)
-        for place, (head, texts, spare) in enumerate(zip(heads(found), zip(*rows, strict=True), spares, strict=True))
+        for place, (head, texts, spare) in enumerate(zip(heads(comparison), zip(*rows, strict=True), spares, strict=True))
     ]
     kept = fitting([column for column in columns if not column.empty], width)
     told: list[Part] = [(as_table(kept, [STYLES.get(change.kind, "") for change in shown]), "")]
