@@ -69,8 +69,8 @@ def _told(name: str, value: Any) -> str:
 def short_name(settings: Mapping[str, Any], axes: Sequence[str]) -> str:
     """A trial's name by the axes that vary: `onnxruntime int8 b5 c1`."""
     prefixes = {"batch": "b", REQUESTS: "q", "cores": "c", "replicas": "r", "buckets": "k"}
-    told = {name: axis_text(settings.get(name, "")).replace(" ", ",") for name in axes}
-    return " ".join(prefixes.get(name, "") + value for name, value in told.items() if value)
+    values = {name: axis_text(settings.get(name, "")).replace(" ", ",") for name in axes}
+    return " ".join(prefixes.get(name, "") + value for name, value in values.items() if value)
 
 
 def ranked(records: Sequence[Record], ranking: Sequence[str]) -> list[Record]:

@@ -39,14 +39,14 @@ def lines(records: Sequence[Record], verdict: Verdict, settings: Settings) -> li
     leader = chosen(records, verdict)
     if leader is None:
         return []
-    told = [
+    story = [
         Line("next", _next(records, verdict, leader)),
         Line("sure", _sure(records, verdict, settings)),
         Line("noise", "; ".join(noise(records).values()), warns=True),
         Line("load", _load(leader), warns=_overloaded(leader)),
         Line("cost", _cost(leader, settings)),
     ]
-    return [line for line in told if line.text]
+    return [line for line in story if line.text]
 
 
 def has_numbers(record: Record) -> bool:
@@ -106,23 +106,23 @@ def _sure(records: Sequence[Record], verdict: Verdict, settings: Settings) -> st
     repeats = sorted({len(record.repeats) for record in rivals})
     if not repeats:
         return ""
-    each = count(repeats[0], "repeat") + " each" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats each"
-    told = f"{percent(confidence, 4)}, over all {len(rivals):,} trials that qualify"
-    told = told if len(rivals) > 1 else "one trial that qualifies"
+    measured = count(repeats[0], "repeat") + " each" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats each"
+    text = f"{percent(confidence, 4)}, over all {len(rivals):,} trials that qualify"
+    text = text if len(rivals) > 1 else "one trial that qualifies"
     if verdict.kind == "undecided":
         going = "" if settings.effort.repeats_max else "; effort=until_decided measures them until it is decided"
-        return f"not yet: {each}{going}"
-    return f"{told}; {each}, a difference of {percent(objective.margin, 3)} does not count"
+        return f"not yet: {measured}{going}"
+    return f"{text}; {measured}, a difference of {percent(objective.margin, 3)} does not count"
 
 
 def noise(records: Sequence[Record]) -> dict[str, str]:
     """What the machine did meanwhile, where that was something: `level`, the names of shares of CPU time, `warmup`."""
     repeats = [repeat for record in records if record.status is not Status.REJECTED for repeat in record.repeats]
-    told = {"level": _levels(repeats), **_others(repeats)}
+    texts = {"level": _levels(repeats), **_others(repeats)}
     unsteady = sum(not repeat.warmup.get("stable", True) for repeat in repeats)
     if unsteady:
-        told["warmup"] = f"the warm-up did not settle in {unsteady:,} of {count(len(repeats), 'repeat')}"
-    return {name: text for name, text in told.items() if text}
+        texts["warmup"] = f"the warm-up did not settle in {unsteady:,} of {count(len(repeats), 'repeat')}"
+    return {name: text for name, text in texts.items() if text}
 
 
 def _levels(repeats: Sequence[Measurement]) -> str:
@@ -139,13 +139,13 @@ def _others(repeats: Sequence[Measurement]) -> dict[str, str]:
     """CPU time that went to somebody else."""
     hosts = [repeat.host.known() for repeat in repeats]
     names = {"foreign_cpu_share": "other programs took", "steal_share": "the hypervisor took"}
-    told = {}
+    texts = {}
     for name, text in names.items():
         shares = [host[name] for host in hosts if name in host]
         if shares and max(shares) > FOREIGN:
             most = f"at most {share(max(shares))} in one repeat"
-            told[name] = f"{text} {share(median(shares))} of the CPU time ({most})"
-    return told
+            texts[name] = f"{text} {share(median(shares))} of the CPU time ({most})"
+    return texts
 
 
 def _loads(record: Record) -> list[LoadFacts]:
@@ -162,25 +162,25 @@ def _load(record: Record) -> str:
     rates = [load.rate for load in loads if load.rate is not None]
     if not rates:
         return ""
-    told = f"{loads[0].scenario} at {number(median(rates))} items/s"
+    text = f"{loads[0].scenario} at {number(median(rates))} items/s"
     left = sum(load.left for load in loads)
     if _overloaded(record):
-        return f"{told} are more than it can serve: the queue grows, so latency is a matter of how long one waits"
-    return f"{told}; {left:,} still waited when the windows ended" if left else told
+        return f"{text} are more than it can serve: the queue grows, so latency is a matter of how long one waits"
+    return f"{text}; {left:,} still waited when the windows ended" if left else text
 
 
 def _cost(record: Record, settings: Settings) -> str:
     """What the chosen setup costs, and the hosts for the load that was declared."""
     rate, cost = money.rate_of(record.numbers), record.number(COST)
     hourly = money.break_even(rate, cost) if rate and cost is not None else None
-    told = []
+    texts = []
     if cost is not None and hourly is not None:
         kind = f" ({settings.objective.price.replace('_', ' ')})" if settings.objective.price else ""
-        told.append(f"${number(cost)} per million items at ${number(hourly)} an hour{kind}")
+        texts.append(f"${number(cost)} per million items at ${number(hourly)} an hour{kind}")
     fleet = settings.fleet
     if fleet.items_per_s and rate:
         hosts = money.fleet(fleet.items_per_s, rate, hourly, fleet.headroom, fleet.spare_hosts)
         kept = f"{share(fleet.headroom)} kept free, {fleet.spare_hosts} may be lost"
         price = "" if hosts.usd_per_month is None else f", ${number(hosts.usd_per_month)} a month"
-        told.append(f"{number(fleet.items_per_s)} items/s take {count(hosts.hosts, 'host')} ({kept}){price}")
-    return "; ".join(told)
+        texts.append(f"{number(fleet.items_per_s)} items/s take {count(hosts.hosts, 'host')} ({kept}){price}")
+    return "; ".join(texts)

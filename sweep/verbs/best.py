@@ -33,17 +33,17 @@ def best(
     from sweep.verdict.whatif import answers, flips
 
     history = query.history(outputs, sweep)
-    found = [query.Stored(history, record) for record in with_reported(outputs, history, include)]
-    names = sorted({answers.hardware_of(each.record) for each in found})
+    trials = [query.Stored(history, record) for record in with_reported(outputs, history, include)]
+    names = sorted({answers.hardware_of(trial.record) for trial in trials})
     settings = query.settings(history)
     question = answers.read(changes or [], settings, names)
-    view = answers.View(found, question, prices.read(outputs))
+    view = answers.View(trials, question, prices.read(outputs))
     answer, steps = view.answer(), flips.find(view)
     if as_json:
         print(json.dumps(telling.plain(answer, steps), indent=1))
         return
-    asked = replace(settings, objective=question.objective, fleet=question.fleet)
-    show(history, answer.records, asked, answer.verdict)
+    changed = replace(settings, objective=question.objective, fleet=question.fleet)
+    show(history, answer.records, changed, answer.verdict)
     display = Display()
     display.show(telling.parts(answer, steps, question.fleet, question.objective.price, display.width))
     leader = answer.verdict.winner or next(iter(answer.verdict.ranking), None)

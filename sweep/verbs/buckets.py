@@ -26,7 +26,7 @@ def buckets(
 
     folder = query.history(outputs, sweep).folder
     try:
-        found = json.loads(SweepFolder(folder).buckets.read_text())
+        content = json.loads(SweepFolder(folder).buckets.read_text())
     except FileNotFoundError:
         raise UserError(
             f"sweep {folder.name} has measured no lists of buckets: run one with buckets=auto, or name another sweep"
@@ -34,7 +34,7 @@ def buckets(
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {relative(str(SweepFolder(folder).buckets))}: {error}") from None
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(content, indent=1))
         return
     display = Display()
-    display.show(bucket_table.whole(from_json(tuple[ListGroup, ...], found), display.width))
+    display.show(bucket_table.whole(from_json(tuple[ListGroup, ...], content), display.width))

@@ -62,10 +62,10 @@ def show_builds(outputs: Path) -> None:
 
 def explain_build(outputs: Path, key: str) -> None:
     """What a build was made of, what it reported, and where it lies."""
-    found = [entry for entry in _store(outputs).entries() if entry.key.startswith(key)]
-    if len(found) != 1:
-        raise UserError(f"{len(found)} builds begin with {key!r}: `python -m sweep builds list` shows the keys")
-    entry = found[0]
+    entries = [entry for entry in _store(outputs).entries() if entry.key.startswith(key)]
+    if len(entries) != 1:
+        raise UserError(f"{len(entries)} builds begin with {key!r}: `python -m sweep builds list` shows the keys")
+    entry = entries[0]
     table = make_table("", "")
     for name, value in _flat({"key": entry.key, "folder": str(entry.folder), **entry.info}):
         table.add_row(name, one_line(str(value)))

@@ -125,7 +125,7 @@ def _hardware_table(host: rules.Host) -> "Table":
     table = make_table("hardware", "here", "what it has", "why this host is not it")
     table.add_row("local", "yes", "see above", "")
     types = (declared for declared in compose.hardware_types() if declared["name"] != "local")
-    for declared in sorted(types, key=lambda one: (str(one["name"]).partition("_")[0], one.get("cpus") or 0)):
+    for declared in sorted(types, key=lambda hardware: (str(hardware["name"]).partition("_")[0], hardware.get("cpus") or 0)):
         reason = rules.lacks(host, declared)
         table.add_row(str(declared["name"]), "no" if reason else "yes", _has(declared), reason or "")
     return table

@@ -100,9 +100,9 @@ def beside(outputs: Path, measured: Sequence[Record], include: Sequence[str]) ->
     models = list(dict.fromkeys(str(record.settings.get("model")) for record in measured))
     have = {record.key for record in measured}
     everything = [record for folder in folders for record in ledger.History(folder).records.values()]
-    found = {record.key: record for record in sorted(everything, key=lambda record: record.started)}  # the newest stays
+    newest = {record.key: record for record in sorted(everything, key=lambda record: record.started)}  # the newest stays
     beside = []
-    for record in found.values():
+    for record in newest.values():
         ours = next((name for name in models if same_model(record.settings.get("model"), name)), None)
         if record.key not in have and ours is not None:
             # One model has one name in a table.
@@ -118,20 +118,20 @@ def _one(table: Table, settings: Settings, types: Sequence[Mapping[str, Any]]) -
             print(f"{table.name}: already imported as {folder.name}")
             return
         folder = folder or ledger.new_folder(outputs, ledger.REPORTED)
-        found = records(table, folder.name, types, settings.gates)
-        problem = _write(table, folder, settings, found)
-    _tell(table, folder, found)
+        rows = records(table, folder.name, types, settings.gates)
+        problem = _write(table, folder, settings, rows)
+    _tell(table, folder, rows)
     if problem:
         print(f"  {problem}")
 
 
-def _write(table: Table, folder: Path, settings: Settings, found: Sequence[Record]) -> str | None:
+def _write(table: Table, folder: Path, settings: Settings, imported: Sequence[Record]) -> str | None:
     """Ledger, tables and MLflow; a line about what MLflow refused."""
     from sweep.report import tables
     from sweep.report.mlflow import markdown, tracker
 
     command = f"python -m sweep import {table.name}"
-    verdict = select.verdict(found, settings.objective)
+    verdict = select.verdict(imported, settings.objective)
     book = ledger.Ledger(folder)
     try:
         with book.together():
@@ -139,15 +139,15 @@ def _write(table: Table, folder: Path, settings: Settings, found: Sequence[Recor
             book.append(
                 "sweep", id=folder.name, settings=settings.to_json(), command=command, version=__version__, table=about
             )
-            for record in found:
+            for record in imported:
                 book.append("record", record=record)
         own = folder / table.path.name
         shutil.copyfile(table.path, own)
-        left = [own, *tables.write(found, folder)]
+        left = [own, *tables.write(imported, folder)]
         book.append("finish", verdict=verdict, interrupted=False)
-        text = markdown.describe(settings, None, found, verdict, [command])
+        text = markdown.describe(settings, None, imported, verdict, [command])
         paths = tuple(str(path) for path in left)
-        sent = tracker.send(tracker.SendRequest(str(folder), settings, paths, text), found, verdict)
+        sent = tracker.send(tracker.SendRequest(str(folder), settings, paths, text), imported, verdict)
         if sent.runs:
             book.append("runs", runs=sent.by_key)
     except OSError as error:
@@ -232,14 +232,14 @@ def _label(row: Row) -> str:
     return "-".join(part for part in parts if part) + "@" + row.instance
 
 
-def _tell(table: Table, folder: Path, found: Sequence[Record]) -> None:
-    counts = Counter(record.status for record in found)
+def _tell(table: Table, folder: Path, imported: Sequence[Record]) -> None:
+    counts = Counter(record.status for record in imported)
     words = [f"{counts[s]} {s.value.replace('_', ' ')}" for s in Status if counts[s] and s is not Status.REJECTED]
-    said = sum(row.status is Status.REJECTED for row in table.rows)
-    flagged = [(row, r) for row, r in zip(table.rows, found, strict=True) if row.status is not r.status]
-    words += [f"{said} rejected by the source"] if said else []
+    refused = sum(row.status is Status.REJECTED for row in table.rows)
+    flagged = [(row, r) for row, r in zip(table.rows, imported, strict=True) if row.status is not r.status]
+    words += [f"{refused} rejected by the source"] if refused else []
     words += [f"{len(flagged)} flagged implausible"]
-    print(f"{table.name}: {count(len(found), 'row')}: {', '.join(words)}; sweep {folder.name}")
+    print(f"{table.name}: {count(len(imported), 'row')}: {', '.join(words)}; sweep {folder.name}")
     for row, record in flagged[:FLAGGED]:
         print(f"  {table.name}:{row.line}  {record.label}\n      {record.reason}")
     if len(flagged) > FLAGGED:

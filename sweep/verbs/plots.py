@@ -38,9 +38,9 @@ def bars(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS)
     """Throughput and accuracy by option; what failed is a gap that says why."""
     from sweep.report.plots import drawing, options
 
-    found = query.trials(outputs, words or [])
-    path = output or _default(found, "bars", words or [])
-    drawing.save(lambda: options.draw(found, query.settings(found[0].history).objective), path)
+    trials = query.trials(outputs, words or [])
+    path = output or _default(trials, "bars", words or [])
+    drawing.save(lambda: options.draw(trials, query.settings(trials[0].history).objective), path)
     print(relative(str(path)))
 
 
@@ -49,9 +49,9 @@ def box(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) 
     """Latency of every request of a few trials, of one sweep or several, as a box plot."""
     from sweep.report.plots import boxes, drawing
 
-    found = query.trials(outputs, words or [])
-    path = output or _default(found, "box", words or [])
-    drawing.save(lambda: boxes.draw(found), path)
+    trials = query.trials(outputs, words or [])
+    path = output or _default(trials, "box", words or [])
+    drawing.save(lambda: boxes.draw(trials), path)
     print(relative(str(path)))
 
 
@@ -62,25 +62,25 @@ def buckets(words: Words = None, output: Output = None, outputs: Outputs = OUTPU
     from sweep.report.plots.buckets import plots as bucket_plots
 
     keys: dict[Path, set[str]] = {}
-    for each in query.trials(outputs, words or []):
-        keys.setdefault(each.history.folder, set()).add(each.record.key)
-    found = [(folder, name, group) for folder in keys for name, group in bucket_plots.named(folder, keys[folder])]
-    if not found:
+    for trial in query.trials(outputs, words or []):
+        keys.setdefault(trial.history.folder, set()).add(trial.record.key)
+    groups = [(folder, name, group) for folder in keys for name, group in bucket_plots.named(folder, keys[folder])]
+    if not groups:
         where = ", ".join(folder.name for folder in keys)
         raise UserError(f"no list of buckets was measured for these trials of {where}: run some with buckets=auto")
-    if output is not None and len(found) > 1:
-        told = ", ".join(group.label for _, _, group in found)
-        raise UserError(f"--output is one picture, and these are {len(found)}: {told}; say which, like batch=1")
-    for folder, name, group in found:
+    if output is not None and len(groups) > 1:
+        labels = ", ".join(group.label for _, _, group in groups)
+        raise UserError(f"--output is one picture, and these are {len(groups)}: {labels}; say which, like batch=1")
+    for folder, name, group in groups:
         path = output or folder / "plots" / f"{name}.png"
         drawing.save(partial(bucket_plots.picture, group), path)
         print(relative(str(path)))
 
 
-def _default(found: "Sequence[Stored]", kind: str, words: Sequence[str]) -> Path:
+def _default(trials: "Sequence[Stored]", kind: str, words: Sequence[str]) -> Path:
     """`plots/bars-batch=5.png` in the folder of the first sweep: other wishes do not overwrite it."""
     wishes = "-".join([kind, *(word for word in words if "=" in word)])
-    return found[0].history.folder / "plots" / (re.sub(r"[^\w.,=-]+", "_", wishes)[:120] + ".png")
+    return trials[0].history.folder / "plots" / (re.sub(r"[^\w.,=-]+", "_", wishes)[:120] + ".png")
 
 
 def compare(
@@ -102,5 +102,5 @@ def compare(
     first, second = (query.trial(outputs, words, name) for words, name in zip((a, b), where, strict=True))
     if first.record.key == second.record.key and first.history.folder == second.history.folder:
         raise UserError(f"A and B are both {first.record.label}: give two trials, or --sweep twice")
-    found = comparing.compare(first, second, outputs)
-    print(json.dumps(comparing.to_plain(found), indent=1) if as_json else "\n".join(comparison.lines(found)))
+    result = comparing.compare(first, second, outputs)
+    print(json.dumps(comparing.to_plain(result), indent=1) if as_json else "\n".join(comparison.lines(result)))

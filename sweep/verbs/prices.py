@@ -27,23 +27,23 @@ def listed(context: typer.Context, outputs: Outputs = OUTPUTS) -> None:
     from sweep.verdict.costs import money, prices
 
     rows = prices.read(outputs)
-    found: list[tuple[str, ...]] = []
+    lines: list[tuple[str, ...]] = []
     unknown = []
     for declared in compose.hardware_types():
         known = money.listed(prices.over(declared, rows))
         own = money.listed(declared)
         unknown += [] if known or declared.get("withdrawn") else [str(declared["name"])]
         for place, price in enumerate(known):
-            told = [price.kind, price.region, price.date, price.source]
+            facts = [price.kind, price.region, price.date, price.source]
             where = "" if price in own else prices.TABLE
             name = "" if place else str(declared["name"])
-            found.append((name, f"{price.usd_per_hour:.6g}", *(each or "" for each in told), where))
+            lines.append((name, f"{price.usd_per_hour:.6g}", *(fact or "" for fact in facts), where))
     names = ("hardware", "USD/h", "kind", "region", "date", "source", "from")
-    cells = list(zip(*found, strict=True))
+    cells = list(zip(*lines, strict=True))
     columns = [Column(name, list(cells[at]), right=at == 1, spare=at if at > 3 else 0) for at, name in enumerate(names)]
     display = Display()
     shown = fitting([column for column in columns if not column.empty], display.width)
-    display.show([(as_table(shown, [""] * len(found)), ""), ("", "")])
+    display.show([(as_table(shown, [""] * len(lines)), ""), ("", "")])
     print(
         "The first price of a hardware is meant where no kind is asked for (objective.price=on_demand|reserved|spot)."
     )
@@ -86,9 +86,9 @@ def _types(names: Sequence[str]) -> list[Json]:
     """The hardware types that are instances which can still be had."""
     from sweep.config import compose
 
-    known = {str(each["name"]): each for each in compose.hardware_types() if each["instance_type"]}
-    known = {name: each for name, each in known.items() if not each.get("withdrawn")}
+    known = {str(hardware["name"]): hardware for hardware in compose.hardware_types() if hardware["instance_type"]}
+    known = {name: hardware for name, hardware in known.items() if not hardware.get("withdrawn")}
     for name in names:
         if name not in known:
             raise UserError(f"--hardware {name}: {meant(name, known)}")
-    return [each for name, each in known.items() if name in names or not names]
+    return [hardware for name, hardware in known.items() if name in names or not names]

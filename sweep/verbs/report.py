@@ -70,10 +70,10 @@ def run(history_a: History, history_b: History, out: Path | None = None) -> int:
     from sweep.report.terminal import regression
     from sweep.report.terminal.display import Display
 
-    found = compare(history_a, history_b)
+    comparison = compare(history_a, history_b)
     display = Display()
-    display.show(regression.parts(found, display.width))
+    display.show(regression.parts(comparison, display.width))
     if out is not None:
-        regression_page.write(found, out)
+        regression_page.write(comparison, out)
         display.show([(f"page       {out}", "")])
-    return EXIT[found.status]
+    return EXIT[comparison.status]

@@ -62,7 +62,7 @@ def run_again(run_id: str, outputs: Path, tracking_uri: str | None = None, trust
     sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
     trials = deployment.whole(past.trial, here)
     trial = trials[past.trial.deployment.get("member", 0)]
-    sweep.run([Job(each.overrides, each) for each in trials])
+    sweep.run([Job(member.overrides, member) for member in trials])
     status = sweep.finish()
     if status == 130:
         return status
@@ -114,8 +114,8 @@ def here(trial: Trial) -> Trial:
     if trial.hardware.get("name") != "local":
         return trial
     typed = {override.partition("=")[0].rpartition("hardware.")[2] for override in trial.overrides}
-    found = {name: value for name, value in rules.local(rules.detect()).items() if name not in typed}
-    return replace(trial, hardware={**trial.hardware, **found})
+    detected = {name: value for name, value in rules.local(rules.detect()).items() if name not in typed}
+    return replace(trial, hardware={**trial.hardware, **detected})
 
 
 def _find(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:

@@ -143,8 +143,8 @@ def _say_links(settings: Settings, base: str, say: Callable[[str], None]) -> Non
     direction = "DESC" if objective.maximize else "ASC"
     try:
         name = urllib.parse.quote(settings.name)
-        found = _ask(f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
-        experiment_id = str(found["experiment"]["experiment_id"])
+        experiment = _ask(f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
+        experiment_id = str(experiment["experiment"]["experiment_id"])
         parent, sweep_id, top = None, None, []
         for run in _search(base, experiment_id, "tags.`sweep.kind` = 'sweep'", "attributes.start_time DESC", 1):
             tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
@@ -168,16 +168,16 @@ def _say_links(settings: Settings, base: str, say: Callable[[str], None]) -> Non
 
 
 def _search(base: str, experiment_id: str, filter_text: str, order: str, limit: int) -> list[Json]:
-    asked = {"experiment_ids": [experiment_id], "filter": filter_text, "order_by": [order], "max_results": limit}
-    return list(_ask(f"{base}/api/2.0/mlflow/runs/search", asked).get("runs") or [])
+    request = {"experiment_ids": [experiment_id], "filter": filter_text, "order_by": [order], "max_results": limit}
+    return list(_ask(f"{base}/api/2.0/mlflow/runs/search", request).get("runs") or [])
 
 
 def _ask(url: str, body: Json | None = None) -> Json:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as answer:
-        found: Json = json.loads(answer.read())
-        return found
+        content: Json = json.loads(answer.read())
+        return content
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

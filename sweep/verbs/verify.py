@@ -130,8 +130,8 @@ def _compare(record: Record, known: Json, rows: Sequence[Row], tolerance: float)
     row, differs = nearest(known, rows)
     if row is None:
         return []
-    found = _checks(record, row)
-    if found:
+    checks = _checks(record, row)
+    if checks:
         print(f"\n{record.label}\n  published: {row.source} ({row.date or 'not dated'})")
         if row.shape:
             print(f"  items of {row.shape}")
@@ -139,9 +139,9 @@ def _compare(record: Record, known: Json, rows: Sequence[Row], tolerance: float)
             print(f"  differs: {'; '.join(differs)}")
         if row.mistakes:
             print(f"  known mistakes: {', '.join(row.mistakes)}")
-        for check in found:
+        for check in checks:
             print(f"  {check.text(tolerance)}")
-    return found
+    return checks
 
 
 def _checks(record: Record, row: Row) -> list[Check]:
@@ -171,8 +171,8 @@ def _nothing(history: History, measured: Sequence[Record]) -> str:
         origins = sorted({r.origin.value for r in history.records.values() if not r.origin.is_evidence})
         return "nothing comparable: no trial was measured" + (f" ({', '.join(origins)} only)" if origins else "")
     known = [setup(history, record) for record in measured]
-    told = (f"{one['model']} on {one['instance'] or 'a host that is no EC2 instance'}" for one in known)
-    places = dict.fromkeys(told)
+    texts = (f"{setup_['model']} on {setup_['instance'] or 'a host that is no EC2 instance'}" for setup_ in known)
+    places = dict.fromkeys(texts)
     return f"nothing comparable: no published row has the setup of a trial here ({', '.join(places)})"
 
 

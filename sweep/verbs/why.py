@@ -17,12 +17,12 @@ def why(
 ) -> None:
     """Why trials were not chosen, did not work or were never tried, from what is stored."""
     history = query.history(outputs, sweep)
-    found = query.records(history)
-    wanted = query.pairs(settings, [record.settings for record in found])
-    chosen = [record for record in found if query.like(record.settings, wanted)]
+    records = query.records(history)
+    wanted = query.pairs(settings, [record.settings for record in records])
+    chosen = [record for record in records if query.like(record.settings, wanted)]
     if not chosen:
-        raise query.none_like([record.settings for record in found], wanted)
-    verdict = select.verdict(found, query.settings(history).objective)
+        raise query.none_like([record.settings for record in records], wanted)
+    verdict = select.verdict(records, query.settings(history).objective)
     for record in chosen:
         reason = verdict.reasons.get(record.key) or (
             "chosen: " + verdict.sentence if record.key == verdict.winner else record.reason

@@ -45,17 +45,17 @@ def links(
     objective = objective or settings.objective
     root = f"{base or base_url(settings)}/#"
     page = f"{root}/experiments/{experiment_id}"
-    found = {"trials": f"{page}/runs?{_query(_ALL, objective)}"}
+    urls = {"trials": f"{page}/runs?{_query(_ALL, objective)}"}
     if sweep_id:
-        found["sweep"] = f"{page}/runs?viewStateShareKey={urllib.parse.quote(sweep_id)}"
+        urls["sweep"] = f"{page}/runs?viewStateShareKey={urllib.parse.quote(sweep_id)}"
     if parent:
-        found["parent"] = f"{page}/runs/{parent}"
+        urls["parent"] = f"{page}/runs/{parent}"
     if len(top) > 1:
         lists = {"runs": list(top), "experiments": [str(experiment_id)]}
         texts = {name: json.dumps(value, separators=(",", ":")) for name, value in lists.items()}
         query = urllib.parse.urlencode(texts, quote_via=urllib.parse.quote)
-        found["compare"] = f"{root}/compare-runs?{query}"
-    return found
+        urls["compare"] = f"{root}/compare-runs?{query}"
+    return urls
 
 
 def _query(filter_text: str, objective: Objective) -> str:

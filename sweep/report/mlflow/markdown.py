@@ -72,8 +72,8 @@ def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
 def _story(settings: Settings, records: Sequence[Record], verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
-    told = story.lines(records, verdict, settings)
-    return "\n".join(f"- {line.name}: {_escape(line.text)}" for line in told)
+    story_lines = story.lines(records, verdict, settings)
+    return "\n".join(f"- {line.name}: {_escape(line.text)}" for line in story_lines)
 
 
 def _outcome(record: Record, trials: int, verdict: Verdict | None) -> str:
@@ -99,8 +99,8 @@ def _claims(record: Record, verdict: Verdict | None) -> list[str]:
     from sweep.verdict import claims
     from sweep.verdict.claims import Claim
 
-    found = verdict.claims.get(record.key, {}) if verdict else {}
-    return [claims.sentence(from_json(Claim, one)) for one in found.values()]
+    proofs = verdict.claims.get(record.key, {}) if verdict else {}
+    return [claims.sentence(from_json(Claim, claim)) for claim in proofs.values()]
 
 
 def _counts(settings: Settings, plan: Plan | None, records: Sequence[Record]) -> str:
@@ -125,7 +125,7 @@ def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None
     """The best, with the columns that any of them has."""
     axes = varying([record.settings for record in records])
     cells = {record.key: _cells(record) for record in good[:TOP]}
-    heads = [head for head in next(iter(cells.values())) if any(each[head] != UNKNOWN for each in cells.values())]
+    heads = [head for head in next(iter(cells.values())) if any(row[head] != UNKNOWN for row in cells.values())]
     rows = ["| " + " | ".join(["", "trial", *heads]) + " |", "|:-|:-|" + "-:|" * len(heads)]
     for place, record in enumerate(good[:TOP], 1):
         name = _escape(short_name(record.settings, axes) or record.label)

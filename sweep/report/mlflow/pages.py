@@ -32,17 +32,17 @@ def sweep_note(
     """
     page = f"#/experiments/{experiment_id}"
     parent = f"{page}/runs/{runs['parent']}"
-    told = [f"[all trials, best first]({view(experiment_id, sweep_id)})"]
+    entries = [f"[all trials, best first]({view(experiment_id, sweep_id)})"]
     if len(best) > 1:
-        told.append(f"[the best {len(best)} side by side]({_compared(experiment_id, best)})")
+        entries.append(f"[the best {len(best)} side by side]({_compared(experiment_id, best)})")
     if runs.get("winner"):
-        told.append(f"[the chosen one]({page}/runs/{runs['winner']})")
+        entries.append(f"[the chosen one]({page}/runs/{runs['winner']})")
     if PAGE in files:
-        told.append(f"[the report]({parent}/artifacts/{PAGE})")
+        entries.append(f"[the report]({parent}/artifacts/{PAGE})")
     elif files:
-        told.append(f"[the files]({parent}/artifacts)")
+        entries.append(f"[the files]({parent}/artifacts)")
     head, gap, rest = markdown.partition("\n\n")
-    return f"{head}\n\n{' · '.join(told)}{gap}{rest}"
+    return f"{head}\n\n{' · '.join(entries)}{gap}{rest}"
 
 
 def experiment_note(experiment_id: str, sweep_id: str, settings: Settings) -> str:

@@ -120,17 +120,17 @@ class RunStore:
     def _experiment(self, settings: Settings, location: str | None) -> str:
         from mlflow.exceptions import MlflowException
 
-        found = self._client.get_experiment_by_name(settings.name)
-        if found is None:
+        experiment = self._client.get_experiment_by_name(settings.name)
+        if experiment is None:
             try:
                 return str(self._client.create_experiment(settings.name, location, {"sweep.kind": "experiment"}))
             except MlflowException:  # another sweep was quicker
-                found = self._client.get_experiment_by_name(settings.name)
-                if found is None:
+                experiment = self._client.get_experiment_by_name(settings.name)
+                if experiment is None:
                     raise
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if experiment.lifecycle_stage == "deleted":
+            self._client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
 
     def _existing(self) -> dict[str, Run]:
         """The runs of this sweep that are in the store, by trial key; the sweep's own under the empty key."""

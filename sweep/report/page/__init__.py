@@ -76,7 +76,7 @@ def sections(facts: Facts) -> list[Section]:
         surroundings.buckets,
         surroundings.environment,
     )
-    return [made for part in parts if (made := _safely(part, facts)) is not None]
+    return [section for part in parts if (section := _safely(part, facts)) is not None]
 
 
 def _safely(part: Callable[[Facts], Section | None], facts: Facts) -> Section | None:

@@ -47,12 +47,12 @@ def _named(facts: Facts, group: Sequence[Record]) -> Cell:
 def _classes(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
     if not groups:
         return ""
-    found = [_of(group) for group in groups]
-    labelled = any(each.get("accuracy") is not None for each in found)
-    lows = [float(each.get("agreement_low") or each["agreement"]) for each in found]
+    agreements = [_of(group) for group in groups]
+    labelled = any(agreement.get("accuracy") is not None for agreement in agreements)
+    lows = [float(agreement.get("agreement_low") or agreement["agreement"]) for agreement in agreements]
     if labelled:
         lows += [
-            float(each.get("accuracy_low") or each["accuracy"]) for each in found if each.get("accuracy") is not None
+            float(agreement.get("accuracy_low") or agreement["accuracy"]) for agreement in agreements if agreement.get("accuracy") is not None
         ]
     span = (max(0.0, min(lows) - 0.02), 1.0)
     columns = [Column("trials"), Column("items", "answered and compared", True)]
@@ -68,22 +68,22 @@ def _classes(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
             Column("McNemar p", "exact, two-sided: that both are right equally often", True),
             Column("who was right"),
         ]
-    rows = [Row(_cells(facts, group, each, labelled, span)) for group, each in zip(groups, found, strict=True)]
+    rows = [Row(_cells(facts, group, agreement, labelled, span)) for group, agreement in zip(groups, agreements, strict=True)]
     scale = f"The drawn intervals reach from {share(span[0])} to 100 %."
     return table(columns, rows, name="answers-table", css="tight") + paragraph(scale, "soft")
 
 
-def _cells(facts: Facts, group: Sequence[Record], each: Json, labelled: bool, span: tuple[float, float]) -> list[Cell]:
-    items = each.get("samples")
+def _cells(facts: Facts, group: Sequence[Record], agreement: Json, labelled: bool, span: tuple[float, float]) -> list[Cell]:
+    items = agreement.get("samples")
     cells = [_named(facts, group), Cell("–" if items is None else f"{int(items):,}", items)]
-    cells.append(_share(each, "agreement", span))
+    cells.append(_share(agreement, "agreement", span))
     if not labelled:
         return cells
-    cells.append(_share(each, "accuracy", span))
-    cells.append(Cell(share(each.get("reference_accuracy")), each.get("reference_accuracy")))
-    right = each.get("who_was_right") or {}
+    cells.append(_share(agreement, "accuracy", span))
+    cells.append(Cell(share(agreement.get("reference_accuracy")), agreement.get("reference_accuracy")))
+    right = agreement.get("who_was_right") or {}
     cells += [Cell("–" if right.get(name) is None else f"{right[name]:,}", right.get(name)) for name in RIGHT]
-    p = each.get("mcnemar_p")
+    p = agreement.get("mcnemar_p")
     cells.append(Cell("–" if p is None else f"{p:.2g}", p))
     words = ""
     if right:
@@ -97,8 +97,8 @@ def _cells(facts: Facts, group: Sequence[Record], each: Json, labelled: bool, sp
     return cells
 
 
-def _share(each: Json, name: str, span: tuple[float, float]) -> Cell:
-    value, low, high = (each.get(name + end) for end in ("", "_low", "_high"))
+def _share(agreement: Json, name: str, span: tuple[float, float]) -> Cell:
+    value, low, high = (agreement.get(name + end) for end in ("", "_low", "_high"))
     if value is None:
         return Cell("–")
     ends = f"<br><small>{esc(share(low))} to {esc(share(high))}</small>" if low is not None and high is not None else ""
@@ -114,9 +114,9 @@ def _distances(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
     columns = [Column("trials"), Column("items", "", True), *(Column(metric.label, "", True) for metric in known)]
     rows = []
     for group in groups:
-        each = _of(group)
-        cells = [_named(facts, group), Cell(f"{int(each.get('samples') or 0):,}", each.get("samples"))]
-        cells += [Cell(esc(cell(metric, each)), each.get(metric.name)) for metric in known]
+        agreement = _of(group)
+        cells = [_named(facts, group), Cell(f"{int(agreement.get('samples') or 0):,}", agreement.get("samples"))]
+        cells += [Cell(esc(cell(metric, agreement)), agreement.get(metric.name)) for metric in known]
         rows.append(Row(cells))
     alone = paragraph(f"The answers of {count(sum(map(len, groups)), 'trial')} are no classes.", "lead")
     return alone + table(columns, rows, name="distances-table")

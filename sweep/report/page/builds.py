@@ -29,14 +29,14 @@ def section(facts: Facts) -> Section | None:
     uses = _uses(facts)
     if not uses:
         return None
-    made = [use for use in uses if not use.build.get("reused")]
+    new = [use for use in uses if not use.build.get("reused")]
     failed = [use for use in uses if use.failed]
-    seconds = sum(float(use.build.get("seconds") or 0.0) for use in made)
+    seconds = sum(float(use.build.get("seconds") or 0.0) for use in new)
     trials = len({record.key for use in uses for record in use.records})
     words = [
         f"{count(len(uses), 'distinct build')} for {count(trials, 'trial')}:",
-        f"{len(made):,} made here in {duration(seconds)} of compiling,",
-        f"{len(uses) - len(made):,} taken from the store" + (f", {len(failed):,} failed." if failed else "."),
+        f"{len(new):,} made here in {duration(seconds)} of compiling,",
+        f"{len(uses) - len(new):,} taken from the store" + (f", {len(failed):,} failed." if failed else "."),
     ]
     slowest = max((float(use.build.get("seconds") or 0.0) for use in uses), default=0.0)
     known = [name for name in ("artifact_mb", "placement") if any(use.build.get(name) is not None for use in uses)]
@@ -59,18 +59,18 @@ def section(facts: Facts) -> Section | None:
 
 
 def _uses(facts: Facts) -> list[Use]:
-    found: dict[str, Use] = {}
+    uses: dict[str, Use] = {}
     for record in facts.records:
         buckets = record.settings.get("buckets")
         listed = buckets if isinstance(buckets, list) and len(buckets) == len(record.builds) else []
         word = str(buckets if isinstance(buckets, str) else "")
         names = [f"k{axis_text([bucket])}" for bucket in listed] or [word] * len(record.builds)
         for bucket, build in zip(names, record.builds, strict=True):
-            use = found.setdefault(str(build.get("key")), Use(dict(build), bucket))
+            use = uses.setdefault(str(build.get("key")), Use(dict(build), bucket))
             use.records.append(record)
             # Of several builds of a failed trial those without anything to show are the ones that failed.
             use.failed |= record.status is Status.BUILD_FAILED and build.get("precision") is None
-    return list(found.values())
+    return list(uses.values())
 
 
 def _row(facts: Facts, use: Use, known: Sequence[str], slowest: float) -> Row:

@@ -25,12 +25,12 @@ LEAST = 3e-4  # shares below are drawn here: the axis is logarithmic and most pr
 
 def section(facts: Facts) -> Section | None:
     """None where no rate was looked for."""
-    found = [(record, searches) for record in facts.records if (searches := _searches(record))]
-    if not found:
+    results = [(record, searches) for record in facts.records if (searches := _searches(record))]
+    if not results:
         return None
-    drawn = [(record, searches) for record, searches in found if any(search.curve for search in searches)]
+    drawn = [(record, searches) for record, searches in results if any(search.curve for search in searches)]
     drawn = drawn[: len(facts.best) or 8]
-    level = found[0][1][0].slo_p99_ms
+    level = results[0][1][0].slo_p99_ms
     words = (
         f"Arrivals at random at one rate after the other: which share of the items took longer than "
         f"{number(level)} ms. "
@@ -38,32 +38,32 @@ def section(facts: Facts) -> Section | None:
         f"capacity is where it reaches {share(LATE)}."
     )
     chart = svg.chart("late-items-by-rate", lambda wide: _draw(facts, drawn, wide), esc(words)) if drawn else ""
-    return Section("capacity", "Capacity", chart + _table(facts, found))
+    return Section("capacity", "Capacity", chart + _table(facts, results))
 
 
 def _searches(record: Record) -> list[CapacityFacts]:
     return [repeat.capacity for repeat in record.repeats if repeat.capacity is not None]
 
 
-def _draw(facts: Facts, found: Sequence[Found], wide: bool) -> Drawn:
+def _draw(facts: Facts, results: Sequence[Found], wide: bool) -> Drawn:
     figure = svg.canvas(wide, 3.6 if wide else 3.2)
     axes = figure.add_subplot()
     hits: list[Hit] = []
-    for record, searches in found:
+    for record, searches in results:
         for search in searches:
             hits += _curve(facts, axes, record, search.curve)
     axes.axhline(LATE, color="#333333", lw=1, ls=":")
     axes.set_yscale("log")
     axes.set_ylim(LEAST / 1.4, 1.4)
     axes.set_yticks([LEAST, 1e-3, LATE, 0.1, 1.0], ["none", "0.1 %", "1 %", "10 %", "100 %"])
-    rates = [probe.rate for _, searches in found for search in searches for probe in search.curve]
+    rates = [probe.rate for _, searches in results for search in searches for probe in search.curve]
     stretch(axes, "x", min(rates), max(rates))
     axes.minorticks_off()
     axes.set_xlabel("rate of arrivals, items/s")
     axes.set_ylabel("late items")
     axes.grid(True, color="#EEEEEE", lw=0.8)
     axes.set_axisbelow(True)
-    _legend(facts, axes, found, wide)
+    _legend(facts, axes, results, wide)
     return figure, hits
 
 
@@ -84,19 +84,19 @@ def _curve(facts: Facts, axes: Axes, record: Record, curve: Sequence[ProbeFacts]
     return hits
 
 
-def _legend(facts: Facts, axes: Axes, found: Sequence[Found], wide: bool) -> None:
+def _legend(facts: Facts, axes: Axes, results: Sequence[Found], wide: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], marker="o", color=facts.colour(r), ms=4.5, label=clipped(facts.name(r), 28 if wide else 20))
-        for r, _ in found
+        for r, _ in results
     ]
     figure = axes.get_figure()
     if figure is not None:
         figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=4 if wide else 2, fontsize=8)
 
 
-def _table(facts: Facts, found: Sequence[Found]) -> str:
+def _table(facts: Facts, results: Sequence[Found]) -> str:
     columns = [
         Column("trial"),
         Column("service level", "p99 of the latency of an item", True),
@@ -105,7 +105,7 @@ def _table(facts: Facts, found: Sequence[Found]) -> str:
         Column("note"),
     ]
     rows = []
-    for record, searches in found:
+    for record, searches in results:
         value = record.number(CAPACITY)
         if value is None:
             value = sum(search.items_per_s for search in searches) / len(searches)

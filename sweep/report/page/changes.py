@@ -25,23 +25,23 @@ def section(facts: Facts) -> Section | None:
     from sweep.verdict.whatif.answers import Question, View
 
     settings = facts.settings
-    found = [facts.stored(record) for record in facts.records]
+    trials = [facts.stored(record) for record in facts.records]
     question = Question(settings.objective, settings.fleet)
-    view = View(found, question, prices.read(facts.folder.parent.parent))
+    view = View(trials, question, prices.read(facts.folder.parent.parent))
     html = _flips(facts, flips.find(view)) + _fleets(facts, view)
     return Section("changes", "What would change it", html) if html else None
 
 
-def _flips(facts: Facts, found: tuple[Steps, ...]) -> str:
+def _flips(facts: Facts, flips: tuple[Steps, ...]) -> str:
     labels = {record.key: facts.name(record) for record in facts.records}
     rows = [
         Row([Cell(esc(what)), Cell(esc(where)), Cell(esc(who))], {"class": "chosen" if now else ""})
-        for steps in found
+        for steps in flips
         for what, where, who, now in whatif.rows_of(steps, labels)
     ]
     if not rows:
         return ""
-    lost = sum(steps.unconfirmed for steps in found)
+    lost = sum(steps.unconfirmed for steps in flips)
     note = f"{count(lost, 'further change')} could not be confirmed 1 % away." if lost else ""
     columns = [Column("if this changes"), Column("where"), Column("then leads")]
     return table(columns, rows, sortable=False, css="loose") + paragraph(note, "soft")
@@ -65,12 +65,12 @@ def _fleets(facts: Facts, view: View) -> str:
         Column(""),
     ]
     rows = []
-    for each in view.fleets[:MOST]:
-        hosts, name = each.hosts, facts.name(each.record)
+    for option in view.fleets[:MOST]:
+        hosts, name = option.hosts, facts.name(option.record)
         money = (hosts.usd_per_hour, hosts.usd_per_month, hosts.usd_per_million_items)
-        cells = [Cell(esc(name), name), Cell(number(each.rate), each.rate), Cell(f"{hosts.hosts:,}", hosts.hosts)]
+        cells = [Cell(esc(name), name), Cell(number(option.rate), option.rate), Cell(f"{hosts.hosts:,}", hosts.hosts)]
         cells.append(Cell(esc(share(hosts.load, 0)), hosts.load))
         cells += [Cell("unknown" if value is None else number(value), value) for value in money]
-        cells.append(Cell(esc(each.idle)))
-        rows.append(Row(cells, {"class": "chosen" if each.record.key == facts.verdict.winner else ""}))
+        cells.append(Cell(esc(option.idle)))
+        rows.append(Row(cells, {"class": "chosen" if option.record.key == facts.verdict.winner else ""}))
     return f"<h3>{esc(head)}</h3>" + table(columns, rows, name="fleets")

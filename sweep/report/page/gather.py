@@ -133,13 +133,13 @@ class Facts:
 
     def colour(self, record: Record) -> str:
         """The same in every drawing that shows the best trials side by side."""
-        keys = [each.key for each in self.best]
+        keys = [best.key for best in self.best]
         return PALETTE[keys.index(record.key)] if record.key in keys else "#999999"
 
     @cached_property
     def forecast(self) -> str:
         """How long the plan was said to take, and until when where that is not the end; empty where it said nothing."""
-        known = [each for each in self.plan.get("forecast_seconds") or [] if isinstance(each, (int, float))]
+        known = [seconds for seconds in self.plan.get("forecast_seconds") or [] if isinstance(seconds, (int, float))]
         until = " to the first look" if self.settings.effort.repeats_max else ""
         return duration(sum(known)) + until if known else ""
 
@@ -154,12 +154,12 @@ class Facts:
         recorded = record.failure.log if record.failure else None
         if not recorded:
             return None
-        found = self.stored(record).file(recorded)
+        path = self.stored(record).file(recorded)
         parts = Path(recorded).parts
-        if found is None and "store" in parts:
+        if path is None and "store" in parts:
             here = self.folder.parent.parent.joinpath(*parts[len(parts) - 1 - parts[::-1].index("store") :])
-            found = here if here.is_file() else None
-        return found
+            path = here if here.is_file() else None
+        return path
 
 
 def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Facts:
@@ -179,8 +179,8 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
     entries = list(ledger.entries(folder))
     times = Times.of(entries)
     done: dict[str, dict[int, Measurement]] = {}
-    for each in times.repeats:
-        done.setdefault(each.trial, {})[each.measurement.index] = each.measurement
+    for repeat in times.repeats:
+        done.setdefault(repeat.trial, {})[repeat.measurement.index] = repeat.measurement
     records = [_with_repeats(book, record, done.get(record.key, {})) for record in query.records(book)]
     chosen = verdict or select.verdict(records, settings.objective)
     return Facts(
@@ -214,10 +214,10 @@ def _with_repeats(book: ledger.History, record: Record, done: Mapping[int, Measu
 
     where = Stored(book, record)
     repeats = tuple(done[index] for index in sorted(done))
-    found = intervals.summarize(
-        [replace(each, samples=str(where.file(each.samples) or each.samples)) for each in repeats]
+    metrics = intervals.summarize(
+        [replace(repeat, samples=str(where.file(repeat.samples) or repeat.samples)) for repeat in repeats]
     )
-    return replace(record, repeats=repeats, metrics=found)
+    return replace(record, repeats=repeats, metrics=metrics)
 
 
 def _state(book: ledger.History, times: Times, over: bool, records: Sequence[Record]) -> str:
@@ -241,9 +241,9 @@ def _held(path: Path) -> bool:
 
 def _drift(folder: Path, settings: Settings, entries: Sequence[Json]) -> Json:
     """What is on record of the machine's speed; of a sweep that has not come so far, what can be told by now."""
-    found = _json(SweepFolder(folder).drift)
-    if found:
-        return found
+    document = _json(SweepFolder(folder).drift)
+    if document:
+        return document
     seen = series.read(entries)
     drift, levels = series.judge(seen, settings.objective.margin / 2, settings.seed)
     return series.document(seen, drift, levels)
@@ -252,10 +252,10 @@ def _drift(folder: Path, settings: Settings, entries: Sequence[Json]) -> Json:
 def _json(path: Path) -> Json:
     """What a file holds; nothing where it is not there, or is not whole because the sweep was killed."""
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def day(seconds: float) -> str:

@@ -54,10 +54,10 @@ def _curve(facts: Facts, record: Record) -> tuple[list[float], list[float]] | No
     """Latency in ms and the share of requests that took at most so long: more points where the tail is."""
     import numpy as np
 
-    found = facts.stored(record).latencies_ms()
-    if not found:
+    latencies = facts.stored(record).latencies_ms()
+    if not latencies:
         return None
-    ordered = np.sort(np.concatenate(list(found.values())))
+    ordered = np.sort(np.concatenate(list(latencies.values())))
     shares = np.unique(np.concatenate([np.linspace(0, 1, 81), 1 - np.geomspace(0.05, 1e-4, 25)]))
     places = np.unique(np.clip(np.ceil(shares * len(ordered)).astype(int) - 1, 0, len(ordered) - 1))
     return ordered[places].tolist(), ((places + 1) / len(ordered)).tolist()

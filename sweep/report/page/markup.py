@@ -95,8 +95,8 @@ def _css(column: Column) -> str:
 
 def fact_list(pairs: Iterable[tuple[str, str]], css: str = "facts") -> str:
     """Names, which are escaped, with their values, which are HTML; what has no value is left out."""
-    told = "".join(f"<div><dt>{esc(name)}</dt><dd>{html}</dd></div>" for name, html in pairs if html)
-    return f'<dl class="{css}">{told}</dl>' if told else ""
+    items = "".join(f"<div><dt>{esc(name)}</dt><dd>{html}</dd></div>" for name, html in pairs if html)
+    return f'<dl class="{css}">{items}</dl>' if items else ""
 
 
 def paragraph(text: object, css: str = "") -> str:
@@ -110,11 +110,11 @@ def details(summary: str, body: str, css: str = "") -> str:
 
 def commands(lines: Sequence[str]) -> str:
     """Lines to type, each on its own, with a button that copies it."""
-    told = "".join(
+    items = "".join(
         f'<div class="cmd"><code>{esc(line)}</code><button type="button" class="copy">copy</button></div>'
         for line in lines
     )
-    return f'<div class="cmds">{told}</div>' if told else ""
+    return f'<div class="cmds">{items}</div>' if items else ""
 
 
 def badge(status: Status, text: str = "") -> str:

@@ -147,8 +147,8 @@ def _host(facts: Facts) -> str:
     for name, (text, written) in HOST.items():
         values = [look[name] for look in looks if name in look]
         if values:
-            told_as = [written(value) for value in (min(values), median(values), max(values))]
-            rows.append(Row([Cell(esc(text)), *(Cell(esc(each)) for each in told_as), Cell(f"{len(values):,}")]))
+            texts = [written(value) for value in (min(values), median(values), max(values))]
+            rows.append(Row([Cell(esc(text)), *(Cell(esc(each)) for each in texts), Cell(f"{len(values):,}")]))
     if not rows:
         return ""
     columns = [

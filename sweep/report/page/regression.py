@@ -38,26 +38,26 @@ def write(comparison: Comparison, path: Path) -> None:
 
 def sections(comparison: Comparison) -> list[Section]:
     """Every trial, what broke, what differs around them, and how it was judged."""
-    made = []
+    parts = []
     if comparison.changes:
-        made.append(Section("trials", "Trials", _trials(comparison)))
+        parts.append(Section("trials", "Trials", _trials(comparison)))
     if troubles := [f"{c.label}: {regression.trouble(c)}" for c in regression.troubled(comparison)]:
-        made.append(Section("broke", "What broke", _list(troubles)))
+        parts.append(Section("broke", "What broke", _list(troubles)))
     lines = [*comparison.differences, *comparison.notes] or ["Nothing that was recorded differs."]
-    made.append(Section("differs", "What differs around them", _list(lines)))
+    parts.append(Section("differs", "What differs around them", _list(lines)))
     for name, heading, records in (("vanished", "Only before", comparison.vanished), ("new", "Only after", comparison.new)):
         if records:
-            told = [f"{record.label} ({regression.ended(record)})" for record in records]
-            made.append(Section(name, heading, _list(told)))
-    return [*made, Section("method", "How this was judged", paragraph(_method(comparison)))]
+            endings = [f"{record.label} ({regression.ended(record)})" for record in records]
+            parts.append(Section(name, heading, _list(endings)))
+    return [*parts, Section("method", "How this was judged", paragraph(_method(comparison)))]
 
 
 def _header(comparison: Comparison) -> str:
-    told = "".join(f"<p>{esc(line)}</p>" for line in regression.headline(comparison))
+    paragraphs = "".join(f"<p>{esc(line)}</p>" for line in regression.headline(comparison))
     return (
         f'<p class="over">before: sweep {esc(comparison.a)} · after: sweep {esc(comparison.b)}</p>'
         f'<div class="verdict {KINDS[comparison.status]}"><p class="kind">{esc(comparison.status)}</p>'
-        f"<h1>{esc(regression.sentence(comparison))}</h1></div>{told}"
+        f"<h1>{esc(regression.sentence(comparison))}</h1></div>{paragraphs}"
     )
 
 
@@ -70,8 +70,8 @@ def _trials(comparison: Comparison) -> str:
     right = [False, True, True, True, True, True, False]
     columns = [Column(head, right=flag) for head, flag in zip(heads, right, strict=True)]
     columns.insert(5, Column("", "the change and its interval; grey: the margin that nobody cares about"))
-    told = ("p99 ms before", "p99 ms after", "agreement before", "agreement after")
-    columns += [*(Column(name, right=True) for name in told), Column("reason")]
+    details = ("p99 ms before", "p99 ms after", "agreement before", "agreement after")
+    columns += [*(Column(name, right=True) for name in details), Column("reason")]
     name, span = regression.names(comparison), _span(comparison)
     rows = [_row(comparison, change, name(change.after), span) for change in regression.ordered(comparison)]
     if comparison.common is not None:

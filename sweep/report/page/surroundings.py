@@ -44,35 +44,35 @@ def _picture(group: ListGroup) -> str:
 
 
 def environment(facts: Facts) -> Section:
-    found, settings = facts.environment, to_json(facts.settings)
-    host: Json = found.get("host") or {}
+    recorded, settings = facts.environment, to_json(facts.settings)
+    host: Json = recorded.get("host") or {}
     machine = [
-        ("processor", esc(host.get("cpu") or found.get("processor") or "")),
+        ("processor", esc(host.get("cpu") or recorded.get("processor") or "")),
         ("instance", esc(host.get("instance_type") or "")),
-        ("cores", esc(host.get("cores") or found.get("cpus") or "")),
+        ("cores", esc(host.get("cores") or recorded.get("cpus") or "")),
         ("memory", esc(f"{number(float(host['memory_mb']) / 1024)} GiB") if host.get("memory_mb") else ""),
         ("GPUs", esc(host.get("gpus") or "")),
         ("NeuronCores", esc(host.get("neuron_cores") or "")),
         ("features", esc(", ".join(map(str, host.get("features") or [])))),
-        ("system", esc(" ".join(str(found[name]) for name in ("system", "release", "machine") if found.get(name)))),
-        ("Python", esc(" ".join(str(found[name]) for name in ("implementation", "python") if found.get(name)))),
-        ("sweep", esc(facts.book.header.get("version") or found.get("sweep") or "")),
+        ("system", esc(" ".join(str(recorded[name]) for name in ("system", "release", "machine") if recorded.get(name)))),
+        ("Python", esc(" ".join(str(recorded[name]) for name in ("implementation", "python") if recorded.get(name)))),
+        ("sweep", esc(facts.book.header.get("version") or recorded.get("sweep") or "")),
     ]
     software = [
-        (name, esc(version)) for name, version in {**(found.get("packages") or {}), **_variables(found)}.items()
+        (name, esc(version)) for name, version in {**(recorded.get("packages") or {}), **_variables(recorded)}.items()
     ]
     html = f'<div class="two"><div>{fact_list(machine)}</div><div>{fact_list(software)}</div></div>'
-    if not found:
+    if not recorded:
         html = paragraph("The sweep has left no environment.json.", "soft")
-    asked = {name: settings[name] for name in ("effort", "objective", "gates", "limits", "fleet") if name in settings}
+    groups = {name: settings[name] for name in ("effort", "objective", "gates", "limits", "fleet") if name in settings}
     html += "<h3>Time</h3>" + fact_list(_time(facts))
     return Section(
-        "environment", "Environment", html + details("effort, objective, gates and limits", _nested(asked), "log")
+        "environment", "Environment", html + details("effort, objective, gates and limits", _nested(groups), "log")
     )
 
 
-def _variables(found: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(found.get("variables") or {})
+def _variables(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(recorded.get("variables") or {})
 
 
 def _nested(values: Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
 def _time(facts: Facts) -> list[tuple[str, str]]:
     """The forecast beside what it took, and where the time went."""
     began = float(facts.book.header.get("time") or 0.0)
-    seconds = [each.measurement.wall_seconds or 0.0 for each in facts.times.repeats]
+    seconds = [repeat.measurement.wall_seconds or 0.0 for repeat in facts.times.repeats]
     built = {
         str(b.get("key")): float(b.get("seconds") or 0.0) for r in facts.records for b in r.builds if not b.get("reused")
     }

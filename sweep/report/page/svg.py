@@ -93,7 +93,7 @@ def _inline(text: str, name: str, linked: bool) -> str:
     frame = attributes({"viewBox": box[1] if box else "", "xmlns:xlink": "http://www.w3.org/1999/xlink"})
     head = f'<svg{css} role="img" aria-label="{label}"{frame}'
     used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', rest))
-    rest = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", rest)
+    rest = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", rest)
     # Only the size and the weight of a font: its family is the page's.
     rest = re.sub(r" *font-family: [^;\"]*;?", "", rest)
     rest = re.sub(r"font: ((?:\w+ )*)([\d.]+)px [^;\"]*", r"font: \1\2px var(--sans)", rest)

@@ -134,10 +134,10 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
 def _noise(facts: Facts) -> str:
     """What drift.json says, and of what the repeats say only what is not in it."""
     sentences = [str(line) for line in facts.drift.get("sentences") or []]
-    said = {str(mark.get("what")) for mark in facts.drift.get("marks") or []}
+    known = {str(mark.get("what")) for mark in facts.drift.get("marks") or []}
     if facts.drift.get("findings"):
-        said.add("level")
-    more = "; ".join(text for name, text in story.noise(facts.records).items() if name not in said)
+        known.add("level")
+    more = "; ".join(text for name, text in story.noise(facts.records).items() if name not in known)
     if more:
         sentences.append(more[0].upper() + more[1:] + ".")
     if not sentences and (facts.drift.get("tested") or {}).get("points"):
@@ -165,8 +165,8 @@ def _settles(facts: Facts) -> str:
 def _claims(facts: Facts) -> str:
     """What the samples prove of the limits on latency, of the choice or the leader."""
     first, _ = first_and_second(facts)
-    found = facts.verdict.claims.get(first.key, {}) if first else {}
-    return "<br>".join(esc(claims.sentence(from_json(claims.Claim, dict(each)))) for each in found.values())
+    proofs = facts.verdict.claims.get(first.key, {}) if first else {}
+    return "<br>".join(esc(claims.sentence(from_json(claims.Claim, dict(claim)))) for claim in proofs.values())
 
 
 def _evidence(facts: Facts) -> str:

@@ -54,20 +54,20 @@ def _tools(facts: Facts) -> str:
 def _columns(facts: Facts) -> list[tuple[str, Column]]:
     """What is known of any trial, by the metric's or the axis' name."""
     known = {name for record in facts.records for name in record.numbers}
-    found = [("place", Column("", "rank by the objective"))]
+    columns = [("place", Column("", "rank by the objective"))]
     if facts.axes:
-        found.append(("name", Column("trial", css="short")))  # in the place of the axes where the screen is narrow
-        found += [
+        columns.append(("name", Column("trial", css="short")))  # in the place of the axes where the screen is narrow
+        columns += [
             (name, Column({REQUESTS: "request"}.get(name, name), right=name in NUMBERS, css="axis"))
             for name in facts.axes
         ]
     else:
-        found.append(("label", Column("trial")))
+        columns.append(("label", Column("trial")))
     for metric in COLUMNS:
         if metric.name in known or (metric.quantile and "latency_ms_p50" in known):
             hint = _hint(metric, facts.settings.objective.confidence)
-            found.append((metric.name, Column(metric.column, hint, True, metric.better is Better.HIGHER)))
-    return [*found, ("status", Column("status")), ("why", Column("why not"))]
+            columns.append((metric.name, Column(metric.column, hint, True, metric.better is Better.HIGHER)))
+    return [*columns, ("status", Column("status")), ("why", Column("why not"))]
 
 
 def _hint(metric: Metric, confidence: float) -> str:
@@ -150,12 +150,12 @@ def _status(facts: Facts, record: Record) -> Cell:
             return Cell(badge(Status.STOPPED, "excluded"), 0.5)
         if record.key in verdict.tied:
             return Cell(badge(Status.OK, "tie" if verdict.kind == "tie" else "undecided"), -0.5)
-    told_as = "" if record.origin is Origin.MEASURED or record.status is not Status.OK else record.origin.value
+    text = "" if record.origin is Origin.MEASURED or record.status is not Status.OK else record.origin.value
     if record.status is Status.STOPPED and record.metrics:
-        told_as = stop_text(record)
+        text = stop_text(record)
     if record.key not in facts.book.records:
-        told_as = f"{len(record.repeats)} of {facts.settings.effort.repeats} repeats" if record.repeats else "open"
-    return Cell(badge(record.status, told_as), order)
+        text = f"{len(record.repeats)} of {facts.settings.effort.repeats} repeats" if record.repeats else "open"
+    return Cell(badge(record.status, text), order)
 
 
 def _why(facts: Facts, record: Record) -> Cell:

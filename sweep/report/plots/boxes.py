@@ -62,13 +62,13 @@ def draw(found: Sequence[Stored]) -> Figure:
     Raises:
         UserError: none of the trials has latencies.
     """
-    drawn = [(each, shape) for each in found if each.record.status is Status.OK and (shape := shape_of(each))]
+    drawn = [(trial, shape) for trial in found if trial.record.status is Status.OK and (shape := shape_of(trial))]
     if not drawn:
         raise UserError(f"no latencies to draw: {_without(found)}")
     drawn.sort(key=lambda pair: middle(pair[1]))
     shown, rest = drawn[:MOST], drawn[MOST:]
-    trials = [each for each, _ in shown]
-    lost = [each.record for each in found if not any(each is kept for kept, _ in drawn)]
+    trials = [trial for trial, _ in shown]
+    lost = [trial.record for trial in found if not any(trial is kept for kept, _ in drawn)]
     words = [*naming.heading(trials), _medians([shape for _, shape in shown])]
     words += [f"not shown: {naming.tally(lost)}"] if lost else []
     words += [f"the fastest {MOST} of {len(drawn)}"] if rest else []
@@ -111,9 +111,9 @@ def shape_of(trial: Stored) -> Box | Marks | None:
     """What can be drawn of a trial: a box from its samples, else marks at its percentiles, else nothing."""
     import numpy as np
 
-    found = trial.latencies_ms()
-    if found:
-        return box(np.concatenate(list(found.values())), len(found))
+    latencies = trial.latencies_ms()
+    if latencies:
+        return box(np.concatenate(list(latencies.values())), len(latencies))
     metrics = trial.record.numbers
     values = {name: metrics[f"latency_ms_{name}"] for name in PERCENTILES if f"latency_ms_{name}" in metrics}
     if not values:
@@ -165,10 +165,10 @@ def _medians(shapes: Sequence[Box | Marks]) -> str:
 
 def _without(trials: Sequence[Stored]) -> str:
     """Why none of the trials can be drawn."""
-    good = [each for each in trials if each.record.status is Status.OK]
+    good = [trial for trial in trials if trial.record.status is Status.OK]
     if good:
         return f"the samples of {count(len(good), 'trial')} are gone, and no percentile is on record"
-    kinds = dict.fromkeys(naming.ended(each.record) for each in trials)
+    kinds = dict.fromkeys(naming.ended(trial.record) for trial in trials)
     return f"{count(len(trials), 'trial')}, none of them ok ({', '.join(kinds)}); python -m sweep why says more"
 
 

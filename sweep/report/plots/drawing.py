@@ -125,13 +125,13 @@ class Point:
 
 def points_of(records: Sequence[Record]) -> list[Point]:
     """Those that have both numbers, and were not rejected: `ok`, or stopped because enough was known of them."""
-    found = []
+    points = []
     for record in records:
         metrics = record.numbers
         latency, value = metrics.get("latency_ms_p50"), metrics.get("throughput_items_per_s")
         if not record.status.is_failure and latency and value:
             low, high = (metrics.get("throughput_items_per_s" + end, value) for end in ("_low", "_high"))
-            found.append(
+            points.append(
                 Point(record, latency, value, metrics.get("latency_ms_p99"), min(low, value), max(high, value))
             )
-    return found
+    return points

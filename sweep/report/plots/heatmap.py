@@ -117,16 +117,16 @@ def grid(records: Sequence[Record]) -> Grid | None:
 
 def grid_sheet(records: Sequence[Record], verdict: Verdict) -> Figure | None:
     """The picture with a heading that says what all trials share; None where there is no `grid`."""
-    found = grid(records)
-    if found is None:
+    panels = grid(records)
+    if panels is None:
         return None
     words = [common([record.settings for record in records]), "hatched failed, dashed cannot run or was not finished"]
-    words += [f"the best {len(found.panels)} of {found.all} panels"] if found.all > len(found.panels) else []
-    across = min(found.across(WIDTH_INCHES), len(found.panels))
-    width = max(5.0, across * (CELL_INCHES * len(found.cores) + MARGIN_INCHES))
-    height = HEADING_INCHES + found.height(across)
+    words += [f"the best {len(panels.panels)} of {panels.all} panels"] if panels.all > len(panels.panels) else []
+    across = min(panels.across(WIDTH_INCHES), len(panels.panels))
+    width = max(5.0, across * (CELL_INCHES * len(panels.cores) + MARGIN_INCHES))
+    height = HEADING_INCHES + panels.height(across)
     figure = sheet(width, height, "Throughput by batch and cores, items/s", words)
-    draw(figure, found, across, records, verdict.winner)
+    draw(figure, panels, across, records, verdict.winner)
     return figure
 
 

@@ -21,42 +21,42 @@ if TYPE_CHECKING:
 
 def rows(trials: Sequence[Stored]) -> list[Json]:
     """Settings as they tell trials apart: the host in place of `local`, nothing said twice."""
-    told = [{**each.record.settings, "hardware": each.host} for each in trials]
-    if all(row.get("data") == row.get("model") for row in told):
-        told = [{name: value for name, value in row.items() if name != "data"} for row in told]
-    return told
+    settings = [{**trial.record.settings, "hardware": trial.host} for trial in trials]
+    if all(row.get("data") == row.get("model") for row in settings):
+        settings = [{name: value for name, value in row.items() if name != "data"} for row in settings]
+    return settings
 
 
 def names(trials: Sequence[Stored]) -> list[str]:
     """Of each trial what tells it from the others and nothing else; of a single trial its label."""
     if len(trials) == 1:
         return [trials[0].record.label]
-    told = rows(trials)
+    settings = rows(trials)
     for more in ("", "origin", "sweep"):  # only where the settings do not tell all of them apart
         if more:
-            told = [{**row, more: each.row[more]} for row, each in zip(told, trials, strict=True)]
-        moving = varying(told)
+            settings = [{**row, more: trial.row[more]} for row, trial in zip(settings, trials, strict=True)]
+        moving = varying(settings)
         first = [name for name in moving if name != "hardware"]
-        short = [short_name(row, first) for row in told]
+        short = [short_name(row, first) for row in settings]
         if "hardware" in moving:  # last, as a host's name may be long
-            short = [" · ".join(filter(None, (name, row["hardware"]))) for name, row in zip(short, told, strict=True)]
+            short = [" · ".join(filter(None, (name, row["hardware"]))) for name, row in zip(short, settings, strict=True)]
         if len(set(short)) == len(short):
             return short
     alike = {name for name, times in Counter(short).items() if times > 1}
     return [
-        f"{name} ({each.record.key[:6]})" if name in alike else name for name, each in zip(short, trials, strict=True)
+        f"{name} ({trial.record.key[:6]})" if name in alike else name for name, trial in zip(short, trials, strict=True)
     ]
 
 
 def heading(trials: Sequence[Stored]) -> list[str]:
     """What the trials share besides the model, which the title says, and how much was measured."""
-    efforts = dict.fromkeys(query.settings(each.history).effort.name for each in trials if each.is_measured)
-    told = [{name: value for name, value in row.items() if name != "model"} for row in rows(trials)]
-    words = [common(told), f"effort {' and '.join(efforts)}" if efforts else ""]
-    repeats = sorted({len(each.record.repeats) for each in trials if each.is_measured and each.record.repeats})
+    efforts = dict.fromkeys(query.settings(trial.history).effort.name for trial in trials if trial.is_measured)
+    settings = [{name: value for name, value in row.items() if name != "model"} for row in rows(trials)]
+    words = [common(settings), f"effort {' and '.join(efforts)}" if efforts else ""]
+    repeats = sorted({len(trial.record.repeats) for trial in trials if trial.is_measured and trial.record.repeats})
     if repeats:
         words.append(count(repeats[0], "repeat") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats")
-    foreign = [each.record.origin.value for each in trials if not each.is_measured]
+    foreign = [trial.record.origin.value for trial in trials if not trial.is_measured]
     if foreign:
         some = "" if len(foreign) == len(trials) else f"{len(foreign)} of {len(trials)} "
         words.append(some + " or ".join(dict.fromkeys(foreign)) + ", not measured here")
@@ -65,7 +65,7 @@ def heading(trials: Sequence[Stored]) -> list[str]:
 
 def title(trials: Sequence[Stored], what: str) -> str:
     """`resnet50: latency of a request`; without a model that all trials share just the latter."""
-    models = {str(each.record.settings.get("model", "")) for each in trials}
+    models = {str(trial.record.settings.get("model", "")) for trial in trials}
     return f"{models.pop()}: {what}" if len(models) == 1 else what[0].upper() + what[1:]
 
 
@@ -84,10 +84,10 @@ def ended(record: Record) -> str:
 
 def colours(trials: Sequence[Stored]) -> tuple[str, dict[str, str], list[str]]:
     """The first axis that tells trials apart, the colour of each of its values, and the value of each trial."""
-    told = rows(trials)
-    moving = varying(told)
+    settings = rows(trials)
+    moving = varying(settings)
     axis = next((name for name in ("backend", "hardware", "precision", "model") if name in moving), "backend")
-    values = [str(row.get(axis, "")) for row in told]
+    values = [str(row.get(axis, "")) for row in settings]
     return axis, {value: COLOURS[n % len(COLOURS)] for n, value in enumerate(dict.fromkeys(values))}, values
 
 

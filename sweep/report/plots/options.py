@@ -34,9 +34,9 @@ def draw(trials: Sequence[Stored], objective: Objective) -> Figure:
     """Two panels that share their options: throughput with its interval over repeats, and accuracy or agreement."""
     ordered = order(trials, objective)
     shown, rest = ordered[:MOST], ordered[MOST:]
-    quality = next((name for name in ("accuracy", "agreement") if any(name in _metrics(each) for each in shown)), None)
+    quality = next((name for name in ("accuracy", "agreement") if any(name in _metrics(trial) for trial in shown)), None)
     words = [*naming.heading(shown), f"ordered by {objective.name.replace('_', ' ')}"]
-    words += [f"not shown: {naming.tally([each.record for each in rest])}"] if rest else []
+    words += [f"not shown: {naming.tally([trial.record for trial in rest])}"] if rest else []
     title = f"throughput and {quality} by option" if quality else "throughput by option"
     height = HEADING_INCHES + 0.95 + ROW_INCHES * max(len(shown), 3)
     figure = sheet(WIDTH_INCHES, height, naming.title(shown, title), words)
@@ -77,19 +77,19 @@ def _metrics(trial: Stored) -> Mapping[str, float]:
 
 
 def _throughputs(axes: Axes, shown: Sequence[Stored], fills: Sequence[str]) -> None:
-    values = [_metrics(each).get(THROUGHPUT) for each in shown]
+    values = [_metrics(trial).get(THROUGHPUT) for trial in shown]
     highest = max((value for value in values if value is not None), default=1.0)
     top = highest
-    for place, (each, value) in enumerate(zip(shown, values, strict=True)):
+    for place, (trial, value) in enumerate(zip(shown, values, strict=True)):
         if value is None:
-            _gap(axes, place, each)
+            _gap(axes, place, trial)
             continue
-        low, high = (_metrics(each).get(THROUGHPUT + end) for end in ("_low", "_high"))
-        _bar(axes, place, value, low, high, fills[place], each)
+        low, high = (_metrics(trial).get(THROUGHPUT + end) for end in ("_low", "_high"))
+        _bar(axes, place, value, low, high, fills[place], trial)
         _beside(axes, place, plus_minus(value, low, high))
         top = max(top, high or value)
     axes.set_xlim(0, min(top, 1.6 * highest) * 1.04)  # an interval from two repeats may be very long: it is cut off
-    spread = any(THROUGHPUT + "_low" in _metrics(each) for each in shown)
+    spread = any(THROUGHPUT + "_low" in _metrics(trial) for trial in shown)
     axes.set_xlabel("throughput, items/s" + (" (line: 95 % interval over repeats)" if spread else ""))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     if all(value is None for value in values):
@@ -97,16 +97,16 @@ def _throughputs(axes: Axes, shown: Sequence[Stored], fills: Sequence[str]) -> N
 
 
 def _shares(axes: Axes, shown: Sequence[Stored], fills: Sequence[str], quality: str) -> None:
-    for place, each in enumerate(shown):
-        metrics = _metrics(each)
-        if each.record.status is not Status.OK:
+    for place, trial in enumerate(shown):
+        metrics = _metrics(trial)
+        if trial.record.status is not Status.OK:
             _gap(axes, place, None)
             continue
         value = metrics.get(quality)
         if value is None:
             axes.text(0.02, place, "not stated", va="center", fontsize=8, color="#888888")
             continue
-        _bar(axes, place, value, metrics.get(quality + "_low"), metrics.get(quality + "_high"), fills[place], each)
+        _bar(axes, place, value, metrics.get(quality + "_low"), metrics.get(quality + "_high"), fills[place], trial)
         _beside(axes, place, share(value, 2))
         original = metrics.get("reference_accuracy")
         if quality == "accuracy" and original is not None:
@@ -128,12 +128,12 @@ def _beside(axes: Axes, place: int, text: str) -> None:
     axes.text(1.015, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
 
 
-def _gap(axes: Axes, place: int, each: Stored | None) -> None:
+def _gap(axes: Axes, place: int, trial: Stored | None) -> None:
     """A grey line over the panel where a bar would be, with the reason where `each` is given."""
     axes.axhspan(place - 0.4, place + 0.4, color=GAP, lw=0, zorder=1.5)
-    if each is None:
+    if trial is None:
         return
-    record = each.record
+    record = trial.record
     text = "not stated" if record.status is Status.OK else naming.ended(record)
     failed = record.failure is not None and record.status is not Status.INVALID
     words = ("× " if failed else "") + text
@@ -145,20 +145,20 @@ def _legend(figure: Figure, shown: Sequence[Stored], palette: dict[str, str], qu
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    drawn = [each for each in shown if each.record.status is Status.OK]
+    drawn = [trial for trial in shown if trial.record.status is Status.OK]
     handles: list[Patch | Line2D] = []
     groups = naming.colours(shown)[2]
-    used = {group for group, each in zip(groups, shown, strict=True) if {THROUGHPUT, quality} & set(_metrics(each))}
+    used = {group for group, trial in zip(groups, shown, strict=True) if {THROUGHPUT, quality} & set(_metrics(trial))}
     if len(used) > 1:
         handles += [Patch(facecolor=colour, label=name) for name, colour in palette.items() if name in used]
-    barred = [each for each in drawn if {THROUGHPUT, quality} & set(_metrics(each))]
-    origins = dict.fromkeys(each.record.origin for each in barred)
+    barred = [trial for trial in drawn if {THROUGHPUT, quality} & set(_metrics(trial))]
+    origins = dict.fromkeys(trial.record.origin for trial in barred)
     for origin in (origin for origin in origins if origin in HATCHES):
         patch = Patch(facecolor="#999999", edgecolor="white", hatch=HATCHES[origin], lw=0, label=UNMEASURED[origin])
         handles.append(patch)
-    if quality == "accuracy" and any("reference_accuracy" in _metrics(each) for each in drawn):
+    if quality == "accuracy" and any("reference_accuracy" in _metrics(trial) for trial in drawn):
         handles.append(Line2D([], [], marker="|", ls="", ms=11, mew=1.6, color="black", label="original model"))
-    if any(THROUGHPUT not in _metrics(each) for each in shown):
+    if any(THROUGHPUT not in _metrics(trial) for trial in shown):
         handles.append(Patch(facecolor=GAP, edgecolor="#DDDDDD", label="no result"))
     if handles:
         naming.legend(figure, handles)

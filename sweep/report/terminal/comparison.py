@@ -17,13 +17,13 @@ LISTED = 20  # disagreeing items
 
 def lines(comparison: Comparison) -> list[str]:
     """What a person reads."""
-    told = [f"A  {comparison.a}", f"B  {comparison.b}", ""]
+    texts = [f"A  {comparison.a}", f"B  {comparison.b}", ""]
     if comparison.answered_a != comparison.common or comparison.answered_b != comparison.common:
-        told.append(f"A answered {comparison.answered_a:,} items, B {comparison.answered_b:,}: {comparison.common:,} of them common")
-    told += _agreement_lines(comparison)
+        texts.append(f"A answered {comparison.answered_a:,} items, B {comparison.answered_b:,}: {comparison.common:,} of them common")
+    texts += _agreement_lines(comparison)
     if comparison.latency is not None:
-        told.append("latency        " + _latency_words(comparison.latency, comparison.confidence))
-    return told + [f"note           {note}" for note in comparison.notes]
+        texts.append("latency        " + _latency_words(comparison.latency, comparison.confidence))
+    return texts + [f"note           {note}" for note in comparison.notes]
 
 
 def sentence(only_a: int, only_b: int, confidence: float = 0.95, names: tuple[str, str] = ("A", "B")) -> str:
@@ -54,22 +54,22 @@ def _agreement_lines(comparison: Comparison) -> list[str]:
     ends = f"{share(answers['agreement_low'], digits)} to {share(answers['agreement_high'], digits)}"
     differ = count(len(comparison.items), "disagreement")
     agreed = share(answers["agreement"], digits)
-    told = [f"agreement      {agreed} of {comparison.common:,} items, {differ}, {level} interval {ends}"]
+    texts = [f"agreement      {agreed} of {comparison.common:,} items, {differ}, {level} interval {ends}"]
     if comparison.items:
-        told += ["", *_item_table(comparison.items), ""]
+        texts += ["", *_item_table(comparison.items), ""]
     right = answers["who_was_right"]
     if right is None:
-        return told
+        return texts
     only_a, only_b = right["only_reference"], right["only_candidate"]
-    told.append(
+    texts.append(
         f"accuracy       A {share(answers['reference_accuracy'], digits)}, B {share(answers['accuracy'], digits)}"
     )
-    told.append(
+    texts.append(
         f"who was right  both {right['both']:,}, only A {only_a:,}, only B {only_b:,}, neither {right['neither']:,}"
     )
-    told.append(f"McNemar        p = {answers['mcnemar_p']:.3g} (exact, two-sided)")
-    told.append(f"               {sentence(only_a, only_b, comparison.confidence)}")
-    return told
+    texts.append(f"McNemar        p = {answers['mcnemar_p']:.3g} (exact, two-sided)")
+    texts.append(f"               {sentence(only_a, only_b, comparison.confidence)}")
+    return texts
 
 
 def _item_table(items: Sequence[Item]) -> list[str]:
@@ -79,8 +79,8 @@ def _item_table(items: Sequence[Item]) -> list[str]:
     for item in items[:LISTED]:
         rows.append(["–" if (value := getattr(item, name)) is None else str(value) for name in shown])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    told = ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return told + ([f"  … and {len(items) - LISTED:,} more: --json has them all"] if len(items) > LISTED else [])
+    lines = ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return lines + ([f"  … and {len(items) - LISTED:,} more: --json has them all"] if len(items) > LISTED else [])
 
 
 def _numeric_words(answers: Json, common: int) -> str:
@@ -91,10 +91,10 @@ def _numeric_words(answers: Json, common: int) -> str:
     return f"answers        not classes: they differ by at most {largest}{cosine} ({common:,} items)"
 
 
-def _latency_words(found: Latency, confidence: float) -> str:
-    counts = [f"n = {n:,}" if n else "on record" for n in (found.requests_a, found.requests_b)]
-    words = f"median {number(found.a_ms)} ms (A, {counts[0]}) and {number(found.b_ms)} ms (B, {counts[1]}): "
-    ratio, low, high, slow, fast = found.ratio, found.low, found.high, "A", "B"
+def _latency_words(latency: Latency, confidence: float) -> str:
+    counts = [f"n = {n:,}" if n else "on record" for n in (latency.requests_a, latency.requests_b)]
+    words = f"median {number(latency.a_ms)} ms (A, {counts[0]}) and {number(latency.b_ms)} ms (B, {counts[1]}): "
+    ratio, low, high, slow, fast = latency.ratio, latency.low, latency.high, "A", "B"
     if ratio < 1:
         ratio, slow, fast = 1 / ratio, "B", "A"
         low, high = (1 / high, 1 / low) if low and high else (None, None)
@@ -102,5 +102,5 @@ def _latency_words(found: Latency, confidence: float) -> str:
     if low is None or high is None:
         return words + ", from too few repeats for an interval"
     words += f", {percent(confidence)} interval {number(low)} to {number(high)}"
-    words += f" over {found.repeats_a} and {count(found.repeats_b, 'repeat')}"
+    words += f" over {latency.repeats_a} and {count(latency.repeats_b, 'repeat')}"
     return words + (", which does not exclude equal" if low <= 1 <= high else "")

@@ -110,7 +110,7 @@ def _build_lines(plan: Plan) -> list[Part]:
     for spec in builds.values():
         names.setdefault(f"{spec.backend} {spec.precision}", []).append(_build_name(spec))
     short = len(builds) <= ROWS
-    texts = [f"{name} {' '.join(each)}" if short else f"{len(each):,} of {name}" for name, each in names.items()]
+    texts = [f"{name} {' '.join(builds_of_kind)}" if short else f"{len(builds_of_kind):,} of {name}" for name, builds_of_kind in names.items()]
     line = f"{count(len(builds), 'distinct build')} for {count(len(plan.valid), 'trial')}: "
     return [(paragraph(line + ", ".join(texts)), "")]
 

@@ -30,37 +30,37 @@ def sentence(comparison: Comparison) -> str:
     if not compared:
         return f"Nothing to compare: no trial has two repeats or more in both {comparison.a} and {comparison.b}."
     kinds = ("as before", "faster", "unclear")
-    told = [f"{sum(change.kind == kind for change in compared)} {kind}" for kind in kinds]
-    words = ", ".join(text for text in told if not text.startswith("0 "))
+    counts = [f"{sum(change.kind == kind for change in compared)} {kind}" for kind in kinds]
+    words = ", ".join(text for text in counts if not text.startswith("0 "))
     return f"No regression shown: of {count(len(compared), 'trial')} compared, {words}."
 
 
 def _bad(comparison: Comparison) -> list[str]:
-    told = []
+    texts = []
     if broke := comparison.of("broke"):
-        told.append(f"{_some(broke)} no longer {'works' if len(broke) == 1 else 'work'}")
+        texts.append(f"{_some(broke)} no longer {'works' if len(broke) == 1 else 'work'}")
     if slower := sorted(comparison.of("slower"), key=lambda change: -_size(change)):
         most = f", {slower[0].label} most" if len(slower) > 1 else ""
         be = "is" if len(slower) == 1 else "are"
-        told.append(f"{_some(slower)} {be} slower{most}: {change_text(slower[0].ratio)}")
+        texts.append(f"{_some(slower)} {be} slower{most}: {change_text(slower[0].ratio)}")
     if wrong := comparison.wrong:
-        told.append(f"{_some(wrong)} {'agrees' if len(wrong) == 1 else 'agree'} less with the original model")
+        texts.append(f"{_some(wrong)} {'agrees' if len(wrong) == 1 else 'agree'} less with the original model")
     if comparison.common is not None and comparison.common.kind == "slower":
-        told.append(f"all {comparison.common.trials} together are slower: {change_text(comparison.common.ratio)}")
-    return told
+        texts.append(f"all {comparison.common.trials} together are slower: {change_text(comparison.common.ratio)}")
+    return texts
 
 
 def parts(comparison: Comparison, width: int) -> list[Part]:
     """What a terminal shows."""
-    told: list[Part] = [("", ""), (f"A  {comparison.a}  (before)", ""), (f"B  {comparison.b}  (after)", ""), ("", "")]
+    shown: list[Part] = [("", ""), (f"A  {comparison.a}  (before)", ""), (f"B  {comparison.b}  (after)", ""), ("", "")]
     if comparison.changes:
         shared = common([change.after.settings for change in comparison.changes])
-        told += [(shared, "dim"), ("", "")] if shared else []
-        told += _table(comparison, width)
+        shown += [(shared, "dim"), ("", "")] if shared else []
+        shown += _table(comparison, width)
     for change in troubled(comparison):
-        told.append((paragraph(f"{change.label}: {trouble(change)}", 2), "red"))
-    told += [(paragraph(line, 2), "") for line in _around(comparison)]
-    return [*told, ("", ""), (paragraph(f"→ {sentence(comparison)}"), VERDICTS[comparison.status]), ("", "")]
+        shown.append((paragraph(f"{change.label}: {trouble(change)}", 2), "red"))
+    shown += [(paragraph(line, 2), "") for line in _around(comparison)]
+    return [*shown, ("", ""), (paragraph(f"→ {sentence(comparison)}"), VERDICTS[comparison.status]), ("", "")]
 
 
 def change_text(ratio: Interval | None) -> str:
@@ -98,8 +98,8 @@ def trouble(change: Change) -> str:
 def ended(record: Record) -> str:
     """How a trial of one sweep alone ended."""
     rate = record.number(metrics.THROUGHPUT)
-    told = status_text(record.status)
-    return told if rate is None else f"{told}, {quantity(metrics.THROUGHPUT, rate)}"
+    text = status_text(record.status)
+    return text if rate is None else f"{text}, {quantity(metrics.THROUGHPUT, rate)}"
 
 
 def names(comparison: Comparison) -> Callable[[Record], str]:
@@ -128,23 +128,23 @@ def cells(comparison: Comparison, change: Change) -> tuple[str, str, str, str, s
 
 def headline(comparison: Comparison) -> list[str]:
     """Beside the answer: all trials together, and what to choose by each sweep."""
-    told = []
+    texts = []
     if (together := comparison.common) is not None:
-        told.append(f"All {together.trials} trials together: {change_text(together.ratio)}, {together.kind}.")
-    return [*told, f"Before: {comparison.verdicts[0]}", f"After: {comparison.verdicts[1]}"]
+        texts.append(f"All {together.trials} trials together: {change_text(together.ratio)}, {together.kind}.")
+    return [*texts, f"Before: {comparison.verdicts[0]}", f"After: {comparison.verdicts[1]}"]
 
 
 def _around(comparison: Comparison) -> list[str]:
     """What stands below the table."""
-    told = headline(comparison)
-    told += [f"Differs: {line}" for line in comparison.differences[:LISTED]]
+    texts = headline(comparison)
+    texts += [f"Differs: {line}" for line in comparison.differences[:LISTED]]
     if len(comparison.differences) > LISTED:
-        told.append(f"Differs: {len(comparison.differences) - LISTED} more")
+        texts.append(f"Differs: {len(comparison.differences) - LISTED} more")
     for name, records in (("before", comparison.vanished), ("after", comparison.new)):
         if records:
             some = ", ".join(record.label for record in records[:3]) + (", …" if len(records) > 3 else "")
-            told.append(f"Only {name}: {count(len(records), 'trial')} ({some})")
-    return told + [f"Note: {note}" for note in comparison.notes]
+            texts.append(f"Only {name}: {count(len(records), 'trial')} ({some})")
+    return texts + [f"Note: {note}" for note in comparison.notes]
 
 
 def _table(comparison: Comparison, width: int) -> list[Part]:
@@ -157,10 +157,10 @@ def _table(comparison: Comparison, width: int) -> list[Part]:
         for place, (head, texts, spare) in enumerate(zip(heads(comparison), zip(*rows, strict=True), spares, strict=True))
     ]
     kept = fitting([column for column in columns if not column.empty], width)
-    told: list[Part] = [(as_table(kept, [STYLES.get(change.kind, "") for change in shown]), "")]
+    parts: list[Part] = [(as_table(kept, [STYLES.get(change.kind, "") for change in shown]), "")]
     if len(trials) > len(shown):
-        told.append((f"  … and {len(trials) - len(shown):,} more", "dim"))
-    return [*told, ("", "")]
+        parts.append((f"  … and {len(trials) - len(shown):,} more", "dim"))
+    return [*parts, ("", "")]
 
 
 def _with_ends(record: Record, metric: str, value: float) -> str:

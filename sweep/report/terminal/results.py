@@ -62,11 +62,11 @@ def result_parts(
 
 def _ordered(records: Sequence[Record], verdict: Verdict | None, objective: Objective) -> list[Record]:
     """As ranked; then what was stopped early, the best first; then what has no numbers."""
-    found = ranked(records, verdict.ranking if verdict else ())
-    early = [r for r in found if r.status is Status.STOPPED and story.has_numbers(r)]
+    in_order = ranked(records, verdict.ranking if verdict else ())
+    early = [r for r in in_order if r.status is Status.STOPPED and story.has_numbers(r)]
     early = [r for r in early if verdict is None or r.key not in verdict.ranking]
-    inside = [r for r in found if r not in early and story.has_numbers(r)]
-    rest = [r for r in found if r not in early and not story.has_numbers(r)]
+    inside = [r for r in in_order if r not in early and story.has_numbers(r)]
+    rest = [r for r in in_order if r not in early and not story.has_numbers(r)]
     return [*inside, *sorted(early, key=lambda record: cost(record, objective)), *rest]
 
 
@@ -128,8 +128,8 @@ def _counted(shown: Sequence[Record]) -> str:
     counts = sorted(int(r.numbers[SAMPLES]) for r in shown if story.has_numbers(r) and SAMPLES in r.numbers)
     if not counts:
         return ""
-    told = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
-    text = f"percentiles: of {told} latencies a trial"
+    span = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
+    text = f"percentiles: of {span} latencies a trial"
     for metric in COLUMNS:
         needed = samples_needed(metric.quantile) if metric.quantile else 0
         if counts[0] < needed:
@@ -175,8 +175,8 @@ def _early(records: Sequence[Record]) -> list[Part]:
     if not stopped:
         return []
     words: Mapping[str, int] = Counter(stop_text(record) for record in stopped)
-    told = ", ".join(f"{n:,} {word}" for word, n in words.items())
-    text = f"{count(len(stopped), 'trial')} stopped early: {told} (python -m sweep why says by what)"
+    reasons = ", ".join(f"{n:,} {word}" for word, n in words.items())
+    text = f"{count(len(stopped), 'trial')} stopped early: {reasons} (python -m sweep why says by what)"
     return [(paragraph(text, 2), "dim")]
 
 

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 FLEETS = 5  # rows
 
 
-def parts(answer: Answer, found: Sequence[Steps], fleet: Fleet, kind: str | None, width: int) -> list[Part]:
+def parts(answer: Answer, flips: Sequence[Steps], fleet: Fleet, kind: str | None, width: int) -> list[Part]:
     """Everything that there is something to say about."""
     labels = _names(answer.records)
-    told = [*_left_out(answer), *_prices(answer.hosts, kind), *_fleets(answer, fleet, labels, width)]
-    told += _flips(found, labels)
-    return [*told, ("", "")] if told else []
+    shown = [*_left_out(answer), *_prices(answer.hosts, kind), *_fleets(answer, fleet, labels, width)]
+    shown += _flips(flips, labels)
+    return [*shown, ("", "")] if shown else []
 
 
 def _left_out(answer: Answer) -> list[Part]:
@@ -43,8 +43,8 @@ def _prices(hosts: Sequence[Host], kind: str | None) -> list[Part]:
     parts: list[Part] = [("", "")] if known or kind else []
     for host in known:
         assert host.price is not None
-        told = f"{host.price.usd_per_hour:.6g} USD/h as asked" if host.is_asked else prices.shown(host.price)
-        parts.append((paragraph(f"price      {host.name}: {told}"), "dim"))
+        text = f"{host.price.usd_per_hour:.6g} USD/h as asked" if host.is_asked else prices.shown(host.price)
+        parts.append((paragraph(f"price      {host.name}: {text}"), "dim"))
     lacking = [host.name for host in hosts if host.price is None]
     if parts and lacking:
         what = f"no {kind} price" if kind else "no price"
@@ -62,8 +62,8 @@ def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int)
         return [("", ""), (f"{title}: no trial that meets the constraints has a rate", "")]
     chosen = answer.verdict.winner
     shown = list(answer.fleets[:FLEETS])
-    shown += [each for each in answer.fleets[FLEETS:] if each.record.key == chosen]
-    rows = [_fleet(each, labels[each.record.key], each.record.key == chosen) for each in shown]
+    shown += [option for option in answer.fleets[FLEETS:] if option.record.key == chosen]
+    rows = [_fleet(option, labels[option.record.key], option.record.key == chosen) for option in shown]
     names = ("", "trial", "items/s a host", "hosts", "load", "USD/h", "USD/month", "$/M items", "")
     spares = (0, 0, 1, 0, 3, 2, 0, 4, 5)
     cells = list(zip(*rows, strict=True))
@@ -81,19 +81,19 @@ def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int)
     return parts
 
 
-def _fleet(each: FleetOf, label: str, is_chosen: bool) -> tuple[str, ...]:
-    hosts = each.hosts
+def _fleet(option: FleetOf, label: str, is_chosen: bool) -> tuple[str, ...]:
+    hosts = option.hosts
     hourly, monthly, million = hosts.usd_per_hour, hosts.usd_per_month, hosts.usd_per_million_items
     return (
         "→" if is_chosen else "",
         label,
-        number(each.rate),
+        number(option.rate),
         f"{hosts.hosts:,}",
         share(hosts.load, 0),
         "" if hourly is None else f"{hourly:,.4g}",
         "unknown" if monthly is None else f"{monthly:,.0f}",
         "" if million is None else f"{million:.3g}",
-        each.idle,
+        option.idle,
     )
 
 
@@ -106,15 +106,15 @@ def _names(records: Sequence[Record]) -> dict[str, str]:
     return {record.key: record.label for record in records}
 
 
-def _flips(found: Sequence[Steps], labels: Mapping[str, str]) -> list[Part]:
-    if not any(steps.at for steps in found):
+def _flips(flips: Sequence[Steps], labels: Mapping[str, str]) -> list[Part]:
+    if not any(steps.at for steps in flips):
         return []
-    rows = [row for steps in found for row in rows_of(steps, labels)]
+    rows = [row for steps in flips for row in rows_of(steps, labels)]
     names = ("what would change the choice", "where", "then leads")
     columns = [Column(name, [str(row[place]) for row in rows]) for place, name in enumerate(names)]
     table = as_table(columns, ["dim" if row[3] else "" for row in rows], folding="then leads")
     parts: list[Part] = [("", ""), (table, "")]
-    lost = sum(steps.unconfirmed for steps in found)
+    lost = sum(steps.unconfirmed for steps in flips)
     if lost:
         parts.append((f"  {count(lost, 'further change')} could not be confirmed 1 % away and stands not here", "dim"))
     return parts
@@ -148,15 +148,15 @@ def rows_of(steps: Steps, labels: Mapping[str, str]) -> list[tuple[str, str, str
     return rows
 
 
-def plain(answer: Answer, found: Sequence[Steps]) -> Json:
+def plain(answer: Answer, flips: Sequence[Steps]) -> Json:
     """The same for programs."""
     return {
         "verdict": to_json(answer.verdict),
         "prices": {host.name: None if host.price is None else to_json(host.price) for host in answer.hosts},
         "fleets": [
-            {"key": each.record.key, "label": each.record.label, "items_per_s": each.rate, **to_json(each.hosts)}
-            for each in answer.fleets
+            {"key": option.record.key, "label": option.record.label, "items_per_s": option.rate, **to_json(option.hosts)}
+            for option in answer.fleets
         ],
-        "flips": [to_json(steps) for steps in found],
+        "flips": [to_json(steps) for steps in flips],
         "left_out": {reason: list(labels) for reason, labels in answer.left_out.items()},
     }
