@@ -127,7 +127,7 @@ def cell(metric: Metric, numbers: Mapping[str, float]) -> str:
     return f"{value:.3g}" if metric.unit in (Unit.USD, Unit.NONE) else number(value)
 
 
-def listed(numbers: Mapping[str, float], without: str = "") -> dict[str, str]:
+def describe_numbers(numbers: Mapping[str, float], without: str = "") -> dict[str, str]:
     """The numbers of one trial that a person asks for first, by their labels; what is not known is left out.
 
     Args:

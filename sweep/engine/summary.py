@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweep.files import write_json
 from sweep.report import page, tables
-from sweep.report.names import varying
+from sweep.report.names import find_varying
 from sweep.report.plots import scatter
 from sweep.report.plots.buckets import plots as bucket_plots
 from sweep.spec import Json, Origin, Record, Status, UserError, to_json
@@ -97,7 +97,7 @@ def lines(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Map
         found.append(f"reproduce  python -m sweep reproduce {runs.get(best, best)}{where}")
     others = [record for record in ran if record.key != best]
     if others:
-        moving = varying([record.settings for record in ran])
+        moving = find_varying([record.settings for record in ran])
         asked = " ".join(shlex.quote(f"{name}={axis_text(others[0].settings.get(name))}") for name in moving)
         found.append(f"ask        python -m sweep why {asked}{where}")
     return found

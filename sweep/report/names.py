@@ -11,15 +11,15 @@ PLACES = ("python", "path", "_target_")  # settings that are long and usually fo
 NUMBERS = ("batch", REQUESTS, "cores", "replicas", "buckets")  # axes whose values are told with their names
 
 
-def axes_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+def list_axes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Every axis that the settings name: ours first, in our order, then what backends declare."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [name for name in AXES if name in names] + [name for name in names if name not in AXES]
 
 
-def varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def find_varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The axes in which the settings differ; empty for one trial."""
-    moving = [name for name in axes_of(rows) if len({axis_text(row.get(name, "")) for row in rows}) > 1]
+    moving = [name for name in list_axes(rows) if len({axis_text(row.get(name, "")) for row in rows}) > 1]
     moving = [name for name in moving if name != REQUESTS or not _requests_are_batches(rows)]
     short = [name for name in moving if name not in PLACES]
     return [name for name in moving if name in short or not _follows(rows, name, short)]
@@ -40,12 +40,12 @@ def _requests_are_batches(rows: Iterable[Mapping[str, Any]]) -> bool:
     return all(row.get(REQUESTS) in (None, row.get("batch")) for row in rows)
 
 
-def common(rows: Sequence[Mapping[str, Any]]) -> str:
+def describe_common(rows: Sequence[Mapping[str, Any]]) -> str:
     """What all settings share, in one line, leaving out what says nothing (one replica, no buckets)."""
     if not rows:
         return ""
-    moving = set(varying(rows))
-    shared = {name: rows[0][name] for name in axes_of(rows[:1]) if name not in moving}
+    moving = set(find_varying(rows))
+    shared = {name: rows[0][name] for name in list_axes(rows[:1]) if name not in moving}
     dull = {"replicas": 1, "buckets": []}
     words = []
     for name, value in shared.items():
@@ -55,11 +55,11 @@ def common(rows: Sequence[Mapping[str, Any]]) -> str:
             continue
         if name in dull and value in (dull[name], ()):
             continue
-        words.append(_told(name, value))
+        words.append(_describe_setting(name, value))
     return " · ".join(words)
 
 
-def _told(name: str, value: Any) -> str:
+def _describe_setting(name: str, value: Any) -> str:
     """One setting in a line of several: groups and precisions speak for themselves."""
     if name in NUMBERS:
         return f"{name} {axis_text(value)}"
@@ -73,7 +73,7 @@ def short_name(settings: Mapping[str, Any], axes: Sequence[str]) -> str:
     return " ".join(prefixes.get(name, "") + value for name, value in values.items() if value)
 
 
-def ranked(records: Sequence[Record], ranking: Sequence[str]) -> list[Record]:
+def sort_ranked(records: Sequence[Record], ranking: Sequence[str]) -> list[Record]:
     """The records as ranked; then those that no rank was given to, `ok` first, otherwise in the order declared."""
     place = {key: position for position, key in enumerate(ranking)}
     order = [Status.OK, Status.REJECTED, Status.RUN_FAILED, Status.BUILD_FAILED, Status.STOPPED]
@@ -81,16 +81,16 @@ def ranked(records: Sequence[Record], ranking: Sequence[str]) -> list[Record]:
     return sorted(records, key=lambda record: (place.get(record.key, len(place)), order.index(record.status)))
 
 
-def failure_groups(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+def group_failures(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
     """Records that are not `ok`, grouped by what went wrong (kind and summary, or the reason), largest group first."""
     groups: dict[tuple[Status, str], list[Record]] = {}
     for record in records:
         if record.status is not Status.OK:
-            groups.setdefault((record.status, why(record)), []).append(record)
+            groups.setdefault((record.status, describe_failure(record)), []).append(record)
     return [(text, group) for (_, text), group in sorted(groups.items(), key=lambda item: -len(item[1]))]
 
 
-def why(record: Record) -> str:
+def describe_failure(record: Record) -> str:
     """One line: why a trial did not end `ok`."""
     if record.failure is not None and record.status is not Status.INVALID:  # a rule has no kind
         return f"{record.failure.kind.value}: {one_line(record.reason or record.failure.summary)}"

@@ -34,15 +34,15 @@ class Line:
     warns: bool = False
 
 
-def lines(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Line]:
+def describe(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Line]:
     """What there is to say, in the order in which a person asks; nothing where nothing was measured."""
-    leader = chosen(records, verdict)
+    leader = find_leader(records, verdict)
     if leader is None:
         return []
     story = [
         Line("next", _next(records, verdict, leader)),
         Line("sure", _sure(records, verdict, settings)),
-        Line("noise", "; ".join(noise(records).values()), warns=True),
+        Line("noise", "; ".join(describe_noise(records).values()), warns=True),
         Line("load", _load(leader), warns=_overloaded(leader)),
         Line("cost", _cost(leader, settings)),
     ]
@@ -54,14 +54,14 @@ def has_numbers(record: Record) -> bool:
     return record.status is Status.OK or (record.status is Status.STOPPED and bool(record.metrics))
 
 
-def standing(record: Record) -> Mapping[str, float]:
+def comparable_numbers(record: Record) -> Mapping[str, float]:
     """The numbers of a trial that can be shown beside others: of one that failed what its builds took."""
     if has_numbers(record):
         return record.numbers
     return {name: value for name, value in record.numbers.items() if metrics.find(name).of is metrics.Of.BUILD}
 
 
-def chosen(records: Sequence[Record], verdict: Verdict) -> Record | None:
+def find_leader(records: Sequence[Record], verdict: Verdict) -> Record | None:
     """The winner, or who leads while it is undecided; nobody where nobody qualifies."""
     if verdict.kind == "none":
         return None
@@ -69,9 +69,9 @@ def chosen(records: Sequence[Record], verdict: Verdict) -> Record | None:
     return next((record for record in records if record.key == key), None)
 
 
-def runner_up(records: Sequence[Record], verdict: Verdict) -> Record | None:
+def find_runner_up(records: Sequence[Record], verdict: Verdict) -> Record | None:
     """The best of the others that meet the constraints and were measured here; of a tie one that ties."""
-    first = chosen(records, verdict)
+    first = find_leader(records, verdict)
     by_key = {record.key: record for record in records}
     wanted = [*verdict.tied, *verdict.ranking, *(r.key for r in records if r.status is Status.STOPPED)]
     for key in dict.fromkeys(wanted):
@@ -91,7 +91,7 @@ def _qualifies(record: Record, verdict: Verdict) -> bool:
 
 def _next(records: Sequence[Record], verdict: Verdict, leader: Record) -> str:
     """The runner-up and by how much it is behind, with the interval; while it is undecided the verdict has it."""
-    second = runner_up(records, verdict)
+    second = find_runner_up(records, verdict)
     if second is None or verdict.kind == "undecided":
         return ""
     reason = verdict.reasons.get(second.key) or second.reason
@@ -106,7 +106,9 @@ def _sure(records: Sequence[Record], verdict: Verdict, settings: Settings) -> st
     repeats = sorted({len(record.repeats) for record in rivals})
     if not repeats:
         return ""
-    measured = count(repeats[0], "repeat") + " each" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats each"
+    measured = (
+        count(repeats[0], "repeat") + " each" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats each"
+    )
     text = f"{percent(confidence, 4)}, over all {len(rivals):,} trials that qualify"
     text = text if len(rivals) > 1 else "one trial that qualifies"
     if verdict.kind == "undecided":
@@ -115,7 +117,7 @@ def _sure(records: Sequence[Record], verdict: Verdict, settings: Settings) -> st
     return f"{text}; {measured}, a difference of {percent(objective.margin, 3)} does not count"
 
 
-def noise(records: Sequence[Record]) -> dict[str, str]:
+def describe_noise(records: Sequence[Record]) -> dict[str, str]:
     """What the machine did meanwhile, where that was something: `level`, the names of shares of CPU time, `warmup`."""
     repeats = [repeat for record in records if record.status is not Status.REJECTED for repeat in record.repeats]
     texts = {"level": _levels(repeats), **_others(repeats)}

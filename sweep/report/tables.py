@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sweep.report.names import axes_of
+from sweep.report.names import list_axes
 from sweep.spec import Json, Record
 from sweep.store.layout import SweepFolder
 from sweep.text import axis_text, one_line
@@ -46,7 +46,7 @@ def results_json(records: Sequence[Record], run_ids: Mapping[str, str] | None = 
 def results_csv(records: Sequence[Record], run_ids: Mapping[str, str] | None = None) -> str:
     """A header line and one line a trial: key, label, the axes, how it ended, every metric that any trial has."""
     rows = trial_rows(records, run_ids)
-    axes = axes_of(row["settings"] for row in rows)
+    axes = list_axes(row["settings"] for row in rows)
     metrics = sorted({name for row in rows for name in row["metrics"] or {}})
     ending = ["status", "reason", "origin", "failure_kind", "failure_summary", "failure_log"]
     text = io.StringIO()

@@ -1,4 +1,4 @@
-"""The verb `best`: what to choose by other limits, prices, loads or lengths."""
+"""The verb `best`: choose again under other limits, prices, loads or lengths."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ def best(
     as_json: AsJson = False,
     outputs: Outputs = OUTPUTS,
 ) -> None:
-    """What to choose by other limits, prices, loads or lengths, from what is stored, and what would change that."""
+    """Choose again from stored results, under other limits, prices, loads or lengths; say what would change it."""
     from sweep.report.terminal import whatif as telling
     from sweep.report.terminal.display import Display
     from sweep.verdict.costs import prices
@@ -40,12 +40,12 @@ def best(
     view = answers.View(trials, question, prices.read(outputs))
     answer, steps = view.answer(), flips.find(view)
     if as_json:
-        print(json.dumps(telling.plain(answer, steps), indent=1))
+        print(json.dumps(telling.to_plain(answer, steps), indent=1))
         return
     changed = replace(settings, objective=question.objective, fleet=question.fleet)
     show(history, answer.records, changed, answer.verdict)
     display = Display()
-    display.show(telling.parts(answer, steps, question.fleet, question.objective.price, display.width))
+    display.show(telling.make_parts(answer, steps, question.fleet, question.objective.price, display.width))
     leader = answer.verdict.winner or next(iter(answer.verdict.ranking), None)
     for record in answer.records:
         if record.key == leader and (lines := bucket_metrics.lines(record)):

@@ -1,26 +1,21 @@
 """The verb that sets lists of buckets side by side. `python -m sweep buckets --help`."""
 
 import json
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from sweep.spec import UserError, from_json
 from sweep.store import query
 from sweep.store.layout import SweepFolder
 from sweep.text import relative
+from sweep.verbs.arguments import OUTPUTS, AsJson, Outputs, SweepName
 from sweep.verdict.buckets.results import ListGroup
 
 
 def buckets(
-    sweep: Annotated[
-        str, typer.Argument(metavar="[SWEEP|last]", help="A sweep's id, its beginning, or last.")
-    ] = "last",
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    outputs: Annotated[Path, typer.Option(help="The outputs folder.")] = Path("outputs"),
+    sweep: SweepName = "last",
+    as_json: AsJson = False,
+    outputs: Outputs = OUTPUTS,
 ) -> None:
-    """Lists of buckets beside each other: predicted, measured, and what each bucket of the best list did."""
+    """Compare lists of buckets: predicted and measured latency, and the numbers of each bucket of the best list."""
     from sweep.report.terminal import buckets as bucket_table
     from sweep.report.terminal.display import Display
 

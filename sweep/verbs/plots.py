@@ -12,6 +12,7 @@ import typer
 from sweep.spec import UserError
 from sweep.store import query
 from sweep.text import relative
+from sweep.verbs.arguments import OUTPUTS, AsJson, Outputs
 
 if TYPE_CHECKING:
     from sweep.store.query import Stored
@@ -24,18 +25,16 @@ app = typer.Typer(
 
 Words = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[SWEEP...] [AXIS=VALUE...]", help="Like last batch=5 backend=torch,openvino."),
+    typer.Argument(metavar="[SWEEP...] [AXIS=VALUE...]", help="For example: last batch=5 backend=torch,openvino"),
 ]
 Output = Annotated[
     Path | None, typer.Option(help="A .png, .svg or .pdf file; default: plots/ in the folder of the first sweep.")
 ]
-Outputs = Annotated[Path, typer.Option(help="The outputs folder.")]
-OUTPUTS = Path("outputs")
 
 
 @app.command()
 def bars(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) -> None:
-    """Throughput and accuracy by option; what failed is a gap that says why."""
+    """Draw throughput and accuracy by option; a failed option is a gap that says why."""
     from sweep.report.plots import drawing, options
 
     trials = query.trials(outputs, words or [])
@@ -46,7 +45,7 @@ def bars(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS)
 
 @app.command()
 def box(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) -> None:
-    """Latency of every request of a few trials, of one sweep or several, as a box plot."""
+    """Draw the latencies of a few trials, of one sweep or several, as a box plot."""
     from sweep.report.plots import boxes, drawing
 
     trials = query.trials(outputs, words or [])
@@ -57,7 +56,7 @@ def box(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) 
 
 @app.command()
 def buckets(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) -> None:
-    """Lists of buckets: which lengths there are, what is padding, latency by length and by number of buckets."""
+    """Draw lists of buckets: the lengths of the data, the padding, latency by length and by number of buckets."""
     from sweep.report.plots import drawing
     from sweep.report.plots.buckets import plots as bucket_plots
 
@@ -78,21 +77,21 @@ def buckets(words: Words = None, output: Output = None, outputs: Outputs = OUTPU
 
 
 def _default(trials: "Sequence[Stored]", kind: str, words: Sequence[str]) -> Path:
-    """`plots/bars-batch=5.png` in the folder of the first sweep: other wishes do not overwrite it."""
-    wishes = "-".join([kind, *(word for word in words if "=" in word)])
-    return trials[0].history.folder / "plots" / (re.sub(r"[^\w.,=-]+", "_", wishes)[:120] + ".png")
+    """`plots/bars-batch=5.png` in the folder of the first sweep: another selection gets another file."""
+    name = "-".join([kind, *(word for word in words if "=" in word)])
+    return trials[0].history.folder / "plots" / (re.sub(r"[^\w.,=-]+", "_", name)[:120] + ".png")
 
 
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A label, key, MLflow run id, or 'batch=5 backend=torch'.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
     sweep: Annotated[
-        list[str] | None, typer.Option(help="Where they are: once for both, or twice, for A and for B.")
+        list[str] | None, typer.Option(help="The sweep of both, or given twice: that of A and that of B.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
     outputs: Outputs = OUTPUTS,
 ) -> None:
-    """Two trials, from what is stored: do they answer alike, who was right, which answers sooner."""
+    """Compare two stored trials: do they answer alike, which is right where they differ, which is faster."""
     from sweep.report.terminal import comparison
     from sweep.verdict import comparison as comparing
 
@@ -103,4 +102,4 @@ def compare(
     if first.record.key == second.record.key and first.history.folder == second.history.folder:
         raise UserError(f"A and B are both {first.record.label}: give two trials, or --sweep twice")
     result = comparing.compare(first, second, outputs)
-    print(json.dumps(comparing.to_plain(result), indent=1) if as_json else "\n".join(comparison.lines(result)))
+    print(json.dumps(comparing.to_plain(result), indent=1) if as_json else "\n".join(comparison.describe(result)))

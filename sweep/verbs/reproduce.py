@@ -19,13 +19,13 @@ from sweep.store import ledger
 from sweep.store.layout import OutputsFolder, SweepFolder, TrialFolder
 from sweep.verbs.arguments import OUTPUTS, Outputs
 
-MARGIN = 0.05  # a change smaller than this is no change to anybody
+MARGIN = 0.05  # a smaller relative change counts as none
 EXIT = {"reproduced": 0, "drifted": 3, "cannot judge": 4}
 
 
 @dataclass(frozen=True)
 class Past:
-    """A stored trial: what was asked, what came out, where it was measured."""
+    """A stored trial: what was to be measured, what came out, and on which machine."""
 
     trial: Trial
     settings: Settings
@@ -34,23 +34,23 @@ class Past:
 
 
 def run_again(run_id: str, outputs: Path, tracking_uri: str | None = None, trust: bool = False) -> int:
-    """Run the trial of a run again with the effort it had; the exit status says how it compares.
+    """Run a past trial again with its effort, and return an exit status that says whether the result is the same.
 
     Args:
         run_id: an MLflow run id, or the key of a trial in the outputs folder.
-        trust: import factories that are not of this project without asking.
+        trust: import code from outside this project that the trial names.
 
     Returns:
         0 reproduced, 3 drifted, 4 cannot judge.
 
     Raises:
-        UserError: no such run, or it needs code that was not agreed to.
+        UserError: there is no such run, or it needs outside code and `trust` is not set.
     """
     from sweep.engine.session import Sweep
 
     past = _find(run_id, outputs, tracking_uri)
     print(f"{past.record.label} of sweep {past.record.sweep}")
-    imports = foreign_targets(past.trial)
+    imports = list_foreign_targets(past.trial)
     if imports and not trust:
         raise UserError(f"this run brings in {', '.join(imports)}: look at that code, then add --trust")
     settings = replace(past.settings, outputs=str(outputs), plan="run", reuse=False, retry_failed=False)
@@ -60,7 +60,7 @@ def run_again(run_id: str, outputs: Path, tracking_uri: str | None = None, trust
     for line in differences(past.environment, now) or ["the environment is the same"]:
         print(f"  {line}")
     sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
-    trials = deployment.whole(past.trial, here)
+    trials = deployment.whole(past.trial, adapt_to_host)
     trial = trials[past.trial.deployment.get("member", 0)]
     sweep.run([Job(member.overrides, member) for member in trials])
     status = sweep.finish()
@@ -73,9 +73,9 @@ def run_again(run_id: str, outputs: Path, tracking_uri: str | None = None, trust
 
 
 def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str, str]:
-    """("reproduced" | "drifted" | "cannot judge", one sentence) from the repeats of both.
+    """("reproduced" | "drifted" | "cannot judge", a sentence that says why) from the repeats of both records.
 
-    Throughput is compared by two one-sided tests within `margin` (see `statistics.equivalence`).
+    Throughput is compared by two one-sided tests within `margin` (see `intervals.equivalence`).
     """
     from sweep.verdict.stats import intervals
 
@@ -101,7 +101,7 @@ def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str,
     return "cannot judge", f"{rates} ({change}): too noisy for ±{margin:.0%}; try a quieter machine or effort=thorough"
 
 
-def foreign_targets(trial: Trial) -> list[str]:
+def list_foreign_targets(trial: Trial) -> list[str]:
     """Code outside this project that running the trial would bring in: factories, interpreters, trusted files."""
     targets = [str(group.get("_target_") or "") for group in (trial.model, trial.data)]
     foreign = [target for target in targets if target and not target.startswith("sweep.workloads.")]
@@ -109,8 +109,8 @@ def foreign_targets(trial: Trial) -> list[str]:
     return foreign + ([str(trial.model.get("path"))] if trial.model.get("trust") else [])
 
 
-def here(trial: Trial) -> Trial:
-    """The trial on this host: what was detected there, and not typed, is detected here again."""
+def adapt_to_host(trial: Trial) -> Trial:
+    """The trial for this host: hardware facts that were detected, and not typed, are detected again."""
     if trial.hardware.get("name") != "local":
         return trial
     typed = {override.partition("=")[0].rpartition("hardware.")[2] for override in trial.overrides}
@@ -167,9 +167,6 @@ def _past(folder: TrialFolder, captured: Path) -> Past:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
-
-
-__all__ = ["Past", "compare", "differences", "foreign_targets", "here", "reproduce"]
 
 
 def reproduce(

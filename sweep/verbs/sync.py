@@ -8,7 +8,7 @@ from sweep.verdict import select
 
 
 def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
-    """Send a sweep's ledger to MLflow: what is there already is not doubled."""
+    """Send the results of a sweep to MLflow; what is there already is not sent twice."""
     from sweep.report.mlflow import markdown, tracker
 
     history = query.history(outputs, sweep)

@@ -29,17 +29,17 @@ def trials(
 
 
 def with_reported(outputs: Path, history: ledger.History, include: Sequence[str] | None) -> list[Record]:
-    """The records of a sweep and, where it is asked for, what imported tables say beside them."""
+    """The records of a sweep, followed by those of imported tables where `--include` says so."""
     from sweep.verbs import importing
 
     records = query.records(history)
-    return [*records, *importing.beside(outputs.absolute(), records, include or [])]
+    return [*records, *importing.load_reported(outputs.absolute(), records, include or [])]
 
 
 def show(
     history: ledger.History, records: Sequence[Record], settings: Settings, verdict: select.Verdict | None = None
 ) -> None:
-    """The ranked table, the verdict and the lines to go on with, as at the end of a sweep."""
+    """Print the ranked table, the verdict and the commands for what comes next, as a sweep does at its end."""
     from sweep.engine import summary
     from sweep.report.terminal.display import Display
 

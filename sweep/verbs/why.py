@@ -1,4 +1,4 @@
-"""The verb `why`: why trials were not chosen, did not work or were never tried."""
+"""The verb `why`: why trials were not chosen, failed or were never tried."""
 
 from typing import Annotated
 
@@ -11,11 +11,11 @@ from sweep.verdict import select, wording
 
 
 def why(
-    settings: Annotated[list[str], typer.Argument(help="Like batch=5 cores=4.")],
+    settings: Annotated[list[str], typer.Argument(help="Which trials, like batch=5 cores=4.")],
     sweep: SweepOption = "last",
     outputs: Outputs = OUTPUTS,
 ) -> None:
-    """Why trials were not chosen, did not work or were never tried, from what is stored."""
+    """Say why trials were not chosen, failed or were never tried, from stored results."""
     history = query.history(outputs, sweep)
     records = query.records(history)
     wanted = query.pairs(settings, [record.settings for record in records])

@@ -23,7 +23,7 @@ from tests.support.records import THROUGHPUT, make_load, make_record, make_recor
 
 def told(records: list[Record], settings: Settings) -> dict[str, str]:
     verdict = select.verdict(records, settings.objective)
-    return {line.name: line.text for line in story.lines(records, verdict, settings)}
+    return {line.name: line.text for line in story.describe(records, verdict, settings)}
 
 
 def screen(records: list[Record], settings: Settings, width: int, verdict: Verdict | None = None) -> str:
@@ -106,7 +106,7 @@ def test_the_runner_up_is_not_one_that_misses_a_limit(tmp_path: Path) -> None:
     records = [make_record(batch=n, throughput=1000.0 * n, latency_ms=float(n)) for n in (1, 2, 4, 8)]
     settings = make_settings(tmp_path, objective=replace(THROUGHPUT, latency_ms_p50_max=5.0))
     verdict = select.verdict(records, settings.objective)
-    second = story.runner_up(records, verdict)
+    second = story.find_runner_up(records, verdict)
     assert second is not None
     assert second.settings["batch"] == 2
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sweep.report import tables
 from sweep.report.mlflow.markdown import describe
-from sweep.report.names import common, failure_groups, ranked, short_name, varying
+from sweep.report.names import describe_common, find_varying, group_failures, short_name, sort_ranked
 from sweep.spec import Status
 from sweep.text import axis_text, duration, number, plus_minus, relative, share
 from tests.support.records import make_plan, make_record, make_records, make_settings, make_verdict
@@ -107,23 +107,26 @@ def test_durations(seconds, text):
 
 def test_an_interpreter_that_follows_from_the_backend_takes_no_column() -> None:
     rows = [{"backend": "a", "python": "/x"}, {"backend": "b", "python": "/y"}, {"backend": "c"}]
-    assert varying(rows) == ["backend"]
-    assert varying([*rows, {"backend": "a", "python": "/z"}]) == ["backend", "python"]  # two toolchains of one backend
+    assert find_varying(rows) == ["backend"]
+    assert find_varying([*rows, {"backend": "a", "python": "/z"}]) == [
+        "backend",
+        "python",
+    ]  # two toolchains of one backend
 
 
 def test_names_of_what_varies():
     rows = [record.settings for record in (make_record(batch=1), make_record(batch=5, buckets=((64, 128), (224,))))]
-    assert varying(rows) == ["batch", "buckets"]
-    assert common(rows) == "digits · local · onnxruntime · fp32 · cores 1"
-    assert short_name(rows[1], varying(rows)) == "b5 k64x128,224"
+    assert find_varying(rows) == ["batch", "buckets"]
+    assert describe_common(rows) == "digits · local · onnxruntime · fp32 · cores 1"
+    assert short_name(rows[1], find_varying(rows)) == "b5 k64x128,224"
     assert axis_text([]) == "own"
-    assert varying([]) == []
-    assert common([]) == ""
+    assert find_varying([]) == []
+    assert describe_common([]) == ""
 
 
 def test_ranking_puts_what_ran_first_and_loses_nothing():
     records = make_records()
-    order = ranked(records, make_verdict(records).ranking)
+    order = sort_ranked(records, make_verdict(records).ranking)
     assert [r.status for r in order[:5]] == [Status.OK] * 5
     assert order[0].metrics["throughput_items_per_s"] == max(r.metrics["throughput_items_per_s"] for r in order[:5])
     assert sorted(r.key for r in order) == sorted(r.key for r in records)
@@ -131,7 +134,7 @@ def test_ranking_puts_what_ran_first_and_loses_nothing():
 
 def test_failures_are_grouped_by_reason():
     records = [make_record("build_failed", batch=n, reason="no such operator") for n in range(1, 4)]
-    groups = failure_groups([*records, make_record("invalid", reason="8 cores"), make_record()])
+    groups = group_failures([*records, make_record("invalid", reason="8 cores"), make_record()])
     assert [(text, len(group)) for text, group in groups] == [("crash: no such operator", 3), ("8 cores", 1)]
 
 

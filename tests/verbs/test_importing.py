@@ -162,7 +162,7 @@ def test_what_is_flagged_in_the_shipped_tables() -> None:
     types, limits = compose.hardware_types(), compose.settings().gates
     flagged = Counter[str]()
     for name, path in tables.shipped().items():
-        found = importing.records(importing.Table(path, tables.read(path)), "s", types, limits)
+        found = importing.make_records(importing.Table(path, tables.read(path)), "s", types, limits)
         flagged[name] = sum(record.status is Status.REJECTED for record in found)
     assert flagged == {
         "resnet50_2020": 12,
@@ -239,21 +239,21 @@ def test_last_is_never_an_imported_table(outputs: Path) -> None:
 def test_included_only_where_it_is_asked_for(outputs: Path) -> None:
     measured = [make_record(model="tiny"), make_record(model="tiny", batch=5)]
     with pytest.raises(UserError, match="python -m sweep import"):
-        importing.beside(outputs, measured, ["reported"])
+        importing.load_reported(outputs, measured, ["reported"])
     importing.run([str(table(outputs, GOOD.format(9000), GOOD.format(8000).replace("Tiny", "other")))], outputs)
-    assert importing.beside(outputs, measured, []) == []
-    (beside,) = importing.beside(outputs, measured, ["reported"])
+    assert importing.load_reported(outputs, measured, []) == []
+    (beside,) = importing.load_reported(outputs, measured, ["reported"])
     assert beside.settings["model"] == "tiny"
     assert beside.origin is Origin.REPORTED
     with pytest.raises(UserError, match="--include replayed: "):
-        importing.beside(outputs, measured, ["replayed"])
+        importing.load_reported(outputs, measured, ["replayed"])
 
 
 def test_a_corrected_table_replaces_the_number(outputs: Path) -> None:
     importing.run([str(table(outputs, GOOD.format(9000)))], outputs)
     importing.run([str(table(outputs, GOOD.format(4000)))], outputs)
     assert len(ledger.sweeps(outputs)) == 2
-    (beside,) = importing.beside(outputs, [make_record(model="tiny")], ["reported"])
+    (beside,) = importing.load_reported(outputs, [make_record(model="tiny")], ["reported"])
     assert beside.metrics is not None
     assert beside.metrics["throughput_items_per_s"] == 4000
 

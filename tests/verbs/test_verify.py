@@ -43,11 +43,11 @@ def row(**changes: Any) -> Row:
 @pytest.mark.parametrize("name", ["model", "instance", "precision", "batch", "request_batch", "cores"])
 def test_what_must_be_equal(name: str) -> None:
     other = {"model": "resnet18", "instance": "inf1.2xlarge", "precision": "fp16"}.get(name, 7)
-    assert verify.nearest(KNOWN, [row(**{name: other})]) == (None, [])
+    assert verify.find_nearest(KNOWN, [row(**{name: other})]) == (None, [])
 
 
 def test_what_is_not_stated_is_said() -> None:
-    found, differs = verify.nearest(KNOWN, [row(batch=None, precision=None)])
+    found, differs = verify.find_nearest(KNOWN, [row(batch=None, precision=None)])
     assert found is not None
     assert differs == ["precision not stated", "batch not stated"]
 
@@ -60,10 +60,10 @@ def test_the_row_that_differs_least_and_of_equals_the_newest() -> None:
         row(source="undated", date=None),
         row(source="more in flight", in_flight=8.0, replicas=4),
     ]
-    assert verify.nearest(KNOWN, rows) == (rows[2], [])
-    assert verify.nearest(KNOWN, rows[:1]) == (rows[0], ["stack neuron, here tensorflow_neuron"])
+    assert verify.find_nearest(KNOWN, rows) == (rows[2], [])
+    assert verify.find_nearest(KNOWN, rows[:1]) == (rows[0], ["stack neuron, here tensorflow_neuron"])
     told = ["replicas 4, here 1", "in_flight 8.0, here 1.0"]
-    assert verify.nearest(KNOWN, rows[-1:]) == (rows[-1], told)
+    assert verify.find_nearest(KNOWN, rows[-1:]) == (rows[-1], told)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_names_of_one_model(ours: str, same: bool) -> None:
 
 
 def test_a_variant_is_said() -> None:
-    found, differs = verify.nearest({**KNOWN, "model": "resnet50_keras"}, [row()])
+    found, differs = verify.find_nearest({**KNOWN, "model": "resnet50_keras"}, [row()])
     assert found is not None
     assert differs == ["model resnet50, here resnet50_keras"]
 

@@ -44,7 +44,7 @@ def store_uri(settings: Settings, environment: Mapping[str, str] | None = None) 
     return f"sqlite:///{OutputsFolder(settings.outputs_path.absolute()).database}"
 
 
-def tracked_after_all(settings: Settings) -> Settings:
+def with_tracking(settings: Settings) -> Settings:
     """The settings of a sweep that ran with `tracking=none`, for somebody who wants to see it in MLflow now."""
     if settings.tracking.get("name") != "none":
         return settings

@@ -24,7 +24,7 @@ def base_url(settings: Settings, port: int = PORT) -> str:
     return uri if uri and is_server(uri) else f"http://127.0.0.1:{port}"
 
 
-def links(
+def make_links(
     settings: Settings,
     experiment_id: str,
     objective: Objective | None = None,
@@ -68,7 +68,7 @@ def _query(filter_text: str, objective: Objective) -> str:
     return urllib.parse.urlencode(values, quote_via=urllib.parse.quote)
 
 
-def shared_view(
+def make_shared_view(
     objective: Objective, sweep_id: str, params: Sequence[str], known: Collection[str] = COLUMNS
 ) -> tuple[str, str]:
     """The tag of the experiment behind the `sweep` link: its name and its value.

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweep.report import story
-from sweep.report.names import common, failure_groups, ranked, short_name, varying, why
+from sweep.report.names import describe_common, describe_failure, find_varying, group_failures, short_name, sort_ranked
 from sweep.spec import Record, Status
 from sweep.spec.metrics import COLUMNS, LATENCIES, METRICS, SAMPLES, Unit
-from sweep.text import UNKNOWN, cell, count, duration, listed, number, status_text
+from sweep.text import UNKNOWN, cell, count, describe_numbers, duration, number, status_text
 from sweep.verdict import wording
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def describe(
     """
     parts = [f"**{_escape(verdict.sentence)}**" if verdict else "", _story(settings, records, verdict)]
     parts.append(_counts(settings, plan, records))
-    good = [record for record in ranked(records, verdict.ranking if verdict else ()) if story.has_numbers(record)]
+    good = [record for record in sort_ranked(records, verdict.ranking if verdict else ()) if story.has_numbers(record)]
     if good:
         parts.append(_table(good, records, verdict.winner if verdict else None))
-    failures = failure_groups([r for r in records if not story.has_numbers(r)])
+    failures = group_failures([r for r in records if not story.has_numbers(r)])
     if failures:
         parts.append("**What did not work**\n\n" + "\n".join(_failure(text, group) for text, group in failures[:TOP]))
         if len(failures) > TOP:
@@ -52,9 +52,9 @@ def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
         trials: declared in the sweep.
         verdict: None while the sweep goes on.
     """
-    parts = [f"**{_escape(_outcome(record, trials, verdict))}**", _escape(common([record.settings]))]
-    numbers = record.numbers if record.status is Status.REJECTED else story.standing(record)
-    facts = listed(numbers)
+    parts = [f"**{_escape(_outcome(record, trials, verdict))}**", _escape(describe_common([record.settings]))]
+    numbers = record.numbers if record.status is Status.REJECTED else story.comparable_numbers(record)
+    facts = describe_numbers(numbers)
     if "latency" in facts:
         facts["latency"] = _latencies(numbers)
     if facts:
@@ -72,14 +72,14 @@ def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
 def _story(settings: Settings, records: Sequence[Record], verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
-    story_lines = story.lines(records, verdict, settings)
+    story_lines = story.describe(records, verdict, settings)
     return "\n".join(f"- {line.name}: {_escape(line.text)}" for line in story_lines)
 
 
 def _outcome(record: Record, trials: int, verdict: Verdict | None) -> str:
     """The first line of a trial's page."""
     if not story.has_numbers(record):
-        return f"{status_text(record.status)}: {why(record)}"
+        return f"{status_text(record.status)}: {describe_failure(record)}"
     if verdict is None:
         return "measured; the sweep goes on"
     if record.key == verdict.winner:
@@ -110,7 +110,7 @@ def _counts(settings: Settings, plan: Plan | None, records: Sequence[Record]) ->
     if plan is not None:
         text += f" · {count(len(plan.builds), 'distinct build')}"
     text += f" · {_repeats(settings)} of {duration(settings.effort.window_seconds)} each"
-    shared = common([record.settings for record in records])
+    shared = describe_common([record.settings for record in records])
     return text + (f"\n\n{_escape(shared)}" if shared else "")
 
 
@@ -123,7 +123,7 @@ def _repeats(settings: Settings) -> str:
 
 def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None) -> str:
     """The best, with the columns that any of them has."""
-    axes = varying([record.settings for record in records])
+    axes = find_varying([record.settings for record in records])
     cells = {record.key: _cells(record) for record in good[:TOP]}
     heads = [head for head in next(iter(cells.values())) if any(row[head] != UNKNOWN for row in cells.values())]
     rows = ["| " + " | ".join(["", "trial", *heads]) + " |", "|:-|:-|" + "-:|" * len(heads)]

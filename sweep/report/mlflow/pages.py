@@ -14,7 +14,7 @@ PICTURE = "throughput_latency.png"
 OURS = "python -m sweep"  # in a description that may be replaced
 
 
-def sweep_note(
+def describe_sweep(
     markdown: str,
     experiment_id: str,
     sweep_id: str,
@@ -32,7 +32,7 @@ def sweep_note(
     """
     page = f"#/experiments/{experiment_id}"
     parent = f"{page}/runs/{runs['parent']}"
-    entries = [f"[all trials, best first]({view(experiment_id, sweep_id)})"]
+    entries = [f"[all trials, best first]({link_view(experiment_id, sweep_id)})"]
     if len(best) > 1:
         entries.append(f"[the best {len(best)} side by side]({_compared(experiment_id, best)})")
     if runs.get("winner"):
@@ -45,17 +45,17 @@ def sweep_note(
     return f"{head}\n\n{' · '.join(entries)}{gap}{rest}"
 
 
-def experiment_note(experiment_id: str, sweep_id: str, settings: Settings) -> str:
+def describe_experiment(experiment_id: str, sweep_id: str, settings: Settings) -> str:
     """The description of an experiment: what its runs are, and the way to the newest."""
     objective = settings.objective.name.replace("_", " ")
     return (
-        f"Newest: [sweep {sweep_id}, best by {objective} first]({view(experiment_id, sweep_id)})\n\n"
+        f"Newest: [sweep {sweep_id}, best by {objective} first]({link_view(experiment_id, sweep_id)})\n\n"
         f"Each run called *sweep …* is one sweep (`{OURS}`): its description has the verdict, its artifacts the "
         "report. The runs below it are its trials, one setup each.\n"
     )
 
 
-def view(experiment_id: str, sweep_id: str) -> str:
+def link_view(experiment_id: str, sweep_id: str) -> str:
     """The trials of a sweep, sorted, with the columns that matter (`links.shared_view`)."""
     return f"#/experiments/{experiment_id}/runs?viewStateShareKey={urllib.parse.quote(sweep_id)}"
 

@@ -72,7 +72,7 @@ class RunStore:
         run_id = str(run.info.run_id)
         sent = {**tags, **_note(note, run_id), _SENT: fingerprint}
         self._trial_files(run_id, record, files)
-        params = _new_params(run, _params(asked(record)))
+        params = _new_params(run, _params(list_params(record)))
         self._batch(run_id, ended, {**record.numbers, **bucket_metrics.flat(record)}, params, sent)
         # Last, so that a run which is cut off half way is told by its status.
         self._client.set_terminated(run_id, _RUN_STATUS.get(record.status, "FAILED"), ended)
@@ -147,10 +147,10 @@ class RunStore:
                 return runs
 
     def _open_parent(self) -> str:
-        found = self._runs.get("")
-        if found is not None:
-            self._client.update_run(found.info.run_id, status="RUNNING")
-            return str(found.info.run_id)
+        run = self._runs.get("")
+        if run is not None:
+            self._client.update_run(run.info.run_id, status="RUNNING")
+            return str(run.info.run_id)
         tags = {"sweep.kind": "sweep", "sweep.id": self.sweep_id, "mlflow.source.name": "python -m sweep"}
         run = self._client.create_run(self.experiment_id, int(time.time() * 1000), tags, f"sweep {self.sweep_id}")
         return str(run.info.run_id)
@@ -228,7 +228,7 @@ def _note(note: str, run_id: str) -> dict[str, str]:
     return {NOTE: text} if text else {}
 
 
-def asked(record: Record) -> dict[str, Any]:
+def list_params(record: Record) -> dict[str, Any]:
     """The settings of a trial with everything that its load says, so that runs under several loads can be told apart.
 
     `load` is the scenario; the rest is `load.rate`, `load.slo_p99_ms`, `load.concurrency`, `load.max_wait_ms`, ...

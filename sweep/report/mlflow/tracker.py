@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.report.mlflow.address import is_server, store_uri, tracked_after_all
-from sweep.report.mlflow.links import shared_view
+from sweep.report import story
+from sweep.report.mlflow.address import is_server, store_uri, with_tracking
+from sweep.report.mlflow.links import make_shared_view
 from sweep.report.mlflow.markdown import describe_trial
-from sweep.report.mlflow.pages import experiment_note, sweep_note
-from sweep.report.mlflow.store import RunStore, asked
-from sweep.report.names import ranked, varying
+from sweep.report.mlflow.pages import describe_experiment, describe_sweep
+from sweep.report.mlflow.store import RunStore, list_params
+from sweep.report.names import find_varying, sort_ranked
 from sweep.spec import Json, Origin, Outcome, Record, Status, from_json, to_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger, query
@@ -73,14 +74,14 @@ class Sent:
         return {**self.runs, "": self.parent}
 
 
-def sent_by(worker: Outcome, request: SendRequest) -> Sent:
+def read_outcome(worker: Outcome, request: SendRequest) -> Sent:
     """What a worker has sent; where it was killed or crashed, the line that says how to send the rest."""
     if worker.failure is None:
         return from_json(Sent, worker.result)
-    return Sent(problem=send_later(request.settings, request.sweep_id, worker.failure.summary))
+    return Sent(problem=describe_retry(request.settings, request.sweep_id, worker.failure.summary))
 
 
-def send_later(settings: Settings, sweep_id: str, reason: object) -> str:
+def describe_retry(settings: Settings, sweep_id: str, reason: object) -> str:
     """One line: which store does not work, why, and how to send the sweep when it does."""
     uri = str(store_uri(settings))
     what = f"MLflow server {uri} is away" if is_server(uri) else f"MLflow store {uri} cannot be written"
@@ -110,7 +111,7 @@ def send(request: SendRequest, records: Sequence[Record], verdict: Verdict | Non
     try:
         sending.run()
     except Exception as error:  # a client raises whatever it likes; the sweep's results must not be lost for it
-        sending.problem = send_later(sending.settings, request.sweep_id, error)
+        sending.problem = describe_retry(sending.settings, request.sweep_id, error)
     return sending.sent()
 
 
@@ -119,7 +120,7 @@ class _Sending:
 
     def __init__(self, request: SendRequest, records: Sequence[Record], verdict: Verdict | None) -> None:
         self.request, self.records, self.verdict = request, records, verdict
-        self.settings = tracked_after_all(request.settings)
+        self.settings = with_tracking(request.settings)
         self.uri = str(store_uri(self.settings))
         self.folder = Path(request.folder)
         self.files = [path for path in map(Path, request.files) if path.exists()]
@@ -160,25 +161,29 @@ class _Sending:
     def _close_parent(self, store: RunStore) -> None:
         """The headline, the description and the end of the sweep's own run, and the experiment's view of it."""
         records, verdict, sweep_id = self.records, self.verdict, self.request.sweep_id
-        winner, leader, best = _winner(records, verdict), _leader(records, verdict), self._best()
+        winner, leader, best = _winner(records, verdict), self._leader(), self._best()
         known = {name for record in records for name in record.numbers}
-        store.tag_experiment(*shared_view(self.settings.objective, sweep_id, _varying(records), known))
-        store.describe_experiment(experiment_note(store.experiment_id, sweep_id, self.settings))
+        store.tag_experiment(*make_shared_view(self.settings.objective, sweep_id, _varying(records), known))
+        store.describe_experiment(describe_experiment(store.experiment_id, sweep_id, self.settings))
         pages = {"parent": store.parent, "winner": self.runs.get(winner.key if winner else "", "")}
         files = [path.name for path in self.files]
         counts = _counts(records)
         store.close_parent(
             {**(leader.numbers if leader else {}), **counts, **_work(records)},
-            asked(winner) if winner and not self.request.interrupted else {},
+            list_params(winner) if winner and not self.request.interrupted else {},
             _parent_tags(self.settings, verdict, winner, leader),
-            sweep_note(self.request.markdown, store.experiment_id, sweep_id, pages, best, files),
+            describe_sweep(self.request.markdown, store.experiment_id, sweep_id, pages, best, files),
             "KILLED" if self.request.interrupted else "FINISHED" if counts["trials_ok"] else "FAILED",
         )
 
+    def _leader(self) -> Record | None:
+        """The trial whose numbers the sweep's own run shows."""
+        return None if self.verdict is None else story.find_leader(self.records, self.verdict)
+
     def _best(self) -> list[str]:
-        """Runs of the best trials."""
+        """The run ids of the best trials, best first."""
         good = [record for record in self.records if record.status is Status.OK]
-        order = ranked(good, self.verdict.ranking if self.verdict else ())
+        order = sort_ranked(good, self.verdict.ranking if self.verdict else ())
         return [self.runs[record.key] for record in order[:TOP] if record.key in self.runs]
 
 
@@ -193,7 +198,7 @@ def _winner(records: Sequence[Record], verdict: Verdict | None) -> Record | None
 
 def _varying(records: Sequence[Record]) -> list[str]:
     ran = [record.settings for record in records if record.status.was_tried]
-    return varying(ran) or ["backend", "precision", "batch", "cores"]
+    return find_varying(ran) or ["backend", "precision", "batch", "cores"]
 
 
 def _counts(records: Sequence[Record]) -> dict[str, float]:
@@ -219,13 +224,6 @@ def _work(records: Sequence[Record]) -> dict[str, float]:
         "all_repeats": float(len(repeats)),
         "all_repeat_seconds": math.fsum(repeat.wall_seconds or 0.0 for repeat in repeats),
     }
-
-
-def _leader(records: Sequence[Record], verdict: Verdict | None) -> Record | None:
-    """The winner, or who leads while it is undecided: whose numbers stand on the sweep's own run."""
-    if verdict is None or verdict.kind == "none":
-        return None
-    return next((r for r in records if r.key == (verdict.winner or next(iter(verdict.ranking), None))), None)
 
 
 def _parent_tags(

@@ -34,17 +34,17 @@ def write(folder: Path, verdict: Verdict | None = None, *, over: bool = False, p
         UserError: the ledger has no beginning.
     """
     where = path or SweepFolder(folder).page
-    files.write_whole(where, html(read(folder, verdict, over)))
+    files.write_whole(where, render(read(folder, verdict, over)))
     return where
 
 
-def html(facts: Facts) -> str:
+def render(facts: Facts) -> str:
     from sweep.report.page import top
 
-    return document(top.title(facts), sections(facts), top.header(facts))
+    return document(top.title(facts), list_sections(facts), top.header(facts))
 
 
-def sections(facts: Facts) -> list[Section]:
+def list_sections(facts: Facts) -> list[Section]:
     """What there is something to say about."""
     from sweep.report.page import (
         answers,

@@ -52,7 +52,9 @@ def _classes(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
     lows = [float(agreement.get("agreement_low") or agreement["agreement"]) for agreement in agreements]
     if labelled:
         lows += [
-            float(agreement.get("accuracy_low") or agreement["accuracy"]) for agreement in agreements if agreement.get("accuracy") is not None
+            float(agreement.get("accuracy_low") or agreement["accuracy"])
+            for agreement in agreements
+            if agreement.get("accuracy") is not None
         ]
     span = (max(0.0, min(lows) - 0.02), 1.0)
     columns = [Column("trials"), Column("items", "answered and compared", True)]
@@ -68,12 +70,17 @@ def _classes(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
             Column("McNemar p", "exact, two-sided: that both are right equally often", True),
             Column("who was right"),
         ]
-    rows = [Row(_cells(facts, group, agreement, labelled, span)) for group, agreement in zip(groups, agreements, strict=True)]
+    rows = [
+        Row(_cells(facts, group, agreement, labelled, span))
+        for group, agreement in zip(groups, agreements, strict=True)
+    ]
     scale = f"The drawn intervals reach from {share(span[0])} to 100 %."
     return table(columns, rows, name="answers-table", css="tight") + paragraph(scale, "soft")
 
 
-def _cells(facts: Facts, group: Sequence[Record], agreement: Json, labelled: bool, span: tuple[float, float]) -> list[Cell]:
+def _cells(
+    facts: Facts, group: Sequence[Record], agreement: Json, labelled: bool, span: tuple[float, float]
+) -> list[Cell]:
     items = agreement.get("samples")
     cells = [_named(facts, group), Cell("–" if items is None else f"{int(items):,}", items)]
     cells.append(_share(agreement, "agreement", span))
@@ -89,7 +96,7 @@ def _cells(facts: Facts, group: Sequence[Record], agreement: Json, labelled: boo
     if right:
         names = ("the original", "this build")
         words = (
-            comparison.sentence(int(right["only_reference"]), int(right["only_candidate"]), names=names)
+            comparison.describe_discordant(int(right["only_reference"]), int(right["only_candidate"]), names=names)
             if any(right[name] for name in DIFFER)
             else "right on the same items"
         )

@@ -18,7 +18,7 @@ from sweep.text import number, plus_minus, share
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Found = tuple[Record, list[CapacityFacts]]
+Result = tuple[Record, list[CapacityFacts]]
 LATE = 0.01  # share of the items that may be late
 LEAST = 3e-4  # shares below are drawn here: the axis is logarithmic and most probes have none that is late
 
@@ -45,7 +45,7 @@ def _searches(record: Record) -> list[CapacityFacts]:
     return [repeat.capacity for repeat in record.repeats if repeat.capacity is not None]
 
 
-def _draw(facts: Facts, results: Sequence[Found], wide: bool) -> Drawn:
+def _draw(facts: Facts, results: Sequence[Result], wide: bool) -> Drawn:
     figure = svg.canvas(wide, 3.6 if wide else 3.2)
     axes = figure.add_subplot()
     hits: list[Hit] = []
@@ -84,7 +84,7 @@ def _curve(facts: Facts, axes: Axes, record: Record, curve: Sequence[ProbeFacts]
     return hits
 
 
-def _legend(facts: Facts, axes: Axes, results: Sequence[Found], wide: bool) -> None:
+def _legend(facts: Facts, axes: Axes, results: Sequence[Result], wide: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -96,7 +96,7 @@ def _legend(facts: Facts, axes: Axes, results: Sequence[Found], wide: bool) -> N
         figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=4 if wide else 2, fontsize=8)
 
 
-def _table(facts: Facts, results: Sequence[Found]) -> str:
+def _table(facts: Facts, results: Sequence[Result]) -> str:
     columns = [
         Column("trial"),
         Column("service level", "p99 of the latency of an item", True),

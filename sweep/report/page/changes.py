@@ -37,7 +37,7 @@ def _flips(facts: Facts, flips: tuple[Steps, ...]) -> str:
     rows = [
         Row([Cell(esc(what)), Cell(esc(where)), Cell(esc(who))], {"class": "chosen" if now else ""})
         for steps in flips
-        for what, where, who, now in whatif.rows_of(steps, labels)
+        for what, where, who, now in whatif.list_flips(steps, labels)
     ]
     if not rows:
         return ""

@@ -21,7 +21,9 @@ def document(title: str, sections: Sequence[Section], header: str = "") -> str:
         sections: in their order; those with a heading are listed at the top.
         header: HTML that stands on top in the place of the title.
     """
-    listed = "".join(f'<a href="#{esc(section.id)}">{esc(section.heading)}</a>' for section in sections if section.heading)
+    listed = "".join(
+        f'<a href="#{esc(section.id)}">{esc(section.heading)}</a>' for section in sections if section.heading
+    )
     top = header or f"<h1>{esc(title)}</h1>"
     body = "\n".join(_section(section) for section in sections)
     return _writable(f"""<!doctype html>

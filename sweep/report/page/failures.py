@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweep.report import story
-from sweep.report.names import failure_groups
+from sweep.report.names import group_failures
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Section, badge, commands, details, esc, paragraph, tail
 from sweep.spec import Record
@@ -18,7 +18,7 @@ def section(facts: Facts) -> Section | None:
     """None where everything worked."""
     # What was stopped because enough was known of it worked: its numbers and its reason stand in the table.
     ended = [r for r in facts.records if r.key in facts.book.records and not story.has_numbers(r)]
-    groups = sorted(failure_groups(ended), key=lambda item: not item[1][0].status.is_failure)
+    groups = sorted(group_failures(ended), key=lambda item: not item[1][0].status.is_failure)
     if not groups:
         return None
     html = "".join(_group(facts, text, records) for text, records in groups[:GROUPS])

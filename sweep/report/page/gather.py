@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.report import story
-from sweep.report.names import ranked, short_name, varying
+from sweep.report.names import find_varying, short_name, sort_ranked
 from sweep.report.plots.drawing import COLOURS
 from sweep.spec import Json, Measurement, Record, Status, StopReason, UserError, from_json
 from sweep.spec.settings import Settings
@@ -93,7 +93,7 @@ class Facts:
     @cached_property
     def axes(self) -> list[str]:
         """In which the trials differ."""
-        return varying([record.settings for record in self.records])
+        return find_varying([record.settings for record in self.records])
 
     @cached_property
     def good(self) -> list[Record]:
@@ -198,7 +198,7 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
 
 def _ordered(records: Sequence[Record], chosen: Verdict, settings: Settings) -> list[Record]:
     """As ranked; then what has numbers without a rank, by the objective, and the rest."""
-    in_order = ranked(records, chosen.ranking)
+    in_order = sort_ranked(records, chosen.ranking)
     some = [record for record in in_order if record.key not in chosen.ranking and story.has_numbers(record)]
     some.sort(key=lambda record: race.cost(record, settings.objective))
     first = [record for record in in_order if record.key in chosen.ranking]
@@ -258,6 +258,6 @@ def _json(path: Path) -> Json:
     return content if isinstance(content, dict) else {}
 
 
-def day(seconds: float) -> str:
+def format_day(seconds: float) -> str:
     """A moment for a person, in local time."""
     return time.strftime("%d %B %Y, %H:%M", time.localtime(seconds)).lstrip("0") if seconds else ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sweep.report.names import why
+from sweep.report.names import describe_failure
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Section, esc
 from sweep.report.page.svg import Drawn
 from sweep.report.plots import heatmap
-from sweep.report.plots.drawing import points_of
+from sweep.report.plots.drawing import find_points
 from sweep.report.plots.heatmap import Grid
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
@@ -16,7 +16,7 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 def section(facts: Facts) -> Section | None:
     """None where there are fewer than two cells in both directions."""
-    grid = heatmap.grid(facts.records)
+    grid = heatmap.make_grid(facts.records)
     if grid is None:
         return None
     reasons = _reasons(grid)
@@ -41,7 +41,7 @@ def _draw(facts: Facts, grid: Grid, letters: dict[str, str], wide: bool) -> Draw
 def _reasons(grid: Grid) -> dict[str, str]:
     """Why there is no number, by the key of the trial that stands in such a cell, in the order of the drawing."""
     panels = [panel.cell(batch, cores) for panel in grid.panels for batch in grid.batches for cores in grid.cores]
-    return {cell[0].key: why(cell[0]) for cell in panels if cell and not points_of(cell)}
+    return {cell[0].key: describe_failure(cell[0]) for cell in panels if cell and not find_points(cell)}
 
 
 def _letter(place: int) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 POINTS = 60  # beyond the whiskers of one box that are drawn
-TOLD = {
+CAPTIONS = {
     "item": "Latency of an item, from the moment at which it was meant to arrive.",
     "request": "Latency of a request; each is sent when the last one is answered, so there is no queue in it.",
 }
@@ -31,13 +31,13 @@ LEVELS = (0.5, 0.9, 0.99)
 
 def section(facts: Facts) -> Section | None:
     """None where no latency is known."""
-    shapes = {record.key: shape for record in facts.best if (shape := boxes.shape_of(facts.stored(record)))}
+    shapes = {record.key: shape for record in facts.best if (shape := boxes.make_shape(facts.stored(record)))}
     records = [record for record in facts.best if record.key in shapes]
     if not records:
         return None
     curves = {record.key: curve for record in records if (curve := _curve(facts, record)) is not None}
     what = "item" if _is_open(records) else "request"
-    words = [TOLD[what]]
+    words = [CAPTIONS[what]]
     words.append(f"The best {len(records)} of {len(facts.good)}." if len(facts.good) > len(records) else "")
     words.append(f"Box: quartiles and median; whiskers: the last {what} within 1.5 box lengths; points: beyond.")
     words.append(f"Right, or below: the share of {what}s that were as quick." if curves else "")
@@ -87,10 +87,10 @@ def _draw(
     left.minorticks_off()
     left.set_xlabel("ms")
     if right is not None:
-        _curves(facts, right, records, curves, boxes.reach(drawn))
+        _curves(facts, right, records, curves, boxes.find_reach(drawn))
         right.set_title(f"share of {what}s answered within", loc="left", fontsize=8.5)
     return figure, [
-        Hit(left, boxes.middle(shape), place, colour, facts.place[record.key])
+        Hit(left, boxes.find_middle(shape), place, colour, facts.place[record.key])
         for place, (shape, colour, record) in enumerate(zip(drawn, colours, records, strict=True))
     ]
 

@@ -51,7 +51,9 @@ def section(facts: Facts) -> Section | None:
     words = ["Each point is one repeat: its rate beside what its own trial usually does, in the order of time."]
     words += [f"Blue, joined: the control, {label}, measured again and again to watch the machine."] if label else []
     words += (
-        ["Orange: the level that the machine was found to have; comparisons take it out."] if _found(points) else []
+        ["Orange: the level that the machine was found to have; comparisons take it out."]
+        if _has_levels(points)
+        else []
     )
     html = svg.chart("repeats-over-time", lambda wide: _draw(facts, points, wide), esc(" ".join(words)))
     return Section("noise", "Noise", _findings(facts) + html + _host(facts))
@@ -75,7 +77,7 @@ def _points(facts: Facts) -> list[Point]:
     ]
 
 
-def _found(points: Sequence[Point]) -> bool:
+def _has_levels(points: Sequence[Point]) -> bool:
     return any(point.level != 1.0 for point in points)
 
 
@@ -93,7 +95,7 @@ def _draw(facts: Facts, points: Sequence[Point], wide: bool) -> Drawn:
     if control:
         times, values = [p.minutes for p in control], [p.relative for p in control]
         axes.plot(times, values, "-o", ms=4.6, lw=1.2, color=BLUE, mec="white", mew=0.6, zorder=3)
-    if _found(points):
+    if _has_levels(points):
         times, values = [p.minutes for p in points], [p.level for p in points]
         axes.plot(times, values, color=ORANGE, lw=1.6, drawstyle="steps-mid", zorder=2)
     low, high = min(p.relative for p in points), max(p.relative for p in points)

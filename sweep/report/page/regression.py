@@ -28,7 +28,7 @@ def write(comparison: Comparison, path: Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    text = document(f"{comparison.a} and {comparison.b}", sections(comparison), _header(comparison))
+    text = document(f"{comparison.a} and {comparison.b}", list_sections(comparison), _header(comparison))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_whole(path, text)
@@ -36,28 +36,31 @@ def write(comparison: Comparison, path: Path) -> None:
         raise UserError(files.cannot_write(error, path)) from None
 
 
-def sections(comparison: Comparison) -> list[Section]:
+def list_sections(comparison: Comparison) -> list[Section]:
     """Every trial, what broke, what differs around them, and how it was judged."""
     parts = []
     if comparison.changes:
         parts.append(Section("trials", "Trials", _trials(comparison)))
-    if troubles := [f"{c.label}: {regression.trouble(c)}" for c in regression.troubled(comparison)]:
+    if troubles := [f"{c.label}: {regression.describe_trouble(c)}" for c in regression.find_troubled(comparison)]:
         parts.append(Section("broke", "What broke", _list(troubles)))
     lines = [*comparison.differences, *comparison.notes] or ["Nothing that was recorded differs."]
     parts.append(Section("differs", "What differs around them", _list(lines)))
-    for name, heading, records in (("vanished", "Only before", comparison.vanished), ("new", "Only after", comparison.new)):
+    for name, heading, records in (
+        ("vanished", "Only before", comparison.vanished),
+        ("new", "Only after", comparison.new),
+    ):
         if records:
-            endings = [f"{record.label} ({regression.ended(record)})" for record in records]
+            endings = [f"{record.label} ({regression.describe_ending(record)})" for record in records]
             parts.append(Section(name, heading, _list(endings)))
     return [*parts, Section("method", "How this was judged", paragraph(_method(comparison)))]
 
 
 def _header(comparison: Comparison) -> str:
-    paragraphs = "".join(f"<p>{esc(line)}</p>" for line in regression.headline(comparison))
+    paragraphs = "".join(f"<p>{esc(line)}</p>" for line in regression.describe_headline(comparison))
     return (
         f'<p class="over">before: sweep {esc(comparison.a)} · after: sweep {esc(comparison.b)}</p>'
         f'<div class="verdict {KINDS[comparison.status]}"><p class="kind">{esc(comparison.status)}</p>'
-        f"<h1>{esc(regression.sentence(comparison))}</h1></div>{paragraphs}"
+        f"<h1>{esc(regression.summarize(comparison))}</h1></div>{paragraphs}"
     )
 
 
@@ -66,21 +69,21 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _trials(comparison: Comparison) -> str:
-    heads = regression.heads(comparison)
+    heads = regression.list_heads(comparison)
     right = [False, True, True, True, True, True, False]
     columns = [Column(head, right=flag) for head, flag in zip(heads, right, strict=True)]
     columns.insert(5, Column("", "the change and its interval; grey: the margin that nobody cares about"))
     details = ("p99 ms before", "p99 ms after", "agreement before", "agreement after")
     columns += [*(Column(name, right=True) for name in details), Column("reason")]
-    name, span = regression.names(comparison), _span(comparison)
-    rows = [_row(comparison, change, name(change.after), span) for change in regression.ordered(comparison)]
+    name, span = regression.make_namer(comparison), _span(comparison)
+    rows = [_row(comparison, change, name(change.after), span) for change in regression.sort_changes(comparison)]
     if comparison.common is not None:
         rows.append(_all(comparison, len(columns), span))
     return table(columns, rows, name="changes")
 
 
 def _row(comparison: Comparison, change: Change, name: str, span: float) -> Row:
-    before, after, estimate, interval, p, outcome = regression.cells(comparison, change)
+    before, after, estimate, interval, p, outcome = regression.format_cells(comparison, change)
     ratio = change.ratio.estimate if change.ratio else None
     reason = "" if change.ratio else change.after.reason
     return Row(
@@ -105,14 +108,14 @@ def _all(comparison: Comparison, width: int, span: float) -> Row:
     """The last line: all trials together."""
     common = comparison.common
     assert common is not None
-    text = regression.change_text(common.ratio).partition(" (")
+    text = regression.format_change(common.ratio).partition(" (")
     cells = [
         Cell(esc(f"all {common.trials} together"), "~"),
         *[Cell("")] * 2,
         Cell(esc(text[0]), common.ratio.estimate),
         Cell(esc(text[2].rstrip(")"))),
         Cell(_drawn(comparison, common.ratio, common.kind, span)),
-        Cell(esc(regression.p_text(common.p)), common.p),
+        Cell(esc(regression.format_p(common.p)), common.p),
         Cell(esc(common.kind)),
     ]
     return Row([*cells, *[Cell("")] * (width - len(cells))], {"class": "chosen"})
@@ -145,7 +148,7 @@ def _drawn(comparison: Comparison, ratio: Interval | None, kind: str, span: floa
         line = f'<path d="M{place(ratio.low)} 7H{place(ratio.high)}" stroke="{colour}" stroke-width="2"/>'
     values = {"viewBox": "0 0 140 14", "width": "140", "height": "14", "role": "img"}
     return (
-        f"<svg{attributes({**values, 'aria-label': regression.change_text(ratio)})}>"
+        f"<svg{attributes({**values, 'aria-label': regression.format_change(ratio)})}>"
         f'<rect x="{left}" y="0" width="{round(right - left, 1)}" height="14" fill="#E8EAEC"/>'
         f'<path d="M70 0V14" stroke="#888" stroke-width="1"/>{line}'
         f'<circle cx="{place(ratio.estimate)}" cy="7" r="3.2" fill="{colour}"/></svg>'

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from sweep.report.page.gather import Facts, day
+from sweep.report.page.gather import Facts, format_day
 from sweep.report.page.markup import Section, details, esc, fact_list, paragraph
 from sweep.spec import Json, to_json
 from sweep.text import count, duration, number
@@ -54,12 +54,16 @@ def environment(facts: Facts) -> Section:
         ("GPUs", esc(host.get("gpus") or "")),
         ("NeuronCores", esc(host.get("neuron_cores") or "")),
         ("features", esc(", ".join(map(str, host.get("features") or [])))),
-        ("system", esc(" ".join(str(recorded[name]) for name in ("system", "release", "machine") if recorded.get(name)))),
+        (
+            "system",
+            esc(" ".join(str(recorded[name]) for name in ("system", "release", "machine") if recorded.get(name))),
+        ),
         ("Python", esc(" ".join(str(recorded[name]) for name in ("implementation", "python") if recorded.get(name)))),
         ("sweep", esc(facts.book.header.get("version") or recorded.get("sweep") or "")),
     ]
     software = [
-        (name, esc(version)) for name, version in {**(recorded.get("packages") or {}), **_variables(recorded)}.items()
+        (name, esc(version))
+        for name, version in {**(recorded.get("packages") or {}), **(recorded.get("variables") or {})}.items()
     ]
     html = f'<div class="two"><div>{fact_list(machine)}</div><div>{fact_list(software)}</div></div>'
     if not recorded:
@@ -69,10 +73,6 @@ def environment(facts: Facts) -> Section:
     return Section(
         "environment", "Environment", html + details("effort, objective, gates and limits", _nested(groups), "log")
     )
-
-
-def _variables(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(recorded.get("variables") or {})
 
 
 def _nested(values: Mapping[str, Any]) -> str:
@@ -90,12 +90,15 @@ def _time(facts: Facts) -> list[tuple[str, str]]:
     began = float(facts.book.header.get("time") or 0.0)
     seconds = [repeat.measurement.wall_seconds or 0.0 for repeat in facts.times.repeats]
     built = {
-        str(b.get("key")): float(b.get("seconds") or 0.0) for r in facts.records for b in r.builds if not b.get("reused")
+        str(b.get("key")): float(b.get("seconds") or 0.0)
+        for r in facts.records
+        for b in r.builds
+        if not b.get("reused")
     }
     ended = facts.times.last
     return [
-        ("began", esc(day(began))),
-        ("ended" if facts.over else "last entry", esc(day(ended))),
+        ("began", esc(format_day(began))),
+        ("ended" if facts.over else "last entry", esc(format_day(ended))),
         ("forecast", esc(facts.forecast)),
         ("took", esc(duration(max(0.0, ended - began))) if ended and began else ""),
         ("measuring", esc(f"{duration(sum(seconds))} in {count(len(seconds), 'repeat')}") if seconds else ""),

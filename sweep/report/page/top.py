@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Sequence
 
 from sweep.report import story
-from sweep.report.names import axes_of, common
-from sweep.report.page.gather import INTERRUPTED, KILLED, RUNNING, Facts, day
+from sweep.report.names import describe_common, list_axes
+from sweep.report.page.gather import INTERRUPTED, KILLED, RUNNING, Facts, format_day
 from sweep.report.page.markup import Section, badge, commands, details, esc, fact_list, paragraph
 from sweep.spec import Origin, Record, Status, from_json, metrics
-from sweep.text import axis_text, count, duration, listed, number, percent, quantity, status_text
+from sweep.text import axis_text, count, describe_numbers, duration, number, percent, quantity, status_text
 from sweep.verdict import claims
 from sweep.verdict.wording import MANY
 
@@ -25,7 +25,7 @@ KINDS = {
 
 def header(facts: Facts) -> str:
     """What stands on top of the page."""
-    began = day(float(facts.book.header.get("time") or 0.0))
+    began = format_day(float(facts.book.header.get("time") or 0.0))
     over = " · ".join(filter(None, (facts.settings.name, f"sweep {facts.folder.name}", began)))
     kind, sentence, more = _sentence(facts)
     return (
@@ -44,7 +44,7 @@ def title(facts: Facts) -> str:
 
 def choice(facts: Facts) -> Section:
     """The setup to take beside the one that comes next, with the lines that run them again."""
-    first, second = first_and_second(facts)
+    first, second = find_first_and_second(facts)
     if first is None:
         return Section("choice", "", _command(facts))
     named = {"winner": "Chosen", "tie": "Chosen by the tie-break", "undecided": "Leads, not surely"}
@@ -57,11 +57,11 @@ def choice(facts: Facts) -> Section:
     return Section("choice", "The choice", f'<div class="cards">{"".join(cards)}</div>{_command(facts)}')
 
 
-def first_and_second(facts: Facts) -> tuple[Record | None, Record | None]:
+def find_first_and_second(facts: Facts) -> tuple[Record | None, Record | None]:
     """The choice, or who leads, and the runner-up; where nobody qualifies, who is nearest."""
     records, verdict = facts.records, facts.verdict
-    first = story.chosen(records, verdict) or next(iter(facts.best), None)
-    second = story.runner_up(records, verdict)
+    first = story.find_leader(records, verdict) or next(iter(facts.best), None)
+    second = story.find_runner_up(records, verdict)
     if second is first:
         second = None
     return first, second
@@ -99,9 +99,9 @@ def _banner(facts: Facts) -> str:
     again = f"python -m sweep report {name}{facts.outputs}"
     resume = f"python -m sweep resume {name}{facts.outputs}"
     words = {
-        RUNNING: f"This sweep is still running. The page shows what was known at {day(facts.times.last)}; "
+        RUNNING: f"This sweep is still running. The page shows what was known at {format_day(facts.times.last)}; "
         f"<code>{esc(again)}</code> writes it again.",
-        KILLED: f"This sweep was ended before its end, or killed; its last sign of life is of {day(facts.times.last)}. "
+        KILLED: f"This sweep was ended before its end, or killed; its last sign of life is of {format_day(facts.times.last)}. "
         f"What was measured stands: <code>{esc(resume)}</code> does the rest.",
         INTERRUPTED: "This sweep was interrupted: the verdict is about what was measured until then. "
         f"<code>{esc(resume)}</code> does the rest.",
@@ -114,8 +114,10 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
     counts = {status: sum(record.status is status for record in facts.records) for status in Status}
     ended = " ".join(badge(status, f"{n:,} {status_text(status)}") for status, n in counts.items() if n)
     limits = [f"{limit.name} {limit.bound:g}" for limit in goal.limits]
-    shared = common([record.settings for record in facts.records])
-    lines = {line.name: line.text for line in story.lines(records, facts.verdict, facts.settings)} if facts.over else {}
+    shared = describe_common([record.settings for record in facts.records])
+    lines = (
+        {line.name: line.text for line in story.describe(records, facts.verdict, facts.settings)} if facts.over else {}
+    )
     return [
         ("Asked for", esc(", ".join([goal.name.replace("_", " "), *limits]))),
         ("How sure", esc(lines.get("sure", ""))),
@@ -137,7 +139,7 @@ def _noise(facts: Facts) -> str:
     known = {str(mark.get("what")) for mark in facts.drift.get("marks") or []}
     if facts.drift.get("findings"):
         known.add("level")
-    more = "; ".join(text for name, text in story.noise(facts.records).items() if name not in known)
+    more = "; ".join(text for name, text in story.describe_noise(facts.records).items() if name not in known)
     if more:
         sentences.append(more[0].upper() + more[1:] + ".")
     if not sentences and (facts.drift.get("tested") or {}).get("points"):
@@ -164,7 +166,7 @@ def _settles(facts: Facts) -> str:
 
 def _claims(facts: Facts) -> str:
     """What the samples prove of the limits on latency, of the choice or the leader."""
-    first, _ = first_and_second(facts)
+    first, _ = find_first_and_second(facts)
     proofs = facts.verdict.claims.get(first.key, {}) if first else {}
     return "<br>".join(esc(claims.sentence(from_json(claims.Claim, dict(claim)))) for claim in proofs.values())
 
@@ -197,10 +199,12 @@ def _card(facts: Facts, record: Record, role: str, css: str) -> str:
     start, _, interval = big.partition(" (")
     small = f"<small>{percent(facts.settings.objective.confidence, 4)} interval {esc(interval[:-1])}</small>"
     reason = "" if record.key == facts.verdict.winner else facts.verdict.reasons.get(record.key, "")
-    settings = [(name, esc(axis_text(record.settings[name]))) for name in axes_of([record.settings])]
+    settings = [(name, esc(axis_text(record.settings[name]))) for name in list_axes([record.settings])]
     run = facts.book.runs.get(record.key)
     lines = (
-        [f"python -m sweep reproduce {run or record.key}{facts.outputs}"] if record.origin is not Origin.REPORTED else []
+        [f"python -m sweep reproduce {run or record.key}{facts.outputs}"]
+        if record.origin is not Origin.REPORTED
+        else []
     )
     return (
         f'<div class="{css}"><p class="role">{esc(role)}</p><h3>{esc(record.label)}</h3>'
@@ -214,7 +218,7 @@ def _card(facts: Facts, record: Record, role: str, css: str) -> str:
 
 
 def _numbers(facts: Facts, record: Record) -> list[tuple[str, str]]:
-    texts = listed(record.numbers, without=facts.settings.objective.metric)
+    texts = describe_numbers(record.numbers, without=facts.settings.objective.metric)
     if record.origin is not Origin.MEASURED:
         texts["origin"] = record.origin.value
     return [(label, esc(text)) for label, text in texts.items()]
@@ -226,14 +230,14 @@ def _command(facts: Facts) -> str:
     if not typed:
         return ""
     lines = [typed, f"python -m sweep ui{facts.outputs}    # browse in MLflow"]
-    if asked := _asked(facts):
+    if asked := _why_arguments(facts):
         lines.insert(1, f"python -m sweep why {asked}{facts.outputs}    # why it was not chosen")
     return "<h3>How it was asked for, and how to go on</h3>" + commands(lines)
 
 
-def _asked(facts: Facts) -> str:
+def _why_arguments(facts: Facts) -> str:
     """The settings of the trial that comes second, as `why` takes them."""
-    _, second = first_and_second(facts)
+    _, second = find_first_and_second(facts)
     names: Sequence[str] = facts.axes
     if second is None:
         return ""

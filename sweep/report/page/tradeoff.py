@@ -7,13 +7,13 @@ from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Section, esc
 from sweep.report.page.svg import Drawn
 from sweep.report.plots import scatter
-from sweep.report.plots.drawing import points_of
+from sweep.report.plots.drawing import find_points
 from sweep.text import count
 
 
 def section(facts: Facts) -> Section | None:
     """None where nothing was measured."""
-    points = points_of(facts.records)
+    points = find_points(facts.records)
     if not points:
         return None
     lost = len(facts.records) - len(points)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep.report.names import NUMBERS, why
+from sweep.report.names import NUMBERS, describe_failure
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, badge, bar, commands, details, esc, fact_list, table
 from sweep.spec import REQUESTS, Origin, Record, Status
@@ -12,7 +12,7 @@ from sweep.spec.metrics import COLUMNS, SAMPLES, THROUGHPUT, Better, Metric, Poo
 from sweep.text import (
     axis_text,
     cell,
-    listed,
+    describe_numbers,
     one_line,
     percent,
     relative,
@@ -107,10 +107,10 @@ def _searched(facts: Facts, record: Record) -> str:
 
 def _tip(facts: Facts, record: Record) -> str:
     """What stands beside a point that is pointed at."""
-    texts = listed({name: value for name, value in record.numbers.items() if name != SAMPLES})
+    texts = describe_numbers({name: value for name, value in record.numbers.items() if name != SAMPLES})
     lines = [facts.name(record), *(texts[label] for label in ("throughput", "latency") if label in texts)]
     if record.status is not Status.OK:
-        lines.append(f"{status_text(record.status)}: {why(record)}"[:200])
+        lines.append(f"{status_text(record.status)}: {describe_failure(record)}"[:200])
     return "\n".join(lines)
 
 
@@ -160,7 +160,9 @@ def _status(facts: Facts, record: Record) -> Cell:
 
 def _why(facts: Facts, record: Record) -> Cell:
     """The reason; what it was called, how it is run again and where its log lies when it is unfolded."""
-    reason = one_line(facts.verdict.reasons.get(record.key, "") if record.status is Status.OK else why(record))
+    reason = one_line(
+        facts.verdict.reasons.get(record.key, "") if record.status is Status.OK else describe_failure(record)
+    )
     if record.key == facts.verdict.winner and facts.over:
         reason = ""
     known: list[tuple[str, str]] = [("trial", esc(record.label)), ("key", f"<code>{esc(record.key)}</code>")]

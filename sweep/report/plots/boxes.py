@@ -62,22 +62,22 @@ def draw(found: Sequence[Stored]) -> Figure:
     Raises:
         UserError: none of the trials has latencies.
     """
-    drawn = [(trial, shape) for trial in found if trial.record.status is Status.OK and (shape := shape_of(trial))]
+    drawn = [(trial, shape) for trial in found if trial.record.status is Status.OK and (shape := make_shape(trial))]
     if not drawn:
         raise UserError(f"no latencies to draw: {_without(found)}")
-    drawn.sort(key=lambda pair: middle(pair[1]))
+    drawn.sort(key=lambda pair: find_middle(pair[1]))
     shown, rest = drawn[:MOST], drawn[MOST:]
     trials = [trial for trial, _ in shown]
     lost = [trial.record for trial in found if not any(trial is kept for kept, _ in drawn)]
-    words = [*naming.heading(trials), _medians([shape for _, shape in shown])]
-    words += [f"not shown: {naming.tally(lost)}"] if lost else []
+    words = [*naming.describe_trials(trials), _medians([shape for _, shape in shown])]
+    words += [f"not shown: {naming.count_statuses(lost)}"] if lost else []
     words += [f"the fastest {MOST} of {len(drawn)}"] if rest else []
     height = HEADING_INCHES + 0.85 + ROW_INCHES * max(len(shown), 2)
-    figure = sheet(WIDTH_INCHES, height, naming.title(trials, "latency of a request"), words)
+    figure = sheet(WIDTH_INCHES, height, naming.make_title(trials, "latency of a request"), words)
     axes = figure.add_subplot()
-    _, palette, groups = naming.colours(trials)
+    _, palette, groups = naming.assign_colours(trials)
     shapes = [shape for _, shape in shown]
-    paint(axes, shapes, [palette[group] for group in groups], naming.names(trials), RAISED)
+    paint(axes, shapes, [palette[group] for group in groups], naming.name_trials(trials), RAISED)
     figure.draw_without_rendering()  # the width that is left beside the names decides where words fit
     for place, shape in enumerate(shapes):
         _under(axes, place, shape)
@@ -94,7 +94,7 @@ def paint(
     Args:
         raised: how far a shape lies above the middle of its line, so that words fit below it.
     """
-    stretch(axes, "x", *reach(shapes))
+    stretch(axes, "x", *find_reach(shapes))
     for place, (shape, colour) in enumerate(zip(shapes, colours, strict=True)):
         if isinstance(shape, Box):
             _paint_box(axes, place - raised, shape, colour)
@@ -107,13 +107,13 @@ def paint(
     axes.set_axisbelow(True)
 
 
-def shape_of(trial: Stored) -> Box | Marks | None:
+def make_shape(trial: Stored) -> Box | Marks | None:
     """What can be drawn of a trial: a box from its samples, else marks at its percentiles, else nothing."""
     import numpy as np
 
     latencies = trial.latencies_ms()
     if latencies:
-        return box(np.concatenate(list(latencies.values())), len(latencies))
+        return make_box(np.concatenate(list(latencies.values())), len(latencies))
     metrics = trial.record.numbers
     values = {name: metrics[f"latency_ms_{name}"] for name in PERCENTILES if f"latency_ms_{name}" in metrics}
     if not values:
@@ -121,7 +121,7 @@ def shape_of(trial: Stored) -> Box | Marks | None:
     return Marks(values, "percentiles on record, the samples are gone" if trial.is_measured else "reported percentiles")
 
 
-def box(latencies_ms: Array, repeats: int) -> Box:
+def make_box(latencies_ms: Array, repeats: int) -> Box:
     """The box of at least one latency."""
     import numpy as np
 
@@ -150,7 +150,7 @@ def thin(values: Array, bins: int = BINS) -> Array:
     return kept
 
 
-def middle(shape: Box | Marks) -> float:
+def find_middle(shape: Box | Marks) -> float:
     """The median, or the smallest percentile that is known."""
     return shape.median if isinstance(shape, Box) else min(shape.values.values())
 
@@ -159,8 +159,10 @@ def _medians(shapes: Sequence[Box | Marks]) -> str:
     """Of two trials how far their medians are apart."""
     if len(shapes) != 2 or any(isinstance(shape, Marks) and "p50" not in shape.values for shape in shapes):
         return ""
-    first, second = (middle(shape) for shape in shapes)
-    return f"medians {number(first)} and {number(second)} ms, {naming.times(second / first)}" if first > 0 else ""
+    first, second = (find_middle(shape) for shape in shapes)
+    return (
+        f"medians {number(first)} and {number(second)} ms, {naming.format_ratio(second / first)}" if first > 0 else ""
+    )
 
 
 def _without(trials: Sequence[Stored]) -> str:
@@ -168,11 +170,11 @@ def _without(trials: Sequence[Stored]) -> str:
     good = [trial for trial in trials if trial.record.status is Status.OK]
     if good:
         return f"the samples of {count(len(good), 'trial')} are gone, and no percentile is on record"
-    kinds = dict.fromkeys(naming.ended(trial.record) for trial in trials)
+    kinds = dict.fromkeys(naming.describe_ending(trial.record) for trial in trials)
     return f"{count(len(trials), 'trial')}, none of them ok ({', '.join(kinds)}); python -m sweep why says more"
 
 
-def reach(shapes: Sequence[Box | Marks]) -> tuple[float, float]:
+def find_reach(shapes: Sequence[Box | Marks]) -> tuple[float, float]:
     """The smallest and the largest latency of all shapes."""
     values: list[float] = []
     for shape in shapes:
@@ -231,4 +233,4 @@ def _legend(figure: Figure, palette: dict[str, str], shapes: Sequence[Box | Mark
     named = {name for shape in shapes if isinstance(shape, Marks) for name in shape.values}
     for name in (name for name in PERCENTILES if name in named):
         handles.append(Line2D([], [], marker=PERCENTILES[name], ls="", mfc="white", mec=INK, mew=1.4, label=name))
-    naming.legend(figure, handles)
+    naming.draw_legend(figure, handles)

@@ -123,7 +123,7 @@ class Point:
     high: float
 
 
-def points_of(records: Sequence[Record]) -> list[Point]:
+def find_points(records: Sequence[Record]) -> list[Point]:
     """Those that have both numbers, and were not rejected: `ok`, or stopped because enough was known of them."""
     points = []
     for record in records:

@@ -11,9 +11,10 @@ from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from sweep.report.names import common, varying
-from sweep.report.plots.drawing import HEADING_INCHES, Hit, points_of, sheet
+from sweep.report.names import describe_common, find_varying
+from sweep.report.plots.drawing import HEADING_INCHES, Hit, find_points, sheet
 from sweep.spec import Record, Status
+from sweep.spec.metrics import THROUGHPUT
 from sweep.text import axis_text, count, number, status_text
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ SMALLEST, LARGEST = 4.0, 8.0  # font of the words in a cell, points
 LETTER = 0.6  # width of one letter, where the font's size is 1
 SIDE = 0.94  # of a cell, where 1 would leave no gap
 SPEAKING = ("model", "data", "hardware", "backend", "precision")  # axes whose values need no name
-THROUGHPUT = "throughput_items_per_s"
 FAILED = (Status.BUILD_FAILED, Status.RUN_FAILED, Status.REJECTED)
 _ABBREVIATED = {
     "unsupported_operator": "operator",
@@ -65,7 +65,7 @@ class Panel:
 
     @property
     def best(self) -> float:
-        return max((p.throughput for p in points_of(self.records)), default=0.0)
+        return max((p.throughput for p in find_points(self.records)), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,14 @@ class Grid:
         return max((panel.best for panel in self.panels), default=0.0)
 
 
-def grid(records: Sequence[Record]) -> Grid | None:
+def make_grid(records: Sequence[Record]) -> Grid | None:
     """A panel for each combination of the other axes; None where there are fewer than two cells in both directions."""
     rows = [record.settings for record in records]
     batches = sorted({int(row["batch"]) for row in rows if "batch" in row})
     cores = sorted({int(row["cores"]) for row in rows if "cores" in row})
     if max(len(batches), len(cores)) < 2:
         return None
-    split = [name for name in varying(rows) if name not in ("batch", "cores", "replicas")]
+    split = [name for name in find_varying(rows) if name not in ("batch", "cores", "replicas")]
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         groups.setdefault(tuple(axis_text(record.settings.get(name, "")) for name in split), []).append(record)
@@ -115,12 +115,15 @@ def grid(records: Sequence[Record]) -> Grid | None:
     return Grid(split, batches, cores, panels[:PANELS], len(panels))
 
 
-def grid_sheet(records: Sequence[Record], verdict: Verdict) -> Figure | None:
+def draw_sheet(records: Sequence[Record], verdict: Verdict) -> Figure | None:
     """The picture with a heading that says what all trials share; None where there is no `grid`."""
-    panels = grid(records)
+    panels = make_grid(records)
     if panels is None:
         return None
-    words = [common([record.settings for record in records]), "hatched failed, dashed cannot run or was not finished"]
+    words = [
+        describe_common([record.settings for record in records]),
+        "hatched failed, dashed cannot run or was not finished",
+    ]
     words += [f"the best {len(panels.panels)} of {panels.all} panels"] if panels.all > len(panels.panels) else []
     across = min(panels.across(WIDTH_INCHES), len(panels.panels))
     width = max(5.0, across * (CELL_INCHES * len(panels.cores) + MARGIN_INCHES))
@@ -157,7 +160,7 @@ def draw(
             cell = panel.cell(grid.batches[row], grid.cores[column])
             if not cell:
                 continue
-            points = points_of(cell)
+            points = find_points(cell)
             shown = max(points, key=lambda point: point.throughput).record if points else cell[0]
             if points:
                 is_chosen = winner in [record.key for record in cell]
@@ -168,7 +171,7 @@ def draw(
     return hits
 
 
-def word(record: Record) -> str:
+def describe_cell(record: Record) -> str:
     """In a cell: what became of a trial that has no number."""
     kind = record.failure.kind.value if record.failure else status_text(record.status)
     return _ABBREVIATED.get(kind, kind.replace("_", " "))
@@ -210,7 +213,7 @@ def _paint_word(axes: Axes, at: tuple[int, int], record: Record, room: float, le
         ink = "#666666"
         _fill(axes, at, facecolor="#F5F7F9", edgecolor="#B9C0C7", lw=0.8, ls="--")
     back = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
-    _write(axes, at, (f"{word(record)} {letter}".rstrip(), letter), room, color=ink, bbox=back)
+    _write(axes, at, (f"{describe_cell(record)} {letter}".rstrip(), letter), room, color=ink, bbox=back)
 
 
 def _write(axes: Axes, at: tuple[int, int], texts: Sequence[str], room: float, **style: Any) -> None:

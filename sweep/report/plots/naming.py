@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sweep.report.names import common, short_name, varying
+from sweep.report.names import describe_common, find_varying, short_name
 from sweep.report.plots.drawing import COLOURS
 from sweep.spec import Json, Record, Status
 from sweep.store import query
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sweep.store.query import Stored
 
 
-def rows(trials: Sequence[Stored]) -> list[Json]:
+def list_settings(trials: Sequence[Stored]) -> list[Json]:
     """Settings as they tell trials apart: the host in place of `local`, nothing said twice."""
     settings = [{**trial.record.settings, "hardware": trial.host} for trial in trials]
     if all(row.get("data") == row.get("model") for row in settings):
@@ -27,19 +27,21 @@ def rows(trials: Sequence[Stored]) -> list[Json]:
     return settings
 
 
-def names(trials: Sequence[Stored]) -> list[str]:
+def name_trials(trials: Sequence[Stored]) -> list[str]:
     """Of each trial what tells it from the others and nothing else; of a single trial its label."""
     if len(trials) == 1:
         return [trials[0].record.label]
-    settings = rows(trials)
+    settings = list_settings(trials)
     for more in ("", "origin", "sweep"):  # only where the settings do not tell all of them apart
         if more:
             settings = [{**row, more: trial.row[more]} for row, trial in zip(settings, trials, strict=True)]
-        moving = varying(settings)
+        moving = find_varying(settings)
         first = [name for name in moving if name != "hardware"]
         short = [short_name(row, first) for row in settings]
         if "hardware" in moving:  # last, as a host's name may be long
-            short = [" · ".join(filter(None, (name, row["hardware"]))) for name, row in zip(short, settings, strict=True)]
+            short = [
+                " · ".join(filter(None, (name, row["hardware"]))) for name, row in zip(short, settings, strict=True)
+            ]
         if len(set(short)) == len(short):
             return short
     alike = {name for name, times in Counter(short).items() if times > 1}
@@ -48,11 +50,11 @@ def names(trials: Sequence[Stored]) -> list[str]:
     ]
 
 
-def heading(trials: Sequence[Stored]) -> list[str]:
+def describe_trials(trials: Sequence[Stored]) -> list[str]:
     """What the trials share besides the model, which the title says, and how much was measured."""
     efforts = dict.fromkeys(query.settings(trial.history).effort.name for trial in trials if trial.is_measured)
-    settings = [{name: value for name, value in row.items() if name != "model"} for row in rows(trials)]
-    words = [common(settings), f"effort {' and '.join(efforts)}" if efforts else ""]
+    settings = [{name: value for name, value in row.items() if name != "model"} for row in list_settings(trials)]
+    words = [describe_common(settings), f"effort {' and '.join(efforts)}" if efforts else ""]
     repeats = sorted({len(trial.record.repeats) for trial in trials if trial.is_measured and trial.record.repeats})
     if repeats:
         words.append(count(repeats[0], "repeat") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats")
@@ -63,41 +65,41 @@ def heading(trials: Sequence[Stored]) -> list[str]:
     return words
 
 
-def title(trials: Sequence[Stored], what: str) -> str:
+def make_title(trials: Sequence[Stored], what: str) -> str:
     """`resnet50: latency of a request`; without a model that all trials share just the latter."""
     models = {str(trial.record.settings.get("model", "")) for trial in trials}
     return f"{models.pop()}: {what}" if len(models) == 1 else what[0].upper() + what[1:]
 
 
-def tally(records: Sequence[Record]) -> str:
+def count_statuses(records: Sequence[Record]) -> str:
     """How trials ended, in numbers: `2 rejected, 1 build failed`."""
     counts = {status: sum(record.status is status for record in records) for status in Status}
     return ", ".join(f"{n} {status_text(status)}" for status, n in counts.items() if n)
 
 
-def ended(record: Record) -> str:
+def describe_ending(record: Record) -> str:
     """In a few words why there is nothing to draw: `build failed: partial placement`, or the rule that it breaks."""
     if record.failure is not None and record.status is not Status.INVALID:  # a rule has no kind
         return f"{status_text(record.status)}: {record.failure.kind.value.replace('_', ' ')}"
     return textwrap.shorten(f"{status_text(record.status)}: {record.reason}".rstrip(": "), 60, placeholder=" …")
 
 
-def colours(trials: Sequence[Stored]) -> tuple[str, dict[str, str], list[str]]:
+def assign_colours(trials: Sequence[Stored]) -> tuple[str, dict[str, str], list[str]]:
     """The first axis that tells trials apart, the colour of each of its values, and the value of each trial."""
-    settings = rows(trials)
-    moving = varying(settings)
+    settings = list_settings(trials)
+    moving = find_varying(settings)
     axis = next((name for name in ("backend", "hardware", "precision", "model") if name in moving), "backend")
     values = [str(row.get(axis, "")) for row in settings]
     return axis, {value: COLOURS[n % len(COLOURS)] for n, value in enumerate(dict.fromkeys(values))}, values
 
 
-def legend(figure: Figure, handles: Sequence[Any]) -> None:
+def draw_legend(figure: Figure, handles: Sequence[Any]) -> None:
     """Below the picture, in as many lines as its width makes necessary."""
     lines = -(-sum(len(handle.get_label()) + 9 for handle in handles) // 125)
     across = -(-len(handles) // max(1, lines))
     figure.legend(handles=list(handles), frameon=False, loc="outside lower left", ncols=across, fontsize=8.5)
 
 
-def times(ratio: float) -> str:
+def format_ratio(ratio: float) -> str:
     """`7.0-fold`: how many times one value is the other."""
     return f"{number(max(ratio, 1 / ratio))}-fold"

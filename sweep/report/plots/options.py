@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sweep.report.names import ranked
+from sweep.report.names import sort_ranked
 from sweep.report.plots import naming
 from sweep.report.plots.drawing import HEADING_INCHES, INK, sheet
 from sweep.spec import Origin, Status
+from sweep.spec.metrics import THROUGHPUT
 from sweep.spec.settings import Objective
 from sweep.text import plus_minus, share
 
@@ -27,26 +28,27 @@ WIDTH_INCHES, ROW_INCHES = 9.25, 0.27
 HATCHES = {Origin.REPORTED: "////", Origin.REPLAYED: "xxxx"}
 UNMEASURED = {Origin.REPORTED: "reported, not measured here", Origin.REPLAYED: "replayed from reported numbers"}
 GAP = "#F3F3F3"
-THROUGHPUT = "throughput_items_per_s"
 
 
 def draw(trials: Sequence[Stored], objective: Objective) -> Figure:
     """Two panels that share their options: throughput with its interval over repeats, and accuracy or agreement."""
-    ordered = order(trials, objective)
+    ordered = sort_trials(trials, objective)
     shown, rest = ordered[:MOST], ordered[MOST:]
-    quality = next((name for name in ("accuracy", "agreement") if any(name in _metrics(trial) for trial in shown)), None)
-    words = [*naming.heading(shown), f"ordered by {objective.name.replace('_', ' ')}"]
-    words += [f"not shown: {naming.tally([trial.record for trial in rest])}"] if rest else []
+    quality = next(
+        (name for name in ("accuracy", "agreement") if any(name in _metrics(trial) for trial in shown)), None
+    )
+    words = [*naming.describe_trials(shown), f"ordered by {objective.name.replace('_', ' ')}"]
+    words += [f"not shown: {naming.count_statuses([trial.record for trial in rest])}"] if rest else []
     title = f"throughput and {quality} by option" if quality else "throughput by option"
     height = HEADING_INCHES + 0.95 + ROW_INCHES * max(len(shown), 3)
-    figure = sheet(WIDTH_INCHES, height, naming.title(shown, title), words)
-    _, palette, groups = naming.colours(shown)
+    figure = sheet(WIDTH_INCHES, height, naming.make_title(shown, title), words)
+    _, palette, groups = naming.assign_colours(shown)
     fills = [palette[group] for group in groups]
     if quality is None:
         panels = [figure.subplots()]
     else:
         panels = list(figure.subplots(1, 2, sharey=True, width_ratios=(3, 2)))
-    panels[0].set_yticks(range(len(shown)), naming.names(shown))
+    panels[0].set_yticks(range(len(shown)), naming.name_trials(shown))
     panels[0].set_ylim(len(shown) - 0.45, -0.55)
     _throughputs(panels[0], shown, fills)
     if quality is not None:
@@ -59,16 +61,16 @@ def draw(trials: Sequence[Stored], objective: Objective) -> Figure:
     return figure
 
 
-def order(trials: Sequence[Stored], objective: Objective) -> list[Stored]:
-    """By the objective's metric, then those that do not have it, then what failed, by how far it came."""
+def sort_trials(trials: Sequence[Stored], objective: Objective) -> list[Stored]:
+    """By the objective's metric; then the trials without that metric; then the failed ones, by how far they came."""
 
     def place(trial: Stored) -> tuple[bool, float]:
         value = _metrics(trial).get(objective.metric)
         return value is None, -(value or 0) if objective.maximize else (value or 0)
 
-    good = sorted((each for each in trials if each.record.status is Status.OK), key=place)
-    bad = {id(each.record): each for each in trials if each.record.status is not Status.OK}
-    return good + [bad[id(record)] for record in ranked([each.record for each in bad.values()], ())]
+    good = sorted((trial for trial in trials if trial.record.status is Status.OK), key=place)
+    bad = {id(trial.record): trial for trial in trials if trial.record.status is not Status.OK}
+    return good + [bad[id(record)] for record in sort_ranked([trial.record for trial in bad.values()], ())]
 
 
 def _metrics(trial: Stored) -> Mapping[str, float]:
@@ -134,7 +136,7 @@ def _gap(axes: Axes, place: int, trial: Stored | None) -> None:
     if trial is None:
         return
     record = trial.record
-    text = "not stated" if record.status is Status.OK else naming.ended(record)
+    text = "not stated" if record.status is Status.OK else naming.describe_ending(record)
     failed = record.failure is not None and record.status is not Status.INVALID
     words = ("× " if failed else "") + text
     colour = "#A33A00" if failed else "#777777"
@@ -147,7 +149,7 @@ def _legend(figure: Figure, shown: Sequence[Stored], palette: dict[str, str], qu
 
     drawn = [trial for trial in shown if trial.record.status is Status.OK]
     handles: list[Patch | Line2D] = []
-    groups = naming.colours(shown)[2]
+    groups = naming.assign_colours(shown)[2]
     used = {group for group, trial in zip(groups, shown, strict=True) if {THROUGHPUT, quality} & set(_metrics(trial))}
     if len(used) > 1:
         handles += [Patch(facecolor=colour, label=name) for name, colour in palette.items() if name in used]
@@ -161,4 +163,4 @@ def _legend(figure: Figure, shown: Sequence[Stored], palette: dict[str, str], qu
     if any(THROUGHPUT not in _metrics(trial) for trial in shown):
         handles.append(Patch(facecolor=GAP, edgecolor="#DDDDDD", label="no result"))
     if handles:
-        naming.legend(figure, handles)
+        naming.draw_legend(figure, handles)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.report.names import common, short_name, varying
+from sweep.report.names import describe_common, find_varying, short_name
 from sweep.report.plots import heatmap, naming
 from sweep.report.plots.drawing import (
     COLOURS,
@@ -24,7 +24,7 @@ from sweep.report.plots.drawing import (
     Hit,
     Point,
     clipped,
-    points_of,
+    find_points,
     sheet,
     stretch,
 )
@@ -51,19 +51,19 @@ def write(records: Sequence[Record], verdict: Verdict, folder: Path) -> list[Pat
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with matplotlib.rc_context(STYLE):
-        for name, draw_sheet in (("throughput_latency.png", scatter_sheet), ("batch_cores.png", heatmap.grid_sheet)):
-            figure = draw_sheet(records, verdict)
+        for name, picture in (("throughput_latency.png", draw_sheet), ("batch_cores.png", heatmap.draw_sheet)):
+            figure = picture(records, verdict)
             if figure is not None:
                 figure.savefig(folder / name, dpi=DPI)
                 written.append(folder / name)
     return written
 
 
-def scatter_sheet(records: Sequence[Record], verdict: Verdict) -> Figure:
+def draw_sheet(records: Sequence[Record], verdict: Verdict) -> Figure:
     """The picture with a heading that says what all trials share and which are not shown."""
-    drawn = {point.record.key for point in points_of(records)}
-    lost = naming.tally([record for record in records if record.key not in drawn])
-    words = [common([record.settings for record in records]), f"not shown: {lost}" if lost else ""]
+    drawn = {point.record.key for point in find_points(records)}
+    lost = naming.count_statuses([record for record in records if record.key not in drawn])
+    words = [describe_common([record.settings for record in records]), f"not shown: {lost}" if lost else ""]
     figure = sheet(9.4, 5, "Throughput against latency", words)
     draw(figure, records, verdict.front, verdict.winner)
     return figure
@@ -76,7 +76,7 @@ def draw(figure: Figure, records: Sequence[Record], front: Collection[str], winn
         front: keys of the trials that no other beats in both numbers; a dashed line joins them.
         winner: key of the chosen trial; None while there is none.
     """
-    axes, points = figure.add_subplot(), points_of(records)
+    axes, points = figure.add_subplot(), find_points(records)
     if not points:
         axes.axis("off")
         axes.text(0.5, 0.5, f"none of {count(len(records), 'trial')} could be measured", ha="center", va="center")
@@ -97,7 +97,7 @@ def draw(figure: Figure, records: Sequence[Record], front: Collection[str], winn
     figure.set_layout_engine("none")  # and it stays as it is
     named = points if wide and len(points) <= LABELS else [*chosen, *(point for point in best if point not in chosen)]
     _place_labels(
-        axes, points, named[: LABELS if wide else NARROW_LABELS], varying([record.settings for record in records])
+        axes, points, named[: LABELS if wide else NARROW_LABELS], find_varying([record.settings for record in records])
     )
     place = {record.key: number for number, record in enumerate(records)}
     return [Hit(axes, p.latency, p.throughput, looks.of(p)[0], place[p.record.key]) for p in points]

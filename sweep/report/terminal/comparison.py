@@ -15,18 +15,20 @@ if TYPE_CHECKING:
 LISTED = 20  # disagreeing items
 
 
-def lines(comparison: Comparison) -> list[str]:
+def describe(comparison: Comparison) -> list[str]:
     """What a person reads."""
     texts = [f"A  {comparison.a}", f"B  {comparison.b}", ""]
     if comparison.answered_a != comparison.common or comparison.answered_b != comparison.common:
-        texts.append(f"A answered {comparison.answered_a:,} items, B {comparison.answered_b:,}: {comparison.common:,} of them common")
+        texts.append(
+            f"A answered {comparison.answered_a:,} items, B {comparison.answered_b:,}: {comparison.common:,} of them common"
+        )
     texts += _agreement_lines(comparison)
     if comparison.latency is not None:
         texts.append("latency        " + _latency_words(comparison.latency, comparison.confidence))
     return texts + [f"note           {note}" for note in comparison.notes]
 
 
-def sentence(only_a: int, only_b: int, confidence: float = 0.95, names: tuple[str, str] = ("A", "B")) -> str:
+def describe_discordant(only_a: int, only_b: int, confidence: float = 0.95, names: tuple[str, str] = ("A", "B")) -> str:
     """What the items that only one got right can and cannot say about which is more accurate."""
     discordant, p = only_a + only_b, intervals.mcnemar_exact(only_a, only_b)
     if discordant == 0:
@@ -68,7 +70,7 @@ def _agreement_lines(comparison: Comparison) -> list[str]:
         f"who was right  both {right['both']:,}, only A {only_a:,}, only B {only_b:,}, neither {right['neither']:,}"
     )
     texts.append(f"McNemar        p = {answers['mcnemar_p']:.3g} (exact, two-sided)")
-    texts.append(f"               {sentence(only_a, only_b, comparison.confidence)}")
+    texts.append(f"               {describe_discordant(only_a, only_b, comparison.confidence)}")
     return texts
 
 

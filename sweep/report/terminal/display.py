@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from sweep.report.terminal.layout import paragraph, plan_parts
-from sweep.report.terminal.results import result_parts
+from sweep.report.terminal.layout import make_plan_parts, paragraph
+from sweep.report.terminal.results import make_result_parts
 from sweep.text import duration, one_line
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
 
 PLAIN_WIDTH = 100
-_EACH_LINE_UP_TO = 20  # plain: phases no longer than this get a line a step
+_STEP_LINES_UP_TO = 20  # plain: phases no longer than this get a line a step
 _PLAIN_SECONDS = 5.0  # plain: longer ones a line at most this often
 
 
@@ -59,7 +59,7 @@ class Display:
 
     def plan(self, plan: Plan, settings: Settings) -> None:
         """What was declared: the trials, why some cannot run, the distinct builds, the forecast."""
-        self._print(*plan_parts(plan, settings))
+        self._print(*make_plan_parts(plan, settings))
 
     def begin(self, phase: str, total: int, live: bool = False) -> None:
         """A phase of `total` steps begins; one that was not ended is ended.
@@ -104,7 +104,7 @@ class Display:
     ) -> None:
         """The ranked table, the failures beneath, the verdict, then the lines to browse, reproduce and ask why."""
         self.end()
-        self._print(*result_parts(records, verdict, settings, lines, self._console.width))
+        self._print(*make_result_parts(records, verdict, settings, lines, self._console.width))
 
     @property
     def width(self) -> int:
@@ -187,7 +187,7 @@ class _Phase:
             self._progress.update(self._task, completed=self.done, left=left, text=text[:60], refresh=True)
             return f"  ✗ {self.name}: {text}" if failed else ""
         now = time.monotonic()
-        due = self.total <= _EACH_LINE_UP_TO or now - self._said >= _PLAIN_SECONDS or self.done == self.total
+        due = self.total <= _STEP_LINES_UP_TO or now - self._said >= _PLAIN_SECONDS or self.done == self.total
         if not (due or failed):
             return ""
         self._said = now

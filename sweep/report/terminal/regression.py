@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from sweep.report.names import common, short_name, varying, why
-from sweep.report.terminal.layout import Column, Part, as_table, fitting, paragraph
+from sweep.report.names import describe_common, describe_failure, find_varying, short_name
+from sweep.report.terminal.layout import Column, Part, as_table, fit_columns, paragraph
 from sweep.spec import Record, metrics
 from sweep.text import UNKNOWN, count, percent, plus_minus, quantity, signed_percent, status_text
 
@@ -21,7 +21,7 @@ STYLES = {"slower": "red", "broke": "red", "faster": "green", "fixed": "green"}
 VERDICTS = {"regression": "bold red", "no regression": "bold green", "nothing": "bold yellow"}
 
 
-def sentence(comparison: Comparison) -> str:
+def summarize(comparison: Comparison) -> str:
     """The answer in one line."""
     bad = _bad(comparison)
     if bad:
@@ -42,28 +42,28 @@ def _bad(comparison: Comparison) -> list[str]:
     if slower := sorted(comparison.of("slower"), key=lambda change: -_size(change)):
         most = f", {slower[0].label} most" if len(slower) > 1 else ""
         be = "is" if len(slower) == 1 else "are"
-        texts.append(f"{_some(slower)} {be} slower{most}: {change_text(slower[0].ratio)}")
+        texts.append(f"{_some(slower)} {be} slower{most}: {format_change(slower[0].ratio)}")
     if wrong := comparison.wrong:
         texts.append(f"{_some(wrong)} {'agrees' if len(wrong) == 1 else 'agree'} less with the original model")
     if comparison.common is not None and comparison.common.kind == "slower":
-        texts.append(f"all {comparison.common.trials} together are slower: {change_text(comparison.common.ratio)}")
+        texts.append(f"all {comparison.common.trials} together are slower: {format_change(comparison.common.ratio)}")
     return texts
 
 
-def parts(comparison: Comparison, width: int) -> list[Part]:
+def make_parts(comparison: Comparison, width: int) -> list[Part]:
     """What a terminal shows."""
     shown: list[Part] = [("", ""), (f"A  {comparison.a}  (before)", ""), (f"B  {comparison.b}  (after)", ""), ("", "")]
     if comparison.changes:
-        shared = common([change.after.settings for change in comparison.changes])
+        shared = describe_common([change.after.settings for change in comparison.changes])
         shown += [(shared, "dim"), ("", "")] if shared else []
         shown += _table(comparison, width)
-    for change in troubled(comparison):
-        shown.append((paragraph(f"{change.label}: {trouble(change)}", 2), "red"))
+    for change in find_troubled(comparison):
+        shown.append((paragraph(f"{change.label}: {describe_trouble(change)}", 2), "red"))
     shown += [(paragraph(line, 2), "") for line in _around(comparison)]
-    return [*shown, ("", ""), (paragraph(f"→ {sentence(comparison)}"), VERDICTS[comparison.status]), ("", "")]
+    return [*shown, ("", ""), (paragraph(f"→ {summarize(comparison)}"), VERDICTS[comparison.status]), ("", "")]
 
 
-def change_text(ratio: Interval | None) -> str:
+def format_change(ratio: Interval | None) -> str:
     """`-12.0 % (-14.0 % to -10.0 %)`."""
     if ratio is None:
         return UNKNOWN
@@ -71,50 +71,50 @@ def change_text(ratio: Interval | None) -> str:
     return signed_percent(ratio.estimate - 1) + (f" ({ends})" if ends else "")
 
 
-def p_text(p: float | None) -> str:
+def format_p(p: float | None) -> str:
     if p is None:
         return ""
     return f"{p:.2g}" if p >= 0.001 else "<0.001"
 
 
-def ordered(comparison: Comparison) -> list[Change]:
+def sort_changes(comparison: Comparison) -> list[Change]:
     """The worst first."""
     return sorted(comparison.changes, key=lambda change: (WORST.index(change.kind), -_size(change), change.label))
 
 
-def troubled(comparison: Comparison) -> list[Change]:
+def find_troubled(comparison: Comparison) -> list[Change]:
     """Trials that need a line of their own."""
     return [*comparison.of("broke"), *comparison.wrong]
 
 
-def trouble(change: Change) -> str:
+def describe_trouble(change: Change) -> str:
     """What broke, or how far the answers are from the original's."""
     if change.kind == "broke":
-        return f"{status_text(change.after.status)}: {why(change.after)}"
+        return f"{status_text(change.after.status)}: {describe_failure(change.after)}"
     shares = [record.numbers["agreement"] for record in (change.before, change.after)]
     return f"{shares[0]:.2%} of the answers were the original's, now {shares[1]:.2%}".replace("%", " %")
 
 
-def ended(record: Record) -> str:
+def describe_ending(record: Record) -> str:
     """How a trial of one sweep alone ended."""
     rate = record.number(metrics.THROUGHPUT)
     text = status_text(record.status)
     return text if rate is None else f"{text}, {quantity(metrics.THROUGHPUT, rate)}"
 
 
-def names(comparison: Comparison) -> Callable[[Record], str]:
+def make_namer(comparison: Comparison) -> Callable[[Record], str]:
     """Short names of the trials that are in both."""
-    axes = varying([change.after.settings for change in comparison.changes])
+    axes = find_varying([change.after.settings for change in comparison.changes])
     return lambda record: short_name(record.settings, axes) or record.label
 
 
-def heads(comparison: Comparison) -> list[str]:
+def list_heads(comparison: Comparison) -> list[str]:
     """Of the columns that `cells` fills."""
     head, level = metrics.find(comparison.metric).column, f"{percent(comparison.objective.confidence, 3)} interval"
     return ["trial", f"{head} before", f"{head} after", "change", level, "p", "outcome"]
 
 
-def cells(comparison: Comparison, change: Change) -> tuple[str, str, str, str, str, str]:
+def format_cells(comparison: Comparison, change: Change) -> tuple[str, str, str, str, str, str]:
     """before, after, change, interval, p, outcome; what is not known is empty."""
     values = [
         "" if value is None else _with_ends(record, comparison.metric, value)
@@ -123,20 +123,20 @@ def cells(comparison: Comparison, change: Change) -> tuple[str, str, str, str, s
     ratio = change.ratio
     estimate = signed_percent(ratio.estimate - 1) if ratio else ""
     outcome = change.kind + (", other answers" if change.worse_answers(comparison.objective.confidence) else "")
-    return values[0], values[1], estimate, _ends(ratio) if ratio else "", p_text(change.p), outcome
+    return values[0], values[1], estimate, _ends(ratio) if ratio else "", format_p(change.p), outcome
 
 
-def headline(comparison: Comparison) -> list[str]:
+def describe_headline(comparison: Comparison) -> list[str]:
     """Beside the answer: all trials together, and what to choose by each sweep."""
     texts = []
     if (together := comparison.common) is not None:
-        texts.append(f"All {together.trials} trials together: {change_text(together.ratio)}, {together.kind}.")
+        texts.append(f"All {together.trials} trials together: {format_change(together.ratio)}, {together.kind}.")
     return [*texts, f"Before: {comparison.verdicts[0]}", f"After: {comparison.verdicts[1]}"]
 
 
 def _around(comparison: Comparison) -> list[str]:
     """What stands below the table."""
-    texts = headline(comparison)
+    texts = describe_headline(comparison)
     texts += [f"Differs: {line}" for line in comparison.differences[:LISTED]]
     if len(comparison.differences) > LISTED:
         texts.append(f"Differs: {len(comparison.differences) - LISTED} more")
@@ -148,15 +148,17 @@ def _around(comparison: Comparison) -> list[str]:
 
 
 def _table(comparison: Comparison, width: int) -> list[Part]:
-    trials, name = ordered(comparison), names(comparison)
+    trials, name = sort_changes(comparison), make_namer(comparison)
     shown = trials[:ROWS]
-    rows = [(name(change.after), *cells(comparison, change)) for change in shown]
+    rows = [(name(change.after), *format_cells(comparison, change)) for change in shown]
     spares = (0, 2, 1, 0, 3, 4, 0)
     columns = [
         Column(head, list(texts), right=0 < place < 6, spare=spare)
-        for place, (head, texts, spare) in enumerate(zip(heads(comparison), zip(*rows, strict=True), spares, strict=True))
+        for place, (head, texts, spare) in enumerate(
+            zip(list_heads(comparison), zip(*rows, strict=True), spares, strict=True)
+        )
     ]
-    kept = fitting([column for column in columns if not column.empty], width)
+    kept = fit_columns([column for column in columns if not column.empty], width)
     parts: list[Part] = [(as_table(kept, [STYLES.get(change.kind, "") for change in shown]), "")]
     if len(trials) > len(shown):
         parts.append((f"  … and {len(trials) - len(shown):,} more", "dim"))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweep.report import story
-from sweep.report.names import common, failure_groups, ranked
+from sweep.report.names import describe_common, group_failures, sort_ranked
 from sweep.report.terminal.layout import (
     GROUPS,
     ROWS,
@@ -18,8 +18,8 @@ from sweep.report.terminal.layout import (
     Column,
     Part,
     as_table,
-    axis_columns,
-    fitting,
+    fit_columns,
+    make_axis_columns,
     paragraph,
 )
 from sweep.spec import Origin, Record, Status
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 VERDICT_STYLES = {"winner": "bold green", "tie": "bold cyan", "undecided": "bold yellow", "none": "bold red"}
 
 
-def result_parts(
+def make_result_parts(
     records: Sequence[Record], verdict: Verdict | None, settings: Settings, lines: Sequence[str], width: int
 ) -> list[Part]:
     """The ranked table, what did not work, the verdict with its story, the lines to go on with."""
     parts: list[Part] = [("", "")]
     ordered = _ordered(records, verdict, settings.objective)
     shown = ordered if len(ordered) <= ROWS else [r for r in ordered if story.has_numbers(r)][:ROWS]
-    if shared := common([record.settings for record in records]):
+    if shared := describe_common([record.settings for record in records]):
         parts += [(shared, "dim"), ("", "")]
     if shown:
         parts.append(_table(records, shown, verdict, settings.objective, width))
@@ -62,7 +62,7 @@ def result_parts(
 
 def _ordered(records: Sequence[Record], verdict: Verdict | None, objective: Objective) -> list[Record]:
     """As ranked; then what was stopped early, the best first; then what has no numbers."""
-    in_order = ranked(records, verdict.ranking if verdict else ())
+    in_order = sort_ranked(records, verdict.ranking if verdict else ())
     early = [r for r in in_order if r.status is Status.STOPPED and story.has_numbers(r)]
     early = [r for r in early if verdict is None or r.key not in verdict.ranking]
     inside = [r for r in in_order if r not in early and story.has_numbers(r)]
@@ -73,7 +73,7 @@ def _ordered(records: Sequence[Record], verdict: Verdict | None, objective: Obje
 def _verdict(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Part]:
     """The sentence, and beneath it a line for each thing that belongs to it."""
     parts: list[Part] = [(paragraph(f"→ {verdict.sentence}"), VERDICT_STYLES.get(verdict.kind, "bold"))]
-    for line in story.lines(records, verdict, settings):
+    for line in story.describe(records, verdict, settings):
         parts.append((_hanging(line.name, line.text), "yellow" if line.warns else ""))
     return parts
 
@@ -94,13 +94,13 @@ def _table(
     records: Sequence[Record], shown: Sequence[Record], verdict: Verdict | None, objective: Objective, width: int
 ) -> Part:
     """The columns that fit; those that the objective looks at stay in any case."""
-    numbers = [story.standing(record) for record in shown]
+    numbers = [story.comparable_numbers(record) for record in shown]
     inside = [r.status is Status.OK if verdict is None else _in_race(r, verdict) for r in shown]
     places = [str(n) if ranks else "" for n, ranks in enumerate(inside, 1)]
     known = [metric for metric in COLUMNS if any(metric.name in row for row in numbers)]
     columns = [
         Column("", places, right=True),
-        *axis_columns([r.settings for r in records], [r.label for r in shown], [r.settings for r in shown]),
+        *make_axis_columns([r.settings for r in records], [r.label for r in shown], [r.settings for r in shown]),
         *(
             Column(
                 metric.column,
@@ -113,7 +113,7 @@ def _table(
         Column("status", [_state(record, verdict) for record in shown], spare=0),
     ]
     styles = [_row_style(record, verdict) for record in shown]
-    return as_table(fitting([c for c in columns if not c.empty], width), styles), ""
+    return as_table(fit_columns([c for c in columns if not c.empty], width), styles), ""
 
 
 def _spare(metric: Metric, known: Sequence[Metric], objective: Objective) -> int:
@@ -181,7 +181,7 @@ def _early(records: Sequence[Record]) -> list[Part]:
 
 
 def _failure_lines(records: Sequence[Record]) -> list[Part]:
-    groups = failure_groups(records)
+    groups = group_failures(records)
     parts: list[Part] = []
     for text, group in groups[:GROUPS]:
         first = group[0]

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sweep.report.names import short_name, varying
-from sweep.report.terminal.layout import Column, as_table, fitting, paragraph
+from sweep.report.names import find_varying, short_name
+from sweep.report.terminal.layout import Column, as_table, fit_columns, paragraph
 from sweep.spec import Json, Record, to_json
 from sweep.text import count, number, share
 from sweep.verdict.costs import prices
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FLEETS = 5  # rows
 
 
-def parts(answer: Answer, flips: Sequence[Steps], fleet: Fleet, kind: str | None, width: int) -> list[Part]:
+def make_parts(answer: Answer, flips: Sequence[Steps], fleet: Fleet, kind: str | None, width: int) -> list[Part]:
     """Everything that there is something to say about."""
     labels = _names(answer.records)
     shown = [*_left_out(answer), *_prices(answer.hosts, kind), *_fleets(answer, fleet, labels, width)]
@@ -71,7 +71,7 @@ def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int)
         Column(name, list(cell), right=place not in (0, 1, 8), spare=spares[place])
         for place, (name, cell) in enumerate(zip(names, cells, strict=True))
     ]
-    kept = fitting([column for column in columns if not column.empty], width)
+    kept = fit_columns([column for column in columns if not column.empty], width)
     parts: list[Part] = [("", ""), (paragraph(title), "bold"), (as_table(kept, [""] * len(rows)), "")]
     cheapest = answer.fleets[0]
     if chosen and cheapest.record.key != chosen and cheapest.hosts.usd_per_month is not None:
@@ -99,7 +99,7 @@ def _fleet(option: FleetOf, label: str, is_chosen: bool) -> tuple[str, ...]:
 
 def _names(records: Sequence[Record]) -> dict[str, str]:
     """By key what tells the trials apart, as the ranked table does; their labels where that is not enough."""
-    axes = varying([record.settings for record in records])
+    axes = find_varying([record.settings for record in records])
     short = {record.key: short_name(record.settings, axes) for record in records}
     if len(records) > 1 and len(set(short.values())) == len(short):
         return short
@@ -109,7 +109,7 @@ def _names(records: Sequence[Record]) -> dict[str, str]:
 def _flips(flips: Sequence[Steps], labels: Mapping[str, str]) -> list[Part]:
     if not any(steps.at for steps in flips):
         return []
-    rows = [row for steps in flips for row in rows_of(steps, labels)]
+    rows = [row for steps in flips for row in list_flips(steps, labels)]
     names = ("what would change the choice", "where", "then leads")
     columns = [Column(name, [str(row[place]) for row in rows]) for place, name in enumerate(names)]
     table = as_table(columns, ["dim" if row[3] else "" for row in rows], folding="then leads")
@@ -120,7 +120,7 @@ def _flips(flips: Sequence[Steps], labels: Mapping[str, str]) -> list[Part]:
     return parts
 
 
-def rows_of(steps: Steps, labels: Mapping[str, str]) -> list[tuple[str, str, str, bool]]:
+def list_flips(steps: Steps, labels: Mapping[str, str]) -> list[tuple[str, str, str, bool]]:
     """(what, where, who leads, it is so now) of every interval between two flips."""
     named = f"{steps.what} limit" if steps.unit == "ms" else steps.what
     if steps.now is not None:
@@ -148,13 +148,18 @@ def rows_of(steps: Steps, labels: Mapping[str, str]) -> list[tuple[str, str, str
     return rows
 
 
-def plain(answer: Answer, flips: Sequence[Steps]) -> Json:
+def to_plain(answer: Answer, flips: Sequence[Steps]) -> Json:
     """The same for programs."""
     return {
         "verdict": to_json(answer.verdict),
         "prices": {host.name: None if host.price is None else to_json(host.price) for host in answer.hosts},
         "fleets": [
-            {"key": option.record.key, "label": option.record.label, "items_per_s": option.rate, **to_json(option.hosts)}
+            {
+                "key": option.record.key,
+                "label": option.record.label,
+                "items_per_s": option.rate,
+                **to_json(option.hosts),
+            }
             for option in answer.fleets
         ],
         "flips": [to_json(steps) for steps in flips],

@@ -20,7 +20,7 @@ from sweep.hardware import environment
 from sweep.isolate.pool import Limits, Workers
 from sweep.report.mlflow import address, database, store, tracker
 from sweep.report.mlflow.address import store_uri
-from sweep.report.mlflow.links import links, shared_view
+from sweep.report.mlflow.links import make_links, make_shared_view
 from sweep.report.mlflow.tracker import SendRequest, Sent
 from sweep.spec import FailureKind, UserError
 from sweep.store import ledger
@@ -439,7 +439,7 @@ def test_a_worker_sends_a_sweep_from_its_ledger(settings, folder):
     ledger_of(settings, folder, records)
     request = SendRequest(str(folder), settings, markdown="**The** description")
     with Workers() as workers:
-        sent = tracker.sent_by(worker(workers, request, folder, 300), request)
+        sent = tracker.read_outcome(worker(workers, request, folder, 300), request)
     assert sent.problem is None
     assert {run.info.run_id for run in children(settings).values()} == set(sent.runs.values())
     assert set(sent.runs) == {record.key for record in records if record.status.value != "invalid"}
@@ -460,7 +460,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path, folder, monkeypatch):
         connection.close()
     assert outcome.failure.kind is FailureKind.TIMEOUT
     assert outcome.seconds < 300 / 10  # the client itself would have waited for its own timeout, ten times as long
-    problem = tracker.sent_by(outcome, request).problem
+    problem = tracker.read_outcome(outcome, request).problem
     assert "not finished after 2 s" in problem
     assert problem.endswith(f"send it later with `python -m sweep sync {ID}`")
 
@@ -628,7 +628,7 @@ def test_artifacts_stay_in_outputs_unless_a_server_decides(tmp_path):
 
 def test_links_open_sorted_and_filtered(tmp_path):
     settings = make_settings(tmp_path)
-    found = links(settings, "3", parent="p1", sweep_id=ID, top=["r1", "r2"], base="http://127.0.0.1:5001")
+    found = make_links(settings, "3", parent="p1", sweep_id=ID, top=["r1", "r2"], base="http://127.0.0.1:5001")
     page, _, query = found["trials"].partition("?")
     values = dict(urllib.parse.parse_qsl(query))
     assert page == "http://127.0.0.1:5001/#/experiments/3/runs"
@@ -639,7 +639,7 @@ def test_links_open_sorted_and_filtered(tmp_path):
     compared = dict(urllib.parse.parse_qsl(found["compare"].partition("?")[2]))
     assert json.loads(compared["runs"]) == ["r1", "r2"]
     assert json.loads(compared["experiments"]) == ["3"]
-    name, value = shared_view(settings.objective, ID, ["batch"])
+    name, value = make_shared_view(settings.objective, ID, ["batch"])
     view = json.loads(value)
     assert found["sweep"].endswith(f"?viewStateShareKey={name.removeprefix('mlflow.sharedViewState.')}")
     assert ID in view["searchFilter"]
@@ -647,9 +647,9 @@ def test_links_open_sorted_and_filtered(tmp_path):
     assert view["columnOrder"][:2] == ["params.`batch`", view["orderByKey"]]
     assert "params.`batch`" in view["selectedColumns"]
     latency = replace(settings.objective, metric="latency_ms_p50", maximize=False)
-    assert "orderByAsc=true" in links(settings, "3", latency)["trials"]
-    assert "compare" not in links(settings, "3", top=["one"])
-    assert links(served(settings, "http://h:9"), "3")["trials"].startswith("http://h:9/#/")
+    assert "orderByAsc=true" in make_links(settings, "3", latency)["trials"]
+    assert "compare" not in make_links(settings, "3", top=["one"])
+    assert make_links(served(settings, "http://h:9"), "3")["trials"].startswith("http://h:9/#/")
 
 
 def test_the_environment_is_an_allow_list(monkeypatch, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sweep.report.plots import heatmap, scatter
-from sweep.report.plots.drawing import STYLE, points_of
+from sweep.report.plots.drawing import STYLE, find_points
 from sweep.spec import FailureKind
 from tests.support.records import make_record, make_records, make_verdict
 
@@ -69,20 +69,20 @@ def test_the_front_of_the_verdict_is_joined_by_latency():
     records = [make_record(batch=n, latency_ms=x, throughput=y) for n, (x, y) in enumerate(pairs, 1)]
     verdict = replace(make_verdict(records), front=tuple(records[n].key for n in (3, 1, 0)))
     with matplotlib.rc_context(STYLE):
-        (axes,) = scatter.scatter_sheet(records, verdict).axes
+        (axes,) = scatter.draw_sheet(records, verdict).axes
     (line,) = [line for line in axes.lines if line.get_linestyle() == "--"]
     assert line.get_xydata().tolist() == [[1, 10], [2, 30], [4, 40]]
 
 
 def test_whoever_points_at_a_trial_is_led_to_its_place_among_the_records():
     records = [make_record("invalid", batch=9), *(make_record(batch=n, cores=c) for n in (1, 5) for c in (1, 2))]
-    verdict, grid = make_verdict(records), heatmap.grid(records)
+    verdict, grid = make_verdict(records), heatmap.make_grid(records)
     with matplotlib.rc_context(STYLE):
         points = scatter.draw(Figure(layout="constrained"), records, verdict.front, verdict.winner)
         cells = heatmap.draw(Figure(), grid, 1, records, verdict.winner)
-    places = {point.record.key: place for place, point in enumerate(points_of(records), 1)}
+    places = {point.record.key: place for place, point in enumerate(find_points(records), 1)}
     assert [hit.trial for hit in points] == list(places.values())
-    assert [(hit.x, hit.y) for hit in points] == [(p.latency, p.throughput) for p in points_of(records)]
+    assert [(hit.x, hit.y) for hit in points] == [(p.latency, p.throughput) for p in find_points(records)]
     axes = [(grid.batches[round(hit.y)], grid.cores[round(hit.x)]) for hit in cells]
     settings = [(records[hit.trial].settings["batch"], records[hit.trial].settings["cores"]) for hit in cells]
     assert axes == settings
@@ -101,7 +101,7 @@ def test_cells_say_what_happened():
         make_record("invalid", batch=2, cores=2),
     ]
     with matplotlib.rc_context(STYLE):
-        figure = heatmap.grid_sheet(records, make_verdict(records))
+        figure = heatmap.draw_sheet(records, make_verdict(records))
     assert texts(figure) == ["123", "dtype", "invalid"]
     hatches = [patch.get_hatch() for patch in figure.axes[0].patches if patch.get_hatch()]
     assert hatches == ["////"]
@@ -110,7 +110,7 @@ def test_cells_say_what_happened():
 def test_failures_are_counted_in_the_scatter_and_labels_do_not_cover_each_other():
     records = [make_record(batch=n, cores=c) for n in (1, 2, 5) for c in (1, 2)] + [make_record("rejected", batch=9)]
     with matplotlib.rc_context(STYLE):
-        figure = scatter.scatter_sheet(records, make_verdict(records))
+        figure = scatter.draw_sheet(records, make_verdict(records))
     assert "not shown: 1 rejected" in " ".join(text.get_text() for text in figure.texts)
     figure.draw_without_rendering()
     labels = [text for text in figure.axes[0].texts if text.get_text()]
