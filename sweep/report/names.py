@@ -1,4 +1,4 @@
-"""What a person reads: numbers with sensible digits, units, times and names, the same in every table, plot and page."""
+"""Names of trials and axes, order and groups of records: the same in every table, plot and page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,11 +8,11 @@ from sweep.text import axis_text, one_line, status_text
 
 AXES = ("model", "data", "hardware", "backend", "precision", "batch", "request_batch", "cores", "replicas", "buckets")
 PLACES = ("python", "path", "_target_")  # settings that are long and usually follow from others
-NUMBERS = ("batch", REQUESTS, "cores", "replicas", "buckets")  # axes whose values are told with their names
+NUMBERS = ("batch", REQUESTS, "cores", "replicas", "buckets")  # axes whose values are shown with their names
 
 
 def list_axes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Every axis that the settings name: ours first, in our order, then what backends declare."""
+    """Every axis that the settings name: first ours, in our order, then those that backends declare."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [name for name in AXES if name in names] + [name for name in names if name not in AXES]
 
@@ -26,7 +26,7 @@ def find_varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _follows(rows: Sequence[Mapping[str, Any]], name: str, others: Sequence[str]) -> bool:
-    """The other axes determine this one, as a backend its interpreter: then it takes room and says nothing."""
+    """Whether the other axes determine this one, as a backend its interpreter: then a column of it says nothing."""
     seen: dict[tuple[str, ...], str] = {}
     for row in rows:
         place = tuple(axis_text(row.get(other, "")) for other in others)
@@ -36,12 +36,12 @@ def _follows(rows: Sequence[Mapping[str, Any]], name: str, others: Sequence[str]
 
 
 def _requests_are_batches(rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Clients send exactly what the model was built for: then their number says nothing new."""
+    """Whether every request fills the batch that the model was built for: then its size says nothing new."""
     return all(row.get(REQUESTS) in (None, row.get("batch")) for row in rows)
 
 
 def describe_common(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What all settings share, in one line, leaving out what says nothing (one replica, no buckets)."""
+    """The settings that all rows share, in one line, without those that say nothing (one replica, no buckets)."""
     if not rows:
         return ""
     moving = set(find_varying(rows))
@@ -60,7 +60,7 @@ def describe_common(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _describe_setting(name: str, value: Any) -> str:
-    """One setting in a line of several: groups and precisions speak for themselves."""
+    """One setting of such a line; groups and precisions need no name."""
     if name in NUMBERS:
         return f"{name} {axis_text(value)}"
     return str(value) if name in AXES else f"{name}={axis_text(value)}"
@@ -74,7 +74,7 @@ def short_name(settings: Mapping[str, Any], axes: Sequence[str]) -> str:
 
 
 def sort_ranked(records: Sequence[Record], ranking: Sequence[str]) -> list[Record]:
-    """The records as ranked; then those that no rank was given to, `ok` first, otherwise in the order declared."""
+    """The ranked records; then those without a rank, by status with `ok` first, else in the order declared."""
     place = {key: position for position, key in enumerate(ranking)}
     order = [Status.OK, Status.REJECTED, Status.RUN_FAILED, Status.BUILD_FAILED, Status.STOPPED]
     order += [status for status in Status if status not in order]
@@ -82,7 +82,7 @@ def sort_ranked(records: Sequence[Record], ranking: Sequence[str]) -> list[Recor
 
 
 def group_failures(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
-    """Records that are not `ok`, grouped by what went wrong (kind and summary, or the reason), largest group first."""
+    """Records that are not `ok`, grouped by `describe_failure`, the largest group first."""
     groups: dict[tuple[Status, str], list[Record]] = {}
     for record in records:
         if record.status is not Status.OK:
@@ -91,7 +91,7 @@ def group_failures(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
 
 
 def describe_failure(record: Record) -> str:
-    """One line: why a trial did not end `ok`."""
+    """Say in one line why a trial did not end `ok`."""
     if record.failure is not None and record.status is not Status.INVALID:  # a rule has no kind
         return f"{record.failure.kind.value}: {one_line(record.reason or record.failure.summary)}"
     return one_line(record.reason) or status_text(record.status)

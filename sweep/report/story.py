@@ -1,4 +1,4 @@
-"""The short story beneath a verdict: who comes next and by how much, how sure it is, what the machine did, its price.
+"""The short story beneath a verdict: the runner-up, the confidence, the noise of the machine, the load, the cost.
 
 One line each, the same in the terminal and on the sweep's MLflow page. The verdict's own sentence is not repeated.
 """
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
 
 WIDTH = 8  # of the names
-FOREIGN = 0.05  # share of the machine's CPU time that others may take before it is said
+FOREIGN = 0.05  # share of the machine's CPU time that others may take before a line says so
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line; `warns` where it says that something was not as it should be."""
+    """One line; `warns` if it reports that something was not as it should be."""
 
     name: str
     text: str
@@ -35,7 +35,7 @@ class Line:
 
 
 def describe(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Line]:
-    """What there is to say, in the order in which a person asks; nothing where nothing was measured."""
+    """The lines about a verdict, in the order in which a person asks; none if nothing was measured."""
     leader = find_leader(records, verdict)
     if leader is None:
         return []
@@ -50,19 +50,19 @@ def describe(records: Sequence[Record], verdict: Verdict, settings: Settings) ->
 
 
 def has_numbers(record: Record) -> bool:
-    """It was measured and its numbers stand: also where it was stopped because enough was known of it."""
+    """Whether a trial was measured and its numbers count, even if it was stopped because enough was known of it."""
     return record.status is Status.OK or (record.status is Status.STOPPED and bool(record.metrics))
 
 
 def comparable_numbers(record: Record) -> Mapping[str, float]:
-    """The numbers of a trial that can be shown beside others: of one that failed what its builds took."""
+    """The numbers of a trial that can be shown beside others; of a failed one only those of its builds."""
     if has_numbers(record):
         return record.numbers
     return {name: value for name, value in record.numbers.items() if metrics.find(name).of is metrics.Of.BUILD}
 
 
 def find_leader(records: Sequence[Record], verdict: Verdict) -> Record | None:
-    """The winner, or who leads while it is undecided; nobody where nobody qualifies."""
+    """The winner, or the leader while nothing is decided; None if no trial qualifies."""
     if verdict.kind == "none":
         return None
     key = verdict.winner or next(iter(verdict.ranking), None)
@@ -70,7 +70,7 @@ def find_leader(records: Sequence[Record], verdict: Verdict) -> Record | None:
 
 
 def find_runner_up(records: Sequence[Record], verdict: Verdict) -> Record | None:
-    """The best of the others that meet the constraints and were measured here; of a tie one that ties."""
+    """The best other trial that meets the constraints and was measured here; in a tie one that ties."""
     first = find_leader(records, verdict)
     by_key = {record.key: record for record in records}
     wanted = [*verdict.tied, *verdict.ranking, *(r.key for r in records if r.status is Status.STOPPED)]
@@ -84,13 +84,13 @@ def find_runner_up(records: Sequence[Record], verdict: Verdict) -> Record | None
 
 
 def _qualifies(record: Record, verdict: Verdict) -> bool:
-    """It meets the constraints, as far as anybody knows."""
+    """Whether a trial meets the constraints, as far as is known."""
     missed = record.stop is StopReason.INFEASIBLE and record.key not in verdict.ranking
     return record.key not in verdict.outside and not missed
 
 
 def _next(records: Sequence[Record], verdict: Verdict, leader: Record) -> str:
-    """The runner-up and by how much it is behind, with the interval; while it is undecided the verdict has it."""
+    """The runner-up and how far it is behind; empty while undecided, when the verdict itself says so."""
     second = find_runner_up(records, verdict)
     if second is None or verdict.kind == "undecided":
         return ""
@@ -99,9 +99,9 @@ def _next(records: Sequence[Record], verdict: Verdict, leader: Record) -> str:
 
 
 def _sure(records: Sequence[Record], verdict: Verdict, settings: Settings) -> str:
-    """What the confidence is about."""
+    """The confidence, and what it is about."""
     objective = settings.objective
-    confidence = verdict.confidence or objective.confidence  # less is left to err where a race had many looks
+    confidence = verdict.confidence or objective.confidence  # a race with many looks must be stricter
     rivals = [r for r in records if has_numbers(r) and r.repeats and _qualifies(r, verdict)]
     repeats = sorted({len(record.repeats) for record in rivals})
     if not repeats:
@@ -118,7 +118,7 @@ def _sure(records: Sequence[Record], verdict: Verdict, settings: Settings) -> st
 
 
 def describe_noise(records: Sequence[Record]) -> dict[str, str]:
-    """What the machine did meanwhile, where that was something: `level`, the names of shares of CPU time, `warmup`."""
+    """Sentences about a noisy machine, by `level`, the names of shares of CPU time, and `warmup`; empty if quiet."""
     repeats = [repeat for record in records if record.status is not Status.REJECTED for repeat in record.repeats]
     texts = {"level": _levels(repeats), **_others(repeats)}
     unsteady = sum(not repeat.warmup.get("stable", True) for repeat in repeats)
@@ -128,7 +128,7 @@ def describe_noise(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _levels(repeats: Sequence[Measurement]) -> str:
-    """Speeds of the machine other than its usual one, which the ranking takes out."""
+    """Speeds of the machine other than its usual one; the ranking is corrected for them."""
     levels = [repeat.level for repeat in repeats if repeat.level != 1.0]
     if not levels:
         return ""
@@ -138,7 +138,7 @@ def _levels(repeats: Sequence[Measurement]) -> str:
 
 
 def _others(repeats: Sequence[Measurement]) -> dict[str, str]:
-    """CPU time that went to somebody else."""
+    """CPU time that other programs and the hypervisor took."""
     hosts = [repeat.host.known() for repeat in repeats]
     names = {"foreign_cpu_share": "other programs took", "steal_share": "the hypervisor took"}
     texts = {}
@@ -159,7 +159,7 @@ def _overloaded(record: Record) -> bool:
 
 
 def _load(record: Record) -> str:
-    """Open loops: what arrived and whether it could be served."""
+    """What arrived under an open load, and whether it could be served."""
     loads = _loads(record)
     rates = [load.rate for load in loads if load.rate is not None]
     if not rates:
@@ -167,12 +167,12 @@ def _load(record: Record) -> str:
     text = f"{loads[0].scenario} at {number(median(rates))} items/s"
     left = sum(load.left for load in loads)
     if _overloaded(record):
-        return f"{text} are more than it can serve: the queue grows, so latency is a matter of how long one waits"
+        return f"{text} are more than it can serve: the queue grows, so latency depends on how long one measures"
     return f"{text}; {left:,} still waited when the windows ended" if left else text
 
 
 def _cost(record: Record, settings: Settings) -> str:
-    """What the chosen setup costs, and the hosts for the load that was declared."""
+    """The cost of the chosen setup, and the hosts that the declared load takes."""
     rate, cost = money.rate_of(record.numbers), record.number(COST)
     hourly = money.break_even(rate, cost) if rate and cost is not None else None
     texts = []

@@ -87,7 +87,7 @@ def test_only_common_items_count(tmp_path: Path) -> None:
     assert (found.answered_a, found.answered_b, found.common) == (4, 4, 2)
     assert found.items == (comparing.Item(4, 1, 0, 0, 0),)
     assert found.answers["who_was_right"] == {"both": 1, "only_reference": 0, "only_candidate": 1, "neither": 0}
-    assert "A answered 4 items, B 4: 2 of them common" in comparison.describe(found)
+    assert "A answered 4 items, B 4, both 2 of them" in comparison.describe(found)
 
 
 def test_no_item_in_common(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
-"""Links into the MLflow UI that open what a person wants to see: sorted, filtered, with the right columns.
+"""Links into the MLflow UI that open a view that is sorted, filtered, and has the right columns.
 
-The UI shows a sweep as one folded row without metrics unless a link says otherwise. A *shared view* (a tag of the
-experiment that the UI writes itself when one presses Share) carries filter, order and columns at once.
+Without such a link the UI shows a sweep as one folded row without metrics. A *shared view* (a tag of the experiment,
+which the UI itself writes when one presses Share) has the filter, the order and the columns.
 """
 
 import json
@@ -34,12 +34,12 @@ def make_links(
     top: Sequence[str] = (),
     base: str | None = None,
 ) -> dict[str, str]:
-    """Links by name: `trials` (all, best first), `sweep` (this one's, best first), `parent`, `compare`.
+    """Links by name: `trials` (of all sweeps, best first), `sweep` (its trials, best first), `parent`, `compare`.
 
     Args:
         parent: MLflow run id of the sweep.
-        sweep_id: for `sweep`: the trials of this sweep only, with columns.
-        top: MLflow run ids of the best trials, to be compared.
+        sweep_id: for `sweep`.
+        top: MLflow run ids of the best trials, for `compare`.
         base: address of the UI; None: `base_url`.
     """
     objective = objective or settings.objective
@@ -74,8 +74,8 @@ def make_shared_view(
     """The tag of the experiment behind the `sweep` link: its name and its value.
 
     Args:
-        params: the axes that vary, shown as columns.
-        known: metrics that any of the trials has: the others get no column.
+        params: the axes that vary; each gets a column.
+        known: metrics that any of the trials has; the others get no column.
     """
     names = dict.fromkeys((objective.metric, *(name for name in COLUMNS if name in known)))
     columns = {f"params.`{name}`": 90 for name in params} | {f"metrics.`{name}`": 120 for name in names}

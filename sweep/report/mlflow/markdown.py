@@ -1,4 +1,4 @@
-"""Descriptions as Markdown: what MLflow's pages of a sweep and of its trials tell somebody who has nothing else."""
+"""Descriptions of sweeps and trials as Markdown, for MLflow's pages: they must be enough without other sources."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ RUN = "{run}"  # stands for the run's id, which is not known before the run is m
 def describe(
     settings: Settings, plan: Plan | None, records: Sequence[Record], verdict: Verdict | None, lines: Sequence[str] = ()
 ) -> str:
-    """Verdict and its story, counts, the ten best trials, what did not work and why, and the lines to go on with.
+    """Verdict and story, counts, the ten best trials, what failed and why, and the commands for what comes next.
 
     Args:
-        plan: None where only the records are at hand.
+        plan: None if only the records are known.
         lines: commands, shown as code.
     """
     parts = [f"**{_escape(verdict.sentence)}**" if verdict else "", _story(settings, records, verdict)]
@@ -46,7 +46,7 @@ def describe(
 
 
 def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
-    """How a trial did beside the others, its numbers with what they rest on, what happened, and how to run it again.
+    """The rank of a trial, its numbers and sample counts, what happened, and how to run it again.
 
     Args:
         trials: declared in the sweep.
@@ -94,7 +94,7 @@ def _outcome(record: Record, trials: int, verdict: Verdict | None) -> str:
 
 
 def _claims(record: Record, verdict: Verdict | None) -> list[str]:
-    """What the samples prove of the limits on latency."""
+    """Sentences about what the samples prove of the limits on latency."""
     from sweep.spec import from_json
     from sweep.verdict import claims
     from sweep.verdict.claims import Claim
@@ -122,7 +122,7 @@ def _repeats(settings: Settings) -> str:
 
 
 def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None) -> str:
-    """The best, with the columns that any of them has."""
+    """The best trials, with the columns that any of them has."""
     axes = find_varying([record.settings for record in records])
     cells = {record.key: _cells(record) for record in good[:TOP]}
     heads = [head for head in next(iter(cells.values())) if any(row[head] != UNKNOWN for row in cells.values())]
@@ -137,7 +137,7 @@ def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None
 
 
 def _cells(record: Record) -> dict[str, str]:
-    """By the head of the column, which has the unit where cells have none; a dash where it is not known."""
+    """Cells by the head of their column, which has the unit if the cell has none; a dash for unknown numbers."""
     cells = {}
     for metric in METRICS:
         if metric.unit is Unit.SECONDS and metric in COLUMNS:

@@ -1,4 +1,4 @@
-"""What the MLflow pages say for themselves: links within the UI, so that nobody has to find the way by folding lists.
+"""Descriptions of experiments and sweeps in MLflow, with links within the UI to what a reader looks for.
 
 Links are relative: they work wherever the UI is served, as long as they are followed inside it.
 """
@@ -22,13 +22,13 @@ def describe_sweep(
     best: Sequence[str],
     files: Sequence[str],
 ) -> str:
-    """The description of a sweep: the verdict, where to look, then the rest.
+    """The description of a sweep: the verdict, links, then the rest.
 
     Args:
-        markdown: begins with the verdict, as `report.markdown.describe` makes it.
-        runs: MLflow run ids: `parent`, and `winner` or nothing.
+        markdown: what `markdown.describe` returned: it begins with the verdict.
+        runs: MLflow run ids under `parent`, and under `winner` if there is one.
         best: run ids of the best trials, best first.
-        files: names of the parent's artifacts.
+        files: names of the artifacts of the sweep's run.
     """
     page = f"#/experiments/{experiment_id}"
     parent = f"{page}/runs/{runs['parent']}"
@@ -46,7 +46,7 @@ def describe_sweep(
 
 
 def describe_experiment(experiment_id: str, sweep_id: str, settings: Settings) -> str:
-    """The description of an experiment: what its runs are, and the way to the newest."""
+    """The description of an experiment: what its runs are, and a link to the newest sweep."""
     objective = settings.objective.name.replace("_", " ")
     return (
         f"Newest: [sweep {sweep_id}, best by {objective} first]({link_view(experiment_id, sweep_id)})\n\n"
@@ -56,7 +56,7 @@ def describe_experiment(experiment_id: str, sweep_id: str, settings: Settings) -
 
 
 def link_view(experiment_id: str, sweep_id: str) -> str:
-    """The trials of a sweep, sorted, with the columns that matter (`links.shared_view`)."""
+    """A link to the trials of a sweep, sorted, with columns (`links.make_shared_view`)."""
     return f"#/experiments/{experiment_id}/runs?viewStateShareKey={urllib.parse.quote(sweep_id)}"
 
 

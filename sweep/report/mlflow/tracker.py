@@ -1,8 +1,8 @@
-"""MLflow as a mirror of the ledger: a worker of the pool sends a sweep when it has ended.
+"""MLflow as a mirror of the ledger: when a sweep has ended, a worker of the pool sends it.
 
-MLflow is imported by whoever sends: that worker, or the process of `python -m sweep sync`, never a running sweep. The
-first call that fails ends the sending; one line says what to do. The ledger has everything, and what is in the store
-already is neither sent again nor doubled.
+Only the process that sends imports MLflow: that worker, or `python -m sweep sync`, never a running sweep. The first
+call that fails ends the sending, and one line says what to do. The ledger has everything; what is already in the store
+is not sent again.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
 
 PRELOAD = ("sweep.report.mlflow.client",)
-SERVER_SECONDS = 30.0  # to open the store and close the sweep's run; a server that hangs is given up after that
-LOCAL_SECONDS = 120.0  # a file does not hang, but a loaded machine takes its time to make it
+SERVER_SECONDS = 30.0  # to open the store and close the sweep's run; then a server counts as hanging
+LOCAL_SECONDS = 120.0  # the same for a file: a busy machine may need long to create it
 SECONDS_A_TRIAL = 1.0
 MEMORY_MB = 4096.0
 TOP = 5  # trials that a link sets side by side
@@ -40,13 +40,13 @@ _DATA_ERRORS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXIS
 
 @dataclass(frozen=True)
 class SendRequest:
-    """A sweep to send, which lies whole in its folder."""
+    """Which sweep to send; everything about it lies in its folder."""
 
     folder: str
     settings: Settings
     files: tuple[str, ...] = ()  # for the sweep's own run: plan, tables, plots; folders go whole
     markdown: str = ""  # the description of the sweep's own run
-    interrupted: bool = False  # the sweep did not come to its end
+    interrupted: bool = False  # the sweep was stopped before its end
     entry: str = "sweep.report.mlflow.tracker:send_stored"
 
     @property
@@ -61,12 +61,12 @@ class SendRequest:
 
 @dataclass(frozen=True)
 class Sent:
-    """What the store has now."""
+    """What was sent, or why not everything was."""
 
     runs: Mapping[str, str] = field(default_factory=dict)  # MLflow run id by trial key
     parent: str | None = None
     experiment_id: str | None = None
-    problem: str | None = None  # one line, where not everything was sent
+    problem: str | None = None  # one line, if something was not sent
 
     @property
     def by_key(self) -> Json:
@@ -75,14 +75,14 @@ class Sent:
 
 
 def read_outcome(worker: Outcome, request: SendRequest) -> Sent:
-    """What a worker has sent; where it was killed or crashed, the line that says how to send the rest."""
+    """What a worker has sent; if it was killed or crashed, the line that says how to send the rest."""
     if worker.failure is None:
         return from_json(Sent, worker.result)
     return Sent(problem=describe_retry(request.settings, request.sweep_id, worker.failure.summary))
 
 
 def describe_retry(settings: Settings, sweep_id: str, reason: object) -> str:
-    """One line: which store does not work, why, and how to send the sweep when it does."""
+    """Say in one line which store does not work, why, and how to send the sweep later."""
     uri = str(store_uri(settings))
     what = f"MLflow server {uri} is away" if is_server(uri) else f"MLflow store {uri} cannot be written"
     detail = one_line(str(reason))
@@ -99,7 +99,7 @@ def send_stored(request: Json, folder: Path) -> Json:
 
 
 def send(request: SendRequest, records: Sequence[Record], verdict: Verdict | None) -> Sent:
-    """Send every trial that is not in the store, then the sweep's own run. What the store does raises nothing.
+    """Send every trial that is not in the store, then the sweep's own run. Errors of the store end in `problem`.
 
     Args:
         records: all of the sweep.
@@ -129,7 +129,7 @@ class _Sending:
         self.problem: str | None = None
 
     def run(self) -> None:
-        """Open the store and send everything; the first call that fails for the store's sake ends it."""
+        """Open the store and send everything; stop at the first error that is the store's and not a trial's."""
         store = self.store = RunStore(self.uri, self.settings, self.request.sweep_id)
         refused = []
         for record in self.records:
@@ -159,7 +159,7 @@ class _Sending:
         self.runs[record.key] = store.log_trial(record, files, note)
 
     def _close_parent(self, store: RunStore) -> None:
-        """The headline, the description and the end of the sweep's own run, and the experiment's view of it."""
+        """Describe and end the sweep's own run, and describe the experiment."""
         records, verdict, sweep_id = self.records, self.verdict, self.request.sweep_id
         winner, leader, best = _winner(records, verdict), self._leader(), self._best()
         known = {name for record in records for name in record.numbers}
@@ -188,7 +188,7 @@ class _Sending:
 
 
 def _is_about_data(error: Exception) -> bool:
-    """The store works, but does not like what it was given."""
+    """Whether the store works and refused the data of this call."""
     return getattr(error, "error_code", "") in _DATA_ERRORS or isinstance(error, (ValueError, TypeError))
 
 
@@ -213,7 +213,7 @@ def _counts(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _work(records: Sequence[Record]) -> dict[str, float]:
-    """What the whole sweep took, beside the numbers of the leader alone."""
+    """Builds and repeats of the whole sweep, and their seconds."""
     builds = {build["key"]: build for record in records for build in record.builds if build.get("key")}
     new = [build for build in builds.values() if not build.get("reused")]
     repeats = [repeat for record in records if record.origin is Origin.MEASURED for repeat in record.repeats]

@@ -1,4 +1,4 @@
-"""Do the builds still give the original model's answers: agreement, accuracy, and who was right where they differ."""
+"""Whether the builds still answer like the original model: agreement, accuracy, who is right where they differ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIFFER = RIGHT[1:3]
 
 
 def section(facts: Facts) -> Section | None:
-    """None where nothing was compared. Trials with the same answers, as from the same build, share a line."""
+    """None if no answers were compared. Trials with the same answers, as of the same build, share a line."""
     groups: dict[str, list[Record]] = {}
     for record in facts.records:
         if (record.agreement or {}).get("samples") or (record.agreement or {}).get("agreement") is not None:
@@ -61,13 +61,13 @@ def _classes(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
     columns.append(Column("agreement", "share with the original's top class; 95 % interval by Wilson", False, True))
     if labelled:
         columns += [
-            Column("accuracy", "share of the labels that were hit; 95 % interval by Wilson", False, True),
+            Column("accuracy", "share of the items with the right label; 95 % interval by Wilson", False, True),
             Column("original", "accuracy of the original model on the same items", True, True),
             Column("both right", "", True),
             Column("only original", "", True),
             Column("only this", "", True),
             Column("neither", "", True),
-            Column("McNemar p", "exact, two-sided: that both are right equally often", True),
+            Column("McNemar p", "exact, two-sided; small: one of the two is right more often", True),
             Column("who was right"),
         ]
     rows = [
@@ -113,7 +113,7 @@ def _share(agreement: Json, name: str, span: tuple[float, float]) -> Cell:
 
 
 def _distances(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
-    """Answers that are no classes: how far they are apart."""
+    """The table for answers that are not classes: how far they are from the original's."""
     if not groups:
         return ""
     distances = [metric for metric in METRICS if metric.of is Of.OUTPUTS]
@@ -125,5 +125,8 @@ def _distances(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
         cells = [_named(facts, group), Cell(f"{int(agreement.get('samples') or 0):,}", agreement.get("samples"))]
         cells += [Cell(esc(cell(metric, agreement)), agreement.get(metric.name)) for metric in known]
         rows.append(Row(cells))
-    alone = paragraph(f"The answers of {count(sum(map(len, groups)), 'trial')} are no classes.", "lead")
+    alone = paragraph(
+        f"{count(sum(map(len, groups)), 'trial')} without classes: how far the answers are from the original's.",
+        "lead",
+    )
     return alone + table(columns, rows, name="distances-table")

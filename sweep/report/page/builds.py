@@ -1,4 +1,4 @@
-"""The distinct builds: what they took, whether they were there already, how large they are, who uses them."""
+"""The distinct builds: seconds, size, whether they came from the store, and the trials that use them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Use:
     """A build and the trials that need it."""
 
     build: Json
-    bucket: str  # where a trial has several
+    bucket: str  # empty unless a trial has several builds
     records: list[Record] = field(default_factory=list)
     failed: bool = False
 
 
 def section(facts: Facts) -> Section | None:
-    """None where nothing was built or taken from the store."""
+    """None if nothing was built or taken from the store."""
     uses = _uses(facts)
     if not uses:
         return None
@@ -42,11 +42,11 @@ def section(facts: Facts) -> Section | None:
     known = [name for name in ("artifact_mb", "placement") if any(use.build.get(name) is not None for use in uses)]
     columns = [
         Column("build"),
-        Column("seconds", "that it took when it was built", True, True),
+        Column("seconds", "of building it", True, True),
         Column("state"),
         *(Column({"artifact_mb": "MB"}.get(name, name), "", True, True) for name in known),
         Column("precision", "as read back from what was built"),
-        Column("trials", "that use it", True, True),
+        Column("trials", "number of trials that use it", True, True),
         Column("built with"),
     ]
     shown = sorted(uses, key=lambda use: (not use.failed, -float(use.build.get("seconds") or 0.0)))[:MOST]
@@ -68,7 +68,7 @@ def _uses(facts: Facts) -> list[Use]:
         for bucket, build in zip(names, record.builds, strict=True):
             use = uses.setdefault(str(build.get("key")), Use(dict(build), bucket))
             use.records.append(record)
-            # Of several builds of a failed trial those without anything to show are the ones that failed.
+            # If a trial with several builds failed, the builds that report nothing are those that failed.
             use.failed |= record.status is Status.BUILD_FAILED and build.get("precision") is None
     return list(uses.values())
 
@@ -100,7 +100,7 @@ def _row(facts: Facts, use: Use, known: Sequence[str], slowest: float) -> Row:
 
 
 def _name(facts: Facts, use: Use) -> str:
-    """What its trials have in common of what varies: not the cores of a build that runs on any number of them."""
+    """The varying axes that its trials share; without `cores` if the same build runs on any number of them."""
     first = use.records[0].settings
     alike = [
         name

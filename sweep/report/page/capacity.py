@@ -1,4 +1,4 @@
-"""The rates that meet the service level: what every probe showed, and what all of them say together."""
+"""The highest rates that meet the service level: every probe, and the fit over all of them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 Result = tuple[Record, list[CapacityFacts]]
 LATE = 0.01  # share of the items that may be late
-LEAST = 3e-4  # shares below are drawn here: the axis is logarithmic and most probes have none that is late
+LEAST = 3e-4  # smaller shares are drawn here: the axis is logarithmic, and most probes have no late item
 
 
 def section(facts: Facts) -> Section | None:
-    """None where no rate was looked for."""
+    """None if no trial searched for its capacity."""
     results = [(record, searches) for record in facts.records if (searches := _searches(record))]
     if not results:
         return None
@@ -32,10 +32,9 @@ def section(facts: Facts) -> Section | None:
     drawn = drawn[: len(facts.best) or 8]
     level = results[0][1][0].slo_p99_ms
     words = (
-        f"Arrivals at random at one rate after the other: which share of the items took longer than "
-        f"{number(level)} ms. "
-        "One point a probe, hollow where the queue grew; the line is the fit that never falls with the rate, and "
-        f"capacity is where it reaches {share(LATE)}."
+        f"Items arrived at random, at one rate after another. Late items took longer than {number(level)} ms. Each "
+        "point is one probe, hollow if the queue grew. The line is a fit that never falls as the rate rises; "
+        f"capacity is the rate at which it reaches {share(LATE)}."
     )
     chart = svg.chart("late-items-by-rate", lambda wide: _draw(facts, drawn, wide), esc(words)) if drawn else ""
     return Section("capacity", "Capacity", chart + _table(facts, results))

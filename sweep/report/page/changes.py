@@ -1,4 +1,4 @@
-"""What would change the choice: prices and limits at which another trial leads, and the hosts that the load takes."""
+"""What would change the choice: prices and limits at which another trial leads, and the hosts for a load."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 8  # fleets
 
 
 def section(facts: Facts) -> Section | None:
-    """None where nothing was chosen from, or nothing that is known would change it."""
+    """None if there was nothing to choose from, or no price or limit is known to change the choice."""
     if not facts.over or not facts.good:
         return None
     from sweep.verdict.costs import prices
@@ -58,10 +58,10 @@ def _fleets(facts: Facts, view: View) -> str:
         Column("trial"),
         Column("items/s a host", "", True, True),
         Column("hosts", "", True),
-        Column("load", "share of what all can do, while none is lost", True, True),
+        Column("load", "share of what all hosts can do while none is lost", True, True),
         Column("USD/h", "", True),
         Column("USD/month", "730 hours", True),
-        Column("$/M items", "of the load, with what stands idle", True),
+        Column("$/M items", "of the load, idle hosts included", True),
         Column(""),
     ]
     rows = []

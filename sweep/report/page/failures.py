@@ -1,4 +1,4 @@
-"""What did not work, grouped by what went wrong, the largest group first, with the ends of the logs."""
+"""The trials that failed, grouped by what went wrong, the largest group first, with the ends of their logs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ GROUPS, NAMED = 30, 6
 
 
 def section(facts: Facts) -> Section | None:
-    """None where everything worked."""
-    # What was stopped because enough was known of it worked: its numbers and its reason stand in the table.
+    """None if everything worked."""
+    # A trial that was stopped because enough was known of it did work: the table of trials has its reason.
     ended = [r for r in facts.records if r.key in facts.book.records and not story.has_numbers(r)]
     groups = sorted(group_failures(ended), key=lambda item: not item[1][0].status.is_failure)
     if not groups:

@@ -1,4 +1,4 @@
-"""What a page is made from: the ledger of a sweep, read once, and the files beside it, as far as they are there."""
+"""What a page is made from: the ledger of a sweep, read once, and those files beside it that exist."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHOWN = len(PALETTE)  # trials that are drawn side by side
 
 @dataclass(frozen=True)
 class Repeat:
-    """One repeat as the ledger has it."""
+    """One repeat in the ledger."""
 
     time: float  # seconds since the epoch, when it ended
     trial: str  # its key
@@ -42,11 +42,11 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Times:
-    """When things happened, as the ledger has it."""
+    """When things happened, by the ledger."""
 
     repeats: Sequence[Repeat]  # in the order in which they were measured
-    last: float  # the last sign of life
-    interrupted: bool  # as its end says
+    last: float  # the last entry about the sweep itself
+    interrupted: bool  # by its last entry
 
     @staticmethod
     def of(entries: Iterable[Json]) -> Times:
@@ -64,12 +64,12 @@ class Times:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that a page tells, of one sweep."""
+    """Everything that the page of one sweep shows."""
 
     book: ledger.History
     times: Times
     settings: Settings
-    records: Sequence[Record]  # ranked; of what has not ended, with the numbers of its whole repeats
+    records: Sequence[Record]  # ranked; a trial that has not ended has the numbers of its finished repeats
     verdict: Verdict
     state: str
     plan: Json
@@ -82,7 +82,7 @@ class Facts:
 
     @property
     def over(self) -> bool:
-        """The sweep came to its end: there is a verdict."""
+        """Whether the sweep has ended, so that there is a verdict."""
         return self.state in (FINISHED, INTERRUPTED)
 
     @property
@@ -92,7 +92,7 @@ class Facts:
 
     @cached_property
     def axes(self) -> list[str]:
-        """In which the trials differ."""
+        """The axes in which the trials differ."""
         return find_varying([record.settings for record in self.records])
 
     @cached_property
@@ -117,40 +117,40 @@ class Facts:
         return Stored(self.book, record)
 
     def shortened(self, text: str) -> str:
-        """A reason with the name of the trial that it compares with in the place of its label."""
+        """A reason in which the leader has its short name instead of its label."""
         leader = self.by_key.get(self.verdict.winner or next(iter(self.verdict.ranking), ""))
         return text.replace(leader.label, self.name(leader)) if leader is not None and self.axes else text
 
     def name(self, record: Record) -> str:
-        """What tells a trial from the others; where nothing does, its label."""
+        """The settings that tell a trial from the others; if none do, its label."""
         return short_name(record.settings, self.axes) or record.label
 
     @cached_property
     def best(self) -> list[Record]:
-        """The trials that are looked at closely, best first; of those that were measured here, where there are any."""
+        """The best trials for the drawings, best first; only trials that were measured here, if there are any."""
         here = [record for record in self.good if self.stored(record).is_measured]
         return (here or self.good)[:SHOWN]
 
     def colour(self, record: Record) -> str:
-        """The same in every drawing that shows the best trials side by side."""
+        """The colour of a trial, the same in every drawing that shows the best trials side by side."""
         keys = [best.key for best in self.best]
         return PALETTE[keys.index(record.key)] if record.key in keys else "#999999"
 
     @cached_property
     def forecast(self) -> str:
-        """How long the plan was said to take, and until when where that is not the end; empty where it said nothing."""
+        """The forecast of the plan, `to the first look` if repeats may be added; empty if there was none."""
         known = [seconds for seconds in self.plan.get("forecast_seconds") or [] if isinstance(seconds, (int, float))]
         until = " to the first look" if self.settings.effort.repeats_max else ""
         return duration(sum(known)) + until if known else ""
 
     @property
     def outputs(self) -> str:
-        """What a command needs to find this sweep from here."""
+        """The option that a command needs to find this sweep from here."""
         where = relative(str(self.folder.parent.parent))
         return "" if where == "outputs" else f" --outputs {where}"
 
     def log(self, record: Record) -> Path | None:
-        """The log of what failed, wherever the outputs folder lies now."""
+        """The log of a failure, even if the outputs folder was moved; None if it is gone."""
         recorded = record.failure.log if record.failure else None
         if not recorded:
             return None
@@ -166,11 +166,11 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
     """The facts of the sweep in a folder.
 
     Args:
-        verdict: where it is known already.
-        over: everything has been measured, and the ledger is about to say so.
+        verdict: if it is known already.
+        over: everything is measured, and the ledger is about to say so.
 
     Raises:
-        UserError: there is no ledger, or it has no beginning.
+        UserError: there is no ledger, or it has no header.
     """
     book = ledger.History(folder)
     if not book.header:
@@ -197,7 +197,7 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
 
 
 def _ordered(records: Sequence[Record], chosen: Verdict, settings: Settings) -> list[Record]:
-    """As ranked; then what has numbers without a rank, by the objective, and the rest."""
+    """The records as ranked; then those with numbers and no rank, by the objective; then the rest."""
     in_order = sort_ranked(records, chosen.ranking)
     some = [record for record in in_order if record.key not in chosen.ranking and story.has_numbers(record)]
     some.sort(key=lambda record: race.cost(record, settings.objective))
@@ -207,7 +207,7 @@ def _ordered(records: Sequence[Record], chosen: Verdict, settings: Settings) -> 
 
 
 def _with_repeats(book: ledger.History, record: Record, done: Mapping[int, Measurement]) -> Record:
-    """A trial that has not ended, with what its whole repeats say; any other as it is."""
+    """A trial that has not ended, with the numbers of its finished repeats; any other trial unchanged."""
     if record.key in book.records or not done:
         return record
     from sweep.verdict.stats import intervals
@@ -230,7 +230,7 @@ def _state(book: ledger.History, times: Times, over: bool, records: Sequence[Rec
 
 
 def _held(path: Path) -> bool:
-    """Another process writes this ledger."""
+    """Whether another process holds the lock of this ledger."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -240,7 +240,7 @@ def _held(path: Path) -> bool:
 
 
 def _drift(folder: Path, settings: Settings, entries: Sequence[Json]) -> Json:
-    """What is on record of the machine's speed; of a sweep that has not come so far, what can be told by now."""
+    """The machine's speed by `drift.json`; if the sweep has not written it yet, by the entries so far."""
     document = _json(SweepFolder(folder).drift)
     if document:
         return document
@@ -250,7 +250,7 @@ def _drift(folder: Path, settings: Settings, entries: Sequence[Json]) -> Json:
 
 
 def _json(path: Path) -> Json:
-    """What a file holds; nothing where it is not there, or is not whole because the sweep was killed."""
+    """The content of a file; empty if it is missing, or was cut off when the sweep was killed."""
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""batch x cores, as `heatmap` draws it; footnotes say why a cell has no number."""
+"""The heat map of batch and cores; footnotes say why a cell has no number."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def section(facts: Facts) -> Section | None:
-    """None where there are fewer than two cells in both directions."""
+    """None if there are fewer than two cells in both directions."""
     grid = heatmap.make_grid(facts.records)
     if grid is None:
         return None
@@ -39,7 +39,7 @@ def _draw(facts: Facts, grid: Grid, letters: dict[str, str], wide: bool) -> Draw
 
 
 def _reasons(grid: Grid) -> dict[str, str]:
-    """Why there is no number, by the key of the trial that stands in such a cell, in the order of the drawing."""
+    """Why cells have no number, by the key of the trial in the cell, in the order of the drawing."""
     panels = [panel.cell(batch, cores) for panel in grid.panels for batch in grid.batches for cores in grid.cores]
     return {cell[0].key: describe_failure(cell[0]) for cell in panels if cell and not find_points(cell)}
 

@@ -1,4 +1,4 @@
-"""Latencies of the best trials side by side: boxes, shares of requests answered within, percentiles with counts."""
+"""Latencies of the best trials side by side: boxes, cumulative shares, percentiles with their sample counts."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from sweep.verdict.stats.intervals import samples_needed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-POINTS = 60  # beyond the whiskers of one box that are drawn
+POINTS = 60  # drawn beyond the whiskers of one box
 CAPTIONS = {
-    "item": "Latency of an item, from the moment at which it was meant to arrive.",
-    "request": "Latency of a request; each is sent when the last one is answered, so there is no queue in it.",
+    "item": "Latency of an item, from the moment when it was due to arrive.",
+    "request": "Latency of a request. Each is sent when the one before is answered, so it never waits in a queue.",
 }
 LEVELS = (0.5, 0.9, 0.99)
 
 
 def section(facts: Facts) -> Section | None:
-    """None where no latency is known."""
+    """None if no latency is known."""
     shapes = {record.key: shape for record in facts.best if (shape := boxes.make_shape(facts.stored(record)))}
     records = [record for record in facts.best if record.key in shapes]
     if not records:
@@ -40,7 +40,7 @@ def section(facts: Facts) -> Section | None:
     words = [CAPTIONS[what]]
     words.append(f"The best {len(records)} of {len(facts.good)}." if len(facts.good) > len(records) else "")
     words.append(f"Box: quartiles and median; whiskers: the last {what} within 1.5 box lengths; points: beyond.")
-    words.append(f"Right, or below: the share of {what}s that were as quick." if curves else "")
+    words.append(f"Right, or below: the share of {what}s that were answered within a latency." if curves else "")
     caption = esc(" ".join(filter(None, words)))
     html = svg.chart(f"latency-of-{what}s", lambda wide: _draw(facts, records, shapes, curves, wide, what), caption)
     return Section("latency", "Latency", html + _percentiles(facts, records, what) + _open_loads(facts, records))
@@ -51,7 +51,7 @@ def _is_open(records: Sequence[Record]) -> bool:
 
 
 def _curve(facts: Facts, record: Record) -> tuple[list[float], list[float]] | None:
-    """Latency in ms and the share of requests that took at most so long: more points where the tail is."""
+    """Latencies in ms and the shares of requests that took at most as long, with more points in the tail."""
     import numpy as np
 
     latencies = facts.stored(record).latencies_ms()
@@ -121,7 +121,7 @@ def _curves(
 
 
 def _percentiles(facts: Facts, records: Sequence[Record], what: str) -> str:
-    """With their sample counts; what so few cannot support is not printed."""
+    """The percentiles with their sample counts, without those that need more samples."""
     needs = {metric.name: samples_needed(metric.quantile) for metric in LATENCIES if metric.quantile}
     hints = {name: f"from {needed:,} {what}s on" for name, needed in needs.items()}
     columns = [
@@ -179,7 +179,7 @@ def _open_loads(facts: Facts, records: Sequence[Record]) -> str:
         Column("items/s asked", "", True),
         *(Column(name, hint, True) for name, hint in (("arrived", ""), ("answered", ""), ("left", "in the queue"))),
         Column("lag p99 ms", "of the load generator, in its worst repeat", True),
-        Column("own time", "share that the generator took for itself, in its worst repeat", True),
+        Column("own time", "share of the time that the generator itself took, in its worst repeat", True),
         Column("queue"),
     ]
     return "<h3>The load</h3>" + table(columns, rows, name="loads")

@@ -1,4 +1,4 @@
-"""How steady the machine was: every repeat beside its trial's own level, the control, what was found, telemetry."""
+"""How steady the machine was: every repeat relative to its trial's usual rate, the control, drift, telemetry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sweep.text import count, number, share
 
 TESTS = (("level shift", "shift_p"), ("trend", "trend_p"))
 BLUE, GREY, ORANGE = "#0072B2", "#737d86", "#D55E00"
-HOST = {  # as telemetry calls it: what it is, and how it is written
+HOST = {  # name in the telemetry: its meaning, and the function that formats it
     "steal_share": ("CPU time taken by the hypervisor", share),
     "foreign_cpu_share": ("CPU time of other processes", share),
     "load_1min": ("load average before", number),
@@ -30,37 +30,35 @@ HOST = {  # as telemetry calls it: what it is, and how it is written
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement beside the level of its trial."""
+    """One measurement relative to the usual rate of its trial."""
 
     minutes: float  # since the first
-    relative: float  # 1: what its trial usually does
+    relative: float  # 1: the usual rate of its trial
     trial: str
     block: int
     repeat: int | None  # None: measured for the control alone
-    control: bool  # of the trial that watches the machine
-    level: float  # of the machine, as it was found: 1 is usual
+    control: bool  # of the trial that is repeated to watch the machine
+    level: float  # estimated speed of the machine; 1: its usual speed
 
 
 def section(facts: Facts) -> Section | None:
-    """None where nothing was measured twice."""
+    """None if no trial was measured twice."""
     points = _points(facts)
     if len({point.trial for point in points}) == len(points):
         return None
     control = facts.drift.get("control")
     label = facts.name(facts.by_key[control]) if control in facts.by_key else ""
-    words = ["Each point is one repeat: its rate beside what its own trial usually does, in the order of time."]
+    words = ["Each point is one repeat, in the order of time: its rate relative to the usual rate of its trial."]
     words += [f"Blue, joined: the control, {label}, measured again and again to watch the machine."] if label else []
     words += (
-        ["Orange: the level that the machine was found to have; comparisons take it out."]
-        if _has_levels(points)
-        else []
+        ["Orange: the estimated speed of the machine; comparisons are corrected for it."] if _has_levels(points) else []
     )
     html = svg.chart("repeats-over-time", lambda wide: _draw(facts, points, wide), esc(" ".join(words)))
     return Section("noise", "Noise", _findings(facts) + html + _host(facts))
 
 
 def _points(facts: Facts) -> list[Point]:
-    """All whole repeats in the order in which they were measured, and what was measured for the control alone."""
+    """All finished repeats in the order in which they were measured, and the extra measurements of the control."""
     rows: list[Json] = facts.drift.get("points") or []
     first = min((float(row["time"]) for row in rows), default=0.0)
     return [
@@ -102,7 +100,7 @@ def _draw(facts: Facts, points: Sequence[Point], wide: bool) -> Drawn:
     axes.set_ylim(min(low, 0.95) - 0.02, max(high, 1.05) + 0.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.set_xlabel("minutes since the first repeat" + ("; lines: blocks" if len(_blocks(points)) else ""))
-    axes.set_ylabel("beside its trial's usual rate")
+    axes.set_ylabel("relative to its trial's usual rate")
     axes.grid(True, axis="y", color="#EEEEEE", lw=0.8)
     axes.set_axisbelow(True)
     hits = []
@@ -110,13 +108,13 @@ def _draw(facts: Facts, points: Sequence[Point], wide: bool) -> Drawn:
         for point in points:
             name = facts.name(facts.by_key[point.trial]) if point.trial in facts.by_key else point.trial
             which = "control" if point.repeat is None else f"repeat {point.repeat + 1}"
-            tip = f"{name}\n{which}: {100 * point.relative:.1f} % of what is usual for it"
+            tip = f"{name}\n{which}: {100 * point.relative:.1f} % of its usual rate"
             hits.append(Hit(axes, point.minutes, point.relative, GREY, facts.place.get(point.trial), tip))
     return figure, hits
 
 
 def _blocks(points: Sequence[Point]) -> list[float]:
-    """Between two blocks; nothing where repeats are not interleaved, as in a search."""
+    """The times between two blocks, in minutes; none if repeats are not interleaved, as in a search."""
     edges, last = [], None
     for point in points:
         if last is not None and point.block < last.block:
@@ -128,7 +126,7 @@ def _blocks(points: Sequence[Point]) -> list[float]:
 
 
 def _findings(facts: Facts) -> str:
-    """What the tests for drift say, and what stood out beside the measurements."""
+    """The results of the tests for drift, and what else was noticed."""
     lines = [str(line) for line in facts.drift.get("sentences") or []]
     if facts.drift.get("findings"):
         return "".join(paragraph(line) for line in lines)
@@ -143,7 +141,7 @@ def _findings(facts: Facts) -> str:
 
 
 def _host(facts: Facts) -> str:
-    """What the host showed around the repeats, where it showed anything."""
+    """A table of the telemetry around the repeats; empty if there is none."""
     looks = [m.host.known() for r in facts.records for m in r.repeats]
     rows = []
     for name, (text, written) in HOST.items():

@@ -1,4 +1,4 @@
-"""Two sweeps compared, as one HTML file that opens from a disk and asks no network."""
+"""Two sweeps compared, as one HTML file that opens from a disk and needs no network."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from sweep.verdict.stats.intervals import Interval
 
 COLOURS = {"slower": "#D55E00", "faster": "#0072B2", "as before": "#009E73"}
-KINDS = {"regression": "none", "no regression": "winner", "nothing": "undecided"}  # as a verdict is coloured
-LEAST_SPAN = 0.05  # the scale of the drawings reaches at least so far from "no change"
-MOST_SPAN = 1.0
+KINDS = {"regression": "none", "no regression": "winner", "nothing": "undecided"}  # the verdict with the same colour
+LEAST_SPAN, MOST_SPAN = 0.05, 1.0  # how far the scale of the drawings reaches from "no change"
 
 
 def write(comparison: Comparison, path: Path) -> None:
-    """
+    """Write the page.
+
     Raises:
         UserError: the file cannot be written.
     """
@@ -37,7 +37,7 @@ def write(comparison: Comparison, path: Path) -> None:
 
 
 def list_sections(comparison: Comparison) -> list[Section]:
-    """Every trial, what broke, what differs around them, and how it was judged."""
+    """The sections: every trial, what broke, what differs around them, how this was judged."""
     parts = []
     if comparison.changes:
         parts.append(Section("trials", "Trials", _trials(comparison)))
@@ -72,7 +72,7 @@ def _trials(comparison: Comparison) -> str:
     heads = regression.list_heads(comparison)
     right = [False, True, True, True, True, True, False]
     columns = [Column(head, right=flag) for head, flag in zip(heads, right, strict=True)]
-    columns.insert(5, Column("", "the change and its interval; grey: the margin that nobody cares about"))
+    columns.insert(5, Column("", "the change and its interval; grey: changes within the margin do not matter"))
     details = ("p99 ms before", "p99 ms after", "agreement before", "agreement after")
     columns += [*(Column(name, right=True) for name in details), Column("reason")]
     name, span = regression.make_namer(comparison), _span(comparison)
@@ -127,14 +127,14 @@ def _number(record: Record, metric: str, style: str) -> Cell:
 
 
 def _span(comparison: Comparison) -> float:
-    """How far the scale of the drawings reaches: the largest change, within reason."""
+    """How far the scale of the drawings reaches from "no change"."""
     ratios = [change.ratio for change in comparison.changes if change.ratio]
     largest = max((abs(ratio.estimate - 1) for ratio in ratios), default=0.0)
     return min(MOST_SPAN, max(LEAST_SPAN, 1.4 * largest, 3 * comparison.objective.margin))
 
 
 def _drawn(comparison: Comparison, ratio: Interval | None, kind: str, span: float) -> str:
-    """A change and its interval beside "no change" and the margin; what is off the scale ends at its edge."""
+    """A change and its interval, drawn over the margin; what is off the scale ends at its edge."""
     if ratio is None:
         return ""
 
@@ -158,9 +158,9 @@ def _drawn(comparison: Comparison, ratio: Interval | None, kind: str, span: floa
 def _method(comparison: Comparison) -> str:
     margin, confidence = percent(comparison.objective.margin, 3), comparison.objective.confidence
     return (
-        "Trials that ask for the same are compared by the ratio of their repeats (Welch's t on the logarithms of "
-        f"{comparison.metric}). Slower or faster: surely by more than {margin}. All tests together, those of the "
-        "trials, of their common change and of their answers, are corrected by Holm's procedure: where nothing "
-        f"changed, a regression is named at most {percent(1 - confidence, 3)} of the time. As before: surely within "
-        f"{margin}. Whatever else changed on the machine between the two sweeps is in these numbers too."
+        "Trials with the same settings are compared by the ratio of their repeats (Welch's t on the logarithms of "
+        f"{comparison.metric}). Slower or faster: surely by more than {margin}. As before: surely within {margin}. "
+        "Holm's procedure corrects for the number of tests, those of the trials, of their common change and of their "
+        f"answers: if nothing changed, a regression is named at most {percent(1 - confidence, 3)} of the time. "
+        "Whatever else changed on the machine between the two sweeps is in these numbers too."
     )

@@ -1,4 +1,4 @@
-"""Where and with what it was measured, how long it took, and the pictures of bucket lists."""
+"""The machine and the software of a sweep, its times, and the pictures of bucket lists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_PICTURES = 12
 
 
 def buckets(facts: Facts) -> Section | None:
-    """None where no lists of buckets were measured."""
+    """None if no lists of buckets were measured."""
     from sweep.report.plots.buckets import plots
 
     pictures = [_picture(group) for _, group in plots.named(facts.folder)[:MOST_PICTURES]]
@@ -37,7 +37,7 @@ def _picture(group: ListGroup) -> str:
             return ""
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
-    # As an image, so that its names and styles are its own.
+    # An image keeps its ids and styles apart from those of the page.
     data = base64.b64encode(file.getvalue().encode()).decode()
     name = esc(group.label or "bucket lists")
     return f'<figure class="picture"><img src="data:image/svg+xml;base64,{data}" alt="{name}"></figure>'
@@ -61,10 +61,8 @@ def environment(facts: Facts) -> Section:
         ("Python", esc(" ".join(str(recorded[name]) for name in ("implementation", "python") if recorded.get(name)))),
         ("sweep", esc(facts.book.header.get("version") or recorded.get("sweep") or "")),
     ]
-    software = [
-        (name, esc(version))
-        for name, version in {**(recorded.get("packages") or {}), **(recorded.get("variables") or {})}.items()
-    ]
+    versions = {**(recorded.get("packages") or {}), **(recorded.get("variables") or {})}
+    software = [(name, esc(version)) for name, version in versions.items()]
     html = f'<div class="two"><div>{fact_list(machine)}</div><div>{fact_list(software)}</div></div>'
     if not recorded:
         html = paragraph("The sweep has left no environment.json.", "soft")
@@ -86,7 +84,7 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
 
 
 def _time(facts: Facts) -> list[tuple[str, str]]:
-    """The forecast beside what it took, and where the time went."""
+    """The forecast, the time that the sweep took, and where it went."""
     began = float(facts.book.header.get("time") or 0.0)
     seconds = [repeat.measurement.wall_seconds or 0.0 for repeat in facts.times.repeats]
     built = {

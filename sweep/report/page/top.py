@@ -1,4 +1,4 @@
-"""The top of the page: the verdict in one sentence, how sure it is, what would settle it, and the setup to take."""
+"""The top of the page: the verdict in one sentence, its confidence, what would settle it, and the chosen setup."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS = {
 
 
 def header(facts: Facts) -> str:
-    """What stands on top of the page."""
+    """The HTML on top of the page."""
     began = format_day(float(facts.book.header.get("time") or 0.0))
     over = " · ".join(filter(None, (facts.settings.name, f"sweep {facts.folder.name}", began)))
     kind, sentence, more = _sentence(facts)
@@ -37,13 +37,13 @@ def header(facts: Facts) -> str:
 
 
 def title(facts: Facts) -> str:
-    """Of the window, the file and the bookmark."""
+    """The title of the window and the bookmark."""
     chosen = facts.by_key.get(facts.verdict.winner or "")
     return f"{facts.settings.name}: " + (chosen.label if chosen and facts.over else f"sweep {facts.folder.name}")
 
 
 def choice(facts: Facts) -> Section:
-    """The setup to take beside the one that comes next, with the lines that run them again."""
+    """The chosen setup beside the runner-up, with the commands that run them again."""
     first, second = find_first_and_second(facts)
     if first is None:
         return Section("choice", "", _command(facts))
@@ -58,7 +58,7 @@ def choice(facts: Facts) -> Section:
 
 
 def find_first_and_second(facts: Facts) -> tuple[Record | None, Record | None]:
-    """The choice, or who leads, and the runner-up; where nobody qualifies, who is nearest."""
+    """The chosen trial or the leader, and the runner-up; if no trial qualifies, the nearest."""
     records, verdict = facts.records, facts.verdict
     first = story.find_leader(records, verdict) or next(iter(facts.best), None)
     second = story.find_runner_up(records, verdict)
@@ -68,7 +68,7 @@ def find_first_and_second(facts: Facts) -> tuple[Record | None, Record | None]:
 
 
 def _sentence(facts: Facts) -> tuple[str, str, str]:
-    """The kind of the verdict, its sentence, and what there is to say after it."""
+    """The kind of the verdict, its sentence, and one more sentence."""
     if facts.over:
         return KINDS.get(facts.verdict.kind, facts.verdict.kind), _named(facts, facts.verdict.sentence), ""
     ended = len(facts.book.records)
@@ -85,7 +85,7 @@ def _sentence(facts: Facts) -> tuple[str, str, str]:
 
 
 def _named(facts: Facts, sentence: str) -> str:
-    """With short names where labels make it too long to read; what they leave out is the same for all."""
+    """A sentence with short names instead of labels if it is too long; what they leave out is the same for all."""
     if len(sentence) <= LONG or not facts.axes:
         return sentence
     for record in sorted(facts.records, key=lambda record: -len(record.label)):
@@ -94,15 +94,15 @@ def _named(facts: Facts, sentence: str) -> str:
 
 
 def _banner(facts: Facts) -> str:
-    """A sweep that did not come to its end says so before anything else."""
+    """A notice on top if the sweep has not come to its end."""
     name = facts.folder.name
     again = f"python -m sweep report {name}{facts.outputs}"
     resume = f"python -m sweep resume {name}{facts.outputs}"
     words = {
         RUNNING: f"This sweep is still running. The page shows what was known at {format_day(facts.times.last)}; "
         f"<code>{esc(again)}</code> writes it again.",
-        KILLED: f"This sweep was ended before its end, or killed; its last sign of life is of {format_day(facts.times.last)}. "
-        f"What was measured stands: <code>{esc(resume)}</code> does the rest.",
+        KILLED: "This sweep was killed or stopped before its end; its last entry is of "
+        f"{format_day(facts.times.last)}. What was measured is kept: <code>{esc(resume)}</code> does the rest.",
         INTERRUPTED: "This sweep was interrupted: the verdict is about what was measured until then. "
         f"<code>{esc(resume)}</code> does the rest.",
     }
@@ -134,7 +134,7 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _noise(facts: Facts) -> str:
-    """What drift.json says, and of what the repeats say only what is not in it."""
+    """The sentences of drift.json, then those about the repeats that add something."""
     sentences = [str(line) for line in facts.drift.get("sentences") or []]
     known = {str(mark.get("what")) for mark in facts.drift.get("marks") or []}
     if facts.drift.get("findings"):
@@ -148,7 +148,7 @@ def _noise(facts: Facts) -> str:
 
 
 def _settles(facts: Facts) -> str:
-    """Further repeats, and how long they take."""
+    """How many more repeats would decide, and how long they take."""
     verdict = facts.verdict
     if not facts.over or verdict.kind in ("none",):
         return ""
@@ -165,7 +165,7 @@ def _settles(facts: Facts) -> str:
 
 
 def _claims(facts: Facts) -> str:
-    """What the samples prove of the limits on latency, of the choice or the leader."""
+    """What the samples of the chosen trial or leader prove of the limits on latency."""
     first, _ = find_first_and_second(facts)
     proofs = facts.verdict.claims.get(first.key, {}) if first else {}
     return "<br>".join(esc(claims.sentence(from_json(claims.Claim, dict(claim)))) for claim in proofs.values())
@@ -190,7 +190,7 @@ def _time(facts: Facts) -> str:
 
 
 def _card(facts: Facts, record: Record, role: str, css: str) -> str:
-    """One setup: its numbers, its settings, and the line that runs it again."""
+    """One setup: its numbers, its settings, and the command that runs it again."""
     goal = metrics.find(facts.settings.objective.metric)
     value, *ends = (record.number(name) for name in (goal.name, goal.low, goal.high))
     big = quantity(goal.name, value) if value is not None else ""
@@ -225,18 +225,18 @@ def _numbers(facts: Facts, record: Record) -> list[tuple[str, str]]:
 
 
 def _command(facts: Facts) -> str:
-    """How the whole sweep was asked for."""
+    """The command that ran the sweep, and commands for what comes next."""
     typed = str(facts.book.header.get("command") or "")
     if not typed:
         return ""
     lines = [typed, f"python -m sweep ui{facts.outputs}    # browse in MLflow"]
     if asked := _why_arguments(facts):
         lines.insert(1, f"python -m sweep why {asked}{facts.outputs}    # why it was not chosen")
-    return "<h3>How it was asked for, and how to go on</h3>" + commands(lines)
+    return "<h3>The command of this sweep, and how to go on</h3>" + commands(lines)
 
 
 def _why_arguments(facts: Facts) -> str:
-    """The settings of the trial that comes second, as `why` takes them."""
+    """The settings of the second trial as arguments of `why`."""
     _, second = find_first_and_second(facts)
     names: Sequence[str] = facts.axes
     if second is None:

@@ -1,4 +1,4 @@
-"""Throughput against latency, as `plots` draws it; every point leads to its row."""
+"""Throughput against latency; a click on a point leads to its row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sweep.text import count
 
 
 def section(facts: Facts) -> Section | None:
-    """None where nothing was measured."""
+    """None if nothing was measured."""
     points = find_points(facts.records)
     if not points:
         return None

@@ -22,7 +22,7 @@ from sweep.text import (
 from sweep.verdict.stats.intervals import samples_needed
 
 ON_PAPER = 60  # rows; the rest stands in results.csv
-SHORT = 54  # letters of a reason that are seen before it is unfolded
+SHORT = 54  # letters of a reason that are shown before it is unfolded
 
 
 def section(facts: Facts) -> Section:
@@ -52,7 +52,7 @@ def _tools(facts: Facts) -> str:
 
 
 def _columns(facts: Facts) -> list[tuple[str, Column]]:
-    """What is known of any trial, by the metric's or the axis' name."""
+    """The columns that any trial fills, by the name of their axis or metric."""
     known = {name for record in facts.records for name in record.numbers}
     columns = [("place", Column("", "rank by the objective"))]
     if facts.axes:
@@ -97,7 +97,7 @@ def _row(facts: Facts, record: Record, place: int, names: Sequence[str], fastest
 
 
 def _searched(facts: Facts, record: Record) -> str:
-    """What the filter looks into: `|batch=5|` holds as a whole, words anywhere."""
+    """The text that the filter searches: `|batch=5|` matches a whole setting, words match anywhere."""
     settings = [f"{name}={axis_text(value)}" for name, value in record.settings.items() if name in facts.axes]
     ending = f"status={record.status.value}", f"origin={record.origin.value}"
     kind = record.failure.kind.value if record.failure else ""
@@ -106,7 +106,7 @@ def _searched(facts: Facts, record: Record) -> str:
 
 
 def _tip(facts: Facts, record: Record) -> str:
-    """What stands beside a point that is pointed at."""
+    """The text that appears when one points at the trial in a drawing."""
     texts = describe_numbers({name: value for name, value in record.numbers.items() if name != SAMPLES})
     lines = [facts.name(record), *(texts[label] for label in ("throughput", "latency") if label in texts)]
     if record.status is not Status.OK:
@@ -159,7 +159,7 @@ def _status(facts: Facts, record: Record) -> Cell:
 
 
 def _why(facts: Facts, record: Record) -> Cell:
-    """The reason; what it was called, how it is run again and where its log lies when it is unfolded."""
+    """The reason; unfolded also the label, the key, the log and the command that runs it again."""
     reason = one_line(
         facts.verdict.reasons.get(record.key, "") if record.status is Status.OK else describe_failure(record)
     )

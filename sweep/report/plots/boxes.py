@@ -1,9 +1,9 @@
-"""Latency of a request, trial by trial, as boxes from the stored samples.
+"""Latency of a request as a box for each trial, from the stored samples.
 
 All requests of all repeats of a trial make one box: the quartiles, whiskers to the last request within 1.5 times the
-box's length (Tukey 1977, Exploratory Data Analysis), every point beyond them or, where there are very many, as many as
-can be told apart, always with the smallest and the largest. A trial without samples gets its percentiles as markers:
-a box would pretend to requests that nobody has.
+length of the box (Tukey 1977, Exploratory Data Analysis), and the points beyond. If there are very many points, only
+those are drawn that can be told apart, with the smallest and the largest. A trial without samples gets markers at its
+percentiles, because a box would claim requests that nobody has.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MOST = 16  # boxes on one page
 WIDTH_INCHES, ROW_INCHES = 9.25, 0.62
 BINS = 400  # points that lie closer than a 400th of the range cover each other
-RAISED = 0.12  # of a box above the middle of its line: there are words under it
+RAISED = 0.12  # how far a box lies above the middle of its line: there are words under it
 PERCENTILES = {"p50": "o", "p90": "s", "p99": "D"}
 
 
@@ -57,7 +57,7 @@ class Marks:
 
 
 def draw(found: Sequence[Stored]) -> Figure:
-    """One line a trial, the fastest median on top.
+    """A figure with one line for each trial, the fastest median on top.
 
     Raises:
         UserError: none of the trials has latencies.
@@ -89,7 +89,7 @@ def draw(found: Sequence[Stored]) -> Figure:
 def paint(
     axes: Axes, shapes: Sequence[Box | Marks], colours: Sequence[str], names: Sequence[str], raised: float = 0.0
 ) -> None:
-    """A line with its name for each shape, the first on top.
+    """Draw a line with its name for each shape, the first on top.
 
     Args:
         raised: how far a shape lies above the middle of its line, so that words fit below it.
@@ -108,7 +108,7 @@ def paint(
 
 
 def make_shape(trial: Stored) -> Box | Marks | None:
-    """What can be drawn of a trial: a box from its samples, else marks at its percentiles, else nothing."""
+    """A box from the samples of a trial, else marks at its percentiles, else None."""
     import numpy as np
 
     latencies = trial.latencies_ms()
@@ -134,9 +134,9 @@ def make_box(latencies_ms: Array, repeats: int) -> Box:
 
 
 def thin(values: Array, bins: int = BINS) -> Array:
-    """Ascending, and of values in the same one of `bins` equal steps of the logarithm only the first and the last.
+    """The values in ascending order, thinned: the first and the last in each of `bins` equal steps of the logarithm.
 
-    The smallest and the largest are always among them.
+    The smallest and the largest are always kept.
     """
     import numpy as np
 
@@ -156,7 +156,7 @@ def find_middle(shape: Box | Marks) -> float:
 
 
 def _medians(shapes: Sequence[Box | Marks]) -> str:
-    """Of two trials how far their medians are apart."""
+    """How far the medians of two trials are apart; empty for any other number of trials."""
     if len(shapes) != 2 or any(isinstance(shape, Marks) and "p50" not in shape.values for shape in shapes):
         return ""
     first, second = (find_middle(shape) for shape in shapes)
@@ -166,7 +166,7 @@ def _medians(shapes: Sequence[Box | Marks]) -> str:
 
 
 def _without(trials: Sequence[Stored]) -> str:
-    """Why none of the trials can be drawn."""
+    """Say why none of the trials can be drawn."""
     good = [trial for trial in trials if trial.record.status is Status.OK]
     if good:
         return f"the samples of {count(len(good), 'trial')} are gone, and no percentile is on record"
@@ -203,7 +203,7 @@ def _paint_marks(axes: Axes, y: float, shape: Marks, colour: str) -> None:
 
 
 def _under(axes: Axes, place: int, shape: Box | Marks) -> None:
-    """Words below a box that begin at its left end, or end at its right end, or lie where there is room for them."""
+    """Write words below a box: from its left end, or up to its right end, or where there is room."""
     if isinstance(shape, Box):
         text = f"median {number(shape.median)} ms, n = {count(shape.requests, 'request')}"
         text += f", {shape.outliers:,} beyond the whiskers" if shape.outliers else ""

@@ -54,13 +54,13 @@ _ABBREVIATED = {
 
 @dataclass(frozen=True)
 class Panel:
-    """What has one combination of the other axes."""
+    """The trials with one combination of the other axes."""
 
     names: tuple[str, ...]  # values of those axes
     records: Sequence[Record]
 
     def cell(self, batch: int, cores: int) -> list[Record]:
-        """More than one where the number of replicas varies; none where it was not asked for."""
+        """The trials of a cell: several if the number of replicas varies, none if the cell was not declared."""
         return [r for r in self.records if (r.settings.get("batch"), r.settings.get("cores")) == (batch, cores)]
 
     @property
@@ -74,14 +74,14 @@ class Grid:
     batches: Sequence[int]
     cores: Sequence[int]
     panels: Sequence[Panel]  # the fastest first, at most `PANELS`
-    all: int  # panels that there are
+    all: int  # number of panels without that limit
 
     def across(self, width: float) -> int:
-        """Panels that find room beside each other in a figure so many inches wide."""
+        """How many panels fit beside each other in a figure of this width in inches."""
         return max(1, min(ACROSS, int(width / (CELL_INCHES * len(self.cores) + MARGIN_INCHES))))
 
     def height(self, across: int) -> float:
-        """Inches that the figure needs."""
+        """The height of the figure in inches."""
         return -(-len(self.panels) // across) * (self.row * len(self.batches) + MARGIN_INCHES)
 
     @property
@@ -90,7 +90,7 @@ class Grid:
         return CLOSE_INCHES if len(self.batches) > ROOMY else ROW_INCHES
 
     def title(self, panel: Panel) -> str:
-        """Names a panel: `torch · int8 · request_batch 5`."""
+        """The name of a panel: `torch · int8 · request_batch 5`."""
         values = zip(self.axes, panel.names, strict=True)
         return " · ".join(value if axis in SPEAKING else f"{axis} {value}" for axis, value in values)
 
@@ -101,7 +101,7 @@ class Grid:
 
 
 def make_grid(records: Sequence[Record]) -> Grid | None:
-    """A panel for each combination of the other axes; None where there are fewer than two cells in both directions."""
+    """A panel for each combination of the other axes; None if there are fewer than two cells in both directions."""
     rows = [record.settings for record in records]
     batches = sorted({int(row["batch"]) for row in rows if "batch" in row})
     cores = sorted({int(row["cores"]) for row in rows if "cores" in row})
@@ -116,7 +116,7 @@ def make_grid(records: Sequence[Record]) -> Grid | None:
 
 
 def draw_sheet(records: Sequence[Record], verdict: Verdict) -> Figure | None:
-    """The picture with a heading that says what all trials share; None where there is no `grid`."""
+    """The picture with a heading that says what all trials share; None if there is no grid."""
     panels = make_grid(records)
     if panels is None:
         return None
@@ -141,7 +141,7 @@ def draw(
     winner: str | None,
     letters: Mapping[str, str] | None = None,
 ) -> list[Hit]:
-    """Draw the panels of a grid; a hit for each cell that was asked for, with its trial's place among the records.
+    """Draw the panels of a grid; returns a hit for each declared cell, with its trial's place among the records.
 
     Args:
         across: panels beside each other.
@@ -172,7 +172,7 @@ def draw(
 
 
 def describe_cell(record: Record) -> str:
-    """In a cell: what became of a trial that has no number."""
+    """A word or two for a cell: what became of a trial without a number."""
     kind = record.failure.kind.value if record.failure else status_text(record.status)
     return _ABBREVIATED.get(kind, kind.replace("_", " "))
 
@@ -189,7 +189,7 @@ def _frame(axes: Axes, grid: Grid, title: str) -> None:
 def _paint_number(
     axes: Axes, at: tuple[int, int], record: Record, room: float, highest: float, is_chosen: bool
 ) -> None:
-    """The throughput of a trial, and as a colour how much that is of the highest."""
+    """Paint the throughput of a trial, with a colour for its share of the highest throughput."""
     import matplotlib
 
     rate = record.numbers[THROUGHPUT]
@@ -204,7 +204,7 @@ def _paint_number(
 
 
 def _paint_word(axes: Axes, at: tuple[int, int], record: Record, room: float, letter: str) -> None:
-    """Why there is no number: hatched for what was tried and failed, dashed for the rest."""
+    """Paint why there is no number: hatched if the trial failed, dashed if it was not tried or not finished."""
     if record.status in FAILED:
         ink = "#A33A00"
         _fill(axes, at, facecolor="white", edgecolor="#F3C7A9", hatch="////", lw=0)
@@ -217,7 +217,7 @@ def _paint_word(axes: Axes, at: tuple[int, int], record: Record, room: float, le
 
 
 def _write(axes: Axes, at: tuple[int, int], texts: Sequence[str], room: float, **style: Any) -> None:
-    """Write the first of the texts for which a cell has room, at least the last."""
+    """Write the first text that fits into a cell, or the last one."""
     sizes = [min(LARGEST, room / (LETTER * max(1, *map(len, text.split("\n"))))) for text in texts]
     place = next((place for place, size in enumerate(sizes) if size >= SMALLEST), len(texts) - 1)
     axes.text(*at, texts[place], ha="center", va="center", fontsize=max(SMALLEST, sizes[place]), **style)

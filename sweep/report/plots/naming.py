@@ -1,4 +1,4 @@
-"""What a picture of stored trials says in words: short names of the trials, its heading, what it leaves out."""
+"""The words of a picture of stored trials: short names of the trials, the heading, what is left out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def list_settings(trials: Sequence[Stored]) -> list[Json]:
-    """Settings as they tell trials apart: the host in place of `local`, nothing said twice."""
+    """The settings that tell trials apart: with the host instead of `local`, without data that repeats the model."""
     settings = [{**trial.record.settings, "hardware": trial.host} for trial in trials]
     if all(row.get("data") == row.get("model") for row in settings):
         settings = [{name: value for name, value in row.items() if name != "data"} for row in settings]
@@ -28,11 +28,11 @@ def list_settings(trials: Sequence[Stored]) -> list[Json]:
 
 
 def name_trials(trials: Sequence[Stored]) -> list[str]:
-    """Of each trial what tells it from the others and nothing else; of a single trial its label."""
+    """For each trial only the settings that tell it from the others; for a single trial its label."""
     if len(trials) == 1:
         return [trials[0].record.label]
     settings = list_settings(trials)
-    for more in ("", "origin", "sweep"):  # only where the settings do not tell all of them apart
+    for more in ("", "origin", "sweep"):  # only if the settings do not tell all trials apart
         if more:
             settings = [{**row, more: trial.row[more]} for row, trial in zip(settings, trials, strict=True)]
         moving = find_varying(settings)
@@ -51,7 +51,7 @@ def name_trials(trials: Sequence[Stored]) -> list[str]:
 
 
 def describe_trials(trials: Sequence[Stored]) -> list[str]:
-    """What the trials share besides the model, which the title says, and how much was measured."""
+    """The settings that the trials share except the model, which is in the title; effort, repeats and origin."""
     efforts = dict.fromkeys(query.settings(trial.history).effort.name for trial in trials if trial.is_measured)
     settings = [{name: value for name, value in row.items() if name != "model"} for row in list_settings(trials)]
     words = [describe_common(settings), f"effort {' and '.join(efforts)}" if efforts else ""]
@@ -66,26 +66,26 @@ def describe_trials(trials: Sequence[Stored]) -> list[str]:
 
 
 def make_title(trials: Sequence[Stored], what: str) -> str:
-    """`resnet50: latency of a request`; without a model that all trials share just the latter."""
+    """`resnet50: latency of a request`; only the latter if the trials have different models."""
     models = {str(trial.record.settings.get("model", "")) for trial in trials}
     return f"{models.pop()}: {what}" if len(models) == 1 else what[0].upper() + what[1:]
 
 
 def count_statuses(records: Sequence[Record]) -> str:
-    """How trials ended, in numbers: `2 rejected, 1 build failed`."""
+    """How many trials have each status: `2 rejected, 1 build failed`."""
     counts = {status: sum(record.status is status for record in records) for status in Status}
     return ", ".join(f"{n} {status_text(status)}" for status, n in counts.items() if n)
 
 
 def describe_ending(record: Record) -> str:
-    """In a few words why there is nothing to draw: `build failed: partial placement`, or the rule that it breaks."""
+    """Say in a few words why a trial has nothing to draw: `build failed: partial placement`, or the rule it breaks."""
     if record.failure is not None and record.status is not Status.INVALID:  # a rule has no kind
         return f"{status_text(record.status)}: {record.failure.kind.value.replace('_', ' ')}"
     return textwrap.shorten(f"{status_text(record.status)}: {record.reason}".rstrip(": "), 60, placeholder=" …")
 
 
 def assign_colours(trials: Sequence[Stored]) -> tuple[str, dict[str, str], list[str]]:
-    """The first axis that tells trials apart, the colour of each of its values, and the value of each trial."""
+    """The first axis that tells trials apart, a colour for each of its values, and the value of each trial."""
     settings = list_settings(trials)
     moving = find_varying(settings)
     axis = next((name for name in ("backend", "hardware", "precision", "model") if name in moving), "backend")
@@ -94,7 +94,7 @@ def assign_colours(trials: Sequence[Stored]) -> tuple[str, dict[str, str], list[
 
 
 def draw_legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """Below the picture, in as many lines as its width makes necessary."""
+    """Draw the legend below the picture, in as many lines as it needs."""
     lines = -(-sum(len(handle.get_label()) + 9 for handle in handles) // 125)
     across = -(-len(handles) // max(1, lines))
     figure.legend(handles=list(handles), frameon=False, loc="outside lower left", ncols=across, fontsize=8.5)

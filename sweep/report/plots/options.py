@@ -1,7 +1,7 @@
-"""Throughput and accuracy by option, as bars: one line a trial, the best on top, what failed as a gap that says why.
+"""Throughput and accuracy by option, as bars: one line for each trial, the best on top; failed ones are gaps.
 
-A bar stands only for what was measured, or for what a table reported (hatched): a failed option has no bar, because a
-bar of no length would be read as a number.
+A bar stands for a measured number or a reported one (hatched). A failed option has no bar, because a bar of no length
+would be read as a number; its gap says why.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GAP = "#F3F3F3"
 
 
 def draw(trials: Sequence[Stored], objective: Objective) -> Figure:
-    """Two panels that share their options: throughput with its interval over repeats, and accuracy or agreement."""
+    """A figure with two panels for the same options: throughput with its interval, and accuracy or agreement."""
     ordered = sort_trials(trials, objective)
     shown, rest = ordered[:MOST], ordered[MOST:]
     quality = next(
@@ -74,7 +74,7 @@ def sort_trials(trials: Sequence[Stored], objective: Objective) -> list[Stored]:
 
 
 def _metrics(trial: Stored) -> Mapping[str, float]:
-    """The numbers that may be drawn: none of a trial that is not believed or never ended."""
+    """The numbers of a trial that may be drawn: none if it was rejected or never ended."""
     return trial.record.numbers if trial.record.status is Status.OK else {}
 
 
@@ -126,12 +126,12 @@ def _bar(axes: Axes, place: int, value: float, low: float | None, high: float | 
 
 
 def _beside(axes: Axes, place: int, text: str) -> None:
-    """A number in the margin, where neither bars nor intervals reach."""
+    """Write a number in the margin, where neither bars nor intervals reach."""
     axes.text(1.015, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
 
 
 def _gap(axes: Axes, place: int, trial: Stored | None) -> None:
-    """A grey line over the panel where a bar would be, with the reason where `each` is given."""
+    """Draw a grey band where a bar would be, with the reason if a trial is given."""
     axes.axhspan(place - 0.4, place + 0.4, color=GAP, lw=0, zorder=1.5)
     if trial is None:
         return

@@ -1,8 +1,8 @@
 """Throughput against latency: a point for each trial that has both, with its interval and the Pareto front.
 
 The picture is drawn once: on a sheet with a heading for `throughput_latency.png`, on bare canvases for the page.
-Colours are those of Okabe and Ito (2008) and matplotlib's viridis, which colour-blind people can tell apart; what a
-colour says is also said by a marker, a hatch or a word. matplotlib is imported when something is drawn.
+Colours are those of Okabe and Ito (2008) and matplotlib's viridis, which colour-blind people can tell apart; a marker,
+a hatch or a word always says the same as the colour. matplotlib is imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 LABELS, NARROW_LABELS = 14, 5  # at most; with more points only the winner and the front are named
 LETTERS = 40  # of a label
-WIDE = 2.5  # times a value: what of its interval lies further away does not widen the axis
+WIDE = 2.5  # an interval widens the axis up to this factor of its value
 WIDE_INCHES = 6.0  # a figure from this width on has room for every label
 CLEAR = 60  # points; more of them would disappear behind the lines to their p99
 
 
 def write(records: Sequence[Record], verdict: Verdict, folder: Path) -> list[Path]:
-    """Write `throughput_latency.png`, and `batch_cores.png` where batch or cores vary; the paths of both."""
+    """Write `throughput_latency.png`, and `batch_cores.png` if batch or cores vary; returns their paths."""
     import matplotlib
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def draw_sheet(records: Sequence[Record], verdict: Verdict) -> Figure:
 
 
 def draw(figure: Figure, records: Sequence[Record], front: Collection[str], winner: str | None) -> list[Hit]:
-    """Draw every trial of `records` that has both numbers; a hit for each, with its place among the records.
+    """Draw every trial that has both numbers; returns a hit for each, with its place among the records.
 
     Args:
         front: keys of the trials that no other beats in both numbers; a dashed line joins them.
@@ -122,7 +122,7 @@ class _Looks:
 
 
 def _paint(points: Sequence[Point], axes: Axes, colour: str, marker: str, tails: bool) -> None:
-    """Trials of one colour and marker; those that were stopped because enough was known of them are pale."""
+    """Paint the trials of one colour and marker; those that were stopped early are pale."""
     small, raster = 6.0 if len(points) <= CLEAR else 4.0, len(points) > RASTER
     for settled, strength in ((True, 1.0), (False, 0.4)):
         some = [point for point in points if (point.record.status is Status.OK) == settled]

@@ -1,4 +1,4 @@
-"""What `compare` says in words: agreement, who was right, what these counts can show, latency."""
+"""The lines that `compare` prints: agreement, which trial is right, what these counts can show, latency."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ LISTED = 20  # disagreeing items
 
 
 def describe(comparison: Comparison) -> list[str]:
-    """What a person reads."""
+    """All lines of a comparison."""
     texts = [f"A  {comparison.a}", f"B  {comparison.b}", ""]
     if comparison.answered_a != comparison.common or comparison.answered_b != comparison.common:
-        texts.append(
-            f"A answered {comparison.answered_a:,} items, B {comparison.answered_b:,}: {comparison.common:,} of them common"
-        )
+        answered = f"A answered {comparison.answered_a:,} items, B {comparison.answered_b:,}"
+        texts.append(f"{answered}, both {comparison.common:,} of them")
     texts += _agreement_lines(comparison)
     if comparison.latency is not None:
         texts.append("latency        " + _latency_words(comparison.latency, comparison.confidence))
@@ -29,7 +28,7 @@ def describe(comparison: Comparison) -> list[str]:
 
 
 def describe_discordant(only_a: int, only_b: int, confidence: float = 0.95, names: tuple[str, str] = ("A", "B")) -> str:
-    """What the items that only one got right can and cannot say about which is more accurate."""
+    """Say what the items that only one of two got right show about their accuracy, and what they cannot show."""
     discordant, p = only_a + only_b, intervals.mcnemar_exact(only_a, only_b)
     if discordant == 0:
         return "both are right on exactly the same items: nothing tells their accuracies apart"

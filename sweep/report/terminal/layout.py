@@ -1,7 +1,7 @@
-"""The parts that the terminal shows of a plan, and the tables that every part is made of.
+"""The parts of a plan on the terminal, and the tables of all parts.
 
-Each part is something that rich can print, with a style. Many trials are summarised: a table of a thousand rows is
-read by nobody, and `trials` has them all.
+A part is something that rich can print, with a style. Many trials are summarised, because nobody reads a table of a
+thousand rows; `trials` has them all.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STYLES = {
 
 @dataclass
 class Column:
-    """One column; those with a larger `spare` are left out first where the width does not suffice."""
+    """A column; if the width does not suffice, those with the largest `spare` are left out first, 0 never."""
 
     name: str
     cells: list[str]
@@ -124,7 +124,7 @@ def _build_name(spec: BuildSpec) -> str:
 
 
 def paragraph(text: str, indent: int = 0) -> RenderableType:
-    """Text that is wrapped at the width; plain strings are not, so that commands and paths can be copied."""
+    """Text that is wrapped at the width; plain strings are not wrapped, so that commands can be copied."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -141,7 +141,7 @@ def _forecast(plan: Plan) -> list[Part]:
 def make_axis_columns(
     rows: Sequence[Mapping[str, Any]], labels: list[str], shown: Sequence[Mapping[str, Any]] | None = None
 ) -> list[Column]:
-    """The axes that vary over `rows`, for the rows that are shown; where none varies, the label."""
+    """Columns of the axes that vary over `rows`, filled for the rows that are shown; if none varies, the labels."""
     axes = find_varying(rows)
     if not axes:
         return [Column("trial", labels)]
@@ -153,7 +153,7 @@ def make_axis_columns(
 
 
 def fit_columns(columns: list[Column], width: int) -> list[Column]:
-    """The columns that fit; what is least needed goes first."""
+    """The columns that fit the width; the least needed are left out first."""
     kept = list(columns)
     while sum(column.width for column in kept) > width and any(column.spare for column in kept):
         kept.remove(max(kept, key=lambda column: column.spare))

@@ -22,7 +22,7 @@ VERDICTS = {"regression": "bold red", "no regression": "bold green", "nothing": 
 
 
 def summarize(comparison: Comparison) -> str:
-    """The answer in one line."""
+    """The result of the comparison in one sentence."""
     bad = _bad(comparison)
     if bad:
         return f"Regression: {'; '.join(bad)}."
@@ -51,7 +51,7 @@ def _bad(comparison: Comparison) -> list[str]:
 
 
 def make_parts(comparison: Comparison, width: int) -> list[Part]:
-    """What a terminal shows."""
+    """Everything that a terminal shows of the comparison."""
     shown: list[Part] = [("", ""), (f"A  {comparison.a}  (before)", ""), (f"B  {comparison.b}  (after)", ""), ("", "")]
     if comparison.changes:
         shared = describe_common([change.after.settings for change in comparison.changes])
@@ -88,7 +88,7 @@ def find_troubled(comparison: Comparison) -> list[Change]:
 
 
 def describe_trouble(change: Change) -> str:
-    """What broke, or how far the answers are from the original's."""
+    """Say what broke, or how often the answers are the original's."""
     if change.kind == "broke":
         return f"{status_text(change.after.status)}: {describe_failure(change.after)}"
     shares = [record.numbers["agreement"] for record in (change.before, change.after)]
@@ -96,26 +96,26 @@ def describe_trouble(change: Change) -> str:
 
 
 def describe_ending(record: Record) -> str:
-    """How a trial of one sweep alone ended."""
+    """How a trial ended that only one of the sweeps has."""
     rate = record.number(metrics.THROUGHPUT)
     text = status_text(record.status)
     return text if rate is None else f"{text}, {quantity(metrics.THROUGHPUT, rate)}"
 
 
 def make_namer(comparison: Comparison) -> Callable[[Record], str]:
-    """Short names of the trials that are in both."""
+    """A function that names the trials of both sweeps by what tells them apart."""
     axes = find_varying([change.after.settings for change in comparison.changes])
     return lambda record: short_name(record.settings, axes) or record.label
 
 
 def list_heads(comparison: Comparison) -> list[str]:
-    """Of the columns that `cells` fills."""
+    """The heads of the columns that `format_cells` fills."""
     head, level = metrics.find(comparison.metric).column, f"{percent(comparison.objective.confidence, 3)} interval"
     return ["trial", f"{head} before", f"{head} after", "change", level, "p", "outcome"]
 
 
 def format_cells(comparison: Comparison, change: Change) -> tuple[str, str, str, str, str, str]:
-    """before, after, change, interval, p, outcome; what is not known is empty."""
+    """(before, after, change, interval, p, outcome); unknown ones are empty."""
     values = [
         "" if value is None else _with_ends(record, comparison.metric, value)
         for value, record in zip(change.values, (change.before, change.after), strict=True)
@@ -127,7 +127,7 @@ def format_cells(comparison: Comparison, change: Change) -> tuple[str, str, str,
 
 
 def describe_headline(comparison: Comparison) -> list[str]:
-    """Beside the answer: all trials together, and what to choose by each sweep."""
+    """The change of all trials together, and the verdict of each sweep."""
     texts = []
     if (together := comparison.common) is not None:
         texts.append(f"All {together.trials} trials together: {format_change(together.ratio)}, {together.kind}.")
@@ -135,7 +135,7 @@ def describe_headline(comparison: Comparison) -> list[str]:
 
 
 def _around(comparison: Comparison) -> list[str]:
-    """What stands below the table."""
+    """The lines below the table."""
     texts = describe_headline(comparison)
     texts += [f"Differs: {line}" for line in comparison.differences[:LISTED]]
     if len(comparison.differences) > LISTED:
@@ -179,7 +179,7 @@ def _ends(ratio: Interval) -> str:
 
 
 def _size(change: Change) -> float:
-    """How far a change is from none, whatever its direction."""
+    """The change as a factor of at least 1, whatever its direction."""
     ratio = change.ratio.estimate if change.ratio else 1.0
     return max(ratio, 1 / ratio) if ratio > 0 else float("inf")
 

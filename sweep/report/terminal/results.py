@@ -1,6 +1,6 @@
-"""The parts that the terminal shows at the end of a sweep: the ranked table, what did not work, the verdict, its story.
+"""The parts that the terminal shows at the end of a sweep: the ranked table, the failures, the verdict and its story.
 
-What the width cannot hold is left out by how little the objective needs it; `trials` and the page have everything.
+If the width does not suffice, the columns that the objective needs least are left out; the page has them all.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ VERDICT_STYLES = {"winner": "bold green", "tie": "bold cyan", "undecided": "bold
 def make_result_parts(
     records: Sequence[Record], verdict: Verdict | None, settings: Settings, lines: Sequence[str], width: int
 ) -> list[Part]:
-    """The ranked table, what did not work, the verdict with its story, the lines to go on with."""
+    """The ranked table, the failures, the verdict with its story, and `lines`: the commands for what comes next."""
     parts: list[Part] = [("", "")]
     ordered = _ordered(records, verdict, settings.objective)
     shown = ordered if len(ordered) <= ROWS else [r for r in ordered if story.has_numbers(r)][:ROWS]
@@ -61,7 +61,7 @@ def make_result_parts(
 
 
 def _ordered(records: Sequence[Record], verdict: Verdict | None, objective: Objective) -> list[Record]:
-    """As ranked; then what was stopped early, the best first; then what has no numbers."""
+    """The records as ranked; then those stopped early, the best first; then those without numbers."""
     in_order = sort_ranked(records, verdict.ranking if verdict else ())
     early = [r for r in in_order if r.status is Status.STOPPED and story.has_numbers(r)]
     early = [r for r in early if verdict is None or r.key not in verdict.ranking]
@@ -71,7 +71,7 @@ def _ordered(records: Sequence[Record], verdict: Verdict | None, objective: Obje
 
 
 def _verdict(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Part]:
-    """The sentence, and beneath it a line for each thing that belongs to it."""
+    """The sentence of the verdict, and the lines of its story."""
     parts: list[Part] = [(paragraph(f"→ {verdict.sentence}"), VERDICT_STYLES.get(verdict.kind, "bold"))]
     for line in story.describe(records, verdict, settings):
         parts.append((_hanging(line.name, line.text), "yellow" if line.warns else ""))
@@ -93,7 +93,7 @@ def _hanging(name: str, text: str) -> RenderableType:
 def _table(
     records: Sequence[Record], shown: Sequence[Record], verdict: Verdict | None, objective: Objective, width: int
 ) -> Part:
-    """The columns that fit; those that the objective looks at stay in any case."""
+    """The ranked table with the columns that fit; those that the objective looks at always stay."""
     numbers = [story.comparable_numbers(record) for record in shown]
     inside = [r.status is Status.OK if verdict is None else _in_race(r, verdict) for r in shown]
     places = [str(n) if ranks else "" for n, ranks in enumerate(inside, 1)]
@@ -117,14 +117,14 @@ def _table(
 
 
 def _spare(metric: Metric, known: Sequence[Metric], objective: Objective) -> int:
-    """How early a column is left out where there is no room; 0: never. A throughput beside a capacity goes first."""
+    """The `spare` of a column: 0 if the objective looks at it, and the most for a throughput beside a capacity."""
     if metric.name == THROUGHPUT:
         return len(COLUMNS) if known[0].name == CAPACITY else 0
     return 0 if metric.name in objective.deciding else COLUMNS.index(metric)
 
 
 def _counted(shown: Sequence[Record]) -> str:
-    """On how many latencies the percentiles rest, and where they are too few for one."""
+    """How many latencies the percentiles rest on, and which percentiles need more."""
     counts = sorted(int(r.numbers[SAMPLES]) for r in shown if story.has_numbers(r) and SAMPLES in r.numbers)
     if not counts:
         return ""
@@ -148,7 +148,7 @@ def _state(record: Record, verdict: Verdict | None) -> str:
         if record.key in verdict.tied:
             return "tie" if verdict.kind == "tie" else "undecided"
         if record.key in verdict.outside:
-            return "excluded"  # over a limit, or nobody knows whether it is
+            return "excluded"  # over a limit, or it is not known whether it is
     if record.status is Status.STOPPED:
         return "ok" if verdict is not None and _in_race(record, verdict) else stop_text(record)
     text = status_text(record.status)
@@ -158,7 +158,7 @@ def _state(record: Record, verdict: Verdict | None) -> str:
 
 
 def _in_race(record: Record, verdict: Verdict) -> bool:
-    """It ran to its end, or counts again: by another objective than the one that it was stopped for."""
+    """Whether a trial ran to its end, or was stopped for another objective and counts under this one."""
     return record.status is Status.OK or record.key in verdict.ranking
 
 
@@ -170,7 +170,7 @@ def _row_style(record: Record, verdict: Verdict | None) -> str:
 
 
 def _early(records: Sequence[Record]) -> list[Part]:
-    """Trials that were measured until enough was known of them."""
+    """A line about the trials that were stopped because enough was known of them."""
     stopped = [record for record in records if record.status is Status.STOPPED and story.has_numbers(record)]
     if not stopped:
         return []

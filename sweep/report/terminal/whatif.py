@@ -1,4 +1,4 @@
-"""What `best` shows beneath the verdict: the prices it rests on, hosts for a load, what would change the choice."""
+"""What `best` shows beneath the verdict: prices, the hosts for a load, and what would change the choice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLEETS = 5  # rows
 
 
 def make_parts(answer: Answer, flips: Sequence[Steps], fleet: Fleet, kind: str | None, width: int) -> list[Part]:
-    """Everything that there is something to say about."""
+    """Everything beneath the verdict; empty if there is nothing to say."""
     labels = _names(answer.records)
     shown = [*_left_out(answer), *_prices(answer.hosts, kind), *_fleets(answer, fleet, labels, width)]
     shown += _flips(flips, labels)
@@ -38,7 +38,7 @@ def _left_out(answer: Answer) -> list[Part]:
 
 
 def _prices(hosts: Sequence[Host], kind: str | None) -> list[Part]:
-    """One line for each hardware whose price is known, one for the others; nothing where none is."""
+    """One line for each hardware with a price, and one for those without; nothing if no price is known or asked."""
     known = [host for host in hosts if host.price is not None]
     parts: list[Part] = [("", "")] if known or kind else []
     for host in known:
@@ -56,7 +56,7 @@ def _prices(hosts: Sequence[Host], kind: str | None) -> list[Part]:
 def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int) -> list[Part]:
     if fleet.items_per_s is None:
         return []
-    spare = count(fleet.spare_hosts, "host") + " to lose"
+    spare = count(fleet.spare_hosts, "host") + " may be lost"
     title = f"hosts for {number(fleet.items_per_s)} items/s, {share(fleet.headroom)} of each kept free, {spare}"
     if not answer.fleets:
         return [("", ""), (f"{title}: no trial that meets the constraints has a rate", "")]
@@ -76,7 +76,10 @@ def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int)
     cheapest = answer.fleets[0]
     if chosen and cheapest.record.key != chosen and cheapest.hosts.usd_per_month is not None:
         parts.append(
-            (paragraph(f"the cheapest fleet is {labels[cheapest.record.key]}: whole hosts, spare ones too, count"), "")
+            (
+                paragraph(f"the cheapest fleet is {labels[cheapest.record.key]}: it counts whole hosts and spare ones"),
+                "",
+            )
         )
     return parts
 
@@ -98,7 +101,7 @@ def _fleet(option: FleetOf, label: str, is_chosen: bool) -> tuple[str, ...]:
 
 
 def _names(records: Sequence[Record]) -> dict[str, str]:
-    """By key what tells the trials apart, as the ranked table does; their labels where that is not enough."""
+    """Names by key, short ones as in the ranked table; labels if short names do not tell all trials apart."""
     axes = find_varying([record.settings for record in records])
     short = {record.key: short_name(record.settings, axes) for record in records}
     if len(records) > 1 and len(set(short.values())) == len(short):
@@ -116,12 +119,14 @@ def _flips(flips: Sequence[Steps], labels: Mapping[str, str]) -> list[Part]:
     parts: list[Part] = [("", ""), (table, "")]
     lost = sum(steps.unconfirmed for steps in flips)
     if lost:
-        parts.append((f"  {count(lost, 'further change')} could not be confirmed 1 % away and stands not here", "dim"))
+        are = "is" if lost == 1 else "are"
+        note = f"  {count(lost, 'further change')} could not be confirmed 1 % away and {are} not listed"
+        parts.append((note, "dim"))
     return parts
 
 
 def list_flips(steps: Steps, labels: Mapping[str, str]) -> list[tuple[str, str, str, bool]]:
-    """(what, where, who leads, it is so now) of every interval between two flips."""
+    """(what changes, where, who leads there, whether that is now) for every interval between two flips."""
     named = f"{steps.what} limit" if steps.unit == "ms" else steps.what
     if steps.now is not None:
         named += f", now {number(steps.now)} {steps.unit}"
@@ -149,7 +154,7 @@ def list_flips(steps: Steps, labels: Mapping[str, str]) -> list[tuple[str, str, 
 
 
 def to_plain(answer: Answer, flips: Sequence[Steps]) -> Json:
-    """The same for programs."""
+    """The same as JSON, for programs."""
     return {
         "verdict": to_json(answer.verdict),
         "prices": {host.name: None if host.price is None else to_json(host.price) for host in answer.hosts},
