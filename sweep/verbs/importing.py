@@ -259,7 +259,7 @@ def import_tables(
     tracking_uri: Annotated[str | None, typer.Option(help="An MLflow server; default: the store in outputs.")] = None,
     outputs: Outputs = OUTPUTS,
 ) -> int:
-    """Import published results, marked as reported and checked for plausibility; without a table, list what there is."""
+    """Import published results, marked as reported and checked for plausibility; without a table, list them."""
     if not tables:
         list_shipped()
         return 0

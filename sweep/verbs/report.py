@@ -25,7 +25,7 @@ def report(
     ] = None,
     outputs: Outputs = OUTPUTS,
 ) -> int:
-    """Write the HTML page of a sweep, even while it runs; of two sweeps say what changed (exit status 3: regression)."""
+    """Write the HTML page of a sweep, even while it runs; of two, say what changed (exit status 3: regression)."""
     names = list(sweeps or ["last"])
     if len(names) > 2:
         raise UserError(f"report takes one sweep, or two to compare, not {len(names)}")

@@ -56,28 +56,28 @@ class Marks:
     why: str
 
 
-def draw(found: Sequence[Stored]) -> Figure:
+def draw(trials: Sequence[Stored]) -> Figure:
     """A figure with one line for each trial, the fastest median on top.
 
     Raises:
         UserError: none of the trials has latencies.
     """
-    drawn = [(trial, shape) for trial in found if trial.record.status is Status.OK and (shape := make_shape(trial))]
+    drawn = [(trial, shape) for trial in trials if trial.record.status is Status.OK and (shape := make_shape(trial))]
     if not drawn:
-        raise UserError(f"no latencies to draw: {_without(found)}")
+        raise UserError(f"no latencies to draw: {_without(trials)}")
     drawn.sort(key=lambda pair: find_middle(pair[1]))
     shown, rest = drawn[:MOST], drawn[MOST:]
-    trials = [trial for trial, _ in shown]
-    lost = [trial.record for trial in found if not any(trial is kept for kept, _ in drawn)]
-    words = [*naming.describe_trials(trials), _medians([shape for _, shape in shown])]
+    boxed = [trial for trial, _ in shown]
+    shapes = [shape for _, shape in shown]
+    lost = [trial.record for trial in trials if not any(trial is kept for kept, _ in drawn)]
+    words = [*naming.describe_trials(boxed), _medians(shapes)]
     words += [f"not shown: {naming.count_statuses(lost)}"] if lost else []
     words += [f"the fastest {MOST} of {len(drawn)}"] if rest else []
     height = HEADING_INCHES + 0.85 + ROW_INCHES * max(len(shown), 2)
-    figure = sheet(WIDTH_INCHES, height, naming.make_title(trials, "latency of a request"), words)
+    figure = sheet(WIDTH_INCHES, height, naming.make_title(boxed, "latency of a request"), words)
     axes = figure.add_subplot()
-    _, palette, groups = naming.assign_colours(trials)
-    shapes = [shape for _, shape in shown]
-    paint(axes, shapes, [palette[group] for group in groups], naming.name_trials(trials), RAISED)
+    _, palette, groups = naming.assign_colours(boxed)
+    paint(axes, shapes, [palette[group] for group in groups], naming.name_trials(boxed), RAISED)
     figure.draw_without_rendering()  # the width that is left beside the names decides where words fit
     for place, shape in enumerate(shapes):
         _under(axes, place, shape)

@@ -47,7 +47,7 @@ class Display:
         self._width = width
         self._lock = threading.RLock()
         self._phase: _Phase | None = None
-        self._made: Console | None = None
+        self._open_console: Console | None = None
 
     @property
     def plain(self) -> bool:
@@ -112,7 +112,7 @@ class Display:
 
     @property
     def _console(self) -> Console:
-        if self._made is None:
+        if self._open_console is None:
             from rich.console import Console
 
             stream = self._stream or sys.stdout
@@ -122,7 +122,7 @@ class Display:
             if self.plain and width is None:
                 columns = os.environ.get("COLUMNS", "")
                 width = int(columns) if columns.isdigit() and int(columns) >= 40 else PLAIN_WIDTH
-            self._made = Console(
+            self._open_console = Console(
                 file=stream,
                 width=width,
                 no_color=self.plain or None,
@@ -134,7 +134,7 @@ class Display:
                 emoji=False,
                 legacy_windows=False,
             )
-        return self._made
+        return self._open_console
 
     def _print(self, *parts: tuple[RenderableType, str]) -> None:
         """Print parts with their style. Strings are never broken, so that they can be copied; tables fit the width."""
@@ -153,7 +153,7 @@ class Display:
                         self._console.print(shown, soft_wrap=whole)
                 self._console.file.flush()
             except BrokenPipeError:
-                self._made = None
+                self._open_console = None
                 self._stream = open(os.devnull, "w")  # noqa: SIM115  # `sweep | head`: the sweep goes on silently
 
     def _print_plain(self, part: RenderableType, whole: bool) -> None:
@@ -171,7 +171,7 @@ class _Phase:
         self.name, self.total = name, total
         self.done = self.failed = 0
         self._started = time.monotonic()
-        self._said = 0.0
+        self._last_line = 0.0
         self._progress = None if console is None else _bar(console, live)
         if self._progress is not None:
             self._task = self._progress.add_task(name, total=max(total, 1), left="", text="")
@@ -187,10 +187,10 @@ class _Phase:
             self._progress.update(self._task, completed=self.done, left=left, text=text[:60], refresh=True)
             return f"  ✗ {self.name}: {text}" if failed else ""
         now = time.monotonic()
-        due = self.total <= _STEP_LINES_UP_TO or now - self._said >= _PLAIN_SECONDS or self.done == self.total
+        due = self.total <= _STEP_LINES_UP_TO or now - self._last_line >= _PLAIN_SECONDS or self.done == self.total
         if not (due or failed):
             return ""
-        self._said = now
+        self._last_line = now
         words = (f"{self.name} {self.done}/{self.total}", "FAILED" * failed, text, left)
         return "  ".join(word for word in words if word)
 

@@ -75,12 +75,8 @@ def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int)
     parts: list[Part] = [("", ""), (paragraph(title), "bold"), (as_table(kept, [""] * len(rows)), "")]
     cheapest = answer.fleets[0]
     if chosen and cheapest.record.key != chosen and cheapest.hosts.usd_per_month is not None:
-        parts.append(
-            (
-                paragraph(f"the cheapest fleet is {labels[cheapest.record.key]}: it counts whole hosts and spare ones"),
-                "",
-            )
-        )
+        text = f"the cheapest fleet is {labels[cheapest.record.key]}, because whole hosts are counted, spare ones too"
+        parts.append((paragraph(text), ""))
     return parts
 
 
