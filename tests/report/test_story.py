@@ -47,7 +47,7 @@ def stopped(reason: str, **axes: Any) -> Record:
 # --- the story --------------------------------------------------------------------------------------------------------
 
 
-def test_who_is_next_how_sure_and_what_it_costs(tmp_path: Path) -> None:
+def test_story_has_runner_up_confidence_and_cost(tmp_path: Path) -> None:
     records = [
         make_record(batch=n, throughput=1000.0 * n, metrics={"usd_per_million_items": 0.5 / n}) for n in (1, 2, 4)
     ]
@@ -61,14 +61,14 @@ def test_who_is_next_how_sure_and_what_it_costs(tmp_path: Path) -> None:
     assert "load" not in lines
 
 
-def test_a_price_that_nobody_knows_is_not_told(tmp_path: Path) -> None:
+def test_story_omits_an_unknown_price(tmp_path: Path) -> None:
     lines = told([make_record(batch=1), make_record(batch=4)], make_settings(tmp_path, fleet=Fleet(100.0)))
     assert "$" not in lines["cost"]
     assert "hosts" in lines["cost"]
     assert "cost" not in told([make_record()], make_settings(tmp_path))
 
 
-def test_one_trial_and_none(tmp_path: Path) -> None:
+def test_story_of_one_trial_and_of_none(tmp_path: Path) -> None:
     lines = told([make_record()], make_settings(tmp_path))
     assert "next" not in lines
     assert lines["sure"].startswith("one trial that qualifies")
@@ -76,7 +76,7 @@ def test_one_trial_and_none(tmp_path: Path) -> None:
     assert told([], make_settings(tmp_path)) == {}
 
 
-def test_undecided_says_how_to_go_on_unless_it_did(tmp_path: Path) -> None:
+def test_undecided_story_says_how_to_go_on(tmp_path: Path) -> None:
     records = [make_record(batch=n, throughput=1000.0, repeats=1) for n in (1, 2)]
     settings = make_settings(tmp_path)
     assert told(records, settings)["sure"].endswith("effort=until_decided measures them until it is decided")
@@ -84,7 +84,7 @@ def test_undecided_says_how_to_go_on_unless_it_did(tmp_path: Path) -> None:
     assert "until_decided" not in told(records, raced)["sure"]
 
 
-def test_what_the_machine_did_is_told(tmp_path: Path) -> None:
+def test_story_describes_noise(tmp_path: Path) -> None:
     host = HostFacts(foreign_cpu_share=0.31, steal_share=0.01)
     records = [noted(make_record(batch=n), level=0.9, host=host) for n in (1, 2)]
     text = told(records, make_settings(tmp_path))["noise"]
@@ -93,7 +93,7 @@ def test_what_the_machine_did_is_told(tmp_path: Path) -> None:
     assert "hypervisor" not in text
 
 
-def test_an_open_loop_that_is_overloaded_is_told(tmp_path: Path) -> None:
+def test_story_warns_of_an_overloaded_open_loop(tmp_path: Path) -> None:
     load = make_load(left=40, overloaded=True)
     assert "more than it can serve" in told([noted(make_record(), load=load)], make_settings(tmp_path))["load"]
     calm = replace(load, overloaded=False)
@@ -102,7 +102,7 @@ def test_an_open_loop_that_is_overloaded_is_told(tmp_path: Path) -> None:
     assert "load" not in told([noted(make_record(), load=at_once)], make_settings(tmp_path))
 
 
-def test_the_runner_up_is_not_one_that_misses_a_limit(tmp_path: Path) -> None:
+def test_runner_up_meets_the_limits(tmp_path: Path) -> None:
     records = [make_record(batch=n, throughput=1000.0 * n, latency_ms=float(n)) for n in (1, 2, 4, 8)]
     settings = make_settings(tmp_path, objective=replace(THROUGHPUT, latency_ms_p50_max=5.0))
     verdict = select.verdict(records, settings.objective)
@@ -129,7 +129,7 @@ def test_the_screen_fits_with_everything_on_it(tmp_path: Path, width: int) -> No
     assert "5 trials stopped early: 5 dominated" in text
 
 
-def test_a_percentile_without_enough_samples_is_not_printed(tmp_path: Path) -> None:
+def test_percentile_with_too_few_samples_is_not_printed(tmp_path: Path) -> None:
     few = make_record(batch=1, metrics={"sample_count": 71.0})
     few = replace(few, metrics={name: v for name, v in (few.metrics or {}).items() if name != "latency_ms_p99"})
     many = make_record(batch=2, metrics={"sample_count": 5000.0})
@@ -142,7 +142,7 @@ def test_a_percentile_without_enough_samples_is_not_printed(tmp_path: Path) -> N
     assert "p99" not in page
 
 
-def test_trials_that_were_stopped_early_keep_their_numbers_and_their_word(tmp_path: Path) -> None:
+def test_trials_stopped_early_keep_numbers_and_status(tmp_path: Path) -> None:
     records = [
         make_record(batch=8, throughput=9000.0, latency_ms=1.0),
         stopped("dominated by digits-b8: 0.3x [0.2, 0.4]", batch=1, throughput=2000.0),
@@ -168,7 +168,7 @@ def test_a_hundred_early_stops_take_one_line(tmp_path: Path) -> None:
 # --- MLflow's pages ---------------------------------------------------------------------------------------------------
 
 
-def test_the_page_of_a_sweep_begins_with_its_verdict_and_the_story(tmp_path: Path) -> None:
+def test_sweep_description_begins_with_verdict_and_story(tmp_path: Path) -> None:
     records = make_records()
     settings = make_settings(tmp_path)
     verdict = select.verdict(records, settings.objective)
@@ -179,7 +179,7 @@ def test_the_page_of_a_sweep_begins_with_its_verdict_and_the_story(tmp_path: Pat
     assert "2 repeats of 0.5 s each" in text
 
 
-def test_the_page_of_a_trial_says_how_it_did_and_what_that_rests_on() -> None:
+def test_trial_description_has_rank_and_sample_counts() -> None:
     records = make_records()
     verdict = select.verdict(records, THROUGHPUT)
     pages = [describe_trial(record, len(records), verdict) for record in records]
@@ -194,6 +194,6 @@ def test_the_page_of_a_trial_says_how_it_did_and_what_that_rests_on() -> None:
     assert "throughput" not in failed
 
 
-def test_markup_in_a_reason_stays_text() -> None:
+def test_markup_in_a_reason_is_escaped() -> None:
     page = describe_trial(make_record("build_failed", reason="<b>a | b</b> [x](y)"), 1, None)
     assert "&lt;b&gt;a \\| b&lt;/b&gt;" in page

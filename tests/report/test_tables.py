@@ -17,7 +17,7 @@ from sweep.text import axis_text, duration, number, plus_minus, relative, share
 from tests.support.records import make_plan, make_record, make_records, make_settings, make_verdict
 
 
-def test_every_declared_trial_has_a_row_with_the_agreed_keys():
+def test_every_declared_trial_has_a_row_with_documented_keys():
     records = make_records()
     rows = json.loads(tables.results_json(records, {records[0].key: "run0"}))
     agreed = {"key", "overrides", "status", "origin", "failure", "metrics", "mlflow_run_id"}
@@ -32,7 +32,7 @@ def test_every_declared_trial_has_a_row_with_the_agreed_keys():
     assert failed["metrics"] is None
 
 
-def test_csv_has_one_line_a_trial_also_for_failed_ones():
+def test_csv_has_one_line_per_trial_even_if_it_failed():
     records = [*make_records(), make_record("run_failed", batch=9, reason='two\nlines, a "quote"')]
     rows = list(csv.DictReader(io.StringIO(tables.results_csv(records))))
     assert [row["status"] for row in rows] == [record.status.value for record in records]
@@ -43,7 +43,7 @@ def test_csv_has_one_line_a_trial_also_for_failed_ones():
     assert rows[0]["batch"] == "1"
 
 
-def test_tables_of_nothing(tmp_path):
+def test_tables_without_trials_are_empty(tmp_path):
     assert [path.name for path in tables.write([], tmp_path)] == ["results.json", "results.csv"]
     assert json.loads((tmp_path / "results.json").read_text()) == []
 
@@ -66,7 +66,7 @@ def test_build_seconds_are_known_for_a_trial_that_failed_later():
     ("value", "text"),
     [(None, "–"), (math.nan, "–"), (0, "0"), (0.01234, "0.0123"), (1.234, "1.23"), (12.34, "12.3"), (1234.6, "1,235")],
 )
-def test_numbers_have_three_digits(value, text):
+def test_number_has_three_significant_digits(value, text):
     assert number(value) == text
 
 
@@ -80,12 +80,12 @@ def test_numbers_have_three_digits(value, text):
         ((2.0, 1.0, 3.0), "2.0 ± 1.0"),
     ],
 )
-def test_an_interval_decides_the_digits(interval, text):
+def test_interval_decides_the_digits(interval, text):
     assert plus_minus(*interval) == text
 
 
 @given(st.floats(1e-6, 1e9), st.floats(0, 1))
-def test_the_value_shown_is_the_value(value, spread):
+def test_shown_value_is_close_to_the_value(value, spread):
     shown = plus_minus(value, value * (1 - spread), value * (1 + spread)).split(" ± ")[0].replace(",", "")
     assert float(shown) == pytest.approx(value, abs=max(value * spread, value * 0.006))
 
@@ -93,7 +93,7 @@ def test_the_value_shown_is_the_value(value, spread):
 @pytest.mark.parametrize(
     ("value", "text"), [(1.0, "100 %"), (0.9923, "99.2 %"), (0.99996, "99.996 %"), (0.9999999, "<100 %"), (None, "–")]
 )
-def test_a_share_is_never_rounded_up_to_all(value, text):
+def test_share_below_one_is_never_rounded_to_100_percent(value, text):
     assert share(value) == text
 
 
@@ -105,7 +105,7 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
-def test_an_interpreter_that_follows_from_the_backend_takes_no_column() -> None:
+def test_interpreter_determined_by_backend_gets_no_column() -> None:
     rows = [{"backend": "a", "python": "/x"}, {"backend": "b", "python": "/y"}, {"backend": "c"}]
     assert find_varying(rows) == ["backend"]
     assert find_varying([*rows, {"backend": "a", "python": "/z"}]) == [
@@ -114,7 +114,7 @@ def test_an_interpreter_that_follows_from_the_backend_takes_no_column() -> None:
     ]  # two toolchains of one backend
 
 
-def test_names_of_what_varies():
+def test_short_names_use_the_varying_axes():
     rows = [record.settings for record in (make_record(batch=1), make_record(batch=5, buckets=((64, 128), (224,))))]
     assert find_varying(rows) == ["batch", "buckets"]
     assert describe_common(rows) == "digits · local · onnxruntime · fp32 · cores 1"
@@ -124,7 +124,7 @@ def test_names_of_what_varies():
     assert describe_common([]) == ""
 
 
-def test_ranking_puts_what_ran_first_and_loses_nothing():
+def test_sort_ranked_puts_ok_first_and_keeps_all():
     records = make_records()
     order = sort_ranked(records, make_verdict(records).ranking)
     assert [r.status for r in order[:5]] == [Status.OK] * 5
@@ -145,7 +145,7 @@ def test_paths_are_relative_below_here_only(tmp_path, monkeypatch):
     assert relative(None) == ""
 
 
-def test_the_description_tells_the_verdict_the_best_and_the_failures(tmp_path):
+def test_description_has_verdict_best_trials_and_failures(tmp_path):
     records = make_records()
     text = describe(make_settings(tmp_path), make_plan(records), records, make_verdict(records), ["python -m sweep ui"])
     assert text.startswith("**Choose digits-onnxruntime-fp32-b1-c4.**")
@@ -155,7 +155,7 @@ def test_the_description_tells_the_verdict_the_best_and_the_failures(tmp_path):
     assert "```\npython -m sweep ui\n```" in text
 
 
-def test_the_description_shows_ten_at_most_and_is_not_broken_by_markup(tmp_path):
+def test_description_shows_at_most_ten_and_escapes_markup(tmp_path):
     records = [make_record(batch=n) for n in range(1, 31)]
     records += [make_record("build_failed", batch=99, reason="a | b <script> _x_")]
     text = describe(make_settings(tmp_path), None, records, make_verdict(records))
@@ -164,5 +164,5 @@ def test_the_description_shows_ten_at_most_and_is_not_broken_by_markup(tmp_path)
     assert "a \\| b &lt;script&gt; \\_x\\_" in text
 
 
-def test_the_description_of_nothing(tmp_path):
+def test_description_without_trials(tmp_path):
     assert "no trials" in describe(make_settings(tmp_path), None, [], None)

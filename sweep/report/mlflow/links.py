@@ -47,15 +47,24 @@ def make_links(
     page = f"{root}/experiments/{experiment_id}"
     urls = {"trials": f"{page}/runs?{_query(_ALL, objective)}"}
     if sweep_id:
-        urls["sweep"] = f"{page}/runs?viewStateShareKey={urllib.parse.quote(sweep_id)}"
+        urls["sweep"] = root + link_view(experiment_id, sweep_id)
     if parent:
         urls["parent"] = f"{page}/runs/{parent}"
     if len(top) > 1:
-        lists = {"runs": list(top), "experiments": [str(experiment_id)]}
-        texts = {name: json.dumps(value, separators=(",", ":")) for name, value in lists.items()}
-        query = urllib.parse.urlencode(texts, quote_via=urllib.parse.quote)
-        urls["compare"] = f"{root}/compare-runs?{query}"
+        urls["compare"] = root + link_comparison(experiment_id, top)
     return urls
+
+
+def link_view(experiment_id: str, sweep_id: str) -> str:
+    """The address within the UI of a sweep's trials, sorted, with the columns of `make_shared_view`."""
+    return f"/experiments/{experiment_id}/runs?viewStateShareKey={urllib.parse.quote(sweep_id)}"
+
+
+def link_comparison(experiment_id: str, run_ids: Sequence[str]) -> str:
+    """The address within the UI of a page that compares runs."""
+    lists = {"runs": list(run_ids), "experiments": [str(experiment_id)]}
+    texts = {name: json.dumps(value, separators=(",", ":")) for name, value in lists.items()}
+    return f"/compare-runs?{urllib.parse.urlencode(texts, quote_via=urllib.parse.quote)}"
 
 
 def _query(filter_text: str, objective: Objective) -> str:

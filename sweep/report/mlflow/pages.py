@@ -3,14 +3,12 @@
 Links are relative: they work wherever the UI is served, as long as they are followed inside it.
 """
 
-import json
-import urllib.parse
 from collections.abc import Mapping, Sequence
 
+from sweep.report.mlflow.links import link_comparison, link_view
 from sweep.spec.settings import Settings
 
 PAGE = "report.html"
-PICTURE = "throughput_latency.png"
 OURS = "python -m sweep"  # in a description that may be replaced
 
 
@@ -32,11 +30,11 @@ def describe_sweep(
     """
     page = f"#/experiments/{experiment_id}"
     parent = f"{page}/runs/{runs['parent']}"
-    entries = [f"[all trials, best first]({link_view(experiment_id, sweep_id)})"]
+    entries = [f"[all trials, best first](#{link_view(experiment_id, sweep_id)})"]
     if len(best) > 1:
-        entries.append(f"[the best {len(best)} side by side]({_compared(experiment_id, best)})")
+        entries.append(f"[the best {len(best)} side by side](#{link_comparison(experiment_id, best)})")
     if runs.get("winner"):
-        entries.append(f"[the chosen one]({page}/runs/{runs['winner']})")
+        entries.append(f"[the chosen trial]({page}/runs/{runs['winner']})")
     if PAGE in files:
         entries.append(f"[the report]({parent}/artifacts/{PAGE})")
     elif files:
@@ -49,18 +47,7 @@ def describe_experiment(experiment_id: str, sweep_id: str, settings: Settings) -
     """The description of an experiment: what its runs are, and a link to the newest sweep."""
     objective = settings.objective.name.replace("_", " ")
     return (
-        f"Newest: [sweep {sweep_id}, best by {objective} first]({link_view(experiment_id, sweep_id)})\n\n"
+        f"Newest: [sweep {sweep_id}, best by {objective} first](#{link_view(experiment_id, sweep_id)})\n\n"
         f"Each run called *sweep …* is one sweep (`{OURS}`): its description has the verdict, its artifacts the "
         "report. The runs below it are its trials, one setup each.\n"
     )
-
-
-def link_view(experiment_id: str, sweep_id: str) -> str:
-    """A link to the trials of a sweep, sorted, with columns (`links.make_shared_view`)."""
-    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={urllib.parse.quote(sweep_id)}"
-
-
-def _compared(experiment_id: str, runs: Sequence[str]) -> str:
-    lists = {"runs": list(runs), "experiments": [str(experiment_id)]}
-    texts = {name: json.dumps(value, separators=(",", ":")) for name, value in lists.items()}
-    return f"#/compare-runs?{urllib.parse.urlencode(texts, quote_via=urllib.parse.quote)}"

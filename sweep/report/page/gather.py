@@ -198,12 +198,13 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
 
 def _ordered(records: Sequence[Record], chosen: Verdict, settings: Settings) -> list[Record]:
     """The records as ranked; then those with numbers and no rank, by the objective; then the rest."""
-    in_order = sort_ranked(records, chosen.ranking)
-    some = [record for record in in_order if record.key not in chosen.ranking and story.has_numbers(record)]
-    some.sort(key=lambda record: race.cost(record, settings.objective))
-    first = [record for record in in_order if record.key in chosen.ranking]
-    keys = {record.key for record in (*first, *some)}
-    return [*first, *some, *(record for record in in_order if record.key not in keys)]
+
+    def place(record: Record) -> tuple[int, float]:
+        if record.key in chosen.ranking:
+            return 0, 0.0
+        return (1, race.cost(record, settings.objective)) if story.has_numbers(record) else (2, 0.0)
+
+    return sorted(sort_ranked(records, chosen.ranking), key=place)
 
 
 def _with_repeats(book: ledger.History, record: Record, done: Mapping[int, Measurement]) -> Record:

@@ -62,12 +62,15 @@ def make_result_parts(
 
 def _ordered(records: Sequence[Record], verdict: Verdict | None, objective: Objective) -> list[Record]:
     """The records as ranked; then those stopped early, the best first; then those without numbers."""
-    in_order = sort_ranked(records, verdict.ranking if verdict else ())
-    early = [r for r in in_order if r.status is Status.STOPPED and story.has_numbers(r)]
-    early = [r for r in early if verdict is None or r.key not in verdict.ranking]
-    inside = [r for r in in_order if r not in early and story.has_numbers(r)]
-    rest = [r for r in in_order if r not in early and not story.has_numbers(r)]
-    return [*inside, *sorted(early, key=lambda record: cost(record, objective)), *rest]
+    ranking = verdict.ranking if verdict else ()
+
+    def place(record: Record) -> tuple[int, float]:
+        if not story.has_numbers(record):
+            return 2, 0.0
+        is_early = record.status is Status.STOPPED and record.key not in ranking
+        return (1, cost(record, objective)) if is_early else (0, 0.0)
+
+    return sorted(sort_ranked(records, ranking), key=place)
 
 
 def _verdict(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Part]:

@@ -87,7 +87,7 @@ def headings(text: str) -> list[str]:
     return re.findall(r"<h2>(.*?)</h2>", text)
 
 
-def test_the_verdict_comes_first_and_everything_follows_in_order(tmp_path: Path) -> None:
+def test_verdict_comes_first_and_sections_follow_in_order(tmp_path: Path) -> None:
     text = html(store(tmp_path))
     words = read(text)
     verdict = select.verdict(query.records(ledger.History(tmp_path / "sweeps" / SWEEP)), gather_objective(tmp_path))
@@ -104,7 +104,7 @@ def gather_objective(outputs: Path) -> Any:
     return query.settings(query.history(outputs, SWEEP)).objective
 
 
-def test_it_asks_for_nothing_outside_of_itself(tmp_path: Path) -> None:
+def test_page_loads_nothing_from_outside(tmp_path: Path) -> None:
     text = html(store(tmp_path))
     read(text)
     assert "default-src 'none'" in text
@@ -128,7 +128,7 @@ def test_hostile_names_reasons_and_logs_stay_text(tmp_path: Path) -> None:
     assert "<img src=x" not in text
 
 
-def test_halves_of_characters_can_be_written() -> None:
+def test_page_with_lone_surrogates_is_written() -> None:
     text = page.document("\ud800", [Section("a", "A", "<p>b</p>")])
     assert "?" in text
     text.encode("utf-8")
@@ -167,7 +167,7 @@ def test_nothing_declared(tmp_path: Path) -> None:
     read(html(store(tmp_path, [])))
 
 
-def test_a_sweep_that_runs_says_so(tmp_path: Path) -> None:
+def test_page_of_running_sweep_says_so(tmp_path: Path) -> None:
     folder = store(tmp_path, finished=False)
     book = ledger.Ledger(folder)
     words = read(html(folder))
@@ -178,7 +178,7 @@ def test_a_sweep_that_runs_says_so(tmp_path: Path) -> None:
     assert f"python -m sweep report {SWEEP} --outputs" in words
 
 
-def test_a_killed_sweep_shows_the_repeats_that_it_finished(tmp_path: Path) -> None:
+def test_page_of_killed_sweep_shows_finished_repeats(tmp_path: Path) -> None:
     folder = store(tmp_path, finished=False)
     history = ledger.History(folder)
     last = [r for r in history.records.values() if r.status is Status.OK]
@@ -201,7 +201,7 @@ def test_a_killed_sweep_shows_the_repeats_that_it_finished(tmp_path: Path) -> No
     assert "Throughput against latency" in headings(text)
 
 
-def test_an_interrupted_sweep_has_a_verdict_and_says_what_is_missing(tmp_path: Path) -> None:
+def test_page_of_interrupted_sweep_has_verdict_and_says_what_is_missing(tmp_path: Path) -> None:
     folder = store(tmp_path, finished=False)
     book = ledger.Ledger(folder)
     book.append("finish", verdict=None, interrupted=True)
@@ -211,7 +211,7 @@ def test_an_interrupted_sweep_has_a_verdict_and_says_what_is_missing(tmp_path: P
     assert "No verdict yet" not in words
 
 
-def test_percentiles_that_the_samples_do_not_carry_are_not_printed(tmp_path: Path) -> None:
+def test_page_omits_percentiles_with_too_few_samples(tmp_path: Path) -> None:
     few = {"metrics": {"sample_count": 60.0}}
     some = [Member({"batch": n}, latencies_ms=latencies(n, n, 20), more={"repeats": 3, **few}) for n in (1, 2)]
     folder = store(tmp_path, some)
@@ -231,7 +231,7 @@ def test_percentiles_that_the_samples_do_not_carry_are_not_printed(tmp_path: Pat
 TAILS = ("latency_ms_p95", "latency_ms_p99")
 
 
-def test_cells_that_failed_stand_out_and_tell_why(tmp_path: Path) -> None:
+def test_failed_cells_stand_out_with_their_reason(tmp_path: Path) -> None:
     text = html(store(tmp_path))
     part = text[text.index('<section id="heat">') : text.index('<section id="latency">')]
     words = read(f"<div>{part}</div>")
@@ -244,7 +244,7 @@ def test_cells_that_failed_stand_out_and_tell_why(tmp_path: Path) -> None:
     assert wide.count('class="hit area"') == 8
 
 
-def test_who_was_right_and_how_sure_that_is(tmp_path: Path) -> None:
+def test_answers_show_who_was_right_with_intervals(tmp_path: Path) -> None:
     agreement = {
         "samples": 1000,
         "agreement": 0.996,
@@ -264,13 +264,13 @@ def test_who_was_right_and_how_sure_that_is(tmp_path: Path) -> None:
     assert "and 2 more" in words, "trials with the same answers share a line"
 
 
-def test_answers_that_are_no_classes_are_told_by_their_distance(tmp_path: Path) -> None:
+def test_answers_without_classes_show_distances(tmp_path: Path) -> None:
     words = read(html(store(tmp_path, agreement={"samples": 9, "max_abs_error": 0.25, "cosine_min": 0.999})))
     assert "largest difference" in words
     assert "0.999000" in words
 
 
-def test_the_capacity_of_each_trial_is_drawn_with_its_probes(tmp_path: Path) -> None:
+def test_capacity_is_drawn_with_its_probes(tmp_path: Path) -> None:
     curve = [
         ProbeFacts(100.0 * n, 500, late, 100.0 * n, overloaded=late > 0.5, fitted=late)
         for n, late in ((1, 0.0), (2, 0.002), (3, 0.4), (4, 0.9))
@@ -285,14 +285,14 @@ def test_the_capacity_of_each_trial_is_drawn_with_its_probes(tmp_path: Path) -> 
     assert text.count("the queue grew") >= 2
 
 
-def test_an_open_load_says_whether_it_could_be_served(tmp_path: Path) -> None:
+def test_open_load_says_whether_it_was_served(tmp_path: Path) -> None:
     load = make_load(finished=880, left=20, overloaded=True)
     repeats = tuple(replace(make_measurement(n), load=load) for n in range(2))
     words = read(html(store(tmp_path, repeats=repeats)))
     assert "queue grows in 2 of 2 repeats" in words
 
 
-def test_drift_that_was_found_is_drawn_and_told(tmp_path: Path) -> None:
+def test_detected_drift_is_drawn_and_described(tmp_path: Path) -> None:
     folder = store(tmp_path)
     told = gather.read(folder)
     points = [{**row, "level": 0.9 if row["block"] == 1 else 1.0} for row in told.drift["points"]]
@@ -306,7 +306,7 @@ def test_drift_that_was_found_is_drawn_and_told(tmp_path: Path) -> None:
     assert "#D55E00".lower() in text.lower()
 
 
-def test_what_disturbed_the_machine_is_said_once_in_the_head(tmp_path: Path) -> None:
+def test_disturbances_are_described_once_at_the_top(tmp_path: Path) -> None:
     host = HostFacts(foreign_cpu_share=0.3, steal_share=0.2)
     unsteady = {"stable": False, "requests": 10}
     repeats = tuple(replace(make_measurement(n), level=0.9, host=host, warmup=unsteady) for n in range(2))
@@ -329,7 +329,7 @@ def test_what_disturbed_the_machine_is_said_once_in_the_head(tmp_path: Path) -> 
     assert "other programs took 30 % of the CPU time" in head
 
 
-def test_a_race_says_how_far_its_forecast_went(tmp_path: Path) -> None:
+def test_forecast_of_a_race_says_how_far_it_reaches(tmp_path: Path) -> None:
     folder = store(tmp_path)
     grid = gather.read(folder)
     assert grid.forecast == "57 s"
@@ -348,7 +348,7 @@ def headed(folder: Path, name: str, following: str) -> str:
     return tiles.partition(name)[2].partition(following)[0].strip()
 
 
-def test_a_part_with_a_bug_does_not_take_the_page_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bug_in_one_section_leaves_the_rest_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: Any) -> None:
         raise ValueError("a <bug>")
 
@@ -358,7 +358,7 @@ def test_a_part_with_a_bug_does_not_take_the_page_with_it(tmp_path: Path, monkey
     assert "Latency" in headings(text)
 
 
-def test_drawings_share_no_names(tmp_path: Path) -> None:
+def test_drawings_share_no_ids(tmp_path: Path) -> None:
     text = html(store(tmp_path))
     ids = re.findall(r' id="([^"]+)"', text)
     assert len(ids) == len(set(ids))
@@ -372,7 +372,7 @@ def test_the_same_sweep_gives_the_same_page(tmp_path: Path) -> None:
     assert html(folder) == html(folder)
 
 
-def test_logs_are_found_where_the_outputs_folder_lies_now(tmp_path: Path) -> None:
+def test_logs_are_found_after_the_outputs_folder_moved(tmp_path: Path) -> None:
     log = tmp_path / "store" / "builds" / "KEY" / "artifact" / "log.txt"
     log.parent.mkdir(parents=True)
     log.write_text("it said so")
@@ -381,7 +381,7 @@ def test_logs_are_found_where_the_outputs_folder_lies_now(tmp_path: Path) -> Non
     assert "it said so" in read(html(store(tmp_path, some)))
 
 
-def test_the_verb_writes_the_page_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_verb_writes_the_page_and_prints_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = store(tmp_path)
     assert run(["report", SWEEP, f"--outputs={tmp_path}"]) == 0
     assert capsys.readouterr().out.strip().endswith("report.html")
@@ -399,7 +399,7 @@ def test_the_verb_writes_the_page_and_says_where(tmp_path: Path, capsys: pytest.
         (["2031"], "no sweep begins with '2031'"),
     ],
 )
-def test_what_cannot_be_reported_is_one_line(
+def test_report_without_a_sweep_is_a_one_line_error(
     words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store(tmp_path)
@@ -407,7 +407,7 @@ def test_what_cannot_be_reported_is_one_line(
     assert told in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unwritable_folder_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(tmp_path)
     (tmp_path / "file").write_text("")
     assert run(["report", f"--outputs={tmp_path}", f"--output={tmp_path / 'file' / 'page.html'}"]) == 1
@@ -422,7 +422,7 @@ def test_two_sweeps_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
     read((later / f"report-against-{SWEEP}.html").read_text(encoding="utf-8"))
 
 
-def test_a_ledger_without_a_beginning_is_a_users_error(tmp_path: Path) -> None:
+def test_ledger_without_header_is_a_user_error(tmp_path: Path) -> None:
     folder = tmp_path / "sweeps" / "20260101-000000"
     ledger.Ledger(folder).close()
     with pytest.raises(UserError, match="has no beginning"):
@@ -440,9 +440,7 @@ def test_every_sweep_leaves_its_page(tmp_path: Path) -> None:
     assert "Noise" in headings(text)
 
 
-def test_without_a_page_the_end_says_how_to_get_one_and_it_can_be_made(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sweep_without_page_says_how_to_write_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, history = sweep(tmp_path, "batch=1,2", "report=none")
     assert status == 0
     said = capsys.readouterr().out
@@ -481,7 +479,7 @@ def test_the_best_trials_have_colours_of_their_own(tmp_path: Path) -> None:
     assert len(members()) == len(told.records)
 
 
-def test_trials_that_a_race_stopped_keep_their_numbers_and_are_no_failures(tmp_path: Path) -> None:
+def test_trials_stopped_by_a_race_keep_numbers_and_are_not_failures(tmp_path: Path) -> None:
     folder = store(tmp_path)
     best, *others = [r for r in gather.read(folder).records if r.status is Status.OK]
     book = ledger.Ledger(folder)

@@ -60,7 +60,7 @@ def three(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_bar_for_each_that_was_measured_and_a_gap_with_its_reason_for_what_failed(three: Path) -> None:
+def test_measured_trials_are_bars_and_failed_ones_gaps_with_reason(three: Path) -> None:
     figure = drawn(three)
     rates, shares = figure.axes
     assert names(rates) == ["b5 c1", "b1 c1", "b5 c4"]
@@ -75,14 +75,14 @@ def test_a_bar_for_each_that_was_measured_and_a_gap_with_its_reason_for_what_fai
     assert "original model" in legend(figure)
 
 
-def test_the_order_is_that_of_the_objective(three: Path) -> None:
+def test_bars_are_ordered_by_the_objective(three: Path) -> None:
     least = replace(THROUGHPUT, name="min_latency", metric="latency_ms_p50", maximize=False)
     figure = drawn(three, objective=least)
     assert names(figure.axes[0]) == ["b1 c1", "b5 c1", "b5 c4"]
     assert "ordered by min latency" in figure.texts[1].get_text()
 
 
-def test_what_is_shared_is_said_once_above(three: Path) -> None:
+def test_heading_has_the_shared_settings(three: Path) -> None:
     title, words = (text.get_text() for text in drawn(three).texts)
     assert title == "digits: throughput and accuracy by option"
     assert words == "Intel Xeon, 2 cores · onnxruntime · fp32 · effort quick · 2 repeats · ordered by max throughput"
@@ -101,7 +101,7 @@ def test_reported_and_replayed_numbers_are_hatched_and_named(tmp_path: Path) -> 
     assert "2 of 3 reported or replayed, not measured here" in figure.texts[1].get_text()
 
 
-def test_without_labels_it_is_the_agreement_and_without_both_one_panel(three: Path) -> None:
+def test_second_panel_is_agreement_without_labels_and_absent_without_both(three: Path) -> None:
     found = query.trials(three, ["status=ok"])
     for drop, expected in ((("accuracy",), "throughput and agreement"), (("accuracy", "agreement"), "throughput")):
         less = []
@@ -113,7 +113,7 @@ def test_without_labels_it_is_the_agreement_and_without_both_one_panel(three: Pa
         assert len(figure.axes) == 1 + ("agreement" in expected)
 
 
-def test_a_number_that_is_not_stated_is_no_bar(tmp_path: Path) -> None:
+def test_unstated_number_is_no_bar(tmp_path: Path) -> None:
     store_sweep(tmp_path, "20260101-000000", [Member({"batch": n}, more=throughput(n)) for n in (1, 2)])
     found = query.trials(tmp_path, [])
     metrics = {k: v for k, v in (found[0].record.metrics or {}).items() if not k.startswith("throughput")}
@@ -125,7 +125,7 @@ def test_a_number_that_is_not_stated_is_no_bar(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("many", [1, 2, 40, 60])
-def test_one_option_or_very_many(tmp_path: Path, many: int) -> None:
+def test_one_option_and_very_many_can_be_drawn(tmp_path: Path, many: int) -> None:
     members = [
         Member({"batch": n, "cores": c}, more=throughput(n + c)) for n in range(1, 1 + -(-many // 2)) for c in (1, 2)
     ]
@@ -137,7 +137,7 @@ def test_one_option_or_very_many(tmp_path: Path, many: int) -> None:
     assert len(set(names(figure.axes[0]))) == min(many, options.MOST)
 
 
-def test_only_failed_trials_are_gaps_alone_and_no_box(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_trials_alone_are_gaps_and_no_box(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     members = [Member({"batch": n}, "build_failed", more={"kind": FailureKind.CRASH}) for n in (1, 2)]
     store_sweep(tmp_path, "20260101-000000", members)
     figure = drawn(tmp_path)
@@ -160,7 +160,7 @@ def test_names_tell_hosts_sweeps_and_origins_apart(tmp_path: Path) -> None:
     assert naming.name_trials(two[:1]) == ["digits-onnxruntime-fp32-b1-c1"]
 
 
-def test_results_that_nothing_tells_apart_are_named_by_their_keys(tmp_path: Path) -> None:
+def test_equal_names_get_keys(tmp_path: Path) -> None:
     store_sweep(tmp_path, "20260101-a", [Member({"batch": 1}), Member({"batch": 5})])
     one, other = query.trials(tmp_path, [])
     twin = query.Stored(one.history, replace(one.record, key="f" * 32))
@@ -189,7 +189,7 @@ def test_a_small_spread_has_an_axis_from_zero(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("origin", [Origin.REPORTED, Origin.REPLAYED])
-def test_without_samples_of_ours_it_is_markers_and_says_so(tmp_path: Path, origin: Origin) -> None:
+def test_trial_without_samples_gets_markers(tmp_path: Path, origin: Origin) -> None:
     """A replay has a samples file, but it was drawn from the percentiles: a box of it would pretend."""
     store_sweep(tmp_path, "20260101-a", [Member(latencies_ms=[FAST, FAST], more={"origin": origin})])
     figure = boxes.draw(query.trials(tmp_path, []))
@@ -199,7 +199,7 @@ def test_without_samples_of_ours_it_is_markers_and_says_so(tmp_path: Path, origi
     assert legend(figure) == ["p50", "p90", "p99"]
 
 
-def test_samples_that_are_gone(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_percentiles_replace_deleted_samples(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = sorted(three.rglob("*-b1-*/samples.npz"))
     files[0].unlink()
     files[1].write_bytes(b"PK torn")
@@ -211,7 +211,7 @@ def test_samples_that_are_gone(three: Path, capsys: pytest.CaptureFixture[str]) 
         boxes.draw([nothing])
 
 
-def test_one_repeat_of_two_is_left_and_counted(three: Path) -> None:
+def test_box_counts_the_repeats_with_samples(three: Path) -> None:
     min(three.rglob("*-b5-*/samples.npz")).unlink()
     (text,) = texts(boxes.draw(query.trials(three, ["batch=5", "cores=1"])).axes[0])
     assert text.endswith("n = 20 requests, 4 beyond the whiskers, 1 repeat")
@@ -221,7 +221,7 @@ latencies = st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=60).map(np.asarr
 
 
 @given(latencies)
-def test_a_box_holds_its_data(values: Any) -> None:
+def test_box_holds_its_data(values: Any) -> None:
     found = boxes.make_box(values, 1)
     assert found.low <= found.q1 <= found.median <= found.q3 <= found.high
     assert found.requests == len(values)
@@ -244,7 +244,7 @@ def test_thinning_keeps_the_extremes_and_leaves_no_wide_hole(values: Any, bins: 
     assert (nearest <= width + 1e-9).all()
 
 
-def test_files_are_written_where_they_are_asked_for(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_option_says_where_files_go(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for kind in ("bars", "box"):
         assert run(["plot", kind, "last", "batch=1,5", "--outputs", str(three)]) == 0
         path = three / "sweeps" / "20260101-000000" / "plots" / f"{kind}-batch=1,5.png"
@@ -264,14 +264,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("words", WRONG, ids=" ".join)
-def test_what_cannot_be_drawn_is_one_line(
+def test_undrawable_requests_are_one_line_errors(
     three: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     assert run(["plot", "bars", *words, "--outputs", str(three)]) == 1
     assert WRONG[words] in one_error(capsys.readouterr())
 
 
-def test_a_sweep_that_was_killed_at_once_has_nothing_to_draw(tmp_path: Path) -> None:
+def test_sweep_killed_at_once_has_nothing_to_draw(tmp_path: Path) -> None:
     store_sweep(tmp_path, "20260101-000000", [])
     with pytest.raises(UserError, match="nothing was declared"):
         query.trials(tmp_path, [])

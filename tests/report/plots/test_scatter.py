@@ -38,12 +38,12 @@ def test_one_trial_has_no_heat_map(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["build_failed", "invalid"])
-def test_nothing_measured(tmp_path, status):
+def test_picture_without_measurements(tmp_path, status):
     records = [make_record(status, batch=n) for n in (1, 5)]
     assert drawn(records, tmp_path) == ["throughput_latency.png", "batch_cores.png"]
 
 
-def test_nothing_declared(tmp_path):
+def test_picture_without_trials(tmp_path):
     assert drawn([], tmp_path) == ["throughput_latency.png"]
 
 
@@ -64,7 +64,7 @@ def test_equal_numbers_and_missing_percentiles(tmp_path):
     assert len(drawn(records, tmp_path)) == 2
 
 
-def test_the_front_of_the_verdict_is_joined_by_latency():
+def test_pareto_front_is_joined_by_latency():
     pairs = [(1, 10), (2, 30), (3, 20), (4, 40), (4, 35), (1, 5)]
     records = [make_record(batch=n, latency_ms=x, throughput=y) for n, (x, y) in enumerate(pairs, 1)]
     verdict = replace(make_verdict(records), front=tuple(records[n].key for n in (3, 1, 0)))
@@ -74,7 +74,7 @@ def test_the_front_of_the_verdict_is_joined_by_latency():
     assert line.get_xydata().tolist() == [[1, 10], [2, 30], [4, 40]]
 
 
-def test_whoever_points_at_a_trial_is_led_to_its_place_among_the_records():
+def test_hits_have_the_place_of_their_record():
     records = [make_record("invalid", batch=9), *(make_record(batch=n, cores=c) for n in (1, 5) for c in (1, 2))]
     verdict, grid = make_verdict(records), heatmap.make_grid(records)
     with matplotlib.rc_context(STYLE):
@@ -94,7 +94,7 @@ def texts(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_cells_say_what_happened():
+def test_failed_cells_name_their_failure():
     records = [
         make_record(batch=1, cores=1, throughput=123.4),
         make_record("build_failed", batch=1, cores=2, kind=FailureKind.UNSUPPORTED_DTYPE),

@@ -53,7 +53,7 @@ def test_tables_fit_the_width(tmp_path, width):
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_a_terminal_gets_colours_and_no_thread_runs_while_measuring(tmp_path):
+def test_terminal_gets_colours_without_a_thread_while_measuring(tmp_path):
     before = threading.active_count()
     during = []
 
@@ -69,7 +69,7 @@ def test_a_terminal_gets_colours_and_no_thread_runs_while_measuring(tmp_path):
     assert during == [before]
 
 
-def test_redrawn_for_each_step_only(tmp_path):
+def test_display_is_redrawn_only_for_steps(tmp_path):
     stream = Terminal()
     display = Display(plain=False, stream=stream, width=80)
     display.begin("measure", 3)
@@ -90,7 +90,7 @@ def test_redrawn_for_each_step_only(tmp_path):
         (True, {"TERM": "dumb"}, True),
     ],
 )
-def test_plain_unless_a_terminal_wants_more(monkeypatch, terminal, variables, plain):
+def test_display_is_plain_except_on_a_terminal(monkeypatch, terminal, variables, plain):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     for name, value in variables.items():
@@ -98,7 +98,7 @@ def test_plain_unless_a_terminal_wants_more(monkeypatch, terminal, variables, pl
     assert Display(stream=Terminal() if terminal else io.StringIO()).plain is plain
 
 
-def test_the_plan_gives_every_reason_builds_and_forecast(tmp_path):
+def test_plan_shows_reasons_builds_and_forecast(tmp_path):
     plan = make_plan(make_records())
     text = printed(lambda display: display.plan(plan, make_settings(tmp_path)), 120)
     assert "sweep digits: 9 trials, 8 can run, 1 invalid" in text
@@ -125,7 +125,7 @@ def test_an_empty_plan_and_no_results(tmp_path):
     printed(lambda display: display.results([], make_verdict([]), settings))
 
 
-def test_results_are_ranked_with_failures_and_logs_beneath(tmp_path, monkeypatch):
+def test_results_are_ranked_with_failures_and_logs_below(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     log = str(tmp_path / "sweeps" / "log.txt")
     records = [*make_records(), make_record("build_failed", batch=7, reason="no operator", log=log)]
@@ -142,7 +142,7 @@ def test_results_are_ranked_with_failures_and_logs_beneath(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("kind", ["tie", "undecided"])
-def test_rivals_are_named_by_what_is_known_of_them(tmp_path, kind):
+def test_statuses_name_winner_ties_and_excluded_trials(tmp_path, kind):
     records = [make_record(batch=n) for n in (1, 2, 3)]
     verdict = make_verdict(records)
     verdict = replace(verdict, kind=kind, tied=verdict.ranking[:2], winner=verdict.winner if kind == "tie" else None)
@@ -151,7 +151,7 @@ def test_rivals_are_named_by_what_is_known_of_them(tmp_path, kind):
     assert states == (["best", "tie", "ok"] if kind == "tie" else ["undecided", "undecided", "ok"])
 
 
-def test_every_record_is_counted_where_not_all_are_shown(tmp_path):
+def test_records_that_are_not_shown_are_counted(tmp_path):
     records = [make_record(batch=n) for n in range(1, 61)]
     records += [make_record("build_failed", batch=n, cores=2, reason=f"reason {n % 15}") for n in range(1, 61)]
     text = printed(lambda display: display.results(records, make_verdict(records), make_settings(tmp_path)))
@@ -160,7 +160,7 @@ def test_every_record_is_counted_where_not_all_are_shown(tmp_path):
     assert len(text.splitlines()) < 70
 
 
-def test_one_trial_is_called_by_its_name(tmp_path):
+def test_single_trial_is_shown_by_its_label(tmp_path):
     records = [make_record()]
     text = printed(lambda display: display.results(records, make_verdict(records), make_settings(tmp_path)), 120)
     assert "digits-onnxruntime-fp32-b1-c1" in text
@@ -172,12 +172,12 @@ def test_brackets_in_texts_are_not_markup(tmp_path):
     assert "[red]shape [1, 3][/red] :boom:" in text
 
 
-def test_commands_and_paths_are_not_broken_into_lines(tmp_path):
+def test_commands_and_paths_are_not_wrapped(tmp_path):
     line = "reproduce  python -m sweep reproduce " + "0123456789abcdef" * 8
     assert line in printed(lambda display: display.results([], None, make_settings(tmp_path), [line]), 60).splitlines()
 
 
-def test_a_long_phase_says_little_but_its_failures_and_its_end():
+def test_long_phase_prints_little_except_failures_and_end():
     def act(display):
         display.begin("measure", 500)
         for step in range(500):
@@ -228,7 +228,7 @@ def test_an_ascii_terminal_is_enough(tmp_path):
     assert b"1,988 ? 40" in raw.getvalue()
 
 
-def test_a_note_is_broken_between_words_on_a_terminal_and_nowhere_in_a_log():
+def test_note_is_wrapped_on_a_terminal_but_not_in_a_log():
     text = "the machine became slower, " * 6
     shown = re.sub(r"\x1b\[[0-9;]*m", "", printed(lambda display: display.note(text), 60, plain=False))
     assert [word for line in shown.splitlines() for word in line.split()] == text.split()
