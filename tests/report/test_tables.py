@@ -108,10 +108,8 @@ def test_durations(seconds, text):
 def test_interpreter_determined_by_backend_gets_no_column() -> None:
     rows = [{"backend": "a", "python": "/x"}, {"backend": "b", "python": "/y"}, {"backend": "c"}]
     assert find_varying(rows) == ["backend"]
-    assert find_varying([*rows, {"backend": "a", "python": "/z"}]) == [
-        "backend",
-        "python",
-    ]  # two toolchains of one backend
+    two_toolchains_of_one_backend = [*rows, {"backend": "a", "python": "/z"}]
+    assert find_varying(two_toolchains_of_one_backend) == ["backend", "python"]
 
 
 def test_short_names_use_the_varying_axes():

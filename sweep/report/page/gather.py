@@ -116,7 +116,7 @@ class Facts:
     def stored(self, record: Record) -> Stored:
         return Stored(self.book, record)
 
-    def shortened(self, text: str) -> str:
+    def shorten(self, text: str) -> str:
         """A reason in which the leader has its short name instead of its label."""
         leader = self.by_key.get(self.verdict.winner or next(iter(self.verdict.ranking), ""))
         return text.replace(leader.label, self.name(leader)) if leader is not None and self.axes else text

@@ -1,4 +1,4 @@
-"""HTML in small pieces. Whatever is not our own text goes through `esc`; everything else here takes finished HTML."""
+"""Pieces of HTML. Text goes through `esc` first; the other functions take HTML unless they say otherwise."""
 
 from __future__ import annotations
 

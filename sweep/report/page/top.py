@@ -210,7 +210,7 @@ def _card(facts: Facts, record: Record, role: str, css: str) -> str:
         f'<div class="{css}"><p class="role">{esc(role)}</p><h3>{esc(record.label)}</h3>'
         f'<p class="big">{esc(start)} {small if interval else ""}</p>'
         + fact_list(_numbers(facts, record))
-        + paragraph(facts.shortened(reason), "lead")
+        + paragraph(facts.shorten(reason), "lead")
         + details("all settings", fact_list(settings), "log")
         + commands(lines)
         + "</div>"

@@ -173,7 +173,7 @@ def _why(facts: Facts, record: Record) -> Cell:
     if failure is not None:
         how = failure.signal or (f"exit code {failure.exit_code}" if failure.exit_code is not None else "")
         known += [("ended", esc(how)), ("log", esc(relative(failure.log)))]
-    short = facts.shortened(reason)
+    short = facts.shorten(reason)
     short = short if len(short) <= SHORT else short[: SHORT - 2].rstrip() + " …"
     body = fact_list([("why", esc(reason) if reason != short else ""), *known])
     if failure is not None and failure.command:

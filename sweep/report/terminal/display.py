@@ -62,7 +62,7 @@ class Display:
         self._print(*make_plan_parts(plan, settings))
 
     def begin(self, phase: str, total: int, live: bool = False) -> None:
-        """Begin a phase of `total` steps, and end the last one.
+        """Begin a phase of `total` steps, and end an earlier one that still runs.
 
         Args:
             live: let a thread redraw once a second, so that the clock runs. Never while anything is measured.
