@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,12 @@ def duration(seconds: float | None) -> str:
 def count(n: int, what: str) -> str:
     """`1 trial`, `4 trials`."""
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def list_some(names: Sequence[str], most: int) -> str:
+    """`a, b and 3 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def plain(value: float) -> str:

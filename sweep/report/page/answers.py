@@ -9,7 +9,7 @@ from sweep.report.page.markup import Cell, Column, Row, Section, badge, esc, par
 from sweep.report.terminal import comparison
 from sweep.spec import Json, Record, Status, canonical
 from sweep.spec.metrics import METRICS, Of
-from sweep.text import cell, count, share
+from sweep.text import cell, count, list_some, share
 
 MOST, NAMED = 25, 3
 RIGHT = ("both", "only_reference", "only_candidate", "neither")
@@ -38,10 +38,9 @@ def _of(group: Sequence[Record]) -> Json:
 
 
 def _named(facts: Facts, group: Sequence[Record]) -> Cell:
-    names = ", ".join(facts.name(record) for record in group[:NAMED])
-    more = f" and {len(group) - NAMED:,} more" if len(group) > NAMED else ""
+    names = list_some([facts.name(record) for record in group], NAMED)
     state = "" if group[0].status is Status.OK else " " + badge(group[0].status)
-    return Cell(esc(names + more) + state, names, "wrap")
+    return Cell(esc(names) + state, names, "wrap")
 
 
 def _classes(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
-from sweep.report.page.markup import Cell, Column, Row, Section, esc, table
+from sweep.report.page.markup import Cell, Column, Row, Section, esc, swatch, table
 from sweep.report.page.svg import Drawn
 from sweep.report.plots.drawing import Hit, clipped, stretch
 from sweep.spec import Record, metrics
@@ -113,10 +113,7 @@ def _table(facts: Facts, results: Sequence[Result]) -> str:
         rows.append(
             Row(
                 [
-                    Cell(
-                        f'<span style="color:{facts.colour(record)}">■</span> {esc(facts.name(record))}',
-                        facts.name(record),
-                    ),
+                    swatch(facts.name(record), facts.colour(record)),
                     Cell(esc(f"{number(searches[0].slo_p99_ms)} ms"), searches[0].slo_p99_ms),
                     Cell(esc(plus_minus(value, *ends)), value),
                     Cell(f"{sum(len(search.curve) for search in searches):,}"),

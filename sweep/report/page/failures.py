@@ -9,7 +9,7 @@ from sweep.report.names import group_failures
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Section, badge, commands, details, esc, paragraph, tail
 from sweep.spec import Record
-from sweep.text import count, relative, status_text
+from sweep.text import count, list_some, relative, status_text
 
 GROUPS, NAMED = 30, 6
 
@@ -32,12 +32,10 @@ def section(facts: Facts) -> Section | None:
 
 def _group(facts: Facts, text: str, records: Sequence[Record]) -> str:
     first = records[0]
-    names = [facts.name(record) for record in records]
-    shown = ", ".join(names[:NAMED])
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    names = list_some([facts.name(record) for record in records], NAMED)
     head = badge(first.status, f"{len(records):,} {status_text(first.status)}")
     css = "failure" if first.status.is_failure else "failure mild"
-    body = f'<p>{head} <b>{esc(text)}</b></p><p class="soft">{esc(shown + more)}</p>'
+    body = f'<p>{head} <b>{esc(text)}</b></p><p class="soft">{esc(names)}</p>'
     failure = first.failure
     if failure is not None:
         versions = ", ".join(f"{name} {version}" for name, version in failure.versions.items())

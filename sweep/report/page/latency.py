@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
-from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
+from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, swatch, table
 from sweep.report.page.svg import Drawn
 from sweep.report.plots import boxes
 from sweep.report.plots.boxes import Box, Marks
@@ -133,9 +133,7 @@ def _percentiles(facts: Facts, records: Sequence[Record], what: str) -> str:
     rows = []
     for record in records:
         n = record.number(SAMPLES)
-        cells = [
-            Cell(f'<span style="color:{facts.colour(record)}">■</span> {esc(facts.name(record))}', facts.name(record))
-        ]
+        cells = [swatch(facts.name(record), facts.colour(record))]
         cells += [Cell(cell(metric, record.numbers), record.number(metric.name)) for metric in LATENCIES]
         cells.append(Cell("–" if n is None else f"{int(n):,}", n))
         cells.append(Cell(f"{len(record.repeats):,}", len(record.repeats)))

@@ -117,6 +117,11 @@ def commands(lines: Sequence[str]) -> str:
     return f'<div class="cmds">{items}</div>' if items else ""
 
 
+def swatch(name: str, colour: str) -> Cell:
+    """A cell with the name of a trial and its colour in the drawings."""
+    return Cell(f'<span style="color:{colour}">■</span> {esc(name)}', name)
+
+
 def badge(status: Status, text: str = "") -> str:
     """The status of a trial as a colour and a word."""
     return f'<span class="tag {status.value}">{esc(text or status_text(status))}</span>'

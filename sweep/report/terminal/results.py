@@ -24,7 +24,7 @@ from sweep.report.terminal.layout import (
 )
 from sweep.spec import Origin, Record, Status
 from sweep.spec.metrics import CAPACITY, COLUMNS, SAMPLES, THROUGHPUT, Metric
-from sweep.text import cell, count, relative, status_text, stop_text
+from sweep.text import cell, count, list_some, relative, status_text, stop_text
 from sweep.verdict.race import cost
 from sweep.verdict.stats.intervals import samples_needed
 
@@ -188,7 +188,7 @@ def _failure_lines(records: Sequence[Record]) -> list[Part]:
     parts: list[Part] = []
     for text, group in groups[:GROUPS]:
         first = group[0]
-        names = first.label if len(group) == 1 else f"{first.label} and {len(group) - 1:,} more"
+        names = list_some([record.label for record in group], 1)
         parts.append((f"  {status_text(first.status)}  {names}", STYLES[first.status]))
         parts.append((paragraph(text, 6), ""))
         if first.failure is not None and first.failure.log:

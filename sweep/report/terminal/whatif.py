@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sweep.report.names import find_varying, short_name
 from sweep.report.terminal.layout import Column, as_table, fit_columns, paragraph
 from sweep.spec import Json, Record, to_json
-from sweep.text import count, number, share
+from sweep.text import count, list_some, number, share
 from sweep.verdict.costs import prices
 
 if TYPE_CHECKING:
@@ -30,11 +30,9 @@ def make_parts(answer: Answer, flips: Sequence[Steps], fleet: Fleet, kind: str |
 
 
 def _left_out(answer: Answer) -> list[Part]:
-    parts: list[Part] = []
-    for reason, labels in answer.left_out.items():
-        names = labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1:,} more"
-        parts.append((paragraph(f"left out   {names}: {reason}"), "dim"))
-    return parts
+    return [
+        (paragraph(f"left out   {list_some(labels, 1)}: {reason}"), "dim") for reason, labels in answer.left_out.items()
+    ]
 
 
 def _prices(hosts: Sequence[Host], kind: str | None) -> list[Part]:
