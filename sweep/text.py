@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,14 @@ def duration(seconds: float | None) -> str:
 def count(n: int, what: str) -> str:
     """`1 trial`, `4 trials`."""
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def count_range(numbers: Iterable[int], what: str) -> str:
+    """`4 repeats` if the numbers are equal, else `2 to 4 repeats`; empty without numbers."""
+    ordered = sorted(set(numbers))
+    if len(ordered) < 2:
+        return count(ordered[0], what) if ordered else ""
+    return f"{ordered[0]:,} to {count(ordered[-1], what)}"
 
 
 def list_some(names: Sequence[str], most: int) -> str:

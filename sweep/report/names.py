@@ -1,5 +1,6 @@
 """Names of trials and axes, order and groups of records: the same in every table, plot and page."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -79,6 +80,17 @@ def sort_ranked(records: Sequence[Record], ranking: Sequence[str]) -> list[Recor
     order = [Status.OK, Status.REJECTED, Status.RUN_FAILED, Status.BUILD_FAILED, Status.STOPPED]
     order += [status for status in Status if status not in order]
     return sorted(records, key=lambda record: (place.get(record.key, len(place)), order.index(record.status)))
+
+
+def count_statuses(records: Sequence[Record]) -> list[tuple[Status, int]]:
+    """How many records have each status, without the statuses that none has."""
+    counts = Counter(record.status for record in records)
+    return [(status, counts[status]) for status in Status if counts[status]]
+
+
+def describe_statuses(records: Sequence[Record]) -> str:
+    """`2 rejected, 1 build failed`."""
+    return ", ".join(f"{n:,} {status_text(status)}" for status, n in count_statuses(records))
 
 
 def group_failures(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:

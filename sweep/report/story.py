@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sweep.spec import Measurement, Record, Status, StopReason, metrics
 from sweep.spec.facts import LoadFacts
 from sweep.spec.metrics import COST
-from sweep.text import count, number, percent, share
+from sweep.text import count, count_range, number, percent, share
 from sweep.verdict.costs import money
 
 if TYPE_CHECKING:
@@ -103,12 +103,10 @@ def _sure(records: Sequence[Record], verdict: Verdict, settings: Settings) -> st
     objective = settings.objective
     confidence = verdict.confidence or objective.confidence  # a race with many looks must be stricter
     rivals = [r for r in records if has_numbers(r) and r.repeats and _qualifies(r, verdict)]
-    repeats = sorted({len(record.repeats) for record in rivals})
-    if not repeats:
+    measured = count_range((len(record.repeats) for record in rivals), "repeat")
+    if not measured:
         return ""
-    measured = (
-        count(repeats[0], "repeat") + " each" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats each"
-    )
+    measured += " each"
     text = f"{percent(confidence, 4)}, over all {len(rivals):,} trials that qualify"
     text = text if len(rivals) > 1 else "one trial that qualifies"
     if verdict.kind == "undecided":

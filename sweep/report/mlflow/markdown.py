@@ -6,10 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweep.report import story
-from sweep.report.names import describe_common, describe_failure, find_varying, group_failures, short_name, sort_ranked
+from sweep.report.names import (
+    describe_common,
+    describe_failure,
+    describe_statuses,
+    find_varying,
+    group_failures,
+    short_name,
+    sort_ranked,
+)
 from sweep.spec import Record, Status
 from sweep.spec.metrics import COLUMNS, LATENCIES, METRICS, SAMPLES, Unit
-from sweep.text import UNKNOWN, cell, count, describe_numbers, duration, number, status_text
+from sweep.text import UNKNOWN, cell, count, count_range, describe_numbers, duration, number, status_text
 from sweep.verdict import wording
 
 if TYPE_CHECKING:
@@ -104,9 +112,7 @@ def _claims(record: Record, verdict: Verdict | None) -> list[str]:
 
 
 def _counts(settings: Settings, plan: Plan | None, records: Sequence[Record]) -> str:
-    by_status = {status: sum(record.status is status for record in records) for status in Status}
-    words = [f"{n:,} {status_text(status)}" for status, n in by_status.items() if n]
-    text = f"{count(len(records), 'trial')} ({', '.join(words)})" if words else "no trials"
+    text = f"{count(len(records), 'trial')} ({describe_statuses(records)})" if records else "no trials"
     if plan is not None:
         text += f" · {count(len(plan.builds), 'distinct build')}"
     text += f" · {_repeats(settings)} of {duration(settings.effort.window_seconds)} each"
@@ -116,9 +122,7 @@ def _counts(settings: Settings, plan: Plan | None, records: Sequence[Record]) ->
 
 def _repeats(settings: Settings) -> str:
     effort = settings.effort
-    if effort.repeats_max and effort.repeats_max > effort.repeats:
-        return f"{effort.repeats} to {count(effort.repeats_max, 'repeat')}"
-    return count(effort.repeats, "repeat")
+    return count_range((effort.repeats, max(effort.repeats, effort.repeats_max or 0)), "repeat")
 
 
 def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None) -> str:

@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Sequence
 
 from sweep.report import story
-from sweep.report.names import describe_common, list_axes
+from sweep.report.names import count_statuses, describe_common, list_axes
 from sweep.report.page.gather import INTERRUPTED, KILLED, RUNNING, Facts, format_day
 from sweep.report.page.markup import Section, badge, commands, details, esc, fact_list, paragraph
-from sweep.spec import Origin, Record, Status, from_json, metrics
-from sweep.text import axis_text, count, describe_numbers, duration, number, percent, quantity, status_text
+from sweep.spec import Origin, Record, from_json, metrics
+from sweep.text import axis_text, count, count_range, describe_numbers, duration, number, percent, quantity, status_text
 from sweep.verdict import claims
 from sweep.verdict.wording import MANY
 
@@ -111,8 +111,7 @@ def _banner(facts: Facts) -> str:
 
 def _tiles(facts: Facts) -> list[tuple[str, str]]:
     goal, records = facts.settings.objective, facts.records
-    counts = {status: sum(record.status is status for record in facts.records) for status in Status}
-    ended = " ".join(badge(status, f"{n:,} {status_text(status)}") for status, n in counts.items() if n)
+    ended = " ".join(badge(status, f"{n:,} {status_text(status)}") for status, n in count_statuses(records))
     limits = [f"{limit.name} {limit.bound:g}" for limit in goal.limits]
     shared = describe_common([record.settings for record in facts.records])
     lines = (
@@ -172,12 +171,10 @@ def _claims(facts: Facts) -> str:
 
 
 def _evidence(facts: Facts) -> str:
-    repeats = sorted(
-        {len(record.repeats) for record in facts.good if record.repeats and record.origin is Origin.MEASURED}
-    )
-    if not repeats:
+    measured = [record for record in facts.good if record.origin is Origin.MEASURED]
+    span = count_range((len(record.repeats) for record in measured if record.repeats), "repeat")
+    if not span:
         return ""
-    span = count(repeats[0], "repeat") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats"
     window = duration(facts.settings.effort.window_seconds)
     return f"{span} of {window} a trial, each in a fresh process, interleaved over the trials"
 

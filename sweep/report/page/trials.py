@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep.report.names import NUMBERS, describe_failure
+from sweep.report.names import NUMBERS, count_statuses, describe_failure
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, badge, bar, commands, details, esc, fact_list, table
 from sweep.spec import REQUESTS, Origin, Record, Status
@@ -38,12 +38,10 @@ def section(facts: Facts) -> Section:
 
 
 def _tools(facts: Facts) -> str:
-    counts = {status: sum(record.status is status for record in facts.records) for status in Status}
     chips = "".join(
         f'<button type="button" class="chip" aria-pressed="true" data-status="{status.value}">'
         f"{esc(status_text(status))} {n:,}</button>"
-        for status, n in counts.items()
-        if n
+        for status, n in count_statuses(facts.records)
     )
     example = " ".join(f"{name}={axis_text(facts.records[0].settings.get(name))}" for name in facts.axes[:2])
     hint = esc(f"filter, like {example}" if example else "filter")

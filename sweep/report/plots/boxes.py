@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sweep.report.names import describe_statuses
 from sweep.report.plots import naming
 from sweep.report.plots.drawing import HEADING_INCHES, INK, sheet, stretch
 from sweep.spec import Status, UserError
@@ -71,7 +72,7 @@ def draw(trials: Sequence[Stored]) -> Figure:
     shapes = [shape for _, shape in shown]
     lost = [trial.record for trial in trials if not any(trial is kept for kept, _ in drawn)]
     words = [*naming.describe_trials(boxed), _medians(shapes)]
-    words += [f"not shown: {naming.count_statuses(lost)}"] if lost else []
+    words += [f"not shown: {describe_statuses(lost)}"] if lost else []
     words += [f"the fastest {MOST} of {len(drawn)}"] if rest else []
     height = HEADING_INCHES + 0.85 + ROW_INCHES * max(len(shown), 2)
     figure = sheet(WIDTH_INCHES, height, naming.make_title(boxed, "latency of a request"), words)

@@ -11,7 +11,7 @@ from sweep.report.names import describe_common, find_varying, short_name
 from sweep.report.plots.drawing import COLOURS
 from sweep.spec import Json, Record, Status
 from sweep.store import query
-from sweep.text import count, number, status_text
+from sweep.text import count_range, number, status_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,9 +55,8 @@ def describe_trials(trials: Sequence[Stored]) -> list[str]:
     efforts = dict.fromkeys(query.settings(trial.history).effort.name for trial in trials if trial.is_measured)
     settings = [{name: value for name, value in row.items() if name != "model"} for row in list_settings(trials)]
     words = [describe_common(settings), f"effort {' and '.join(efforts)}" if efforts else ""]
-    repeats = sorted({len(trial.record.repeats) for trial in trials if trial.is_measured and trial.record.repeats})
-    if repeats:
-        words.append(count(repeats[0], "repeat") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats")
+    repeats = [len(trial.record.repeats) for trial in trials if trial.is_measured and trial.record.repeats]
+    words.append(count_range(repeats, "repeat"))
     foreign = [trial.record.origin.value for trial in trials if not trial.is_measured]
     if foreign:
         some = "" if len(foreign) == len(trials) else f"{len(foreign)} of {len(trials)} "
@@ -69,12 +68,6 @@ def make_title(trials: Sequence[Stored], what: str) -> str:
     """`resnet50: latency of a request`; only the latter if the trials have different models."""
     models = {str(trial.record.settings.get("model", "")) for trial in trials}
     return f"{models.pop()}: {what}" if len(models) == 1 else what[0].upper() + what[1:]
-
-
-def count_statuses(records: Sequence[Record]) -> str:
-    """How many trials have each status: `2 rejected, 1 build failed`."""
-    counts = {status: sum(record.status is status for record in records) for status in Status}
-    return ", ".join(f"{n} {status_text(status)}" for status, n in counts.items() if n)
 
 
 def describe_ending(record: Record) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sweep.report.names import sort_ranked
+from sweep.report.names import describe_statuses, sort_ranked
 from sweep.report.plots import naming
 from sweep.report.plots.drawing import HEADING_INCHES, INK, sheet
 from sweep.spec import Origin, Status
@@ -38,7 +38,7 @@ def draw(trials: Sequence[Stored], objective: Objective) -> Figure:
         (name for name in ("accuracy", "agreement") if any(name in _metrics(trial) for trial in shown)), None
     )
     words = [*naming.describe_trials(shown), f"ordered by {objective.name.replace('_', ' ')}"]
-    words += [f"not shown: {naming.count_statuses([trial.record for trial in rest])}"] if rest else []
+    words += [f"not shown: {describe_statuses([trial.record for trial in rest])}"] if rest else []
     title = f"throughput and {quality} by option" if quality else "throughput by option"
     height = HEADING_INCHES + 0.95 + ROW_INCHES * max(len(shown), 3)
     figure = sheet(WIDTH_INCHES, height, naming.make_title(shown, title), words)

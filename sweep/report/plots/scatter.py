@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.report.names import describe_common, find_varying, short_name
-from sweep.report.plots import heatmap, naming
+from sweep.report.names import describe_common, describe_statuses, find_varying, short_name
+from sweep.report.plots import heatmap
 from sweep.report.plots.drawing import (
     COLOURS,
     DPI,
@@ -62,7 +62,7 @@ def write(records: Sequence[Record], verdict: Verdict, folder: Path) -> list[Pat
 def draw_sheet(records: Sequence[Record], verdict: Verdict) -> Figure:
     """The picture with a heading that says what all trials share and which are not shown."""
     drawn = {point.record.key for point in find_points(records)}
-    lost = naming.count_statuses([record for record in records if record.key not in drawn])
+    lost = describe_statuses([record for record in records if record.key not in drawn])
     words = [describe_common([record.settings for record in records]), f"not shown: {lost}" if lost else ""]
     figure = sheet(9.4, 5, "Throughput against latency", words)
     draw(figure, records, verdict.front, verdict.winner)
