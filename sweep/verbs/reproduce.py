@@ -33,45 +33,6 @@ class Past:
     environment: Json
 
 
-def run_again(run_id: str, outputs: Path, tracking_uri: str | None = None, trust: bool = False) -> int:
-    """Run a past trial again with its effort, and return an exit status that says whether the result is the same.
-
-    Args:
-        run_id: an MLflow run id, or the key of a trial in the outputs folder.
-        trust: import code from outside this project that the trial names.
-
-    Returns:
-        0 reproduced, 3 drifted, 4 cannot judge.
-
-    Raises:
-        UserError: there is no such run, or it needs outside code and `trust` is not set.
-    """
-    from sweep.engine.session import Sweep
-
-    past = _find(run_id, outputs, tracking_uri)
-    print(f"{past.record.label} of sweep {past.record.sweep}")
-    imports = list_foreign_targets(past.trial)
-    if imports and not trust:
-        raise UserError(f"this run brings in {', '.join(imports)}: look at that code, then add --trust")
-    settings = replace(past.settings, outputs=str(outputs), plan="run", reuse=False, retry_failed=False)
-    if tracking_uri:
-        settings = replace(settings, tracking={"name": "server", "uri": tracking_uri})
-    now = environment.capture()
-    for line in differences(past.environment, now) or ["the environment is the same"]:
-        print(f"  {line}")
-    sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
-    trials = deployment.whole(past.trial, adapt_to_host)
-    trial = trials[past.trial.deployment.get("member", 0)]
-    sweep.run([Job(member.overrides, member) for member in trials])
-    status = sweep.finish()
-    if status == 130:
-        return status
-    verdict, sentence = compare(past.record, sweep.records[trial.key])
-    changed = differences(past.environment, now)
-    print(f"\n{verdict}: {sentence}" + (f"; {', '.join(changed)}" if verdict == "drifted" and changed else ""))
-    return EXIT[verdict]
-
-
 def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str, str]:
     """("reproduced" | "drifted" | "cannot judge", a sentence that says why) from the repeats of both records.
 
@@ -177,5 +138,29 @@ def reproduce(
     trust: Annotated[bool, typer.Option(help="Import the model and data factories that the run names.")] = False,
     outputs: Outputs = OUTPUTS,
 ) -> int:
-    """Run a past trial again from its MLflow run alone, and say whether the result is the same."""
-    return run_again(run_id, outputs.absolute(), tracking_uri, trust)
+    """Run a past trial again from its MLflow run alone: 0 reproduced, 3 drifted, 4 cannot judge."""
+    from sweep.engine.session import Sweep
+
+    outputs = outputs.absolute()
+    past = _find(run_id, outputs, tracking_uri)
+    print(f"{past.record.label} of sweep {past.record.sweep}")
+    imports = list_foreign_targets(past.trial)
+    if imports and not trust:
+        raise UserError(f"this run brings in {', '.join(imports)}: look at that code, then add --trust")
+    settings = replace(past.settings, outputs=str(outputs), plan="run", reuse=False, retry_failed=False)
+    if tracking_uri:
+        settings = replace(settings, tracking={"name": "server", "uri": tracking_uri})
+    now = environment.capture()
+    for line in differences(past.environment, now) or ["the environment is the same"]:
+        print(f"  {line}")
+    sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
+    trials = deployment.whole(past.trial, adapt_to_host)
+    trial = trials[past.trial.deployment.get("member", 0)]
+    sweep.run([Job(member.overrides, member) for member in trials])
+    status = sweep.finish()
+    if status == 130:
+        return status
+    verdict, sentence = compare(past.record, sweep.records[trial.key])
+    changed = differences(past.environment, now)
+    print(f"\n{verdict}: {sentence}" + (f"; {', '.join(changed)}" if verdict == "drifted" and changed else ""))
+    return EXIT[verdict]

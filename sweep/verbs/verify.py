@@ -53,39 +53,6 @@ class Check:
         )
 
 
-def compare_with_published(history: History, tables: Sequence[str], tolerance: float) -> int:
-    """Print how every measured trial compares with the published rows, and return the exit status.
-
-    Args:
-        tables: files, or names of shipped tables; empty: all shipped tables.
-        tolerance: largest relative difference of the estimate that passes.
-
-    Returns:
-        0: all numbers are inside the tolerance; 3: some are outside; 4: nothing is comparable.
-
-    Raises:
-        UserError: a table is missing or malformed, or the tolerance is not between 0 and 10.
-    """
-    if not 0 < tolerance < 10:
-        raise UserError(f"--tolerance {tolerance:g}: a share above 0, like 0.2 for 20 %")
-    rows, doubted = _load_believable(tables)
-    measured = [r for r in history.records.values() if r.status is Status.OK and r.origin.is_evidence]
-    print(f"sweep {history.folder.name}: {count(len(measured), 'measured trial')}, {len(rows)} published rows")
-    if doubted:
-        print(f"{count(doubted, 'published row')} left out: flagged implausible")
-    checks: list[Check] = []
-    for record in measured:
-        checks += _compare(record, describe_setup(history, record), rows, tolerance)
-    if not checks:
-        print(_explain_nothing(history, measured))
-        return EXIT["nothing"]
-    outside = sum(not check.inside(tolerance) for check in checks)
-    print(
-        f"{len(checks) - outside} of {count(len(checks), 'number')} inside {100 * tolerance:g} % of what was published"
-    )
-    return EXIT["outside" if outside else "inside"]
-
-
 def describe_setup(history: History, record: Record) -> Json:
     """The settings of a trial under the names of a published row; None where one is not known."""
     trial = history.trials.get(record.key)
@@ -185,4 +152,22 @@ def verify(
     outputs: Outputs = OUTPUTS,
 ) -> int:
     """Compare what was measured with published numbers: 0 within the tolerance, 3 not, 4 nothing comparable."""
-    return compare_with_published(query.history(outputs, sweep), table or [], tolerance)
+    if not 0 < tolerance < 10:
+        raise UserError(f"--tolerance {tolerance:g}: a share above 0, like 0.2 for 20 %")
+    history = query.history(outputs, sweep)
+    rows, doubted = _load_believable(table or [])
+    measured = [r for r in history.records.values() if r.status is Status.OK and r.origin.is_evidence]
+    print(f"sweep {history.folder.name}: {count(len(measured), 'measured trial')}, {len(rows)} published rows")
+    if doubted:
+        print(f"{count(doubted, 'published row')} left out: flagged implausible")
+    checks: list[Check] = []
+    for record in measured:
+        checks += _compare(record, describe_setup(history, record), rows, tolerance)
+    if not checks:
+        print(_explain_nothing(history, measured))
+        return EXIT["nothing"]
+    outside = sum(not check.inside(tolerance) for check in checks)
+    print(
+        f"{len(checks) - outside} of {count(len(checks), 'number')} inside {100 * tolerance:g} % of what was published"
+    )
+    return EXIT["outside" if outside else "inside"]
