@@ -50,11 +50,8 @@ def section(facts: Facts) -> Section | None:
     label = facts.name(facts.by_key[control]) if control in facts.by_key else ""
     words = ["Each point is one repeat, in the order of time: its rate relative to the usual rate of its trial."]
     words += [f"Blue, joined: the control, {label}, measured again and again to watch the machine."] if label else []
-    words += (
-        ["Orange: the level of the machine's speed, as estimated; comparisons are corrected for it."]
-        if _has_levels(points)
-        else []
-    )
+    if _has_levels(points):
+        words.append("Orange: the level of the machine's speed, as estimated; comparisons are corrected for it.")
     html = svg.chart("repeats-over-time", lambda wide: _draw(facts, points, wide), esc(" ".join(words)))
     return Section("noise", "Noise", _findings(facts) + html + _host(facts))
 
