@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ UNKNOWN = "–"
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, never fewer than the integer part has: 0.0123, 1.23, 12.3, 1,234."""
+    """Three significant digits, and never fewer than the integer part has: 0.0123, 1.23, 12.3, 1,234."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     if value == 0:
@@ -23,7 +23,7 @@ def number(value: float | None) -> str:
 
 
 def plus_minus(value: float | None, low: float | None, high: float | None) -> str:
-    """`1,234 ± 12`: half the interval, and no digit of the value that the interval makes meaningless."""
+    """`1,234 ± 12`: the value and half of its interval, without digits that the interval makes meaningless."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)) or high <= low:
@@ -36,10 +36,10 @@ def plus_minus(value: float | None, low: float | None, high: float | None) -> st
 
 
 def share(value: float | None, decimals: int = 1) -> str:
-    """A share of one as a percentage: 100 %, 99.2 %, 0.05 %. What is not quite all is never rounded up to all.
+    """A share of one as a percentage: 100 %, 99.2 %, 0.05 %. A share below one is never rounded up to 100 %.
 
     Args:
-        decimals: of the percentage, up to three; zeros at its end are left out.
+        decimals: of the percentage, up to three; zeros at the end are left out.
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
@@ -51,7 +51,7 @@ def share(value: float | None, decimals: int = 1) -> str:
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """A share of one as a percentage of so many significant digits: `24 %`, `0.08 %`, beyond 999 only `>999 %`."""
+    """A share of one as a percentage with `digits` significant digits: `24 %`, `0.08 %`; above 999 `>999 %`."""
     return f"{_hundredfold(share, digits)} %"
 
 
@@ -61,7 +61,7 @@ def percent_range(low: float, high: float) -> str:
 
 
 def _hundredfold(share: float, digits: int = 2) -> str:
-    """Never fewer digits than the integer part has."""
+    """A share times 100, never with fewer digits than the integer part has."""
     value = 100 * share
     if abs(value) > 999:
         return ">999" if value > 0 else "<-999"
@@ -70,7 +70,7 @@ def _hundredfold(share: float, digits: int = 2) -> str:
 
 
 def signed_percent(share: float) -> str:
-    """A change as a percentage: `-12.0 %`, beyond 999 only `>+999 %`."""
+    """A change as a percentage: `-12.0 %`; above 999 `>+999 %`."""
     value = 100 * share
     return ">+999 %" if value > 999 else f"{value:+.1f} %"
 
@@ -95,6 +95,20 @@ def count(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
+def count_range(numbers: Iterable[int], what: str) -> str:
+    """`4 repeats` if the numbers are equal, else `2 to 4 repeats`; empty without numbers."""
+    ordered = sorted(set(numbers))
+    if len(ordered) < 2:
+        return count(ordered[0], what) if ordered else ""
+    return f"{ordered[0]:,} to {count(ordered[-1], what)}"
+
+
+def list_some(names: Sequence[str], most: int) -> str:
+    """`a, b and 3 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def plain(value: float) -> str:
     """Four significant digits, thousands separated, no exponent in the usual range."""
     if abs(value) >= 1000:
@@ -114,7 +128,7 @@ def quantity(metric: str, value: float) -> str:
 
 
 def cell(metric: Metric, numbers: Mapping[str, float]) -> str:
-    """A number in a column of its unit, with half of its interval where that is one of repeats."""
+    """The value of a metric for a column that names its unit; a rate with half of its interval over repeats."""
     value = numbers.get(metric.name)
     if value is None:
         return UNKNOWN
@@ -127,11 +141,11 @@ def cell(metric: Metric, numbers: Mapping[str, float]) -> str:
     return f"{value:.3g}" if metric.unit in (Unit.USD, Unit.NONE) else number(value)
 
 
-def listed(numbers: Mapping[str, float], without: str = "") -> dict[str, str]:
-    """The numbers of one trial that a person asks for first, by their labels; what is not known is left out.
+def describe_numbers(numbers: Mapping[str, float], without: str = "") -> dict[str, str]:
+    """The numbers of a trial that a person asks for first, by their labels; unknown ones are left out.
 
     Args:
-        without: a metric that stands above the list.
+        without: a metric that is shown elsewhere.
     """
     texts = {}
     for metric in metrics.METRICS:
@@ -166,7 +180,7 @@ def _latencies(numbers: Mapping[str, float]) -> str:
 
 
 def axis_text(value: Any) -> str:
-    """The value of an axis in a cell: buckets become `64x128 128x224`."""
+    """The value of an axis as text: buckets become `64x128 128x224`."""
     if isinstance(value, (list, tuple)):
         return " ".join("x".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v) for v in value) or "own"
     return str(value)
@@ -194,7 +208,7 @@ def one_line(text: str) -> str:
 
 
 def relative(path: str | None) -> str:
-    """A path as one types it from here: relative where it lies below the current folder."""
+    """A path as one types it here: relative if it lies below the current folder."""
     if not path:
         return ""
     try:

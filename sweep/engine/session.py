@@ -195,10 +195,10 @@ class Sweep:
                     memory_mb=tracker.MEMORY_MB,
                     preload=tracker.PRELOAD,
                 )
-            sent = tracker.sent_by(outcome, request)
+            sent = tracker.read_outcome(outcome, request)
         except KeyboardInterrupt:  # the sweep is over: its results are shown all the same
             self.interrupted = True
-            sent = tracker.Sent(problem=tracker.send_later(self.settings, context.folder.name, "interrupted"))
+            sent = tracker.Sent(problem=tracker.describe_retry(self.settings, context.folder.name, "interrupted"))
         if sent.problem:
             self.display.note(sent.problem)
         if sent.runs:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweep.files import write_json
 from sweep.report import page, tables
-from sweep.report.names import varying
+from sweep.report.names import find_varying
 from sweep.report.plots import scatter
 from sweep.report.plots.buckets import plots as bucket_plots
 from sweep.spec import Json, Origin, Record, Status, UserError, to_json
@@ -96,7 +96,7 @@ def list_next_steps(folder: Path, verdict: "Verdict", records: Sequence[Record],
         steps.append(f"reproduce  python -m sweep reproduce {runs.get(best, best)}{where}")
     others = [record for record in ran if record.key != best]
     if others:
-        moving = varying([record.settings for record in ran])
+        moving = find_varying([record.settings for record in ran])
         axes = " ".join(shlex.quote(f"{name}={axis_text(others[0].settings.get(name))}") for name in moving)
         steps.append(f"ask        python -m sweep why {axes}{where}")
     return steps

@@ -1,1 +1,1 @@
-"""Telling it: terminal, plots, page, MLflow. Imports files, text, spec, store, worker and verdict."""
+"""Show results: terminal, plots, page, MLflow. Imports files, text, spec, store, worker and verdict."""

@@ -1,5 +1,6 @@
-"""What a person reads: numbers with sensible digits, units, times and names, the same in every table, plot and page."""
+"""Names of trials and axes, order and groups of records: the same in every table, plot and page."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,25 +9,25 @@ from sweep.text import axis_text, one_line, status_text
 
 AXES = ("model", "data", "hardware", "backend", "precision", "batch", "request_batch", "cores", "replicas", "buckets")
 PLACES = ("python", "path", "_target_")  # settings that are long and usually follow from others
-NUMBERS = ("batch", REQUESTS, "cores", "replicas", "buckets")  # axes whose values are told with their names
+NUMBERS = ("batch", REQUESTS, "cores", "replicas", "buckets")  # axes whose values are shown with their names
 
 
-def axes_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Every axis that the settings name: ours first, in our order, then what backends declare."""
+def list_axes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Every axis that the settings name: first ours, in our order, then those that backends declare."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [name for name in AXES if name in names] + [name for name in names if name not in AXES]
 
 
-def varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def find_varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The axes in which the settings differ; empty for one trial."""
-    moving = [name for name in axes_of(rows) if len({axis_text(row.get(name, "")) for row in rows}) > 1]
+    moving = [name for name in list_axes(rows) if len({axis_text(row.get(name, "")) for row in rows}) > 1]
     moving = [name for name in moving if name != REQUESTS or not _requests_are_batches(rows)]
     short = [name for name in moving if name not in PLACES]
     return [name for name in moving if name in short or not _follows(rows, name, short)]
 
 
 def _follows(rows: Sequence[Mapping[str, Any]], name: str, others: Sequence[str]) -> bool:
-    """The other axes determine this one, as a backend its interpreter: then it takes room and says nothing."""
+    """Whether the other axes determine this one, as a backend its interpreter: then a column of it says nothing."""
     seen: dict[tuple[str, ...], str] = {}
     for row in rows:
         place = tuple(axis_text(row.get(other, "")) for other in others)
@@ -36,16 +37,16 @@ def _follows(rows: Sequence[Mapping[str, Any]], name: str, others: Sequence[str]
 
 
 def _requests_are_batches(rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Clients send exactly what the model was built for: then their number says nothing new."""
+    """Whether every request fills the batch that the model was built for: then its size says nothing new."""
     return all(row.get(REQUESTS) in (None, row.get("batch")) for row in rows)
 
 
-def common(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What all settings share, in one line, leaving out what says nothing (one replica, no buckets)."""
+def describe_common(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The settings that all rows share, in one line, without those that say nothing (one replica, no buckets)."""
     if not rows:
         return ""
-    moving = set(varying(rows))
-    shared = {name: rows[0][name] for name in axes_of(rows[:1]) if name not in moving}
+    moving = set(find_varying(rows))
+    shared = {name: rows[0][name] for name in list_axes(rows[:1]) if name not in moving}
     dull = {"replicas": 1, "buckets": []}
     words = []
     for name, value in shared.items():
@@ -55,12 +56,12 @@ def common(rows: Sequence[Mapping[str, Any]]) -> str:
             continue
         if name in dull and value in (dull[name], ()):
             continue
-        words.append(_told(name, value))
+        words.append(_describe_setting(name, value))
     return " · ".join(words)
 
 
-def _told(name: str, value: Any) -> str:
-    """One setting in a line of several: groups and precisions speak for themselves."""
+def _describe_setting(name: str, value: Any) -> str:
+    """One setting of such a line; groups and precisions need no name."""
     if name in NUMBERS:
         return f"{name} {axis_text(value)}"
     return str(value) if name in AXES else f"{name}={axis_text(value)}"
@@ -69,29 +70,40 @@ def _told(name: str, value: Any) -> str:
 def short_name(settings: Mapping[str, Any], axes: Sequence[str]) -> str:
     """A trial's name by the axes that vary: `onnxruntime int8 b5 c1`."""
     prefixes = {"batch": "b", REQUESTS: "q", "cores": "c", "replicas": "r", "buckets": "k"}
-    told = {name: axis_text(settings.get(name, "")).replace(" ", ",") for name in axes}
-    return " ".join(prefixes.get(name, "") + value for name, value in told.items() if value)
+    values = {name: axis_text(settings.get(name, "")).replace(" ", ",") for name in axes}
+    return " ".join(prefixes.get(name, "") + value for name, value in values.items() if value)
 
 
-def ranked(records: Sequence[Record], ranking: Sequence[str]) -> list[Record]:
-    """The records as ranked; then those that no rank was given to, `ok` first, otherwise in the order declared."""
+def sort_ranked(records: Sequence[Record], ranking: Sequence[str]) -> list[Record]:
+    """The ranked records; then those without a rank, by status with `ok` first, else in the order declared."""
     place = {key: position for position, key in enumerate(ranking)}
     order = [Status.OK, Status.REJECTED, Status.RUN_FAILED, Status.BUILD_FAILED, Status.STOPPED]
     order += [status for status in Status if status not in order]
     return sorted(records, key=lambda record: (place.get(record.key, len(place)), order.index(record.status)))
 
 
-def failure_groups(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
-    """Records that are not `ok`, grouped by what went wrong (kind and summary, or the reason), largest group first."""
+def count_statuses(records: Sequence[Record]) -> list[tuple[Status, int]]:
+    """How many records have each status, without the statuses that none has."""
+    counts = Counter(record.status for record in records)
+    return [(status, counts[status]) for status in Status if counts[status]]
+
+
+def describe_statuses(records: Sequence[Record]) -> str:
+    """`2 rejected, 1 build failed`."""
+    return ", ".join(f"{n:,} {status_text(status)}" for status, n in count_statuses(records))
+
+
+def group_failures(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+    """Records that are not `ok`, grouped by `describe_failure`, the largest group first."""
     groups: dict[tuple[Status, str], list[Record]] = {}
     for record in records:
         if record.status is not Status.OK:
-            groups.setdefault((record.status, why(record)), []).append(record)
+            groups.setdefault((record.status, describe_failure(record)), []).append(record)
     return [(text, group) for (_, text), group in sorted(groups.items(), key=lambda item: -len(item[1]))]
 
 
-def why(record: Record) -> str:
-    """One line: why a trial did not end `ok`."""
+def describe_failure(record: Record) -> str:
+    """Say in one line why a trial did not end `ok`."""
     if record.failure is not None and record.status is not Status.INVALID:  # a rule has no kind
         return f"{record.failure.kind.value}: {one_line(record.reason or record.failure.summary)}"
     return one_line(record.reason) or status_text(record.status)

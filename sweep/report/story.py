@@ -1,4 +1,4 @@
-"""The short story beneath a verdict: who comes next and by how much, how sure it is, what the machine did, its price.
+"""The short story beneath a verdict: the runner-up, the confidence, the noise of the machine, the load, the cost.
 
 One line each, the same in the terminal and on the sweep's MLflow page. The verdict's own sentence is not repeated.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sweep.spec import Measurement, Record, Status, StopReason, metrics
 from sweep.spec.facts import LoadFacts
 from sweep.spec.metrics import COST
-from sweep.text import count, number, percent, share
+from sweep.text import count, count_range, number, percent, share
 from sweep.verdict.costs import money
 
 if TYPE_CHECKING:
@@ -22,56 +22,56 @@ if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
 
 WIDTH = 8  # of the names
-FOREIGN = 0.05  # share of the machine's CPU time that others may take before it is said
+FOREIGN = 0.05  # share of the machine's CPU time that others may take before a line says so
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line; `warns` where it says that something was not as it should be."""
+    """One line; `warns` if it reports that something was not as it should be."""
 
     name: str
     text: str
     warns: bool = False
 
 
-def lines(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Line]:
-    """What there is to say, in the order in which a person asks; nothing where nothing was measured."""
-    leader = chosen(records, verdict)
+def describe(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Line]:
+    """The lines about a verdict, in the order in which a person asks; none if nothing was measured."""
+    leader = find_leader(records, verdict)
     if leader is None:
         return []
-    told = [
+    story = [
         Line("next", _next(records, verdict, leader)),
         Line("sure", _sure(records, verdict, settings)),
-        Line("noise", "; ".join(noise(records).values()), warns=True),
+        Line("noise", "; ".join(describe_noise(records).values()), warns=True),
         Line("load", _load(leader), warns=_overloaded(leader)),
         Line("cost", _cost(leader, settings)),
     ]
-    return [line for line in told if line.text]
+    return [line for line in story if line.text]
 
 
 def has_numbers(record: Record) -> bool:
-    """It was measured and its numbers stand: also where it was stopped because enough was known of it."""
+    """Whether a trial was measured and its numbers count, even if it was stopped because enough was known of it."""
     return record.status is Status.OK or (record.status is Status.STOPPED and bool(record.metrics))
 
 
-def standing(record: Record) -> Mapping[str, float]:
-    """The numbers of a trial that can be shown beside others: of one that failed what its builds took."""
+def comparable_numbers(record: Record) -> Mapping[str, float]:
+    """The numbers of a trial that can be shown beside others; of a failed one only those of its builds."""
     if has_numbers(record):
         return record.numbers
     return {name: value for name, value in record.numbers.items() if metrics.find(name).of is metrics.Of.BUILD}
 
 
-def chosen(records: Sequence[Record], verdict: Verdict) -> Record | None:
-    """The winner, or who leads while it is undecided; nobody where nobody qualifies."""
+def find_leader(records: Sequence[Record], verdict: Verdict) -> Record | None:
+    """The winner, or the leader while nothing is decided; None if no trial qualifies."""
     if verdict.kind == "none":
         return None
     key = verdict.winner or next(iter(verdict.ranking), None)
     return next((record for record in records if record.key == key), None)
 
 
-def runner_up(records: Sequence[Record], verdict: Verdict) -> Record | None:
-    """The best of the others that meet the constraints and were measured here; of a tie one that ties."""
-    first = chosen(records, verdict)
+def find_runner_up(records: Sequence[Record], verdict: Verdict) -> Record | None:
+    """The best other trial that meets the constraints and was measured here; in a tie one that ties."""
+    first = find_leader(records, verdict)
     by_key = {record.key: record for record in records}
     wanted = [*verdict.tied, *verdict.ranking, *(r.key for r in records if r.status is Status.STOPPED)]
     for key in dict.fromkeys(wanted):
@@ -84,14 +84,14 @@ def runner_up(records: Sequence[Record], verdict: Verdict) -> Record | None:
 
 
 def _qualifies(record: Record, verdict: Verdict) -> bool:
-    """It meets the constraints, as far as anybody knows."""
+    """Whether a trial meets the constraints, as far as is known."""
     missed = record.stop is StopReason.INFEASIBLE and record.key not in verdict.ranking
     return record.key not in verdict.outside and not missed
 
 
 def _next(records: Sequence[Record], verdict: Verdict, leader: Record) -> str:
-    """The runner-up and by how much it is behind, with the interval; while it is undecided the verdict has it."""
-    second = runner_up(records, verdict)
+    """The runner-up and how far it is behind; empty while undecided, when the verdict itself says so."""
+    second = find_runner_up(records, verdict)
     if second is None or verdict.kind == "undecided":
         return ""
     reason = verdict.reasons.get(second.key) or second.reason
@@ -99,34 +99,34 @@ def _next(records: Sequence[Record], verdict: Verdict, leader: Record) -> str:
 
 
 def _sure(records: Sequence[Record], verdict: Verdict, settings: Settings) -> str:
-    """What the confidence is about."""
+    """The confidence, and what it is about."""
     objective = settings.objective
-    confidence = verdict.confidence or objective.confidence  # less is left to err where a race had many looks
+    confidence = verdict.confidence or objective.confidence  # a race with many looks must be stricter
     rivals = [r for r in records if has_numbers(r) and r.repeats and _qualifies(r, verdict)]
-    repeats = sorted({len(record.repeats) for record in rivals})
-    if not repeats:
+    measured = count_range((len(record.repeats) for record in rivals), "repeat")
+    if not measured:
         return ""
-    each = count(repeats[0], "repeat") + " each" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats each"
-    told = f"{percent(confidence, 4)}, over all {len(rivals):,} trials that qualify"
-    told = told if len(rivals) > 1 else "one trial that qualifies"
+    measured += " each"
+    text = f"{percent(confidence, 4)}, over all {len(rivals):,} trials that qualify"
+    text = text if len(rivals) > 1 else "one trial that qualifies"
     if verdict.kind == "undecided":
         going = "" if settings.effort.repeats_max else "; effort=until_decided measures them until it is decided"
-        return f"not yet: {each}{going}"
-    return f"{told}; {each}, a difference of {percent(objective.margin, 3)} does not count"
+        return f"not yet: {measured}{going}"
+    return f"{text}; {measured}, a difference of {percent(objective.margin, 3)} does not count"
 
 
-def noise(records: Sequence[Record]) -> dict[str, str]:
-    """What the machine did meanwhile, where that was something: `level`, the names of shares of CPU time, `warmup`."""
+def describe_noise(records: Sequence[Record]) -> dict[str, str]:
+    """Sentences about a noisy machine, by `level`, the names of shares of CPU time, and `warmup`; empty if quiet."""
     repeats = [repeat for record in records if record.status is not Status.REJECTED for repeat in record.repeats]
-    told = {"level": _levels(repeats), **_others(repeats)}
+    texts = {"level": _levels(repeats), **_others(repeats)}
     unsteady = sum(not repeat.warmup.get("stable", True) for repeat in repeats)
     if unsteady:
-        told["warmup"] = f"the warm-up did not settle in {unsteady:,} of {count(len(repeats), 'repeat')}"
-    return {name: text for name, text in told.items() if text}
+        texts["warmup"] = f"the warm-up did not settle in {unsteady:,} of {count(len(repeats), 'repeat')}"
+    return {name: text for name, text in texts.items() if text}
 
 
 def _levels(repeats: Sequence[Measurement]) -> str:
-    """Speeds of the machine other than its usual one, which the ranking takes out."""
+    """Speeds of the machine other than its usual one; the ranking is corrected for them."""
     levels = [repeat.level for repeat in repeats if repeat.level != 1.0]
     if not levels:
         return ""
@@ -136,16 +136,16 @@ def _levels(repeats: Sequence[Measurement]) -> str:
 
 
 def _others(repeats: Sequence[Measurement]) -> dict[str, str]:
-    """CPU time that went to somebody else."""
+    """CPU time that other programs and the hypervisor took."""
     hosts = [repeat.host.known() for repeat in repeats]
     names = {"foreign_cpu_share": "other programs took", "steal_share": "the hypervisor took"}
-    told = {}
+    texts = {}
     for name, text in names.items():
         shares = [host[name] for host in hosts if name in host]
         if shares and max(shares) > FOREIGN:
             most = f"at most {share(max(shares))} in one repeat"
-            told[name] = f"{text} {share(median(shares))} of the CPU time ({most})"
-    return told
+            texts[name] = f"{text} {share(median(shares))} of the CPU time ({most})"
+    return texts
 
 
 def _loads(record: Record) -> list[LoadFacts]:
@@ -157,30 +157,30 @@ def _overloaded(record: Record) -> bool:
 
 
 def _load(record: Record) -> str:
-    """Open loops: what arrived and whether it could be served."""
+    """What arrived under an open load, and whether it could be served."""
     loads = _loads(record)
     rates = [load.rate for load in loads if load.rate is not None]
     if not rates:
         return ""
-    told = f"{loads[0].scenario} at {number(median(rates))} items/s"
+    text = f"{loads[0].scenario} at {number(median(rates))} items/s"
     left = sum(load.left for load in loads)
     if _overloaded(record):
-        return f"{told} are more than it can serve: the queue grows, so latency is a matter of how long one waits"
-    return f"{told}; {left:,} still waited when the windows ended" if left else told
+        return f"{text} are more than it can serve: the queue grows, so latency depends on how long one measures"
+    return f"{text}; {left:,} still waited when the windows ended" if left else text
 
 
 def _cost(record: Record, settings: Settings) -> str:
-    """What the chosen setup costs, and the hosts for the load that was declared."""
+    """The cost of the chosen setup, and the hosts that the declared load takes."""
     rate, cost = money.find_rate(record.numbers), record.number(COST)
     hourly = money.break_even(rate, cost) if rate and cost is not None else None
-    told = []
+    texts = []
     if cost is not None and hourly is not None:
         kind = f" ({settings.objective.price.replace('_', ' ')})" if settings.objective.price else ""
-        told.append(f"${number(cost)} per million items at ${number(hourly)} an hour{kind}")
+        texts.append(f"${number(cost)} per million items at ${number(hourly)} an hour{kind}")
     fleet = settings.fleet
     if fleet.items_per_s and rate:
         hosts = money.size_fleet(fleet.items_per_s, rate, hourly, fleet.headroom, fleet.spare_hosts)
         kept = f"{share(fleet.headroom)} kept free, {fleet.spare_hosts} may be lost"
         price = "" if hosts.usd_per_month is None else f", ${number(hosts.usd_per_month)} a month"
-        told.append(f"{number(fleet.items_per_s)} items/s take {count(hosts.hosts, 'host')} ({kept}){price}")
-    return "; ".join(told)
+        texts.append(f"{number(fleet.items_per_s)} items/s take {count(hosts.hosts, 'host')} ({kept}){price}")
+    return "; ".join(texts)

@@ -1,4 +1,4 @@
-"""The results as rows: JSON for programs, CSV for spreadsheets. One row a declared trial, failed ones too."""
+"""The results as rows: JSON for programs, CSV for spreadsheets. One row for each declared trial, failed ones too."""
 
 import csv
 import io
@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sweep.report.names import axes_of
+from sweep.report.names import list_axes
 from sweep.spec import Json, Record
 from sweep.store.layout import SweepFolder
 from sweep.text import axis_text, one_line
 
 
 def trial_rows(records: Sequence[Record], run_ids: Mapping[str, str] | None = None) -> list[Json]:
-    """What `trials --json` prints.
+    """The rows that `trials --json` prints.
 
     Each has `key, label, settings, overrides, status, reason, origin, failure, metrics, mlflow_run_id`.
 
@@ -44,9 +44,9 @@ def results_json(records: Sequence[Record], run_ids: Mapping[str, str] | None = 
 
 
 def results_csv(records: Sequence[Record], run_ids: Mapping[str, str] | None = None) -> str:
-    """A header line and one line a trial: key, label, the axes, how it ended, every metric that any trial has."""
+    """A header and one line for each trial: key, label, axes, ending, and every metric that any trial has."""
     rows = trial_rows(records, run_ids)
-    axes = axes_of(row["settings"] for row in rows)
+    axes = list_axes(row["settings"] for row in rows)
     metrics = sorted({name for row in rows for name in row["metrics"] or {}})
     ending = ["status", "reason", "origin", "failure_kind", "failure_summary", "failure_log"]
     text = io.StringIO()
@@ -66,7 +66,7 @@ def results_csv(records: Sequence[Record], run_ids: Mapping[str, str] | None = N
 
 
 def write(records: Sequence[Record], folder: Path, run_ids: Mapping[str, str] | None = None) -> list[Path]:
-    """`results.json` and `results.csv` in `folder`."""
+    """Write `results.json` and `results.csv` into `folder`; their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [SweepFolder(folder).results_json, SweepFolder(folder).results_csv]
     paths[0].write_text(results_json(records, run_ids), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The verbs, one module each: look at what sweeps have left, carry on, reproduce. Imports everything below it."""
+"""The verbs, one module each: look at past sweeps, resume and reproduce them. Imports everything below it."""
 
 from collections.abc import Sequence
 

@@ -27,7 +27,7 @@ from sweep.verbs import (
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Look at sweeps, carry on, reproduce.",
+    help="Look at sweeps, resume them, reproduce their trials.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = app(list(arguments), standalone_mode=False, prog_name="python -m sweep")
     except Exception as error:
-        # Typer has click, or a copy of its own, depending on its version: its errors are told by what they can do.
+        # Depending on its version Typer uses click or a copy of it: their errors have a method in common, not a class.
         if hasattr(error, "format_message"):
             raise UserError(one_line(error.format_message())) from None
         if type(error).__name__ == "Abort":

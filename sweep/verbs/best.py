@@ -1,4 +1,4 @@
-"""The verb `best`: what to choose by other limits, prices, loads or lengths."""
+"""The verb `best`: choose again under other limits, prices, loads or lengths."""
 
 import json
 from dataclasses import replace
@@ -26,26 +26,26 @@ def best(
     as_json: AsJson = False,
     outputs: Outputs = OUTPUTS,
 ) -> None:
-    """What to choose by other limits, prices, loads or lengths, from what is stored, and what would change that."""
+    """Choose again from stored results, under other limits, prices, loads or lengths; say what would change it."""
     from sweep.report.terminal import whatif as telling
     from sweep.report.terminal.display import Display
     from sweep.verdict.costs import prices
     from sweep.verdict.whatif import answers, flips
 
     history = query.history(outputs, sweep)
-    found = [query.Stored(history, record) for record in with_reported(outputs, history, include)]
-    names = sorted({answers.hardware_name(each.record) for each in found})
+    trials = [query.Stored(history, record) for record in with_reported(outputs, history, include)]
+    names = sorted({answers.hardware_name(trial.record) for trial in trials})
     settings = query.settings(history)
     question = answers.parse_question(changes or [], settings, names)
-    view = answers.View(found, question, prices.read(outputs))
+    view = answers.View(trials, question, prices.read(outputs))
     answer, steps = view.answer(), flips.find_flips(view)
     if as_json:
-        print(json.dumps(telling.plain(answer, steps), indent=1))
+        print(json.dumps(telling.to_plain(answer, steps), indent=1))
         return
-    asked = replace(settings, objective=question.objective, fleet=question.fleet)
-    show(history, answer.records, asked, answer.verdict)
+    changed = replace(settings, objective=question.objective, fleet=question.fleet)
+    show(history, answer.records, changed, answer.verdict)
     display = Display()
-    display.show(telling.parts(answer, steps, question.fleet, question.objective.price, display.width))
+    display.show(telling.make_parts(answer, steps, question.fleet, question.objective.price, display.width))
     leader = answer.verdict.winner or next(iter(answer.verdict.ranking), None)
     for record in answer.records:
         if record.key == leader and (lines := bucket_metrics.describe_buckets(record)):

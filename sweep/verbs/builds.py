@@ -1,4 +1,4 @@
-"""The verb `builds`: list, explain and clean what the build store holds."""
+"""The verb `builds`: list, explain and clean the builds in the store."""
 
 import time
 from pathlib import Path
@@ -21,34 +21,8 @@ app = typer.Typer(no_args_is_help=True, help="The build store: list, explain, cl
 
 @app.command("list")
 def list_builds(outputs: Outputs = OUTPUTS) -> None:
-    """Every stored build and remembered failure: age, size, seconds it took."""
-    show_builds(outputs.absolute())
-
-
-@app.command("explain")
-def explain(
-    key: Annotated[str, typer.Argument(help="A build's key or its beginning.")], outputs: Outputs = OUTPUTS
-) -> None:
-    """Everything that made a build what it is."""
-    explain_build(outputs.absolute(), key)
-
-
-@app.command("clean")
-def clean(
-    older_than_days: Annotated[float | None, typer.Option(help="Not used for so many days.")] = None,
-    max_mb: Annotated[
-        float | None, typer.Option(help="Remove the longest unused until the store is this small.")
-    ] = None,
-    failures: Annotated[bool, typer.Option(help="Forget remembered failures.")] = False,
-    outputs: Outputs = OUTPUTS,
-) -> None:
-    """Remove builds by age or size; a sweep that needs one builds it again."""
-    clean_builds(outputs.absolute(), older_than_days, max_mb, failures)
-
-
-def show_builds(outputs: Path) -> None:
-    """Every entry of the store, the most recently used first."""
-    store = _store(outputs)
+    """List every stored build and remembered failure with its age, its size and the seconds that it took."""
+    store = _open_store(outputs)
     entries = sorted(store.entries(), key=lambda entry: -entry.last_used)
     table = make_table("build", "key", "took", "size", "last used", "state")
     for entry in entries:
@@ -60,12 +34,15 @@ def show_builds(outputs: Path) -> None:
     show(table, total)
 
 
-def explain_build(outputs: Path, key: str) -> None:
-    """What a build was made of, what it reported, and where it lies."""
-    found = [entry for entry in _store(outputs).entries() if entry.key.startswith(key)]
-    if len(found) != 1:
-        raise UserError(f"{len(found)} builds begin with {key!r}: `python -m sweep builds list` shows the keys")
-    entry = found[0]
+@app.command("explain")
+def explain(
+    key: Annotated[str, typer.Argument(help="A build's key, or how it begins.")], outputs: Outputs = OUTPUTS
+) -> None:
+    """Show what went into a build, what it reported, and where it lies."""
+    entries = [entry for entry in _open_store(outputs).entries() if entry.key.startswith(key)]
+    if len(entries) != 1:
+        raise UserError(f"{len(entries)} builds begin with {key!r}: `python -m sweep builds list` shows the keys")
+    entry = entries[0]
     table = make_table("", "")
     for name, value in _flat({"key": entry.key, "folder": str(entry.folder), **entry.info}):
         table.add_row(name, one_line(str(value)))
@@ -74,9 +51,17 @@ def explain_build(outputs: Path, key: str) -> None:
     show(table)
 
 
-def clean_builds(outputs: Path, older_than_days: float | None, max_mb: float | None, failures: bool) -> None:
-    """Remove builds and say what was removed."""
-    store = _store(outputs)
+@app.command("clean")
+def clean(
+    older_than_days: Annotated[float | None, typer.Option(help="Remove what was not used for this many days.")] = None,
+    max_mb: Annotated[
+        float | None, typer.Option(help="Remove the longest unused until the store is this small.")
+    ] = None,
+    failures: Annotated[bool, typer.Option(help="Forget remembered failures.")] = False,
+    outputs: Outputs = OUTPUTS,
+) -> None:
+    """Remove builds by age or size; a sweep that needs one builds it again."""
+    store = _open_store(outputs)
     keys = [entry.key for entry in store.entries() if entry.failure is not None] if failures else None
     if older_than_days is None and max_mb is None and not failures:
         raise UserError("say what to remove: --older-than-days 30, --max-mb 2000 or --failures")
@@ -89,10 +74,10 @@ def clean_builds(outputs: Path, older_than_days: float | None, max_mb: float | N
     show(f"removed {count(len(removed), 'build')}, {_size(sum(entry.bytes for entry in removed))}")
 
 
-def _store(outputs: Path) -> Store:
-    store = OutputsFolder(outputs).store
+def _open_store(outputs: Path) -> Store:
+    store = OutputsFolder(outputs.absolute()).store
     if not store.is_dir():
-        raise UserError(f"no build store in {outputs} yet: run a sweep first, or say --outputs")
+        raise UserError(f"no build store in {outputs.absolute()} yet: run a sweep first, or say --outputs")
     return Store(store)
 
 

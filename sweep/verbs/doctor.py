@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def doctor() -> None:
-    """What is here: each backend and hardware type, its version, or what is missing and how to get it."""
+    """Show each backend and hardware type with its version, or what is missing and how to get it."""
     host = rules.detect()
     show(_host_table(host), _backend_table(), *_to_verify(), _hardware_table(host))
 
@@ -67,7 +67,7 @@ def _neuron_rows(host: rules.Host) -> Iterator[tuple[str, str]]:
 
 
 def _to_verify() -> Sequence[Any]:
-    """How to try each Neuron backend on a device, as nobody has done it for this project."""
+    """The commands that try each Neuron backend on a device, which this project has never done."""
     lines = []
     for name in backends.names():
         backend = backends.get(name)
@@ -125,7 +125,9 @@ def _hardware_table(host: rules.Host) -> "Table":
     table = make_table("hardware", "here", "what it has", "why this host is not it")
     table.add_row("local", "yes", "see above", "")
     types = (declared for declared in compose.hardware_types() if declared["name"] != "local")
-    for declared in sorted(types, key=lambda one: (str(one["name"]).partition("_")[0], one.get("cpus") or 0)):
+    for declared in sorted(
+        types, key=lambda hardware: (str(hardware["name"]).partition("_")[0], hardware.get("cpus") or 0)
+    ):
         reason = rules.describe_lack(host, declared)
         table.add_row(str(declared["name"]), "no" if reason else "yes", _has(declared), reason or "")
     return table

@@ -1,7 +1,7 @@
 """`python -m sweep import`: published tables become sweeps whose trials were reported, not measured.
 
-A table is checked whole before anything is written, then gets a sweep folder of its own and its runs in MLflow. What a
-row says is judged by `plausibility`: a number that cannot be true is `rejected`, with the sentence that says why.
+A table is checked as a whole before anything is written. Then it gets a sweep folder of its own, and runs in MLflow.
+`plausibility` judges every row: a number that cannot be true is `rejected`, with a sentence that says why.
 """
 
 import fcntl
@@ -58,7 +58,7 @@ def list_shipped() -> None:
 
 
 def run(names: Sequence[str], outputs: Path, tracking_uri: str | None = None) -> int:
-    """Import tables, all or none of them; the exit status.
+    """Import all of the tables or none, and return the exit status.
 
     Raises:
         UserError: a table is not there or not whole; nothing was imported.
@@ -71,23 +71,23 @@ def run(names: Sequence[str], outputs: Path, tracking_uri: str | None = None) ->
         settings = replace(settings, tracking={"name": "server", "uri": tracking_uri})
     types = compose.hardware_types()
     for table in tables:
-        _one(table, settings, types)
+        _import_table(table, settings, types)
     return 0
 
 
-def records(table: Table, sweep: str, types: Sequence[Mapping[str, Any]], limits: Gates) -> list[Record]:
-    """A record for every row; no interval, no repeats: nothing is known of the spread of a published number."""
+def make_records(table: Table, sweep: str, types: Sequence[Mapping[str, Any]], limits: Gates) -> list[Record]:
+    """A record for every row, without repeats and intervals: the spread of a published number is not known."""
     return [_record(table, row, sweep, plausibility.judge(row, types, limits)) for row in table.rows]
 
 
-def beside(outputs: Path, measured: Sequence[Record], include: Sequence[str]) -> list[Record]:
-    """What imported tables say of the models of these records, the newest import of each result.
+def load_reported(outputs: Path, measured: Sequence[Record], include: Sequence[str]) -> list[Record]:
+    """The records of imported tables about the models that were measured, of each result the newest import.
 
     Args:
-        include: what was asked for: "reported" or nothing.
+        include: values of `--include`; only "reported" is allowed, and without it nothing is loaded.
 
     Raises:
-        UserError: for anything else, or where no table was imported.
+        UserError: `include` has another value, or no table was imported.
     """
     for word in include:
         if word != "reported":
@@ -100,9 +100,9 @@ def beside(outputs: Path, measured: Sequence[Record], include: Sequence[str]) ->
     models = list(dict.fromkeys(str(record.settings.get("model")) for record in measured))
     have = {record.key for record in measured}
     everything = [record for folder in folders for record in ledger.History(folder).records.values()]
-    found = {record.key: record for record in sorted(everything, key=lambda record: record.started)}  # the newest stays
+    newest = {record.key: record for record in sorted(everything, key=lambda record: record.started)}
     beside = []
-    for record in found.values():
+    for record in newest.values():
         ours = next((name for name in models if same_model(record.settings.get("model"), name)), None)
         if record.key not in have and ours is not None:
             # One model has one name in a table.
@@ -110,28 +110,28 @@ def beside(outputs: Path, measured: Sequence[Record], include: Sequence[str]) ->
     return beside
 
 
-def _one(table: Table, settings: Settings, types: Sequence[Mapping[str, Any]]) -> None:
+def _import_table(table: Table, settings: Settings, types: Sequence[Mapping[str, Any]]) -> None:
     outputs = settings.outputs_path
-    with _alone(outputs):
-        folder, finished = _earlier(outputs, table.digest)
+    with _lock_imports(outputs):
+        folder, finished = _find_earlier(outputs, table.digest)
         if folder is not None and finished:
             print(f"{table.name}: already imported as {folder.name}")
             return
         folder = folder or ledger.new_folder(outputs, ledger.REPORTED)
-        found = records(table, folder.name, types, settings.gates)
-        problem = _write(table, folder, settings, found)
-    _tell(table, folder, found)
+        rows = make_records(table, folder.name, types, settings.gates)
+        problem = _write(table, folder, settings, rows)
+    _print_summary(table, folder, rows)
     if problem:
         print(f"  {problem}")
 
 
-def _write(table: Table, folder: Path, settings: Settings, found: Sequence[Record]) -> str | None:
-    """Ledger, tables and MLflow; a line about what MLflow refused."""
+def _write(table: Table, folder: Path, settings: Settings, imported: Sequence[Record]) -> str | None:
+    """Write the ledger and the tables and send the runs to MLflow; the problem that MLflow had, if any."""
     from sweep.report import tables
     from sweep.report.mlflow import markdown, tracker
 
     command = f"python -m sweep import {table.name}"
-    verdict = select.choose(found, settings.objective)
+    verdict = select.choose(imported, settings.objective)
     book = ledger.Ledger(folder)
     try:
         with book.together():
@@ -139,15 +139,15 @@ def _write(table: Table, folder: Path, settings: Settings, found: Sequence[Recor
             book.append(
                 "sweep", id=folder.name, settings=settings.to_json(), command=command, version=__version__, table=about
             )
-            for record in found:
+            for record in imported:
                 book.append("record", record=record)
         own = folder / table.path.name
         shutil.copyfile(table.path, own)
-        left = [own, *tables.write(found, folder)]
+        left = [own, *tables.write(imported, folder)]
         book.append("finish", verdict=verdict, interrupted=False)
-        text = markdown.describe(settings, None, found, verdict, [command])
+        text = markdown.describe(settings, None, imported, verdict, [command])
         paths = tuple(str(path) for path in left)
-        sent = tracker.send(tracker.SendRequest(str(folder), settings, paths, text), found, verdict)
+        sent = tracker.send(tracker.SendRequest(str(folder), settings, paths, text), imported, verdict)
         if sent.runs:
             book.append("runs", runs=sent.by_key)
     except OSError as error:
@@ -161,8 +161,8 @@ def _folders(outputs: Path) -> list[Path]:
     return [folder for folder in ledger.sweeps(outputs) if folder.name.endswith(ledger.REPORTED)]
 
 
-def _earlier(outputs: Path, digest: str) -> tuple[Path | None, bool]:
-    """The folder that has this table, and whether its import came to an end; one that was killed is completed."""
+def _find_earlier(outputs: Path, digest: str) -> tuple[Path | None, bool]:
+    """The folder of an earlier import of this table, and whether that import was finished."""
     for folder in _folders(outputs):
         history = ledger.History(folder)
         if (history.header.get("table") or {}).get("digest") == digest:
@@ -171,8 +171,8 @@ def _earlier(outputs: Path, digest: str) -> tuple[Path | None, bool]:
 
 
 @contextmanager
-def _alone(outputs: Path) -> Iterator[None]:
-    """One import at a time: two that start together would both find nothing and write everything twice."""
+def _lock_imports(outputs: Path) -> Iterator[None]:
+    """Hold the lock on imports: two that start together would each miss the other and write everything twice."""
     try:
         outputs.mkdir(parents=True, exist_ok=True)
         lock = open(outputs / ".import.lock", "w")  # noqa: SIM115  # closed below
@@ -232,21 +232,21 @@ def _label(row: Row) -> str:
     return "-".join(part for part in parts if part) + "@" + row.instance
 
 
-def _tell(table: Table, folder: Path, found: Sequence[Record]) -> None:
-    counts = Counter(record.status for record in found)
+def _print_summary(table: Table, folder: Path, imported: Sequence[Record]) -> None:
+    counts = Counter(record.status for record in imported)
     words = [f"{counts[s]} {s.value.replace('_', ' ')}" for s in Status if counts[s] and s is not Status.REJECTED]
-    said = sum(row.status is Status.REJECTED for row in table.rows)
-    flagged = [(row, r) for row, r in zip(table.rows, found, strict=True) if row.status is not r.status]
-    words += [f"{said} rejected by the source"] if said else []
+    refused = sum(row.status is Status.REJECTED for row in table.rows)
+    flagged = [(row, r) for row, r in zip(table.rows, imported, strict=True) if row.status is not r.status]
+    words += [f"{refused} rejected by the source"] if refused else []
     words += [f"{len(flagged)} flagged implausible"]
-    print(f"{table.name}: {count(len(found), 'row')}: {', '.join(words)}; sweep {folder.name}")
+    print(f"{table.name}: {count(len(imported), 'row')}: {', '.join(words)}; sweep {folder.name}")
     for row, record in flagged[:FLAGGED]:
         print(f"  {table.name}:{row.line}  {record.label}\n      {record.reason}")
     if len(flagged) > FLAGGED:
         print(f"  and {len(flagged) - FLAGGED} more: python -m sweep trials {folder.name}")
     known = Counter(name for row in table.rows for name in row.mistakes)
     if known:
-        print("  known mistakes of the sources, not judged by the numbers:")
+        print("  known mistakes of the sources, which the numbers alone do not show:")
     for name, rows in known.most_common():
         print(f"    {name}, {count(rows, 'row')}: {reported.mistakes()[name]}")
     print(f"  files: {relative(str(folder))}")
@@ -259,7 +259,7 @@ def import_tables(
     tracking_uri: Annotated[str | None, typer.Option(help="An MLflow server; default: the store in outputs.")] = None,
     outputs: Outputs = OUTPUTS,
 ) -> int:
-    """Bring in published results, marked as reported and judged by what can be true; without a table: list them."""
+    """Import published results, marked as reported and checked for plausibility; without a table, list them."""
     if not tables:
         list_shipped()
         return 0

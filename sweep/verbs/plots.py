@@ -12,6 +12,7 @@ import typer
 from sweep.spec import UserError, to_json
 from sweep.store import query
 from sweep.text import relative
+from sweep.verbs.arguments import OUTPUTS, AsJson, Outputs
 
 if TYPE_CHECKING:
     from sweep.store.query import Stored
@@ -24,75 +25,75 @@ app = typer.Typer(
 
 Words = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[SWEEP...] [AXIS=VALUE...]", help="Like last batch=5 backend=torch,openvino."),
+    typer.Argument(metavar="[SWEEP...] [AXIS=VALUE...]", help="For example: last batch=5 backend=torch,openvino"),
 ]
 Output = Annotated[
     Path | None, typer.Option(help="A .png, .svg or .pdf file; default: plots/ in the folder of the first sweep.")
 ]
-Outputs = Annotated[Path, typer.Option(help="The outputs folder.")]
-OUTPUTS = Path("outputs")
 
 
 @app.command()
 def bars(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) -> None:
-    """Throughput and accuracy by option; what failed is a gap that says why."""
+    """Draw throughput and accuracy by option; a failed option is a gap that says why."""
     from sweep.report.plots import drawing, options
 
-    found = query.trials(outputs, words or [])
-    path = output or _default(found, "bars", words or [])
-    drawing.save(lambda: options.draw(found, query.settings(found[0].history).objective), path)
+    trials = query.trials(outputs, words or [])
+    path = output or _default(trials, "bars", words or [])
+    drawing.save(lambda: options.draw(trials, query.settings(trials[0].history).objective), path)
     print(relative(str(path)))
 
 
 @app.command()
 def box(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) -> None:
-    """Latency of every request of a few trials, of one sweep or several, as a box plot."""
+    """Draw the latencies of a few trials, of one sweep or several, as a box plot."""
     from sweep.report.plots import boxes, drawing
 
-    found = query.trials(outputs, words or [])
-    path = output or _default(found, "box", words or [])
-    drawing.save(lambda: boxes.draw(found), path)
+    trials = query.trials(outputs, words or [])
+    path = output or _default(trials, "box", words or [])
+    drawing.save(lambda: boxes.draw(trials), path)
     print(relative(str(path)))
 
 
 @app.command()
 def buckets(words: Words = None, output: Output = None, outputs: Outputs = OUTPUTS) -> None:
-    """Lists of buckets: which lengths there are, what is padding, latency by length and by number of buckets."""
+    """Draw lists of buckets: the lengths of the data, the padding, latency by length and by number of buckets."""
     from sweep.report.plots import drawing
     from sweep.report.plots.buckets import plots as bucket_plots
 
     keys: dict[Path, set[str]] = {}
-    for each in query.trials(outputs, words or []):
-        keys.setdefault(each.history.folder, set()).add(each.record.key)
-    found = [(folder, name, group) for folder in keys for name, group in bucket_plots.load_groups(folder, keys[folder])]
-    if not found:
+    for trial in query.trials(outputs, words or []):
+        keys.setdefault(trial.history.folder, set()).add(trial.record.key)
+    groups = [
+        (folder, name, group) for folder in keys for name, group in bucket_plots.load_groups(folder, keys[folder])
+    ]
+    if not groups:
         where = ", ".join(folder.name for folder in keys)
         raise UserError(f"no list of buckets was measured for these trials of {where}: run some with buckets=auto")
-    if output is not None and len(found) > 1:
-        told = ", ".join(group.label for _, _, group in found)
-        raise UserError(f"--output is one picture, and these are {len(found)}: {told}; say which, like batch=1")
-    for folder, name, group in found:
+    if output is not None and len(groups) > 1:
+        labels = ", ".join(group.label for _, _, group in groups)
+        raise UserError(f"--output is one picture, and these are {len(groups)}: {labels}; say which, like batch=1")
+    for folder, name, group in groups:
         path = output or folder / "plots" / f"{name}.png"
         drawing.save(partial(bucket_plots.draw_group, group), path)
         print(relative(str(path)))
 
 
-def _default(found: "Sequence[Stored]", kind: str, words: Sequence[str]) -> Path:
-    """`plots/bars-batch=5.png` in the folder of the first sweep: other wishes do not overwrite it."""
-    wishes = "-".join([kind, *(word for word in words if "=" in word)])
-    return found[0].history.folder / "plots" / (re.sub(r"[^\w.,=-]+", "_", wishes)[:120] + ".png")
+def _default(trials: "Sequence[Stored]", kind: str, words: Sequence[str]) -> Path:
+    """`plots/bars-batch=5.png` in the folder of the first sweep: another selection gets another file."""
+    name = "-".join([kind, *(word for word in words if "=" in word)])
+    return trials[0].history.folder / "plots" / (re.sub(r"[^\w.,=-]+", "_", name)[:120] + ".png")
 
 
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A label, key, MLflow run id, or 'batch=5 backend=torch'.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
     sweep: Annotated[
-        list[str] | None, typer.Option(help="Where they are: once for both, or twice, for A and for B.")
+        list[str] | None, typer.Option(help="The sweep of both, or given twice: that of A and that of B.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
     outputs: Outputs = OUTPUTS,
 ) -> None:
-    """Two trials, from what is stored: do they answer alike, who was right, which answers sooner."""
+    """Compare two stored trials: do they answer alike, which is right where they differ, which is faster."""
     from sweep.report.terminal import comparison
     from sweep.verdict import comparison as comparing
 
@@ -102,5 +103,5 @@ def compare(
     first, second = (query.trial(outputs, words, name) for words, name in zip((a, b), where, strict=True))
     if first.record.key == second.record.key and first.history.folder == second.history.folder:
         raise UserError(f"A and B are both {first.record.label}: give two trials, or --sweep twice")
-    found = comparing.compare(first, second, outputs)
-    print(json.dumps(to_json(found), indent=1) if as_json else "\n".join(comparison.lines(found)))
+    result = comparing.compare(first, second, outputs)
+    print(json.dumps(to_json(result), indent=1) if as_json else "\n".join(comparison.describe(result)))

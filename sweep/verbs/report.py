@@ -1,4 +1,4 @@
-"""The verb that makes the page of a sweep, or that of two beside each other. `python -m sweep report --help`."""
+"""The verb `report`: write the page of a sweep, or compare two sweeps."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,32 +11,31 @@ from sweep.store import query
 from sweep.store.layout import SweepFolder
 from sweep.store.ledger import History
 from sweep.text import relative
+from sweep.verbs.arguments import OUTPUTS, Outputs
 from sweep.verdict.regression import compare
 
 
 def report(
     sweeps: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SWEEP|last] [SWEEP]", help="One sweep; or two: what became slower from A to B."),
+        typer.Argument(metavar="[SWEEP|last] [SWEEP]", help="One sweep; or two, to see what became slower."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The .html file; default: in the folder of the sweep, of two in that of B.")
+        Path | None, typer.Option(help="The .html file; default: in the folder of the (second) sweep.")
     ] = None,
-    outputs: Annotated[Path, typer.Option(help="The outputs folder.")] = Path("outputs"),
+    outputs: Outputs = OUTPUTS,
 ) -> int:
-    """One HTML page of a sweep, also of one that runs or was killed; of two sweeps, what changed (3: a regression)."""
+    """Write the HTML page of a sweep, even while it runs; of two, say what changed (exit status 3: regression)."""
     names = list(sweeps or ["last"])
     if len(names) > 2:
         raise UserError(f"report takes one sweep, or two to compare, not {len(names)}")
     histories = [query.history(outputs, name) for name in names]
     if len(histories) == 2:
-        from sweep.verbs.report import run
-
         before, after = histories
         if before.folder == after.folder:
             raise UserError(f"both are sweep {before.folder.name}: name two sweeps, or one for its page")
         where = output or SweepFolder(after.folder).page_against(SweepFolder(before.folder))
-        return run(before, after, where)
+        return compare_sweeps(before, after, where)
     from sweep.report import page
 
     (history,) = histories
@@ -53,11 +52,10 @@ def report(
 EXIT = {"no regression": 0, "regression": 3, "nothing": 4}
 
 
-def run(history_a: History, history_b: History, out: Path | None = None) -> int:
-    """Print the comparison, write it as a page; the exit status.
+def compare_sweeps(history_a: History, history_b: History, out: Path | None = None) -> int:
+    """Print how the second sweep differs from the first, write it as a page, and return the exit status.
 
     Args:
-        history_a: the sweep before; history_b: the one after.
         out: the HTML file to write; None: no page.
 
     Returns:
@@ -70,10 +68,10 @@ def run(history_a: History, history_b: History, out: Path | None = None) -> int:
     from sweep.report.terminal import regression
     from sweep.report.terminal.display import Display
 
-    found = compare(history_a, history_b)
+    comparison = compare(history_a, history_b)
     display = Display()
-    display.show(regression.parts(found, display.width))
+    display.show(regression.make_parts(comparison, display.width))
     if out is not None:
-        regression_page.write(found, out)
+        regression_page.write(comparison, out)
         display.show([(f"page       {out}", "")])
-    return EXIT[found.status]
+    return EXIT[comparison.status]

@@ -19,13 +19,13 @@ from sweep.store import ledger
 from sweep.store.layout import OutputsFolder, SweepFolder, TrialFolder
 from sweep.verbs.arguments import OUTPUTS, Outputs
 
-MARGIN = 0.05  # a change smaller than this is no change to anybody
+MARGIN = 0.05  # a smaller relative change counts as none
 EXIT = {"reproduced": 0, "drifted": 3, "cannot judge": 4}
 
 
 @dataclass(frozen=True)
 class Past:
-    """A stored trial: what was asked, what came out, where it was measured."""
+    """A stored trial: what was to be measured, what came out, and on which machine."""
 
     trial: Trial
     settings: Settings
@@ -33,49 +33,10 @@ class Past:
     environment: Json
 
 
-def run_again(run_id: str, outputs: Path, tracking_uri: str | None = None, trust: bool = False) -> int:
-    """Run the trial of a run again with the effort it had; the exit status says how it compares.
-
-    Args:
-        run_id: an MLflow run id, or the key of a trial in the outputs folder.
-        trust: import factories that are not of this project without asking.
-
-    Returns:
-        0 reproduced, 3 drifted, 4 cannot judge.
-
-    Raises:
-        UserError: no such run, or it needs code that was not agreed to.
-    """
-    from sweep.engine.session import Sweep
-
-    past = _find(run_id, outputs, tracking_uri)
-    print(f"{past.record.label} of sweep {past.record.sweep}")
-    imports = foreign_targets(past.trial)
-    if imports and not trust:
-        raise UserError(f"this run brings in {', '.join(imports)}: look at that code, then add --trust")
-    settings = replace(past.settings, outputs=str(outputs), plan="run", reuse=False, retry_failed=False)
-    if tracking_uri:
-        settings = replace(settings, tracking={"name": "server", "uri": tracking_uri})
-    now = environment.capture()
-    for line in list_differences(past.environment, now) or ["the environment is the same"]:
-        print(f"  {line}")
-    sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
-    trials = deployment.restore_group(past.trial, here)
-    trial = trials[past.trial.deployment.get("member", 0)]
-    sweep.run([Job(each.overrides, each) for each in trials])
-    status = sweep.finish()
-    if status == 130:
-        return status
-    verdict, sentence = compare(past.record, sweep.records[trial.key])
-    changed = list_differences(past.environment, now)
-    print(f"\n{verdict}: {sentence}" + (f"; {', '.join(changed)}" if verdict == "drifted" and changed else ""))
-    return EXIT[verdict]
-
-
 def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str, str]:
-    """("reproduced" | "drifted" | "cannot judge", one sentence) from the repeats of both.
+    """("reproduced" | "drifted" | "cannot judge", a sentence that says why) from the repeats of both records.
 
-    Throughput is compared by two one-sided tests within `margin` (see `statistics.equivalence`).
+    Throughput is compared by two one-sided tests within `margin` (see `intervals.equivalence`).
     """
     from sweep.verdict.stats import intervals
 
@@ -101,7 +62,7 @@ def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str,
     return "cannot judge", f"{rates} ({change}): too noisy for ±{margin:.0%}; try a quieter machine or effort=thorough"
 
 
-def foreign_targets(trial: Trial) -> list[str]:
+def list_foreign_targets(trial: Trial) -> list[str]:
     """Code outside this project that running the trial would bring in: factories, interpreters, trusted files."""
     targets = [str(group.get("_target_") or "") for group in (trial.model, trial.data)]
     foreign = [target for target in targets if target and not target.startswith("sweep.workloads.")]
@@ -109,13 +70,13 @@ def foreign_targets(trial: Trial) -> list[str]:
     return foreign + ([str(trial.model.get("path"))] if trial.model.get("trust") else [])
 
 
-def here(trial: Trial) -> Trial:
-    """The trial on this host: what was detected there, and not typed, is detected here again."""
+def adapt_to_host(trial: Trial) -> Trial:
+    """The trial for this host: hardware facts that were detected, and not typed, are detected again."""
     if trial.hardware.get("name") != "local":
         return trial
     typed = {override.partition("=")[0].rpartition("hardware.")[2] for override in trial.overrides}
-    found = {name: value for name, value in rules.describe_local(rules.detect()).items() if name not in typed}
-    return replace(trial, hardware={**trial.hardware, **found})
+    detected = {name: value for name, value in rules.describe_local(rules.detect()).items() if name not in typed}
+    return replace(trial, hardware={**trial.hardware, **detected})
 
 
 def _find(run_id: str, outputs: Path, tracking_uri: str | None) -> Past:
@@ -169,9 +130,6 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-__all__ = ["Past", "compare", "foreign_targets", "here", "list_differences", "reproduce"]
-
-
 def reproduce(
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="An MLflow run id, or a trial's key.")],
     tracking_uri: Annotated[
@@ -180,5 +138,29 @@ def reproduce(
     trust: Annotated[bool, typer.Option(help="Import the model and data factories that the run names.")] = False,
     outputs: Outputs = OUTPUTS,
 ) -> int:
-    """Run a past trial again from its MLflow run alone, and say whether the result is the same."""
-    return run_again(run_id, outputs.absolute(), tracking_uri, trust)
+    """Run a past trial again from its MLflow run alone: 0 reproduced, 3 drifted, 4 cannot judge."""
+    from sweep.engine.session import Sweep
+
+    outputs = outputs.absolute()
+    past = _find(run_id, outputs, tracking_uri)
+    print(f"{past.record.label} of sweep {past.record.sweep}")
+    imports = list_foreign_targets(past.trial)
+    if imports and not trust:
+        raise UserError(f"this run brings in {', '.join(imports)}: look at that code, then add --trust")
+    settings = replace(past.settings, outputs=str(outputs), plan="run", reuse=False, retry_failed=False)
+    if tracking_uri:
+        settings = replace(settings, tracking={"name": "server", "uri": tracking_uri})
+    now = environment.capture()
+    for line in list_differences(past.environment, now) or ["the environment is the same"]:
+        print(f"  {line}")
+    sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
+    trials = deployment.restore_group(past.trial, adapt_to_host)
+    trial = trials[past.trial.deployment.get("member", 0)]
+    sweep.run([Job(member.overrides, member) for member in trials])
+    status = sweep.finish()
+    if status == 130:
+        return status
+    verdict, sentence = compare(past.record, sweep.records[trial.key])
+    changed = list_differences(past.environment, now)
+    print(f"\n{verdict}: {sentence}" + (f"; {', '.join(changed)}" if verdict == "drifted" and changed else ""))
+    return EXIT[verdict]

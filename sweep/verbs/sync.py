@@ -8,15 +8,15 @@ from sweep.verdict import select
 
 
 def sync(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
-    """Send a sweep's ledger to MLflow: what is there already is not doubled."""
+    """Send the results of a sweep to MLflow; what is there already is not sent twice."""
     from sweep.report.mlflow import markdown, tracker
 
     history = query.history(outputs, sweep)
-    settings, found = query.settings(history), query.records(history)
-    verdict = select.choose(found, settings.objective)
-    text = markdown.describe(settings, None, found, verdict, [str(history.header.get("command", ""))])
+    settings, records = query.settings(history), query.records(history)
+    verdict = select.choose(records, settings.objective)
+    text = markdown.describe(settings, None, records, verdict, [str(history.header.get("command", ""))])
     files = tuple(str(path) for path in SweepFolder(history.folder).left())
-    sent = tracker.send(tracker.SendRequest(str(history.folder), settings, files, text), found, verdict)
+    sent = tracker.send(tracker.SendRequest(str(history.folder), settings, files, text), records, verdict)
     if sent.problem:
         raise UserError(sent.problem)
     book = ledger.Ledger(history.folder)

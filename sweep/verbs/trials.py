@@ -21,27 +21,29 @@ def trials(
     from sweep.report import tables
 
     history = query.history(outputs, sweep)
-    found = with_reported(outputs, history, include)
+    records = with_reported(outputs, history, include)
     if as_json:
-        print(json.dumps(tables.trial_rows(found, history.runs), indent=1))
+        print(json.dumps(tables.trial_rows(records, history.runs), indent=1))
         return
-    show(history, found, query.settings(history))
+    show(history, records, query.settings(history))
 
 
 def with_reported(outputs: Path, history: ledger.History, include: Sequence[str] | None) -> list[Record]:
-    """The records of a sweep and, where it is asked for, what imported tables say beside them."""
+    """The records of a sweep, followed by those of imported tables where `--include` says so."""
     from sweep.verbs import importing
 
-    found = query.records(history)
-    return [*found, *importing.beside(outputs.absolute(), found, include or [])]
+    records = query.records(history)
+    return [*records, *importing.load_reported(outputs.absolute(), records, include or [])]
 
 
 def show(
-    history: ledger.History, found: Sequence[Record], settings: Settings, verdict: select.Verdict | None = None
+    history: ledger.History, records: Sequence[Record], settings: Settings, verdict: select.Verdict | None = None
 ) -> None:
-    """The ranked table, the verdict and the lines to go on with, as at the end of a sweep."""
+    """Print the ranked table, the verdict and the commands for what comes next, as a sweep does at its end."""
     from sweep.engine import summary
     from sweep.report.terminal.display import Display
 
-    verdict = verdict or select.choose(found, settings.objective)
-    Display().results(found, verdict, settings, summary.list_next_steps(history.folder, verdict, found, history.runs))
+    verdict = verdict or select.choose(records, settings.objective)
+    Display().results(
+        records, verdict, settings, summary.list_next_steps(history.folder, verdict, records, history.runs)
+    )

@@ -20,8 +20,8 @@ from typing import Annotated
 import typer
 
 from sweep.isolate.interrupts import terminate_as_interrupt
-from sweep.report.mlflow.address import CLIENT, is_server, store_uri, tracked_after_all
-from sweep.report.mlflow.links import PORT, links
+from sweep.report.mlflow.address import CLIENT, is_server, store_uri, with_tracking
+from sweep.report.mlflow.links import PORT, make_links
 from sweep.spec import Json, UserError
 from sweep.spec.settings import Settings
 from sweep.store import query
@@ -39,17 +39,17 @@ def serve(
     stop: threading.Event | None = None,
     command: Sequence[str] | None = None,
 ) -> int:
-    """Start the UI, print the links, stay until Ctrl-C (or `stop`), end it with all its processes.
+    """Start the UI and print the links; at Ctrl-C (or `stop`) end the UI with all its processes.
 
     Args:
-        port: None: 5000, or the next that is free.
+        port: None: 5000, or the next free one.
         command: another program to run, with `{port}` in its words; for tests.
     Returns:
         Exit status: 0 after a stop, 1 where the server ended by itself.
     Raises:
-        UserError: a port that is taken, a server that does not start.
+        UserError: the port is taken, or the server does not start.
     """
-    settings = tracked_after_all(settings)
+    settings = with_tracking(settings)
     uri = str(store_uri(settings))
     if is_server(uri):
         say(f"The tracking server is at {uri}")
@@ -138,13 +138,13 @@ def _healthy(base: str) -> bool:
 
 
 def _say_links(settings: Settings, base: str, say: Callable[[str], None]) -> None:
-    """The links of the experiment and of its newest sweep; asked over HTTP, so that MLflow is not imported here."""
+    """Print links to the experiment and its newest sweep. They come over HTTP, so that MLflow is not imported here."""
     objective = settings.objective
     direction = "DESC" if objective.maximize else "ASC"
     try:
         name = urllib.parse.quote(settings.name)
-        found = _ask(f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
-        experiment_id = str(found["experiment"]["experiment_id"])
+        experiment = _ask(f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
+        experiment_id = str(experiment["experiment"]["experiment_id"])
         parent, sweep_id, top = None, None, []
         for run in _search(base, experiment_id, "tags.`sweep.kind` = 'sweep'", "attributes.start_time DESC", 1):
             tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
@@ -161,23 +161,23 @@ def _say_links(settings: Settings, base: str, say: Callable[[str], None]) -> Non
         "compare": f"its best {len(top)} beside each other",
         "trials": f"all trials of {settings.name}, best first",
     }
-    addresses = links(settings, experiment_id, parent=parent, sweep_id=sweep_id, top=top, base=base)
+    addresses = make_links(settings, experiment_id, parent=parent, sweep_id=sweep_id, top=top, base=base)
     for key, text in names.items():
         if key in addresses:
             say(f"  {text}:\n    {addresses[key]}")
 
 
 def _search(base: str, experiment_id: str, filter_text: str, order: str, limit: int) -> list[Json]:
-    asked = {"experiment_ids": [experiment_id], "filter": filter_text, "order_by": [order], "max_results": limit}
-    return list(_ask(f"{base}/api/2.0/mlflow/runs/search", asked).get("runs") or [])
+    request = {"experiment_ids": [experiment_id], "filter": filter_text, "order_by": [order], "max_results": limit}
+    return list(_ask(f"{base}/api/2.0/mlflow/runs/search", request).get("runs") or [])
 
 
 def _ask(url: str, body: Json | None = None) -> Json:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as answer:
-        found: Json = json.loads(answer.read())
-        return found
+        content: Json = json.loads(answer.read())
+        return content
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -1,8 +1,8 @@
-"""`python -m sweep verify`: what was measured here against what was published for the same setup.
+"""`python -m sweep verify`: compare measured numbers with those published for the same setup.
 
-A published row is comparable if model, instance, precision, batch, request_batch and cores are the trial's, as far as
-the row states them; what it does not state is said. Among several the one that differs least in `NEAR` is taken, and of
-equals the newest. Rows that the plausibility gates do not believe are left out.
+A published row is comparable if its model, instance, precision, batch, request_batch and cores are the trial's. What a
+row does not state is printed and does not exclude it. Of several rows the one that differs least in `NEAR` is taken, of
+equals the newest. Rows that the plausibility gates reject are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,41 +53,8 @@ class Check:
         )
 
 
-def compare_with_published(history: History, tables: Sequence[str], tolerance: float) -> int:
-    """Print the comparison of every measured trial; the exit status.
-
-    Args:
-        tables: files or names of shipped tables; none: all that come with sweep.
-        tolerance: relative difference that passes, of the estimate.
-
-    Returns:
-        0 all inside the tolerance, 3 something outside, 4 nothing comparable.
-
-    Raises:
-        UserError: a table is not there or not whole, or the tolerance is none.
-    """
-    if not 0 < tolerance < 10:
-        raise UserError(f"--tolerance {tolerance:g}: a share above 0, like 0.2 for 20 %")
-    rows, doubted = _believable(tables)
-    measured = [r for r in history.records.values() if r.status is Status.OK and r.origin.is_evidence]
-    print(f"sweep {history.folder.name}: {count(len(measured), 'measured trial')}, {len(rows)} published rows")
-    if doubted:
-        print(f"{count(doubted, 'published row')} left out: flagged implausible")
-    checks: list[Check] = []
-    for record in measured:
-        checks += _compare(record, setup(history, record), rows, tolerance)
-    if not checks:
-        print(_nothing(history, measured))
-        return EXIT["nothing"]
-    outside = sum(not check.inside(tolerance) for check in checks)
-    print(
-        f"{len(checks) - outside} of {count(len(checks), 'number')} inside {100 * tolerance:g} % of what was published"
-    )
-    return EXIT["outside" if outside else "inside"]
-
-
-def setup(history: History, record: Record) -> Json:
-    """What a published row must agree with; None where it is not known."""
+def describe_setup(history: History, record: Record) -> Json:
+    """The settings of a trial under the names of a published row; None where one is not known."""
     trial = history.trials.get(record.key)
     known: Json = {name: record.settings.get(name) for name in ("model", "precision", "batch", "cores", "replicas")}
     known["request_batch"] = record.settings.get("request_batch", known["batch"])
@@ -97,8 +64,8 @@ def setup(history: History, record: Record) -> Json:
     return known
 
 
-def nearest(known: Mapping[str, Any], rows: Sequence[Row]) -> tuple[Row | None, list[str]]:
-    """The comparable row and in what it differs, like ["stack neuron, here tensorflow_neuron", "batch not stated"]."""
+def find_nearest(known: Mapping[str, Any], rows: Sequence[Row]) -> tuple[Row | None, list[str]]:
+    """The nearest comparable row, and its differences: ["stack neuron, here tensorflow_neuron", "batch not stated"]."""
     comparable = [row for row in rows if all(_agrees(name, known, row) for name in EQUAL)]
     if not comparable:
         return None, []
@@ -121,17 +88,17 @@ def _differences(known: Mapping[str, Any], row: Row) -> list[str]:
 
 
 def _age(row: Row) -> tuple[int, ...]:
-    """Smaller is newer."""
+    """A key that sorts the newest row first."""
     year, month, day = (*(int(part) for part in (row.date or "0").split("-")), 0, 0)[:3]
     return (-year, -month, -day)
 
 
 def _compare(record: Record, known: Json, rows: Sequence[Row], tolerance: float) -> list[Check]:
-    row, differs = nearest(known, rows)
+    row, differs = find_nearest(known, rows)
     if row is None:
         return []
-    found = _checks(record, row)
-    if found:
+    checks = _checks(record, row)
+    if checks:
         print(f"\n{record.label}\n  published: {row.source} ({row.date or 'not dated'})")
         if row.shape:
             print(f"  items of {row.shape}")
@@ -139,9 +106,9 @@ def _compare(record: Record, known: Json, rows: Sequence[Row], tolerance: float)
             print(f"  differs: {'; '.join(differs)}")
         if row.mistakes:
             print(f"  known mistakes: {', '.join(row.mistakes)}")
-        for check in found:
+        for check in checks:
             print(f"  {check.text(tolerance)}")
-    return found
+    return checks
 
 
 def _checks(record: Record, row: Row) -> list[Check]:
@@ -155,8 +122,8 @@ def _checks(record: Record, row: Row) -> list[Check]:
     ]
 
 
-def _believable(tables: Sequence[str]) -> tuple[list[Row], int]:
-    """Rows of runs that nothing speaks against, and how many are left out."""
+def _load_believable(tables: Sequence[str]) -> tuple[list[Row], int]:
+    """The rows that the plausibility gates accept, and how many they reject."""
     from sweep.config import compose
 
     paths = [reported.find(name) for name in tables] or list(reported.shipped().values())
@@ -166,13 +133,13 @@ def _believable(tables: Sequence[str]) -> tuple[list[Row], int]:
     return good, len(ok) - len(good)
 
 
-def _nothing(history: History, measured: Sequence[Record]) -> str:
+def _explain_nothing(history: History, measured: Sequence[Record]) -> str:
     if not measured:
         origins = sorted({r.origin.value for r in history.records.values() if not r.origin.is_evidence})
         return "nothing comparable: no trial was measured" + (f" ({', '.join(origins)} only)" if origins else "")
-    known = [setup(history, record) for record in measured]
-    told = (f"{one['model']} on {one['instance'] or 'a host that is no EC2 instance'}" for one in known)
-    places = dict.fromkeys(told)
+    known = [describe_setup(history, record) for record in measured]
+    texts = (f"{setup['model']} on {setup['instance'] or 'a host that is no EC2 instance'}" for setup in known)
+    places = dict.fromkeys(texts)
     return f"nothing comparable: no published row has the setup of a trial here ({', '.join(places)})"
 
 
@@ -185,4 +152,22 @@ def verify(
     outputs: Outputs = OUTPUTS,
 ) -> int:
     """Compare what was measured with published numbers: 0 within the tolerance, 3 not, 4 nothing comparable."""
-    return compare_with_published(query.history(outputs, sweep), table or [], tolerance)
+    if not 0 < tolerance < 10:
+        raise UserError(f"--tolerance {tolerance:g}: a share above 0, like 0.2 for 20 %")
+    history = query.history(outputs, sweep)
+    rows, doubted = _load_believable(table or [])
+    measured = [r for r in history.records.values() if r.status is Status.OK and r.origin.is_evidence]
+    print(f"sweep {history.folder.name}: {count(len(measured), 'measured trial')}, {len(rows)} published rows")
+    if doubted:
+        print(f"{count(doubted, 'published row')} left out: flagged implausible")
+    checks: list[Check] = []
+    for record in measured:
+        checks += _compare(record, describe_setup(history, record), rows, tolerance)
+    if not checks:
+        print(_explain_nothing(history, measured))
+        return EXIT["nothing"]
+    outside = sum(not check.inside(tolerance) for check in checks)
+    print(
+        f"{len(checks) - outside} of {count(len(checks), 'number')} inside {100 * tolerance:g} % of what was published"
+    )
+    return EXIT["outside" if outside else "inside"]

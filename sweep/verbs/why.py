@@ -1,4 +1,4 @@
-"""The verb `why`: why trials were not chosen, did not work or were never tried."""
+"""The verb `why`: why trials were not chosen, failed or were never tried."""
 
 from typing import Annotated
 
@@ -12,18 +12,18 @@ from sweep.verdict import select
 
 
 def why(
-    settings: Annotated[list[str], typer.Argument(help="Like batch=5 cores=4.")],
+    settings: Annotated[list[str], typer.Argument(help="Which trials, like batch=5 cores=4.")],
     sweep: SweepOption = "last",
     outputs: Outputs = OUTPUTS,
 ) -> None:
-    """Why trials were not chosen, did not work or were never tried, from what is stored."""
+    """Say why trials were not chosen, failed or were never tried, from stored results."""
     history = query.history(outputs, sweep)
-    found = query.records(history)
-    wanted = query.parse_wanted(settings, [record.settings for record in found])
-    chosen = [record for record in found if query.matches(record.settings, wanted)]
+    records = query.records(history)
+    wanted = query.parse_wanted(settings, [record.settings for record in records])
+    chosen = [record for record in records if query.matches(record.settings, wanted)]
     if not chosen:
-        raise query.no_match([record.settings for record in found], wanted)
-    verdict = select.choose(found, query.settings(history).objective)
+        raise query.no_match([record.settings for record in records], wanted)
+    verdict = select.choose(records, query.settings(history).objective)
     for record in chosen:
         reason = verdict.reasons.get(record.key) or (
             "chosen: " + verdict.sentence if record.key == verdict.winner else record.reason

@@ -82,3 +82,45 @@ def test_control_flow_on_text_is_seen(source: str) -> None:
 @pytest.mark.parametrize("source", ["record.reason", "record.stop is StopReason.BUILT", "line.startswith('#')"])
 def test_other_conditions_are_fine(source: str) -> None:
     assert not list(prose_readers(f"if {source}:\n    pass\n", "x.py"))
+
+
+# Names that say how a thing came to be there, not what it is.
+VAGUE = ("told", "said", "found", "made", "asked", "each", "one")
+
+
+def vague_parameters(source: str, name: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        parameters = node.args
+        every = [*parameters.posonlyargs, *parameters.args, *parameters.kwonlyargs, parameters.vararg, parameters.kwarg]
+        for parameter in every:
+            if parameter is not None and parameter.arg in VAGUE:
+                yield f"{name}:{parameter.lineno} {getattr(node, 'name', 'lambda')} has a parameter `{parameter.arg}`"
+
+
+def test_parameters_say_what_they_are() -> None:
+    paths = sorted(path for folder in ("sweep", "hydra_plugins") for path in (ROOT / folder).rglob("*.py"))
+    vague = [line for path in paths for line in vague_parameters(path.read_text(), str(path.relative_to(ROOT)))]
+    assert not vague, "\n".join(["name what it is: records, verdict, request (CONTRIBUTING.md):", *vague])
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "function"),
+    [
+        ("\ndef choose(found): ...", 2, "choose"),
+        ("def choose(a, *, each=1): ...", 1, "choose"),
+        ("async def choose(*made): ...", 1, "choose"),
+        ("def choose(one, /): ...", 1, "choose"),
+        ("class A:\n    def choose(self, **told): ...", 2, "choose"),
+        ("key = lambda one: one.key", 1, "lambda"),
+    ],
+)
+def test_vague_parameters_are_seen(source: str, line: int, function: str) -> None:
+    (message,) = vague_parameters(source, "x.py")
+    assert message.startswith(f"x.py:{line} {function} ")
+
+
+def test_other_parameters_are_fine() -> None:
+    source = "def choose(records, wanted):\n    found = [each for each in records]\n    return found"
+    assert not list(vague_parameters(source, "x.py"))

@@ -23,7 +23,7 @@ from tests.support.records import THROUGHPUT, make_load, make_record, make_recor
 
 def told(records: list[Record], settings: Settings) -> dict[str, str]:
     verdict = select.choose(records, settings.objective)
-    return {line.name: line.text for line in story.lines(records, verdict, settings)}
+    return {line.name: line.text for line in story.describe(records, verdict, settings)}
 
 
 def screen(records: list[Record], settings: Settings, width: int, verdict: Verdict | None = None) -> str:
@@ -106,7 +106,7 @@ def test_runner_up_misses_no_limit(tmp_path: Path) -> None:
     records = [make_record(batch=n, throughput=1000.0 * n, latency_ms=float(n)) for n in (1, 2, 4, 8)]
     settings = make_settings(tmp_path, objective=replace(THROUGHPUT, latency_ms_p50_max=5.0))
     verdict = select.choose(records, settings.objective)
-    second = story.runner_up(records, verdict)
+    second = story.find_runner_up(records, verdict)
     assert second is not None
     assert second.settings["batch"] == 2
 
@@ -194,6 +194,6 @@ def test_trial_description_gives_result_and_evidence() -> None:
     assert "throughput" not in failed
 
 
-def test_markup_in_a_reason_stays_text() -> None:
+def test_markup_in_a_reason_is_escaped() -> None:
     page = describe_trial(make_record("build_failed", reason="<b>a | b</b> [x](y)"), 1, None)
     assert "&lt;b&gt;a \\| b&lt;/b&gt;" in page

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from sweep.report import tables
 from sweep.report.mlflow.markdown import describe
-from sweep.report.names import common, failure_groups, ranked, short_name, varying
+from sweep.report.names import describe_common, find_varying, group_failures, short_name, sort_ranked
 from sweep.spec import Status
 from sweep.text import axis_text, duration, number, plus_minus, relative, share
 from tests.support.records import make_plan, make_record, make_records, make_settings, make_verdict
 
 
-def test_every_declared_trial_has_a_row_with_the_agreed_keys():
+def test_every_declared_trial_has_a_row_with_documented_keys():
     records = make_records()
     rows = json.loads(tables.results_json(records, {records[0].key: "run0"}))
     agreed = {"key", "overrides", "status", "origin", "failure", "metrics", "mlflow_run_id"}
@@ -43,7 +43,7 @@ def test_csv_has_one_line_per_trial_failed_ones_too():
     assert rows[0]["batch"] == "1"
 
 
-def test_tables_of_nothing(tmp_path):
+def test_tables_without_trials_are_empty(tmp_path):
     assert [path.name for path in tables.write([], tmp_path)] == ["results.json", "results.csv"]
     assert json.loads((tmp_path / "results.json").read_text()) == []
 
@@ -66,7 +66,7 @@ def test_build_seconds_are_known_for_a_trial_that_failed_later():
     ("value", "text"),
     [(None, "–"), (math.nan, "–"), (0, "0"), (0.01234, "0.0123"), (1.234, "1.23"), (12.34, "12.3"), (1234.6, "1,235")],
 )
-def test_numbers_have_three_digits(value, text):
+def test_number_has_three_significant_digits(value, text):
     assert number(value) == text
 
 
@@ -107,23 +107,24 @@ def test_durations_are_readable(seconds, text):
 
 def test_interpreter_of_the_backend_takes_no_column() -> None:
     rows = [{"backend": "a", "python": "/x"}, {"backend": "b", "python": "/y"}, {"backend": "c"}]
-    assert varying(rows) == ["backend"]
-    assert varying([*rows, {"backend": "a", "python": "/z"}]) == ["backend", "python"]  # two toolchains of one backend
+    assert find_varying(rows) == ["backend"]
+    two_toolchains_of_one_backend = [*rows, {"backend": "a", "python": "/z"}]
+    assert find_varying(two_toolchains_of_one_backend) == ["backend", "python"]
 
 
 def test_names_show_what_varies():
     rows = [record.settings for record in (make_record(batch=1), make_record(batch=5, buckets=((64, 128), (224,))))]
-    assert varying(rows) == ["batch", "buckets"]
-    assert common(rows) == "digits · local · onnxruntime · fp32 · cores 1"
-    assert short_name(rows[1], varying(rows)) == "b5 k64x128,224"
+    assert find_varying(rows) == ["batch", "buckets"]
+    assert describe_common(rows) == "digits · local · onnxruntime · fp32 · cores 1"
+    assert short_name(rows[1], find_varying(rows)) == "b5 k64x128,224"
     assert axis_text([]) == "own"
-    assert varying([]) == []
-    assert common([]) == ""
+    assert find_varying([]) == []
+    assert describe_common([]) == ""
 
 
 def test_ranking_puts_measured_trials_first_and_loses_none():
     records = make_records()
-    order = ranked(records, make_verdict(records).ranking)
+    order = sort_ranked(records, make_verdict(records).ranking)
     assert [r.status for r in order[:5]] == [Status.OK] * 5
     assert order[0].metrics["throughput_items_per_s"] == max(r.metrics["throughput_items_per_s"] for r in order[:5])
     assert sorted(r.key for r in order) == sorted(r.key for r in records)
@@ -131,7 +132,7 @@ def test_ranking_puts_measured_trials_first_and_loses_none():
 
 def test_failures_are_grouped_by_reason():
     records = [make_record("build_failed", batch=n, reason="no such operator") for n in range(1, 4)]
-    groups = failure_groups([*records, make_record("invalid", reason="8 cores"), make_record()])
+    groups = group_failures([*records, make_record("invalid", reason="8 cores"), make_record()])
     assert [(text, len(group)) for text, group in groups] == [("crash: no such operator", 3), ("8 cores", 1)]
 
 

@@ -15,13 +15,13 @@ from sweep.engine.search.options import Options
 from sweep.report import tables
 from sweep.report.mlflow import markdown
 from sweep.report.mlflow import store as tracking_store
-from sweep.report.mlflow.links import shared_view
+from sweep.report.mlflow.links import make_shared_view
 from sweep.report.page import gather, trials
 from sweep.report.terminal.display import Display
 from sweep.spec import Record, from_json, metrics, to_json
 from sweep.spec.metrics import Better, Limit, Metric, Of, Pooled, Shown, Side, Unit
 from sweep.spec.settings import Objective
-from sweep.text import listed, quantity
+from sweep.text import describe_numbers, quantity
 from sweep.verdict import constraints, race
 from tests.support.page_sweeps import stored
 from tests.support.records import THROUGHPUT, make_measurement, make_record, make_settings
@@ -57,7 +57,7 @@ def test_every_ranked_table_has_every_column(tmp_path: Path) -> None:
     told = gather.read(stored(tmp_path, metrics=NUMBERS, agreement={}))
     page = [column.name for _, column in trials._columns(told)]
     described = markdown.describe(make_settings(tmp_path), None, records, None)
-    view = shared_view(THROUGHPUT, "a sweep", [], set(NUMBERS))[1]
+    view = make_shared_view(THROUGHPUT, "a sweep", [], set(NUMBERS))[1]
     for metric in metrics.COLUMNS:
         assert f"{metric.column}  " in terminal
         assert metric.column in page
@@ -68,13 +68,13 @@ def test_every_ranked_table_has_every_column(tmp_path: Path) -> None:
 
 
 def test_the_list_of_a_trial_has_every_metric_that_is_shown_of_one() -> None:
-    texts = listed(full_record().numbers)
+    texts = describe_numbers(full_record().numbers)
     for metric in metrics.METRICS:
         if metric.shown is not Shown.NOWHERE and metric not in metrics.LATENCIES:
             assert texts[metric.label]
     for metric in metrics.LATENCIES:
         assert (metric.quantile is None) or f"{metric.label} " in texts["latency"]
-    assert metrics.find(metrics.COST).label not in listed(full_record().numbers, without=metrics.COST)
+    assert metrics.find(metrics.COST).label not in describe_numbers(full_record().numbers, without=metrics.COST)
 
 
 @EVERY

@@ -65,7 +65,7 @@ def test_a_host_without_devices(says: Say) -> None:
     assert "no longer available" in row(printed, "c5_2xlarge_eia2_large")
 
 
-def test_every_type_says_whether_this_host_is_it(says: Say) -> None:
+def test_every_hardware_type_says_whether_it_is_this_host(says: Say) -> None:
     printed = says(INF2, CHIPS)
     assert row(printed, "inf2_24xlarge") == "yes 12 NeuronCores"
     assert row(printed, "inf2_48xlarge") == "no 24 NeuronCores it is an inf2.24xlarge"
@@ -73,7 +73,7 @@ def test_every_type_says_whether_this_host_is_it(says: Say) -> None:
     assert order == ["inf2_xlarge", "inf2_8xlarge", "inf2_24xlarge", "inf2_48xlarge"]
 
 
-def test_devices_and_who_holds_them(says: Say) -> None:
+def test_devices_are_listed_with_their_users(says: Say) -> None:
     holders = (Holder(123, "python serve.py", (0,), (0, 1), "2.31.13.0"),)
     versions = {"driver": "2.24.13.0", "aws-neuronx-tools": "2.31.13.0"}
     printed = says(INF2, replace(CHIPS, holders=holders), True, versions)
@@ -85,7 +85,7 @@ def test_devices_and_who_holds_them(says: Say) -> None:
     assert "install aws-neuronx-tools" in row(says(INF2, CHIPS), "Neuron tools")
 
 
-def test_cores_that_are_not_for_this_process(says: Say) -> None:
+def test_cores_outside_this_process_are_counted(says: Say) -> None:
     printed = says(replace(INF2, neuron_first=2, neuron_cores=2), CHIPS)
     assert "NeuronCores 2-3 of 12 (NEURON_RT_VISIBLE_CORES) for this process" in row(printed, "Neuron")
 
@@ -98,13 +98,13 @@ def test_tools_without_a_device_say_why(says: Say) -> None:
     assert "in use" not in printed
 
 
-def test_gpus(says: Say) -> None:
+def test_gpus_are_listed(says: Say) -> None:
     printed = says(replace(HOST, gpus=(Gpu("Tesla T4", 15360.0), Gpu("Odd"))))
     assert "Tesla T4, 15 GiB" in printed
     assert "Odd" in printed
 
 
-def test_how_to_verify_a_neuron_backend(says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_to_verify_neuron_backends_are_printed(says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     class Cast(Backend):
         name = "cast"
         precisions = ("bf16", "fp16")

@@ -39,7 +39,7 @@ def judge(**changes: Any) -> list[str]:
 # --- the gates, row by row --------------------------------------------------------------------------------------------
 
 
-def test_what_may_be_true_passes() -> None:
+def test_plausible_rows_pass() -> None:
     timing = {"request_batch": 8, "in_flight": 1, "throughput_items_per_s": 100.0, "latency_ms_mean": 80.0}
     ends = {"latency_ms_min": 70.0, "latency_ms_p50": 79.0, "latency_ms_p99": 90.0, "latency_ms_max": 95.0}
     shares = {"accuracy": 0.75, "agreement": 1.0, "placement": 0.9964, "items": 50_000}
@@ -76,7 +76,7 @@ def test_what_may_be_true_passes() -> None:
         ({"placement": 0.4, "build_seconds": 9.0}, "partial_placement: only 40 % of the operators run on the target"),
     ],
 )
-def test_what_cannot_be_true_is_told_from_the_numbers_alone(changes: dict[str, Any], says: str) -> None:
+def test_implausible_rows_are_rejected_by_their_numbers(changes: dict[str, Any], says: str) -> None:
     told = judge(**changes)
     assert len(told) == 1
     assert says in told[0]
@@ -94,7 +94,7 @@ def test_what_cannot_be_true_is_told_from_the_numbers_alone(changes: dict[str, A
         {"status": Status.BUILD_FAILED, "placement": 0.0, "reason": "x"},  # it says itself that it failed
     ],
 )
-def test_what_is_not_stated_is_not_guessed(changes: dict[str, Any]) -> None:
+def test_missing_values_are_not_guessed(changes: dict[str, Any]) -> None:
     assert judge(**changes) == []
 
 
@@ -128,7 +128,7 @@ def runs(outputs: Path) -> list[Any]:
     return list(client.search_runs([experiment.experiment_id])) if experiment else []
 
 
-def test_a_shipped_table_in_ledger_and_mlflow(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shipped_table_goes_to_ledger_and_mlflow(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verbs.run(["import", "published/resnet50_2020.csv", "--outputs", str(outputs)]) == 0
     printed = capsys.readouterr().out
     assert "50 rows: 31 ok, 1 run failed, 6 stopped, 12 flagged implausible" in printed
@@ -158,11 +158,11 @@ def test_a_shipped_table_in_ledger_and_mlflow(outputs: Path, capsys: pytest.Capt
     assert (folder / "resnet50_2020.csv").read_bytes() == tables.find("resnet50_2020").read_bytes()
 
 
-def test_what_is_flagged_in_the_shipped_tables() -> None:
+def test_flagged_rows_of_shipped_tables() -> None:
     types, limits = compose.hardware_types(), compose.settings().gates
     flagged = Counter[str]()
     for name, path in tables.shipped().items():
-        found = importing.records(importing.Table(path, tables.read(path)), "s", types, limits)
+        found = importing.make_records(importing.Table(path, tables.read(path)), "s", types, limits)
         flagged[name] = sum(record.status is Status.REJECTED for record in found)
     assert flagged == {
         "resnet50_2020": 12,
@@ -176,7 +176,7 @@ def test_what_is_flagged_in_the_shipped_tables() -> None:
 GOOD = "Tiny,inf1.xlarge,tensorflow_neuron,ok,a page,bf16,5,50,{},0.9,"
 
 
-def test_again_changes_nothing(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_importing_again_changes_nothing(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = table(outputs, GOOD.format(9000))
     importing.run([str(path), str(path)], outputs)
     before = {run.info.run_id for run in runs(outputs)}
@@ -189,7 +189,7 @@ def test_again_changes_nothing(outputs: Path, capsys: pytest.CaptureFixture[str]
     assert len(before) == 2
 
 
-def test_an_import_that_was_killed_is_completed(outputs: Path) -> None:
+def test_killed_import_is_completed(outputs: Path) -> None:
     path = table(outputs, GOOD.format(9000))
     importing.run([str(path)], outputs)
     (folder,) = ledger.sweeps(outputs)
@@ -201,7 +201,7 @@ def test_an_import_that_was_killed_is_completed(outputs: Path) -> None:
     assert len(runs(outputs)) == 2
 
 
-def test_one_bad_table_keeps_all_out(outputs: Path) -> None:
+def test_bad_table_stops_the_import_of_all(outputs: Path) -> None:
     good, bad = table(outputs, GOOD.format(9000)), table(outputs, "tiny,inf1.xlarge", name="half.csv")
     with pytest.raises(UserError, match=r"half\.csv:2: 2 cells"):
         importing.run([str(good), str(bad)], outputs)
@@ -209,7 +209,7 @@ def test_one_bad_table_keeps_all_out(outputs: Path) -> None:
     assert runs(outputs) == []
 
 
-def test_a_store_that_is_away_costs_nothing(
+def test_unreachable_store_does_not_stop_the_import(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -222,7 +222,7 @@ def test_a_store_that_is_away_costs_nothing(
 # --- beside measured trials -------------------------------------------------------------------------------------------
 
 
-def test_last_is_never_an_imported_table(outputs: Path) -> None:
+def test_last_never_means_an_imported_table(outputs: Path) -> None:
     importing.run([str(table(outputs, GOOD.format(9000)))], outputs)
     with pytest.raises(UserError, match="no sweep was run"):
         ledger.find(outputs, "last")
@@ -236,29 +236,29 @@ def test_last_is_never_an_imported_table(outputs: Path) -> None:
         verbs.run(["resume", imported.name, "--outputs", str(outputs)])
 
 
-def test_included_only_where_it_is_asked_for(outputs: Path) -> None:
+def test_reported_rows_need_the_include_option(outputs: Path) -> None:
     measured = [make_record(model="tiny"), make_record(model="tiny", batch=5)]
     with pytest.raises(UserError, match="python -m sweep import"):
-        importing.beside(outputs, measured, ["reported"])
+        importing.load_reported(outputs, measured, ["reported"])
     importing.run([str(table(outputs, GOOD.format(9000), GOOD.format(8000).replace("Tiny", "other")))], outputs)
-    assert importing.beside(outputs, measured, []) == []
-    (beside,) = importing.beside(outputs, measured, ["reported"])
+    assert importing.load_reported(outputs, measured, []) == []
+    (beside,) = importing.load_reported(outputs, measured, ["reported"])
     assert beside.settings["model"] == "tiny"
     assert beside.origin is Origin.REPORTED
     with pytest.raises(UserError, match="--include replayed: "):
-        importing.beside(outputs, measured, ["replayed"])
+        importing.load_reported(outputs, measured, ["replayed"])
 
 
-def test_a_corrected_table_replaces_the_number(outputs: Path) -> None:
+def test_corrected_table_replaces_the_number(outputs: Path) -> None:
     importing.run([str(table(outputs, GOOD.format(9000)))], outputs)
     importing.run([str(table(outputs, GOOD.format(4000)))], outputs)
     assert len(ledger.sweeps(outputs)) == 2
-    (beside,) = importing.beside(outputs, [make_record(model="tiny")], ["reported"])
+    (beside,) = importing.load_reported(outputs, [make_record(model="tiny")], ["reported"])
     assert beside.metrics is not None
     assert beside.metrics["throughput_items_per_s"] == 4000
 
 
-def test_verbs_show_both_and_where_each_comes_from(
+def test_verbs_show_measured_and_reported_with_origin(
     outputs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -291,7 +291,7 @@ def published(throughput: float, **axes: Any) -> Record:
     return replace(record, key="p" + record.key[1:], metrics={"throughput_items_per_s": throughput})
 
 
-def test_a_reported_number_never_wins_and_is_never_beaten() -> None:
+def test_reported_number_never_wins_and_never_loses() -> None:
     measured = [make_record(throughput=rate, repeats=4, batch=batch) for rate, batch in ((1000, 1), (500, 5))]
     alone = select.choose(measured, THROUGHPUT)
     assert alone.kind == "winner"
@@ -315,7 +315,7 @@ def test_of_reported_numbers_alone_nothing_is_chosen() -> None:
     assert "no spread known" in verdict.sentence
 
 
-def test_nothing_measured_is_not_helped_by_what_was_reported() -> None:
+def test_reported_numbers_do_not_replace_missing_measurements() -> None:
     failed = make_record("build_failed")
     verdict = select.choose([failed, published(20.0)], THROUGHPUT)
     assert (verdict.kind, verdict.winner) == ("none", None)

@@ -41,18 +41,18 @@ def row(**changes: Any) -> Row:
 
 
 @pytest.mark.parametrize("name", ["model", "instance", "precision", "batch", "request_batch", "cores"])
-def test_what_must_be_equal(name: str) -> None:
+def test_compared_rows_agree_in_the_required_settings(name: str) -> None:
     other = {"model": "resnet18", "instance": "inf1.2xlarge", "precision": "fp16"}.get(name, 7)
-    assert verify.nearest(KNOWN, [row(**{name: other})]) == (None, [])
+    assert verify.find_nearest(KNOWN, [row(**{name: other})]) == (None, [])
 
 
-def test_what_is_not_stated_is_said() -> None:
-    found, differs = verify.nearest(KNOWN, [row(batch=None, precision=None)])
+def test_differences_name_what_a_row_does_not_state() -> None:
+    found, differs = verify.find_nearest(KNOWN, [row(batch=None, precision=None)])
     assert found is not None
     assert differs == ["precision not stated", "batch not stated"]
 
 
-def test_the_row_that_differs_least_and_of_equals_the_newest() -> None:
+def test_nearest_row_differs_least_and_is_newest() -> None:
     rows = [
         row(source="other stack", stack="neuron"),
         row(source="old", date="2020-10-17"),
@@ -60,10 +60,10 @@ def test_the_row_that_differs_least_and_of_equals_the_newest() -> None:
         row(source="undated", date=None),
         row(source="more in flight", in_flight=8.0, replicas=4),
     ]
-    assert verify.nearest(KNOWN, rows) == (rows[2], [])
-    assert verify.nearest(KNOWN, rows[:1]) == (rows[0], ["stack neuron, here tensorflow_neuron"])
+    assert verify.find_nearest(KNOWN, rows) == (rows[2], [])
+    assert verify.find_nearest(KNOWN, rows[:1]) == (rows[0], ["stack neuron, here tensorflow_neuron"])
     told = ["replicas 4, here 1", "in_flight 8.0, here 1.0"]
-    assert verify.nearest(KNOWN, rows[-1:]) == (rows[-1], told)
+    assert verify.find_nearest(KNOWN, rows[-1:]) == (rows[-1], told)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_names_of_one_model(ours: str, same: bool) -> None:
     assert same_model("ResNet-50", ours) is same
 
 
-def test_a_variant_is_said() -> None:
-    found, differs = verify.nearest({**KNOWN, "model": "resnet50_keras"}, [row()])
+def test_differences_name_a_model_variant() -> None:
+    found, differs = verify.find_nearest({**KNOWN, "model": "resnet50_keras"}, [row()])
     assert found is not None
     assert differs == ["model resnet50, here resnet50_keras"]
 
@@ -124,7 +124,7 @@ def run(outputs: Path, path: str, *more: str) -> int:
     return verbs.run(["verify", "--table", path, "--outputs", str(outputs), *more])
 
 
-def test_inside(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbers_within_the_tolerance_exit_0(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured(outputs)
     assert run(outputs, table(outputs, ROW.format(756, "", 6.6, ""))) == 0
     shown = capsys.readouterr().out
@@ -133,7 +133,7 @@ def test_inside(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "2 of 2 numbers inside 20 %" in shown
 
 
-def test_outside_either_way_by_the_tolerance_that_is_asked_for(outputs: Path) -> None:
+def test_numbers_outside_the_tolerance_exit_3(outputs: Path) -> None:
     measured(outputs)
     for rate in (690, 850):
         path = table(outputs, ROW.format(rate, "", "", ""))
@@ -141,7 +141,7 @@ def test_outside_either_way_by_the_tolerance_that_is_asked_for(outputs: Path) ->
         assert run(outputs, path, "--tolerance", "0.05") == 3
 
 
-def test_a_latency_counts_as_well(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_latencies_are_compared_too(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured(outputs)
     assert run(outputs, table(outputs, ROW.format("", "", 4.0, ""))) == 3
     assert "OUTSIDE 20 %" in capsys.readouterr().out
@@ -152,28 +152,26 @@ def test_the_right_definition_of_a_rate_is_compared(outputs: Path) -> None:
     assert run(outputs, table(outputs, ROW.format(1200, 756, "", ""))) == 0
 
 
-def test_rows_that_cannot_be_true_are_left_out(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_implausible_rows_are_left_out(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured(outputs)
     lie = ROW.format(760, "", 65, "")  # 760 items/s x 65 ms / 5 are ten requests in flight, not one
     assert run(outputs, table(outputs, lie)) == 4
     assert "1 published row left out: flagged implausible" in capsys.readouterr().out
 
 
-def test_nothing_comparable(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_comparable_rows_exit_4(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured(outputs, instance=None)
     assert run(outputs, table(outputs, ROW.format(756, "", "", ""))) == 4
     assert "resnet50 on a host that is no EC2 instance" in capsys.readouterr().out
 
 
-def test_what_was_replayed_is_not_compared_with_its_own_source(
-    outputs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_replayed_trials_are_not_compared_with_their_source(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured(outputs, origin=Origin.REPLAYED)
     assert run(outputs, table(outputs, ROW.format(756, "", "", ""))) == 4
     assert "no trial was measured (replayed only)" in capsys.readouterr().out
 
 
-def test_without_a_table_all_that_come_with_sweep(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_table_all_shipped_tables_are_compared(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured(outputs)
     assert verbs.run(["verify", "--outputs", str(outputs)]) == 3
     shown = capsys.readouterr().out
@@ -182,7 +180,7 @@ def test_without_a_table_all_that_come_with_sweep(outputs: Path, capsys: pytest.
     assert "differs: stack neuron, here tensorflow_neuron; replicas 4, here 1" in shown
 
 
-def test_wrong_words(outputs: Path) -> None:
+def test_wrong_arguments_are_user_errors(outputs: Path) -> None:
     measured(outputs)
     path = table(outputs, ROW.format(756, "", "", ""))
     with pytest.raises(UserError, match="--tolerance 0: a share above 0"):

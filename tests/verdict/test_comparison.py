@@ -87,7 +87,7 @@ def test_only_common_items_count(tmp_path: Path) -> None:
     assert (found.answered_a, found.answered_b, found.common) == (4, 4, 2)
     assert found.items == (comparing.Item(4, 1, 0, 0, 0),)
     assert found.answers["who_was_right"] == {"both": 1, "only_reference": 0, "only_candidate": 1, "neither": 0}
-    assert "A answered 4 items, B 4: 2 of them common" in comparison.lines(found)
+    assert "A answered 4 items, B 4, both 2 of them" in comparison.describe(found)
 
 
 def test_no_item_in_common(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +109,7 @@ def test_a_row_with_nan_has_no_answer(tmp_path: Path) -> None:
     store_sweep(tmp_path, "20260101-a", [Member(A, answers=[0, 0]), Member(B, answers=broken)], items=2)
     found = compared(tmp_path, "backend=torch", "backend=openvino")
     assert found.items == (comparing.Item(1, 0, None, 0, 0),)
-    assert any(line.split() == ["1", "0", "–", "0", "0"] for line in comparison.lines(found))
+    assert any(line.split() == ["1", "0", "–", "0", "0"] for line in comparison.describe(found))
 
 
 def test_without_the_store_there_is_no_who_was_right(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_without_the_store_there_is_no_who_was_right(tmp_path: Path) -> None:
     found = compared(tmp_path, "backend=torch", "backend=openvino")
     assert found.answers["agreement"] == 0.5
     assert found.answers["who_was_right"] is None
-    text = "\n".join(comparison.lines(found))
+    text = "\n".join(comparison.describe(found))
     assert "the labels are not in" in text
     assert "McNemar" not in text
     assert ["item", "A", "B"] in [line.split() for line in text.splitlines()]
@@ -126,7 +126,7 @@ def test_without_the_store_there_is_no_who_was_right(tmp_path: Path) -> None:
 def test_data_without_labels_still_agree(tmp_path: Path) -> None:
     store_known(tmp_path, None, [0, 1])
     store_sweep(tmp_path, "20260101-a", [Member(A, answers=[0, 1]), Member(B, answers=[0, 1])], items=2)
-    lines = comparison.lines(compared(tmp_path, "backend=torch", "backend=openvino"))
+    lines = comparison.describe(compared(tmp_path, "backend=torch", "backend=openvino"))
     assert any(line.startswith("agreement      100 % of 2 items, 0 disagreements") for line in lines)
     assert not any("who was right" in line for line in lines)
 
@@ -135,7 +135,7 @@ def test_numbers_that_are_no_classes_are_compared_as_numbers(tmp_path: Path) -> 
     store_known(tmp_path, None, [0, 1], task="regression")
     a = np.array([[1.0, 2.0], [3.0, 4.0]], dtype=np.float32)
     store_sweep(tmp_path, "20260101-a", [Member(A, answers=a), Member(B, answers=a + 0.25)], items=2)
-    lines = comparison.lines(compared(tmp_path, "backend=torch", "backend=openvino"))
+    lines = comparison.describe(compared(tmp_path, "backend=torch", "backend=openvino"))
     assert any(line.startswith("answers        not classes: they differ by at most 0.25, cosine") for line in lines)
 
 
@@ -231,7 +231,7 @@ def test_ambiguous_trials_give_a_one_line_error(
 
 def test_long_lists_of_disagreements_are_cut(tmp_path: Path) -> None:
     store_sweep(tmp_path, "20260101-a", [Member(A, answers=[0] * 50), Member(B, answers=[1] * 50)])
-    lines = comparison.lines(compared(tmp_path, "backend=torch", "backend=openvino"))
+    lines = comparison.describe(compared(tmp_path, "backend=torch", "backend=openvino"))
     assert "  … and 30 more: --json has them all" in lines
 
 
@@ -254,7 +254,7 @@ def test_decisive_counts(discordant: int, needed: int | None) -> None:
 
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_the_sentence_says_a_difference_exactly_where_the_test_shows_one(a: int, b: int) -> None:
-    said = comparison.sentence(a, b)
+    said = comparison.describe_discordant(a, b)
     shows = intervals.mcnemar_exact(a, b) < 0.05
     assert ("is right more often" in said) == shows
     assert ("says nothing" in said) == (0 < a + b < 6)

@@ -261,7 +261,7 @@ def compared(tmp_path: Path, factor: float, *, failing: bool = False) -> tuple[l
 def test_a_regression_is_found_named_and_gives_status_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = compared(tmp_path, 0.8)
     page = tmp_path / "pages" / "regressions.html"
-    assert report.run(a, b, page) == 3
+    assert report.compare_sweeps(a, b, page) == 3
     text = capsys.readouterr().out
     assert "→ Regression: 2 trials are slower, digits-onnxruntime-fp32-b" in text
     assert "-20.0 % (" in text
@@ -272,15 +272,15 @@ def test_a_regression_is_found_named_and_gives_status_3(tmp_path: Path, capsys: 
 
 
 def test_no_regression_gives_status_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.run(*compared(tmp_path, 1.0)) == 0
+    assert report.compare_sweeps(*compared(tmp_path, 1.0)) == 0
     assert "→ No regression shown: of 2 trials compared, 2 as before." in capsys.readouterr().out
 
 
 def test_a_trial_that_broke_is_a_regression_and_its_text_is_not_markup(tmp_path: Path) -> None:
     found = regressions.compare(*compared(tmp_path, 1.0, failing=True))
     assert found.status == "regression"
-    assert "no longer works" in regression.sentence(found)
-    html = "".join(section.html for section in regression_page.sections(found))
+    assert "no longer works" in regression.summarize(found)
+    html = "".join(section.html for section in regression_page.list_sections(found))
     assert "<script>boom" not in html
     assert "&lt;script&gt;boom" in html
 
@@ -290,7 +290,7 @@ def test_nothing_in_common_gives_status_4(tmp_path: Path) -> None:
     b = history(tmp_path, "20260102-000000", [Member({"batch": 5})])
     found = regressions.compare(a, b)
     assert EXIT[found.status] == 4
-    assert regression.sentence(found).startswith("Nothing to compare")
+    assert regression.summarize(found).startswith("Nothing to compare")
     assert len(found.vanished) == len(found.new) == 1
 
 
@@ -323,7 +323,7 @@ def shown(found: Comparison, width: int) -> str:
     from sweep.report.terminal.display import Display
 
     stream = io.StringIO()
-    Display(plain=True, stream=stream, width=width).show(regression.parts(found, width))
+    Display(plain=True, stream=stream, width=width).show(regression.make_parts(found, width))
     return stream.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Where the runs go: the address of the store and of its artifacts, and how the MLflow client is told to behave."""
+"""The address of the MLflow store and of its artifacts, and the settings of the MLflow client."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ CLIENT = {
 
 
 def store_uri(settings: Settings, environment: Mapping[str, str] | None = None) -> str | None:
-    """`tracking.uri`, else MLFLOW_TRACKING_URI, else SQLite under `outputs`; None where nothing is tracked.
+    """`tracking.uri`, else MLFLOW_TRACKING_URI, else SQLite under `outputs`; None with `tracking=none`.
 
     Raises:
         UserError: `tracking=server` without an address, or a kind of tracking that does not exist.
@@ -44,8 +44,8 @@ def store_uri(settings: Settings, environment: Mapping[str, str] | None = None) 
     return f"sqlite:///{OutputsFolder(settings.outputs_path.absolute()).database}"
 
 
-def tracked_after_all(settings: Settings) -> Settings:
-    """The settings of a sweep that ran with `tracking=none`, for somebody who wants to see it in MLflow now."""
+def with_tracking(settings: Settings) -> Settings:
+    """The settings with `tracking=local` instead of `tracking=none`, to see a sweep in MLflow afterwards."""
     if settings.tracking.get("name") != "none":
         return settings
     return replace(settings, tracking={**settings.tracking, "name": "local"})
@@ -56,12 +56,12 @@ def is_server(uri: str) -> bool:
 
 
 def artifact_location(settings: Settings, uri: str) -> str | None:
-    """Where a new experiment keeps its artifacts; None: the server decides."""
+    """The place of a new experiment's artifacts; None: the server decides."""
     return None if is_server(uri) else (settings.outputs_path.absolute() / "mlartifacts").as_uri()
 
 
 def prepare_client() -> None:
-    """Set what must stand before MLflow is imported; what the user has set stays."""
+    """Set what MLflow reads when it is imported; what the user has set stays."""
     for name, value in CLIENT.items():
         os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow"):

@@ -1,6 +1,7 @@
-"""MLflow's client, told to be quick about a server that is away, and to keep quiet.
+"""MLflow's client, set to give up quickly on a server that is away, and to print nothing.
 
-Importing this module imports MLflow, which takes seconds and reads the environment: only who sends or reads runs does.
+Importing this module imports MLflow, which takes seconds and reads the environment: import it only to send or
+read runs.
 """
 
 import warnings

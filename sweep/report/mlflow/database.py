@@ -1,7 +1,8 @@
-"""The SQLite file of the default store: made whole or not at all, by one process at a time.
+"""The SQLite file of the default store: created as a whole or not at all, by one process at a time.
 
-MLflow makes its tables in some fifty steps. Two sweeps that start together break each other's file, and a sweep that is
-killed meanwhile leaves one that can never be opened again. So it is made aside, behind a lock, and renamed.
+MLflow creates its tables in some fifty steps. Two sweeps that start together break each other's file, and a sweep that
+is killed meanwhile leaves a file that can never be opened again. So the file is created elsewhere, under a lock, and
+renamed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def open_client(uri: str) -> MlflowClient:
 
 
 def make_database(uri: str) -> None:
-    """Make the file of a SQLite address if it is missing; other addresses are left alone.
+    """Create the file of a SQLite address if it is missing; do nothing for other addresses.
 
     Raises:
         OSError: the folder cannot be written.

@@ -1,7 +1,7 @@
-"""Links into the MLflow UI that open what a person wants to see: sorted, filtered, with the right columns.
+"""Links into the MLflow UI that open a view that is sorted, filtered, and has the right columns.
 
-The UI shows a sweep as one folded row without metrics unless a link says otherwise. A *shared view* (a tag of the
-experiment that the UI writes itself when one presses Share) carries filter, order and columns at once.
+Without such a link the UI shows a sweep as one folded row without metrics. A *shared view* (a tag of the experiment,
+which the UI itself writes when one presses Share) has the filter, the order and the columns.
 """
 
 import json
@@ -24,7 +24,7 @@ def base_url(settings: Settings, port: int = PORT) -> str:
     return uri if uri and is_server(uri) else f"http://127.0.0.1:{port}"
 
 
-def links(
+def make_links(
     settings: Settings,
     experiment_id: str,
     objective: Objective | None = None,
@@ -34,28 +34,37 @@ def links(
     top: Sequence[str] = (),
     base: str | None = None,
 ) -> dict[str, str]:
-    """Links by name: `trials` (all, best first), `sweep` (this one's, best first), `parent`, `compare`.
+    """Links by name: `trials` (of all sweeps, best first), `sweep` (its trials, best first), `parent`, `compare`.
 
     Args:
         parent: MLflow run id of the sweep.
-        sweep_id: for `sweep`: the trials of this sweep only, with columns.
-        top: MLflow run ids of the best trials, to be compared.
+        sweep_id: for `sweep`.
+        top: MLflow run ids of the best trials, for `compare`.
         base: address of the UI; None: `base_url`.
     """
     objective = objective or settings.objective
     root = f"{base or base_url(settings)}/#"
     page = f"{root}/experiments/{experiment_id}"
-    found = {"trials": f"{page}/runs?{_query(_ALL, objective)}"}
+    urls = {"trials": f"{page}/runs?{_query(_ALL, objective)}"}
     if sweep_id:
-        found["sweep"] = f"{page}/runs?viewStateShareKey={urllib.parse.quote(sweep_id)}"
+        urls["sweep"] = root + link_view(experiment_id, sweep_id)
     if parent:
-        found["parent"] = f"{page}/runs/{parent}"
+        urls["parent"] = f"{page}/runs/{parent}"
     if len(top) > 1:
-        lists = {"runs": list(top), "experiments": [str(experiment_id)]}
-        texts = {name: json.dumps(value, separators=(",", ":")) for name, value in lists.items()}
-        query = urllib.parse.urlencode(texts, quote_via=urllib.parse.quote)
-        found["compare"] = f"{root}/compare-runs?{query}"
-    return found
+        urls["compare"] = root + link_comparison(experiment_id, top)
+    return urls
+
+
+def link_view(experiment_id: str, sweep_id: str) -> str:
+    """The address within the UI of a sweep's trials, sorted, with the columns of `make_shared_view`."""
+    return f"/experiments/{experiment_id}/runs?viewStateShareKey={urllib.parse.quote(sweep_id)}"
+
+
+def link_comparison(experiment_id: str, run_ids: Sequence[str]) -> str:
+    """The address within the UI of a page that compares runs."""
+    lists = {"runs": list(run_ids), "experiments": [str(experiment_id)]}
+    texts = {name: json.dumps(value, separators=(",", ":")) for name, value in lists.items()}
+    return f"/compare-runs?{urllib.parse.urlencode(texts, quote_via=urllib.parse.quote)}"
 
 
 def _query(filter_text: str, objective: Objective) -> str:
@@ -68,14 +77,14 @@ def _query(filter_text: str, objective: Objective) -> str:
     return urllib.parse.urlencode(values, quote_via=urllib.parse.quote)
 
 
-def shared_view(
+def make_shared_view(
     objective: Objective, sweep_id: str, params: Sequence[str], known: Collection[str] = COLUMNS
 ) -> tuple[str, str]:
     """The tag of the experiment behind the `sweep` link: its name and its value.
 
     Args:
-        params: the axes that vary, shown as columns.
-        known: metrics that any of the trials has: the others get no column.
+        params: the axes that vary; each gets a column.
+        known: metrics that any of the trials has; the others get no column.
     """
     names = dict.fromkeys((objective.metric, *(name for name in COLUMNS if name in known)))
     columns = {f"params.`{name}`": 90 for name in params} | {f"metrics.`{name}`": 120 for name in names}

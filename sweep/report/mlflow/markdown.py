@@ -1,4 +1,4 @@
-"""Descriptions as Markdown: what MLflow's pages of a sweep and of its trials tell somebody who has nothing else."""
+"""Descriptions of sweeps and trials as Markdown, for MLflow's pages: they must be enough without other sources."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweep.report import events, story
-from sweep.report.names import common, failure_groups, ranked, short_name, varying, why
+from sweep.report.names import (
+    describe_common,
+    describe_failure,
+    describe_statuses,
+    find_varying,
+    group_failures,
+    short_name,
+    sort_ranked,
+)
 from sweep.spec import Record, Status
 from sweep.spec.metrics import COLUMNS, LATENCIES, METRICS, SAMPLES, Unit
-from sweep.text import UNKNOWN, cell, count, duration, listed, number, status_text
+from sweep.text import UNKNOWN, cell, count, count_range, describe_numbers, duration, number, status_text
 
 if TYPE_CHECKING:
     from sweep.spec.plan import Plan
@@ -23,18 +31,18 @@ RUN = "{run}"  # stands for the run's id, which is not known before the run is m
 def describe(
     settings: Settings, plan: Plan | None, records: Sequence[Record], verdict: Verdict | None, lines: Sequence[str] = ()
 ) -> str:
-    """Verdict and its story, counts, the ten best trials, what did not work and why, and the lines to go on with.
+    """Verdict and story, counts, the ten best trials, what failed and why, and the commands for what comes next.
 
     Args:
-        plan: None where only the records are at hand.
+        plan: None if only the records are known.
         lines: commands, shown as code.
     """
     parts = [f"**{_escape(verdict.sentence)}**" if verdict else "", _story(settings, records, verdict)]
     parts.append(_counts(settings, plan, records))
-    good = [record for record in ranked(records, verdict.ranking if verdict else ()) if story.has_numbers(record)]
+    good = [record for record in sort_ranked(records, verdict.ranking if verdict else ()) if story.has_numbers(record)]
     if good:
         parts.append(_table(good, records, verdict.winner if verdict else None))
-    failures = failure_groups([r for r in records if not story.has_numbers(r)])
+    failures = group_failures([r for r in records if not story.has_numbers(r)])
     if failures:
         parts.append("**What did not work**\n\n" + "\n".join(_failure(text, group) for text, group in failures[:TOP]))
         if len(failures) > TOP:
@@ -45,15 +53,15 @@ def describe(
 
 
 def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
-    """How a trial did beside the others, its numbers with what they rest on, what happened, and how to run it again.
+    """The rank of a trial, its numbers and sample counts, what happened, and how to run it again.
 
     Args:
         trials: declared in the sweep.
         verdict: None while the sweep goes on.
     """
-    parts = [f"**{_escape(_outcome(record, trials, verdict))}**", _escape(common([record.settings]))]
-    numbers = record.numbers if record.status is Status.REJECTED else story.standing(record)
-    facts = listed(numbers)
+    parts = [f"**{_escape(_outcome(record, trials, verdict))}**", _escape(describe_common([record.settings]))]
+    numbers = record.numbers if record.status is Status.REJECTED else story.comparable_numbers(record)
+    facts = describe_numbers(numbers)
     if "latency" in facts:
         facts["latency"] = _latencies(numbers)
     if facts:
@@ -71,14 +79,14 @@ def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
 def _story(settings: Settings, records: Sequence[Record], verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
-    told = story.lines(records, verdict, settings)
-    return "\n".join(f"- {line.name}: {_escape(line.text)}" for line in told)
+    story_lines = story.describe(records, verdict, settings)
+    return "\n".join(f"- {line.name}: {_escape(line.text)}" for line in story_lines)
 
 
 def _outcome(record: Record, trials: int, verdict: Verdict | None) -> str:
     """The first line of a trial's page."""
     if not story.has_numbers(record):
-        return f"{status_text(record.status)}: {why(record)}"
+        return f"{status_text(record.status)}: {describe_failure(record)}"
     if verdict is None:
         return "measured; the sweep goes on"
     if record.key == verdict.winner:
@@ -93,38 +101,34 @@ def _outcome(record: Record, trials: int, verdict: Verdict | None) -> str:
 
 
 def _claims(record: Record, verdict: Verdict | None) -> list[str]:
-    """What the samples prove of the limits on latency."""
+    """Sentences about what the samples prove of the limits on latency."""
     from sweep.spec import from_json
     from sweep.verdict import claims
     from sweep.verdict.claims import Claim
 
-    found = verdict.claims.get(record.key, {}) if verdict else {}
-    return [claims.describe(from_json(Claim, one)) for one in found.values()]
+    proofs = verdict.claims.get(record.key, {}) if verdict else {}
+    return [claims.describe(from_json(Claim, claim)) for claim in proofs.values()]
 
 
 def _counts(settings: Settings, plan: Plan | None, records: Sequence[Record]) -> str:
-    by_status = {status: sum(record.status is status for record in records) for status in Status}
-    words = [f"{n:,} {status_text(status)}" for status, n in by_status.items() if n]
-    text = f"{count(len(records), 'trial')} ({', '.join(words)})" if words else "no trials"
+    text = f"{count(len(records), 'trial')} ({describe_statuses(records)})" if records else "no trials"
     if plan is not None:
         text += f" · {count(len(plan.builds), 'distinct build')}"
     text += f" · {_repeats(settings)} of {duration(settings.effort.window_seconds)} each"
-    shared = common([record.settings for record in records])
+    shared = describe_common([record.settings for record in records])
     return text + (f"\n\n{_escape(shared)}" if shared else "")
 
 
 def _repeats(settings: Settings) -> str:
     effort = settings.effort
-    if effort.repeats_max and effort.repeats_max > effort.repeats:
-        return f"{effort.repeats} to {count(effort.repeats_max, 'repeat')}"
-    return count(effort.repeats, "repeat")
+    return count_range((effort.repeats, max(effort.repeats, effort.repeats_max or 0)), "repeat")
 
 
 def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None) -> str:
-    """The best, with the columns that any of them has."""
-    axes = varying([record.settings for record in records])
+    """The best trials, with the columns that any of them has."""
+    axes = find_varying([record.settings for record in records])
     cells = {record.key: _cells(record) for record in good[:TOP]}
-    heads = [head for head in next(iter(cells.values())) if any(each[head] != UNKNOWN for each in cells.values())]
+    heads = [head for head in next(iter(cells.values())) if any(row[head] != UNKNOWN for row in cells.values())]
     rows = ["| " + " | ".join(["", "trial", *heads]) + " |", "|:-|:-|" + "-:|" * len(heads)]
     for place, record in enumerate(good[:TOP], 1):
         name = _escape(short_name(record.settings, axes) or record.label)
@@ -136,7 +140,7 @@ def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None
 
 
 def _cells(record: Record) -> dict[str, str]:
-    """By the head of the column, which has the unit where cells have none; a dash where it is not known."""
+    """Cells by the head of their column, which has the unit if the cell has none; a dash for unknown numbers."""
     cells = {}
     for metric in METRICS:
         if metric.unit is Unit.SECONDS and metric in COLUMNS:

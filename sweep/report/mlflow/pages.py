@@ -1,20 +1,18 @@
-"""What the MLflow pages say for themselves: links within the UI, so that nobody has to find the way by folding lists.
+"""Descriptions of experiments and sweeps in MLflow, with links within the UI to what a reader looks for.
 
 Links are relative: they work wherever the UI is served, as long as they are followed inside it.
 """
 
-import json
-import urllib.parse
 from collections.abc import Mapping, Sequence
 
+from sweep.report.mlflow.links import link_comparison, link_view
 from sweep.spec.settings import Settings
 
 PAGE = "report.html"
-PICTURE = "throughput_latency.png"
 OURS = "python -m sweep"  # in a description that may be replaced
 
 
-def sweep_note(
+def describe_sweep(
     markdown: str,
     experiment_id: str,
     sweep_id: str,
@@ -22,45 +20,34 @@ def sweep_note(
     best: Sequence[str],
     files: Sequence[str],
 ) -> str:
-    """The description of a sweep: the verdict, where to look, then the rest.
+    """The description of a sweep: the verdict, links, then the rest.
 
     Args:
-        markdown: begins with the verdict, as `report.markdown.describe` makes it.
-        runs: MLflow run ids: `parent`, and `winner` or nothing.
+        markdown: what `markdown.describe` returned: it begins with the verdict.
+        runs: MLflow run ids under `parent`, and under `winner` if there is one.
         best: run ids of the best trials, best first.
-        files: names of the parent's artifacts.
+        files: names of the artifacts of the sweep's run.
     """
     page = f"#/experiments/{experiment_id}"
     parent = f"{page}/runs/{runs['parent']}"
-    told = [f"[all trials, best first]({view(experiment_id, sweep_id)})"]
+    entries = [f"[all trials, best first](#{link_view(experiment_id, sweep_id)})"]
     if len(best) > 1:
-        told.append(f"[the best {len(best)} side by side]({_compared(experiment_id, best)})")
+        entries.append(f"[the best {len(best)} side by side](#{link_comparison(experiment_id, best)})")
     if runs.get("winner"):
-        told.append(f"[the chosen one]({page}/runs/{runs['winner']})")
+        entries.append(f"[the chosen trial]({page}/runs/{runs['winner']})")
     if PAGE in files:
-        told.append(f"[the report]({parent}/artifacts/{PAGE})")
+        entries.append(f"[the report]({parent}/artifacts/{PAGE})")
     elif files:
-        told.append(f"[the files]({parent}/artifacts)")
+        entries.append(f"[the files]({parent}/artifacts)")
     head, gap, rest = markdown.partition("\n\n")
-    return f"{head}\n\n{' · '.join(told)}{gap}{rest}"
+    return f"{head}\n\n{' · '.join(entries)}{gap}{rest}"
 
 
-def experiment_note(experiment_id: str, sweep_id: str, settings: Settings) -> str:
-    """The description of an experiment: what its runs are, and the way to the newest."""
+def describe_experiment(experiment_id: str, sweep_id: str, settings: Settings) -> str:
+    """The description of an experiment: what its runs are, and a link to the newest sweep."""
     objective = settings.objective.name.replace("_", " ")
     return (
-        f"Newest: [sweep {sweep_id}, best by {objective} first]({view(experiment_id, sweep_id)})\n\n"
+        f"Newest: [sweep {sweep_id}, best by {objective} first](#{link_view(experiment_id, sweep_id)})\n\n"
         f"Each run called *sweep …* is one sweep (`{OURS}`): its description has the verdict, its artifacts the "
         "report. The runs below it are its trials, one setup each.\n"
     )
-
-
-def view(experiment_id: str, sweep_id: str) -> str:
-    """The trials of a sweep, sorted, with the columns that matter (`links.shared_view`)."""
-    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={urllib.parse.quote(sweep_id)}"
-
-
-def _compared(experiment_id: str, runs: Sequence[str]) -> str:
-    lists = {"runs": list(runs), "experiments": [str(experiment_id)]}
-    texts = {name: json.dumps(value, separators=(",", ":")) for name, value in lists.items()}
-    return f"#/compare-runs?{urllib.parse.urlencode(texts, quote_via=urllib.parse.quote)}"

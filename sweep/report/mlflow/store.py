@@ -1,7 +1,7 @@
-"""Runs in an MLflow store: found again by sweep id and trial key, so that sending them twice changes nothing.
+"""Runs in an MLflow store, identified by sweep id and trial key, so that sending them twice changes nothing.
 
-Everything here may raise whatever the client raises; who sends deals with it. MLflow is imported when a store is
-opened, never with this module.
+Everything here may raise what the client raises; the caller handles it. Opening a store imports MLflow, importing this
+module does not.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from sweep.verdict.buckets import metrics as bucket_metrics
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-LOG_BYTES = 2_000_000  # a longer log is cut to its end: the store is for reading, the file itself stays where it is
+LOG_BYTES = 2_000_000  # of a longer log only the end is sent; the file itself stays where it is
 TAIL_BYTES = 256_000
 FILE_BYTES = 64_000_000
 PARAM_CHARACTERS = 6000
 NOTE_CHARACTERS = 7900  # MLflow keeps 8000 of a tag
 _RUN_STATUS = {Status.OK: "FINISHED", Status.STOPPED: "KILLED"}
-_SENT = "sweep.sent"  # fingerprint of the record that was sent
+_SENT = "sweep.sent"  # tag: fingerprint of the record that was sent
 NOTE = "mlflow.note.content"
 
 
@@ -46,7 +46,7 @@ class RunStore:
         self._client = open_client(uri)
         self.experiment_id = self._experiment(settings, artifact_location(settings, uri))
         self._runs = self._existing()
-        # Tags of the runs that are whole: one that was cut off half way is still running, and is sent again.
+        # Tags of the complete runs: a run that was cut off half way still has the status RUNNING, and is sent again.
         self._sent = {key: dict(run.data.tags) for key, run in self._runs.items() if run.info.status != "RUNNING"}
         self.parent = self._open_parent()
 
@@ -54,8 +54,9 @@ class RunStore:
         """Send one trial, unless it is there already.
 
         Args:
-            files: what belongs to it beside what the record names; those that do not exist are left out.
-            note: its description, with RUN in the place of the run's id.
+            files: artifacts besides those that the record names; missing ones are skipped.
+            note: the run's description, with `RUN` in the place of the run's id.
+
         Returns:
             The run's id.
         """
@@ -72,9 +73,9 @@ class RunStore:
         run_id = str(run.info.run_id)
         sent = {**tags, **_note(note, run_id), _SENT: fingerprint}
         self._trial_files(run_id, record, files)
-        params = _new_params(run, _params(asked(record)))
+        params = _new_params(run, _params(list_params(record)))
         self._batch(run_id, ended, {**record.numbers, **bucket_metrics.flatten(record)}, params, sent)
-        # Last, so that a run which is cut off half way is told by its status.
+        # Last, so that the status shows whether a run is complete.
         self._client.set_terminated(run_id, _RUN_STATUS.get(record.status, "FAILED"), ended)
         self._sent[record.key] = sent
         return run_id
@@ -86,7 +87,7 @@ class RunStore:
             self.tag_experiment(NOTE, note)
 
     def _describe(self, key: str, run_id: str, note: str) -> None:
-        """Give a run that is there another description, where it has not this one."""
+        """Update the description of a run that was sent earlier."""
         for name, text in _note(note, run_id).items():
             if self._sent[key].get(name) != text:
                 self._client.set_tag(run_id, name, text)
@@ -95,7 +96,7 @@ class RunStore:
     def close_parent(
         self, metrics: Mapping[str, float], params: Mapping[str, Any], tags: Mapping[str, str], note: str, status: str
     ) -> None:
-        """Headline numbers, what was chosen, the description; the run of the sweep is over."""
+        """Set the numbers, params, tags and description of the sweep's own run, and end it."""
         now = int(time.time() * 1000)
         new = _new_params(self._client.get_run(self.parent), _params(params))
         self._batch(self.parent, now, metrics, new, {**tags, **_note(note, self.parent)})
@@ -114,26 +115,26 @@ class RunStore:
 
         try:
             self._client.set_experiment_tag(self.experiment_id, name, value)
-        except MlflowException:  # another sweep has just made the same tag: now it is there to be changed
+        except MlflowException:  # another sweep has just added the same tag: the second try changes it
             self._client.set_experiment_tag(self.experiment_id, name, value)
 
     def _experiment(self, settings: Settings, location: str | None) -> str:
         from mlflow.exceptions import MlflowException
 
-        found = self._client.get_experiment_by_name(settings.name)
-        if found is None:
+        experiment = self._client.get_experiment_by_name(settings.name)
+        if experiment is None:
             try:
                 return str(self._client.create_experiment(settings.name, location, {"sweep.kind": "experiment"}))
             except MlflowException:  # another sweep was quicker
-                found = self._client.get_experiment_by_name(settings.name)
-                if found is None:
+                experiment = self._client.get_experiment_by_name(settings.name)
+                if experiment is None:
                     raise
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if experiment.lifecycle_stage == "deleted":
+            self._client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
 
     def _existing(self) -> dict[str, Run]:
-        """The runs of this sweep that are in the store, by trial key; the sweep's own under the empty key."""
+        """The runs of this sweep in the store by trial key; the sweep's own run has the empty key."""
         runs: dict[str, Run] = {}
         token: str | None = None
         while True:
@@ -147,10 +148,10 @@ class RunStore:
                 return runs
 
     def _open_parent(self) -> str:
-        found = self._runs.get("")
-        if found is not None:
-            self._client.update_run(found.info.run_id, status="RUNNING")
-            return str(found.info.run_id)
+        run = self._runs.get("")
+        if run is not None:
+            self._client.update_run(run.info.run_id, status="RUNNING")
+            return str(run.info.run_id)
         tags = {"sweep.kind": "sweep", "sweep.id": self.sweep_id, "mlflow.source.name": "python -m sweep"}
         run = self._client.create_run(self.experiment_id, int(time.time() * 1000), tags, f"sweep {self.sweep_id}")
         return str(run.info.run_id)
@@ -187,7 +188,7 @@ class RunStore:
                 self._file(run_id, Path(repeat.samples), f"samples/{repeat.index}")
 
     def _file(self, run_id: str, path: Path, below: str) -> None:
-        """Send a file that is there; of a long log its end, of nothing else a part."""
+        """Send a file if it exists: of a long log the end, of a larger file nothing."""
         if not path.is_file():
             return
         size = path.stat().st_size
@@ -222,14 +223,14 @@ def _trial_tags(record: Record, sweep_id: str, parent: str) -> dict[str, str]:
 
 
 def _note(note: str, run_id: str) -> dict[str, str]:
-    """The tag that holds a run's description; none for an empty one."""
+    """The tag that holds a run's description; no tag if it is empty."""
     text = note.replace(RUN, run_id)
     text = text if len(text) <= NOTE_CHARACTERS else text[:NOTE_CHARACTERS] + "\n\n…"
     return {NOTE: text} if text else {}
 
 
-def asked(record: Record) -> dict[str, Any]:
-    """The settings of a trial with everything that its load says, so that runs under several loads can be told apart.
+def list_params(record: Record) -> dict[str, Any]:
+    """The settings of a trial with those of its load, which tell runs under several loads apart.
 
     `load` is the scenario; the rest is `load.rate`, `load.slo_p99_ms`, `load.concurrency`, `load.max_wait_ms`, ...
     """
@@ -238,29 +239,29 @@ def asked(record: Record) -> dict[str, Any]:
 
 
 def _params(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Words as they are, lists as JSON."""
+    """Params as MLflow takes them: words as they are, lists as JSON."""
     texts = {name: json.dumps(v) if isinstance(v, (list, tuple, dict)) else str(v) for name, v in settings.items()}
     return {_name(name): text[:PARAM_CHARACTERS] for name, text in texts.items()}
 
 
 def _new_params(run: Run, params: Mapping[str, str]) -> dict[str, str]:
-    """Without those that the run has: a param can be set once only."""
+    """The params that the run does not have: a param can be set only once."""
     return {name: value for name, value in params.items() if name not in run.data.params}
 
 
 def _headline_first(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
-    """The UI lists metrics as they came: those that a person looks for on top."""
+    """The metrics, those that a person looks for first: the UI keeps the order in which they were sent."""
     names = [name for metric in COLUMNS for name in metric.names if name in metrics]
     return [*((name, metrics[name]) for name in names), *(item for item in metrics.items() if item[0] not in names)]
 
 
 def _readable(value: float) -> float:
-    """Six digits, because the UI prints all that there are; the ledger has the others."""
+    """The value with six digits, because the UI prints all of them; the ledger keeps the exact value."""
     return value if value.is_integer() else float(f"{value:.6g}")
 
 
 def _name(name: str) -> str:
-    """MLflow takes letters, digits and `_-. :/` in names."""
+    """A name that MLflow takes: letters, digits and `_-. :/`."""
     return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250] or "_"
 
 

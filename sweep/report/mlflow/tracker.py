@@ -1,8 +1,8 @@
-"""MLflow as a mirror of the ledger: a worker of the pool sends a sweep when it has ended.
+"""MLflow as a mirror of the ledger: when a sweep has ended, a worker of the pool sends it.
 
-MLflow is imported by whoever sends: that worker, or the process of `python -m sweep sync`, never a running sweep. The
-first call that fails ends the sending; one line says what to do. The ledger has everything, and what is in the store
-already is neither sent again nor doubled.
+Only the process that sends imports MLflow: that worker, or `python -m sweep sync`, never a running sweep. The first
+call that fails ends the sending, and one line says what to do. The ledger has everything; what is already in the store
+is not sent again.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep.report.mlflow.address import is_server, store_uri, tracked_after_all
-from sweep.report.mlflow.links import shared_view
+from sweep.report import story
+from sweep.report.mlflow.address import is_server, store_uri, with_tracking
+from sweep.report.mlflow.links import make_shared_view
 from sweep.report.mlflow.markdown import describe_trial
-from sweep.report.mlflow.pages import experiment_note, sweep_note
-from sweep.report.mlflow.store import RunStore, asked
-from sweep.report.names import ranked, varying
+from sweep.report.mlflow.pages import describe_experiment, describe_sweep
+from sweep.report.mlflow.store import RunStore, list_params
+from sweep.report.names import find_varying, sort_ranked
 from sweep.spec import Json, Origin, Outcome, Record, Status, from_json, to_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger, query
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
 
 PRELOAD = ("sweep.report.mlflow.client",)
-SERVER_SECONDS = 30.0  # to open the store and close the sweep's run; a server that hangs is given up after that
-LOCAL_SECONDS = 120.0  # a file does not hang, but a loaded machine takes its time to make it
+SERVER_SECONDS = 30.0  # to open the store and close the sweep's run; then a server counts as hanging
+LOCAL_SECONDS = 120.0  # the same for a file: a busy machine may need long to create it
 SECONDS_A_TRIAL = 1.0
 MEMORY_MB = 4096.0
 TOP = 5  # trials that a link sets side by side
@@ -39,13 +40,13 @@ _DATA_ERRORS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXIS
 
 @dataclass(frozen=True)
 class SendRequest:
-    """A sweep to send, which lies whole in its folder."""
+    """Which sweep to send; everything about it lies in its folder."""
 
     folder: str
     settings: Settings
     files: tuple[str, ...] = ()  # for the sweep's own run: plan, tables, plots; folders go whole
     markdown: str = ""  # the description of the sweep's own run
-    interrupted: bool = False  # the sweep did not come to its end
+    interrupted: bool = False  # the sweep was stopped before its end
     entry: str = "sweep.report.mlflow.tracker:send_stored"
 
     @property
@@ -60,12 +61,12 @@ class SendRequest:
 
 @dataclass(frozen=True)
 class Sent:
-    """What the store has now."""
+    """What was sent, or why not everything was."""
 
     runs: Mapping[str, str] = field(default_factory=dict)  # MLflow run id by trial key
     parent: str | None = None
     experiment_id: str | None = None
-    problem: str | None = None  # one line, where not everything was sent
+    problem: str | None = None  # one line, if something was not sent
 
     @property
     def by_key(self) -> Json:
@@ -73,15 +74,15 @@ class Sent:
         return {**self.runs, "": self.parent}
 
 
-def sent_by(worker: Outcome, request: SendRequest) -> Sent:
-    """What a worker has sent; where it was killed or crashed, the line that says how to send the rest."""
+def read_outcome(worker: Outcome, request: SendRequest) -> Sent:
+    """What a worker has sent; if it was killed or crashed, the line that says how to send the rest."""
     if worker.failure is None:
         return from_json(Sent, worker.result)
-    return Sent(problem=send_later(request.settings, request.sweep_id, worker.failure.summary))
+    return Sent(problem=describe_retry(request.settings, request.sweep_id, worker.failure.summary))
 
 
-def send_later(settings: Settings, sweep_id: str, reason: object) -> str:
-    """One line: which store does not work, why, and how to send the sweep when it does."""
+def describe_retry(settings: Settings, sweep_id: str, reason: object) -> str:
+    """Say in one line which store does not work, why, and how to send the sweep later."""
     uri = str(store_uri(settings))
     what = f"MLflow server {uri} is away" if is_server(uri) else f"MLflow store {uri} cannot be written"
     detail = one_line(str(reason))
@@ -98,7 +99,7 @@ def send_stored(request: Json, folder: Path) -> Json:
 
 
 def send(request: SendRequest, records: Sequence[Record], verdict: Verdict | None) -> Sent:
-    """Send every trial that is not in the store, then the sweep's own run. What the store does raises nothing.
+    """Send every trial that is not in the store, then the sweep's own run. Errors of the store end in `problem`.
 
     Args:
         records: all of the sweep.
@@ -110,7 +111,7 @@ def send(request: SendRequest, records: Sequence[Record], verdict: Verdict | Non
     try:
         sending.run()
     except Exception as error:  # a client raises whatever it likes; the sweep's results must not be lost for it
-        sending.problem = send_later(sending.settings, request.sweep_id, error)
+        sending.problem = describe_retry(sending.settings, request.sweep_id, error)
     return sending.sent()
 
 
@@ -119,7 +120,7 @@ class _Sending:
 
     def __init__(self, request: SendRequest, records: Sequence[Record], verdict: Verdict | None) -> None:
         self.request, self.records, self.verdict = request, records, verdict
-        self.settings = tracked_after_all(request.settings)
+        self.settings = with_tracking(request.settings)
         self.uri = str(store_uri(self.settings))
         self.folder = Path(request.folder)
         self.files = [path for path in map(Path, request.files) if path.exists()]
@@ -128,7 +129,7 @@ class _Sending:
         self.problem: str | None = None
 
     def run(self) -> None:
-        """Open the store and send everything; the first call that fails for the store's sake ends it."""
+        """Open the store and send everything; stop at the first error that is the store's and not a trial's."""
         store = self.store = RunStore(self.uri, self.settings, self.request.sweep_id)
         refused = []
         for record in self.records:
@@ -158,32 +159,36 @@ class _Sending:
         self.runs[record.key] = store.log_trial(record, files, note)
 
     def _close_parent(self, store: RunStore) -> None:
-        """The headline, the description and the end of the sweep's own run, and the experiment's view of it."""
+        """Describe and end the sweep's own run, and describe the experiment."""
         records, verdict, sweep_id = self.records, self.verdict, self.request.sweep_id
-        winner, leader, best = _winner(records, verdict), _leader(records, verdict), self._best()
+        winner, leader, best = _winner(records, verdict), self._leader(), self._best()
         known = {name for record in records for name in record.numbers}
-        store.tag_experiment(*shared_view(self.settings.objective, sweep_id, _varying(records), known))
-        store.describe_experiment(experiment_note(store.experiment_id, sweep_id, self.settings))
+        store.tag_experiment(*make_shared_view(self.settings.objective, sweep_id, _varying(records), known))
+        store.describe_experiment(describe_experiment(store.experiment_id, sweep_id, self.settings))
         pages = {"parent": store.parent, "winner": self.runs.get(winner.key if winner else "", "")}
         files = [path.name for path in self.files]
         counts = _counts(records)
         store.close_parent(
             {**(leader.numbers if leader else {}), **counts, **_work(records)},
-            asked(winner) if winner and not self.request.interrupted else {},
+            list_params(winner) if winner and not self.request.interrupted else {},
             _parent_tags(self.settings, verdict, winner, leader),
-            sweep_note(self.request.markdown, store.experiment_id, sweep_id, pages, best, files),
+            describe_sweep(self.request.markdown, store.experiment_id, sweep_id, pages, best, files),
             "KILLED" if self.request.interrupted else "FINISHED" if counts["trials_ok"] else "FAILED",
         )
 
+    def _leader(self) -> Record | None:
+        """The trial whose numbers the sweep's own run shows."""
+        return None if self.verdict is None else story.find_leader(self.records, self.verdict)
+
     def _best(self) -> list[str]:
-        """Runs of the best trials."""
+        """The run ids of the best trials, best first."""
         good = [record for record in self.records if record.status is Status.OK]
-        order = ranked(good, self.verdict.ranking if self.verdict else ())
+        order = sort_ranked(good, self.verdict.ranking if self.verdict else ())
         return [self.runs[record.key] for record in order[:TOP] if record.key in self.runs]
 
 
 def _is_about_data(error: Exception) -> bool:
-    """The store works, but does not like what it was given."""
+    """Whether the store works and refused the data of this call."""
     return getattr(error, "error_code", "") in _DATA_ERRORS or isinstance(error, (ValueError, TypeError))
 
 
@@ -193,7 +198,7 @@ def _winner(records: Sequence[Record], verdict: Verdict | None) -> Record | None
 
 def _varying(records: Sequence[Record]) -> list[str]:
     ran = [record.settings for record in records if record.status.was_tried]
-    return varying(ran) or ["backend", "precision", "batch", "cores"]
+    return find_varying(ran) or ["backend", "precision", "batch", "cores"]
 
 
 def _counts(records: Sequence[Record]) -> dict[str, float]:
@@ -208,7 +213,7 @@ def _counts(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _work(records: Sequence[Record]) -> dict[str, float]:
-    """What the whole sweep took, beside the numbers of the leader alone."""
+    """Builds and repeats of the whole sweep, and their seconds."""
     builds = {build["key"]: build for record in records for build in record.builds if build.get("key")}
     new = [build for build in builds.values() if not build.get("reused")]
     repeats = [repeat for record in records if record.origin is Origin.MEASURED for repeat in record.repeats]
@@ -219,13 +224,6 @@ def _work(records: Sequence[Record]) -> dict[str, float]:
         "all_repeats": float(len(repeats)),
         "all_repeat_seconds": math.fsum(repeat.wall_seconds or 0.0 for repeat in repeats),
     }
-
-
-def _leader(records: Sequence[Record], verdict: Verdict | None) -> Record | None:
-    """The winner, or who leads while it is undecided: whose numbers stand on the sweep's own run."""
-    if verdict is None or verdict.kind == "none":
-        return None
-    return next((r for r in records if r.key == (verdict.winner or next(iter(verdict.ranking), None))), None)
 
 
 def _parent_tags(

@@ -1,7 +1,7 @@
-"""The page of a sweep: one HTML file that tells the whole of it, from what is stored.
+"""The page of a sweep: one HTML file with everything that is stored about it.
 
-The verdict first; then the choice, every trial, the pictures, the answers, what failed, the builds, the machine. It
-opens from a disk and in a frame without rights, asks no network, and shows the same on paper.
+First the verdict; then the choice, every trial, the pictures, the answers, what failed, the builds, the machine. The
+file opens from a disk and in a frame without rights, needs no network, and can be printed.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ __all__ = ["Section", "document", "write"]
 
 
 def write(folder: Path, verdict: Verdict | None = None, *, over: bool = False, path: Path | None = None) -> Path:
-    """Make the page of the sweep in a folder: of one that runs or was killed too.
+    """Write the page of the sweep in a folder, even if the sweep still runs or was killed; the path of the page.
 
     Args:
-        verdict: where it is known already.
-        over: all is measured, and the ledger is about to say so.
-        path: of the file; default: `report.html` in the folder.
+        verdict: if it is known already.
+        over: everything is measured, and the ledger is about to say so.
+        path: of the page; default: `report.html` in the folder.
 
     Raises:
-        UserError: the ledger has no beginning.
+        UserError: the ledger has no header.
     """
     where = path or SweepFolder(folder).page
-    files.write_whole(where, html(read(folder, verdict, over)))
+    files.write_whole(where, render(read(folder, verdict, over)))
     return where
 
 
-def html(told: Facts) -> str:
+def render(facts: Facts) -> str:
     from sweep.report.page import top
 
-    return document(top.title(told), sections(told), top.header(told))
+    return document(top.title(facts), list_sections(facts), top.header(facts))
 
 
-def sections(told: Facts) -> list[Section]:
-    """What there is something to say about."""
+def list_sections(facts: Facts) -> list[Section]:
+    """The sections that have something to say."""
     from sweep.report.page import (
         answers,
         builds,
@@ -76,13 +76,13 @@ def sections(told: Facts) -> list[Section]:
         surroundings.buckets,
         surroundings.environment,
     )
-    return [made for part in parts if (made := _safely(part, told)) is not None]
+    return [section for part in parts if (section := _safely(part, facts)) is not None]
 
 
-def _safely(part: Callable[[Facts], Section | None], told: Facts) -> Section | None:
-    """One part of the page; where it has a bug, the rest is told all the same: the end of a sweep must not be lost."""
+def _safely(part: Callable[[Facts], Section | None], facts: Facts) -> Section | None:
+    """One section; if it has a bug, a line says so, because the rest of the page must not be lost."""
     try:
-        return part(told)
+        return part(facts)
     except Exception as error:
         name = f"{part.__module__.rpartition('.')[2]}-{part.__name__}"
         return Section(name, "", paragraph(f"{MISSING} {name}: {type(error).__name__}: {error}", "soft"))

@@ -1,4 +1,4 @@
-"""Do the builds still give the original model's answers: agreement, accuracy, and who was right where they differ."""
+"""Whether the builds still answer like the original model: agreement, accuracy, who is right where they differ."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from sweep.report.page.markup import Cell, Column, Row, Section, badge, esc, par
 from sweep.report.terminal import comparison
 from sweep.spec import Json, Record, Status, canonical
 from sweep.spec.metrics import METRICS, Of
-from sweep.text import cell, count, share
+from sweep.text import cell, count, list_some, share
 
 MOST, NAMED = 25, 3
 RIGHT = ("both", "only_reference", "only_candidate", "neither")
 DIFFER = RIGHT[1:3]
 
 
-def section(told: Facts) -> Section | None:
-    """None where nothing was compared. Trials with the same answers, as from the same build, share a line."""
+def section(facts: Facts) -> Section | None:
+    """None if no answers were compared. Trials with the same answers, as of the same build, share a line."""
     groups: dict[str, list[Record]] = {}
-    for record in told.records:
+    for record in facts.records:
         if (record.agreement or {}).get("samples") or (record.agreement or {}).get("agreement") is not None:
             same = {name: value for name, value in (record.agreement or {}).items() if name != "samples"}
             groups.setdefault(canonical([same, record.status.value]), []).append(record)
     if not groups:
         return None
     shown = list(groups.values())[:MOST]
-    html = _classes(told, [group for group in shown if _of(group).get("agreement") is not None])
-    html += _distances(told, [group for group in shown if _of(group).get("agreement") is None])
+    html = _classes(facts, [group for group in shown if _of(group).get("agreement") is not None])
+    html += _distances(facts, [group for group in shown if _of(group).get("agreement") is None])
     if len(groups) > MOST:
         html += paragraph(f"The first {MOST} of {len(groups):,} different sets of answers.", "soft")
     return Section("answers", "Accuracy and agreement", html)
@@ -37,59 +37,65 @@ def _of(group: Sequence[Record]) -> Json:
     return dict(group[0].agreement or {})
 
 
-def _named(told: Facts, group: Sequence[Record]) -> Cell:
-    names = ", ".join(told.name(record) for record in group[:NAMED])
-    more = f" and {len(group) - NAMED:,} more" if len(group) > NAMED else ""
+def _named(facts: Facts, group: Sequence[Record]) -> Cell:
+    names = list_some([facts.name(record) for record in group], NAMED)
     state = "" if group[0].status is Status.OK else " " + badge(group[0].status)
-    return Cell(esc(names + more) + state, names, "wrap")
+    return Cell(esc(names) + state, names, "wrap")
 
 
-def _classes(told: Facts, groups: Sequence[Sequence[Record]]) -> str:
+def _classes(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
     if not groups:
         return ""
-    found = [_of(group) for group in groups]
-    labelled = any(each.get("accuracy") is not None for each in found)
-    lows = [float(each.get("agreement_low") or each["agreement"]) for each in found]
+    agreements = [_of(group) for group in groups]
+    labelled = any(agreement.get("accuracy") is not None for agreement in agreements)
+    lows = [float(agreement.get("agreement_low") or agreement["agreement"]) for agreement in agreements]
     if labelled:
         lows += [
-            float(each.get("accuracy_low") or each["accuracy"]) for each in found if each.get("accuracy") is not None
+            float(agreement.get("accuracy_low") or agreement["accuracy"])
+            for agreement in agreements
+            if agreement.get("accuracy") is not None
         ]
     span = (max(0.0, min(lows) - 0.02), 1.0)
     columns = [Column("trials"), Column("items", "answered and compared", True)]
     columns.append(Column("agreement", "share with the original's top class; 95 % interval by Wilson", False, True))
     if labelled:
         columns += [
-            Column("accuracy", "share of the labels that were hit; 95 % interval by Wilson", False, True),
+            Column("accuracy", "share of the items with the right label; 95 % interval by Wilson", False, True),
             Column("original", "accuracy of the original model on the same items", True, True),
             Column("both right", "", True),
             Column("only original", "", True),
             Column("only this", "", True),
             Column("neither", "", True),
-            Column("McNemar p", "exact, two-sided: that both are right equally often", True),
+            Column("McNemar p", "exact, two-sided; small: one of the two is right more often", True),
             Column("who was right"),
         ]
-    rows = [Row(_cells(told, group, each, labelled, span)) for group, each in zip(groups, found, strict=True)]
+    rows = [
+        Row(_cells(facts, group, agreement, labelled, span))
+        for group, agreement in zip(groups, agreements, strict=True)
+    ]
     scale = f"The drawn intervals reach from {share(span[0])} to 100 %."
     return table(columns, rows, name="answers-table", css="tight") + paragraph(scale, "soft")
 
 
-def _cells(told: Facts, group: Sequence[Record], each: Json, labelled: bool, span: tuple[float, float]) -> list[Cell]:
-    items = each.get("samples")
-    cells = [_named(told, group), Cell("–" if items is None else f"{int(items):,}", items)]
-    cells.append(_share(each, "agreement", span))
+def _cells(
+    facts: Facts, group: Sequence[Record], agreement: Json, labelled: bool, span: tuple[float, float]
+) -> list[Cell]:
+    items = agreement.get("samples")
+    cells = [_named(facts, group), Cell("–" if items is None else f"{int(items):,}", items)]
+    cells.append(_share(agreement, "agreement", span))
     if not labelled:
         return cells
-    cells.append(_share(each, "accuracy", span))
-    cells.append(Cell(share(each.get("reference_accuracy")), each.get("reference_accuracy")))
-    right = each.get("who_was_right") or {}
+    cells.append(_share(agreement, "accuracy", span))
+    cells.append(Cell(share(agreement.get("reference_accuracy")), agreement.get("reference_accuracy")))
+    right = agreement.get("who_was_right") or {}
     cells += [Cell("–" if right.get(name) is None else f"{right[name]:,}", right.get(name)) for name in RIGHT]
-    p = each.get("mcnemar_p")
+    p = agreement.get("mcnemar_p")
     cells.append(Cell("–" if p is None else f"{p:.2g}", p))
     words = ""
     if right:
         names = ("the original", "this build")
         words = (
-            comparison.sentence(int(right["only_reference"]), int(right["only_candidate"]), names=names)
+            comparison.describe_discordant(int(right["only_reference"]), int(right["only_candidate"]), names=names)
             if any(right[name] for name in DIFFER)
             else "right on the same items"
         )
@@ -97,16 +103,16 @@ def _cells(told: Facts, group: Sequence[Record], each: Json, labelled: bool, spa
     return cells
 
 
-def _share(each: Json, name: str, span: tuple[float, float]) -> Cell:
-    value, low, high = (each.get(name + end) for end in ("", "_low", "_high"))
+def _share(agreement: Json, name: str, span: tuple[float, float]) -> Cell:
+    value, low, high = (agreement.get(name + end) for end in ("", "_low", "_high"))
     if value is None:
         return Cell("–")
     ends = f"<br><small>{esc(share(low))} to {esc(share(high))}</small>" if low is not None and high is not None else ""
     return Cell(f"{esc(share(value))}{whisker(value, low, high, span)}{ends}", value)
 
 
-def _distances(told: Facts, groups: Sequence[Sequence[Record]]) -> str:
-    """Answers that are no classes: how far they are apart."""
+def _distances(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
+    """The table for answers that are not classes: how far they are from the original's."""
     if not groups:
         return ""
     distances = [metric for metric in METRICS if metric.of is Of.OUTPUTS]
@@ -114,9 +120,12 @@ def _distances(told: Facts, groups: Sequence[Sequence[Record]]) -> str:
     columns = [Column("trials"), Column("items", "", True), *(Column(metric.label, "", True) for metric in known)]
     rows = []
     for group in groups:
-        each = _of(group)
-        cells = [_named(told, group), Cell(f"{int(each.get('samples') or 0):,}", each.get("samples"))]
-        cells += [Cell(esc(cell(metric, each)), each.get(metric.name)) for metric in known]
+        agreement = _of(group)
+        cells = [_named(facts, group), Cell(f"{int(agreement.get('samples') or 0):,}", agreement.get("samples"))]
+        cells += [Cell(esc(cell(metric, agreement)), agreement.get(metric.name)) for metric in known]
         rows.append(Row(cells))
-    alone = paragraph(f"The answers of {count(sum(map(len, groups)), 'trial')} are no classes.", "lead")
+    alone = paragraph(
+        f"{count(sum(map(len, groups)), 'trial')} without classes: how far the answers are from the original's.",
+        "lead",
+    )
     return alone + table(columns, rows, name="distances-table")

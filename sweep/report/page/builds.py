@@ -1,4 +1,4 @@
-"""The distinct builds: what they took, whether they were there already, how large they are, who uses them."""
+"""The distinct builds: seconds, size, whether they came from the store, and the trials that use them."""
 
 from __future__ import annotations
 
@@ -19,61 +19,61 @@ class Use:
     """A build and the trials that need it."""
 
     build: Json
-    bucket: str  # where a trial has several
+    bucket: str  # empty unless a trial has several builds
     records: list[Record] = field(default_factory=list)
     failed: bool = False
 
 
-def section(told: Facts) -> Section | None:
-    """None where nothing was built or taken from the store."""
-    uses = _uses(told)
+def section(facts: Facts) -> Section | None:
+    """None if nothing was built or taken from the store."""
+    uses = _uses(facts)
     if not uses:
         return None
-    made = [use for use in uses if not use.build.get("reused")]
+    new = [use for use in uses if not use.build.get("reused")]
     failed = [use for use in uses if use.failed]
-    seconds = sum(float(use.build.get("seconds") or 0.0) for use in made)
+    seconds = sum(float(use.build.get("seconds") or 0.0) for use in new)
     trials = len({record.key for use in uses for record in use.records})
     words = [
         f"{count(len(uses), 'distinct build')} for {count(trials, 'trial')}:",
-        f"{len(made):,} made here in {duration(seconds)} of compiling,",
-        f"{len(uses) - len(made):,} taken from the store" + (f", {len(failed):,} failed." if failed else "."),
+        f"{len(new):,} made here in {duration(seconds)} of compiling,",
+        f"{len(uses) - len(new):,} taken from the store" + (f", {len(failed):,} failed." if failed else "."),
     ]
     slowest = max((float(use.build.get("seconds") or 0.0) for use in uses), default=0.0)
     known = [name for name in ("artifact_mb", "placement") if any(use.build.get(name) is not None for use in uses)]
     columns = [
         Column("build"),
-        Column("seconds", "that it took when it was built", True, True),
+        Column("seconds", "of building it", True, True),
         Column("state"),
         *(Column({"artifact_mb": "MB"}.get(name, name), "", True, True) for name in known),
         Column("precision", "as read back from what was built"),
-        Column("trials", "that use it", True, True),
+        Column("trials", "number of trials that use it", True, True),
         Column("built with"),
     ]
     shown = sorted(uses, key=lambda use: (not use.failed, -float(use.build.get("seconds") or 0.0)))[:MOST]
     html = paragraph(" ".join(words), "lead") + table(
-        columns, [_row(told, use, known, slowest) for use in shown], name="builds-table"
+        columns, [_row(facts, use, known, slowest) for use in shown], name="builds-table"
     )
     if len(uses) > MOST:
         html += paragraph(f"The {MOST} that took longest of {len(uses):,}.", "soft")
     return Section("builds", "Builds", html)
 
 
-def _uses(told: Facts) -> list[Use]:
-    found: dict[str, Use] = {}
-    for record in told.records:
+def _uses(facts: Facts) -> list[Use]:
+    uses: dict[str, Use] = {}
+    for record in facts.records:
         buckets = record.settings.get("buckets")
         listed = buckets if isinstance(buckets, list) and len(buckets) == len(record.builds) else []
         word = str(buckets if isinstance(buckets, str) else "")
         names = [f"k{axis_text([bucket])}" for bucket in listed] or [word] * len(record.builds)
         for bucket, build in zip(names, record.builds, strict=True):
-            use = found.setdefault(str(build.get("key")), Use(dict(build), bucket))
+            use = uses.setdefault(str(build.get("key")), Use(dict(build), bucket))
             use.records.append(record)
-            # Of several builds of a failed trial those without anything to show are the ones that failed.
+            # If a trial with several builds failed, the builds that report nothing are those that failed.
             use.failed |= record.status is Status.BUILD_FAILED and build.get("precision") is None
-    return list(found.values())
+    return list(uses.values())
 
 
-def _row(told: Facts, use: Use, known: Sequence[str], slowest: float) -> Row:
+def _row(facts: Facts, use: Use, known: Sequence[str], slowest: float) -> Row:
     build = use.build
     seconds = float(build.get("seconds") or 0.0)
     state = badge(Status.BUILD_FAILED, "failed") if use.failed else badge(Status.OK, "built")
@@ -85,7 +85,7 @@ def _row(told: Facts, use: Use, known: Sequence[str], slowest: float) -> Row:
     versions = ", ".join(f"{name} {version}" for name, version in (build.get("versions") or {}).items())
     drawn = bar(seconds / slowest) if slowest else ""
     cells = [
-        Cell(esc(_name(told, use)), _name(told, use)),
+        Cell(esc(_name(facts, use)), _name(facts, use)),
         Cell(f"{drawn}{number(seconds)}", seconds, "rate"),
         Cell(state, str(build.get("reused"))),
     ]
@@ -99,12 +99,12 @@ def _row(told: Facts, use: Use, known: Sequence[str], slowest: float) -> Row:
     return Row(cells)
 
 
-def _name(told: Facts, use: Use) -> str:
-    """What its trials have in common of what varies: not the cores of a build that runs on any number of them."""
+def _name(facts: Facts, use: Use) -> str:
+    """The varying axes that its trials share; without `cores` if the same build runs on any number of them."""
     first = use.records[0].settings
     alike = [
         name
-        for name in told.axes
+        for name in facts.axes
         if name != "buckets" and len({axis_text(record.settings.get(name)) for record in use.records}) == 1
     ]
     shared = [name for name in alike if name not in ("cores", "replicas", "request_batch", "load")] or alike

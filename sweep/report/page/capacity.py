@@ -1,4 +1,4 @@
-"""The rates that meet the service level: what every probe showed, and what all of them say together."""
+"""The highest rates that meet the service level: every probe, and the fit over all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
-from sweep.report.page.markup import Cell, Column, Row, Section, esc, table
+from sweep.report.page.markup import Cell, Column, Row, Section, esc, swatch, table
 from sweep.report.page.svg import Drawn
 from sweep.report.plots.drawing import Hit, clipped, stretch
 from sweep.spec import Record, metrics
@@ -18,57 +18,56 @@ from sweep.text import number, plus_minus, share
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Found = tuple[Record, list[CapacityFacts]]
+Result = tuple[Record, list[CapacityFacts]]
 LATE = 0.01  # share of the items that may be late
-LEAST = 3e-4  # shares below are drawn here: the axis is logarithmic and most probes have none that is late
+LEAST = 3e-4  # smaller shares are drawn here: the axis is logarithmic, and most probes have no late item
 
 
-def section(told: Facts) -> Section | None:
-    """None where no rate was looked for."""
-    found = [(record, searches) for record in told.records if (searches := _searches(record))]
-    if not found:
+def section(facts: Facts) -> Section | None:
+    """None if no trial searched for its capacity."""
+    results = [(record, searches) for record in facts.records if (searches := _searches(record))]
+    if not results:
         return None
-    drawn = [(record, searches) for record, searches in found if any(search.curve for search in searches)]
-    drawn = drawn[: len(told.best) or 8]
-    level = found[0][1][0].slo_p99_ms
+    drawn = [(record, searches) for record, searches in results if any(search.curve for search in searches)]
+    drawn = drawn[: len(facts.best) or 8]
+    level = results[0][1][0].slo_p99_ms
     words = (
-        f"Arrivals at random at one rate after the other: which share of the items took longer than "
-        f"{number(level)} ms. "
-        "One point a probe, hollow where the queue grew; the line is the fit that never falls with the rate, and "
-        f"capacity is where it reaches {share(LATE)}."
+        f"Items arrived at random, at one rate after another. Late items took longer than {number(level)} ms. Each "
+        "point is one probe, hollow if the queue grew. The line is a fit that never falls as the rate rises; "
+        f"capacity is the rate at which it reaches {share(LATE)}."
     )
-    chart = svg.chart("late-items-by-rate", lambda wide: _draw(told, drawn, wide), esc(words)) if drawn else ""
-    return Section("capacity", "Capacity", chart + _table(told, found))
+    chart = svg.chart("late-items-by-rate", lambda wide: _draw(facts, drawn, wide), esc(words)) if drawn else ""
+    return Section("capacity", "Capacity", chart + _table(facts, results))
 
 
 def _searches(record: Record) -> list[CapacityFacts]:
     return [repeat.capacity for repeat in record.repeats if repeat.capacity is not None]
 
 
-def _draw(told: Facts, found: Sequence[Found], wide: bool) -> Drawn:
+def _draw(facts: Facts, results: Sequence[Result], wide: bool) -> Drawn:
     figure = svg.canvas(wide, 3.6 if wide else 3.2)
     axes = figure.add_subplot()
     hits: list[Hit] = []
-    for record, searches in found:
+    for record, searches in results:
         for search in searches:
-            hits += _curve(told, axes, record, search.curve)
+            hits += _curve(facts, axes, record, search.curve)
     axes.axhline(LATE, color="#333333", lw=1, ls=":")
     axes.set_yscale("log")
     axes.set_ylim(LEAST / 1.4, 1.4)
     axes.set_yticks([LEAST, 1e-3, LATE, 0.1, 1.0], ["none", "0.1 %", "1 %", "10 %", "100 %"])
-    rates = [probe.rate for _, searches in found for search in searches for probe in search.curve]
+    rates = [probe.rate for _, searches in results for search in searches for probe in search.curve]
     stretch(axes, "x", min(rates), max(rates))
     axes.minorticks_off()
     axes.set_xlabel("rate of arrivals, items/s")
     axes.set_ylabel("late items")
     axes.grid(True, color="#EEEEEE", lw=0.8)
     axes.set_axisbelow(True)
-    _legend(told, axes, found, wide)
+    _legend(facts, axes, results, wide)
     return figure, hits
 
 
-def _curve(told: Facts, axes: Axes, record: Record, curve: Sequence[ProbeFacts]) -> list[Hit]:
-    colour, hits = told.colour(record), []
+def _curve(facts: Facts, axes: Axes, record: Record, curve: Sequence[ProbeFacts]) -> list[Hit]:
+    colour, hits = facts.colour(record), []
     fitted = sorted({(probe.rate, probe.fitted) for probe in curve if probe.fitted is not None})
     axes.plot([x for x, _ in fitted], [max(LEAST, y) for _, y in fitted], color=colour, lw=1.3, alpha=0.8)
     for probe in curve:
@@ -77,26 +76,26 @@ def _curve(told: Facts, axes: Axes, record: Record, curve: Sequence[ProbeFacts])
         strength = 1.0 if probe.counted else 0.35
         axes.plot(probe.rate, late, "o", ms=4.5, mec=colour, mfc=face, alpha=strength)
         p99 = probe.latency_ms.get("p99")
-        tip = f"{told.name(record)}\n{number(probe.rate)} items/s: {share(probe.late_share)} late"
+        tip = f"{facts.name(record)}\n{number(probe.rate)} items/s: {share(probe.late_share)} late"
         tip += f", p99 {number(p99)} ms" if p99 is not None else ""
         tip += "\nthe queue grew" if probe.overloaded else ""
-        hits.append(Hit(axes, probe.rate, late, colour, told.place.get(record.key), tip))
+        hits.append(Hit(axes, probe.rate, late, colour, facts.place.get(record.key), tip))
     return hits
 
 
-def _legend(told: Facts, axes: Axes, found: Sequence[Found], wide: bool) -> None:
+def _legend(facts: Facts, axes: Axes, results: Sequence[Result], wide: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], marker="o", color=told.colour(r), ms=4.5, label=clipped(told.name(r), 28 if wide else 20))
-        for r, _ in found
+        Line2D([], [], marker="o", color=facts.colour(r), ms=4.5, label=clipped(facts.name(r), 28 if wide else 20))
+        for r, _ in results
     ]
     figure = axes.get_figure()
     if figure is not None:
         figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=4 if wide else 2, fontsize=8)
 
 
-def _table(told: Facts, found: Sequence[Found]) -> str:
+def _table(facts: Facts, results: Sequence[Result]) -> str:
     columns = [
         Column("trial"),
         Column("service level", "p99 of the latency of an item", True),
@@ -105,7 +104,7 @@ def _table(told: Facts, found: Sequence[Found]) -> str:
         Column("note"),
     ]
     rows = []
-    for record, searches in found:
+    for record, searches in results:
         value = record.number(CAPACITY)
         if value is None:
             value = sum(search.items_per_s for search in searches) / len(searches)
@@ -114,10 +113,7 @@ def _table(told: Facts, found: Sequence[Found]) -> str:
         rows.append(
             Row(
                 [
-                    Cell(
-                        f'<span style="color:{told.colour(record)}">■</span> {esc(told.name(record))}',
-                        told.name(record),
-                    ),
+                    swatch(facts.name(record), facts.colour(record)),
                     Cell(esc(f"{number(searches[0].slo_p99_ms)} ms"), searches[0].slo_p99_ms),
                     Cell(esc(plus_minus(value, *ends)), value),
                     Cell(f"{sum(len(search.curve) for search in searches):,}"),

@@ -1,4 +1,4 @@
-"""What would change the choice: prices and limits at which another trial leads, and the hosts that the load takes."""
+"""What would change the choice: prices and limits at which another trial leads, and the hosts for a load."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ if TYPE_CHECKING:
 MOST = 8  # fleets
 
 
-def section(told: Facts) -> Section | None:
-    """None where nothing was chosen from, or nothing that is known would change it."""
-    if not told.over or not told.good:
+def section(facts: Facts) -> Section | None:
+    """None if there was nothing to choose from, or no price or limit is known to change the choice."""
+    if not facts.over or not facts.good:
         return None
     from sweep.verdict.costs import prices
     from sweep.verdict.whatif import flips
     from sweep.verdict.whatif.answers import Question, View
 
-    settings = told.settings
-    found = [told.stored(record) for record in told.records]
+    settings = facts.settings
+    trials = [facts.stored(record) for record in facts.records]
     question = Question(settings.objective, settings.fleet)
-    view = View(found, question, prices.read(told.folder.parent.parent))
-    html = _flips(told, flips.find_flips(view)) + _fleets(told, view)
+    view = View(trials, question, prices.read(facts.folder.parent.parent))
+    html = _flips(facts, flips.find_flips(view)) + _fleets(facts, view)
     return Section("changes", "What would change it", html) if html else None
 
 
-def _flips(told: Facts, found: tuple[Steps, ...]) -> str:
-    labels = {record.key: told.name(record) for record in told.records}
+def _flips(facts: Facts, flips: tuple[Steps, ...]) -> str:
+    labels = {record.key: facts.name(record) for record in facts.records}
     rows = [
         Row([Cell(esc(what)), Cell(esc(where)), Cell(esc(who))], {"class": "chosen" if now else ""})
-        for steps in found
-        for what, where, who, now in whatif.rows_of(steps, labels)
+        for steps in flips
+        for what, where, who, now in whatif.list_flips(steps, labels)
     ]
     if not rows:
         return ""
-    lost = sum(steps.unconfirmed for steps in found)
+    lost = sum(steps.unconfirmed for steps in flips)
     note = f"{count(lost, 'further change')} could not be confirmed 1 % away." if lost else ""
     columns = [Column("if this changes"), Column("where"), Column("then leads")]
     return table(columns, rows, sortable=False, css="loose") + paragraph(note, "soft")
 
 
-def _fleets(told: Facts, view: View) -> str:
+def _fleets(facts: Facts, view: View) -> str:
     """The hosts for the declared load."""
-    fleet = told.settings.fleet
+    fleet = facts.settings.fleet
     if fleet.items_per_s is None or not view.fleets:
         return ""
     spare = f"{count(fleet.spare_hosts, 'host')} may be lost"
@@ -58,19 +58,19 @@ def _fleets(told: Facts, view: View) -> str:
         Column("trial"),
         Column("items/s a host", "", True, True),
         Column("hosts", "", True),
-        Column("load", "share of what all can do, while none is lost", True, True),
+        Column("load", "share of what all hosts can do while none is lost", True, True),
         Column("USD/h", "", True),
         Column("USD/month", "730 hours", True),
-        Column("$/M items", "of the load, with what stands idle", True),
+        Column("$/M items", "of the load, idle hosts included", True),
         Column(""),
     ]
     rows = []
-    for each in view.fleets[:MOST]:
-        hosts, name = each.hosts, told.name(each.record)
+    for option in view.fleets[:MOST]:
+        hosts, name = option.hosts, facts.name(option.record)
         money = (hosts.usd_per_hour, hosts.usd_per_month, hosts.usd_per_million_items)
-        cells = [Cell(esc(name), name), Cell(number(each.rate), each.rate), Cell(f"{hosts.hosts:,}", hosts.hosts)]
+        cells = [Cell(esc(name), name), Cell(number(option.rate), option.rate), Cell(f"{hosts.hosts:,}", hosts.hosts)]
         cells.append(Cell(esc(share(hosts.load, 0)), hosts.load))
         cells += [Cell("unknown" if value is None else number(value), value) for value in money]
-        cells.append(Cell(esc(each.idle)))
-        rows.append(Row(cells, {"class": "chosen" if each.record.key == told.verdict.winner else ""}))
+        cells.append(Cell(esc(option.idle)))
+        rows.append(Row(cells, {"class": "chosen" if option.record.key == facts.verdict.winner else ""}))
     return f"<h3>{esc(head)}</h3>" + table(columns, rows, name="fleets")

@@ -1,4 +1,4 @@
-"""One self-contained HTML file: its style and its script are in it, and it asks no network for anything."""
+"""One self-contained HTML file: style and script are in it, and it needs no network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sweep import __version__
 from sweep.report.page.markup import Section, esc
 
 HERE = Path(__file__).parent
-# Nothing may be loaded, even where a text from a log slipped through: scripts and styles are those in the file.
+# The browser loads nothing from elsewhere, even if text from a log got into the HTML unescaped.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
@@ -18,12 +18,14 @@ def document(title: str, sections: Sequence[Section], header: str = "") -> str:
 
     Args:
         title: plain text.
-        sections: in their order; those with a heading are listed at the top.
-        header: HTML that stands on top in the place of the title.
+        sections: in this order; those with a heading are listed at the top.
+        header: HTML on top instead of the title.
     """
-    listed = "".join(f'<a href="#{esc(each.id)}">{esc(each.heading)}</a>' for each in sections if each.heading)
+    listed = "".join(
+        f'<a href="#{esc(section.id)}">{esc(section.heading)}</a>' for section in sections if section.heading
+    )
     top = header or f"<h1>{esc(title)}</h1>"
-    body = "\n".join(_section(each) for each in sections)
+    body = "\n".join(_section(section) for section in sections)
     return _writable(f"""<!doctype html>
 <html lang="en">
 <head>
@@ -51,7 +53,7 @@ def document(title: str, sections: Sequence[Section], header: str = "") -> str:
 
 
 def _writable(text: str) -> str:
-    """Without halves of characters, which a log or a label may hold and no file can."""
+    """The text without lone surrogates, which a log or a label may hold and a file cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What a page is made from: the ledger of a sweep, read once, and the files beside it, as far as they are there."""
+"""What a page is made from: the ledger of a sweep, read once, and those files beside it that exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.report import story
-from sweep.report.names import ranked, short_name, varying
+from sweep.report.names import find_varying, short_name, sort_ranked
 from sweep.report.plots.drawing import COLOURS
 from sweep.spec import Json, Measurement, Record, Status, StopReason, UserError, from_json
 from sweep.spec.settings import Settings
@@ -33,7 +33,7 @@ SHOWN = len(PALETTE)  # trials that are drawn side by side
 
 @dataclass(frozen=True)
 class Repeat:
-    """One repeat as the ledger has it."""
+    """One repeat in the ledger."""
 
     time: float  # seconds since the epoch, when it ended
     trial: str  # its key
@@ -42,11 +42,11 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Times:
-    """When things happened, as the ledger has it."""
+    """When things happened, by the ledger."""
 
     repeats: Sequence[Repeat]  # in the order in which they were measured
-    last: float  # the last sign of life
-    interrupted: bool  # as its end says
+    last: float  # the last entry about the sweep itself
+    interrupted: bool  # by its last entry
 
     @staticmethod
     def of(entries: Iterable[Json]) -> Times:
@@ -64,12 +64,12 @@ class Times:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that a page tells, of one sweep."""
+    """Everything that the page of one sweep shows."""
 
     book: ledger.History
     times: Times
     settings: Settings
-    records: Sequence[Record]  # ranked; of what has not ended, with the numbers of its whole repeats
+    records: Sequence[Record]  # ranked; a trial that has not ended has the numbers of its finished repeats
     verdict: Verdict
     state: str
     plan: Json
@@ -82,7 +82,7 @@ class Facts:
 
     @property
     def over(self) -> bool:
-        """The sweep came to its end: there is a verdict."""
+        """Whether the sweep has ended, so that there is a verdict."""
         return self.state in (FINISHED, INTERRUPTED)
 
     @property
@@ -92,8 +92,8 @@ class Facts:
 
     @cached_property
     def axes(self) -> list[str]:
-        """In which the trials differ."""
-        return varying([record.settings for record in self.records])
+        """The axes in which the trials differ."""
+        return find_varying([record.settings for record in self.records])
 
     @cached_property
     def good(self) -> list[Record]:
@@ -116,61 +116,61 @@ class Facts:
     def stored(self, record: Record) -> Stored:
         return Stored(self.book, record)
 
-    def shortened(self, text: str) -> str:
-        """A reason with the name of the trial that it compares with in the place of its label."""
+    def shorten(self, text: str) -> str:
+        """A reason in which the leader has its short name instead of its label."""
         leader = self.by_key.get(self.verdict.winner or next(iter(self.verdict.ranking), ""))
         return text.replace(leader.label, self.name(leader)) if leader is not None and self.axes else text
 
     def name(self, record: Record) -> str:
-        """What tells a trial from the others; where nothing does, its label."""
+        """The settings that tell a trial from the others; if none do, its label."""
         return short_name(record.settings, self.axes) or record.label
 
     @cached_property
     def best(self) -> list[Record]:
-        """The trials that are looked at closely, best first; of those that were measured here, where there are any."""
+        """The best trials for the drawings, best first; only trials that were measured here, if there are any."""
         here = [record for record in self.good if self.stored(record).is_measured]
         return (here or self.good)[:SHOWN]
 
     def colour(self, record: Record) -> str:
-        """The same in every drawing that shows the best trials side by side."""
-        keys = [each.key for each in self.best]
+        """The colour of a trial, the same in every drawing that shows the best trials side by side."""
+        keys = [best.key for best in self.best]
         return PALETTE[keys.index(record.key)] if record.key in keys else "#999999"
 
     @cached_property
     def forecast(self) -> str:
-        """How long the plan was said to take, and until when where that is not the end; empty where it said nothing."""
-        known = [each for each in self.plan.get("forecast_seconds") or [] if isinstance(each, (int, float))]
+        """The forecast of the plan, `to the first look` if repeats may be added; empty if there was none."""
+        known = [seconds for seconds in self.plan.get("forecast_seconds") or [] if isinstance(seconds, (int, float))]
         until = " to the first look" if self.settings.effort.repeats_max else ""
         return duration(sum(known)) + until if known else ""
 
     @property
     def outputs(self) -> str:
-        """What a command needs to find this sweep from here."""
+        """The option that a command needs to find this sweep from here."""
         where = relative(str(self.folder.parent.parent))
         return "" if where == "outputs" else f" --outputs {where}"
 
     def log(self, record: Record) -> Path | None:
-        """The log of what failed, wherever the outputs folder lies now."""
+        """The log of a failure, even if the outputs folder was moved; None if it is gone."""
         recorded = record.failure.log if record.failure else None
         if not recorded:
             return None
-        found = self.stored(record).file(recorded)
+        path = self.stored(record).file(recorded)
         parts = Path(recorded).parts
-        if found is None and "store" in parts:
+        if path is None and "store" in parts:
             here = self.folder.parent.parent.joinpath(*parts[len(parts) - 1 - parts[::-1].index("store") :])
-            found = here if here.is_file() else None
-        return found
+            path = here if here.is_file() else None
+        return path
 
 
 def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Facts:
     """The facts of the sweep in a folder.
 
     Args:
-        verdict: where it is known already.
-        over: everything has been measured, and the ledger is about to say so.
+        verdict: if it is known already.
+        over: everything is measured, and the ledger is about to say so.
 
     Raises:
-        UserError: there is no ledger, or it has no beginning.
+        UserError: there is no ledger, or it has no header.
     """
     book = ledger.History(folder)
     if not book.header:
@@ -179,8 +179,8 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
     entries = list(ledger.entries(folder))
     times = Times.of(entries)
     done: dict[str, dict[int, Measurement]] = {}
-    for each in times.repeats:
-        done.setdefault(each.trial, {})[each.measurement.index] = each.measurement
+    for repeat in times.repeats:
+        done.setdefault(repeat.trial, {})[repeat.measurement.index] = repeat.measurement
     records = [_with_repeats(book, record, done.get(record.key, {})) for record in query.records(book)]
     chosen = verdict or select.choose(records, settings.objective)
     return Facts(
@@ -197,27 +197,28 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
 
 
 def _ordered(records: Sequence[Record], chosen: Verdict, settings: Settings) -> list[Record]:
-    """As ranked; then what has numbers without a rank, by the objective, and the rest."""
-    in_order = ranked(records, chosen.ranking)
-    some = [record for record in in_order if record.key not in chosen.ranking and story.has_numbers(record)]
-    some.sort(key=lambda record: race.ranking_value(record, settings.objective))
-    first = [record for record in in_order if record.key in chosen.ranking]
-    keys = {record.key for record in (*first, *some)}
-    return [*first, *some, *(record for record in in_order if record.key not in keys)]
+    """The records as ranked; then those with numbers and no rank, by the objective; then the rest."""
+
+    def place(record: Record) -> tuple[int, float]:
+        if record.key in chosen.ranking:
+            return 0, 0.0
+        return (1, race.ranking_value(record, settings.objective)) if story.has_numbers(record) else (2, 0.0)
+
+    return sorted(sort_ranked(records, chosen.ranking), key=place)
 
 
 def _with_repeats(book: ledger.History, record: Record, done: Mapping[int, Measurement]) -> Record:
-    """A trial that has not ended, with what its whole repeats say; any other as it is."""
+    """A trial that has not ended, with the numbers of its finished repeats; any other trial unchanged."""
     if record.key in book.records or not done:
         return record
     from sweep.verdict.stats import intervals
 
     where = Stored(book, record)
     repeats = tuple(done[index] for index in sorted(done))
-    found = intervals.summarize(
-        [replace(each, samples=str(where.file(each.samples) or each.samples)) for each in repeats]
+    metrics = intervals.summarize(
+        [replace(repeat, samples=str(where.file(repeat.samples) or repeat.samples)) for repeat in repeats]
     )
-    return replace(record, repeats=repeats, metrics=found)
+    return replace(record, repeats=repeats, metrics=metrics)
 
 
 def _state(book: ledger.History, times: Times, over: bool, records: Sequence[Record]) -> str:
@@ -230,7 +231,7 @@ def _state(book: ledger.History, times: Times, over: bool, records: Sequence[Rec
 
 
 def _held(path: Path) -> bool:
-    """Another process writes this ledger."""
+    """Whether another process holds the lock of this ledger."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -240,24 +241,24 @@ def _held(path: Path) -> bool:
 
 
 def _drift(folder: Path, settings: Settings, entries: Sequence[Json]) -> Json:
-    """What is on record of the machine's speed; of a sweep that has not come so far, what can be told by now."""
-    found = _json(SweepFolder(folder).drift)
-    if found:
-        return found
+    """The machine's speed by `drift.json`; if the sweep has not written it yet, by the entries so far."""
+    document = _json(SweepFolder(folder).drift)
+    if document:
+        return document
     seen = series.read(entries)
     drift, levels = series.judge(seen, settings.objective.margin / 2, settings.seed)
     return series.build_document(seen, drift, levels)
 
 
 def _json(path: Path) -> Json:
-    """What a file holds; nothing where it is not there, or is not whole because the sweep was killed."""
+    """The content of a file; empty if it is missing, or was cut off when the sweep was killed."""
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def day(seconds: float) -> str:
+def format_day(seconds: float) -> str:
     """A moment for a person, in local time."""
     return time.strftime("%d %B %Y, %H:%M", time.localtime(seconds)).lstrip("0") if seconds else ""

@@ -1,4 +1,4 @@
-"""Latencies of the best trials side by side: boxes, shares of requests answered within, percentiles with counts."""
+"""Latencies of the best trials side by side: boxes, cumulative shares, percentiles with their sample counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
-from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
+from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, swatch, table
 from sweep.report.page.svg import Drawn
 from sweep.report.plots import boxes
 from sweep.report.plots.boxes import Box, Marks
@@ -21,50 +21,50 @@ from sweep.verdict.stats.intervals import samples_needed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-POINTS = 60  # beyond the whiskers of one box that are drawn
-TOLD = {
-    "item": "Latency of an item, from the moment at which it was meant to arrive.",
-    "request": "Latency of a request; each is sent when the last one is answered, so there is no queue in it.",
+POINTS = 60  # drawn beyond the whiskers of one box
+CAPTIONS = {
+    "item": "Latency of an item, from the moment when it was due to arrive.",
+    "request": "Latency of a request. Each is sent when the one before is answered, so it never waits in a queue.",
 }
 LEVELS = (0.5, 0.9, 0.99)
 
 
-def section(told: Facts) -> Section | None:
-    """None where no latency is known."""
-    shapes = {record.key: shape for record in told.best if (shape := boxes.shape_of(told.stored(record)))}
-    records = [record for record in told.best if record.key in shapes]
+def section(facts: Facts) -> Section | None:
+    """None if no latency is known."""
+    shapes = {record.key: shape for record in facts.best if (shape := boxes.make_shape(facts.stored(record)))}
+    records = [record for record in facts.best if record.key in shapes]
     if not records:
         return None
-    curves = {record.key: curve for record in records if (curve := _curve(told, record)) is not None}
+    curves = {record.key: curve for record in records if (curve := _curve(facts, record)) is not None}
     what = "item" if _is_open(records) else "request"
-    words = [TOLD[what]]
-    words.append(f"The best {len(records)} of {len(told.good)}." if len(told.good) > len(records) else "")
+    words = [CAPTIONS[what]]
+    words.append(f"The best {len(records)} of {len(facts.good)}." if len(facts.good) > len(records) else "")
     words.append(f"Box: quartiles and median; whiskers: the last {what} within 1.5 box lengths; points: beyond.")
-    words.append(f"Right, or below: the share of {what}s that were as quick." if curves else "")
+    words.append(f"Right, or below: the share of {what}s that were answered within a latency." if curves else "")
     caption = esc(" ".join(filter(None, words)))
-    html = svg.chart(f"latency-of-{what}s", lambda wide: _draw(told, records, shapes, curves, wide, what), caption)
-    return Section("latency", "Latency", html + _percentiles(told, records, what) + _open_loads(told, records))
+    html = svg.chart(f"latency-of-{what}s", lambda wide: _draw(facts, records, shapes, curves, wide, what), caption)
+    return Section("latency", "Latency", html + _percentiles(facts, records, what) + _open_loads(facts, records))
 
 
 def _is_open(records: Sequence[Record]) -> bool:
     return any(m.load is not None and m.load.rate for r in records for m in r.repeats)
 
 
-def _curve(told: Facts, record: Record) -> tuple[list[float], list[float]] | None:
-    """Latency in ms and the share of requests that took at most so long: more points where the tail is."""
+def _curve(facts: Facts, record: Record) -> tuple[list[float], list[float]] | None:
+    """Latencies in ms and the shares of requests that took at most as long, with more points in the tail."""
     import numpy as np
 
-    found = told.stored(record).latencies_ms()
-    if not found:
+    latencies = facts.stored(record).latencies_ms()
+    if not latencies:
         return None
-    ordered = np.sort(np.concatenate(list(found.values())))
+    ordered = np.sort(np.concatenate(list(latencies.values())))
     shares = np.unique(np.concatenate([np.linspace(0, 1, 81), 1 - np.geomspace(0.05, 1e-4, 25)]))
     places = np.unique(np.clip(np.ceil(shares * len(ordered)).astype(int) - 1, 0, len(ordered) - 1))
     return ordered[places].tolist(), ((places + 1) / len(ordered)).tolist()
 
 
 def _draw(
-    told: Facts,
+    facts: Facts,
     records: Sequence[Record],
     shapes: Mapping[str, Box | Marks],
     curves: Mapping[str, tuple[list[float], list[float]]],
@@ -82,15 +82,15 @@ def _draw(
     else:
         left, right = figure.subplots(), None
     drawn = [_thinned(shapes[record.key]) for record in records]
-    colours = [told.colour(record) for record in records]
-    boxes.paint(left, drawn, colours, [clipped(told.name(record), 34 if wide else 18) for record in records])
+    colours = [facts.colour(record) for record in records]
+    boxes.paint(left, drawn, colours, [clipped(facts.name(record), 34 if wide else 18) for record in records])
     left.minorticks_off()
     left.set_xlabel("ms")
     if right is not None:
-        _curves(told, right, records, curves, boxes.reach(drawn))
+        _curves(facts, right, records, curves, boxes.find_reach(drawn))
         right.set_title(f"share of {what}s answered within", loc="left", fontsize=8.5)
     return figure, [
-        Hit(left, boxes.middle(shape), place, colour, told.place[record.key])
+        Hit(left, boxes.find_middle(shape), place, colour, facts.place[record.key])
         for place, (shape, colour, record) in enumerate(zip(drawn, colours, records, strict=True))
     ]
 
@@ -100,7 +100,7 @@ def _thinned(shape: Box | Marks) -> Box | Marks:
 
 
 def _curves(
-    told: Facts,
+    facts: Facts,
     axes: Axes,
     records: Sequence[Record],
     curves: Mapping[str, tuple[list[float], list[float]]],
@@ -112,7 +112,7 @@ def _curves(
         axes.axhline(level, color="#CCCCCC", lw=0.7, ls=":")
     for record in reversed(records):
         if record.key in curves:
-            axes.plot(*curves[record.key], color=told.colour(record), lw=1.5, drawstyle="steps-post")
+            axes.plot(*curves[record.key], color=facts.colour(record), lw=1.5, drawstyle="steps-post")
     axes.set_ylim(0, 1.02)
     axes.set_yticks([0, *LEVELS], ["0", *(f"{100 * level:.0f} %" for level in LEVELS)])
     axes.grid(True, axis="x", color="#E6E6E6", lw=0.8)
@@ -120,8 +120,8 @@ def _curves(
     axes.set_xlabel("ms")
 
 
-def _percentiles(told: Facts, records: Sequence[Record], what: str) -> str:
-    """With their sample counts; what so few cannot support is not printed."""
+def _percentiles(facts: Facts, records: Sequence[Record], what: str) -> str:
+    """The percentiles with their sample counts, without those that need more samples."""
     needs = {metric.name: samples_needed(metric.quantile) for metric in LATENCIES if metric.quantile}
     hints = {name: f"from {needed:,} {what}s on" for name, needed in needs.items()}
     columns = [
@@ -133,9 +133,7 @@ def _percentiles(told: Facts, records: Sequence[Record], what: str) -> str:
     rows = []
     for record in records:
         n = record.number(SAMPLES)
-        cells = [
-            Cell(f'<span style="color:{told.colour(record)}">■</span> {esc(told.name(record))}', told.name(record))
-        ]
+        cells = [swatch(facts.name(record), facts.colour(record))]
         cells += [Cell(cell(metric, record.numbers), record.number(metric.name)) for metric in LATENCIES]
         cells.append(Cell("–" if n is None else f"{int(n):,}", n))
         cells.append(Cell(f"{len(record.repeats):,}", len(record.repeats)))
@@ -146,7 +144,7 @@ def _percentiles(told: Facts, records: Sequence[Record], what: str) -> str:
     return html + paragraph(f"Not printed where there are too few {what}s: {words}." if words else "", "soft")
 
 
-def _open_loads(told: Facts, records: Sequence[Record]) -> str:
+def _open_loads(facts: Facts, records: Sequence[Record]) -> str:
     """What arrived, what was answered, and whether the generator kept its times."""
     rows = []
     for record in records:
@@ -161,7 +159,7 @@ def _open_loads(told: Facts, records: Sequence[Record]) -> str:
         rows.append(
             Row(
                 [
-                    Cell(esc(told.name(record)), told.name(record)),
+                    Cell(esc(facts.name(record)), facts.name(record)),
                     Cell(esc(loads[0].scenario)),
                     Cell("" if rate is None else number(rate), rate),
                     *(Cell(f"{value:,}", value) for value in sums),
@@ -179,7 +177,7 @@ def _open_loads(told: Facts, records: Sequence[Record]) -> str:
         Column("items/s asked", "", True),
         *(Column(name, hint, True) for name, hint in (("arrived", ""), ("answered", ""), ("left", "in the queue"))),
         Column("lag p99 ms", "of the load generator, in its worst repeat", True),
-        Column("own time", "share that the generator took for itself, in its worst repeat", True),
+        Column("own time", "share of the time that the generator itself took, in its worst repeat", True),
         Column("queue"),
     ]
     return "<h3>The load</h3>" + table(columns, rows, name="loads")

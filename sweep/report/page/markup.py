@@ -1,4 +1,4 @@
-"""HTML in small pieces. Whatever is not our own text goes through `esc`; everything else here takes finished HTML."""
+"""Pieces of HTML. Text goes through `esc` first; the other functions take HTML unless they say otherwise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TAIL_LINES, TAIL_COLUMNS, TAIL_BYTES = 25, 240, 64_000
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page; without a heading it is not in the list of contents."""
+    """A part of a page; one without a heading is not listed in the contents."""
 
     id: str
     heading: str
@@ -27,7 +27,7 @@ class Cell:
     """One cell of a table."""
 
     html: str
-    sort: float | str | None = None  # what the column is sorted by; None: after everything else
+    sort: float | str | None = None  # the value that sorts the column; None: last
     css: str = ""
 
 
@@ -42,14 +42,14 @@ class Row:
 @dataclass(frozen=True)
 class Column:
     name: str
-    hint: str = ""  # in full, for whoever points at it
+    hint: str = ""  # shown when one points at the head
     right: bool = False
     falling: bool = False  # the first click sorts the largest first
     css: str = ""  # of its head and its cells
 
 
 def esc(value: object) -> str:
-    """Text as it is shown, safe between tags and in attributes."""
+    """Escape a text, so that it is safe between tags and in attributes."""
     return escape(str(value), quote=True)
 
 
@@ -60,7 +60,7 @@ def attributes(values: Mapping[str, object]) -> str:
 def table(
     columns: Sequence[Column], rows: Iterable[Row], *, name: str = "", sortable: bool = True, css: str = ""
 ) -> str:
-    """A table in a frame that scrolls sideways where the screen is narrow.
+    """A table in a frame that scrolls sideways on narrow screens.
 
     Args:
         name: its id.
@@ -93,10 +93,10 @@ def _css(column: Column) -> str:
     return " ".join(filter(None, ("num" if column.right else "", column.css)))
 
 
-def facts(pairs: Iterable[tuple[str, str]], css: str = "facts") -> str:
-    """Names, which are escaped, with their values, which are HTML; what has no value is left out."""
-    told = "".join(f"<div><dt>{esc(name)}</dt><dd>{html}</dd></div>" for name, html in pairs if html)
-    return f'<dl class="{css}">{told}</dl>' if told else ""
+def fact_list(pairs: Iterable[tuple[str, str]], css: str = "facts") -> str:
+    """A list of names, which are escaped, with their values, which are HTML; names without a value are left out."""
+    items = "".join(f"<div><dt>{esc(name)}</dt><dd>{html}</dd></div>" for name, html in pairs if html)
+    return f'<dl class="{css}">{items}</dl>' if items else ""
 
 
 def paragraph(text: object, css: str = "") -> str:
@@ -104,26 +104,31 @@ def paragraph(text: object, css: str = "") -> str:
 
 
 def details(summary: str, body: str, css: str = "") -> str:
-    """Both are HTML; the body is folded away."""
+    """A body that is folded away under its summary; both are HTML."""
     return f"<details{attributes({'class': css})}><summary>{summary}</summary>{body}</details>"
 
 
 def commands(lines: Sequence[str]) -> str:
     """Lines to type, each on its own, with a button that copies it."""
-    told = "".join(
+    items = "".join(
         f'<div class="cmd"><code>{esc(line)}</code><button type="button" class="copy">copy</button></div>'
         for line in lines
     )
-    return f'<div class="cmds">{told}</div>' if told else ""
+    return f'<div class="cmds">{items}</div>' if items else ""
+
+
+def swatch(name: str, colour: str) -> Cell:
+    """A cell with the name of a trial and its colour in the drawings."""
+    return Cell(f'<span style="color:{colour}">■</span> {esc(name)}', name)
 
 
 def badge(status: Status, text: str = "") -> str:
-    """How a trial ended: a colour and always a word."""
+    """The status of a trial as a colour and a word."""
     return f'<span class="tag {status.value}">{esc(text or status_text(status))}</span>'
 
 
 def whisker(value: float | None, low: float | None, high: float | None, span: tuple[float, float]) -> str:
-    """A value and its interval as a small drawing on the scale of `span`; nothing where there is no value."""
+    """A value and its interval as a small drawing on the scale of `span`; empty without a value."""
     begin, end = span
     if value is None or end <= begin:
         return ""
@@ -142,12 +147,12 @@ def whisker(value: float | None, low: float | None, high: float | None, span: tu
 
 
 def bar(share: float) -> str:
-    """The style of a cell with a bar of this share of its width behind its text."""
+    """A bar behind the text of a cell, as wide as this share of the cell."""
     return f'<span class="bar" style="width:{max(0.0, min(1.0, share)):.1%}"></span>'
 
 
 def tail(path: Path | None) -> str:
-    """The last lines of a log, folded away; nothing where the file is gone or empty."""
+    """The last lines of a log, folded away; empty if the file is gone or empty."""
     if path is None:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""How steady the machine was: every repeat beside its trial's own level, the control, what was found, telemetry."""
+"""How steady the machine was: every repeat relative to its trial's usual rate, the control, drift, telemetry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sweep.text import count, number, share
 
 TESTS = (("level shift", "shift_p"), ("trend", "trend_p"))
 BLUE, GREY, ORANGE = "#0072B2", "#737d86", "#D55E00"
-HOST = {  # as telemetry calls it: what it is, and how it is written
+HOST = {  # name in the telemetry: its meaning, and the function that formats it
     "steal_share": ("CPU time taken by the hypervisor", share),
     "foreign_cpu_share": ("CPU time of other processes", share),
     "load_1min": ("load average before", number),
@@ -30,36 +30,35 @@ HOST = {  # as telemetry calls it: what it is, and how it is written
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement beside the level of its trial."""
+    """One measurement relative to the usual rate of its trial."""
 
     minutes: float  # since the first
-    relative: float  # 1: what its trial usually does
+    relative: float  # 1: the usual rate of its trial
     trial: str
     block: int
     repeat: int | None  # None: measured for the control alone
-    control: bool  # of the trial that watches the machine
-    level: float  # of the machine, as it was found: 1 is usual
+    control: bool  # of the trial that is repeated to watch the machine
+    level: float  # estimated speed of the machine; 1: its usual speed
 
 
-def section(told: Facts) -> Section | None:
-    """None where nothing was measured twice."""
-    points = _points(told)
+def section(facts: Facts) -> Section | None:
+    """None if no trial was measured twice."""
+    points = _points(facts)
     if len({point.trial for point in points}) == len(points):
         return None
-    control = told.drift.get("control")
-    label = told.name(told.by_key[control]) if control in told.by_key else ""
-    words = ["Each point is one repeat: its rate beside what its own trial usually does, in the order of time."]
+    control = facts.drift.get("control")
+    label = facts.name(facts.by_key[control]) if control in facts.by_key else ""
+    words = ["Each point is one repeat, in the order of time: its rate relative to the usual rate of its trial."]
     words += [f"Blue, joined: the control, {label}, measured again and again to watch the machine."] if label else []
-    words += (
-        ["Orange: the level that the machine was found to have; comparisons take it out."] if _found(points) else []
-    )
-    html = svg.chart("repeats-over-time", lambda wide: _draw(told, points, wide), esc(" ".join(words)))
-    return Section("noise", "Noise", _findings(told) + html + _host(told))
+    if _has_levels(points):
+        words.append("Orange: the level of the machine's speed, as estimated; comparisons are corrected for it.")
+    html = svg.chart("repeats-over-time", lambda wide: _draw(facts, points, wide), esc(" ".join(words)))
+    return Section("noise", "Noise", _findings(facts) + html + _host(facts))
 
 
-def _points(told: Facts) -> list[Point]:
-    """All whole repeats in the order in which they were measured, and what was measured for the control alone."""
-    rows: list[Json] = told.drift.get("points") or []
+def _points(facts: Facts) -> list[Point]:
+    """All finished repeats in the order in which they were measured, and the extra measurements of the control."""
+    rows: list[Json] = facts.drift.get("points") or []
     first = min((float(row["time"]) for row in rows), default=0.0)
     return [
         Point(
@@ -68,18 +67,18 @@ def _points(told: Facts) -> list[Point]:
             str(row["trial"]),
             int(row["block"]),
             row["repeat"],
-            row["trial"] == told.drift.get("control"),
+            row["trial"] == facts.drift.get("control"),
             float(row["level"]),
         )
         for row in rows
     ]
 
 
-def _found(points: Sequence[Point]) -> bool:
+def _has_levels(points: Sequence[Point]) -> bool:
     return any(point.level != 1.0 for point in points)
 
 
-def _draw(told: Facts, points: Sequence[Point], wide: bool) -> Drawn:
+def _draw(facts: Facts, points: Sequence[Point], wide: bool) -> Drawn:
     figure = svg.canvas(wide, 2.7 if wide else 2.5)
     axes = figure.add_subplot()
     axes.axhline(1.0, color="#CCCCCC", lw=0.8, zorder=0)
@@ -93,28 +92,28 @@ def _draw(told: Facts, points: Sequence[Point], wide: bool) -> Drawn:
     if control:
         times, values = [p.minutes for p in control], [p.relative for p in control]
         axes.plot(times, values, "-o", ms=4.6, lw=1.2, color=BLUE, mec="white", mew=0.6, zorder=3)
-    if _found(points):
+    if _has_levels(points):
         times, values = [p.minutes for p in points], [p.level for p in points]
         axes.plot(times, values, color=ORANGE, lw=1.6, drawstyle="steps-mid", zorder=2)
     low, high = min(p.relative for p in points), max(p.relative for p in points)
     axes.set_ylim(min(low, 0.95) - 0.02, max(high, 1.05) + 0.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.set_xlabel("minutes since the first repeat" + ("; lines: blocks" if len(_blocks(points)) else ""))
-    axes.set_ylabel("beside its trial's usual rate")
+    axes.set_ylabel("relative to its trial's usual rate")
     axes.grid(True, axis="y", color="#EEEEEE", lw=0.8)
     axes.set_axisbelow(True)
     hits = []
     if not raster:
         for point in points:
-            name = told.name(told.by_key[point.trial]) if point.trial in told.by_key else point.trial
+            name = facts.name(facts.by_key[point.trial]) if point.trial in facts.by_key else point.trial
             which = "control" if point.repeat is None else f"repeat {point.repeat + 1}"
-            tip = f"{name}\n{which}: {100 * point.relative:.1f} % of what is usual for it"
-            hits.append(Hit(axes, point.minutes, point.relative, GREY, told.place.get(point.trial), tip))
+            tip = f"{name}\n{which}: {100 * point.relative:.1f} % of its usual rate"
+            hits.append(Hit(axes, point.minutes, point.relative, GREY, facts.place.get(point.trial), tip))
     return figure, hits
 
 
 def _blocks(points: Sequence[Point]) -> list[float]:
-    """Between two blocks; nothing where repeats are not interleaved, as in a search."""
+    """The times between two blocks, in minutes; none if repeats are not interleaved, as in a search."""
     edges, last = [], None
     for point in points:
         if last is not None and point.block < last.block:
@@ -125,12 +124,12 @@ def _blocks(points: Sequence[Point]) -> list[float]:
     return edges
 
 
-def _findings(told: Facts) -> str:
-    """What the tests for drift say, and what stood out beside the measurements."""
-    lines = [str(line) for line in told.drift.get("sentences") or []]
-    if told.drift.get("findings"):
+def _findings(facts: Facts) -> str:
+    """The results of the tests for drift, and what else was noticed."""
+    lines = [str(line) for line in facts.drift.get("sentences") or []]
+    if facts.drift.get("findings"):
         return "".join(paragraph(line) for line in lines)
-    tested: Json = told.drift.get("tested") or {}
+    tested: Json = facts.drift.get("tested") or {}
     tests = [f"{name} p = {tested[key]:.2g}" for name, key in TESTS if tested.get(key) is not None]
     none = (
         f"No level shift and no trend was found ({', '.join(tests)})."
@@ -140,21 +139,21 @@ def _findings(told: Facts) -> str:
     return "".join(paragraph(line) for line in [none, *lines])
 
 
-def _host(told: Facts) -> str:
-    """What the host showed around the repeats, where it showed anything."""
-    looks = [m.host.known() for r in told.records for m in r.repeats]
+def _host(facts: Facts) -> str:
+    """A table of the telemetry around the repeats; empty if there is none."""
+    looks = [m.host.known() for r in facts.records for m in r.repeats]
     rows = []
     for name, (text, written) in HOST.items():
         values = [look[name] for look in looks if name in look]
         if values:
-            told_as = [written(value) for value in (min(values), median(values), max(values))]
-            rows.append(Row([Cell(esc(text)), *(Cell(esc(each)) for each in told_as), Cell(f"{len(values):,}")]))
+            texts = [written(value) for value in (min(values), median(values), max(values))]
+            rows.append(Row([Cell(esc(text)), *(Cell(esc(each)) for each in texts), Cell(f"{len(values):,}")]))
     if not rows:
         return ""
     columns = [
         Column("around the repeats"),
         *(Column(name, "", True) for name in ("least", "median", "most", "repeats")),
     ]
-    unsteady = sum(not m.warmup.get("stable", True) for r in told.records for m in r.repeats)
+    unsteady = sum(not m.warmup.get("stable", True) for r in facts.records for m in r.repeats)
     note = f"The warm-up did not settle in {count(unsteady, 'repeat')}." if unsteady else ""
     return "<h3>The host meanwhile</h3>" + table(columns, rows, sortable=False) + paragraph(note, "soft")

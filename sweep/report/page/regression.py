@@ -1,4 +1,4 @@
-"""Two sweeps compared, as one HTML file that opens from a disk and asks no network."""
+"""Two sweeps compared, as one HTML file that opens from a disk and needs no network."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from sweep.verdict.stats.intervals import Interval
 
 COLOURS = {"slower": "#D55E00", "faster": "#0072B2", "as before": "#009E73"}
-KINDS = {"regression": "none", "no regression": "winner", "nothing": "undecided"}  # as a verdict is coloured
-LEAST_SPAN = 0.05  # the scale of the drawings reaches at least so far from "no change"
-MOST_SPAN = 1.0
+KINDS = {"regression": "none", "no regression": "winner", "nothing": "undecided"}  # the verdict with the same colour
+LEAST_SPAN, MOST_SPAN = 0.05, 1.0  # how far the scale of the drawings reaches from "no change"
 
 
-def write(found: Comparison, path: Path) -> None:
-    """
+def write(comparison: Comparison, path: Path) -> None:
+    """Write the page.
+
     Raises:
         UserError: the file cannot be written.
     """
-    text = document(f"{found.a} and {found.b}", sections(found), _header(found))
+    text = document(f"{comparison.a} and {comparison.b}", list_sections(comparison), _header(comparison))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_whole(path, text)
@@ -36,28 +36,31 @@ def write(found: Comparison, path: Path) -> None:
         raise UserError(files.describe_write_error(error, path)) from None
 
 
-def sections(found: Comparison) -> list[Section]:
-    """Every trial, what broke, what differs around them, and how it was judged."""
-    made = []
-    if found.changes:
-        made.append(Section("trials", "Trials", _trials(found)))
-    if troubles := [f"{c.label}: {regression.trouble(c)}" for c in regression.troubled(found)]:
-        made.append(Section("broke", "What broke", _list(troubles)))
-    lines = [*found.differences, *found.notes] or ["Nothing that was recorded differs."]
-    made.append(Section("differs", "What differs around them", _list(lines)))
-    for name, heading, records in (("vanished", "Only before", found.vanished), ("new", "Only after", found.new)):
+def list_sections(comparison: Comparison) -> list[Section]:
+    """The sections: every trial, what broke, what differs around them, how this was judged."""
+    parts = []
+    if comparison.changes:
+        parts.append(Section("trials", "Trials", _trials(comparison)))
+    if troubles := [f"{c.label}: {regression.describe_trouble(c)}" for c in regression.find_troubled(comparison)]:
+        parts.append(Section("broke", "What broke", _list(troubles)))
+    lines = [*comparison.differences, *comparison.notes] or ["Nothing that was recorded differs."]
+    parts.append(Section("differs", "What differs around them", _list(lines)))
+    for name, heading, records in (
+        ("vanished", "Only before", comparison.vanished),
+        ("new", "Only after", comparison.new),
+    ):
         if records:
-            told = [f"{record.label} ({regression.ended(record)})" for record in records]
-            made.append(Section(name, heading, _list(told)))
-    return [*made, Section("method", "How this was judged", paragraph(_method(found)))]
+            endings = [f"{record.label} ({regression.describe_ending(record)})" for record in records]
+            parts.append(Section(name, heading, _list(endings)))
+    return [*parts, Section("method", "How this was judged", paragraph(_method(comparison)))]
 
 
-def _header(found: Comparison) -> str:
-    told = "".join(f"<p>{esc(line)}</p>" for line in regression.headline(found))
+def _header(comparison: Comparison) -> str:
+    paragraphs = "".join(f"<p>{esc(line)}</p>" for line in regression.describe_headline(comparison))
     return (
-        f'<p class="over">before: sweep {esc(found.a)} · after: sweep {esc(found.b)}</p>'
-        f'<div class="verdict {KINDS[found.status]}"><p class="kind">{esc(found.status)}</p>'
-        f"<h1>{esc(regression.sentence(found))}</h1></div>{told}"
+        f'<p class="over">before: sweep {esc(comparison.a)} · after: sweep {esc(comparison.b)}</p>'
+        f'<div class="verdict {KINDS[comparison.status]}"><p class="kind">{esc(comparison.status)}</p>'
+        f"<h1>{esc(regression.summarize(comparison))}</h1></div>{paragraphs}"
     )
 
 
@@ -65,22 +68,22 @@ def _list(lines: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{esc(line)}</li>' for line in lines)}</ul>"
 
 
-def _trials(found: Comparison) -> str:
-    heads = regression.heads(found)
+def _trials(comparison: Comparison) -> str:
+    heads = regression.list_heads(comparison)
     right = [False, True, True, True, True, True, False]
     columns = [Column(head, right=flag) for head, flag in zip(heads, right, strict=True)]
-    columns.insert(5, Column("", "the change and its interval; grey: the margin that nobody cares about"))
-    told = ("p99 ms before", "p99 ms after", "agreement before", "agreement after")
-    columns += [*(Column(name, right=True) for name in told), Column("reason")]
-    name, span = regression.names(found), _span(found)
-    rows = [_row(found, change, name(change.after), span) for change in regression.ordered(found)]
-    if found.common is not None:
-        rows.append(_all(found, len(columns), span))
+    columns.insert(5, Column("", "the change and its interval; grey: changes within the margin do not matter"))
+    details = ("p99 ms before", "p99 ms after", "agreement before", "agreement after")
+    columns += [*(Column(name, right=True) for name in details), Column("reason")]
+    name, span = regression.make_namer(comparison), _span(comparison)
+    rows = [_row(comparison, change, name(change.after), span) for change in regression.sort_changes(comparison)]
+    if comparison.common is not None:
+        rows.append(_all(comparison, len(columns), span))
     return table(columns, rows, name="changes")
 
 
-def _row(found: Comparison, change: Change, name: str, span: float) -> Row:
-    before, after, estimate, interval, p, outcome = regression.cells(found, change)
+def _row(comparison: Comparison, change: Change, name: str, span: float) -> Row:
+    before, after, estimate, interval, p, outcome = regression.format_cells(comparison, change)
     ratio = change.ratio.estimate if change.ratio else None
     reason = "" if change.ratio else change.after.reason
     return Row(
@@ -90,7 +93,7 @@ def _row(found: Comparison, change: Change, name: str, span: float) -> Row:
             Cell(esc(after), change.values[1]),
             Cell(esc(estimate), ratio),
             Cell(esc(interval), ratio),
-            Cell(_drawn(found, change.ratio, change.kind, span), ratio),
+            Cell(_drawn(comparison, change.ratio, change.kind, span), ratio),
             Cell(esc(p), change.p),
             Cell(esc(outcome), regression.WORST.index(change.kind)),
             *(_number(record, "latency_ms_p99", "{:.3g}") for record in (change.before, change.after)),
@@ -101,18 +104,18 @@ def _row(found: Comparison, change: Change, name: str, span: float) -> Row:
     )
 
 
-def _all(found: Comparison, width: int, span: float) -> Row:
+def _all(comparison: Comparison, width: int, span: float) -> Row:
     """The last line: all trials together."""
-    common = found.common
+    common = comparison.common
     assert common is not None
-    text = regression.change_text(common.ratio).partition(" (")
+    text = regression.format_change(common.ratio).partition(" (")
     cells = [
         Cell(esc(f"all {common.trials} together"), "~"),
         *[Cell("")] * 2,
         Cell(esc(text[0]), common.ratio.estimate),
         Cell(esc(text[2].rstrip(")"))),
-        Cell(_drawn(found, common.ratio, common.kind, span)),
-        Cell(esc(regression.p_text(common.p)), common.p),
+        Cell(_drawn(comparison, common.ratio, common.kind, span)),
+        Cell(esc(regression.format_p(common.p)), common.p),
         Cell(esc(common.kind)),
     ]
     return Row([*cells, *[Cell("")] * (width - len(cells))], {"class": "chosen"})
@@ -123,41 +126,41 @@ def _number(record: Record, metric: str, style: str) -> Cell:
     return Cell("" if value is None else esc(style.format(value)), value)
 
 
-def _span(found: Comparison) -> float:
-    """How far the scale of the drawings reaches: the largest change, within reason."""
-    ratios = [change.ratio for change in found.changes if change.ratio]
+def _span(comparison: Comparison) -> float:
+    """How far the scale of the drawings reaches from "no change"."""
+    ratios = [change.ratio for change in comparison.changes if change.ratio]
     largest = max((abs(ratio.estimate - 1) for ratio in ratios), default=0.0)
-    return min(MOST_SPAN, max(LEAST_SPAN, 1.4 * largest, 3 * found.objective.margin))
+    return min(MOST_SPAN, max(LEAST_SPAN, 1.4 * largest, 3 * comparison.objective.margin))
 
 
-def _drawn(found: Comparison, ratio: Interval | None, kind: str, span: float) -> str:
-    """A change and its interval beside "no change" and the margin; what is off the scale ends at its edge."""
+def _drawn(comparison: Comparison, ratio: Interval | None, kind: str, span: float) -> str:
+    """A change and its interval, drawn over the margin; what is off the scale ends at its edge."""
     if ratio is None:
         return ""
 
     def place(value: float) -> float:
         return round(70 + 66 * min(1.0, max(-1.0, (value - 1) / span)), 1)
 
-    margin, colour = found.objective.margin, COLOURS.get(kind, "#666666")
+    margin, colour = comparison.objective.margin, COLOURS.get(kind, "#666666")
     left, right = place(1 / (1 + margin)), place(1 + margin)
     line = ""
     if ratio.low is not None and ratio.high is not None:
         line = f'<path d="M{place(ratio.low)} 7H{place(ratio.high)}" stroke="{colour}" stroke-width="2"/>'
     values = {"viewBox": "0 0 140 14", "width": "140", "height": "14", "role": "img"}
     return (
-        f"<svg{attributes({**values, 'aria-label': regression.change_text(ratio)})}>"
+        f"<svg{attributes({**values, 'aria-label': regression.format_change(ratio)})}>"
         f'<rect x="{left}" y="0" width="{round(right - left, 1)}" height="14" fill="#E8EAEC"/>'
         f'<path d="M70 0V14" stroke="#888" stroke-width="1"/>{line}'
         f'<circle cx="{place(ratio.estimate)}" cy="7" r="3.2" fill="{colour}"/></svg>'
     )
 
 
-def _method(found: Comparison) -> str:
-    margin, confidence = percent(found.objective.margin, 3), found.objective.confidence
+def _method(comparison: Comparison) -> str:
+    margin, confidence = percent(comparison.objective.margin, 3), comparison.objective.confidence
     return (
-        "Trials that ask for the same are compared by the ratio of their repeats (Welch's t on the logarithms of "
-        f"{found.metric}). Slower or faster: surely by more than {margin}. All tests together, those of the "
-        "trials, of their common change and of their answers, are corrected by Holm's procedure: where nothing "
-        f"changed, a regression is named at most {percent(1 - confidence, 3)} of the time. As before: surely within "
-        f"{margin}. Whatever else changed on the machine between the two sweeps is in these numbers too."
+        "Trials with the same settings are compared by the ratio of their repeats (Welch's t on the logarithms of "
+        f"{comparison.metric}). Slower or faster: surely by more than {margin}. As before: surely within {margin}. "
+        "Holm's procedure corrects for the number of tests, those of the trials, of their common change and of their "
+        f"answers: if nothing changed, a regression is named at most {percent(1 - confidence, 3)} of the time. "
+        "Whatever else changed on the machine between the two sweeps is in these numbers too."
     )

@@ -1,4 +1,4 @@
-"""Where and with what it was measured, how long it took, and the pictures of bucket lists."""
+"""The machine and the software of a sweep, its times, and the pictures of bucket lists."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from sweep.report.page.gather import Facts, day
-from sweep.report.page.markup import Section, details, esc, facts, paragraph
+from sweep.report.page.gather import Facts, format_day
+from sweep.report.page.markup import Section, details, esc, fact_list, paragraph
 from sweep.spec import Json, to_json
 from sweep.text import count, duration, number
 from sweep.verdict.buckets.results import ListGroup
@@ -16,11 +16,11 @@ from sweep.verdict.buckets.results import ListGroup
 MOST_PICTURES = 12
 
 
-def buckets(told: Facts) -> Section | None:
-    """None where no lists of buckets were measured."""
+def buckets(facts: Facts) -> Section | None:
+    """None if no lists of buckets were measured."""
     from sweep.report.plots.buckets import plots
 
-    pictures = [_picture(group) for _, group in plots.load_groups(told.folder)[:MOST_PICTURES]]
+    pictures = [_picture(group) for _, group in plots.load_groups(facts.folder)[:MOST_PICTURES]]
     html = "".join(pictures)
     return Section("buckets", "Bucket lists", html) if html else None
 
@@ -37,46 +37,44 @@ def _picture(group: ListGroup) -> str:
             return ""
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
-    # As an image, so that its names and styles are its own.
+    # An image keeps its ids and styles apart from those of the page.
     data = base64.b64encode(file.getvalue().encode()).decode()
     name = esc(group.label or "bucket lists")
     return f'<figure class="picture"><img src="data:image/svg+xml;base64,{data}" alt="{name}"></figure>'
 
 
-def environment(told: Facts) -> Section:
-    found, settings = told.environment, to_json(told.settings)
-    host: Json = found.get("host") or {}
+def environment(facts: Facts) -> Section:
+    recorded, settings = facts.environment, to_json(facts.settings)
+    host: Json = recorded.get("host") or {}
     machine = [
-        ("processor", esc(host.get("cpu") or found.get("processor") or "")),
+        ("processor", esc(host.get("cpu") or recorded.get("processor") or "")),
         ("instance", esc(host.get("instance_type") or "")),
-        ("cores", esc(host.get("cores") or found.get("cpus") or "")),
+        ("cores", esc(host.get("cores") or recorded.get("cpus") or "")),
         ("memory", esc(f"{number(float(host['memory_mb']) / 1024)} GiB") if host.get("memory_mb") else ""),
         ("GPUs", esc(host.get("gpus") or "")),
         ("NeuronCores", esc(host.get("neuron_cores") or "")),
         ("features", esc(", ".join(map(str, host.get("features") or [])))),
-        ("system", esc(" ".join(str(found[name]) for name in ("system", "release", "machine") if found.get(name)))),
-        ("Python", esc(" ".join(str(found[name]) for name in ("implementation", "python") if found.get(name)))),
-        ("sweep", esc(told.book.header.get("version") or found.get("sweep") or "")),
+        (
+            "system",
+            esc(" ".join(str(recorded[name]) for name in ("system", "release", "machine") if recorded.get(name))),
+        ),
+        ("Python", esc(" ".join(str(recorded[name]) for name in ("implementation", "python") if recorded.get(name)))),
+        ("sweep", esc(facts.book.header.get("version") or recorded.get("sweep") or "")),
     ]
-    software = [
-        (name, esc(version)) for name, version in {**(found.get("packages") or {}), **_variables(found)}.items()
-    ]
-    html = f'<div class="two"><div>{facts(machine)}</div><div>{facts(software)}</div></div>'
-    if not found:
+    versions = {**(recorded.get("packages") or {}), **(recorded.get("variables") or {})}
+    software = [(name, esc(version)) for name, version in versions.items()]
+    html = f'<div class="two"><div>{fact_list(machine)}</div><div>{fact_list(software)}</div></div>'
+    if not recorded:
         html = paragraph("The sweep has left no environment.json.", "soft")
-    asked = {name: settings[name] for name in ("effort", "objective", "gates", "limits", "fleet") if name in settings}
-    html += "<h3>Time</h3>" + facts(_time(told))
+    groups = {name: settings[name] for name in ("effort", "objective", "gates", "limits", "fleet") if name in settings}
+    html += "<h3>Time</h3>" + fact_list(_time(facts))
     return Section(
-        "environment", "Environment", html + details("effort, objective, gates and limits", _nested(asked), "log")
+        "environment", "Environment", html + details("effort, objective, gates and limits", _nested(groups), "log")
     )
 
 
-def _variables(found: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(found.get("variables") or {})
-
-
 def _nested(values: Mapping[str, Any]) -> str:
-    return "".join(f"<h3>{esc(name)}</h3>{facts(_flat(value))}" for name, value in values.items())
+    return "".join(f"<h3>{esc(name)}</h3>{fact_list(_flat(value))}" for name, value in values.items())
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
@@ -85,18 +83,21 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
     return [(name, esc("–" if value is None else value))]
 
 
-def _time(told: Facts) -> list[tuple[str, str]]:
-    """The forecast beside what it took, and where the time went."""
-    began = float(told.book.header.get("time") or 0.0)
-    seconds = [each.measurement.wall_seconds or 0.0 for each in told.times.repeats]
+def _time(facts: Facts) -> list[tuple[str, str]]:
+    """The forecast, the time that the sweep took, and where it went."""
+    began = float(facts.book.header.get("time") or 0.0)
+    seconds = [repeat.measurement.wall_seconds or 0.0 for repeat in facts.times.repeats]
     built = {
-        str(b.get("key")): float(b.get("seconds") or 0.0) for r in told.records for b in r.builds if not b.get("reused")
+        str(b.get("key")): float(b.get("seconds") or 0.0)
+        for r in facts.records
+        for b in r.builds
+        if not b.get("reused")
     }
-    ended = told.times.last
+    ended = facts.times.last
     return [
-        ("began", esc(day(began))),
-        ("ended" if told.over else "last entry", esc(day(ended))),
-        ("forecast", esc(told.forecast)),
+        ("began", esc(format_day(began))),
+        ("ended" if facts.over else "last entry", esc(format_day(ended))),
+        ("forecast", esc(facts.forecast)),
         ("took", esc(duration(max(0.0, ended - began))) if ended and began else ""),
         ("measuring", esc(f"{duration(sum(seconds))} in {count(len(seconds), 'repeat')}") if seconds else ""),
         ("building", esc(f"{duration(sum(built.values()))} in {count(len(built), 'build')}") if built else ""),

@@ -1,7 +1,7 @@
 """Drawings for the page: matplotlib's SVG inline, one for wide screens and paper and one for narrow screens.
 
-Text stays text, in the page's font. What can be pointed at lies on top as transparent circles: small marks are hard to
-hit with a finger. matplotlib is imported when something is drawn.
+Text stays text, in the page's font. What can be pointed at has a transparent circle on top, because small marks are
+hard to hit with a finger. matplotlib is imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Drawn = tuple["Figure", Sequence[Hit]]
 
 
 def chart(name: str, draw: Callable[[bool], Drawn], caption: str = "") -> str:
-    """The drawing twice: `draw` is asked with True for a wide one.
+    """A figure with the drawing twice: `draw(True)` for wide screens, `draw(False)` for narrow ones.
 
     Args:
         name: unique on the page.
@@ -67,7 +67,7 @@ def render(name: str, draw: Callable[[bool], Drawn], wide: bool) -> str:
 
 
 def _hit(hit: Hit, height: float) -> str:
-    """A transparent circle on a point, or a transparent rectangle on an area; the page's script answers for both."""
+    """A transparent circle on a point, or a transparent rectangle on an area; the page's script reacts to both."""
     (x, y), half = hit.axes.transData.transform((hit.x, hit.y)), hit.side / 2
     about = {"data-t": hit.trial, "data-tip": hit.tip, "style": f"--c:{hit.colour}" if hit.colour else ""}
     if not half:
@@ -81,7 +81,7 @@ def _hit(hit: Hit, height: float) -> str:
 
 
 def _inline(text: str, name: str, linked: bool) -> str:
-    """As it may stand in a page: no head, no size of its own, no style that reaches others, no name used twice."""
+    """The SVG as a part of a page: without a head, a fixed size, styles for the page and unused ids."""
     text = text[text.index("<svg") :].strip()
     text = re.sub(
         r"<metadata>.*?</metadata>\s*|<style[^>]*>.*?</style>\s*|<defs>\s*</defs>\s*", "", text, flags=re.DOTALL
@@ -93,7 +93,7 @@ def _inline(text: str, name: str, linked: bool) -> str:
     frame = attributes({"viewBox": box[1] if box else "", "xmlns:xlink": "http://www.w3.org/1999/xlink"})
     head = f'<svg{css} role="img" aria-label="{label}"{frame}'
     used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', rest))
-    rest = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", rest)
+    rest = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", rest)
     # Only the size and the weight of a font: its family is the page's.
     rest = re.sub(r" *font-family: [^;\"]*;?", "", rest)
     rest = re.sub(r"font: ((?:\w+ )*)([\d.]+)px [^;\"]*", r"font: \1\2px var(--sans)", rest)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep.report.names import NUMBERS, why
+from sweep.report.names import NUMBERS, count_statuses, describe_failure
 from sweep.report.page.gather import Facts
-from sweep.report.page.markup import Cell, Column, Row, Section, badge, bar, commands, details, esc, facts, table
+from sweep.report.page.markup import Cell, Column, Row, Section, badge, bar, commands, details, esc, fact_list, table
 from sweep.spec import REQUESTS, Origin, Record, Status
 from sweep.spec.metrics import COLUMNS, SAMPLES, THROUGHPUT, Better, Metric, Pooled, find
 from sweep.text import (
     axis_text,
     cell,
-    listed,
+    describe_numbers,
     one_line,
     percent,
     relative,
@@ -22,52 +22,50 @@ from sweep.text import (
 from sweep.verdict.stats.intervals import samples_needed
 
 ON_PAPER = 60  # rows; the rest stands in results.csv
-SHORT = 54  # letters of a reason that are seen before it is unfolded
+SHORT = 54  # letters of a reason that are shown before it is unfolded
 
 
-def section(told: Facts) -> Section:
-    columns = _columns(told)
+def section(facts: Facts) -> Section:
+    columns = _columns(facts)
     names = [name for name, _ in columns]
-    fastest = max((record.number(THROUGHPUT) or 0.0 for record in told.records), default=0.0)
-    rows = [_row(told, record, place, names, fastest) for place, record in enumerate(told.records)]
-    html = _tools(told) + table([column for _, column in columns], rows, name="all-trials")
+    fastest = max((record.number(THROUGHPUT) or 0.0 for record in facts.records), default=0.0)
+    rows = [_row(facts, record, place, names, fastest) for place, record in enumerate(facts.records)]
+    html = _tools(facts) + table([column for _, column in columns], rows, name="all-trials")
     html += '<button type="button" class="more hidden" id="more">show all</button>'
     if len(rows) > ON_PAPER:
         html += f'<p class="soft onpaper">The first {ON_PAPER} of {len(rows):,} trials; results.csv has them all.</p>'
     return Section("trials", "All trials", html)
 
 
-def _tools(told: Facts) -> str:
-    counts = {status: sum(record.status is status for record in told.records) for status in Status}
+def _tools(facts: Facts) -> str:
     chips = "".join(
         f'<button type="button" class="chip" aria-pressed="true" data-status="{status.value}">'
         f"{esc(status_text(status))} {n:,}</button>"
-        for status, n in counts.items()
-        if n
+        for status, n in count_statuses(facts.records)
     )
-    example = " ".join(f"{name}={axis_text(told.records[0].settings.get(name))}" for name in told.axes[:2])
+    example = " ".join(f"{name}={axis_text(facts.records[0].settings.get(name))}" for name in facts.axes[:2])
     hint = esc(f"filter, like {example}" if example else "filter")
     box = f'<input type="search" id="filter" placeholder="{hint}" aria-label="filter the trials" autocomplete="off">'
-    return f'<div class="tools">{box}{chips}<span class="soft" id="matched"></span></div>' if told.records else ""
+    return f'<div class="tools">{box}{chips}<span class="soft" id="matched"></span></div>' if facts.records else ""
 
 
-def _columns(told: Facts) -> list[tuple[str, Column]]:
-    """What is known of any trial, by the metric's or the axis' name."""
-    known = {name for record in told.records for name in record.numbers}
-    found = [("place", Column("", "rank by the objective"))]
-    if told.axes:
-        found.append(("name", Column("trial", css="short")))  # in the place of the axes where the screen is narrow
-        found += [
+def _columns(facts: Facts) -> list[tuple[str, Column]]:
+    """The columns that any trial fills, by the name of their axis or metric."""
+    known = {name for record in facts.records for name in record.numbers}
+    columns = [("place", Column("", "rank by the objective"))]
+    if facts.axes:
+        columns.append(("name", Column("trial", css="short")))  # in the place of the axes where the screen is narrow
+        columns += [
             (name, Column({REQUESTS: "request"}.get(name, name), right=name in NUMBERS, css="axis"))
-            for name in told.axes
+            for name in facts.axes
         ]
     else:
-        found.append(("label", Column("trial")))
+        columns.append(("label", Column("trial")))
     for metric in COLUMNS:
         if metric.name in known or (metric.quantile and "latency_ms_p50" in known):
-            hint = _hint(metric, told.settings.objective.confidence)
-            found.append((metric.name, Column(metric.column, hint, True, metric.better is Better.HIGHER)))
-    return [*found, ("status", Column("status")), ("why", Column("why not"))]
+            hint = _hint(metric, facts.settings.objective.confidence)
+            columns.append((metric.name, Column(metric.column, hint, True, metric.better is Better.HIGHER)))
+    return [*columns, ("status", Column("status")), ("why", Column("why not"))]
 
 
 def _hint(metric: Metric, confidence: float) -> str:
@@ -77,11 +75,11 @@ def _hint(metric: Metric, confidence: float) -> str:
     return metric.hint + needed
 
 
-def _row(told: Facts, record: Record, place: int, names: Sequence[str], fastest: float) -> Row:
-    cells = [_cell(told, record, name, place, fastest) for name in names]
+def _row(facts: Facts, record: Record, place: int, names: Sequence[str], fastest: float) -> Row:
+    cells = [_cell(facts, record, name, place, fastest) for name in names]
     css = [
-        "chosen" if record.key == told.verdict.winner and told.over else "",
-        "" if record.status is Status.OK and record.key not in told.verdict.outside else "out",
+        "chosen" if record.key == facts.verdict.winner and facts.over else "",
+        "" if record.status is Status.OK and record.key not in facts.verdict.outside else "out",
         "far" if place >= ON_PAPER else "",
     ]
     return Row(
@@ -89,45 +87,45 @@ def _row(told: Facts, record: Record, place: int, names: Sequence[str], fastest:
         {
             "data-t": place,
             "data-status": record.status.value,
-            "data-s": _searched(told, record),
-            "data-tip": _tip(told, record),
+            "data-s": _searched(facts, record),
+            "data-tip": _tip(facts, record),
             "class": " ".join(filter(None, css)),
         },
     )
 
 
-def _searched(told: Facts, record: Record) -> str:
-    """What the filter looks into: `|batch=5|` holds as a whole, words anywhere."""
-    settings = [f"{name}={axis_text(value)}" for name, value in record.settings.items() if name in told.axes]
+def _searched(facts: Facts, record: Record) -> str:
+    """The text that the filter searches: `|batch=5|` matches a whole setting, words match anywhere."""
+    settings = [f"{name}={axis_text(value)}" for name, value in record.settings.items() if name in facts.axes]
     ending = f"status={record.status.value}", f"origin={record.origin.value}"
     kind = record.failure.kind.value if record.failure else ""
-    words = (told.name(record), record.label, status_text(record.status), kind)
+    words = (facts.name(record), record.label, status_text(record.status), kind)
     return f"|{'|'.join([*settings, *ending])}| {' '.join(words)}".lower()
 
 
-def _tip(told: Facts, record: Record) -> str:
-    """What stands beside a point that is pointed at."""
-    texts = listed({name: value for name, value in record.numbers.items() if name != SAMPLES})
-    lines = [told.name(record), *(texts[label] for label in ("throughput", "latency") if label in texts)]
+def _tip(facts: Facts, record: Record) -> str:
+    """The text that appears when one points at the trial in a drawing."""
+    texts = describe_numbers({name: value for name, value in record.numbers.items() if name != SAMPLES})
+    lines = [facts.name(record), *(texts[label] for label in ("throughput", "latency") if label in texts)]
     if record.status is not Status.OK:
-        lines.append(f"{status_text(record.status)}: {why(record)}"[:200])
+        lines.append(f"{status_text(record.status)}: {describe_failure(record)}"[:200])
     return "\n".join(lines)
 
 
-def _cell(told: Facts, record: Record, name: str, place: int, fastest: float) -> Cell:
+def _cell(facts: Facts, record: Record, name: str, place: int, fastest: float) -> Cell:
     metric, value = find(name), record.number(name)
     if name == "place":
-        rank = told.ranks.get(record.key)
+        rank = facts.ranks.get(record.key)
         return Cell("" if rank is None else str(rank), place)
     if name == "name":
-        return Cell(esc(told.name(record)), told.name(record))
+        return Cell(esc(facts.name(record)), facts.name(record))
     if name == "label":
         return Cell(esc(record.label), record.label)
     if name == "status":
-        return _status(told, record)
+        return _status(facts, record)
     if name == "why":
-        return _why(told, record)
-    if name in told.axes:
+        return _why(facts, record)
+    if name in facts.axes:
         text = axis_text(record.settings.get(name, ""))
         known = record.settings.get(name)
         return Cell(esc(text), known if isinstance(known, (int, float)) else text)
@@ -141,39 +139,41 @@ def _cell(told: Facts, record: Record, name: str, place: int, fastest: float) ->
     return Cell(drawn + esc(cell(metric, record.numbers)), value, "rate" if drawn else "")
 
 
-def _status(told: Facts, record: Record) -> Cell:
-    verdict, order = told.verdict, list(Status).index(record.status)
-    if record.status is Status.OK and told.over:
+def _status(facts: Facts, record: Record) -> Cell:
+    verdict, order = facts.verdict, list(Status).index(record.status)
+    if record.status is Status.OK and facts.over:
         if record.key == verdict.winner:
             return Cell('<span class="tag best">best</span>', -1)
         if record.key in verdict.outside:
             return Cell(badge(Status.STOPPED, "excluded"), 0.5)
         if record.key in verdict.tied:
             return Cell(badge(Status.OK, "tie" if verdict.kind == "tie" else "undecided"), -0.5)
-    told_as = "" if record.origin is Origin.MEASURED or record.status is not Status.OK else record.origin.value
+    text = "" if record.origin is Origin.MEASURED or record.status is not Status.OK else record.origin.value
     if record.status is Status.STOPPED and record.metrics:
-        told_as = stop_text(record)
-    if record.key not in told.book.records:
-        told_as = f"{len(record.repeats)} of {told.settings.effort.repeats} repeats" if record.repeats else "open"
-    return Cell(badge(record.status, told_as), order)
+        text = stop_text(record)
+    if record.key not in facts.book.records:
+        text = f"{len(record.repeats)} of {facts.settings.effort.repeats} repeats" if record.repeats else "open"
+    return Cell(badge(record.status, text), order)
 
 
-def _why(told: Facts, record: Record) -> Cell:
-    """The reason; what it was called, how it is run again and where its log lies when it is unfolded."""
-    reason = one_line(told.verdict.reasons.get(record.key, "") if record.status is Status.OK else why(record))
-    if record.key == told.verdict.winner and told.over:
+def _why(facts: Facts, record: Record) -> Cell:
+    """The reason; unfolded also the label, the key, the log and the command that runs it again."""
+    reason = one_line(
+        facts.verdict.reasons.get(record.key, "") if record.status is Status.OK else describe_failure(record)
+    )
+    if record.key == facts.verdict.winner and facts.over:
         reason = ""
     known: list[tuple[str, str]] = [("trial", esc(record.label)), ("key", f"<code>{esc(record.key)}</code>")]
-    run = told.book.runs.get(record.key)
+    run = facts.book.runs.get(record.key)
     if run:
         known.append(("MLflow run", f"<code>{esc(run)}</code>"))
     failure = record.failure
     if failure is not None:
         how = failure.signal or (f"exit code {failure.exit_code}" if failure.exit_code is not None else "")
         known += [("ended", esc(how)), ("log", esc(relative(failure.log)))]
-    short = told.shortened(reason)
+    short = facts.shorten(reason)
     short = short if len(short) <= SHORT else short[: SHORT - 2].rstrip() + " …"
-    body = facts([("why", esc(reason) if reason != short else ""), *known])
+    body = fact_list([("why", esc(reason) if reason != short else ""), *known])
     if failure is not None and failure.command:
         body += commands([failure.command])
     return Cell(details(esc(short) if short else '<span class="soft">details</span>', body), reason or None, "why")

@@ -1,9 +1,9 @@
-"""Latency of a request, trial by trial, as boxes from the stored samples.
+"""Latency of a request as a box for each trial, from the stored samples.
 
 All requests of all repeats of a trial make one box: the quartiles, whiskers to the last request within 1.5 times the
-box's length (Tukey 1977, Exploratory Data Analysis), every point beyond them or, where there are very many, as many as
-can be told apart, always with the smallest and the largest. A trial without samples gets its percentiles as markers:
-a box would pretend to requests that nobody has.
+length of the box (Tukey 1977, Exploratory Data Analysis), and the points beyond. If there are very many points, only
+those are drawn that can be told apart, with the smallest and the largest. A trial without samples gets markers at its
+percentiles, because a box would claim requests that nobody has.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sweep.report.names import describe_statuses
 from sweep.report.plots import naming
 from sweep.report.plots.drawing import HEADING_INCHES, INK, sheet, stretch
 from sweep.spec import Status, UserError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 MOST = 16  # boxes on one page
 WIDTH_INCHES, ROW_INCHES = 9.25, 0.62
 BINS = 400  # points that lie closer than a 400th of the range cover each other
-RAISED = 0.12  # of a box above the middle of its line: there are words under it
+RAISED = 0.12  # how far a box lies above the middle of its line: there are words under it
 PERCENTILES = {"p50": "o", "p90": "s", "p99": "D"}
 
 
@@ -56,28 +57,28 @@ class Marks:
     why: str
 
 
-def draw(found: Sequence[Stored]) -> Figure:
-    """One line a trial, the fastest median on top.
+def draw(trials: Sequence[Stored]) -> Figure:
+    """A figure with one line for each trial, the fastest median on top.
 
     Raises:
         UserError: none of the trials has latencies.
     """
-    drawn = [(each, shape) for each in found if each.record.status is Status.OK and (shape := shape_of(each))]
+    drawn = [(trial, shape) for trial in trials if trial.record.status is Status.OK and (shape := make_shape(trial))]
     if not drawn:
-        raise UserError(f"no latencies to draw: {_without(found)}")
-    drawn.sort(key=lambda pair: middle(pair[1]))
+        raise UserError(f"no latencies to draw: {_without(trials)}")
+    drawn.sort(key=lambda pair: find_middle(pair[1]))
     shown, rest = drawn[:MOST], drawn[MOST:]
-    trials = [each for each, _ in shown]
-    lost = [each.record for each in found if not any(each is kept for kept, _ in drawn)]
-    words = [*naming.heading(trials), _medians([shape for _, shape in shown])]
-    words += [f"not shown: {naming.tally(lost)}"] if lost else []
+    boxed = [trial for trial, _ in shown]
+    shapes = [shape for _, shape in shown]
+    lost = [trial.record for trial in trials if not any(trial is kept for kept, _ in drawn)]
+    words = [*naming.describe_trials(boxed), _medians(shapes)]
+    words += [f"not shown: {describe_statuses(lost)}"] if lost else []
     words += [f"the fastest {MOST} of {len(drawn)}"] if rest else []
     height = HEADING_INCHES + 0.85 + ROW_INCHES * max(len(shown), 2)
-    figure = sheet(WIDTH_INCHES, height, naming.title(trials, "latency of a request"), words)
+    figure = sheet(WIDTH_INCHES, height, naming.make_title(boxed, "latency of a request"), words)
     axes = figure.add_subplot()
-    _, palette, groups = naming.colours(trials)
-    shapes = [shape for _, shape in shown]
-    paint(axes, shapes, [palette[group] for group in groups], naming.names(trials), RAISED)
+    _, palette, groups = naming.assign_colours(boxed)
+    paint(axes, shapes, [palette[group] for group in groups], naming.name_trials(boxed), RAISED)
     figure.draw_without_rendering()  # the width that is left beside the names decides where words fit
     for place, shape in enumerate(shapes):
         _under(axes, place, shape)
@@ -89,12 +90,12 @@ def draw(found: Sequence[Stored]) -> Figure:
 def paint(
     axes: Axes, shapes: Sequence[Box | Marks], colours: Sequence[str], names: Sequence[str], raised: float = 0.0
 ) -> None:
-    """A line with its name for each shape, the first on top.
+    """Draw a line with its name for each shape, the first on top.
 
     Args:
         raised: how far a shape lies above the middle of its line, so that words fit below it.
     """
-    stretch(axes, "x", *reach(shapes))
+    stretch(axes, "x", *find_reach(shapes))
     for place, (shape, colour) in enumerate(zip(shapes, colours, strict=True)):
         if isinstance(shape, Box):
             _paint_box(axes, place - raised, shape, colour)
@@ -107,21 +108,21 @@ def paint(
     axes.set_axisbelow(True)
 
 
-def shape_of(each: Stored) -> Box | Marks | None:
-    """What can be drawn of a trial: a box from its samples, else marks at its percentiles, else nothing."""
+def make_shape(trial: Stored) -> Box | Marks | None:
+    """A box from the samples of a trial, else marks at its percentiles, else None."""
     import numpy as np
 
-    found = each.latencies_ms()
-    if found:
-        return box(np.concatenate(list(found.values())), len(found))
-    metrics = each.record.numbers
+    latencies = trial.latencies_ms()
+    if latencies:
+        return make_box(np.concatenate(list(latencies.values())), len(latencies))
+    metrics = trial.record.numbers
     values = {name: metrics[f"latency_ms_{name}"] for name in PERCENTILES if f"latency_ms_{name}" in metrics}
     if not values:
         return None
-    return Marks(values, "percentiles on record, the samples are gone" if each.is_measured else "reported percentiles")
+    return Marks(values, "percentiles on record, the samples are gone" if trial.is_measured else "reported percentiles")
 
 
-def box(latencies_ms: Array, repeats: int) -> Box:
+def make_box(latencies_ms: Array, repeats: int) -> Box:
     """The box of at least one latency."""
     import numpy as np
 
@@ -134,9 +135,9 @@ def box(latencies_ms: Array, repeats: int) -> Box:
 
 
 def thin(values: Array, bins: int = BINS) -> Array:
-    """Ascending, and of values in the same one of `bins` equal steps of the logarithm only the first and the last.
+    """The values in ascending order, thinned: the first and the last in each of `bins` equal steps of the logarithm.
 
-    The smallest and the largest are always among them.
+    The smallest and the largest are always kept.
     """
     import numpy as np
 
@@ -150,29 +151,31 @@ def thin(values: Array, bins: int = BINS) -> Array:
     return kept
 
 
-def middle(shape: Box | Marks) -> float:
+def find_middle(shape: Box | Marks) -> float:
     """The median, or the smallest percentile that is known."""
     return shape.median if isinstance(shape, Box) else min(shape.values.values())
 
 
 def _medians(shapes: Sequence[Box | Marks]) -> str:
-    """Of two trials how far their medians are apart."""
+    """How far the medians of two trials are apart; empty for any other number of trials."""
     if len(shapes) != 2 or any(isinstance(shape, Marks) and "p50" not in shape.values for shape in shapes):
         return ""
-    first, second = (middle(shape) for shape in shapes)
-    return f"medians {number(first)} and {number(second)} ms, {naming.times(second / first)}" if first > 0 else ""
+    first, second = (find_middle(shape) for shape in shapes)
+    return (
+        f"medians {number(first)} and {number(second)} ms, {naming.format_ratio(second / first)}" if first > 0 else ""
+    )
 
 
-def _without(found: Sequence[Stored]) -> str:
-    """Why none of the trials can be drawn."""
-    good = [each for each in found if each.record.status is Status.OK]
+def _without(trials: Sequence[Stored]) -> str:
+    """Say why none of the trials can be drawn."""
+    good = [trial for trial in trials if trial.record.status is Status.OK]
     if good:
         return f"the samples of {count(len(good), 'trial')} are gone, and no percentile is on record"
-    kinds = dict.fromkeys(naming.ended(each.record) for each in found)
-    return f"{count(len(found), 'trial')}, none of them ok ({', '.join(kinds)}); python -m sweep why says more"
+    kinds = dict.fromkeys(naming.describe_ending(trial.record) for trial in trials)
+    return f"{count(len(trials), 'trial')}, none of them ok ({', '.join(kinds)}); python -m sweep why says more"
 
 
-def reach(shapes: Sequence[Box | Marks]) -> tuple[float, float]:
+def find_reach(shapes: Sequence[Box | Marks]) -> tuple[float, float]:
     """The smallest and the largest latency of all shapes."""
     values: list[float] = []
     for shape in shapes:
@@ -201,7 +204,7 @@ def _paint_marks(axes: Axes, y: float, shape: Marks, colour: str) -> None:
 
 
 def _under(axes: Axes, place: int, shape: Box | Marks) -> None:
-    """Words below a box that begin at its left end, or end at its right end, or lie where there is room for them."""
+    """Write words below a box: from its left end, or up to its right end, or where there is room."""
     if isinstance(shape, Box):
         text = f"median {number(shape.median)} ms, n = {count(shape.requests, 'request')}"
         text += f", {shape.outliers:,} beyond the whiskers" if shape.outliers else ""
@@ -231,4 +234,4 @@ def _legend(figure: Figure, palette: dict[str, str], shapes: Sequence[Box | Mark
     named = {name for shape in shapes if isinstance(shape, Marks) for name in shape.values}
     for name in (name for name in PERCENTILES if name in named):
         handles.append(Line2D([], [], marker=PERCENTILES[name], ls="", mfc="white", mec=INK, mew=1.4, label=name))
-    naming.legend(figure, handles)
+    naming.draw_legend(figure, handles)

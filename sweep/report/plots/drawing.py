@@ -1,4 +1,4 @@
-"""What the pictures share: colours, the sheet, the heading, scales, files, and which trials are points."""
+"""Parts that all pictures share: colours, the sheet, the heading, scales, files, and the trials that are points."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ STYLE: Any = {
 HEADING_INCHES = 0.62  # with one line of words
 LINE_INCHES = 0.15
 DPI = 130
-RASTER = 1500  # marks from which they are drawn as one image: as shapes they would make an SVG heavy
+RASTER = 1500  # with more marks they are drawn as one image, because as shapes they would make an SVG heavy
 
 
 def sheet(width: float, height: float, title: str, words: Sequence[str]) -> Figure:
-    """A white figure of that many inches, with a title and, in grey lines under it, the `words`.
+    """A white figure with a title and, in grey lines below, the `words`; sizes in inches.
 
-    More than one line of words makes the figure higher.
+    A second line of words makes the figure higher.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def sheet(width: float, height: float, title: str, words: Sequence[str]) -> Figu
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)  # no window system, no global state
     heading = HEADING_INCHES + more
-    # The stubs know neither that there is an engine now, nor the options of this one.
+    # The type stubs know neither that there is an engine now, nor its options.
     figure.get_layout_engine().set(rect=(0.006, 0.004, 0.988, 0.996 - heading / height))  # type: ignore[union-attr, call-arg]
     figure.text(0.012, 1 - 0.1 / height, title, va="top", fontsize=12, fontweight="bold")
     figure.text(0.012, 1 - 0.36 / height, text, va="top", fontsize=8.5, color="#777777")
@@ -57,10 +57,10 @@ def sheet(width: float, height: float, title: str, words: Sequence[str]) -> Figu
 
 
 def save(draw: Callable[[], Figure], path: Path) -> None:
-    """Draw in the house style into a file whose kind its name says (png, svg, pdf).
+    """Draw in the house style into a file; its suffix says the kind: png, svg or pdf.
 
     Raises:
-        UserError: there is no such kind of file, or it cannot be written.
+        UserError: the kind of file is not known, or the file cannot be written.
     """
     import matplotlib
 
@@ -77,12 +77,12 @@ def save(draw: Callable[[], Figure], path: Path) -> None:
 
 
 def clipped(text: str, most: int) -> str:
-    """Names of any length must leave room for the drawing."""
+    """A text of at most `most` letters, because a long name must leave room for the drawing."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def stretch(axes: Axes, name: str, low: float, high: float) -> None:
-    """Scale an axis, x or y: logarithmic for more than a factor of five; plain numbers on the ticks either way."""
+    """Scale an axis, x or y: logarithmic beyond a factor of five; the ticks have plain numbers in both cases."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis = axes.xaxis if name == "x" else axes.yaxis
@@ -100,14 +100,14 @@ def stretch(axes: Axes, name: str, low: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class Hit:
-    """A place of a drawing that says something when it is pointed at: a point, or an area around one."""
+    """A place of a drawing, a point or an area around it, that shows a text when one points at it."""
 
     axes: Axes
     x: float
     y: float
     colour: str = ""  # of the mark there
     trial: int | None = None  # number of the trial's row
-    tip: str = ""  # in the place of what the row says
+    tip: str = ""  # the text, instead of that of the row
     side: float = 0.0  # of the square area around the place, in units of the axes; 0: a point
 
 
@@ -123,15 +123,15 @@ class Point:
     high: float
 
 
-def points_of(records: Sequence[Record]) -> list[Point]:
-    """Those that have both numbers, and were not rejected: `ok`, or stopped because enough was known of them."""
-    found = []
+def find_points(records: Sequence[Record]) -> list[Point]:
+    """The trials that have both numbers and did not fail: `ok`, or stopped because enough was known of them."""
+    points = []
     for record in records:
         metrics = record.numbers
         latency, value = metrics.get("latency_ms_p50"), metrics.get("throughput_items_per_s")
         if not record.status.is_failure and latency and value:
             low, high = (metrics.get("throughput_items_per_s" + end, value) for end in ("_low", "_high"))
-            found.append(
+            points.append(
                 Point(record, latency, value, metrics.get("latency_ms_p99"), min(low, value), max(high, value))
             )
-    return found
+    return points

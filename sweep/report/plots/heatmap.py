@@ -11,9 +11,10 @@ from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from sweep.report.names import common, varying
-from sweep.report.plots.drawing import HEADING_INCHES, Hit, points_of, sheet
+from sweep.report.names import describe_common, find_varying
+from sweep.report.plots.drawing import HEADING_INCHES, Hit, find_points, sheet
 from sweep.spec import Record, Status
+from sweep.spec.metrics import THROUGHPUT
 from sweep.text import axis_text, count, number, status_text
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ SMALLEST, LARGEST = 4.0, 8.0  # font of the words in a cell, points
 LETTER = 0.6  # width of one letter, where the font's size is 1
 SIDE = 0.94  # of a cell, where 1 would leave no gap
 SPEAKING = ("model", "data", "hardware", "backend", "precision")  # axes whose values need no name
-THROUGHPUT = "throughput_items_per_s"
 FAILED = (Status.BUILD_FAILED, Status.RUN_FAILED, Status.REJECTED)
 _ABBREVIATED = {
     "unsupported_operator": "operator",
@@ -54,18 +54,18 @@ _ABBREVIATED = {
 
 @dataclass(frozen=True)
 class Panel:
-    """What has one combination of the other axes."""
+    """The trials with one combination of the other axes."""
 
     names: tuple[str, ...]  # values of those axes
     records: Sequence[Record]
 
     def cell(self, batch: int, cores: int) -> list[Record]:
-        """More than one where the number of replicas varies; none where it was not asked for."""
+        """The trials of a cell: several if the number of replicas varies, none if the cell was not declared."""
         return [r for r in self.records if (r.settings.get("batch"), r.settings.get("cores")) == (batch, cores)]
 
     @property
     def best(self) -> float:
-        return max((p.throughput for p in points_of(self.records)), default=0.0)
+        return max((p.throughput for p in find_points(self.records)), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ class Grid:
     batches: Sequence[int]
     cores: Sequence[int]
     panels: Sequence[Panel]  # the fastest first, at most `PANELS`
-    all: int  # panels that there are
+    all: int  # number of panels without that limit
 
     def across(self, width: float) -> int:
-        """Panels that find room beside each other in a figure so many inches wide."""
+        """How many panels fit beside each other in a figure of this width in inches."""
         return max(1, min(ACROSS, int(width / (CELL_INCHES * len(self.cores) + MARGIN_INCHES))))
 
     def height(self, across: int) -> float:
-        """Inches that the figure needs."""
+        """The height of the figure in inches."""
         return -(-len(self.panels) // across) * (self.row * len(self.batches) + MARGIN_INCHES)
 
     @property
@@ -90,7 +90,7 @@ class Grid:
         return CLOSE_INCHES if len(self.batches) > ROOMY else ROW_INCHES
 
     def title(self, panel: Panel) -> str:
-        """Names a panel: `torch · int8 · request_batch 5`."""
+        """The name of a panel: `torch · int8 · request_batch 5`."""
         values = zip(self.axes, panel.names, strict=True)
         return " · ".join(value if axis in SPEAKING else f"{axis} {value}" for axis, value in values)
 
@@ -100,14 +100,14 @@ class Grid:
         return max((panel.best for panel in self.panels), default=0.0)
 
 
-def grid(records: Sequence[Record]) -> Grid | None:
-    """A panel for each combination of the other axes; None where there are fewer than two cells in both directions."""
+def make_grid(records: Sequence[Record]) -> Grid | None:
+    """A panel for each combination of the other axes; None if there are fewer than two cells in both directions."""
     rows = [record.settings for record in records]
     batches = sorted({int(row["batch"]) for row in rows if "batch" in row})
     cores = sorted({int(row["cores"]) for row in rows if "cores" in row})
     if max(len(batches), len(cores)) < 2:
         return None
-    split = [name for name in varying(rows) if name not in ("batch", "cores", "replicas")]
+    split = [name for name in find_varying(rows) if name not in ("batch", "cores", "replicas")]
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         groups.setdefault(tuple(axis_text(record.settings.get(name, "")) for name in split), []).append(record)
@@ -115,18 +115,21 @@ def grid(records: Sequence[Record]) -> Grid | None:
     return Grid(split, batches, cores, panels[:PANELS], len(panels))
 
 
-def grid_sheet(records: Sequence[Record], verdict: Verdict) -> Figure | None:
-    """The picture with a heading that says what all trials share; None where there is no `grid`."""
-    found = grid(records)
-    if found is None:
+def draw_sheet(records: Sequence[Record], verdict: Verdict) -> Figure | None:
+    """The picture with a heading that says what all trials share; None if there is no grid."""
+    panels = make_grid(records)
+    if panels is None:
         return None
-    words = [common([record.settings for record in records]), "hatched failed, dashed cannot run or was not finished"]
-    words += [f"the best {len(found.panels)} of {found.all} panels"] if found.all > len(found.panels) else []
-    across = min(found.across(WIDTH_INCHES), len(found.panels))
-    width = max(5.0, across * (CELL_INCHES * len(found.cores) + MARGIN_INCHES))
-    height = HEADING_INCHES + found.height(across)
+    words = [
+        describe_common([record.settings for record in records]),
+        "hatched failed, dashed cannot run or was not finished",
+    ]
+    words += [f"the best {len(panels.panels)} of {panels.all} panels"] if panels.all > len(panels.panels) else []
+    across = min(panels.across(WIDTH_INCHES), len(panels.panels))
+    width = max(5.0, across * (CELL_INCHES * len(panels.cores) + MARGIN_INCHES))
+    height = HEADING_INCHES + panels.height(across)
     figure = sheet(width, height, "Throughput by batch and cores, items/s", words)
-    draw(figure, found, across, records, verdict.winner)
+    draw(figure, panels, across, records, verdict.winner)
     return figure
 
 
@@ -138,7 +141,7 @@ def draw(
     winner: str | None,
     letters: Mapping[str, str] | None = None,
 ) -> list[Hit]:
-    """Draw the panels of a grid; a hit for each cell that was asked for, with its trial's place among the records.
+    """Draw the panels of a grid; returns a hit for each declared cell, with its trial's place among the records.
 
     Args:
         across: panels beside each other.
@@ -157,7 +160,7 @@ def draw(
             cell = panel.cell(grid.batches[row], grid.cores[column])
             if not cell:
                 continue
-            points = points_of(cell)
+            points = find_points(cell)
             shown = max(points, key=lambda point: point.throughput).record if points else cell[0]
             if points:
                 is_chosen = winner in [record.key for record in cell]
@@ -168,8 +171,8 @@ def draw(
     return hits
 
 
-def word(record: Record) -> str:
-    """In a cell: what became of a trial that has no number."""
+def describe_cell(record: Record) -> str:
+    """A word or two for a cell: what became of a trial without a number."""
     kind = record.failure.kind.value if record.failure else status_text(record.status)
     return _ABBREVIATED.get(kind, kind.replace("_", " "))
 
@@ -186,7 +189,7 @@ def _frame(axes: Axes, grid: Grid, title: str) -> None:
 def _paint_number(
     axes: Axes, at: tuple[int, int], record: Record, room: float, highest: float, is_chosen: bool
 ) -> None:
-    """The throughput of a trial, and as a colour how much that is of the highest."""
+    """Paint the throughput of a trial, with a colour for its share of the highest throughput."""
     import matplotlib
 
     rate = record.numbers[THROUGHPUT]
@@ -201,7 +204,7 @@ def _paint_number(
 
 
 def _paint_word(axes: Axes, at: tuple[int, int], record: Record, room: float, letter: str) -> None:
-    """Why there is no number: hatched for what was tried and failed, dashed for the rest."""
+    """Paint why there is no number: hatched if the trial failed, dashed if it was not tried or not finished."""
     if record.status in FAILED:
         ink = "#A33A00"
         _fill(axes, at, facecolor="white", edgecolor="#F3C7A9", hatch="////", lw=0)
@@ -210,11 +213,11 @@ def _paint_word(axes: Axes, at: tuple[int, int], record: Record, room: float, le
         ink = "#666666"
         _fill(axes, at, facecolor="#F5F7F9", edgecolor="#B9C0C7", lw=0.8, ls="--")
     back = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
-    _write(axes, at, (f"{word(record)} {letter}".rstrip(), letter), room, color=ink, bbox=back)
+    _write(axes, at, (f"{describe_cell(record)} {letter}".rstrip(), letter), room, color=ink, bbox=back)
 
 
 def _write(axes: Axes, at: tuple[int, int], texts: Sequence[str], room: float, **style: Any) -> None:
-    """Write the first of the texts for which a cell has room, at least the last."""
+    """Write the first text that fits into a cell, or the last one."""
     sizes = [min(LARGEST, room / (LETTER * max(1, *map(len, text.split("\n"))))) for text in texts]
     place = next((place for place, size in enumerate(sizes) if size >= SMALLEST), len(texts) - 1)
     axes.text(*at, texts[place], ha="center", va="center", fontsize=max(SMALLEST, sizes[place]), **style)

@@ -1,4 +1,4 @@
-"""What a picture of stored trials says in words: short names of the trials, its heading, what it leaves out."""
+"""The words of a picture of stored trials: short names of the trials, the heading, what is left out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sweep.report.names import common, short_name, varying
+from sweep.report.names import describe_common, find_varying, short_name
 from sweep.report.plots.drawing import COLOURS
 from sweep.spec import Json, Record, Status
 from sweep.store import query
-from sweep.text import count, number, status_text
+from sweep.text import count_range, number, status_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,85 +19,80 @@ if TYPE_CHECKING:
     from sweep.store.query import Stored
 
 
-def rows(found: Sequence[Stored]) -> list[Json]:
-    """Settings as they tell trials apart: the host in place of `local`, nothing said twice."""
-    told = [{**each.record.settings, "hardware": each.host} for each in found]
-    if all(row.get("data") == row.get("model") for row in told):
-        told = [{name: value for name, value in row.items() if name != "data"} for row in told]
-    return told
+def list_settings(trials: Sequence[Stored]) -> list[Json]:
+    """The settings that tell trials apart: with the host instead of `local`, without data that repeats the model."""
+    settings = [{**trial.record.settings, "hardware": trial.host} for trial in trials]
+    if all(row.get("data") == row.get("model") for row in settings):
+        settings = [{name: value for name, value in row.items() if name != "data"} for row in settings]
+    return settings
 
 
-def names(found: Sequence[Stored]) -> list[str]:
-    """Of each trial what tells it from the others and nothing else; of a single trial its label."""
-    if len(found) == 1:
-        return [found[0].record.label]
-    told = rows(found)
-    for more in ("", "origin", "sweep"):  # only where the settings do not tell all of them apart
+def name_trials(trials: Sequence[Stored]) -> list[str]:
+    """For each trial only the settings that tell it from the others; for a single trial its label."""
+    if len(trials) == 1:
+        return [trials[0].record.label]
+    settings = list_settings(trials)
+    for more in ("", "origin", "sweep"):  # only if the settings do not tell all trials apart
         if more:
-            told = [{**row, more: each.row[more]} for row, each in zip(told, found, strict=True)]
-        moving = varying(told)
+            settings = [{**row, more: trial.row[more]} for row, trial in zip(settings, trials, strict=True)]
+        moving = find_varying(settings)
         first = [name for name in moving if name != "hardware"]
-        short = [short_name(row, first) for row in told]
+        short = [short_name(row, first) for row in settings]
         if "hardware" in moving:  # last, as a host's name may be long
-            short = [" · ".join(filter(None, (name, row["hardware"]))) for name, row in zip(short, told, strict=True)]
+            short = [
+                " · ".join(filter(None, (name, row["hardware"]))) for name, row in zip(short, settings, strict=True)
+            ]
         if len(set(short)) == len(short):
             return short
     alike = {name for name, times in Counter(short).items() if times > 1}
     return [
-        f"{name} ({each.record.key[:6]})" if name in alike else name for name, each in zip(short, found, strict=True)
+        f"{name} ({trial.record.key[:6]})" if name in alike else name for name, trial in zip(short, trials, strict=True)
     ]
 
 
-def heading(found: Sequence[Stored]) -> list[str]:
-    """What the trials share besides the model, which the title says, and how much was measured."""
-    efforts = dict.fromkeys(query.settings(each.history).effort.name for each in found if each.is_measured)
-    told = [{name: value for name, value in row.items() if name != "model"} for row in rows(found)]
-    words = [common(told), f"effort {' and '.join(efforts)}" if efforts else ""]
-    repeats = sorted({len(each.record.repeats) for each in found if each.is_measured and each.record.repeats})
-    if repeats:
-        words.append(count(repeats[0], "repeat") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} repeats")
-    foreign = [each.record.origin.value for each in found if not each.is_measured]
+def describe_trials(trials: Sequence[Stored]) -> list[str]:
+    """The settings that the trials share except the model, which is in the title; effort, repeats and origin."""
+    efforts = dict.fromkeys(query.settings(trial.history).effort.name for trial in trials if trial.is_measured)
+    settings = [{name: value for name, value in row.items() if name != "model"} for row in list_settings(trials)]
+    words = [describe_common(settings), f"effort {' and '.join(efforts)}" if efforts else ""]
+    repeats = [len(trial.record.repeats) for trial in trials if trial.is_measured and trial.record.repeats]
+    words.append(count_range(repeats, "repeat"))
+    foreign = [trial.record.origin.value for trial in trials if not trial.is_measured]
     if foreign:
-        some = "" if len(foreign) == len(found) else f"{len(foreign)} of {len(found)} "
+        some = "" if len(foreign) == len(trials) else f"{len(foreign)} of {len(trials)} "
         words.append(some + " or ".join(dict.fromkeys(foreign)) + ", not measured here")
     return words
 
 
-def title(found: Sequence[Stored], what: str) -> str:
-    """`resnet50: latency of a request`; without a model that all trials share just the latter."""
-    models = {str(each.record.settings.get("model", "")) for each in found}
+def make_title(trials: Sequence[Stored], what: str) -> str:
+    """`resnet50: latency of a request`; only the latter if the trials have different models."""
+    models = {str(trial.record.settings.get("model", "")) for trial in trials}
     return f"{models.pop()}: {what}" if len(models) == 1 else what[0].upper() + what[1:]
 
 
-def tally(records: Sequence[Record]) -> str:
-    """How trials ended, in numbers: `2 rejected, 1 build failed`."""
-    counts = {status: sum(record.status is status for record in records) for status in Status}
-    return ", ".join(f"{n} {status_text(status)}" for status, n in counts.items() if n)
-
-
-def ended(record: Record) -> str:
-    """In a few words why there is nothing to draw: `build failed: partial placement`, or the rule that it breaks."""
+def describe_ending(record: Record) -> str:
+    """Say in a few words why a trial has nothing to draw: `build failed: partial placement`, or the rule it breaks."""
     if record.failure is not None and record.status is not Status.INVALID:  # a rule has no kind
         return f"{status_text(record.status)}: {record.failure.kind.value.replace('_', ' ')}"
     return textwrap.shorten(f"{status_text(record.status)}: {record.reason}".rstrip(": "), 60, placeholder=" …")
 
 
-def colours(found: Sequence[Stored]) -> tuple[str, dict[str, str], list[str]]:
-    """The first axis that tells trials apart, the colour of each of its values, and the value of each trial."""
-    told = rows(found)
-    moving = varying(told)
+def assign_colours(trials: Sequence[Stored]) -> tuple[str, dict[str, str], list[str]]:
+    """The first axis that tells trials apart, a colour for each of its values, and the value of each trial."""
+    settings = list_settings(trials)
+    moving = find_varying(settings)
     axis = next((name for name in ("backend", "hardware", "precision", "model") if name in moving), "backend")
-    values = [str(row.get(axis, "")) for row in told]
+    values = [str(row.get(axis, "")) for row in settings]
     return axis, {value: COLOURS[n % len(COLOURS)] for n, value in enumerate(dict.fromkeys(values))}, values
 
 
-def legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """Below the picture, in as many lines as its width makes necessary."""
+def draw_legend(figure: Figure, handles: Sequence[Any]) -> None:
+    """Draw the legend below the picture, in as many lines as it needs."""
     lines = -(-sum(len(handle.get_label()) + 9 for handle in handles) // 125)
     across = -(-len(handles) // max(1, lines))
     figure.legend(handles=list(handles), frameon=False, loc="outside lower left", ncols=across, fontsize=8.5)
 
 
-def times(ratio: float) -> str:
+def format_ratio(ratio: float) -> str:
     """`7.0-fold`: how many times one value is the other."""
     return f"{number(max(ratio, 1 / ratio))}-fold"

@@ -1,8 +1,8 @@
 """Throughput against latency: a point for each trial that has both, with its interval and the Pareto front.
 
 The picture is drawn once: on a sheet with a heading for `throughput_latency.png`, on bare canvases for the page.
-Colours are those of Okabe and Ito (2008) and matplotlib's viridis, which colour-blind people can tell apart; what a
-colour says is also said by a marker, a hatch or a word. matplotlib is imported when something is drawn.
+Colours are those of Okabe and Ito (2008) and matplotlib's viridis, which colour-blind people can tell apart; a marker,
+a hatch or a word always says the same as the colour. matplotlib is imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.report.names import common, short_name, varying
-from sweep.report.plots import heatmap, naming
+from sweep.report.names import describe_common, describe_statuses, find_varying, short_name
+from sweep.report.plots import heatmap
 from sweep.report.plots.drawing import (
     COLOURS,
     DPI,
@@ -24,7 +24,7 @@ from sweep.report.plots.drawing import (
     Hit,
     Point,
     clipped,
-    points_of,
+    find_points,
     sheet,
     stretch,
 )
@@ -39,44 +39,44 @@ if TYPE_CHECKING:
 
 LABELS, NARROW_LABELS = 14, 5  # at most; with more points only the winner and the front are named
 LETTERS = 40  # of a label
-WIDE = 2.5  # times a value: what of its interval lies further away does not widen the axis
+WIDE = 2.5  # an interval widens the axis up to this factor of its value
 WIDE_INCHES = 6.0  # a figure from this width on has room for every label
 CLEAR = 60  # points; more of them would disappear behind the lines to their p99
 
 
 def write(records: Sequence[Record], verdict: Verdict, folder: Path) -> list[Path]:
-    """Write `throughput_latency.png`, and `batch_cores.png` where batch or cores vary; the paths of both."""
+    """Write `throughput_latency.png`, and `batch_cores.png` if batch or cores vary; returns their paths."""
     import matplotlib
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with matplotlib.rc_context(STYLE):
-        for name, draw_sheet in (("throughput_latency.png", scatter_sheet), ("batch_cores.png", heatmap.grid_sheet)):
-            figure = draw_sheet(records, verdict)
+        for name, picture in (("throughput_latency.png", draw_sheet), ("batch_cores.png", heatmap.draw_sheet)):
+            figure = picture(records, verdict)
             if figure is not None:
                 figure.savefig(folder / name, dpi=DPI)
                 written.append(folder / name)
     return written
 
 
-def scatter_sheet(records: Sequence[Record], verdict: Verdict) -> Figure:
+def draw_sheet(records: Sequence[Record], verdict: Verdict) -> Figure:
     """The picture with a heading that says what all trials share and which are not shown."""
-    drawn = {point.record.key for point in points_of(records)}
-    lost = naming.tally([record for record in records if record.key not in drawn])
-    words = [common([record.settings for record in records]), f"not shown: {lost}" if lost else ""]
+    drawn = {point.record.key for point in find_points(records)}
+    lost = describe_statuses([record for record in records if record.key not in drawn])
+    words = [describe_common([record.settings for record in records]), f"not shown: {lost}" if lost else ""]
     figure = sheet(9.4, 5, "Throughput against latency", words)
     draw(figure, records, verdict.front, verdict.winner)
     return figure
 
 
 def draw(figure: Figure, records: Sequence[Record], front: Collection[str], winner: str | None) -> list[Hit]:
-    """Draw every trial of `records` that has both numbers; a hit for each, with its place among the records.
+    """Draw every trial that has both numbers; returns a hit for each, with its place among the records.
 
     Args:
         front: keys of the trials that no other beats in both numbers; a dashed line joins them.
         winner: key of the chosen trial; None while there is none.
     """
-    axes, points = figure.add_subplot(), points_of(records)
+    axes, points = figure.add_subplot(), find_points(records)
     if not points:
         axes.axis("off")
         axes.text(0.5, 0.5, f"none of {count(len(records), 'trial')} could be measured", ha="center", va="center")
@@ -97,7 +97,7 @@ def draw(figure: Figure, records: Sequence[Record], front: Collection[str], winn
     figure.set_layout_engine("none")  # and it stays as it is
     named = points if wide and len(points) <= LABELS else [*chosen, *(point for point in best if point not in chosen)]
     _place_labels(
-        axes, points, named[: LABELS if wide else NARROW_LABELS], varying([record.settings for record in records])
+        axes, points, named[: LABELS if wide else NARROW_LABELS], find_varying([record.settings for record in records])
     )
     place = {record.key: number for number, record in enumerate(records)}
     return [Hit(axes, p.latency, p.throughput, looks.of(p)[0], place[p.record.key]) for p in points]
@@ -122,7 +122,7 @@ class _Looks:
 
 
 def _paint(points: Sequence[Point], axes: Axes, colour: str, marker: str, tails: bool) -> None:
-    """Trials of one colour and marker; those that were stopped because enough was known of them are pale."""
+    """Paint the trials of one colour and marker; those that were stopped early are pale."""
     small, raster = 6.0 if len(points) <= CLEAR else 4.0, len(points) > RASTER
     for settled, strength in ((True, 1.0), (False, 0.4)):
         some = [point for point in points if (point.record.status is Status.OK) == settled]

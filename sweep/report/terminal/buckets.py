@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from sweep.report.terminal.layout import STYLES, Column, as_table, fitting, paragraph
+from sweep.report.terminal.layout import STYLES, Column, as_table, fit_columns, paragraph
 from sweep.spec import Status
 from sweep.text import axis_text, count, number, one_line, share, status_text
 from sweep.verdict.buckets.results import ListGroup, ListResult, ListRow, Prediction
@@ -169,7 +169,7 @@ def _lists(group: ListGroup, width: int, brief: bool = False) -> Part:
     if brief:
         columns = [column for column in columns if column.name in BRIEF]
     styles = ["bold green" if row is top else "" if row.measured else _faint(row) for row in rows]
-    return as_table(fitting([c for c in columns if not c.empty], width), styles, folding="buckets"), ""
+    return as_table(fit_columns([c for c in columns if not c.empty], width), styles, folding="buckets"), ""
 
 
 def _result(row: ListRow) -> ListResult:
@@ -280,4 +280,4 @@ def _buckets(result: ListResult, width: int) -> Part:
         Column("MB", _numbers(row.artifact_mb for row in rows), right=True, spare=2),
         Column("loaded MB", _numbers(row.memory_mb for row in rows), right=True, spare=5),
     ]
-    return as_table(fitting([c for c in columns if not c.empty], width), [""] * len(rows)), ""
+    return as_table(fit_columns([c for c in columns if not c.empty], width), [""] * len(rows)), ""

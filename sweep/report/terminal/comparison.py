@@ -1,4 +1,4 @@
-"""What `compare` says in words: agreement, who was right, what these counts can show, latency."""
+"""The lines that `compare` prints: agreement, which trial is right, what these counts can show, latency."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ if TYPE_CHECKING:
 LISTED = 20  # disagreeing items
 
 
-def lines(found: Comparison) -> list[str]:
-    """What a person reads."""
-    told = [f"A  {found.a}", f"B  {found.b}", ""]
-    if found.answered_a != found.common or found.answered_b != found.common:
-        told.append(f"A answered {found.answered_a:,} items, B {found.answered_b:,}: {found.common:,} of them common")
-    told += _agreement_lines(found)
-    if found.latency is not None:
-        told.append("latency        " + _latency_words(found.latency, found.confidence))
-    return told + [f"note           {note}" for note in found.notes]
+def describe(comparison: Comparison) -> list[str]:
+    """All lines of a comparison."""
+    texts = [f"A  {comparison.a}", f"B  {comparison.b}", ""]
+    if comparison.answered_a != comparison.common or comparison.answered_b != comparison.common:
+        answered = f"A answered {comparison.answered_a:,} items, B {comparison.answered_b:,}"
+        texts.append(f"{answered}, both {comparison.common:,} of them")
+    texts += _agreement_lines(comparison)
+    if comparison.latency is not None:
+        texts.append("latency        " + _latency_words(comparison.latency, comparison.confidence))
+    return texts + [f"note           {note}" for note in comparison.notes]
 
 
-def sentence(only_a: int, only_b: int, confidence: float = 0.95, names: tuple[str, str] = ("A", "B")) -> str:
-    """What the items that only one got right can and cannot say about which is more accurate."""
+def describe_discordant(only_a: int, only_b: int, confidence: float = 0.95, names: tuple[str, str] = ("A", "B")) -> str:
+    """Say what the items that only one of two got right show about their accuracy, and what they cannot show."""
     discordant, p = only_a + only_b, intervals.mcnemar_exact(only_a, only_b)
     if discordant == 0:
         return "both are right on exactly the same items: nothing tells their accuracies apart"
@@ -46,30 +47,30 @@ def sentence(only_a: int, only_b: int, confidence: float = 0.95, names: tuple[st
     )
 
 
-def _agreement_lines(found: Comparison) -> list[str]:
-    answers, level = found.answers, percent(found.confidence)
+def _agreement_lines(comparison: Comparison) -> list[str]:
+    answers, level = comparison.answers, percent(comparison.confidence)
     if answers["agreement"] is None:
-        return [_numeric_words(answers, found.common)]
-    digits = 1 if found.common < 1000 else 3
+        return [_numeric_words(answers, comparison.common)]
+    digits = 1 if comparison.common < 1000 else 3
     ends = f"{share(answers['agreement_low'], digits)} to {share(answers['agreement_high'], digits)}"
-    differ = count(len(found.items), "disagreement")
+    differ = count(len(comparison.items), "disagreement")
     agreed = share(answers["agreement"], digits)
-    told = [f"agreement      {agreed} of {found.common:,} items, {differ}, {level} interval {ends}"]
-    if found.items:
-        told += ["", *_item_table(found.items), ""]
+    texts = [f"agreement      {agreed} of {comparison.common:,} items, {differ}, {level} interval {ends}"]
+    if comparison.items:
+        texts += ["", *_item_table(comparison.items), ""]
     right = answers["who_was_right"]
     if right is None:
-        return told
+        return texts
     only_a, only_b = right["only_reference"], right["only_candidate"]
-    told.append(
+    texts.append(
         f"accuracy       A {share(answers['reference_accuracy'], digits)}, B {share(answers['accuracy'], digits)}"
     )
-    told.append(
+    texts.append(
         f"who was right  both {right['both']:,}, only A {only_a:,}, only B {only_b:,}, neither {right['neither']:,}"
     )
-    told.append(f"McNemar        p = {answers['mcnemar_p']:.3g} (exact, two-sided)")
-    told.append(f"               {sentence(only_a, only_b, found.confidence)}")
-    return told
+    texts.append(f"McNemar        p = {answers['mcnemar_p']:.3g} (exact, two-sided)")
+    texts.append(f"               {describe_discordant(only_a, only_b, comparison.confidence)}")
+    return texts
 
 
 def _item_table(items: Sequence[Item]) -> list[str]:
@@ -79,8 +80,8 @@ def _item_table(items: Sequence[Item]) -> list[str]:
     for item in items[:LISTED]:
         rows.append(["–" if (value := getattr(item, name)) is None else str(value) for name in shown])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    told = ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return told + ([f"  … and {len(items) - LISTED:,} more: --json has them all"] if len(items) > LISTED else [])
+    lines = ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return lines + ([f"  … and {len(items) - LISTED:,} more: --json has them all"] if len(items) > LISTED else [])
 
 
 def _numeric_words(answers: Json, common: int) -> str:
@@ -91,10 +92,10 @@ def _numeric_words(answers: Json, common: int) -> str:
     return f"answers        not classes: they differ by at most {largest}{cosine} ({common:,} items)"
 
 
-def _latency_words(found: Latency, confidence: float) -> str:
-    counts = [f"n = {n:,}" if n else "on record" for n in (found.requests_a, found.requests_b)]
-    words = f"median {number(found.a_ms)} ms (A, {counts[0]}) and {number(found.b_ms)} ms (B, {counts[1]}): "
-    ratio, low, high, slow, fast = found.ratio, found.low, found.high, "A", "B"
+def _latency_words(latency: Latency, confidence: float) -> str:
+    counts = [f"n = {n:,}" if n else "on record" for n in (latency.requests_a, latency.requests_b)]
+    words = f"median {number(latency.a_ms)} ms (A, {counts[0]}) and {number(latency.b_ms)} ms (B, {counts[1]}): "
+    ratio, low, high, slow, fast = latency.ratio, latency.low, latency.high, "A", "B"
     if ratio < 1:
         ratio, slow, fast = 1 / ratio, "B", "A"
         low, high = (1 / high, 1 / low) if low and high else (None, None)
@@ -102,5 +103,5 @@ def _latency_words(found: Latency, confidence: float) -> str:
     if low is None or high is None:
         return words + ", from too few repeats for an interval"
     words += f", {percent(confidence)} interval {number(low)} to {number(high)}"
-    words += f" over {found.repeats_a} and {count(found.repeats_b, 'repeat')}"
+    words += f" over {latency.repeats_a} and {count(latency.repeats_b, 'repeat')}"
     return words + (", which does not exclude equal" if low <= 1 <= high else "")

@@ -1,7 +1,7 @@
-"""What a person sees while a sweep runs: the plan, progress with time left, the ranked table, the verdict.
+"""What a sweep prints while it runs: the plan, progress with time left, the ranked table, the verdict.
 
-On a terminal it is drawn with rich; anywhere else (a pipe, a log file, NO_COLOR) it is plain lines without control
-codes. While something is measured nothing here runs on its own: no refresh thread, one redraw for each `advance`.
+On a terminal rich draws it; elsewhere (a pipe, a log file, NO_COLOR) it is plain lines without control codes. While
+something is measured no thread refreshes the display: it is redrawn once for each `advance`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from sweep.report.terminal.layout import paragraph, plan_parts
-from sweep.report.terminal.results import result_parts
+from sweep.report.terminal.layout import make_plan_parts, paragraph
+from sweep.report.terminal.results import make_result_parts
 from sweep.text import duration, one_line
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
 
 PLAIN_WIDTH = 100
-_EACH_LINE_UP_TO = 20  # plain: phases no longer than this get a line a step
-_PLAIN_SECONDS = 5.0  # plain: longer ones a line at most this often
+_STEP_LINES_UP_TO = 20  # plain: phases with at most this many steps print a line for each step
+_PLAIN_SECONDS = 5.0  # plain: longer phases print a line at most this often
 
 
 class Display:
@@ -38,7 +38,7 @@ class Display:
     def __init__(self, plain: bool | None = None, stream: TextIO | None = None, width: int | None = None) -> None:
         """
         Args:
-            plain: lines without control codes; None: unless the stream is a terminal and NO_COLOR is not set.
+            plain: print lines without control codes; None: do so unless the stream is a terminal without NO_COLOR.
             stream: where to write; None: standard output, looked up when something is printed.
             width: columns; None: those of the terminal, or 100 (COLUMNS where it is set) for plain lines.
         """
@@ -47,7 +47,7 @@ class Display:
         self._width = width
         self._lock = threading.RLock()
         self._phase: _Phase | None = None
-        self._made: Console | None = None
+        self._open_console: Console | None = None
 
     @property
     def plain(self) -> bool:
@@ -58,24 +58,24 @@ class Display:
         return self._plain
 
     def plan(self, plan: Plan, settings: Settings) -> None:
-        """What was declared: the trials, why some cannot run, the distinct builds, the forecast."""
-        self._print(*plan_parts(plan, settings))
+        """Print what was declared: the trials, why some cannot run, the distinct builds, the forecast."""
+        self._print(*make_plan_parts(plan, settings))
 
     def begin(self, phase: str, total: int, live: bool = False) -> None:
-        """A phase of `total` steps begins; one that was not ended is ended.
+        """Begin a phase of `total` steps, and end an earlier one that still runs.
 
         Args:
-            live: redraw once a second by a thread, so that the clock runs on. Never while anything is measured.
+            live: let a thread redraw once a second, so that the clock runs. Never while anything is measured.
         """
         with self._lock:
             self.end()
             self._phase = _Phase(phase, total, None if self.plain else self._console, live)
 
     def advance(self, text: str = "", failed: bool = False) -> None:
-        """One step is done.
+        """Count one step of the phase as done.
 
         Args:
-            text: what was done; of a failure, what and why in one line: it stays on the screen.
+            text: what was done; of a failure also why. The line of a failure stays on the screen.
         """
         with self._lock:
             if self._phase is not None:
@@ -84,27 +84,27 @@ class Display:
                     self._print((line, "red" if failed else ""))
 
     def end(self) -> None:
-        """The phase is over: one line says how long it took."""
+        """End the phase; one line says how long it took."""
         with self._lock:
             phase, self._phase = self._phase, None
             if phase is not None:
                 self._print((phase.close(), "dim"))
 
     def note(self, text: str) -> None:
-        """One line that stays, above the progress; a terminal breaks it between words."""
+        """Print a line above the progress; a terminal breaks it between words."""
         line = one_line(text)
         self._print((line if self.plain else paragraph(line), "yellow"))
 
     def show(self, parts: Sequence[Part]) -> None:
-        """Parts with their style, above the progress."""
+        """Print parts with their style above the progress."""
         self._print(*parts)
 
     def results(
         self, records: Sequence[Record], verdict: Verdict | None, settings: Settings, lines: Sequence[str] = ()
     ) -> None:
-        """The ranked table, the failures beneath, the verdict, then the lines to browse, reproduce and ask why."""
+        """Print the ranked table, the failures, the verdict, then the commands to browse, reproduce and ask why."""
         self.end()
-        self._print(*result_parts(records, verdict, settings, lines, self._console.width))
+        self._print(*make_result_parts(records, verdict, settings, lines, self._console.width))
 
     @property
     def width(self) -> int:
@@ -112,7 +112,7 @@ class Display:
 
     @property
     def _console(self) -> Console:
-        if self._made is None:
+        if self._open_console is None:
             from rich.console import Console
 
             stream = self._stream or sys.stdout
@@ -122,7 +122,7 @@ class Display:
             if self.plain and width is None:
                 columns = os.environ.get("COLUMNS", "")
                 width = int(columns) if columns.isdigit() and int(columns) >= 40 else PLAIN_WIDTH
-            self._made = Console(
+            self._open_console = Console(
                 file=stream,
                 width=width,
                 no_color=self.plain or None,
@@ -134,10 +134,10 @@ class Display:
                 emoji=False,
                 legacy_windows=False,
             )
-        return self._made
+        return self._open_console
 
     def _print(self, *parts: tuple[RenderableType, str]) -> None:
-        """Parts with their style. Text is not broken by us: lines that are copied stay whole; tables fit the width."""
+        """Print parts with their style. Strings are never broken, so that they can be copied; tables fit the width."""
         from rich.styled import Styled
         from rich.text import Text
 
@@ -153,11 +153,11 @@ class Display:
                         self._console.print(shown, soft_wrap=whole)
                 self._console.file.flush()
             except BrokenPipeError:
-                self._made = None
+                self._open_console = None
                 self._stream = open(os.devnull, "w")  # noqa: SIM115  # `sweep | head`: the sweep goes on silently
 
     def _print_plain(self, part: RenderableType, whole: bool) -> None:
-        """Without the blanks that fill a table's lines."""
+        """Print without the blanks that fill the lines of a table."""
         with self._console.capture() as text:
             self._console.print(part, soft_wrap=whole)
         lines = [line.rstrip() for line in text.get().splitlines()]
@@ -171,7 +171,7 @@ class _Phase:
         self.name, self.total = name, total
         self.done = self.failed = 0
         self._started = time.monotonic()
-        self._said = 0.0
+        self._last_line = 0.0
         self._progress = None if console is None else _bar(console, live)
         if self._progress is not None:
             self._task = self._progress.add_task(name, total=max(total, 1), left="", text="")
@@ -179,7 +179,7 @@ class _Phase:
             self._progress.refresh()
 
     def advance(self, text: str, failed: bool) -> str:
-        """Count one step; the line to print now, or nothing."""
+        """Count one step; the line to print now, or an empty one."""
         self.done += 1
         self.failed += failed
         left = self._left()
@@ -187,10 +187,10 @@ class _Phase:
             self._progress.update(self._task, completed=self.done, left=left, text=text[:60], refresh=True)
             return f"  ✗ {self.name}: {text}" if failed else ""
         now = time.monotonic()
-        due = self.total <= _EACH_LINE_UP_TO or now - self._said >= _PLAIN_SECONDS or self.done == self.total
+        due = self.total <= _STEP_LINES_UP_TO or now - self._last_line >= _PLAIN_SECONDS or self.done == self.total
         if not (due or failed):
             return ""
-        self._said = now
+        self._last_line = now
         words = (f"{self.name} {self.done}/{self.total}", "FAILED" * failed, text, left)
         return "  ".join(word for word in words if word)
 

@@ -1,7 +1,7 @@
-"""The parts that the terminal shows of a plan, and the tables that every part is made of.
+"""The parts of a plan on the terminal, and the tables of all parts.
 
-Each part is something that rich can print, with a style. Many trials are summarised: a table of a thousand rows is
-read by nobody, and `trials` has them all.
+A part is something that rich can print, with a style. Many trials are summarised, because nobody reads a table of a
+thousand rows; `trials` has them all.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweep.report.names import common, varying
+from sweep.report.names import describe_common, find_varying
 from sweep.spec import REQUESTS, BuildSpec, Status
 from sweep.text import axis_text, count, duration, one_line, status_text
 
@@ -37,7 +37,7 @@ STYLES = {
 
 @dataclass
 class Column:
-    """One column; those with a larger `spare` are left out first where the width does not suffice."""
+    """A column; if the width does not suffice, those with the largest `spare` are left out first, 0 never."""
 
     name: str
     cells: list[str]
@@ -53,7 +53,7 @@ class Column:
         return not any(self.cells)
 
 
-def plan_parts(plan: Plan, settings: Settings) -> list[Part]:
+def make_plan_parts(plan: Plan, settings: Settings) -> list[Part]:
     """Headline, table or summary of the trials, builds, forecast."""
     rows = [entry.trial.settings for entry in plan.entries]
     words = [count(len(plan.entries), "trial")]
@@ -63,7 +63,7 @@ def plan_parts(plan: Plan, settings: Settings) -> list[Part]:
     if plan.duplicates:
         words.append(f"{plan.duplicates:,} asked for twice")
     parts: list[Part] = [("", ""), (f"sweep {settings.name}: {', '.join(words)}", "bold")]
-    if shared := common(rows):
+    if shared := describe_common(rows):
         parts.append((shared, "dim"))
     parts.append(("", ""))
     parts += _plan_table(plan) if len(plan.entries) <= ROWS else _plan_summary(plan)
@@ -74,7 +74,7 @@ def _plan_table(plan: Plan) -> list[Part]:
     if not plan.entries:
         return []
     settings = [entry.trial.settings for entry in plan.entries]
-    columns = axis_columns(settings, [entry.trial.label for entry in plan.entries])
+    columns = make_axis_columns(settings, [entry.trial.label for entry in plan.entries])
     states = [status_text(entry.status) if entry.status else "to run" for entry in plan.entries]
     columns.append(Column("plan", states))
     reasons = Column("why", [one_line(entry.reason) for entry in plan.entries])
@@ -85,7 +85,7 @@ def _plan_table(plan: Plan) -> list[Part]:
 
 def _plan_summary(plan: Plan) -> list[Part]:
     settings = [entry.trial.settings for entry in plan.entries]
-    axes = varying(settings)
+    axes = find_varying(settings)
     values = [", ".join(dict.fromkeys(axis_text(row.get(axis, "")) for row in settings)) for axis in axes]
     parts: list[Part] = [(as_table([Column("axis", list(axes)), Column("values", values)], [""] * len(axes)), "")]
     groups: dict[tuple[Status, str], list[Entry]] = {}
@@ -110,7 +110,10 @@ def _build_lines(plan: Plan) -> list[Part]:
     for spec in builds.values():
         names.setdefault(f"{spec.backend} {spec.precision}", []).append(_build_name(spec))
     short = len(builds) <= ROWS
-    texts = [f"{name} {' '.join(each)}" if short else f"{len(each):,} of {name}" for name, each in names.items()]
+    texts = [
+        f"{name} {' '.join(builds_of_kind)}" if short else f"{len(builds_of_kind):,} of {name}"
+        for name, builds_of_kind in names.items()
+    ]
     line = f"{count(len(builds), 'distinct build')} for {count(len(plan.valid), 'trial')}: "
     return [(paragraph(line + ", ".join(texts)), "")]
 
@@ -121,7 +124,7 @@ def _build_name(spec: BuildSpec) -> str:
 
 
 def paragraph(text: str, indent: int = 0) -> RenderableType:
-    """Text that is wrapped at the width; plain strings are not, so that commands and paths can be copied."""
+    """Text that is wrapped at the width; plain strings are not wrapped, so that commands can be copied."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -135,11 +138,11 @@ def _forecast(plan: Plan) -> list[Part]:
     return [(f"forecast: about {duration(plan.forecast_seconds)}{note}", "")]
 
 
-def axis_columns(
+def make_axis_columns(
     rows: Sequence[Mapping[str, Any]], labels: list[str], shown: Sequence[Mapping[str, Any]] | None = None
 ) -> list[Column]:
-    """The axes that vary over `rows`, for the rows that are shown; where none varies, the label."""
-    axes = varying(rows)
+    """Columns of the axes that vary over `rows`, filled for the rows that are shown; if none varies, the labels."""
+    axes = find_varying(rows)
     if not axes:
         return [Column("trial", labels)]
     shown = rows if shown is None else shown
@@ -149,8 +152,8 @@ def axis_columns(
     return [Column(names.get(axis, axis), cells[axis], right=axis in numeric) for axis in axes]
 
 
-def fitting(columns: list[Column], width: int) -> list[Column]:
-    """The columns that fit; what is least needed goes first."""
+def fit_columns(columns: list[Column], width: int) -> list[Column]:
+    """The columns that fit the width; the least needed are left out first."""
     kept = list(columns)
     while sum(column.width for column in kept) > width and any(column.spare for column in kept):
         kept.remove(max(kept, key=lambda column: column.spare))

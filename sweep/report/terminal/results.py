@@ -1,6 +1,6 @@
-"""The parts that the terminal shows at the end of a sweep: the ranked table, what did not work, the verdict, its story.
+"""The parts that the terminal shows at the end of a sweep: the ranked table, the failures, the verdict and its story.
 
-What the width cannot hold is left out by how little the objective needs it; `trials` and the page have everything.
+If the width does not suffice, the columns that the objective needs least are left out; the page has them all.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweep.report import story
-from sweep.report.names import common, failure_groups, ranked
+from sweep.report.names import describe_common, group_failures, sort_ranked
 from sweep.report.terminal.layout import (
     GROUPS,
     ROWS,
@@ -18,13 +18,13 @@ from sweep.report.terminal.layout import (
     Column,
     Part,
     as_table,
-    axis_columns,
-    fitting,
+    fit_columns,
+    make_axis_columns,
     paragraph,
 )
 from sweep.spec import Origin, Record, Status
 from sweep.spec.metrics import CAPACITY, COLUMNS, SAMPLES, THROUGHPUT, Metric
-from sweep.text import cell, count, relative, status_text, stop_text
+from sweep.text import cell, count, list_some, relative, status_text, stop_text
 from sweep.verdict.race import ranking_value
 from sweep.verdict.stats.intervals import samples_needed
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 VERDICT_STYLES = {"winner": "bold green", "tie": "bold cyan", "undecided": "bold yellow", "none": "bold red"}
 
 
-def result_parts(
+def make_result_parts(
     records: Sequence[Record], verdict: Verdict | None, settings: Settings, lines: Sequence[str], width: int
 ) -> list[Part]:
-    """The ranked table, what did not work, the verdict with its story, the lines to go on with."""
+    """The ranked table, the failures, the verdict with its story, and `lines`: the commands for what comes next."""
     parts: list[Part] = [("", "")]
     ordered = _ordered(records, verdict, settings.objective)
     shown = ordered if len(ordered) <= ROWS else [r for r in ordered if story.has_numbers(r)][:ROWS]
-    if shared := common([record.settings for record in records]):
+    if shared := describe_common([record.settings for record in records]):
         parts += [(shared, "dim"), ("", "")]
     if shown:
         parts.append(_table(records, shown, verdict, settings.objective, width))
@@ -61,19 +61,22 @@ def result_parts(
 
 
 def _ordered(records: Sequence[Record], verdict: Verdict | None, objective: Objective) -> list[Record]:
-    """As ranked; then what was stopped early, the best first; then what has no numbers."""
-    found = ranked(records, verdict.ranking if verdict else ())
-    early = [r for r in found if r.status is Status.STOPPED and story.has_numbers(r)]
-    early = [r for r in early if verdict is None or r.key not in verdict.ranking]
-    inside = [r for r in found if r not in early and story.has_numbers(r)]
-    rest = [r for r in found if r not in early and not story.has_numbers(r)]
-    return [*inside, *sorted(early, key=lambda record: ranking_value(record, objective)), *rest]
+    """The records as ranked; then those stopped early, the best first; then those without numbers."""
+    ranking = verdict.ranking if verdict else ()
+
+    def place(record: Record) -> tuple[int, float]:
+        if not story.has_numbers(record):
+            return 2, 0.0
+        is_early = record.status is Status.STOPPED and record.key not in ranking
+        return (1, ranking_value(record, objective)) if is_early else (0, 0.0)
+
+    return sorted(sort_ranked(records, ranking), key=place)
 
 
 def _verdict(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Part]:
-    """The sentence, and beneath it a line for each thing that belongs to it."""
+    """The sentence of the verdict, and the lines of its story."""
     parts: list[Part] = [(paragraph(f"→ {verdict.sentence}"), VERDICT_STYLES.get(verdict.kind, "bold"))]
-    for line in story.lines(records, verdict, settings):
+    for line in story.describe(records, verdict, settings):
         parts.append((_hanging(line.name, line.text), "yellow" if line.warns else ""))
     return parts
 
@@ -93,14 +96,14 @@ def _hanging(name: str, text: str) -> RenderableType:
 def _table(
     records: Sequence[Record], shown: Sequence[Record], verdict: Verdict | None, objective: Objective, width: int
 ) -> Part:
-    """The columns that fit; those that the objective looks at stay in any case."""
-    numbers = [story.standing(record) for record in shown]
+    """The ranked table with the columns that fit; those that the objective looks at always stay."""
+    numbers = [story.comparable_numbers(record) for record in shown]
     inside = [r.status is Status.OK if verdict is None else _in_race(r, verdict) for r in shown]
     places = [str(n) if ranks else "" for n, ranks in enumerate(inside, 1)]
     known = [metric for metric in COLUMNS if any(metric.name in row for row in numbers)]
     columns = [
         Column("", places, right=True),
-        *axis_columns([r.settings for r in records], [r.label for r in shown], [r.settings for r in shown]),
+        *make_axis_columns([r.settings for r in records], [r.label for r in shown], [r.settings for r in shown]),
         *(
             Column(
                 metric.column,
@@ -113,23 +116,23 @@ def _table(
         Column("status", [_state(record, verdict) for record in shown], spare=0),
     ]
     styles = [_row_style(record, verdict) for record in shown]
-    return as_table(fitting([c for c in columns if not c.empty], width), styles), ""
+    return as_table(fit_columns([c for c in columns if not c.empty], width), styles), ""
 
 
 def _spare(metric: Metric, known: Sequence[Metric], objective: Objective) -> int:
-    """How early a column is left out where there is no room; 0: never. A throughput beside a capacity goes first."""
+    """The `spare` of a column: 0 if the objective looks at it, and the most for a throughput beside a capacity."""
     if metric.name == THROUGHPUT:
         return len(COLUMNS) if known[0].name == CAPACITY else 0
     return 0 if metric.name in objective.deciding else COLUMNS.index(metric)
 
 
 def _counted(shown: Sequence[Record]) -> str:
-    """On how many latencies the percentiles rest, and where they are too few for one."""
+    """How many latencies the percentiles rest on, and which percentiles need more."""
     counts = sorted(int(r.numbers[SAMPLES]) for r in shown if story.has_numbers(r) and SAMPLES in r.numbers)
     if not counts:
         return ""
-    told = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
-    text = f"percentiles: of {told} latencies a trial"
+    span = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
+    text = f"percentiles: of {span} latencies a trial"
     for metric in COLUMNS:
         needed = samples_needed(metric.quantile) if metric.quantile else 0
         if counts[0] < needed:
@@ -148,7 +151,7 @@ def _state(record: Record, verdict: Verdict | None) -> str:
         if record.key in verdict.tied:
             return "tie" if verdict.kind == "tie" else "undecided"
         if record.key in verdict.outside:
-            return "excluded"  # over a limit, or nobody knows whether it is
+            return "excluded"  # over a limit, or it is not known whether it is
     if record.status is Status.STOPPED:
         return "ok" if verdict is not None and _in_race(record, verdict) else stop_text(record)
     text = status_text(record.status)
@@ -158,7 +161,7 @@ def _state(record: Record, verdict: Verdict | None) -> str:
 
 
 def _in_race(record: Record, verdict: Verdict) -> bool:
-    """It ran to its end, or counts again: by another objective than the one that it was stopped for."""
+    """Whether a trial ran to its end, or was stopped for another objective and counts under this one."""
     return record.status is Status.OK or record.key in verdict.ranking
 
 
@@ -170,22 +173,22 @@ def _row_style(record: Record, verdict: Verdict | None) -> str:
 
 
 def _early(records: Sequence[Record]) -> list[Part]:
-    """Trials that were measured until enough was known of them."""
+    """A line about the trials that were stopped because enough was known of them."""
     stopped = [record for record in records if record.status is Status.STOPPED and story.has_numbers(record)]
     if not stopped:
         return []
     words: Mapping[str, int] = Counter(stop_text(record) for record in stopped)
-    told = ", ".join(f"{n:,} {word}" for word, n in words.items())
-    text = f"{count(len(stopped), 'trial')} stopped early: {told} (python -m sweep why says by what)"
+    reasons = ", ".join(f"{n:,} {word}" for word, n in words.items())
+    text = f"{count(len(stopped), 'trial')} stopped early: {reasons} (python -m sweep why says by what)"
     return [(paragraph(text, 2), "dim")]
 
 
 def _failure_lines(records: Sequence[Record]) -> list[Part]:
-    groups = failure_groups(records)
+    groups = group_failures(records)
     parts: list[Part] = []
     for text, group in groups[:GROUPS]:
         first = group[0]
-        names = first.label if len(group) == 1 else f"{first.label} and {len(group) - 1:,} more"
+        names = list_some([record.label for record in group], 1)
         parts.append((f"  {status_text(first.status)}  {names}", STYLES[first.status]))
         parts.append((paragraph(text, 6), ""))
         if first.failure is not None and first.failure.log:

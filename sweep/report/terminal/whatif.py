@@ -1,4 +1,4 @@
-"""What `best` shows beneath the verdict: the prices it rests on, hosts for a load, what would change the choice."""
+"""What `best` shows beneath the verdict: prices, the hosts for a load, and what would change the choice."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sweep.report.names import short_name, varying
-from sweep.report.terminal.layout import Column, as_table, fitting, paragraph
+from sweep.report.names import find_varying, short_name
+from sweep.report.terminal.layout import Column, as_table, fit_columns, paragraph
 from sweep.spec import Json, Record, to_json
-from sweep.text import count, number, share
+from sweep.text import count, list_some, number, share
 from sweep.verdict.costs import prices
 
 if TYPE_CHECKING:
@@ -21,30 +21,28 @@ if TYPE_CHECKING:
 FLEETS = 5  # rows
 
 
-def parts(answer: Answer, found: Sequence[Steps], fleet: Fleet, kind: str | None, width: int) -> list[Part]:
-    """Everything that there is something to say about."""
+def make_parts(answer: Answer, flips: Sequence[Steps], fleet: Fleet, kind: str | None, width: int) -> list[Part]:
+    """Everything beneath the verdict; empty if there is nothing to say."""
     labels = _names(answer.records)
-    told = [*_left_out(answer), *_prices(answer.hosts, kind), *_fleets(answer, fleet, labels, width)]
-    told += _flips(found, labels)
-    return [*told, ("", "")] if told else []
+    shown = [*_left_out(answer), *_prices(answer.hosts, kind), *_fleets(answer, fleet, labels, width)]
+    shown += _flips(flips, labels)
+    return [*shown, ("", "")] if shown else []
 
 
 def _left_out(answer: Answer) -> list[Part]:
-    parts: list[Part] = []
-    for reason, labels in answer.left_out.items():
-        names = labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1:,} more"
-        parts.append((paragraph(f"left out   {names}: {reason}"), "dim"))
-    return parts
+    return [
+        (paragraph(f"left out   {list_some(labels, 1)}: {reason}"), "dim") for reason, labels in answer.left_out.items()
+    ]
 
 
 def _prices(hosts: Sequence[Host], kind: str | None) -> list[Part]:
-    """One line for each hardware whose price is known, one for the others; nothing where none is."""
+    """One line for each hardware with a price, and one for those without; nothing if no price is known or asked."""
     known = [host for host in hosts if host.price is not None]
     parts: list[Part] = [("", "")] if known or kind else []
     for host in known:
         assert host.price is not None
-        told = f"{host.price.usd_per_hour:.6g} USD/h as asked" if host.is_asked else prices.format_price(host.price)
-        parts.append((paragraph(f"price      {host.name}: {told}"), "dim"))
+        text = f"{host.price.usd_per_hour:.6g} USD/h as asked" if host.is_asked else prices.format_price(host.price)
+        parts.append((paragraph(f"price      {host.name}: {text}"), "dim"))
     lacking = [host.name for host in hosts if host.price is None]
     if parts and lacking:
         what = f"no {kind} price" if kind else "no price"
@@ -56,14 +54,14 @@ def _prices(hosts: Sequence[Host], kind: str | None) -> list[Part]:
 def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int) -> list[Part]:
     if fleet.items_per_s is None:
         return []
-    spare = count(fleet.spare_hosts, "host") + " to lose"
+    spare = count(fleet.spare_hosts, "host") + " may be lost"
     title = f"hosts for {number(fleet.items_per_s)} items/s, {share(fleet.headroom)} of each kept free, {spare}"
     if not answer.fleets:
         return [("", ""), (f"{title}: no trial that meets the constraints has a rate", "")]
     chosen = answer.verdict.winner
     shown = list(answer.fleets[:FLEETS])
-    shown += [each for each in answer.fleets[FLEETS:] if each.record.key == chosen]
-    rows = [_fleet(each, labels[each.record.key], each.record.key == chosen) for each in shown]
+    shown += [option for option in answer.fleets[FLEETS:] if option.record.key == chosen]
+    rows = [_fleet(option, labels[option.record.key], option.record.key == chosen) for option in shown]
     names = ("", "trial", "items/s a host", "hosts", "load", "USD/h", "USD/month", "$/M items", "")
     spares = (0, 0, 1, 0, 3, 2, 0, 4, 5)
     cells = list(zip(*rows, strict=True))
@@ -71,57 +69,58 @@ def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int)
         Column(name, list(cell), right=place not in (0, 1, 8), spare=spares[place])
         for place, (name, cell) in enumerate(zip(names, cells, strict=True))
     ]
-    kept = fitting([column for column in columns if not column.empty], width)
+    kept = fit_columns([column for column in columns if not column.empty], width)
     parts: list[Part] = [("", ""), (paragraph(title), "bold"), (as_table(kept, [""] * len(rows)), "")]
     cheapest = answer.fleets[0]
     if chosen and cheapest.record.key != chosen and cheapest.hosts.usd_per_month is not None:
-        parts.append(
-            (paragraph(f"the cheapest fleet is {labels[cheapest.record.key]}: whole hosts, spare ones too, count"), "")
-        )
+        text = f"the cheapest fleet is {labels[cheapest.record.key]}, because whole hosts are counted, spare ones too"
+        parts.append((paragraph(text), ""))
     return parts
 
 
-def _fleet(each: TrialFleet, label: str, is_chosen: bool) -> tuple[str, ...]:
-    hosts = each.hosts
+def _fleet(option: TrialFleet, label: str, is_chosen: bool) -> tuple[str, ...]:
+    hosts = option.hosts
     hourly, monthly, million = hosts.usd_per_hour, hosts.usd_per_month, hosts.usd_per_million_items
     return (
         "→" if is_chosen else "",
         label,
-        number(each.rate),
+        number(option.rate),
         f"{hosts.hosts:,}",
         share(hosts.load, 0),
         "" if hourly is None else f"{hourly:,.4g}",
         "unknown" if monthly is None else f"{monthly:,.0f}",
         "" if million is None else f"{million:.3g}",
-        each.idle,
+        option.idle,
     )
 
 
 def _names(records: Sequence[Record]) -> dict[str, str]:
-    """By key what tells the trials apart, as the ranked table does; their labels where that is not enough."""
-    axes = varying([record.settings for record in records])
+    """Names by key, short ones as in the ranked table; labels if short names do not tell all trials apart."""
+    axes = find_varying([record.settings for record in records])
     short = {record.key: short_name(record.settings, axes) for record in records}
     if len(records) > 1 and len(set(short.values())) == len(short):
         return short
     return {record.key: record.label for record in records}
 
 
-def _flips(found: Sequence[Steps], labels: Mapping[str, str]) -> list[Part]:
-    if not any(steps.at for steps in found):
+def _flips(flips: Sequence[Steps], labels: Mapping[str, str]) -> list[Part]:
+    if not any(steps.at for steps in flips):
         return []
-    rows = [row for steps in found for row in rows_of(steps, labels)]
+    rows = [row for steps in flips for row in list_flips(steps, labels)]
     names = ("what would change the choice", "where", "then leads")
     columns = [Column(name, [str(row[place]) for row in rows]) for place, name in enumerate(names)]
     table = as_table(columns, ["dim" if row[3] else "" for row in rows], folding="then leads")
     parts: list[Part] = [("", ""), (table, "")]
-    lost = sum(steps.unconfirmed for steps in found)
+    lost = sum(steps.unconfirmed for steps in flips)
     if lost:
-        parts.append((f"  {count(lost, 'further change')} could not be confirmed 1 % away and stands not here", "dim"))
+        are = "is" if lost == 1 else "are"
+        note = f"  {count(lost, 'further change')} could not be confirmed 1 % away and {are} not listed"
+        parts.append((note, "dim"))
     return parts
 
 
-def rows_of(steps: Steps, labels: Mapping[str, str]) -> list[tuple[str, str, str, bool]]:
-    """(what, where, who leads, it is so now) of every interval between two flips."""
+def list_flips(steps: Steps, labels: Mapping[str, str]) -> list[tuple[str, str, str, bool]]:
+    """(what changes, where, who leads there, whether that is now) for every interval between two flips."""
     named = f"{steps.what} limit" if steps.unit == "ms" else steps.what
     if steps.now is not None:
         named += f", now {number(steps.now)} {steps.unit}"
@@ -148,15 +147,20 @@ def rows_of(steps: Steps, labels: Mapping[str, str]) -> list[tuple[str, str, str
     return rows
 
 
-def plain(answer: Answer, found: Sequence[Steps]) -> Json:
-    """The same for programs."""
+def to_plain(answer: Answer, flips: Sequence[Steps]) -> Json:
+    """The same as JSON, for programs."""
     return {
         "verdict": to_json(answer.verdict),
         "prices": {host.name: None if host.price is None else to_json(host.price) for host in answer.hosts},
         "fleets": [
-            {"key": each.record.key, "label": each.record.label, "items_per_s": each.rate, **to_json(each.hosts)}
-            for each in answer.fleets
+            {
+                "key": option.record.key,
+                "label": option.record.label,
+                "items_per_s": option.rate,
+                **to_json(option.hosts),
+            }
+            for option in answer.fleets
         ],
-        "flips": [to_json(steps) for steps in found],
+        "flips": [to_json(steps) for steps in flips],
         "left_out": {reason: list(labels) for reason, labels in answer.left_out.items()},
     }

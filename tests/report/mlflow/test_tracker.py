@@ -20,7 +20,7 @@ from sweep.hardware import environment
 from sweep.isolate.pool import Limits, Workers
 from sweep.report.mlflow import address, database, store, tracker
 from sweep.report.mlflow.address import store_uri
-from sweep.report.mlflow.links import links, shared_view
+from sweep.report.mlflow.links import make_links, make_shared_view
 from sweep.report.mlflow.tracker import SendRequest, Sent
 from sweep.spec import FailureKind, UserError
 from sweep.store import ledger
@@ -97,7 +97,7 @@ def send(settings, folder, records, files=(), markdown="", interrupted=False):
 # --- what stands in the store -----------------------------------------------------------------------------------------
 
 
-def test_a_sweep_in_the_store(settings, folder, tmp_path):
+def test_sweep_is_sent_with_params_metrics_tags_and_files(settings, folder, tmp_path):
     log = folder / "builds" / "log.txt"
     samples = folder / "measure" / "samples.npz"
     for path in (log, samples):
@@ -182,7 +182,7 @@ def test_a_sweep_in_the_store(settings, folder, tmp_path):
     note = parent.data.tags["mlflow.note.content"]
     assert note.startswith("**The** description")
     assert (
-        f"[the chosen one](#/experiments/{logged.experiment_id}/runs/{logged.runs[make_verdict(records).winner]})"
+        f"[the chosen trial](#/experiments/{logged.experiment_id}/runs/{logged.runs[make_verdict(records).winner]})"
         in note
     )
     assert parent.data.tags["sweep.kind"] == "sweep"
@@ -199,7 +199,7 @@ def test_a_sweep_in_the_store(settings, folder, tmp_path):
     assert parent.info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
 
 
-def test_runs_under_several_loads_are_told_apart_by_params(settings, folder):
+def test_params_tell_runs_under_several_loads_apart(settings, folder):
     loads = (
         {"name": "saturate", "concurrency": 2},
         {"name": "poisson", "rate": 250.0, "max_wait_ms": 5.0, "seed": 0},
@@ -221,7 +221,7 @@ def test_runs_under_several_loads_are_told_apart_by_params(settings, folder):
     assert len(client(settings).search_runs([parent.info.experiment_id], "params.load = 'poisson'")) == 1
 
 
-def test_sent_twice_changes_nothing(settings, folder):
+def test_sending_twice_changes_nothing(settings, folder):
     records = make_records()
     first = send(settings, folder, records)
     before = told(settings)
@@ -232,7 +232,7 @@ def test_sent_twice_changes_nothing(settings, folder):
     assert len(runs_of(settings)) == len(first.runs) + 1
 
 
-def test_a_resumed_trial_and_another_winner_go_to_the_same_runs(settings, folder):
+def test_resumed_trial_and_new_winner_update_the_same_runs(settings, folder):
     stopped, other = make_record("stopped", batch=5, reason="interrupted"), make_record(batch=1, throughput=10.0)
     first = send(settings, folder, [stopped, other], interrupted=True)
     assert children(settings)[stopped.label].info.status == "KILLED"
@@ -249,7 +249,7 @@ def test_a_resumed_trial_and_another_winner_go_to_the_same_runs(settings, folder
     assert parent.data.tags["sweep.winner"] == stopped.label
 
 
-def test_a_run_that_was_cut_off_half_way_is_completed(settings, folder):
+def test_run_cut_off_half_way_is_completed(settings, folder):
     record = make_record()
     first = send(settings, folder, [record])
     run_id = first.runs[record.key]
@@ -264,7 +264,7 @@ def test_a_run_that_was_cut_off_half_way_is_completed(settings, folder):
     assert run.data.metrics["latency_ms_p50"] == 1
 
 
-def test_trials_that_came_later_join_those_that_were_sent(settings, folder):
+def test_later_trials_join_the_sent_ones(settings, folder):
     first, second = make_record(batch=1), make_record(batch=5)
     assert set(send(settings, folder, [first], interrupted=True).runs) == {first.key}
     logged = send(settings, folder, [first, second])
@@ -272,7 +272,7 @@ def test_trials_that_came_later_join_those_that_were_sent(settings, folder):
     assert len(runs_of(settings)) == 3
 
 
-def test_a_sweep_without_any_result_is_a_failed_run(settings, folder):
+def test_sweep_without_results_is_a_failed_run(settings, folder):
     logged = send(settings, folder, [make_record("invalid"), make_record("build_failed", batch=5)])
     assert logged.problem is None
     parent = client(settings).get_run(logged.parent)
@@ -280,7 +280,7 @@ def test_a_sweep_without_any_result_is_a_failed_run(settings, folder):
     assert parent.data.metrics["trials_not_possible"] == 1
 
 
-def test_two_sweeps_at_once_in_one_new_experiment(settings, tmp_path):
+def test_two_sweeps_can_open_one_new_experiment_at_once(settings, tmp_path):
     results = {}
 
     def one(name):
@@ -298,7 +298,7 @@ def test_two_sweeps_at_once_in_one_new_experiment(settings, tmp_path):
     assert len(runs_of(settings)) == 4
 
 
-def test_a_tag_of_the_experiment_that_another_sweep_makes_at_the_same_moment(settings, folder, monkeypatch):
+def test_experiment_tag_survives_a_race_with_another_sweep(settings, folder, monkeypatch):
     """Two that find no such tag both insert it, and the store lets one of them fail."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -338,7 +338,7 @@ class Maker:
         self.path.write_text("whole")
 
 
-def test_a_new_store_is_made_by_one_sweep_only(tmp_path, monkeypatch):
+def test_only_one_sweep_creates_a_new_store(tmp_path, monkeypatch):
     maker = Maker()
     monkeypatch.setattr(database, "open_client", maker)
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
@@ -351,7 +351,7 @@ def test_a_new_store_is_made_by_one_sweep_only(tmp_path, monkeypatch):
     assert (tmp_path / "new" / "mlflow.db").read_text() == "whole"
 
 
-def test_a_store_that_was_cut_off_while_it_was_made_is_made_again(tmp_path, monkeypatch):
+def test_half_created_store_is_created_again(tmp_path, monkeypatch):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setattr(database, "open_client", Maker(dies=True))
     with pytest.raises(RuntimeError, match="killed"):
@@ -363,14 +363,14 @@ def test_a_store_that_was_cut_off_while_it_was_made_is_made_again(tmp_path, monk
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
 
 
-def test_a_description_of_an_experiment_that_somebody_wrote_stays(settings, folder):
+def test_experiment_description_by_a_user_stays(settings, folder):
     first = send(settings, folder, [make_record()])
     client(settings).set_experiment_tag(first.experiment_id, "mlflow.note.content", "Mine.")
     send(settings, folder, [make_record()])
     assert client(settings).get_experiment(first.experiment_id).tags["mlflow.note.content"] == "Mine."
 
 
-def test_a_trial_that_was_sent_before_gets_its_new_description_and_no_second_metrics(settings, folder):
+def test_resent_trial_gets_new_description_without_second_metrics(settings, folder):
     record, faster = make_record(), make_record(batch=5, throughput=1e6)
     run_id = send(settings, folder, [record]).runs[record.key]
     found = client(settings)
@@ -380,13 +380,13 @@ def test_a_trial_that_was_sent_before_gets_its_new_description_and_no_second_met
     assert len(found.get_metric_history(run_id, "latency_ms_p50")) == 1
 
 
-def test_a_deleted_experiment_is_brought_back(settings, folder):
+def test_deleted_experiment_is_restored(settings, folder):
     first = send(settings, folder, [make_record()])
     client(settings).delete_experiment(first.experiment_id)
     assert send(settings, folder, [make_record()]).experiment_id == first.experiment_id
 
 
-def test_of_a_long_log_the_end_is_kept(settings, folder):
+def test_long_log_keeps_its_end(settings, folder):
     log = folder / "log.txt"
     log.write_text("x" * store.LOG_BYTES + "the end\n")
     record = make_record("build_failed", log=str(log))
@@ -409,7 +409,7 @@ def served(settings, uri):
     return replace(settings, tracking={"name": "server", "uri": uri})
 
 
-def test_a_server_that_is_away_costs_one_try_and_gives_one_line(tmp_path, folder):
+def test_unreachable_server_costs_one_try_and_gives_one_line(tmp_path, folder):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -439,7 +439,7 @@ def test_a_worker_sends_a_sweep_from_its_ledger(settings, folder):
     ledger_of(settings, folder, records)
     request = SendRequest(str(folder), settings, markdown="**The** description")
     with Workers() as workers:
-        sent = tracker.sent_by(worker(workers, request, folder, 300), request)
+        sent = tracker.read_outcome(worker(workers, request, folder, 300), request)
     assert sent.problem is None
     assert {run.info.run_id for run in children(settings).values()} == set(sent.runs.values())
     assert set(sent.runs) == {record.key for record in records if record.status.value != "invalid"}
@@ -447,7 +447,7 @@ def test_a_worker_sends_a_sweep_from_its_ledger(settings, folder):
     assert send(settings, folder, records).runs == sent.runs  # what `sync` sends is the same
 
 
-def test_a_server_that_never_answers_is_given_up(tmp_path, folder, monkeypatch):
+def test_hanging_server_is_given_up(tmp_path, folder, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "300")
     with socket.socket() as server, Workers() as workers:
         server.bind(("127.0.0.1", 0))
@@ -460,7 +460,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path, folder, monkeypatch):
         connection.close()
     assert outcome.failure.kind is FailureKind.TIMEOUT
     assert outcome.seconds < 300 / 10  # the client itself would have waited for its own timeout, ten times as long
-    problem = tracker.sent_by(outcome, request).problem
+    problem = tracker.read_outcome(outcome, request).problem
     assert "not finished after 2 s" in problem
     assert problem.endswith(f"send it later with `python -m sweep sync {ID}`")
 
@@ -473,7 +473,7 @@ def test_more_trials_get_more_time(tmp_path):
     assert remote.seconds(0) < local.seconds(0)
 
 
-def test_a_worker_that_is_killed_while_it_sends_leaves_what_sync_completes(settings, folder):
+def test_sync_completes_what_a_killed_worker_left(settings, folder):
     records = [make_record(batch=n) for n in range(1, 121)]
     ledger_of(settings, folder, records)
     request = SendRequest(str(folder), settings)
@@ -512,7 +512,7 @@ def tracked(name, uri=None):
     return [*kept, f"tracking={name}", *([f"tracking.uri={uri}"] if uri else [])]
 
 
-def test_a_sweep_is_sent_at_its_end_and_its_own_process_never_imports_mlflow(settings):
+def test_sweep_is_sent_at_its_end_without_importing_mlflow_itself(settings):
     arguments = [*tracked("local"), f"outputs={settings.outputs_path}", "name=digits", "batch=1,2"]
     code = (
         f"import sys; from sweep.__main__ import run; sys.exit(run({arguments!r}) or 100 * ('mlflow' in sys.modules))"
@@ -525,7 +525,7 @@ def test_a_sweep_is_sent_at_its_end_and_its_own_process_never_imports_mlflow(set
     assert len(children(settings)) == 2
 
 
-def test_ctrl_c_while_a_sweep_is_sent_shows_its_results_and_how_to_send_them(tmp_path):
+def test_ctrl_c_while_sending_shows_results_and_the_sync_command(tmp_path):
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -576,7 +576,7 @@ def faked(monkeypatch, fake, tmp_path):
     return send(make_settings(tmp_path), tmp_path / ID, [make_record(batch=n) for n in range(1, 6)])
 
 
-def test_a_server_that_goes_away_in_the_middle_is_not_tried_again(monkeypatch, tmp_path):
+def test_server_lost_while_sending_is_not_tried_again(monkeypatch, tmp_path):
     fake = Fake(ConnectionError("reset by peer"), at=3)
     logged = faked(monkeypatch, fake, tmp_path)
     assert fake.calls == 3
@@ -585,7 +585,7 @@ def test_a_server_that_goes_away_in_the_middle_is_not_tried_again(monkeypatch, t
     assert "reset by peer" in logged.problem
 
 
-def test_a_record_that_the_store_refuses_does_not_take_the_others_along(monkeypatch, tmp_path):
+def test_refused_record_does_not_stop_the_others(monkeypatch, tmp_path):
     fake = Fake(ValueError("no such metric"), at=2)
     logged = faked(monkeypatch, fake, tmp_path)
     assert fake.calls == 5
@@ -594,7 +594,7 @@ def test_a_record_that_the_store_refuses_does_not_take_the_others_along(monkeypa
     assert logged.problem == "MLflow refused 1 of the trials (digits-onnxruntime-fp32-b2-c1: no such metric)"
 
 
-def test_a_folder_that_cannot_be_written_is_a_line_not_an_exception(tmp_path):
+def test_unwritable_folder_is_a_line_and_not_an_exception(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     records = make_records()
@@ -606,7 +606,7 @@ def test_a_folder_that_cannot_be_written_is_a_line_not_an_exception(tmp_path):
 # --- addresses, links, environment ------------------------------------------------------------------------------------
 
 
-def test_which_store_is_used(tmp_path):
+def test_store_uri_follows_config_environment_and_default(tmp_path):
     settings = make_settings(tmp_path)
     assert store_uri(settings, {}) == f"sqlite:///{tmp_path}/mlflow.db"
     assert store_uri(settings, {"MLFLOW_TRACKING_URI": "http://a:5000/"}) == "http://a:5000"
@@ -628,7 +628,7 @@ def test_artifacts_stay_in_outputs_unless_a_server_decides(tmp_path):
 
 def test_links_open_sorted_and_filtered(tmp_path):
     settings = make_settings(tmp_path)
-    found = links(settings, "3", parent="p1", sweep_id=ID, top=["r1", "r2"], base="http://127.0.0.1:5001")
+    found = make_links(settings, "3", parent="p1", sweep_id=ID, top=["r1", "r2"], base="http://127.0.0.1:5001")
     page, _, query = found["trials"].partition("?")
     values = dict(urllib.parse.parse_qsl(query))
     assert page == "http://127.0.0.1:5001/#/experiments/3/runs"
@@ -639,7 +639,7 @@ def test_links_open_sorted_and_filtered(tmp_path):
     compared = dict(urllib.parse.parse_qsl(found["compare"].partition("?")[2]))
     assert json.loads(compared["runs"]) == ["r1", "r2"]
     assert json.loads(compared["experiments"]) == ["3"]
-    name, value = shared_view(settings.objective, ID, ["batch"])
+    name, value = make_shared_view(settings.objective, ID, ["batch"])
     view = json.loads(value)
     assert found["sweep"].endswith(f"?viewStateShareKey={name.removeprefix('mlflow.sharedViewState.')}")
     assert ID in view["searchFilter"]
@@ -647,12 +647,12 @@ def test_links_open_sorted_and_filtered(tmp_path):
     assert view["columnOrder"][:2] == ["params.`batch`", view["orderByKey"]]
     assert "params.`batch`" in view["selectedColumns"]
     latency = replace(settings.objective, metric="latency_ms_p50", maximize=False)
-    assert "orderByAsc=true" in links(settings, "3", latency)["trials"]
-    assert "compare" not in links(settings, "3", top=["one"])
-    assert links(served(settings, "http://h:9"), "3")["trials"].startswith("http://h:9/#/")
+    assert "orderByAsc=true" in make_links(settings, "3", latency)["trials"]
+    assert "compare" not in make_links(settings, "3", top=["one"])
+    assert make_links(served(settings, "http://h:9"), "3")["trials"].startswith("http://h:9/#/")
 
 
-def test_the_environment_is_an_allow_list(monkeypatch, tmp_path):
+def test_captured_environment_is_an_allow_list(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hush-hush")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -715,7 +715,7 @@ def test_the_ui_is_started_and_ended_with_links_between(tmp_path):
     assert ui.free_port(port) == port  # nothing listens any more
 
 
-def test_a_port_that_is_taken_is_a_clear_error_and_another_is_found_unasked(monkeypatch):
+def test_taken_port_is_an_error_and_default_takes_the_next(monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -733,13 +733,13 @@ def test_a_ui_that_does_not_start_says_why(tmp_path):
         ui.serve(make_settings(tmp_path), say=lambda _: None, command=command)
 
 
-def test_a_sweep_that_was_not_tracked_can_be_sent_later(settings, folder):
+def test_untracked_sweep_can_be_sent_later(settings, folder):
     untracked = replace(settings, tracking={"name": "none", "uri": None})
     assert send(untracked, folder, [make_record()]).problem is None
     assert len(children(settings)) == 1
 
 
-def test_the_command_serves_this_machine_only_with_one_worker(tmp_path):
+def test_ui_command_serves_this_machine_with_one_worker(tmp_path):
     words = ui._command("sqlite:///x.db", make_settings(tmp_path))
     options = dict(zip(words[4::2], words[5::2], strict=True))
     assert options["--host"] == "127.0.0.1"

@@ -30,7 +30,7 @@ def long_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page.write(stored(tmp_path_factory.mktemp("long"), some))
 
 
-def test_it_opens_from_a_disk_and_the_table_sorts(report: Path, tmp_path: Path) -> None:
+def test_page_opens_from_disk_and_its_table_sorts(report: Path, tmp_path: Path) -> None:
     question = CLICK + (
         'click("items/s"); const fast = column(5); click("items/s"); const slow = column(5);'
         'click("batch"); const sorts = document.querySelectorAll("[aria-sort]").length;'
@@ -48,7 +48,7 @@ def test_it_opens_from_a_disk_and_the_table_sorts(report: Path, tmp_path: Path) 
     assert found["sorts"] == 1
 
 
-def test_it_works_in_a_frame_without_rights(report: Path, tmp_path: Path) -> None:
+def test_page_works_in_a_sandboxed_frame(report: Path, tmp_path: Path) -> None:
     question = TRIALS + (
         'document.querySelector(".copy").click(); document.querySelector("nav a").click();'
         "return { rows: rows.length, wide: document.documentElement.scrollWidth, has: innerWidth,"
@@ -64,7 +64,7 @@ def test_it_works_in_a_frame_without_rights(report: Path, tmp_path: Path) -> Non
     assert all(300 < width <= 390 for _, width in found["charts"])
 
 
-def test_the_trials_are_filtered_and_the_rest_is_a_click_away(long_report: Path, tmp_path: Path) -> None:
+def test_trials_are_filtered_and_a_click_shows_the_rest(long_report: Path, tmp_path: Path) -> None:
     question = TRIALS + (
         "const shown = () => rows.filter((row) => !row.classList.contains('hidden')).length;"
         "const input = document.getElementById('filter'), found = { all: shown() };"
@@ -88,7 +88,7 @@ def test_the_trials_are_filtered_and_the_rest_is_a_click_away(long_report: Path,
     }
 
 
-def test_a_point_says_what_it_is_and_leads_to_its_row(report: Path, tmp_path: Path) -> None:
+def test_point_shows_its_trial_and_leads_to_its_row(report: Path, tmp_path: Path) -> None:
     question = (
         "const hit = document.querySelector('#tradeoff .wide .hit'); const tip = document.querySelector('.tip');"
         "hit.dispatchEvent(new PointerEvent('pointerover', { bubbles: true, clientX: 50, clientY: 50 }));"
@@ -119,7 +119,7 @@ def test_points_lie_where_their_marks_are(report: Path, tmp_path: Path) -> None:
     assert max(found["away"]) < 1.5
 
 
-def test_a_cell_of_the_heat_map_says_what_it_is_and_leads_to_its_row(report: Path, tmp_path: Path) -> None:
+def test_heat_map_cell_shows_its_trial_and_leads_to_its_row(report: Path, tmp_path: Path) -> None:
     question = (
         "const tip = document.querySelector('.tip'), said = {};"
         "for (const cell of document.querySelectorAll('#heat .wide .area')) {"
@@ -143,7 +143,7 @@ def test_a_cell_of_the_heat_map_says_what_it_is_and_leads_to_its_row(report: Pat
         assert words[0].split()[0] in tip
 
 
-def test_on_paper_it_is_as_wide_as_the_paper(report: Path, tmp_path: Path) -> None:
+def test_printed_page_is_as_wide_as_the_paper(report: Path, tmp_path: Path) -> None:
     pdf = tmp_path / "report.pdf"
     browser.run(report.as_uri(), f"--print-to-pdf={pdf}", "--no-pdf-header-footer")
     assert pdf.read_bytes().startswith(b"%PDF")

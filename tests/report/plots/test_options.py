@@ -154,10 +154,10 @@ def test_names_tell_hosts_sweeps_and_origins_apart(tmp_path: Path) -> None:
     store_sweep(tmp_path, "20260103-c", [Member({"batch": 1}, more={"origin": Origin.REPORTED})], cpu="AMD EPYC 7R13")
     store_sweep(tmp_path, "20260104-d", [Member({"batch": 1})], cpu="AMD EPYC 7R13")
     two = query.trials(tmp_path, ["20260101", "20260102"])
-    assert naming.names(two) == ["AMD EPYC 7R13, 2 cores", "Intel Xeon, 2 cores"]
-    assert naming.names(query.trials(tmp_path, ["20260101", "20260103"])) == ["measured", "reported"]
-    assert naming.names(query.trials(tmp_path, ["20260101", "20260104"])) == ["20260101-a", "20260104-d"]
-    assert naming.names(two[:1]) == ["digits-onnxruntime-fp32-b1-c1"]
+    assert naming.name_trials(two) == ["AMD EPYC 7R13, 2 cores", "Intel Xeon, 2 cores"]
+    assert naming.name_trials(query.trials(tmp_path, ["20260101", "20260103"])) == ["measured", "reported"]
+    assert naming.name_trials(query.trials(tmp_path, ["20260101", "20260104"])) == ["20260101-a", "20260104-d"]
+    assert naming.name_trials(two[:1]) == ["digits-onnxruntime-fp32-b1-c1"]
 
 
 def test_indistinguishable_results_are_named_by_key(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_indistinguishable_results_are_named_by_key(tmp_path: Path) -> None:
     one, other = query.trials(tmp_path, [])
     twin = query.Stored(one.history, replace(one.record, key="f" * 32))
     one.history.trials[twin.record.key] = one.history.trials[one.record.key]
-    assert naming.names([one, other, twin]) == [f"b1 ({one.record.key[:6]})", "b5", "b1 (ffffff)"]
+    assert naming.name_trials([one, other, twin]) == [f"b1 ({one.record.key[:6]})", "b5", "b1 (ffffff)"]
 
 
 def test_two_hosts_as_boxes_from_copied_folders(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_small_spread_has_an_axis_from_zero(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("origin", [Origin.REPORTED, Origin.REPLAYED])
-def test_without_samples_of_ours_it_is_markers_and_says_so(tmp_path: Path, origin: Origin) -> None:
+def test_trial_without_samples_gets_markers(tmp_path: Path, origin: Origin) -> None:
     """A replay has a samples file, but it was drawn from the percentiles: a box of it would pretend."""
     store_sweep(tmp_path, "20260101-a", [Member(latencies_ms=[FAST, FAST], more={"origin": origin})])
     figure = boxes.draw(query.trials(tmp_path, []))
@@ -222,7 +222,7 @@ latencies = st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=60).map(np.asarr
 
 @given(latencies)
 def test_box_contains_its_data(values: Any) -> None:
-    found = boxes.box(values, 1)
+    found = boxes.make_box(values, 1)
     assert found.low <= found.q1 <= found.median <= found.q3 <= found.high
     assert found.requests == len(values)
     assert found.outliers == sum((values < found.low) | (values > found.high))

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sweep.report.plots import heatmap, scatter
-from sweep.report.plots.drawing import STYLE, points_of
+from sweep.report.plots.drawing import STYLE, find_points
 from sweep.spec import FailureKind
 from tests.support.records import make_record, make_records, make_verdict
 
@@ -38,12 +38,12 @@ def test_one_trial_has_no_heat_map(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["build_failed", "invalid"])
-def test_nothing_measured(tmp_path, status):
+def test_picture_without_measurements(tmp_path, status):
     records = [make_record(status, batch=n) for n in (1, 5)]
     assert drawn(records, tmp_path) == ["throughput_latency.png", "batch_cores.png"]
 
 
-def test_nothing_declared(tmp_path):
+def test_picture_without_trials(tmp_path):
     assert drawn([], tmp_path) == ["throughput_latency.png"]
 
 
@@ -64,25 +64,25 @@ def test_equal_numbers_and_missing_percentiles(tmp_path):
     assert len(drawn(records, tmp_path)) == 2
 
 
-def test_the_front_of_the_verdict_is_joined_by_latency():
+def test_pareto_front_is_joined_by_latency():
     pairs = [(1, 10), (2, 30), (3, 20), (4, 40), (4, 35), (1, 5)]
     records = [make_record(batch=n, latency_ms=x, throughput=y) for n, (x, y) in enumerate(pairs, 1)]
     verdict = replace(make_verdict(records), front=tuple(records[n].key for n in (3, 1, 0)))
     with matplotlib.rc_context(STYLE):
-        (axes,) = scatter.scatter_sheet(records, verdict).axes
+        (axes,) = scatter.draw_sheet(records, verdict).axes
     (line,) = [line for line in axes.lines if line.get_linestyle() == "--"]
     assert line.get_xydata().tolist() == [[1, 10], [2, 30], [4, 40]]
 
 
-def test_whoever_points_at_a_trial_is_led_to_its_place_among_the_records():
+def test_hits_have_the_place_of_their_record():
     records = [make_record("invalid", batch=9), *(make_record(batch=n, cores=c) for n in (1, 5) for c in (1, 2))]
-    verdict, grid = make_verdict(records), heatmap.grid(records)
+    verdict, grid = make_verdict(records), heatmap.make_grid(records)
     with matplotlib.rc_context(STYLE):
         points = scatter.draw(Figure(layout="constrained"), records, verdict.front, verdict.winner)
         cells = heatmap.draw(Figure(), grid, 1, records, verdict.winner)
-    places = {point.record.key: place for place, point in enumerate(points_of(records), 1)}
+    places = {point.record.key: place for place, point in enumerate(find_points(records), 1)}
     assert [hit.trial for hit in points] == list(places.values())
-    assert [(hit.x, hit.y) for hit in points] == [(p.latency, p.throughput) for p in points_of(records)]
+    assert [(hit.x, hit.y) for hit in points] == [(p.latency, p.throughput) for p in find_points(records)]
     axes = [(grid.batches[round(hit.y)], grid.cores[round(hit.x)]) for hit in cells]
     settings = [(records[hit.trial].settings["batch"], records[hit.trial].settings["cores"]) for hit in cells]
     assert axes == settings
@@ -94,14 +94,14 @@ def texts(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_cells_say_what_happened():
+def test_failed_cells_name_their_failure():
     records = [
         make_record(batch=1, cores=1, throughput=123.4),
         make_record("build_failed", batch=1, cores=2, kind=FailureKind.UNSUPPORTED_DTYPE),
         make_record("invalid", batch=2, cores=2),
     ]
     with matplotlib.rc_context(STYLE):
-        figure = heatmap.grid_sheet(records, make_verdict(records))
+        figure = heatmap.draw_sheet(records, make_verdict(records))
     assert texts(figure) == ["123", "dtype", "invalid"]
     hatches = [patch.get_hatch() for patch in figure.axes[0].patches if patch.get_hatch()]
     assert hatches == ["////"]
@@ -110,7 +110,7 @@ def test_cells_say_what_happened():
 def test_failures_are_counted_in_the_scatter_and_labels_do_not_cover_each_other():
     records = [make_record(batch=n, cores=c) for n in (1, 2, 5) for c in (1, 2)] + [make_record("rejected", batch=9)]
     with matplotlib.rc_context(STYLE):
-        figure = scatter.scatter_sheet(records, make_verdict(records))
+        figure = scatter.draw_sheet(records, make_verdict(records))
     assert "not shown: 1 rejected" in " ".join(text.get_text() for text in figure.texts)
     figure.draw_without_rendering()
     labels = [text for text in figure.axes[0].texts if text.get_text()]

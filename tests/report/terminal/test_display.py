@@ -125,7 +125,7 @@ def test_empty_plan_and_no_results_are_shown(tmp_path):
     printed(lambda display: display.results([], make_verdict([]), settings))
 
 
-def test_results_are_ranked_with_failures_and_logs_beneath(tmp_path, monkeypatch):
+def test_results_are_ranked_with_failures_and_logs_below(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     log = str(tmp_path / "sweeps" / "log.txt")
     records = [*make_records(), make_record("build_failed", batch=7, reason="no operator", log=log)]
@@ -172,7 +172,7 @@ def test_brackets_in_texts_are_not_markup(tmp_path):
     assert "[red]shape [1, 3][/red] :boom:" in text
 
 
-def test_commands_and_paths_are_not_broken_into_lines(tmp_path):
+def test_commands_and_paths_are_not_wrapped(tmp_path):
     line = "reproduce  python -m sweep reproduce " + "0123456789abcdef" * 8
     assert line in printed(lambda display: display.results([], None, make_settings(tmp_path), [line]), 60).splitlines()
 

@@ -242,7 +242,7 @@ def test_the_list_names_every_type_and_what_is_not_known(tmp_path: Path, capsys:
     shown = capsys.readouterr().out
     (line,) = [line for line in shown.splitlines() if "0.6543" in line]
     assert line.split()[0] == "inf2_xlarge"
-    assert "Over those of the configs: 1 price of " in shown
+    assert "Instead of those of the configs: 1 price of " in shown
     assert "0.7582" not in shown
 
 
@@ -258,7 +258,7 @@ def test_refresh_writes_the_table_and_says_so(
     aws.products([])
     with pytest.raises(UserError, match="nothing is changed"):
         verbs.run(["prices", "refresh", *words])
-    assert "AWS tells no price, or several: inf2_xlarge on_demand" in capsys.readouterr().out
+    assert "AWS names no price, or several, for inf2_xlarge on_demand" in capsys.readouterr().out
     assert len(prices.read(tmp_path)) == 1
 
 
