@@ -61,7 +61,7 @@ def _repeat_seconds(trial: Trial, effort: Effort, start_seconds_of: Callable[[Tr
         return REPLAY_SECONDS
     start = start_seconds_of(trial) if start_seconds_of else None
     windows = 1 + int(trial.load.get("probes", 0))  # load=capacity tries rates, then confirms the one that it found
-    window = load_config.seconds(trial.load, effort.window_seconds)
+    window = load_config.plan_seconds(trial.load, effort.window_seconds)
     return windows * window + 1.5 * effort.warmup_seconds + (LOAD_SECONDS if start is None else start)
 
 

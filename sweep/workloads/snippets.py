@@ -47,12 +47,12 @@ def snippets(sources: Sequence[str] = tuple(FILES), count: Any = None, seed: int
         split: test, or held_out: others of the same kind, to check what was chosen by the first.
 
     Raises:
-        UserError: for a word that is not known, or a count that there is not.
+        UserError: for an unknown word, or a count above what there is.
     """
     for word, known in [(split, SPLITS), *((source, FILES) for source in sources)]:
         if word not in known:
             raise UserError("data snippets: %s is not known: %s" % (word, nearest(str(word), known)))
-    chosen = [one for one in read(split) if one.source in sources]
+    chosen = [snippet for snippet in read(split) if snippet.source in sources]
     if not chosen or not 0 < (len(chosen) if count is None else int(count)) <= len(chosen):
         wanted = "sources" if not chosen else "count=%s" % count
         raise UserError("data snippets: %s must be 1 to %d of them" % (wanted, max(1, len(chosen))))
@@ -60,7 +60,7 @@ def snippets(sources: Sequence[str] = tuple(FILES), count: Any = None, seed: int
     scored = tokens([chosen[i].text for i in order])
     longest = max(map(len, scored))
     # What is longer than anything served would not fit into what is built for it
-    apart = [row for row in tokens([one.text for one in read("calibration")]) if len(row) <= longest]
+    apart = [row for row in tokens([snippet.text for snippet in read("calibration")]) if len(row) <= longest]
     return Dataset(
         inputs=padded(scored, longest),
         labels=np.array([chosen[i].rating > 0 for i in order], np.int64),
@@ -120,15 +120,15 @@ def make(sdist: str, path: str) -> None:
 
 def _shared_out(source: str, table: str, seen: Dict[str, bool]) -> List[str]:
     """Lines of the file for one source; `seen` holds every text so far, whatever its case and spaces."""
-    found = []
+    lines = []
     for line in table.split("\r\n"):
         _, rating, text = line.split("\t") if line else ("", "0", "")
         key = " ".join(text.casefold().split())
         if abs(float(rating)) >= CLEAR and key and key not in seen:
-            found.append("%s\t%.2f\t%s\n" % (source, float(rating), " ".join(text.split())))
+            lines.append("%s\t%.2f\t%s\n" % (source, float(rating), " ".join(text.split())))
             seen[key] = True
-    order = iter(np.random.RandomState(0).permutation(len(found)).tolist())
-    return [part + "\t" + found[i] for part, size in PARTS.items() for i, _ in zip(order, range(size))]
+    order = iter(np.random.RandomState(0).permutation(len(lines)).tolist())
+    return [part + "\t" + lines[i] for part, size in PARTS.items() for i, _ in zip(order, range(size))]
 
 
 if __name__ == "__main__":

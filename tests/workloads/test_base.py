@@ -10,7 +10,7 @@ import pytest
 
 from sweep import workloads
 from sweep.spec import UserError
-from sweep.workloads import Dataset, OnnxFile, checked
+from sweep.workloads import Dataset, OnnxFile, check_dataset
 
 TINY: dict[str, Any] = {"name": "tiny", "_target_": "sweep.workloads.tiny.linear", "format": "numpy"}
 DIGITS: dict[str, Any] = {"name": "digits", "_target_": "sweep.workloads.digits.network", "format": "module"}
@@ -49,7 +49,7 @@ def test_nan_is_counted_and_located() -> None:
     values = np.zeros((6, 2), np.float32)
     values[4, 1], values[5, 0] = np.nan, np.inf
     with pytest.raises(UserError, match=r"input x has 2 values that are NaN or infinite, the first at index \(4, 1\)"):
-        checked(dataset(inputs={"x": values}), "mine")
+        check_dataset(dataset(inputs={"x": values}), "mine")
 
 
 @pytest.mark.parametrize(
@@ -73,21 +73,21 @@ def test_nan_is_counted_and_located() -> None:
 )
 def test_bad_data_is_one_clear_line(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        checked(dataset(**changes), "mine")
+        check_dataset(dataset(**changes), "mine")
     assert "mine" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_floats_arrive_as_float32_and_integers_as_they_are() -> None:
     inputs = {"x": np.zeros((6, 2), np.float64), "ids": np.zeros((6, 4), np.int32)}
-    made = checked(dataset(inputs=inputs, calibration={}), "mine")
+    made = check_dataset(dataset(inputs=inputs, calibration={}), "mine")
     assert {name: array.dtype for name, array in made.inputs.items()} == {"x": np.float32, "ids": np.int32}
 
 
 def test_calibration_comes_in_the_order_of_the_inputs() -> None:
     two = {"b": np.zeros((6, 1), np.float32), "a": np.ones((6, 1), np.float32)}
     calibration = {"a": np.ones((2, 1), np.float32), "b": np.zeros((2, 1), np.float32)}
-    assert list(checked(dataset(inputs=two, calibration=calibration), "mine").calibration) == ["b", "a"]
+    assert list(check_dataset(dataset(inputs=two, calibration=calibration), "mine").calibration) == ["b", "a"]
 
 
 # --- configs that are refused -----------------------------------------------------------------------------------------
@@ -182,8 +182,8 @@ def test_digest_of_a_numpy_model_follows_its_arrays() -> None:
 
 def test_flops_are_per_item_and_count_multiply_add_as_two() -> None:
     model = workloads.load_model({"name": "mine", "_target_": OWN + "linear"})
-    assert workloads.flops_per_item(model, (np.zeros((4, 2), np.float32),)) == 2 * 2 * 3
-    assert workloads.flops_per_item(workloads.load_model(TINY), (np.zeros((4, 16), np.float32),)) is None
+    assert workloads.count_flops_per_item(model, (np.zeros((4, 2), np.float32),)) == 2 * 2 * 3
+    assert workloads.count_flops_per_item(workloads.load_model(TINY), (np.zeros((4, 16), np.float32),)) is None
 
 
 def test_digits_answers_as_well_as_its_author_found() -> None:

@@ -15,8 +15,8 @@ from sweep.spec import UserError, digest, to_json
 from sweep.spec.facts import ReferenceInfo
 from sweep.worker import arrays as materials
 from sweep.worker import entries
-from sweep.workloads import Dataset, check_fit, checked, groups, minilm, snippets
-from sweep.workloads.sizes import spread, unpadded
+from sweep.workloads import Dataset, check_dataset, check_fit, group_by_size, minilm, snippets
+from sweep.workloads.sizes import pick_sizes, remove_padding
 from tests.support import text_workloads
 from tests.support.text_workloads import DIMS, LONGEST, texts
 
@@ -32,11 +32,11 @@ MODEL: dict[str, Any] = {"name": "minilm", "_target_": "sweep.workloads.minilm.m
 
 
 def test_sizes_become_one_row_of_whole_numbers_a_sample() -> None:
-    given = checked(texts(), "mine").sizes
+    given = check_dataset(texts(), "mine").sizes
     assert given is not None
     assert given.shape == (40, 1)
     assert given.dtype == np.int64
-    assert checked(texts()._replace(sizes=None), "mine").sizes is None
+    assert check_dataset(texts()._replace(sizes=None), "mine").sizes is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_sizes_become_one_row_of_whole_numbers_a_sample() -> None:
 )
 def test_sizes_that_cannot_be_are_one_clear_line(sizes: Any, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        checked(texts()._replace(sizes=sizes), "mine")
+        check_dataset(texts()._replace(sizes=sizes), "mine")
     assert "\n" not in str(caught.value)
 
 
@@ -69,14 +69,14 @@ def test_sizes_that_cannot_be_are_one_clear_line(sizes: Any, words: str) -> None
     ],
 )
 def test_sizes_and_bucket_dims_that_do_not_go_together(sizes: int, dims: Any, words: str) -> None:
-    data = checked(texts()._replace(sizes=np.full(40, sizes)), "mine")
+    data = check_dataset(texts()._replace(sizes=np.full(40, sizes)), "mine")
     with pytest.raises(UserError, match=words) as caught:
         check_fit(data.sizes, data.inputs, dims, "mine")
     assert "\n" not in str(caught.value)
 
 
 def test_what_fits_is_accepted_and_data_without_sizes_must_have_the_axes() -> None:
-    data = checked(texts(), "mine")
+    data = check_dataset(texts(), "mine")
     for sizes in (data.sizes, None):
         check_fit(sizes, data.inputs, DIMS, "mine")
     check_fit(None, data.inputs, None, "mine")
@@ -89,10 +89,10 @@ def test_what_fits_is_accepted_and_data_without_sizes_must_have_the_axes() -> No
 
 @given(st.integers(1, 30), st.integers(1, 9), st.integers(0, 2**32 - 1))
 def test_groups_hold_every_sample_once_whole_and_without_padding(count: int, longest: int, seed: int) -> None:
-    data = checked(texts(count, longest, seed), "mine")
+    data = check_dataset(texts(count, longest, seed), "mine")
     assert data.sizes is not None
     seen: list[int] = []
-    for items, (ids, mask) in groups(data.inputs, data.sizes, DIMS):
+    for items, (ids, mask) in group_by_size(data.inputs, data.sizes, DIMS):
         seen += items.tolist()
         assert set(data.sizes[items, 0]) == {ids.shape[1]}
         assert mask.all()
@@ -101,31 +101,31 @@ def test_groups_hold_every_sample_once_whole_and_without_padding(count: int, lon
 
 
 def test_samples_of_one_size_are_one_group_as_they_are() -> None:
-    data = checked(texts()._replace(sizes=None), "mine")
-    ((items, arrays),) = groups(data.inputs, None, DIMS)
+    data = check_dataset(texts()._replace(sizes=None), "mine")
+    ((items, arrays),) = group_by_size(data.inputs, None, DIMS)
     assert items.tolist() == list(range(40))
     assert [array.shape for array in arrays] == [(40, LONGEST)] * 2
 
 
 def test_height_and_width_are_cut_each_at_its_own_axis() -> None:
     picture = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
-    cut, label = unpadded({"picture": picture, "label": np.arange(2)}, [3, 2], {"picture": [2, 3]})
+    cut, label = remove_padding({"picture": picture, "label": np.arange(2)}, [3, 2], {"picture": [2, 3]})
     np.testing.assert_array_equal(cut, picture[:, :, :3, :2])
     assert label.tolist() == [0, 1]
 
 
 def test_spread_takes_the_smallest_the_largest_and_some_between() -> None:
     sizes = np.array([[8], [3], [5], [3], [100], [7]])
-    assert spread(sizes, 3) == {(3,): 1, (7,): 5, (100,): 4}
-    assert list(spread(sizes, 9)) == [(3,), (5,), (7,), (8,), (100,)]
-    assert list(spread(np.array([[4, 4], [1, 9]]), 2)) == [(1, 9), (4, 4)]
+    assert pick_sizes(sizes, 3) == {(3,): 1, (7,): 5, (100,): 4}
+    assert list(pick_sizes(sizes, 9)) == [(3,), (5,), (7,), (8,), (100,)]
+    assert list(pick_sizes(np.array([[4, 4], [1, 9]]), 2)) == [(1, 9), (4, 4)]
 
 
 # --- materials and references -----------------------------------------------------------------------------------------
 
 
 def test_sizes_are_stored_and_belong_to_the_data(tmp_path: Path) -> None:
-    data = checked(texts(), "mine")
+    data = check_dataset(texts(), "mine")
     materials.write_data(data, tmp_path / "with")
     np.testing.assert_array_equal(materials.read_sizes(tmp_path / "with"), data.sizes)
     materials.write_data(data._replace(sizes=None), tmp_path / "without")
@@ -144,7 +144,10 @@ def test_data_without_sizes_keeps_its_digest() -> None:
 
 
 def test_reference_answers_are_those_of_single_samples_without_padding(tmp_path: Path) -> None:
-    data, model = checked(texts(), "mine"), text_workloads.model("unmasked")  # it would answer otherwise to padding
+    data, model = (
+        check_dataset(texts(), "mine"),
+        text_workloads.model("unmasked"),
+    )  # it would answer otherwise to padding
     facts = materials.write_reference(model, data, DIMS, tmp_path / "reference")
     assert facts == {"self_difference": 0.0, "outputs": 1}
     (answers,) = materials.read_reference(tmp_path / "reference")
@@ -155,7 +158,7 @@ def test_reference_answers_are_those_of_single_samples_without_padding(tmp_path:
 
 
 def test_an_ignored_mask_shows_in_padded_answers_and_a_used_one_does_not(tmp_path: Path) -> None:
-    data = checked(texts(), "mine")
+    data = check_dataset(texts(), "mine")
     differences = {}
     for kind in ("bag", "unmasked"):
         model = text_workloads.model(kind)
@@ -170,7 +173,9 @@ def test_answers_whose_shape_follows_the_size_are_refused(tmp_path: Path) -> Non
     with pytest.raises(
         UserError, match=r"output 0 of the model has a row of shape \(1, 3\) for some .*let the model pool"
     ):
-        materials.write_reference(text_workloads.model("unpooled"), checked(texts(), "mine"), DIMS, tmp_path / "r")
+        materials.write_reference(
+            text_workloads.model("unpooled"), check_dataset(texts(), "mine"), DIMS, tmp_path / "r"
+        )
 
 
 def ask(folder: Path, **model: Any) -> ReferenceInfo:
@@ -214,15 +219,15 @@ def test_operations_are_counted_without_padding() -> None:
 
     sizes = np.array([[1], [2], [4], [4]])
     values = np.ones((4, 4, 5), np.float32) * (np.arange(4) < sizes)[:, :, None]
-    data = checked(Dataset({"x": values.astype(np.float32)}, None, {}, "regression", None, sizes), "mine")
-    found = workloads.flops_by_size(Square(), data, {"x": [1]})
+    data = check_dataset(Dataset({"x": values.astype(np.float32)}, None, {}, "regression", None, sizes), "mine")
+    found = workloads.count_flops_by_size(Square(), data, {"x": [1]})
     assert found == [([1], 10.0), ([2], 40.0), ([4], 160.0)]
-    assert workloads.mean_flops(found, data.sizes) == (10 + 40 + 160 + 160) / 4
-    whole = workloads.flops_by_size(Square(), data._replace(sizes=None), None)
+    assert workloads.average_flops(found, data.sizes) == (10 + 40 + 160 + 160) / 4
+    whole = workloads.count_flops_by_size(Square(), data._replace(sizes=None), None)
     assert whole == [([], 160.0)]
-    assert workloads.mean_flops(whole, None) == 160.0
-    assert workloads.flops_by_size(text_workloads.model(), checked(texts(), "mine"), DIMS) == []
-    assert workloads.mean_flops([], sizes) is None
+    assert workloads.average_flops(whole, None) == 160.0
+    assert workloads.count_flops_by_size(text_workloads.model(), check_dataset(texts(), "mine"), DIMS) == []
+    assert workloads.average_flops([], sizes) is None
 
 
 # --- rated texts ------------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_outputs_are_flattened_by_name() -> None:
 
 def test_pictures_as_caffe_took_them() -> None:
     red = np.stack([np.ones((2, 2)), -np.ones((2, 2)), -np.ones((2, 2))])[None].astype(np.float32)
-    found = keras.caffe_style(red)
+    found = keras.to_caffe_style(red)
     assert found.shape == (1, 2, 2, 3)
     np.testing.assert_allclose(found[0, 0, 0], [-103.939, -116.779, 255 - 123.68], rtol=1e-5)
 

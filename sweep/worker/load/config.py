@@ -1,14 +1,14 @@
-"""What a load may be, and one clear line where it cannot: plain data, for the parent and for workers.
+"""Which loads are valid, and one clear line for those that are not: plain data, for the parent and for workers.
 
 The rules are those of MLPerf LoadGen (Reddi et al. 2020, "MLPerf Inference Benchmark", ISCA, arXiv:1911.02549) where it
 has such a scenario:
 
-    saturate   each client sends its next request when the last one is answered (closed loop); LoadGen has no such one
+    saturate   each client sends its next request when the last one is answered (closed loop); not in LoadGen
     single     SingleStream: one item in flight
     offline    Offline: all the data at once
     poisson    Server: arrivals of a Poisson process, latency from the moment that was planned
     trace      Server, with arrivals as they were recorded
-    capacity   Server, at the highest rate that meets the service level: what LoadGen leaves to be found by hand
+    capacity   Server, at the highest rate that meets the service level: LoadGen leaves finding it to the user
 
 Worker side, Python 3.8.
 """
@@ -24,13 +24,13 @@ _DERIVED = ("sha256", "arrivals", "seconds")  # of a trace's file: its content i
 
 
 def check(path: str, load: Mapping[str, Any]) -> Json:
-    """The load with its values checked, and of a trace what is in its file.
+    """The load with checked values; a trace also gets digest, number and length of the arrivals in its file.
 
     Args:
         path: of this section, for messages.
 
     Raises:
-        UserError: saying what is wrong and what would be right.
+        UserError: saying what is wrong and what would work.
     """
     name = str(load["name"])
     if name not in _FIELDS:
@@ -39,35 +39,35 @@ def check(path: str, load: Mapping[str, Any]) -> Json:
     for key in load:
         if key not in ("name", *fields, *(_DERIVED if name == "trace" else ())):
             raise no_key("%s.%s" % (path, key), fields)
-    made: Json = {"name": name}
+    values: Json = {"name": name}
     for key, checked in fields.items():
         if key not in load:
             raise UserError("load %s has no %s: say %s.%s=..." % (name, key, path, key))
-        made[key] = checked("%s.%s" % (path, key), load[key])
+        values[key] = checked("%s.%s" % (path, key), load[key])
     if name == "trace":
-        recorded = trace.read(made["file"])
-        found = (recorded.sha256, len(recorded.times_s), recorded.seconds)
-        made.update(zip(_DERIVED, found), file=recorded.path)
-    return made
+        recorded = trace.read(values["file"])
+        derived = (recorded.sha256, len(recorded.times_s), recorded.seconds)
+        values.update(zip(_DERIVED, derived), file=recorded.path)
+    return values
 
 
-def open_loop(load: Mapping[str, Any]) -> bool:
-    """Whether items arrive by themselves, however busy the server is; otherwise clients wait for their answers."""
+def is_open_loop(load: Mapping[str, Any]) -> bool:
+    """Whether items arrive however busy the server is; in a closed loop clients wait for their answers."""
     return load.get("name") in ("offline", "poisson", "trace", "capacity")
 
 
-def clients(load: Mapping[str, Any]) -> int:
+def count_clients(load: Mapping[str, Any]) -> int:
     """Requests that each replica has in flight in a closed loop; a replica serves one at a time in an open one."""
     return int(load.get("concurrency", 1))
 
 
 def request_items(load: Mapping[str, Any], batch: int) -> int:
-    """Items that a request holds at most: one user sends one, and the rest of the batch is filled up."""
+    """Items that a request holds at most: under `single` one, and the rest of the batch is filled up."""
     return 1 if load.get("name") == "single" else batch
 
 
-def seconds(load: Mapping[str, Any], window_seconds: float) -> float:
-    """How long items arrive in one repeat, as far as that is known before: a trace is played whole."""
+def plan_seconds(load: Mapping[str, Any], window_seconds: float) -> float:
+    """Seconds for which items arrive in one repeat, as planned: a trace is played whole."""
     return float(load["seconds"]) / float(load["speed"]) if load.get("name") == "trace" else window_seconds
 
 

@@ -17,7 +17,7 @@ from sweep.verdict import gates
 from sweep.worker import window as measure
 from sweep.worker.load import account, arrivals, clients, config, generator, summary
 from sweep.worker.load.batcher import Padded, Stock
-from sweep.worker.load.generator import Clock, Opened
+from sweep.worker.load.generator import Clock, OpenWindow
 from sweep.worker.load.queue import Shared
 from sweep.worker.window import Request, Warm
 from tests.support import queueing_theory
@@ -92,32 +92,32 @@ def test_the_content_of_a_trace_is_part_of_what_the_trial_is(tmp_path: Path, mon
     asked = {"name": "trace", "file": "trace.csv", "speed": 5.0, "max_wait_ms": 1.0}
     first = config.check("load", asked)
     assert first["file"] == str(tmp_path / "trace.csv")
-    assert (first["arrivals"], first["seconds"], config.seconds(first, 9.0)) == (3, 2.5, 0.5)
+    assert (first["arrivals"], first["seconds"], config.plan_seconds(first, 9.0)) == (3, 2.5, 0.5)
     assert config.check("load", first) == first
-    assert arrivals.trace(first["file"], first["sha256"], 5.0).tolist() == [0, 0, 500 * MS]
+    assert arrivals.replay_trace(first["file"], first["sha256"], 5.0).tolist() == [0, 0, 500 * MS]
     write(tmp_path, "time_s,size\n10,5\n10,6\n12.5,8\n")
     assert config.check("load", asked) != first
     with pytest.raises(UserError, match="has changed since the sweep was declared"):
-        arrivals.trace(first["file"], first["sha256"], 5.0)
+        arrivals.replay_trace(first["file"], first["sha256"], 5.0)
 
 
 def test_which_loads_are_open() -> None:
-    assert [name for name in config._FIELDS if config.open_loop({"name": name})] == [
+    assert [name for name in config._FIELDS if config.is_open_loop({"name": name})] == [
         *("offline", "poisson", "trace", "capacity")
     ]
-    assert not config.open_loop({})
+    assert not config.is_open_loop({})
     assert (config.request_items({"name": "single"}, 8), config.request_items(POISSON, 8)) == (1, 8)
-    assert (config.clients({}), config.clients({"concurrency": 3})) == (1, 3)
+    assert (config.count_clients({}), config.count_clients({"concurrency": 3})) == (1, 3)
 
 
 # --- arrivals
 
 
 def test_random_arrivals_are_a_poisson_process() -> None:
-    counts = np.array([len(arrivals.poisson(50.0, 2.0, (0, repeat))) for repeat in range(2000)])
+    counts = np.array([len(arrivals.draw_poisson(50.0, 2.0, (0, repeat))) for repeat in range(2000)])
     assert counts.mean() == pytest.approx(100, rel=0.01)
     assert counts.var() == pytest.approx(100, rel=0.1)
-    due = arrivals.poisson(1000.0, 100.0, (3, 0))
+    due = arrivals.draw_poisson(1000.0, 100.0, (3, 0))
     gaps = np.diff(due) / 1e9
     assert (gaps >= 0).all()
     assert 0 <= due[0] <= due[-1] < 100e9
@@ -126,16 +126,18 @@ def test_random_arrivals_are_a_poisson_process() -> None:
 
 
 def test_repeats_have_arrivals_of_their_own_and_trials_share_them() -> None:
-    (first, seconds), (again, _), (other, _) = (generator.planned(POISSON, EFFORT, repeat) for repeat in (0, 0, 1))
+    (first, seconds), (again, _), (other, _) = (
+        generator.plan_arrivals(POISSON, EFFORT, repeat) for repeat in (0, 0, 1)
+    )
     assert seconds == 1.0
     assert first.tolist() == again.tolist() != other.tolist()
 
 
 def test_a_slow_rate_stretches_the_window_and_nothing_at_all_is_told() -> None:
-    assert generator.planned({**POISSON, "rate": 5.0}, EFFORT, 0)[1] == 2.0
-    assert generator.planned({**POISSON, "rate": 1.0}, EFFORT, 0)[1] == 3.0
+    assert generator.plan_arrivals({**POISSON, "rate": 5.0}, EFFORT, 0)[1] == 2.0
+    assert generator.plan_arrivals({**POISSON, "rate": 1.0}, EFFORT, 0)[1] == 3.0
     with pytest.raises(UserError, match=r"nothing arrives in 3 s at load.rate=0.001: raise effort.window_seconds, or"):
-        generator.planned({**POISSON, "rate": 0.001}, EFFORT, 0)
+        generator.plan_arrivals({**POISSON, "rate": 0.001}, EFFORT, 0)
 
 
 # --- one replica
@@ -188,28 +190,28 @@ def stock_of(runner: Runner, samples: int = 8, batch: int = 1) -> Stock:
 
 def served(
     time: Time, device: Device, due_ns: np.ndarray, seconds: float, batch: int = 1, wait_ms: float = 0.0
-) -> tuple[Opened, LoadFacts]:
+) -> tuple[OpenWindow, LoadFacts]:
     """One replica's window, and its account."""
     stock = stock_of(device, batch=batch)
-    queue = generator.queue_of(stock, due_ns, wait_ms, Shared(2))
+    queue = generator.make_queue(stock, due_ns, wait_ms, Shared(2))
     start = time.ns
     done = generator.serve(queue, stock, start, round(2e9 * seconds), 100, time.clock)
-    opened = generator.opened(done, queue, stock, start, seconds)
-    return opened, account.account(POISSON, [parts(opened)]).facts
+    opened = generator.collect_window(done, queue, stock, start, seconds)
+    return opened, account.sum_up(POISSON, [parts(opened)]).facts
 
 
-def parts(opened: Opened) -> dict[str, np.ndarray]:
+def parts(opened: OpenWindow) -> dict[str, np.ndarray]:
     window = opened.window
     items = np.array([len(request.items) for request in window.requests])
-    return {"start_ns": window.start_ns, "end_ns": window.end_ns, "items": items, **account.saved(opened)}
+    return {"start_ns": window.start_ns, "end_ns": window.end_ns, "items": items, **account.pack_arrays(opened)}
 
 
-def latency_ms(opened: Opened) -> np.ndarray:
+def latency_ms(opened: OpenWindow) -> np.ndarray:
     return (opened.items["done_ns"] - opened.items["due_ns"]) / 1e6
 
 
 def test_a_replica_serves_as_theory_says() -> None:
-    time, due = Time(), arrivals.poisson(80.0, 20.0, (0, 0))
+    time, due = Time(), arrivals.draw_poisson(80.0, 20.0, (0, 0))
     time.ns = 12345
     opened, load = served(time, Device(time, 10 * MS), due, 20.0)
     assert (opened.items["done_ns"] - opened.items["due_ns"]).tolist() == queueing_theory.latencies(
@@ -227,7 +229,7 @@ def test_answers_are_those_of_one_pass_and_what_fills_up_counts_for_nothing() ->
     assert [len(request.items) for request in opened.window.requests] == [3, 1, 2, 2, 3]
     assert load.batch_mean == 11 / 5
     assert len(opened.window.kept) == 4  # eight samples have been seen
-    index, (answers,) = measure.outputs_of(opened.window)
+    index, (answers,) = measure.collect_outputs(opened.window)
     assert index.tolist() == list(range(8))
     assert (answers == index * 2.0).all()
 
@@ -239,11 +241,11 @@ def test_stalls_are_hidden_by_a_closed_loop_and_shown_by_an_open_one(monkeypatch
     monkeypatch.setattr(measure, "clock", time.now)
     device = Device(time, 10 * MS, stalls)
     requests = [Request(device, (np.zeros(1),), np.arange(1))]
-    closed = measure.timed_window(requests, 0, 20.0, 1, 1)
+    closed = measure.run_timed_window(requests, 0, 20.0, 1, 1)
     hidden = np.percentile((closed.end_ns - closed.start_ns) / 1e6, 99.9)
     assert hidden == 10.0
     time = Time()
-    due = arrivals.poisson(10.0, 20.0, (0, 0))
+    due = arrivals.draw_poisson(10.0, 20.0, (0, 0))
     opened, load = served(time, Device(time, 10 * MS, stalls), due, 20.0)
     # A twentieth of the arrivals falls into the stall, and waits for what is left of it
     late = np.sort(latency_ms(opened))[::-1]
@@ -253,13 +255,13 @@ def test_stalls_are_hidden_by_a_closed_loop_and_shown_by_an_open_one(monkeypatch
 
 
 def test_a_rate_far_above_capacity_is_given_up_counted_and_told() -> None:
-    time, due = Time(), arrivals.poisson(1000.0, 4.0, (0, 0))
+    time, due = Time(), arrivals.draw_poisson(1000.0, 4.0, (0, 0))
     opened, load = served(time, Device(time, 10 * MS), due, 4.0)
     assert load.finished == len(latency_ms(opened)) == 800  # twice the window, 10 ms each
     assert load.left == len(due) - 800
     assert load.overloaded
     assert load.busy_share == pytest.approx(1.0, rel=0.01)
-    found = account.account(POISSON, [parts(opened)])
+    found = account.sum_up(POISSON, [parts(opened)])
     assert found.rate == pytest.approx(100.0, rel=0.01)
     assert found.seconds == pytest.approx(8.0, rel=0.01)
 
@@ -269,7 +271,7 @@ def test_a_rate_far_below_capacity_is_the_service_time_alone() -> None:
     opened, load = served(time, Device(time, 2 * MS), due, 1.0)
     assert latency_ms(opened).tolist() == [2.0, 2.0, 2.0]
     assert (load.overloaded, load.left, load.batch_mean) == (False, 0, 1.0)
-    assert account.account(POISSON, [parts(opened)]).rate == pytest.approx(3.0)
+    assert account.sum_up(POISSON, [parts(opened)]).rate == pytest.approx(3.0)
 
 
 def test_replicas_are_one_account_and_one_may_have_done_nothing() -> None:
@@ -280,7 +282,7 @@ def test_replicas_are_one_account_and_one_may_have_done_nothing() -> None:
         items={name: array[:0] for name, array in opened.items.items()},
         ready_ns=opened.ready_ns[:0],
     )
-    found = account.account(POISSON, [parts(idle), parts(opened)])
+    found = account.sum_up(POISSON, [parts(idle), parts(opened)])
     assert (found.facts.finished, found.facts.left) == (2, 0)
     assert found.items["due_ns"].tolist() == due.tolist()
 
@@ -385,19 +387,19 @@ def warm(runner: Runner, samples: int = 10) -> Warm:
 
 def test_clients_call_at_the_same_time_and_each_sample_is_answered() -> None:
     ready = warm(Sleeping())
-    window = clients.window(ready, make_effort(0.1, 10), 4)
+    window = clients.run_window(ready, make_effort(0.1, 10), 4)
     assert sorted(set(window.client.tolist())) == [0, 1, 2, 3]
-    index, (answers,) = measure.outputs_of(window)
+    index, (answers,) = measure.collect_outputs(window)
     assert index.tolist() == list(range(10))
     assert (answers == index * 2.0).all()
-    common = measure.common_window(window.start_ns, window.end_ns, window.client, 1)
+    common = measure.measure_common_window(window.start_ns, window.end_ns, window.client, 1)
     in_flight = common.rate * common.mean_ms / 1e3
     assert in_flight == pytest.approx(4.0, rel=0.12)
     assert common.seconds >= 0.09
 
 
 def test_one_client_is_the_plain_loop_and_goes_through_the_requests_in_order() -> None:
-    window = clients.window(warm(Sleeping()), make_effort(0.05, 12), 1)
+    window = clients.run_window(warm(Sleeping()), make_effort(0.05, 12), 1)
     numbers = window.number.tolist()
     assert numbers == [each % 10 for each in range(len(numbers))]
     assert set(window.client.tolist()) == {0}
@@ -405,4 +407,4 @@ def test_one_client_is_the_plain_loop_and_goes_through_the_requests_in_order() -
 
 def test_what_goes_wrong_in_a_thread_is_told_as_it_is() -> None:
     with pytest.raises(ValueError, match="no thread may call this"):
-        clients.window(warm(Sleeping(broken=True)), make_effort(0.1, 1), 3)
+        clients.run_window(warm(Sleeping(broken=True)), make_effort(0.1, 1), 3)

@@ -61,10 +61,10 @@ def search(service_ms: float | Callable[[], float] = 10.0, **changes: Any) -> tu
         return Request(runner, None, samples, bucket, 1)
 
     stock = Stock([runner], [lambda rows: (rows,)], order, np.zeros(16, np.int64), 1, ask)
-    shared = Shared(probing.cells(load["probes"], 1))
+    shared = Shared(probing.count_cells(load["probes"], 1))
     pace = 100.0 if callable(service_ms) else 1e3 / service_ms
     warm = Warm([ask(0, order[:1])], pace, 4, lambda: time.ns)
-    return probing.window(warm, stock, load, EFFORT, 0, probing.Team(shared, 1, time.clock))
+    return probing.run_search(warm, stock, load, EFFORT, 0, probing.Team(shared, 1, time.clock))
 
 
 def test_the_capacity_of_a_server_is_found_and_the_last_window_runs_at_it() -> None:
@@ -124,18 +124,18 @@ def test_a_rate_at_which_hardly_anything_arrives_is_no_error() -> None:
 
 def test_latencies_are_told_to_a_percent() -> None:
     latency = np.random.default_rng(0).lognormal(2.0, 1.0, 5000) * 1e6
-    counts = np.bincount(probing._bins(latency), minlength=probing.BINS)
-    told = probing._latencies(int(latency.min()), counts, 5000)
+    counts = np.bincount(probing._bin_latencies(latency), minlength=probing.BINS)
+    told = probing._read_percentiles(int(latency.min()), counts, 5000)
     for name, q in (("p50", 50), ("p90", 90), ("p99", 99)):
         assert told[name] == pytest.approx(np.percentile(latency, q, method="inverted_cdf") / 1e6, rel=0.0101)
-    unanswered = probing._latencies(int(latency.min()), counts, 5400)
+    unanswered = probing._read_percentiles(int(latency.min()), counts, 5400)
     assert set(unanswered) == {"min", "p50", "p90"}
-    assert probing._latencies(0, np.zeros(probing.BINS, np.int64), 10) == {}
+    assert probing._read_percentiles(0, np.zeros(probing.BINS, np.int64), 10) == {}
 
 
 def test_replicas_sum_up_the_same_and_start_together() -> None:
     """Threads in the place of processes: they share memory alike."""
-    shared = Shared(probing.cells(3, 1))
+    shared = Shared(probing.count_cells(3, 1))
     order = np.arange(8)
     told: dict[int, tuple[Any, CapacityFacts]] = {}
 
@@ -158,7 +158,7 @@ def test_replicas_sum_up_the_same_and_start_together() -> None:
         warm = Warm([ask(0, order[:1])], 100.0, 4, gate.wait)
         effort = make_effort(0.05, 1)
         load = {**LOAD, "probes": 3, "slo_p99_ms": 1000.0}
-        told[number] = probing.window(warm, stock, load, effort, 0, probing.Team(shared, 2))
+        told[number] = probing.run_search(warm, stock, load, effort, 0, probing.Team(shared, 2))
 
     gate = threading.Barrier(2)
     threads: Sequence[threading.Thread] = [threading.Thread(target=replica, args=(n,)) for n in range(2)]
