@@ -95,9 +95,7 @@ class _Data:
         self.padding = request.padding
         self.sizes = batching.find_own_sizes(self.inputs, arrays.read_sizes(self.folder), self.padding)
         self.count = len(next(iter(self.inputs.values())))
-        self.bytes = max(
-            1, sum(array.nbytes for array in self.inputs.values()) // self.count
-        )  # of one sample, as stored
+        self.bytes = max(1, sum(array.nbytes for array in self.inputs.values()) // self.count)  # of a stored sample
 
     def fit(self, items: np.ndarray, bucket: Optional[batching.Bucket]) -> Arrays:
         return batching.fit_samples(self.inputs, items, bucket, self.padding, self.sizes)
@@ -119,7 +117,7 @@ class _Server(NamedTuple):
         return measuring.Request(self.runners[number], None, items, number, rows, *self.work.of(bucket, items, rows))
 
     def form_requests(self, share: float) -> Iterator[measuring.Request]:
-        """Requests over the data in the order of sending, at most `PREPARED_BYTES` of them."""
+        """Requests over the data in the order of sending, until their inputs fill `PREPARED_BYTES`."""
         room = measuring.PREPARED_BYTES
         for number, some in _form_requests(self.request, self.specs, self.data, share):
             rows = np.resize(some, self.request.batch)  # a short batch is filled up with rows that do not count

@@ -37,7 +37,7 @@ def test_route_takes_the_smallest_bucket_that_fits(
             assert h * w == min(fitting)
 
 
-def test_one_size_stands_for_all_dimensions() -> None:
+def test_single_size_stands_for_all_dimensions() -> None:
     assert batching.route(np.array([(100, 200)]), [(128,), (224,)]).tolist() == [1]
     assert batching.resize(np.ones((2, 3, 4, 5)), [2, 3], batching.widen((6,), 2), 0.0).shape == (2, 3, 6, 6)
 
@@ -86,20 +86,20 @@ def test_two_dimensions_are_padded_on_their_side() -> None:
         assert made.sum() == 30.0
 
 
-def test_the_side_holds_without_buckets_too() -> None:
+def test_padding_side_holds_without_buckets() -> None:
     stored = np.array([[1, 2, 0, 0], [3, 4, 5, 6]])
     shape, sizes = Padding({"x": [1]}, 0.0, "left"), np.array([[2], [4]])
     (made,) = batching.fit_samples({"x": stored}, np.array([0, 1]), None, shape, sizes)
     assert made.tolist() == [[0, 0, 1, 2], [3, 4, 5, 6]]
 
 
-def test_a_smaller_bucket_leaves_out_padding_only() -> None:
+def test_smaller_bucket_cuts_padding_only() -> None:
     stored = np.array([[1, 2, 0, 0, 0]])
     (made,) = batching.fit_samples({"x": stored}, np.array([0]), (3,), Padding({"x": [1]}), np.array([[2]]))
     assert made.tolist() == [[1, 2, 0]]
 
 
-def test_what_fits_nowhere_is_counted_and_told() -> None:
+def test_misfits_are_counted_and_reported() -> None:
     lengths = np.array([[3], [70], [9], [120]])
     assert batching.route(lengths, [(8,), (64,)]).tolist() == [0, -1, 1, -1]
     told = batching.describe_misfits(lengths, [(8,), (64,)])
@@ -121,7 +121,7 @@ class Echo(Runner):
         return request
 
 
-def test_rows_that_fill_up_a_short_batch_count_for_nothing() -> None:
+def test_rows_that_fill_up_a_short_batch_do_not_count() -> None:
     data = np.arange(5, dtype=np.float32)
     runner = Echo()
     full = measure.Request(runner, (data[:4],), np.arange(4), 0, 4)

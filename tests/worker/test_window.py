@@ -38,7 +38,7 @@ def requests_over(count: int, batch: int, runner: Runner) -> list[Request]:
     return [Request(runner, (data[items],), items) for items in batching.make_batches(np.arange(count), batch, 0)]
 
 
-def test_outputs_are_those_of_the_timed_requests_each_sample_once() -> None:
+def test_outputs_hold_every_timed_sample_once() -> None:
     runner = Doubling()
     requests = requests_over(10, 4, runner)
     window = measure.run_timed_window(requests, measure.clock(), 0.02, 3, keep=100)
@@ -47,7 +47,7 @@ def test_outputs_are_those_of_the_timed_requests_each_sample_once() -> None:
     assert (outputs[0] == index * 2.0).all()
 
 
-def test_a_window_is_stretched_to_enough_requests_but_not_for_ever() -> None:
+def test_window_stretches_to_enough_requests_up_to_a_limit() -> None:
     runner = Doubling(slow_calls=10**6, slow_seconds=0.005)
     requests = requests_over(4, 1, runner)
     begin = measure.clock()
@@ -73,7 +73,7 @@ def test_warm_up_waits_for_slow_first_requests() -> None:
     assert report["chunk_ms_p50"][-1] < report["chunk_ms_p50"][0]
 
 
-def test_warm_up_gives_up_and_says_so() -> None:
+def test_warm_up_gives_up_and_reports_it() -> None:
     class Drifting(Doubling):
         def run(self, request: Any) -> Arrays:
             time.sleep(0.0002 * (1 + self.calls % 37))
@@ -125,7 +125,7 @@ def test_wrong_output_length_is_a_shape_mismatch() -> None:
         measure.collect_outputs(window)
 
 
-def test_work_ratio_is_two_for_a_truthful_runner_and_not_for_one_that_returns_early() -> None:
+def test_work_ratio_is_two_unless_the_runner_returns_early() -> None:
     class Early(Doubling):
         asynchronous = True
 

@@ -104,17 +104,17 @@ def test_calibration_comes_in_the_order_of_the_inputs() -> None:
         ("sweep.workloads.digits.MEAN", r"is not callable"),
     ],
 )
-def test_a_wrong_target_is_named_with_the_nearest(target: str, words: str) -> None:
+def test_wrong_target_suggests_the_nearest(target: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         workloads.load_model({"name": "mine", "_target_": target})
 
 
-def test_a_factory_that_raises_stays_its_own_error() -> None:
+def test_error_of_a_factory_is_raised_unchanged() -> None:
     with pytest.raises(KeyError, match="the model's own mistake"):
         workloads.load_model({"name": "mine", "_target_": OWN + "broken_factory"})
 
 
-def test_a_missing_package_inside_a_factorys_module_is_not_called_a_wrong_target(tmp_path: Path) -> None:
+def test_missing_package_of_a_factory_is_not_a_wrong_target(tmp_path: Path) -> None:
     (tmp_path / "needs_more.py").write_text("import a_package_that_is_not_here\n")
     command = "from sweep import workloads; workloads.load_model({'_target_': 'needs_more.make'})"
     ran = subprocess.run(
@@ -126,7 +126,7 @@ def test_a_missing_package_inside_a_factorys_module_is_not_called_a_wrong_target
     assert "ModuleNotFoundError: No module named 'a_package_that_is_not_here'" in ran.stderr
 
 
-def test_what_a_factory_returns_is_checked() -> None:
+def test_return_value_of_a_factory_is_checked() -> None:
     with pytest.raises(UserError, match=r"must return a torch.nn.Module, it returned builtins.dict"):
         workloads.load_model({"name": "mine", "_target_": OWN + "not_a_dataset"})
     with pytest.raises(UserError, match=r"must return a sweep.workloads.Dataset, it returned builtins.dict"):
@@ -142,7 +142,7 @@ def test_files_that_can_run_code_need_an_opt_in(kind: str) -> None:
         workloads.load_model({**config, "trust": True})
 
 
-def test_an_unknown_format_names_the_nearest() -> None:
+def test_unknown_format_suggests_the_nearest() -> None:
     assert workloads.refusal({"format": "onxx"}) == "model.format=onxx is not known: did you mean onnx?"
 
 
@@ -186,7 +186,7 @@ def test_flops_are_per_item_and_count_multiply_add_as_two() -> None:
     assert workloads.count_flops_per_item(workloads.load_model(TINY), (np.zeros((4, 16), np.float32),)) is None
 
 
-def test_digits_answers_as_well_as_its_author_found() -> None:
+def test_digits_has_the_accuracy_that_its_author_states() -> None:
     data = workloads.load_data({"name": "digits", "_target_": "sweep.workloads.digits.images"})
     assert data.inputs["image"].shape == (4800, 1, 28, 28)
     assert data.calibration["image"].shape == (200, 1, 28, 28)
@@ -261,12 +261,12 @@ def test_npz_with_calibration_scores_everything_else(tmp_path: Path) -> None:
         ({"x": np.zeros((20, 2)), "labels": np.zeros(19, int)}, {}, r"19 labels for 18 samples"),
     ],
 )
-def test_npz_that_cannot_be_used(tmp_path: Path, arrays: Any, options: Any, words: str) -> None:
+def test_unusable_npz_is_refused(tmp_path: Path, arrays: Any, options: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
         load_npz(npz(tmp_path, **arrays), **options)
 
 
-def test_data_files_that_are_no_npz(tmp_path: Path) -> None:
+def test_data_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros(3))
     (tmp_path / "text.npz").write_text("not an archive")
     for name in ("one.npy", "text.npz"):

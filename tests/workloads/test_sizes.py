@@ -50,7 +50,7 @@ def test_sizes_become_one_row_of_whole_numbers_a_sample() -> None:
         (np.where(np.arange(40) == 7, -3, 1), r"sample 7 has the size \[-3\]"),
     ],
 )
-def test_sizes_that_cannot_be_are_one_clear_line(sizes: Any, words: str) -> None:
+def test_wrong_sizes_are_refused_in_one_line(sizes: Any, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         check_dataset(texts()._replace(sizes=sizes), "mine")
     assert "\n" not in str(caught.value)
@@ -68,14 +68,14 @@ def test_sizes_that_cannot_be_are_one_clear_line(sizes: Any, words: str) -> None
         (1, DIMS, r"input input_ids: sample \d+ has values beyond its size \[1\], not padding alone"),
     ],
 )
-def test_sizes_and_bucket_dims_that_do_not_go_together(sizes: int, dims: Any, words: str) -> None:
+def test_sizes_that_contradict_bucket_dims_are_refused(sizes: int, dims: Any, words: str) -> None:
     data = check_dataset(texts()._replace(sizes=np.full(40, sizes)), "mine")
     with pytest.raises(UserError, match=words) as caught:
         check_fit(data.sizes, data.inputs, dims, "mine")
     assert "\n" not in str(caught.value)
 
 
-def test_what_fits_is_accepted_and_data_without_sizes_must_have_the_axes() -> None:
+def test_data_that_fit_are_accepted_and_must_have_the_axes() -> None:
     data = check_dataset(texts(), "mine")
     for sizes in (data.sizes, None):
         check_fit(sizes, data.inputs, DIMS, "mine")
@@ -114,7 +114,7 @@ def test_height_and_width_are_cut_each_at_its_own_axis() -> None:
     assert label.tolist() == [0, 1]
 
 
-def test_spread_takes_the_smallest_the_largest_and_some_between() -> None:
+def test_picked_sizes_hold_the_smallest_and_the_largest() -> None:
     sizes = np.array([[8], [3], [5], [3], [100], [7]])
     assert pick_sizes(sizes, 3) == {(3,): 1, (7,): 5, (100,): 4}
     assert list(pick_sizes(sizes, 9)) == [(3,), (5,), (7,), (8,), (100,)]
@@ -157,7 +157,7 @@ def test_reference_answers_are_those_of_single_samples_without_padding(tmp_path:
         np.testing.assert_allclose(answers[number], alone[0], rtol=1e-6)
 
 
-def test_an_ignored_mask_shows_in_padded_answers_and_a_used_one_does_not(tmp_path: Path) -> None:
+def test_padded_answers_differ_only_if_the_mask_is_ignored(tmp_path: Path) -> None:
     data = check_dataset(texts(), "mine")
     differences = {}
     for kind in ("bag", "unmasked"):
@@ -169,7 +169,7 @@ def test_an_ignored_mask_shows_in_padded_answers_and_a_used_one_does_not(tmp_pat
     assert differences["unmasked"] > 0.1
 
 
-def test_answers_whose_shape_follows_the_size_are_refused(tmp_path: Path) -> None:
+def test_answers_that_change_shape_with_the_size_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"output 0 of the model has a row of shape \(1, 3\) for some .*let the model pool"
     ):
@@ -190,7 +190,7 @@ def ask(folder: Path, **model: Any) -> ReferenceInfo:
     return entries.reference(request, folder)
 
 
-def test_the_worker_leaves_sizes_and_answers_and_names_both(tmp_path: Path) -> None:
+def test_reference_stores_sizes_and_answers(tmp_path: Path) -> None:
     told = ask(tmp_path / "a")
     assert told.items == 40
     assert told.inputs["input_ids"] == {"shape": [40, LONGEST], "dtype": "int64"}
@@ -203,7 +203,7 @@ def test_the_worker_leaves_sizes_and_answers_and_names_both(tmp_path: Path) -> N
         ask(tmp_path / "b", bucket_dims=None)
 
 
-def test_which_axes_are_cut_is_part_of_the_reference(tmp_path: Path) -> None:
+def test_bucket_dims_are_part_of_the_reference_key(tmp_path: Path) -> None:
     one, other = ask(tmp_path / "a"), ask(tmp_path / "b", bucket_dims={"input_ids": [1], "attention_mask": [1]})
     assert one.reference == other.reference
     with pytest.raises(ValueError, match="broadcast"):  # a mask left whole is the model's own mistake, and told so
@@ -233,7 +233,7 @@ def test_operations_are_counted_without_padding() -> None:
 # --- rated texts ------------------------------------------------------------------------------------------------------
 
 
-def test_every_part_has_its_share_and_no_text_stands_twice() -> None:
+def test_parts_have_their_share_and_no_text_repeats() -> None:
     rows = {part: snippets.read(part) for part in snippets.PARTS}
     for part, size in snippets.PARTS.items():
         counts = {source: sum(one.source == source for one in rows[part]) for source in snippets.FILES}
@@ -299,7 +299,7 @@ def test_calibration_is_never_larger_than_what_is_served() -> None:
         ({"count": 301, "sources": ["nyt"]}, r"count=301 must be 1 to 300 of them"),
     ],
 )
-def test_options_of_snippets_that_cannot_be(options: dict[str, Any], words: str) -> None:
+def test_wrong_options_of_snippets_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         workloads.load_data({**DATA, **options})
 
@@ -308,7 +308,7 @@ def test_options_of_snippets_that_cannot_be(options: dict[str, Any], words: str)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 10))
-def test_the_fit_is_at_the_minimum_of_what_it_says(seed: int, penalty: float) -> None:
+def test_fit_is_at_the_minimum_of_its_loss(seed: int, penalty: float) -> None:
     random = np.random.default_rng(seed)
     values, good = random.normal(size=(60, 4)), random.integers(0, 2, 60)
     weight, bias = minilm.fit(values, good, penalty)
@@ -317,7 +317,7 @@ def test_the_fit_is_at_the_minimum_of_what_it_says(seed: int, penalty: float) ->
     assert abs(off.sum()) < 1e-4
 
 
-def test_the_fit_is_that_of_scikit_learn() -> None:
+def test_fit_equals_that_of_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
 
     random = np.random.default_rng(0)
@@ -356,7 +356,7 @@ def test_minilm_tells_good_from_bad_and_padding_makes_no_difference(encoder: Any
 
 
 @needs_text
-def test_without_its_mask_minilm_answers_otherwise(encoder: Any, some: Any) -> None:
+def test_minilm_needs_its_mask(encoder: Any, some: Any) -> None:
     deaf = workloads.load_model({"name": "deaf", "_target_": OWN + "minilm_unmasked"})
     masked = workloads.run_reference(encoder, tuple(some.inputs.values()))
     ignored = workloads.run_reference(deaf, tuple(some.inputs.values()))
@@ -372,7 +372,7 @@ def test_a_sample_of_padding_alone_gives_numbers(encoder: Any, some: Any) -> Non
 
 
 @needs_text
-def test_where_it_is_installed_is_no_part_of_what_the_model_is(encoder: Any) -> None:
+def test_install_path_is_not_part_of_the_model_digest(encoder: Any) -> None:
     place = str(Path(str(find_spec(snippets.WEIGHTS).origin)).parent)  # type: ignore[union-attr]  # it is installed
     assert not [name for name, module in encoder.named_modules() if place in repr(vars(module).get("name_or_path"))]
 

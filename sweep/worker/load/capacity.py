@@ -1,8 +1,8 @@
 """The highest rate of arrivals at which 99 % of the items are answered in time, from few and noisy probes.
 
 A probe is one window of random arrivals at one rate. The search brackets the rate at which more than 1 % are late, then
-halves the bracket on the logarithm of the rate. Both ends of the final bracket are probed twice,
-and a third time if the two probes disagree: one bad probe (a stall of the machine) costs time, but does not decide.
+halves the bracket on the logarithm of the rate. Both ends of the final bracket are probed twice, and a third time if
+the two probes disagree: one bad probe (a stall of the machine) costs time, but does not decide.
 
 The answer is not the bracket but what all probes say together: the late share is fitted as a rate that never falls
 with the load, by isotonic regression weighted by items (Ayer et al. 1955, Annals of Mathematical Statistics 26:641-647;

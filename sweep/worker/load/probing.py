@@ -52,7 +52,7 @@ def run_search(
     """One replica's part of the search, and of the window at the capacity.
 
     Returns:
-        that window, and what was result.
+        that window, and the result of the search.
     """
     items = np.mean([len(request.items) for request in warm.requests])
     team.shared.add(0, round(1e3 * warm.pace * float(items)))

@@ -68,7 +68,7 @@ def step(limit: float, share: float = 0.5) -> Callable[[float], Probe]:
 
 
 @pytest.mark.parametrize("limit", [5.0, 30.0, 69.9, 70.0, 71.0, 100.0, 150.0, 400.0])
-def test_the_place_of_a_step_is_found_and_asked_twice_on_both_sides(limit: float) -> None:
+def test_search_locates_a_step_and_probes_both_sides_twice(limit: float) -> None:
     asked: list[float] = []
 
     def probe(rate: float) -> Probe:
@@ -117,21 +117,21 @@ def test_a_service_level_below_the_service_time_has_no_capacity() -> None:
     assert "raise load.probes" in few.note
 
 
-def test_a_service_level_that_nothing_breaks_gives_what_the_server_can_do() -> None:
+def test_capacity_without_late_items_is_the_highest_throughput() -> None:
     found = capacity.search(Server(20.0, slo_ms=60_000.0), FIRST, 60_000.0, 20)
     assert found.items_per_s == pytest.approx(1e3 / SERVICE_MS, rel=0.08)
     assert found.items_per_s <= 101.0
     assert "this is what it can do at most" in found.note
 
 
-def test_a_server_that_is_never_busy_has_at_least_what_was_tried() -> None:
+def test_capacity_of_an_idle_server_is_at_least_the_highest_rate() -> None:
     found = capacity.search(step(1e9), FIRST, SLO_MS, 4)
     assert found.items_per_s == pytest.approx(FIRST * capacity.UP**3)
     assert not found.converged
     assert "kept at every rate up to 236.2 items/s" in found.note
 
 
-def test_batches_that_fill_up_too_slowly_at_low_rates_do_not_hide_the_capacity() -> None:
+def test_slowly_filling_batches_at_low_rates_do_not_hide_capacity() -> None:
     """With a long `max_wait_ms` items wait longest where few arrive."""
 
     def probe(rate: float) -> Probe:
@@ -148,7 +148,7 @@ def close_call(rate: float, number: int) -> Probe:
 
 
 @pytest.mark.parametrize("probes", range(4, 15))
-def test_a_rate_that_most_probes_met_is_not_none_at_all(probes: int) -> None:
+def test_rate_that_most_probes_met_gives_a_capacity(probes: int) -> None:
     """With a slowest rate that all probes together miss by a little, the answer was 0 instead of a little less."""
     asked = 0
 
@@ -161,7 +161,7 @@ def test_a_rate_that_most_probes_met_is_not_none_at_all(probes: int) -> None:
     assert 20 < found.items_per_s <= 50
 
 
-def test_few_items_a_probe_are_said() -> None:
+def test_note_warns_of_few_items_a_probe() -> None:
     found = capacity.search(lambda rate: Probe(rate, 30, 0 if rate < 90 else 20, rate), FIRST, SLO_MS, 20)
     assert "from 30 items a probe, too few for a p99" in found.note
 
@@ -198,7 +198,7 @@ def test_pooling_is_the_weighted_mean_of_what_falls() -> None:
 
 @settings(max_examples=60)
 @given(st.integers(3, 20), st.floats(0.1, 1e4), st.integers(0, 2**31))
-def test_any_answers_give_a_whole_result(probes: int, first: float, seed: int) -> None:
+def test_search_concludes_for_any_probes(probes: int, first: float, seed: int) -> None:
     random = np.random.default_rng(seed)
     asked: list[float] = []
 
@@ -222,7 +222,7 @@ def measurement(index: int, items_per_s: float | None) -> Measurement:
     return Measurement(index, 90.0, 1.0, 100, 100, 1.0, {}, 0.5, 3.0, {}, 120.0, 1.0, "", "", capacity=found)
 
 
-def test_the_metric_is_the_mean_over_repeats_with_its_interval() -> None:
+def test_metric_is_the_mean_over_repeats_with_its_interval() -> None:
     found = intervals.summarize([measurement(n, rate) for n, rate in enumerate((80.0, 84.0, 82.0))])
     expected = intervals.mean_interval([80.0, 84.0, 82.0])
     names = ("capacity_items_per_s", "capacity_items_per_s_low", "capacity_items_per_s_high")

@@ -60,7 +60,7 @@ def write(folder: Path, text: str) -> str:
         ({"name": "trace", "file": "/nowhere.csv", "speed": 1, "max_wait_ms": 1}, "cannot read /nowhere.csv: No such"),
     ],
 )
-def test_what_cannot_be_is_one_line_with_the_fix(load: Json, said: str) -> None:
+def test_wrong_load_is_refused_in_one_line_with_the_fix(load: Json, said: str) -> None:
     with pytest.raises(UserError) as error:
         config.check("load", load)
     assert said in str(error.value)
@@ -79,14 +79,14 @@ def test_what_cannot_be_is_one_line_with_the_fix(load: Json, said: str) -> None:
         ("time_s\n0.5\n# a remark\n2\n1.5\n", ":5: the clock goes backwards, from 2 to 1.5: sort the lines by time_s"),
     ],
 )
-def test_a_wrong_trace_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+def test_error_in_trace_names_its_line(tmp_path: Path, text: str, said: str) -> None:
     load = {"name": "trace", "file": write(tmp_path, text), "speed": 1.0, "max_wait_ms": 1.0}
     with pytest.raises(UserError) as error:
         config.check("load", load)
     assert "trace.csv" + said in str(error.value).replace(": the trace", "the trace")
 
 
-def test_the_content_of_a_trace_is_part_of_what_the_trial_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_of_a_trace_is_part_of_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "time_s,size\n10,5\n10,6\n12.5,7\n")
     asked = {"name": "trace", "file": "trace.csv", "speed": 5.0, "max_wait_ms": 1.0}
@@ -101,7 +101,7 @@ def test_the_content_of_a_trace_is_part_of_what_the_trial_is(tmp_path: Path, mon
         arrivals.replay_trace(first["file"], first["sha256"], 5.0)
 
 
-def test_which_loads_are_open() -> None:
+def test_open_loads_are_listed() -> None:
     assert [name for name in config._FIELDS if config.is_open_loop({"name": name})] == [
         *("offline", "poisson", "trace", "capacity")
     ]
@@ -133,7 +133,7 @@ def test_repeats_have_arrivals_of_their_own_and_trials_share_them() -> None:
     assert first.tolist() == again.tolist() != other.tolist()
 
 
-def test_a_slow_rate_stretches_the_window_and_nothing_at_all_is_told() -> None:
+def test_slow_rate_stretches_the_window_and_no_arrivals_is_an_error() -> None:
     assert generator.plan_arrivals({**POISSON, "rate": 5.0}, EFFORT, 0)[1] == 2.0
     assert generator.plan_arrivals({**POISSON, "rate": 1.0}, EFFORT, 0)[1] == 3.0
     with pytest.raises(UserError, match=r"nothing arrives in 3 s at load.rate=0.001: raise effort.window_seconds, or"):
@@ -222,7 +222,7 @@ def test_a_replica_serves_as_theory_says() -> None:
     assert load.busy_share == pytest.approx(len(due) * 0.01 / 20.0, rel=0.01)
 
 
-def test_answers_are_those_of_one_pass_and_what_fills_up_counts_for_nothing() -> None:
+def test_outputs_cover_one_pass_and_filled_rows_do_not_count() -> None:
     time = Time()
     due = np.array([0, 0, 0, 100, 200, 200, 300, 300, 400, 400, 400]) * MS
     opened, load = served(time, Device(time, MS), due, 0.5, batch=3, wait_ms=1.0)
@@ -234,7 +234,7 @@ def test_answers_are_those_of_one_pass_and_what_fills_up_counts_for_nothing() ->
     assert (answers == index * 2.0).all()
 
 
-def test_stalls_are_hidden_by_a_closed_loop_and_shown_by_an_open_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_loop_shows_stalls_that_a_closed_loop_hides(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stall of 1 s in 20 s, a service of 10 ms, arrivals at a tenth of what the server can do."""
     stalls = {5000 * MS: 1000 * MS}
     time = Time()
@@ -254,7 +254,7 @@ def test_stalls_are_hidden_by_a_closed_loop_and_shown_by_an_open_one(monkeypatch
     assert not load.overloaded
 
 
-def test_a_rate_far_above_capacity_is_given_up_counted_and_told() -> None:
+def test_rate_far_above_capacity_ends_early_and_is_reported() -> None:
     time, due = Time(), arrivals.draw_poisson(1000.0, 4.0, (0, 0))
     opened, load = served(time, Device(time, 10 * MS), due, 4.0)
     assert load.finished == len(latency_ms(opened)) == 800  # twice the window, 10 ms each
@@ -266,7 +266,7 @@ def test_a_rate_far_above_capacity_is_given_up_counted_and_told() -> None:
     assert found.seconds == pytest.approx(8.0, rel=0.01)
 
 
-def test_a_rate_far_below_capacity_is_the_service_time_alone() -> None:
+def test_latency_far_below_capacity_is_the_service_time() -> None:
     time, due = Time(), np.array([0, 500, 900]) * MS
     opened, load = served(time, Device(time, 2 * MS), due, 1.0)
     assert latency_ms(opened).tolist() == [2.0, 2.0, 2.0]
@@ -274,7 +274,7 @@ def test_a_rate_far_below_capacity_is_the_service_time_alone() -> None:
     assert account.sum_up(POISSON, [parts(opened)]).rate == pytest.approx(3.0)
 
 
-def test_replicas_are_one_account_and_one_may_have_done_nothing() -> None:
+def test_account_sums_replicas_even_if_one_is_idle() -> None:
     time, due = Time(), np.array([0, 100]) * MS
     opened, _ = served(time, Device(time, 2 * MS), due, 1.0)
     idle = opened._replace(
@@ -304,7 +304,7 @@ def judged(loads: list[LoadFacts], latency: float) -> str | None:
     return None if failure is None else failure.summary
 
 
-def test_a_generator_that_is_late_is_found_and_rejects_the_trial() -> None:
+def test_late_generator_rejects_the_trial() -> None:
     time, due = Time(late_ns=3 * MS), np.arange(50) * 100 * MS
     opened, load = served(time, Device(time, 10 * MS), due, 5.0)
     assert load.lag_ms_p50 == load.lag_ms_p99 == 3.0
@@ -318,7 +318,7 @@ def test_a_generator_that_is_late_is_found_and_rejects_the_trial() -> None:
     assert judged([load, fine, fine], 12.9) is None  # one bad repeat of three is the machine's
 
 
-def test_a_generator_that_takes_long_between_requests_is_found() -> None:
+def test_slow_generator_between_requests_is_detected() -> None:
     time = Time(step_ns=MS)  # each look at the clock takes so long
     opened, load = served(time, Device(time, 10 * MS), np.zeros(100, np.int64), 5.0)
     assert load.own_share == pytest.approx(1 / 12, rel=0.05)
@@ -327,7 +327,7 @@ def test_a_generator_that_takes_long_between_requests_is_found() -> None:
     assert "it took 8.3" in said
 
 
-def test_closed_loops_have_littles_law_and_open_ones_do_not() -> None:
+def test_littles_law_holds_in_closed_loops_only() -> None:
     limits = Gates()
     wrong = measured(None, 50.0)  # 100 requests/s of 50 ms are five in flight, not one
     assert gates.little(gates.Evidence([wrong], {}, (), "fp32", limits, None, None)) is not None
@@ -337,7 +337,7 @@ def test_closed_loops_have_littles_law_and_open_ones_do_not() -> None:
     assert gates.generator(evidence) is None
 
 
-def test_what_repeats_say_together() -> None:
+def test_load_metrics_of_several_repeats() -> None:
     load = make_load(rate=100.0, left=3, batch_mean=2.0, overloaded=True, lag_ms_p99=0.1)
     calm = replace(load, left=0, overloaded=False, batch_mean=3.0)
     repeats = [measured(load, 5.0), measured(calm, 5.0, 1)]
@@ -398,13 +398,13 @@ def test_clients_call_at_the_same_time_and_each_sample_is_answered() -> None:
     assert common.seconds >= 0.09
 
 
-def test_one_client_is_the_plain_loop_and_goes_through_the_requests_in_order() -> None:
+def test_single_client_sends_requests_in_order() -> None:
     window = clients.run_window(warm(Sleeping()), make_effort(0.05, 12), 1)
     numbers = window.number.tolist()
     assert numbers == [each % 10 for each in range(len(numbers))]
     assert set(window.client.tolist()) == {0}
 
 
-def test_what_goes_wrong_in_a_thread_is_told_as_it_is() -> None:
+def test_error_in_a_client_thread_is_raised_unchanged() -> None:
     with pytest.raises(ValueError, match="no thread may call this"):
         clients.run_window(warm(Sleeping(broken=True)), make_effort(0.1, 1), 3)
