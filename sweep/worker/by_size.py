@@ -15,11 +15,11 @@ from sweep.isolate import failures
 from sweep.spec import Measurement, TrialError, UserError
 from sweep.spec.facts import BucketFacts, ReplicaFacts, SizeFacts
 from sweep.spec.metrics import QUANTILES
+from sweep.worker.batching import Bucket
 from sweep.worker.window import Window
 
 SIZES = 64  # groups of dynamic sizes, at most
 RESOLUTION_MB = 1.0  # a resident set moves this much with nothing loaded: pages, arenas of the allocator
-Bucket = Tuple[int, ...]
 
 
 class Loaded(NamedTuple):

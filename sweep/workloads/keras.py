@@ -34,7 +34,7 @@ def resnet50(weights: Optional[str] = None, seed: int = 0) -> Any:
 
 
 def reset_keras(seed: int) -> None:
-    """A process state in which a Keras model is made for inference and its random weights are those of `seed`.
+    """Reset Keras so that the next model is for inference and draws its random weights from `seed`.
 
     Keras draws seeds from Python's generator, from one of its own, or from TensorFlow's, depending on the version.
     """

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import inspect
+from pathlib import Path
 from typing import Any, Callable, ContextManager, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -103,8 +104,6 @@ def model_digest(model: Any) -> str:
 
 def _onnx_files(path: str) -> List[str]:
     """The model's file and the files that hold its weights."""
-    from pathlib import Path
-
     import onnx
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
@@ -115,12 +114,14 @@ def _onnx_files(path: str) -> List[str]:
 
 
 def _digest_module(model: Any, state: Any) -> None:
+    import torch
+
     tensors = dict(model.named_buffers())  # also those that a state dict leaves out
     tensors.update(model.state_dict())
     for name, value in sorted(tensors.items()):
         if hasattr(value, "detach"):
             tensor = value.detach().cpu().contiguous()
-            as_bytes = tensor.reshape(-1).view(_torch_uint8()) if tensor.numel() else tensor.reshape(-1)
+            as_bytes = tensor.reshape(-1).view(torch.uint8) if tensor.numel() else tensor.reshape(-1)
             state.update(("%s %s %s" % (name, tensor.dtype, tuple(tensor.shape))).encode())
             state.update(as_bytes.numpy().tobytes())
     for name, module in model.named_modules():
@@ -131,12 +132,6 @@ def _digest_module(model: Any, state: Any) -> None:
     code = getattr(model, "inlined_graph", None) or getattr(model, "code", None)
     if code is not None:  # TorchScript and exported programs carry their own
         state.update(str(code).encode())
-
-
-def _torch_uint8() -> Any:
-    import torch
-
-    return torch.uint8
 
 
 def _settings(module: Any) -> str:

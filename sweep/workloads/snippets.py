@@ -9,6 +9,7 @@ or bad; no text stands twice. Per source, in a fixed random order: 300 to score 
 
 import gzip
 import sys
+from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
@@ -74,8 +75,6 @@ def snippets(sources: Sequence[str] = tuple(FILES), count: Any = None, seed: int
 
 def read(part: str) -> List[Snippet]:
     """All snippets of one of the `PARTS`, in the order of the file."""
-    from pathlib import Path
-
     with gzip.open(str(Path(__file__).parent / "data" / "snippets.tsv.gz"), "rt", encoding="utf-8") as file:
         rows = [line.rstrip("\n").split("\t") for line in file]
     return [Snippet(row[0], row[1], float(row[2]), row[3]) for row in rows if row[0] == part]
