@@ -56,7 +56,9 @@ request = from_json(MeasureRequest, json.loads(Path(sys.argv[1]).read_text()))
 threads, slices = int(sys.argv[2]), int(sys.argv[3])
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 import torch
-from sweep import measure, processes, sources
+from sweep.isolate import procfs as processes
+from sweep.worker import requests as sources
+from sweep.worker import window as measure
 from sweep.spec.requests import MeasureRequest
 from sweep.spec import Placement, from_json
 processes.keep_freed_memory()
