@@ -58,7 +58,7 @@ def _estimate_repeat(trial: Trial, effort: Effort, estimate_start: Callable[[Tri
         return REPLAY_SECONDS
     start = estimate_start(trial) if estimate_start else None
     windows = 1 + int(trial.load.get("probes", 0))  # load=capacity tries rates, then confirms one
-    window = load_config.seconds(trial.load, effort.window_seconds)
+    window = load_config.plan_seconds(trial.load, effort.window_seconds)
     return windows * window + 1.5 * effort.warmup_seconds + (LOAD_SECONDS if start is None else start)
 
 

@@ -81,8 +81,10 @@ def _find_padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
     if sizes is None:
         return None
     inputs = arrays.read_data(task.reference.data_folder)
-    stored = batching.stored_size(inputs, Padding.of(task.trial.model))
-    shapes = padded_reference.padded_to([b.spec.bucket for b in task.builds], sizes, stored, task.trial.request_items)
+    stored = batching.find_stored_size(inputs, Padding.of(task.trial.model))
+    shapes = padded_reference.find_padded_sizes(
+        [b.spec.bucket for b in task.builds], sizes, stored, task.trial.request_items
+    )
     larger = (np.array(stored if shapes is None else shapes) != sizes).any(axis=1)
     items = answered[larger[answered]]
     return _Padded(items, shapes) if len(items) else None

@@ -77,7 +77,7 @@ def explain_misfit(trial: Trial, reference: Reference) -> str | None:
     sizes = load_sizes(trial, reference)
     assert sizes is not None, "a rule has refused buckets for models without a bucket dimension"
     fits = batching.route(sizes, trial.buckets) >= 0
-    return None if fits.all() else batching.too_large(sizes, trial.buckets)
+    return None if fits.all() else batching.describe_misfits(sizes, trial.buckets)
 
 
 def load_sizes(trial: Trial, reference: Reference) -> "np.ndarray | None":
@@ -90,7 +90,7 @@ def load_stored_sizes(trial: Trial, data_folder: Path) -> "np.ndarray | None":
     from sweep.worker import arrays, batching
 
     padding = Padding.of(trial.model)
-    return batching.own_sizes(arrays.read_data(data_folder), arrays.read_sizes(data_folder), padding)
+    return batching.find_own_sizes(arrays.read_data(data_folder), arrays.read_sizes(data_folder), padding)
 
 
 def _counts_flops(trial: Trial) -> bool:

@@ -79,7 +79,7 @@ def _bucket_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
 
 
 def _load_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
-    name, clients = trial.load.get("name", "saturate"), load_config.clients(trial.load)
+    name, clients = trial.load.get("name", "saturate"), load_config.count_clients(trial.load)
     if clients > 1 and not backend.concurrent:
         advice = "answers one request at a time: use replicas=... for requests side by side, and load.concurrency=1"
         yield Status.INVALID, f"{backend.name} {advice}"

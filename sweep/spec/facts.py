@@ -33,7 +33,7 @@ class ReferenceInfo:
     self_difference: Optional[float]  # largest, between two runs of a few samples; None: not finite
     outputs: int
     flops_per_item: Optional[float] = None
-    flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.flops_by_size`
+    flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.count_flops_by_size`
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class MeasureRequest:
     load: Mapping[str, Any] = field(default_factory=dict)  # config
     padding: Padding = field(default_factory=Padding)
     toolchain: Mapping[str, str] = field(default_factory=dict)  # versions
-    flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.flops_by_size`
+    flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.count_flops_by_size`
     label: str = ""  # of the trial, for messages
     entry: str = "sweep.worker.entries:measure"
 

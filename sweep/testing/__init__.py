@@ -4,6 +4,6 @@ May import what workers import (spec, workloads, backends). Nothing imports it b
 """
 
 from sweep.testing.backend_contract import BackendContract
-from sweep.testing.builds import Built, build, check_refusals, imported_frameworks
+from sweep.testing.builds import Built, build, check_refusals, find_imported_frameworks
 
-__all__ = ["BackendContract", "Built", "build", "check_refusals", "imported_frameworks"]
+__all__ = ["BackendContract", "Built", "build", "check_refusals", "find_imported_frameworks"]

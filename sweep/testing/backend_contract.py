@@ -6,7 +6,7 @@
     class TestBlas(BackendContract):
         backend = Blas
 
-pytest then builds once in every precision and asks each build in many ways.
+pytest then builds once in every precision and runs every build in many ways.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ import pytest
 from sweep import workloads
 from sweep.backends.base import Backend
 from sweep.spec import FailureKind, Json, TrialError
-from sweep.testing.builds import Built, build, check_refusals, imported_frameworks
+from sweep.testing.builds import Built, build, check_refusals, find_imported_frameworks
 from sweep.workloads import Dataset
 
 REQUESTS = 100  # whose answers are compared with those of the original, where the data has so many
@@ -63,7 +63,7 @@ class BackendContract:
         return build(self.backend, precision, folder, model=self.model, data=self.data, options=self.options)
 
     def test_parent_asks_without_the_framework(self) -> None:
-        assert imported_frameworks([self.backend]) == []
+        assert find_imported_frameworks([self.backend]) == []
 
     def test_refusals_say_what_would_work(self) -> None:
         check_refusals(self.backend, self.options)
@@ -99,7 +99,7 @@ class BackendContract:
         assert np.array_equal(runner.outputs(raw)[0], before)
         assert not np.array_equal(before, others[0])
 
-    def test_one_build_serves_any_number_of_threads(self, built: Built, precision: str) -> None:
+    def test_build_serves_any_number_of_threads(self, built: Built, precision: str) -> None:
         answers = []
         for threads in (1, 2):
             runner = built.load(threads)

@@ -1,4 +1,4 @@
-"""One build of a backend, made and loaded as workers do it; and what the parent asks of a backend's class."""
+"""One build of a backend, made and loaded as workers do it; and the questions of a parent to a backend's class."""
 
 import functools
 import json
@@ -36,7 +36,7 @@ class Built(NamedTuple):
     data: Dataset
 
     def load(self, threads: int = 1, folder: Path | None = None) -> Runner:
-        """One replica, from this folder or from another. An artifact must do without the original."""
+        """One replica, from this folder or from another. With an artifact, the original must not be loaded."""
         folder = folder or self.folder
         has_artifact = any(self.folder.iterdir())
         source = self.source._replace(load_model=_refuse_original) if has_artifact else self.source
@@ -48,7 +48,7 @@ class Built(NamedTuple):
         return tuple(np.ascontiguousarray(array[rows]) for array in self.data.inputs.values())
 
 
-def workload_for(backend: type[Backend]) -> tuple[Json, Json]:
+def choose_workload(backend: type[Backend]) -> tuple[Json, Json]:
     """A model that comes with sweep and that this backend takes, and data for it."""
     if "module" in backend.formats:
         return DIGITS, IMAGES
@@ -59,7 +59,7 @@ def workload_for(backend: type[Backend]) -> tuple[Json, Json]:
     )
 
 
-def describe(
+def describe_build(
     backend: type[Backend],
     precision: str,
     *,
@@ -70,7 +70,7 @@ def describe(
     **rest: Any,
 ) -> tuple[BuildSpec, Source, Dataset]:
     """What to build, and from what: `model` and `data` are those of a config, `rest` goes to the BuildSpec."""
-    default_model, default_data = workload_for(backend) if model is None or data is None else (model, data)
+    default_model, default_data = choose_workload(backend) if model is None or data is None else (model, data)
     model, data = model or default_model, data or default_data
     loaded = data if isinstance(data, Dataset) else _load_data(data["_target_"])
     named = {"name": "data"} if isinstance(data, Dataset) else data
@@ -81,8 +81,8 @@ def describe(
 
 
 def build(backend: type[Backend], precision: str, folder: Path, **choices: Any) -> Built:
-    """Build into `folder`; for `choices` see `describe`."""
-    spec, source, data = describe(backend, precision, **choices)
+    """Build into `folder`; for `choices` see `describe_build`."""
+    spec, source, data = describe_build(backend, precision, **choices)
     folder.mkdir(parents=True, exist_ok=True)
     builder = backend(spec.options)
     return Built(builder, spec, builder.build(source, spec, folder), folder, source, data)
@@ -103,7 +103,7 @@ def _refuse_original() -> Any:
 
 
 def check_refusals(backend: type[Backend], options: Mapping[str, Any] | None = None) -> None:
-    """What cannot work is refused in one line that says what would.
+    """Checks that a request that cannot work is refused in one line that says what would.
 
     Args:
         options: compile-time options with which the backend takes its first precision, device and format.
@@ -122,7 +122,7 @@ def check_refusals(backend: type[Backend], options: Mapping[str, Any] | None = N
         assert "\n" not in reason
 
 
-def imported_frameworks(backends: Iterable[type[Backend]], frameworks: Iterable[str] = ()) -> list[str]:
+def find_imported_frameworks(backends: Iterable[type[Backend]], frameworks: Iterable[str] = ()) -> list[str]:
     """Frameworks that another process imports when it asks these classes what a parent asks; there must be none.
 
     Args:
@@ -145,7 +145,7 @@ for module, name, format in {questions!r}:
     backend.missing()
 print(json.dumps(sorted(set(sys.modules) & set({sorted(wanted)!r}))))
 """
-    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert asked.returncode == 0, asked.stderr
-    imported: list[str] = json.loads(asked.stdout.splitlines()[-1])
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    imported: list[str] = json.loads(result.stdout.splitlines()[-1])
     return imported

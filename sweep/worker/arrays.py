@@ -1,11 +1,11 @@
 """Data sets and reference answers as arrays in folders: written once by a worker, read by all others and by the parent.
 
-    data/<digest>/        data.json, inputs/<name>.npy, calibration/<name>.npy, labels.npy where there are labels
-    reference/<digest>/   reference.json, output_<n>.npy, flops.json where operations were counted
+    data/<digest>/        data.json, inputs/<name>.npy, calibration/<name>.npy, labels.npy if there are labels
+    reference/<digest>/   reference.json, output_<n>.npy, flops.json if operations were counted
 
-`sizes.npy` and `calibration_sizes.npy` stand beside the arrays where samples differ in size.
+`sizes.npy` and `calibration_sizes.npy` stand beside the arrays if samples differ in size.
 
-Whoever measures needs nothing but numpy to read them, whatever package the data came from.
+Reading them needs nothing but numpy, whatever package the data came from.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ def read_data(folder: Path, kind: str = "inputs") -> Dict[str, np.ndarray]:
 
 
 def read_labels(folder: Path) -> Tuple[Optional[np.ndarray], str]:
-    """Labels, if the data set has any, and the task that it poses."""
+    """Labels, if the data set has any, and its task."""
     task = str(json.loads((folder / "data.json").read_text())["task"])
     labels = folder / "labels.npy"
     return np.load(labels) if labels.exists() else None, task
 
 
 def read_sizes(folder: Path, kind: str = "inputs") -> Optional[np.ndarray]:
-    """(N, D): each sample's own size along the D bucket dimensions; None where all are as large as the arrays."""
+    """(N, D): each sample's own size along the D bucket dimensions; None if all are as large as the arrays."""
     path = folder / ("sizes.npy" if kind == "inputs" else kind + "_sizes.npy")
     return np.load(path) if path.exists() else None
 
@@ -91,24 +91,24 @@ def write_reference(model: Any, dataset: "workloads.Dataset", dims: Optional[wor
         dims: `bucket_dims` of the model's config.
 
     Returns:
-        self_difference (largest difference when a few samples are asked again; None if not finite), outputs (their
+        self_difference (largest difference when a few samples are run again; None if not finite), outputs (their
         number).
 
     Raises:
-        UserError: where the shape of a sample's answer depends on its size.
+        UserError: if the shape of an answer depends on the size of the sample.
     """
     folder.mkdir()
     answers: List[np.ndarray] = []
     most, difference = 0, 0.0
-    for items, inputs in workloads.groups(dataset.inputs, dataset.sizes, dims):
-        parts = in_batches(model, inputs)
+    for items, inputs in workloads.group_by_size(dataset.inputs, dataset.sizes, dims):
+        parts = run_in_batches(model, inputs)
         if not answers:
             count = len(next(iter(dataset.inputs.values())))
             answers = [np.empty((count, *part.shape[1:]), part.dtype) for part in parts]
         _check_rows(answers, parts, inputs)
         for whole, part in zip(answers, parts):
             whole[items] = part
-        if len(items) > most:  # asked again for the size that most samples have
+        if len(items) > most:  # the size that most samples have
             few = workloads.run_reference(model, tuple(array[:SELF_CHECK_ITEMS] for array in inputs))
             most, difference = len(items), max(float(np.abs(a[: len(b)] - b).max()) for a, b in zip(parts, few))
     for number, array in enumerate(answers):
@@ -118,8 +118,8 @@ def write_reference(model: Any, dataset: "workloads.Dataset", dims: Optional[wor
     return facts
 
 
-def in_batches(model: Any, inputs: Arrays) -> List[np.ndarray]:
-    """Answers of the original model, asked with a few samples at a time."""
+def run_in_batches(model: Any, inputs: Arrays) -> List[np.ndarray]:
+    """Answers of the original model to a few samples at a time."""
     bytes_per_item = sum(array[:1].nbytes for array in inputs)
     batch = max(1, min(64, REFERENCE_BATCH_BYTES // max(1, bytes_per_item)))
     starts = range(0, len(inputs[0]), batch)
@@ -127,15 +127,15 @@ def in_batches(model: Any, inputs: Arrays) -> List[np.ndarray]:
     return [np.concatenate(arrays) for arrays in zip(*parts)]
 
 
-def kept(path: Path, made: Callable[[], Any]) -> Any:
-    """What the JSON file has; made and written where it is not there yet."""
+def read_or_write(path: Path, compute: Callable[[], Any]) -> Any:
+    """The content of a JSON file; computed and written first if the file is missing."""
     if not path.is_file():
-        write_json(path, made())
+        write_json(path, compute())
     return json.loads(path.read_text())
 
 
-def _check_rows(known: List[np.ndarray], found: List[np.ndarray], inputs: Arrays) -> None:
-    for number, (a, b) in enumerate(zip(known, found)):
+def _check_rows(answers: List[np.ndarray], parts: List[np.ndarray], inputs: Arrays) -> None:
+    for number, (a, b) in enumerate(zip(answers, parts)):
         if a.shape[1:] != b.shape[1:]:
             text = (
                 "output %d of the model has a row of shape %s for some samples and %s for those of size %s: "

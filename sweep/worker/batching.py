@@ -1,7 +1,7 @@
 """From samples to requests: which bucket takes a sample, which samples share a request, how they are padded.
 
-Padding and routing stand here, above all backends, once. A sample goes to the smallest bucket that holds it; what fits
-none is never cut. Worker side, Python 3.8.
+Padding and routing stand here once, above all backends. A sample goes to the smallest bucket that holds it; a sample
+that fits none is never cut. Worker side, Python 3.8.
 """
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -10,27 +10,29 @@ import numpy as np
 
 from sweep.spec.requests import Padding
 
-PASSES = 4  # through the data before what is left over in the queues is sent as short batches
+PASSES = 4  # through the data before the rest of the queues leaves as short batches
 Bucket = Tuple[int, ...]
 
 
-def own_sizes(inputs: Mapping[str, np.ndarray], sizes: Optional[np.ndarray], padding: Padding) -> Optional[np.ndarray]:
-    """(N, D): each sample's size along the D bucket dimensions, or None where the model has none."""
+def find_own_sizes(
+    inputs: Mapping[str, np.ndarray], sizes: Optional[np.ndarray], padding: Padding
+) -> Optional[np.ndarray]:
+    """(N, D): each sample's size along the D bucket dimensions, or None if the model has none."""
     if sizes is not None:
         return np.asarray(sizes)
     if not padding.dims:
         return None
-    return np.tile(stored_size(inputs, padding), (len(next(iter(inputs.values()))), 1))
+    return np.tile(find_stored_size(inputs, padding), (len(next(iter(inputs.values()))), 1))
 
 
-def stored_size(inputs: Mapping[str, np.ndarray], padding: Padding) -> List[int]:
+def find_stored_size(inputs: Mapping[str, np.ndarray], padding: Padding) -> List[int]:
     """The size along the bucket dimensions that the arrays are stored with: that of the largest sample."""
     name, axes = next(iter(padding.dims.items()))
     return [inputs[name].shape[axis] for axis in axes]
 
 
-def too_large(sizes: np.ndarray, buckets: Sequence[Bucket]) -> str:
-    """What is wrong with buckets that do not hold all samples, and what would."""
+def describe_misfits(sizes: np.ndarray, buckets: Sequence[Bucket]) -> str:
+    """What is wrong with buckets that do not hold all samples, and which bucket to add."""
     lost = sizes[route(sizes, buckets) < 0]
     largest = lost.max(axis=0)
     wide = [list(widen(bucket, len(largest))) for bucket in buckets]
@@ -57,22 +59,22 @@ def route(sizes: np.ndarray, buckets: Sequence[Bucket]) -> np.ndarray:
     wide = [widen(bucket, sizes.shape[1]) for bucket in buckets]
     chosen = np.full(len(sizes), -1)
     for number in sorted(range(len(buckets)), key=lambda b: (int(np.prod(wide[b])), wide[b]), reverse=True):
-        chosen[(sizes <= np.array(wide[number])).all(axis=1)] = number  # a smaller one, later, goes before
+        chosen[(sizes <= np.array(wide[number])).all(axis=1)] = number  # smaller buckets come later and win
     return chosen
 
 
-def batches(items: np.ndarray, batch: int, offset: int) -> List[np.ndarray]:
+def make_batches(items: np.ndarray, batch: int, offset: int) -> List[np.ndarray]:
     """Full batches over all `items`, beginning at `offset` and wrapping round, so that the last one is full too."""
     turned = np.roll(items, -(offset % len(items)))
     count = -(-len(turned) // batch)
     return list(np.resize(turned, count * batch).reshape(count, batch))
 
 
-def in_order(chosen: np.ndarray, batch: int, offset: int) -> List[Tuple[int, np.ndarray]]:
-    """(bucket, samples) of every request, as they form when samples arrive in order, from `offset` on.
+def queue_batches(chosen: np.ndarray, batch: int, offset: int) -> List[Tuple[int, np.ndarray]]:
+    """(bucket, samples) of every request that forms when samples arrive in order, from `offset` on.
 
-    Each bucket has a queue; a request leaves when `batch` samples wait. The data is gone through `PASSES` times, and
-    what waits at the end leaves as short requests.
+    Each bucket has a queue; a request leaves when `batch` samples wait. The data is passed `PASSES` times, and what
+    waits at the end leaves as short requests.
     """
     order = np.roll(np.arange(len(chosen)), -(offset % len(chosen)))
     formed: List[Tuple[int, np.ndarray]] = []
@@ -86,19 +88,19 @@ def in_order(chosen: np.ndarray, batch: int, offset: int) -> List[Tuple[int, np.
     return formed + [(bucket, np.array(queue)) for bucket, queue in sorted(queues.items()) if queue]
 
 
-def needed(bucket: Optional[Bucket], sizes: Optional[np.ndarray], items: np.ndarray) -> Optional[Bucket]:
+def choose_shape(bucket: Optional[Bucket], sizes: Optional[np.ndarray], items: np.ndarray) -> Optional[Bucket]:
     """The shape that a request is padded to: its bucket, or with dynamic sizes, `()`, that of its largest sample."""
     if bucket != () or sizes is None:
         return bucket
     return tuple(int(size) for size in sizes[items].max(axis=0))
 
 
-def fitted(
+def fit_samples(
     inputs: Mapping[str, np.ndarray], items: np.ndarray, bucket: Optional[Bucket], padding: Padding, sizes: Any = None
 ) -> Tuple[np.ndarray, ...]:
     """The samples `items` as contiguous arrays of the bucket's shape; None: as large as they are stored.
 
-    What is beyond the bucket is left out, so only samples that fit may come here, and examples to build from.
+    Values beyond the bucket are cut off: call it only with samples that fit, or with examples to build from.
     """
     arrays = []
     for name, array in inputs.items():
@@ -106,15 +108,15 @@ def fitted(
         if name in padding.dims:
             axes = padding.dims[name]
             if bucket is not None:
-                chosen = resized(chosen, axes, widen(bucket, len(axes)), padding.value_of(name))
+                chosen = resize(chosen, axes, widen(bucket, len(axes)), padding.value_of(name))
             if padding.side == "left" and sizes is not None:
-                chosen = _moved_right(chosen, axes, sizes[items])
+                chosen = _move_right(chosen, axes, sizes[items])
         arrays.append(np.ascontiguousarray(chosen))
     return tuple(arrays)
 
 
-def resized(array: np.ndarray, axes: Sequence[int], sizes: Sequence[int], value: float) -> np.ndarray:
-    """`array` with `axes` filled up at their end, or left out beyond, to exactly `sizes`."""
+def resize(array: np.ndarray, axes: Sequence[int], sizes: Sequence[int], value: float) -> np.ndarray:
+    """`array` with `axes` padded or cut at their end to exactly `sizes`."""
     index: List[Any] = [slice(None)] * array.ndim
     widths = [(0, 0)] * array.ndim
     for axis, size in zip(axes, sizes):
@@ -124,8 +126,8 @@ def resized(array: np.ndarray, axes: Sequence[int], sizes: Sequence[int], value:
     return np.pad(array, widths, constant_values=value) if any(after for _, after in widths) else array
 
 
-def _moved_right(array: np.ndarray, axes: Sequence[int], sizes: np.ndarray) -> np.ndarray:
-    """Each sample at the end of the bucket instead of at its beginning: what was padding comes first."""
+def _move_right(array: np.ndarray, axes: Sequence[int], sizes: np.ndarray) -> np.ndarray:
+    """Samples moved to the end of the bucket, so that padding comes first."""
     moved = np.empty_like(array)
     for row, size in enumerate(sizes):
         shifts = [array.shape[axis] - int(own) for axis, own in zip(axes, size)]
@@ -133,9 +135,9 @@ def _moved_right(array: np.ndarray, axes: Sequence[int], sizes: np.ndarray) -> n
     return moved
 
 
-def fitting(sizes: Optional[np.ndarray], bucket: Optional[Bucket], count: int, total: int) -> np.ndarray:
+def choose_examples(sizes: Optional[np.ndarray], bucket: Optional[Bucket], count: int, total: int) -> np.ndarray:
     """`count` samples to build or calibrate with: those that fit the bucket, if any does."""
     if sizes is None or bucket is None:
         return np.arange(count) % total
-    found = np.flatnonzero((sizes <= np.array(widen(bucket, sizes.shape[1]))).all(axis=1))
-    return np.resize(found if len(found) else np.arange(total), count)
+    fitting = np.flatnonzero((sizes <= np.array(widen(bucket, sizes.shape[1]))).all(axis=1))
+    return np.resize(fitting if len(fitting) else np.arange(total), count)

@@ -1,4 +1,4 @@
-"""What one repeat says by bucket, or by size: requests, items, latency, padding, and the memory of what was loaded.
+"""One repeat by bucket or by size: requests, items, latency, padding, and the memory of the loaded builds.
 
 Worker side, Python 3.8.
 """
@@ -15,42 +15,44 @@ from sweep.isolate import failures
 from sweep.spec import Measurement, TrialError, UserError
 from sweep.spec.facts import BucketFacts, ReplicaFacts, SizeFacts
 from sweep.spec.metrics import QUANTILES
+from sweep.worker.batching import Bucket
 from sweep.worker.window import Window
 
-SIZES = 64  # groups that dynamic sizes are told in, at most
-RESOLUTION_MB = 1.0  # a resident set moves by pages and arenas of the allocator with nothing loaded at all
-Bucket = Tuple[int, ...]
+SIZES = 64  # groups of dynamic sizes, at most
+RESOLUTION_MB = 1.0  # a resident set moves this much with nothing loaded: pages, arenas of the allocator
 
 
 class Loaded(NamedTuple):
-    """The builds of one replica, and what loading each of them took in MB; None where that cannot be known.
+    """The builds of one replica, and the MB that loading each of them took; None where that is not known.
 
-    The first one's share includes what the runtime takes to start. On a host less than `RESOLUTION_MB` is told as 0.
+    The first build's share includes the start of the runtime. On a host, less than `RESOLUTION_MB` counts as 0.
     """
 
     runners: List[Runner]
     memory_mb: List[Optional[float]]
 
 
-def load(buckets: Sequence[Optional[Bucket]], one: Callable[[int], Runner], doing: Optional[Path] = None) -> Loaded:
+def load_builds(
+    buckets: Sequence[Optional[Bucket]], load: Callable[[int], Runner], doing: Optional[Path] = None
+) -> Loaded:
     """Load the builds one after the other.
 
     Args:
         buckets: of each build.
-        one: loads the build of that number.
-        doing: where several are loaded, this file says which until all are: it outlives a process that is killed.
+        load: loads the build of that number.
+        doing: if there are several builds, this file names the one being loaded: it outlives a process that is killed.
 
     Raises:
-        TrialError, UserError: of the first build that cannot be loaded, named where there are several.
+        TrialError, UserError: of the first build that cannot be loaded, with its name if there are several.
     """
     loaded = Loaded([], [])
     held = [resident_mb(), 0.0]
     for number in range(len(buckets)):
-        which = "" if len(buckets) == 1 else _which(buckets, number)
+        which = "" if len(buckets) == 1 else _describe_bucket(buckets, number)
         if which and doing is not None:
             doing.write_text("loading " + which)
         try:
-            loaded.runners.append(one(number))
+            loaded.runners.append(load(number))
         except UserError as error:
             raise UserError("%s: %s" % (which, error) if which else str(error)) from error
         except Exception as error:
@@ -67,7 +69,7 @@ def load(buckets: Sequence[Optional[Bucket]], one: Callable[[int], Runner], doin
 
 
 def resident_mb() -> Optional[float]:
-    """This process's resident set; None where there is no /proc."""
+    """The resident set of this process; None without /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):
@@ -85,7 +87,7 @@ def _growth(before: Sequence[Optional[float]], after: Sequence[Optional[float]])
     return b - a if b - a >= least else 0.0
 
 
-def _which(buckets: Sequence[Optional[Bucket]], number: int) -> str:
+def _describe_bucket(buckets: Sequence[Optional[Bucket]], number: int) -> str:
     """`bucket 128, the 3rd of 5`."""
     place = number + 1
     end = "th" if place % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
@@ -93,15 +95,15 @@ def _which(buckets: Sequence[Optional[Bucket]], number: int) -> str:
 
 
 class Work(NamedTuple):
-    """What a window holds: see `ReplicaFacts` for `elements` and `flops`."""
+    """The work of one window; `elements` and `flops` as in `ReplicaFacts`."""
 
     arrays: Dict[str, np.ndarray]  # items, bucket and padded size of every request: (n,), (n,) and (n, D)
     elements: Tuple[float, float]
     flops: Tuple[float, float]
 
 
-def work_of(window: Window) -> Work:
-    """What was asked for in a window, and what was computed."""
+def sum_work(window: Window) -> Work:
+    """The work that was asked for in a window, and that was computed."""
     requests, turns = window.requests, window.number
     arrays = {
         "items": np.array([len(request.items) for request in requests], np.int64),
@@ -119,40 +121,42 @@ def work_of(window: Window) -> Work:
     )
 
 
-def describe(
+def add_sizes(
     repeat: Measurement,
     buckets: Sequence[Optional[Bucket]],
     replicas: Sequence[ReplicaFacts],
     arrays: Mapping[str, np.ndarray],
 ) -> Measurement:
-    """The repeat with what is known of its buckets or sizes, of padding and of loaded builds.
+    """The repeat with the facts of its buckets or sizes, of padding and of loaded builds.
 
     Args:
         buckets: of each build, as in its spec: None and () are not buckets.
-        arrays: latency_ms of every request, and what `work_of` gave for it.
+        arrays: latency_ms of every request, and the arrays of `sum_work`.
     """
     memory = [value for value in replicas[0].memory_mb if value is not None]
     return replace(
         repeat,
         loaded_mb=sum(memory) if len(memory) == len(buckets) else None,
         buckets=tuple(
-            _bucket(bucket, number, replicas[0].memory_mb[number], arrays)
+            _summarize_bucket(bucket, number, replicas[0].memory_mb[number], arrays)
             for number, bucket in enumerate(buckets)
             if bucket
         ),
-        sizes=tuple(pooled(_sizes(arrays))) if buckets[0] == () and arrays["size"].shape[1] else (),
-        padding=_wasted([replica.elements for replica in replicas]),
-        padding_flops=_wasted([replica.flops for replica in replicas]),
+        sizes=tuple(pool_sizes(_summarize_sizes(arrays))) if buckets[0] == () and arrays["size"].shape[1] else (),
+        padding=_padding_share([replica.elements for replica in replicas]),
+        padding_flops=_padding_share([replica.flops for replica in replicas]),
     )
 
 
-def _wasted(work: Sequence[Tuple[float, float]]) -> Optional[float]:
-    """Share of what was computed that nobody asked for; None where it is not known."""
+def _padding_share(work: Sequence[Tuple[float, float]]) -> Optional[float]:
+    """Share of the computed work that nobody asked for; None if it is not known."""
     own, computed = (sum(part[place] for part in work) for place in (0, 1))
     return max(0.0, 1.0 - own / computed) if computed else None
 
 
-def _bucket(bucket: Bucket, number: int, memory_mb: Optional[float], arrays: Mapping[str, np.ndarray]) -> BucketFacts:
+def _summarize_bucket(
+    bucket: Bucket, number: int, memory_mb: Optional[float], arrays: Mapping[str, np.ndarray]
+) -> BucketFacts:
     mine = arrays["bucket"] == number
     facts = BucketFacts(bucket, int(mine.sum()), int(arrays["items"][mine].sum()), memory_mb=memory_mb)
     if not mine.any():
@@ -167,7 +171,7 @@ def percentiles(latency_ms: np.ndarray) -> Dict[str, float]:
     return {**dict(zip(QUANTILES, known)), "max": float(latency_ms.max())}
 
 
-def _sizes(arrays: Mapping[str, np.ndarray]) -> List[SizeFacts]:
+def _summarize_sizes(arrays: Mapping[str, np.ndarray]) -> List[SizeFacts]:
     distinct, which = np.unique(arrays["size"], axis=0, return_inverse=True)
     which = which.ravel()
     requests = np.bincount(which)
@@ -177,20 +181,20 @@ def _sizes(arrays: Mapping[str, np.ndarray]) -> List[SizeFacts]:
     return [SizeFacts(tuple(size), n, int(held), latency) for size, n, held, latency in zip(*columns)]
 
 
-def pooled(groups: Sequence[SizeFacts], most: int = SIZES) -> List[SizeFacts]:
-    """What is told by size, smallest area first and each size once; neighbours together where there are too many.
+def pool_sizes(groups: Sequence[SizeFacts], most: int = SIZES) -> List[SizeFacts]:
+    """Groups by ascending area, each size once; neighbours are merged if there are more than `most`.
 
-    The size of such a group is the one that most of its items have, the larger of two.
+    A merged group has the size of most of its items, the larger one of two.
     """
     by_size: Dict[Bucket, List[SizeFacts]] = {}
     for group in groups:
         by_size.setdefault(group.size, []).append(group)
     order = sorted(by_size, key=lambda size: (int(np.prod(size)), size))
     parts = np.array_split(np.arange(len(order)), min(most, len(order))) if order else []
-    return [_together([_together(by_size[order[i]]) for i in part]) for part in parts]
+    return [_merge([_merge(by_size[order[i]]) for i in part]) for part in parts]
 
 
-def _together(groups: Sequence[SizeFacts]) -> SizeFacts:
+def _merge(groups: Sequence[SizeFacts]) -> SizeFacts:
     requests = sum(group.requests for group in groups)
     return SizeFacts(
         max(groups, key=lambda group: (group.items, int(np.prod(group.size)))).size,

@@ -1,8 +1,8 @@
 """What runs inside a worker process: `probe`, `reference`, `build` and `measure`.
 
 Each takes the JSON of a request (see `requests`) and the task's own folder, and returns what `spec.to_json` can write.
-Files that belong to the answer are left in the folder. A failure whose reason is known is raised as `TrialError`, a
-mistake of the user as `UserError`; everything else is classified from its text by whoever called.
+Files that belong to the answer are left in the folder. A failure with a known reason is raised as `TrialError`, a
+mistake of the user as `UserError`; the caller classifies everything else from its text.
 """
 
 import json
@@ -49,9 +49,9 @@ def versions(request: Json, folder: Path) -> Json:
 
 
 def reference(request: Json, folder: Path) -> ReferenceInfo:
-    """Materialise the data and the answers of the original model (fp32, eager); both are skipped where they are stored.
+    """Materialise the data and the answers of the original model (fp32, eager); stored ones are skipped.
 
-    Answers are to samples without padding: `bucket_dims` of the model and the sizes of the data say what that is.
+    Samples are answered without padding, as `bucket_dims` of the model and the sizes of the data define it.
 
     Leaves `data/` and `reference/` in the task's folder, unless their digest is in the roots already.
     """
@@ -78,7 +78,7 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
     flops: List[Any] = []
     if wanted.flops:
         stored = known.parent if known.is_file() else folder / "reference"
-        flops = arrays.kept(stored / "flops.json", lambda: _flops(model, dataset, dims))
+        flops = arrays.read_or_write(stored / "flops.json", lambda: _count_flops(model, dataset, dims))
     return ReferenceInfo(
         model=model_key,
         data=data_key,
@@ -88,29 +88,29 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
         versions=toolchain,
         self_difference=answers["self_difference"],
         outputs=answers["outputs"],
-        flops_per_item=workloads.mean_flops(flops, dataset.sizes),
+        flops_per_item=workloads.average_flops(flops, dataset.sizes),
         flops_by_size=tuple((tuple(size), count) for size, count in flops),
     )
 
 
-def _flops(model: Any, dataset: workloads.Dataset, dims: Optional[workloads.Dims]) -> List[Any]:
-    """Operations by size; none where counting fails, which spoils nothing else."""
+def _count_flops(model: Any, dataset: workloads.Dataset, dims: Optional[workloads.Dims]) -> List[Any]:
+    """Operations by size; none if counting fails, which must not spoil the rest."""
     try:
-        return workloads.flops_by_size(model, dataset, dims)
+        return workloads.count_flops_by_size(model, dataset, dims)
     except Exception:
         traceback.print_exc()
         return []
 
 
 def build(request: Json, folder: Path) -> BuildInfo:
-    """One build."""
+    """One build, into the folder that the request names."""
     wanted = from_json(BuildRequest, request)
     spec, artifact = wanted.spec, Path(wanted.artifact)
     _note_versions(folder, wanted.toolchain)
     try:
-        return backends.get(spec.backend)(spec.options).build(requests.source(wanted, spec), spec, artifact)
+        return backends.get(spec.backend)(spec.options).build(requests.make_source(wanted, spec), spec, artifact)
     except Exception:
-        _empty(artifact)  # worthless now; and where the disk is full, the reason needs the room
+        _empty(artifact)  # worthless now, and on a full disk the reason needs the room
         raise
 
 
@@ -124,12 +124,12 @@ def measure(request: Json, folder: Path) -> Measurement:
     os.environ["SWEEP_REPEAT"] = str(wanted.repeat)
     procfs.keep_freed_memory()
     _note_versions(folder, wanted.toolchain)
-    copies = _copies(wanted, folder)
+    copies = _list_copies(wanted, folder)
     with _watch(wanted, folder) as facts:
         if len(copies) == 1:
-            parts = [repeat.replica(copies[0], lambda: None, None)]
+            parts = [repeat.measure_replica(copies[0], lambda: None, None)]
         else:
-            parts = replicas.run(copies, repeat.replica)
+            parts = replicas.run(copies, repeat.measure_replica)
     return repeat.combine(wanted, folder, parts, facts())
 
 
@@ -146,27 +146,27 @@ def measure_together(request: Json, folder: Path) -> Measurements:
     copies: List[Copy] = []
     for member, own in zip(members, folders):
         own.mkdir(exist_ok=True)
-        copies += _copies(member, own)
+        copies += _list_copies(member, own)
     with _watch(members[0], folder) as facts:
-        parts = replicas.run(copies, repeat.replica, one_by_one=True)
-    answers = []
+        parts = replicas.run(copies, repeat.measure_replica, one_by_one=True)
+    results = []
     for member, own in zip(members, folders):
         mine = [part for part, copy in zip(parts, copies) if copy.folder == own]
-        answers.append(repeat.combine(member, own, mine, facts()))
-    return Measurements(tuple(answers))
+        results.append(repeat.combine(member, own, mine, facts()))
+    return Measurements(tuple(results))
 
 
-def _copies(request: MeasureRequest, folder: Path) -> List[Copy]:
-    common = repeat.shared(request)
+def _list_copies(request: MeasureRequest, folder: Path) -> List[Copy]:
+    common = repeat.make_shared(request)
     return [Copy(request, folder, number, place, common) for number, place in enumerate(request.placements)]
 
 
 def _watch(request: MeasureRequest, folder: Path) -> ContextManager[Callable[[], Json]]:
-    return requests.runner_backend(request, request.builds[0].spec).watch(folder)
+    return requests.make_backend(request, request.builds[0].spec).watch(folder)
 
 
 def _note_versions(folder: Path, versions: Mapping[str, str]) -> None:
-    """Said before anything can go wrong, so that a crash too is on record with what it ran on."""
+    """Written before anything can fail, so that the record of a crash has its versions too."""
     python = ".".join(map(str, sys.version_info[:3]))
     (folder / "versions.json").write_text(json.dumps({"python": python, **versions}))
 

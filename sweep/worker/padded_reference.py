@@ -1,6 +1,6 @@
-"""What padding alone does to a model's answers: the original is asked again, with samples padded as a trial pads them.
+"""What padding alone does to a model's answers: the original runs again on samples padded as in a trial.
 
-`check` is the worker's entry; the parent asks `padded_to` which samples a trial pads at all. Worker side, Python 3.8.
+`check` is the worker's entry; the parent asks `find_padded_sizes` which samples a trial pads. Worker side, Python 3.8.
 """
 
 from pathlib import Path
@@ -26,14 +26,14 @@ def check(request: Json, folder: Path) -> Json:
     wanted = from_json(PaddedReferenceRequest, request)
     data, padding = Path(wanted.data_folder), wanted.padding
     inputs = materials.read_data(data)
-    sizes = batching.own_sizes(inputs, materials.read_sizes(data), padding)
+    sizes = batching.find_own_sizes(inputs, materials.read_sizes(data), padding)
     model = workloads.load_model(wanted.model)
     index: List[np.ndarray] = []
     parts: List[List[np.ndarray]] = []
-    for items, bucket in _groups(wanted):
-        arrays = batching.fitted(inputs, items, bucket, padding, sizes)
+    for items, bucket in _group_by_shape(wanted):
+        arrays = batching.fit_samples(inputs, items, bucket, padding, sizes)
         index.append(items)
-        parts.append(materials.in_batches(model, arrays))
+        parts.append(materials.run_in_batches(model, arrays))
     every = np.concatenate(index)
     order = np.argsort(every)
     outputs = {"output_%d" % i: np.concatenate(arrays)[order] for i, arrays in enumerate(zip(*parts))}
@@ -41,7 +41,7 @@ def check(request: Json, folder: Path) -> Json:
     return {"samples": len(every)}
 
 
-def _groups(request: PaddedReferenceRequest) -> List[Tuple[np.ndarray, Optional[Bucket]]]:
+def _group_by_shape(request: PaddedReferenceRequest) -> List[Tuple[np.ndarray, Optional[Bucket]]]:
     """Samples that are padded to the same shape."""
     items = np.array(request.items, np.int64)
     if request.shapes is None:
@@ -50,25 +50,27 @@ def _groups(request: PaddedReferenceRequest) -> List[Tuple[np.ndarray, Optional[
     return [(items[which.ravel() == number], tuple(shape.tolist())) for number, shape in enumerate(distinct)]
 
 
-def padded_to(
+def find_padded_sizes(
     buckets: Sequence[Optional[Bucket]], sizes: np.ndarray, stored: Sequence[int], batch: int
 ) -> Optional[np.ndarray]:
-    """(N, D): what a trial pads each sample to; None where they stay as they are stored.
+    """(N, D): the size to which a trial pads each sample; None if samples stay as they are stored.
 
     Args:
         buckets: of the trial's builds, as in `BuildSpec.bucket`.
         sizes: (N, D), of the samples.
-        stored: along the bucket dimensions, what the arrays are stored with.
-        batch: samples in a request. With sizes that are dynamic its largest sample counts, and requests are those of
+        stored: size of the stored arrays along the bucket dimensions.
+        batch: samples in a request. With dynamic sizes its largest sample counts, and requests are those of
             the first replica in the first repeat.
     """
     if buckets[0] is None:
         return None
     if buckets[0] == ():
-        found = np.empty_like(sizes)
-        for items in reversed(batching.batches(np.arange(len(sizes)), batch, 0)):  # what wraps round was sent before
-            found[items] = sizes[items].max(axis=0)
-        return found
+        padded = np.empty_like(sizes)
+        for items in reversed(
+            batching.make_batches(np.arange(len(sizes)), batch, 0)
+        ):  # what wraps round was sent before
+            padded[items] = sizes[items].max(axis=0)
+        return padded
     wide = np.array([batching.widen(bucket or (), len(stored)) for bucket in buckets])
-    each: np.ndarray = wide[batching.route(sizes, [bucket or () for bucket in buckets])]
-    return each
+    chosen: np.ndarray = wide[batching.route(sizes, [bucket or () for bucket in buckets])]
+    return chosen

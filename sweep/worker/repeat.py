@@ -1,4 +1,4 @@
-"""One repeat of one trial: what each replica does from load to the end of its window, and what they say together.
+"""One repeat of one trial: each replica from load to the end of its window, and the result of all together.
 
 Worker side, Python 3.8.
 """
@@ -26,12 +26,12 @@ Arrays = Dict[str, np.ndarray]
 OF_REQUESTS = ("start_ns", "end_ns", "items", "bucket", "size", "client")
 
 
-def shared(request: MeasureRequest) -> Optional[Shared]:
-    """What the replicas of a trial share in an open load; made before they are forked."""
+def make_shared(request: MeasureRequest) -> Optional[Shared]:
+    """Memory that the replicas of a trial share in an open load, else None; made before they are forked."""
     load, buckets = request.load, len(request.builds)
     if load.get("name") == "capacity":
-        return Shared(probing.cells(load["probes"], buckets))
-    return Shared(buckets + 1) if load_config.open_loop(load) else None
+        return Shared(probing.count_cells(load["probes"], buckets))
+    return Shared(buckets + 1) if load_config.is_open_loop(load) else None
 
 
 class _Closed:
@@ -39,19 +39,19 @@ class _Closed:
 
     def __init__(self, copy: Copy) -> None:
         self.copy = copy
-        self.arrays: Arrays = {}  # to be saved beside those of the requests
+        self.arrays: Arrays = {}  # saved beside those of the requests
         self.capacity: Optional[CapacityFacts] = None
         self.memory: List[Optional[float]] = []  # of the builds that were loaded
 
     def load(self) -> Sequence[Request]:
         request = self.copy.request
         share = request.share + self.copy.number / max(1, len(request.placements))
-        prepared, self.memory = requests.prepared(request, self.copy.placement, share, self.copy.doing)
+        prepared, self.memory = requests.prepare_requests(request, self.copy.placement, share, self.copy.doing)
         return prepared
 
     def drive(self, warm: Warm) -> Window:
         request = self.copy.request
-        return clients.window(warm, request.effort, load_config.clients(request.load))
+        return clients.run_window(warm, request.effort, load_config.count_clients(request.load))
 
 
 class _Open(_Closed):
@@ -59,7 +59,7 @@ class _Open(_Closed):
 
     def load(self) -> Sequence[Request]:
         copy = self.copy
-        self.stock, prepared, self.memory = requests.stocked(
+        self.stock, prepared, self.memory = requests.prepare_stock(
             copy.request, copy.placement, copy.request.share, copy.doing
         )
         return prepared
@@ -69,19 +69,19 @@ class _Open(_Closed):
         assert common is not None
         how = (warm, self.stock, request.load, request.effort, request.repeat)
         if request.load["name"] == "capacity":
-            opened, self.capacity = probing.window(*how, probing.Team(common, len(request.placements)))
+            result, self.capacity = probing.run_search(*how, probing.Team(common, len(request.placements)))
         else:
-            opened = generator.window(*how, common)
-        self.arrays = account.saved(opened)
-        return opened.window
+            result = generator.run_window(*how, common)
+        self.arrays = account.pack_arrays(result)
+        return result.window
 
 
-def replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[measuring.Barrier]) -> ReplicaFacts:
-    """One copy from load to the end of its window; leaves its arrays in the folder."""
+def measure_replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[measuring.Barrier]) -> ReplicaFacts:
+    """One replica from load to the end of its window; leaves its arrays in the folder."""
     request, placement = copy.request, copy.placement
     if placement.cores and placement.device == "cpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, placement.cores)
-    how = _Open(copy) if load_config.open_loop(request.load) else _Closed(copy)
+    how = _Open(copy) if load_config.is_open_loop(request.load) else _Closed(copy)
 
     def load() -> Sequence[Request]:
         requests = how.load()
@@ -89,78 +89,78 @@ def replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[measuring.
         return requests
 
     facts, window = measuring.run_replica(load, request.effort, how.drive, barrier)
-    work = by_size.work_of(window)
+    work = by_size.sum_work(window)
     of_requests = {"start_ns": window.start_ns, "end_ns": window.end_ns, "client": window.client, **work.arrays}
     arrays = {**of_requests, **how.arrays}
-    if len(window.start_ns):  # in an open load one replica may do everything
-        arrays["index"], outputs = measuring.outputs_of(window)
+    if len(window.start_ns):  # in an open load one replica may have served nothing
+        arrays["index"], outputs = measuring.collect_outputs(window)
         arrays.update(("output_%d" % number, array) for number, array in enumerate(outputs))
-    files.save_arrays(_file(copy.folder, copy.number), arrays)
+    files.save_arrays(_arrays_path(copy.folder, copy.number), arrays)
     memory = tuple(how.memory)
     return replace(facts, elements=work.elements, flops=work.flops, memory_mb=memory, capacity=how.capacity)
 
 
-def _file(folder: Path, number: int) -> Path:
+def _arrays_path(folder: Path, number: int) -> Path:
     return folder / ("replica-%d.npz" % number)
 
 
-class _Served(NamedTuple):
-    """What all replicas did in the window, by the account that fits the load."""
+class _Totals(NamedTuple):
+    """What all replicas did in the window, summed up as the load demands."""
 
     rate: float  # items/s
     seconds: float
-    latency_ms: np.ndarray  # of the requests that count; of every item in an open load
+    latency_ms: np.ndarray  # of every request that counts; in an open load of every item
     mean_ms: float
     counts: np.ndarray  # bool, of every request
     items: Arrays  # of open loads: due_ns, done_ns
     load: Optional[LoadFacts] = None
 
 
-def _served(load: Mapping[str, Any], parts: Sequence[Arrays], of_requests: Arrays) -> _Served:
+def _sum_up(load: Mapping[str, Any], parts: Sequence[Arrays], of_requests: Arrays) -> _Totals:
     starts, ends = of_requests["start_ns"], of_requests["end_ns"]
-    if load_config.open_loop(load):
-        whole = account.account(load, parts)
+    if load_config.is_open_loop(load):
+        whole = account.sum_up(load, parts)
         latency = (whole.items["done_ns"] - whole.items["due_ns"]) / 1e6
         counts = np.ones(len(starts), bool)
-        return _Served(whole.rate, whole.seconds, latency, float(latency.mean()), counts, whole.items, whole.facts)
-    client = of_requests["replica"] * load_config.clients(load) + of_requests["client"]
-    common = measuring.common_window(starts, ends, client, of_requests["items"])
+        return _Totals(whole.rate, whole.seconds, latency, float(latency.mean()), counts, whole.items, whole.facts)
+    client = of_requests["replica"] * load_config.count_clients(load) + of_requests["client"]
+    common = measuring.measure_common_window(starts, ends, client, of_requests["items"])
     latency = (ends - starts)[common.counts] / 1e6
-    return _Served(common.rate, common.seconds, latency, common.mean_ms, common.counts, {})
+    return _Totals(common.rate, common.seconds, latency, common.mean_ms, common.counts, {})
 
 
 def combine(
     request: MeasureRequest, folder: Path, replicas: Sequence[ReplicaFacts], device: Mapping[str, Any]
 ) -> Measurement:
-    """The repeat, from what `replica` said and left. Leaves samples.npz and outputs.npz instead.
+    """The repeat, from the facts and the files of its replicas, which samples.npz and outputs.npz replace.
 
     Args:
-        device: what the device's own tools said meanwhile.
+        device: what the device's own tools reported meanwhile.
 
     Raises:
-        TrialError: where nothing was answered.
+        TrialError: if no request was answered.
     """
-    left = [_read(_file(folder, number)) for number in range(len(replicas))]
+    left = [_read(_arrays_path(folder, number)) for number in range(len(replicas))]
     serving = [number for number, arrays in enumerate(left) if len(arrays["start_ns"])]
     if not serving:
         raise TrialError(FailureKind.IMPLAUSIBLE_TIMING, "the timed window holds no request")
     whole = {name: np.concatenate([left[number][name] for number in serving]) for name in OF_REQUESTS}
     whole["replica"] = np.concatenate([np.full(len(left[number]["start_ns"]), number) for number in serving])
-    served = _served(request.load, left, whole)
+    served = _sum_up(request.load, left, whole)
     counted = {name: array[served.counts] for name, array in whole.items()}
     samples = {name: counted[name] for name in ("start_ns", "end_ns", "items", "bucket", "replica")}
     files.save_arrays(folder / "samples.npz", {**samples, **served.items})
-    files.save_arrays(folder / "outputs.npz", _outputs([left[number] for number in serving]))
+    files.save_arrays(folder / "outputs.npz", _merge_outputs([left[number] for number in serving]))
     for number in range(len(replicas)):
-        _file(folder, number).unlink()
+        _arrays_path(folder, number).unlink()
     counted["latency_ms"] = (counted["end_ns"] - counted["start_ns"]) / 1e6  # of requests, whatever the load
-    repeat = _whole(request, folder, replicas, served, counted)
+    repeat = _merge_facts(request, folder, replicas, served, counted)
     repeat = replace(repeat, notes={"device": device} if device else {})
-    return by_size.describe(repeat, [build.spec.bucket for build in request.builds], replicas, counted)
+    return by_size.add_sizes(repeat, [build.spec.bucket for build in request.builds], replicas, counted)
 
 
-def _whole(
-    request: MeasureRequest, folder: Path, replicas: Sequence[ReplicaFacts], served: _Served, counted: Arrays
+def _merge_facts(
+    request: MeasureRequest, folder: Path, replicas: Sequence[ReplicaFacts], served: _Totals, counted: Arrays
 ) -> Measurement:
     timing = Timing(
         served.rate,
@@ -168,7 +168,7 @@ def _whole(
         len(counted["items"]),
         int(counted["items"].sum()),
         served.mean_ms,
-        float(len(request.placements) * load_config.clients(request.load)),
+        float(len(request.placements) * load_config.count_clients(request.load)),
     )
     return replace(
         Measurement.of(request.repeat, timing, by_size.percentiles(served.latency_ms), folder),
@@ -194,8 +194,8 @@ def _read(path: Path) -> Arrays:
         return {name: stored[name] for name in stored.files}
 
 
-def _outputs(parts: Sequence[Arrays]) -> Arrays:
-    """Samples that any replica answered, ascending, and what the first of them answered."""
+def _merge_outputs(parts: Sequence[Arrays]) -> Arrays:
+    """Samples that any replica answered, ascending, and the answers of the first that did."""
     index, first = np.unique(np.concatenate([part["index"] for part in parts]), return_index=True)
     names = [name for name in parts[0] if name.startswith("output_")]
     return {"index": index, **{name: np.concatenate([part[name] for part in parts])[first] for name in names}}

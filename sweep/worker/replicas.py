@@ -1,7 +1,7 @@
-"""Several copies of models measured at once: a forked process each, warm one and all before the common start.
+"""Several copies of models measured at once, each in a forked process; all are warm before the common start.
 
-The fork happens before any framework has run an operation, and each copy sees only what it is told to use. Copies tell
-by a byte that they have loaded and by another that they are warm; then all get the same start.
+The fork happens before any framework has run an operation, and each copy sees only what it is told to use. Each copy
+sends one byte when it has loaded and another when it is warm; then all get the same start.
 """
 
 import json
@@ -15,7 +15,7 @@ from sweep.spec.requests import MeasureRequest
 from sweep.worker import window as measuring
 from sweep.worker.load.queue import Shared
 
-GAVE_UP = 75  # exit status of a copy that got no start, because another one failed
+GAVE_UP = 75  # exit status of a copy that got no start because another copy failed
 
 
 class Copy(NamedTuple):
@@ -33,7 +33,7 @@ class Copy(NamedTuple):
 
     @property
     def doing(self) -> Path:
-        """What this copy is at, if a crash would leave nobody who knows."""
+        """The file with what this copy does just now, for the case that it is killed."""
         return self.folder / ("doing-%d.txt" % self.number)
 
     @property
@@ -41,7 +41,7 @@ class Copy(NamedTuple):
         return "%s replica %d" % (self.request.label, self.number)
 
 
-Work = Callable[[Copy, Callable[[], None], Callable[[], int]], ReplicaFacts]  # of (copy, loaded, barrier)
+Work = Callable[[Copy, Callable[[], None], Callable[[], int]], ReplicaFacts]  # (copy, loaded, barrier)
 
 
 def run(copies: Sequence[Copy], work: Work, one_by_one: bool = False) -> List[ReplicaFacts]:
@@ -53,19 +53,19 @@ def run(copies: Sequence[Copy], work: Work, one_by_one: bool = False) -> List[Re
     Raises:
         TrialError, UserError: of the first copy that failed.
     """
-    said: List[int] = []  # pipes on which the copies speak
-    go: List[int] = []  # pipes on which they are told when to start
+    listening: List[int] = []  # pipes from the copies
+    go: List[int] = []  # pipes to the copies, for the start
     children: List[int] = []
     whole = True
     for copy in copies:
-        pid, says, goes = _start(copy, work, go)
+        pid, says, goes = _fork(copy, work, go)
         children.append(pid)
-        said.append(says)
+        listening.append(says)
         go.append(goes)
         if one_by_one and os.read(says, 1) != b"l":
-            whole = False  # it ended: there is no need for the others
+            whole = False  # it ended: the others are not needed
             break
-    for says in said:
+    for says in listening:
         while whole:
             word = os.read(says, 1)
             whole = bool(word)
@@ -75,28 +75,28 @@ def run(copies: Sequence[Copy], work: Work, one_by_one: bool = False) -> List[Re
     for pipe in go:
         if whole:
             os.write(pipe, start)
-        os.close(pipe)  # without a start: end of file tells the others to give up
+        os.close(pipe)  # without a start, the end of file makes the others give up
     ended = [os.waitpid(pid, 0)[1] for pid in children]
-    for says in said:
+    for says in listening:
         os.close(says)
-    return _answers(copies[: len(ended)], ended)
+    return _collect(copies[: len(ended)], ended)
 
 
-def _start(copy: Copy, work: Work, theirs: Sequence[int]) -> Tuple[int, int, int]:
-    """Fork one copy: its process number, the pipe that it speaks on, the pipe that it is told to start on."""
+def _fork(copy: Copy, work: Work, theirs: Sequence[int]) -> Tuple[int, int, int]:
+    """Fork one copy: its process number, the pipe from it, the pipe to it."""
     says, to_say = os.pipe()
     to_go, goes = os.pipe()
     pid = os.fork()
     if pid == 0:
         for pipe in (says, goes, *theirs):
             os.close(pipe)
-        _live(copy, work, to_say, to_go)
+        _run_copy(copy, work, to_say, to_go)
     os.close(to_say)
     os.close(to_go)
     return pid, says, goes
 
 
-def _live(copy: Copy, work: Work, to_say: int, to_go: int) -> None:
+def _run_copy(copy: Copy, work: Work, to_say: int, to_go: int) -> None:
     """The whole life of a copy's process: never returns."""
 
     def loaded() -> None:
@@ -120,8 +120,8 @@ def _live(copy: Copy, work: Work, to_say: int, to_go: int) -> None:
     os._exit(code)
 
 
-def _answers(copies: Sequence[Copy], ended: Sequence[int]) -> List[ReplicaFacts]:
-    """Every copy's result. The reason of a copy that failed goes before that of one that only gave up."""
+def _collect(copies: Sequence[Copy], ended: Sequence[int]) -> List[ReplicaFacts]:
+    """The result of every copy. A failed copy's reason goes before that of a copy that only gave up."""
     gave_up = [os.WIFEXITED(status) and os.WEXITSTATUS(status) == GAVE_UP for status in ended]
     for index in sorted(range(len(copies)), key=lambda index: gave_up[index]):
         _check(copies[index], ended[index])

@@ -1,4 +1,4 @@
-"""From stored data to what a build starts from, and to what a replica is asked.
+"""From stored data to the source of a build, and to the requests of a replica.
 
 Worker side, Python 3.8.
 """
@@ -22,68 +22,68 @@ Memory = List[Optional[float]]  # what loading each build took in MB; None where
 WARM = 64  # requests that an open load warms up with
 
 
-def runner_backend(request: MeasureRequest, spec: BuildSpec) -> Backend:
-    """The backend with all its options, not only those that were compiled in; what was compiled stands."""
+def make_backend(request: MeasureRequest, spec: BuildSpec) -> Backend:
+    """The backend with all its options; those that were compiled in go before the others."""
     return backends.get(spec.backend)({**request.options, **spec.options})
 
 
-def source(request: Union[BuildRequest, MeasureRequest], spec: BuildSpec) -> Source:
+def make_source(request: Union[BuildRequest, MeasureRequest], spec: BuildSpec) -> Source:
     """What a build starts from."""
     data = _Data(request)
-    first = batching.fitting(data.sizes, spec.bucket or None, spec.batch, data.count)
+    first = batching.choose_examples(data.sizes, spec.bucket or None, spec.batch, data.count)
     return Source(
         load_model=lambda: workloads.load_model(dict(spec.model)),
-        example=data.fitted(first, spec.bucket or None),
-        calibration=lambda: _calibration(data.folder, spec, data.padding),
+        example=data.fit(first, spec.bucket or None),
+        calibration=lambda: _batch_calibration(data.folder, spec, data.padding),
         input_names=tuple(data.inputs),
         dynamic=data.padding.dims if spec.bucket == () else {},
     )
 
 
-def _calibration(folder: Path, spec: BuildSpec, padding: Padding) -> Iterator[Arrays]:
-    """Batches of the samples that fit the bucket, padded as requests are. Where none fits, all are cut to it."""
+def _batch_calibration(folder: Path, spec: BuildSpec, padding: Padding) -> Iterator[Arrays]:
+    """Batches of the samples that fit the bucket, padded as requests are. If none fits, all are cut to it."""
     samples = arrays.read_data(folder, "calibration")
     count = len(next(iter(samples.values()))) if samples else 0
     if not count:
         raise UserError("data %s has no calibration samples, which %s needs" % (spec.data["name"], spec.precision))
-    sizes = batching.own_sizes(samples, arrays.read_sizes(folder, "calibration"), padding)
+    sizes = batching.find_own_sizes(samples, arrays.read_sizes(folder, "calibration"), padding)
     fitting = np.arange(count)
     if spec.bucket and sizes is not None:
         fitting = np.flatnonzero(batching.route(sizes, [spec.bucket]) == 0)
         if not len(fitting):
             fitting, sizes = np.arange(count), np.minimum(sizes, batching.widen(spec.bucket, sizes.shape[1]))
-    for items in batching.batches(fitting, spec.batch, 0):
-        yield batching.fitted(samples, items, batching.needed(spec.bucket, sizes, items), padding, sizes)
+    for items in batching.make_batches(fitting, spec.batch, 0):
+        yield batching.fit_samples(samples, items, batching.choose_shape(spec.bucket, sizes, items), padding, sizes)
 
 
-def prepared(
+def prepare_requests(
     request: MeasureRequest, placement: Placement, share: float, doing: Optional[Path] = None
 ) -> Tuple[List[measuring.Request], Memory]:
     """Load one runner per bucket and prepare requests over the data, each in the smallest bucket that fits.
 
     Args:
         share: of the data at which the first request begins.
-        doing: see `by_bucket.load`.
+        doing: see `by_size.load_builds`.
     """
-    server, memory = _loaded(request, placement, doing)
-    return list(server.formed(share)), memory
+    server, memory = _load_server(request, placement, doing)
+    return list(server.form_requests(share)), memory
 
 
-def stocked(
+def prepare_stock(
     request: MeasureRequest, placement: Placement, share: float, doing: Optional[Path] = None
 ) -> Tuple[Stock, List[measuring.Request], Memory]:
-    """Load one runner per bucket and pad the samples, so that any of them can be put together when they have arrived.
+    """Load one runner per bucket and pad the samples, so that any that have arrived can form a request.
 
     Returns:
-        what a replica serves from, requests to warm up with, and what loading took.
+        the stock to serve from, requests to warm up with, and the memory of each build.
     """
-    server, memory = _loaded(request, placement, doing)
+    server, memory = _load_server(request, placement, doing)
     data = server.data
     order = np.roll(np.arange(data.count), -int(share * data.count))[: max(1, measuring.PREPARED_BYTES // data.bytes)]
-    bucket_of = _routed(server.specs, data)
+    bucket_of = _route_samples(server.specs, data)
     together = [server.together(number, order[bucket_of[order] == number]) for number in range(len(server.specs))]
     stock = Stock(server.runners, together, order, bucket_of, request.batch, server.ask)
-    return stock, list(itertools.islice(server.formed(share), WARM)), memory
+    return stock, list(itertools.islice(server.form_requests(share), WARM)), memory
 
 
 class _Data:
@@ -93,16 +93,16 @@ class _Data:
         self.folder = Path(request.data_folder)
         self.inputs = arrays.read_data(self.folder)
         self.padding = request.padding
-        self.sizes = batching.own_sizes(self.inputs, arrays.read_sizes(self.folder), self.padding)
+        self.sizes = batching.find_own_sizes(self.inputs, arrays.read_sizes(self.folder), self.padding)
         self.count = len(next(iter(self.inputs.values())))
-        self.bytes = max(1, sum(array.nbytes for array in self.inputs.values()) // self.count)  # of one, as stored
+        self.bytes = max(1, sum(array.nbytes for array in self.inputs.values()) // self.count)  # of a stored sample
 
-    def fitted(self, items: np.ndarray, bucket: Optional[batching.Bucket]) -> Arrays:
-        return batching.fitted(self.inputs, items, bucket, self.padding, self.sizes)
+    def fit(self, items: np.ndarray, bucket: Optional[batching.Bucket]) -> Arrays:
+        return batching.fit_samples(self.inputs, items, bucket, self.padding, self.sizes)
 
 
 class _Server(NamedTuple):
-    """One replica with its builds loaded, and the data that it is asked about."""
+    """One replica: its loaded builds, and the data of its requests."""
 
     request: MeasureRequest
     specs: Sequence[BuildSpec]  # one for each bucket
@@ -110,76 +110,76 @@ class _Server(NamedTuple):
     data: _Data
     work: "_Work"
 
-    def ask(self, number: int, some: np.ndarray) -> measuring.Request:
+    def ask(self, number: int, items: np.ndarray) -> measuring.Request:
         """A request for samples of one bucket, without its inputs."""
         rows = self.request.batch
-        bucket = batching.needed(self.specs[number].bucket, self.data.sizes, some)
-        return measuring.Request(self.runners[number], None, some, number, rows, *self.work.of(bucket, some, rows))
+        bucket = batching.choose_shape(self.specs[number].bucket, self.data.sizes, items)
+        return measuring.Request(self.runners[number], None, items, number, rows, *self.work.of(bucket, items, rows))
 
-    def formed(self, share: float) -> Iterator[measuring.Request]:
-        """Requests over the data, in the order in which clients send them, as many as may be prepared ahead."""
+    def form_requests(self, share: float) -> Iterator[measuring.Request]:
+        """Requests over the data in the order of sending, until their inputs fill `PREPARED_BYTES`."""
         room = measuring.PREPARED_BYTES
-        for number, some in _formed(self.request, self.specs, self.data, share):
-            rows = np.resize(some, self.request.batch)  # what fills a short batch up counts for nothing
-            arrays = self.data.fitted(rows, batching.needed(self.specs[number].bucket, self.data.sizes, some))
+        for number, some in _form_requests(self.request, self.specs, self.data, share):
+            rows = np.resize(some, self.request.batch)  # a short batch is filled up with rows that do not count
+            arrays = self.data.fit(rows, batching.choose_shape(self.specs[number].bucket, self.data.sizes, some))
             yield self.ask(number, some)._replace(inputs=self.runners[number].prepare(arrays))
             room -= sum(array.nbytes for array in arrays)
             if room <= 0:
                 return
 
     def together(self, number: int, samples: np.ndarray) -> Together:
-        """What puts samples of one bucket together: padded ahead, unless the batch says how far."""
+        """What puts samples of one bucket together; they are padded ahead, unless the size depends on the batch."""
         bucket, data = self.specs[number].bucket, self.data
         if bucket == () and data.sizes is not None:
-            return lambda rows: data.fitted(rows, batching.needed((), data.sizes, rows))
-        return Padded(samples, data.fitted(samples, bucket))
+            return lambda rows: data.fit(rows, batching.choose_shape((), data.sizes, rows))
+        return Padded(samples, data.fit(samples, bucket))
 
 
-def _loaded(request: MeasureRequest, placement: Placement, doing: Optional[Path]) -> Tuple[_Server, Memory]:
+def _load_server(request: MeasureRequest, placement: Placement, doing: Optional[Path]) -> Tuple[_Server, Memory]:
     specs = [build.spec for build in request.builds]
 
     def load(number: int) -> Runner:
         spec, folder = specs[number], Path(request.builds[number].folder)
-        return runner_backend(request, spec).load(folder, spec, placement, source(request, spec))
+        return make_backend(request, spec).load(folder, spec, placement, make_source(request, spec))
 
-    loaded = by_size.load([spec.bucket for spec in specs], load, doing)
+    loaded = by_size.load_builds([spec.bucket for spec in specs], load, doing)
     data = _Data(request)
     work = _Work(data.inputs, data.sizes, data.padding, request.flops_by_size)
     return _Server(request, specs, loaded.runners, data, work), loaded.memory_mb
 
 
-def _formed(
+def _form_requests(
     request: MeasureRequest, specs: Sequence[BuildSpec], data: _Data, share: float
 ) -> List[Tuple[int, np.ndarray]]:
     """(number of the bucket, samples) of every request, in the order in which they are sent.
 
     Raises:
-        TrialError: for samples that fit no bucket.
+        TrialError: if a sample fits no bucket.
     """
     items, offset = load_config.request_items(request.load, request.batch), int(share * data.count)
-    bucket_of = _routed(specs, data)
+    bucket_of = _route_samples(specs, data)
     if not specs[0].bucket or data.sizes is None:
-        return [(0, some) for some in batching.batches(np.arange(data.count), items, offset)]
-    return batching.in_order(bucket_of, items, offset)
+        return [(0, some) for some in batching.make_batches(np.arange(data.count), items, offset)]
+    return batching.queue_batches(bucket_of, items, offset)
 
 
-def _routed(specs: Sequence[BuildSpec], data: _Data) -> np.ndarray:
-    """(N,) the number of the bucket that takes each sample.
+def _route_samples(specs: Sequence[BuildSpec], data: _Data) -> np.ndarray:
+    """(N,) the number of each sample's bucket.
 
     Raises:
-        TrialError: for samples that fit none.
+        TrialError: if a sample fits none.
     """
     if not specs[0].bucket or data.sizes is None:
         return np.zeros(data.count, np.int64)
     buckets = [spec.bucket or () for spec in specs]
     chosen = batching.route(data.sizes, buckets)
     if (chosen < 0).any():
-        raise TrialError(FailureKind.SHAPE_MISMATCH, batching.too_large(data.sizes, buckets))
+        raise TrialError(FailureKind.SHAPE_MISMATCH, batching.describe_misfits(data.sizes, buckets))
     return chosen
 
 
 class _Work:
-    """What a request asks for and what is computed for it, in size units and in operations."""
+    """Work that a request needs and work that is computed for it, in size units and in operations."""
 
     def __init__(
         self,
@@ -189,9 +189,8 @@ class _Work:
         flops_by_size: Sequence[Tuple[Sequence[int], float]],
     ) -> None:
         self._sizes = sizes if padding.dims else None
-        self._stored = tuple(int(size) for size in batching.stored_size(inputs, padding)) if padding.dims else ()
-        # One size alone says nothing of others
-        self._flops = flops_by_size if len(flops_by_size) > 1 else ()
+        self._stored = tuple(int(size) for size in batching.find_stored_size(inputs, padding)) if padding.dims else ()
+        self._flops = flops_by_size if len(flops_by_size) > 1 else ()  # one size says nothing of others
 
     def of(
         self, bucket: Optional[Tuple[int, ...]], items: np.ndarray, rows: int
@@ -203,6 +202,6 @@ class _Work:
         areas, padded = self._sizes[items].prod(axis=1), int(np.prod(whole))
         flops = (0.0, 0.0)
         if self._flops:
-            own = float(workloads.flops_at(self._flops, areas).sum())
-            flops = (own, rows * float(workloads.flops_at(self._flops, np.array([padded]))[0]))
+            own = float(workloads.interpolate_flops(self._flops, areas).sum())
+            flops = (own, rows * float(workloads.interpolate_flops(self._flops, np.array([padded]))[0]))
         return whole, (int(areas.sum()), rows * padded), flops

@@ -20,7 +20,7 @@ from sweep.spec.settings import Effort
 clock = time.perf_counter_ns  # CLOCK_MONOTONIC: one time base for all processes of a host
 PREPARED_BYTES = 512 << 20  # at most this much input is prepared ahead
 KEPT_BYTES = 512 << 20  # at most this much output is kept for checking
-STRETCHED = 3  # times its length, at most
+STRETCHED = 3  # a window lasts at most this many times `effort.window_seconds`
 
 
 class Request(NamedTuple):
@@ -30,8 +30,8 @@ class Request(NamedTuple):
     inputs: Any
     items: np.ndarray
     bucket: int = 0  # number of the bucket
-    rows: int = 0  # of the call, where a short batch was filled up with rows that do not count; 0: as many as items
-    size: Tuple[int, ...] = ()  # that its items are padded to, where sizes vary
+    rows: int = 0  # of the call, if rows that do not count fill a short batch up; 0: as many as items
+    size: Tuple[int, ...] = ()  # that its items are padded to, if sizes vary
     elements: Tuple[int, int] = (0, 0)  # size units of the items themselves, and of what is computed for them
     flops: Tuple[float, float] = (0.0, 0.0)  # likewise operations, where they are known
 
@@ -42,19 +42,19 @@ class Window(NamedTuple):
     start_ns: np.ndarray
     end_ns: np.ndarray
     kept: List[Tuple[int, Any]]  # (number in `requests`, raw output) of one pass through the data, at most
-    requests: Sequence[Request]  # the different ones; their inputs may be gone
-    number: np.ndarray  # which of `requests` each was
-    client: np.ndarray  # which of the replica's clients sent it
+    requests: Sequence[Request]  # the distinct ones; their inputs may be gone
+    number: np.ndarray  # place in `requests` of every call
+    client: np.ndarray  # number of the client that sent it
 
     @staticmethod
     def of(start_ns: Any, end_ns: Any, kept: List[Tuple[int, Any]], requests: Sequence[Request]) -> "Window":
-        """Of one client that sent `requests` in turn, round and round."""
+        """The window of one client that sent `requests` in turn, round and round."""
         starts, ends = np.asarray(start_ns, np.int64), np.asarray(end_ns, np.int64)
         turns = np.arange(len(starts))
         return Window(starts, ends, kept, requests, turns % max(1, len(requests)), np.zeros_like(turns))
 
 
-def first_request(request: Request) -> Tuple[float, int]:
+def time_first_request(request: Request) -> Tuple[float, int]:
     """Milliseconds that the first call after loading takes, and the bytes of its outputs."""
     begin = clock()
     raw = request.runner.run(request.inputs)
@@ -66,7 +66,7 @@ def first_request(request: Request) -> Tuple[float, int]:
 def warm_up(requests: Sequence[Request], seconds: float, seconds_max: float) -> Json:
     """Run until the latency is steady: three chunks in a row whose medians agree within 10 % and do not all fall.
 
-    A chunk is at least 5 requests and 1/6 of `seconds`. Gives up after `seconds_max` and says so.
+    A chunk is at least 5 requests and 1/6 of `seconds`. Gives up after `seconds_max`; `stable` says whether.
 
     Returns:
         requests, seconds, stable, and the chunk medians in ms.
@@ -89,7 +89,7 @@ def warm_up(requests: Sequence[Request], seconds: float, seconds_max: float) -> 
         if len(chunk) >= 5 and now - chunk_begin >= chunk_ns:
             medians.append(float(np.median(chunk)) / 1e6)
             chunk, chunk_begin = [], now
-        stable = steady(medians)
+        stable = is_steady(medians)
         if (stable and now - begin >= seconds * 1e9) or now - begin >= seconds_max * 1e9:
             break
     return {
@@ -100,8 +100,8 @@ def warm_up(requests: Sequence[Request], seconds: float, seconds_max: float) -> 
     }
 
 
-def steady(medians: Sequence[float]) -> bool:
-    """The last three agree within 10 %, and are not a fall of more than 3 % that still goes on."""
+def is_steady(medians: Sequence[float]) -> bool:
+    """Whether the last three agree within 10 % and do not still fall by more than 3 %."""
     if len(medians) < 3:
         return False
     a, b, c = medians[-3:]
@@ -109,17 +109,19 @@ def steady(medians: Sequence[float]) -> bool:
     return max(a, b, c) <= 1.10 * min(a, b, c) and not falling
 
 
-def stretched(effort: Effort, requests_per_s: float) -> float:
-    """Seconds of a window that is expected to hold `min_requests` at this pace: as asked for, up to 3 times as long."""
+def stretch_window(effort: Effort, requests_per_s: float) -> float:
+    """Seconds that `min_requests` take at this pace: at least `window_seconds`, at most `STRETCHED` times as much."""
     seconds = effort.window_seconds
     return min(STRETCHED * seconds, max(seconds, effort.min_requests / requests_per_s))
 
 
-def timed_window(requests: Sequence[Request], start_ns: int, seconds: float, min_requests: int, keep: int) -> Window:
+def run_timed_window(
+    requests: Sequence[Request], start_ns: int, seconds: float, min_requests: int, keep: int
+) -> Window:
     """Requests back to back from `start_ns` for `seconds`, longer (up to 3x) until there are `min_requests`.
 
     Args:
-        keep: outputs of this many of the first requests are kept, at most one pass through `requests`.
+        keep: so many of the first outputs are kept, at most one pass through `requests`.
     """
     runners = [request.runner for request in requests]
     calls = [(request.runner.run, request.inputs) for request in requests]
@@ -151,8 +153,8 @@ def timed_window(requests: Sequence[Request], start_ns: int, seconds: float, min
     return Window.of(starts, ends, list(enumerate(kept)), requests)
 
 
-def work_ratio(request: Request) -> float:
-    """Time of 40 requests over that of 20, each with one synchronisation at the end: about 2 where timing is true."""
+def measure_work_ratio(request: Request) -> float:
+    """Time of 40 requests over that of 20, each with one synchronisation at the end: about 2 if timing is true."""
     times = []
     for count in (20, 40):
         begin = clock()
@@ -163,8 +165,12 @@ def work_ratio(request: Request) -> float:
     return times[1] / times[0]
 
 
-def outputs_of(window: Window) -> Tuple[np.ndarray, Arrays]:
-    """The samples that the timed requests answered, each once, and their outputs in the same order."""
+def collect_outputs(window: Window) -> Tuple[np.ndarray, Arrays]:
+    """The samples that the timed requests answered, without repetition, and their outputs in the same order.
+
+    Raises:
+        TrialError: if nothing was answered, or an output does not have one row per sample.
+    """
     if not window.kept:
         raise TrialError(FailureKind.IMPLAUSIBLE_TIMING, "the timed window holds no request")
     requests = [window.requests[number] for number, _ in window.kept]
@@ -181,19 +187,19 @@ def outputs_of(window: Window) -> Tuple[np.ndarray, Arrays]:
 
 
 class Common(NamedTuple):
-    """What clients did in the window that all of them share."""
+    """What all clients did in their common window."""
 
     rate: float  # items/s
     seconds: float
-    mean_ms: float  # latency; rate x mean is what was in flight, however the window cuts the last requests
+    mean_ms: float  # latency; rate x mean is the number in flight, wherever the window cuts the last requests
     counts: np.ndarray  # bool, of every request: whether it was begun inside
 
 
-def common_window(starts: np.ndarray, ends: np.ndarray, client: np.ndarray, items: Any) -> Common:
+def measure_common_window(starts: np.ndarray, ends: np.ndarray, client: np.ndarray, items: Any) -> Common:
     """Rate and mean latency over the window that all clients share; `items` of each request, or of all alike.
 
-    The window runs from the first start to the moment the first client has its last answer: who goes on after that has
-    the machine for itself, and its further requests do not count. A request that straddles the end counts by the share
+    The window runs from the first start until the first client has its last answer: clients that go on have the machine
+    for themselves, and their further requests do not count. A request that straddles the end counts by the share
     of its time inside, which is unbiased for back-to-back requests.
     """
     begin = int(starts.min())
@@ -216,8 +222,8 @@ class Warm(NamedTuple):
 
     requests: Sequence[Request]  # prepared ahead
     pace: float  # requests/s, as the warm-up ended
-    keep: int  # outputs of so many requests at most
-    start: Barrier  # blocks until every replica is ready for what it is called for, then gives the common start in ns
+    keep: int  # outputs of at most so many requests
+    start: Barrier  # blocks until every replica is ready, then returns the common start in ns
 
 
 Drive = Callable[[Warm], Window]  # sends the requests of one window
@@ -233,19 +239,19 @@ def run_replica(
         barrier: as `Warm.start`; None for a single replica, which may start at once.
 
     Returns:
-        what it says of itself, without the work that it did, and the window.
+        its facts without `elements` and `flops`, and the window.
     """
     begin = clock()
     requests = load()
     load_seconds = (clock() - begin) / 1e9
-    first_ms, output_bytes = first_request(requests[0])
+    first_ms, output_bytes = time_first_request(requests[0])
     warmup = warm_up(requests, effort.warmup_seconds, effort.warmup_seconds_max)
-    each_ms = warmup["chunk_ms_p50"][-1:] or [1000 * warmup["seconds"] / warmup["requests"]]
+    request_ms = warmup["chunk_ms_p50"][-1:] or [1000 * warmup["seconds"] / warmup["requests"]]
     keep = max(1, KEPT_BYTES // max(1, output_bytes))
-    gc.collect()  # before the start is agreed on: it takes a while, and none happens inside the window
+    gc.collect()  # before the common start, because it takes a while; none happens inside the window
     gc.disable()
     try:
-        window = drive(Warm(requests, 1000.0 / max(each_ms[0], 1e-6), keep, barrier or clock))
+        window = drive(Warm(requests, 1000.0 / max(request_ms[0], 1e-6), keep, barrier or clock))
     finally:
         gc.enable()
     facts = ReplicaFacts(
@@ -255,6 +261,8 @@ def run_replica(
         precision=requests[0].runner.precision,
         peak_memory_mb=peak_memory_mb(),
         device_memory_mb=max(request.runner.device_memory_mb() for request in requests),
-        work_ratio=work_ratio(requests[0]) if any(request.runner.asynchronous for request in requests) else None,
+        work_ratio=measure_work_ratio(requests[0])
+        if any(request.runner.asynchronous for request in requests)
+        else None,
     )
     return facts, window

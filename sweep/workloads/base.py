@@ -1,4 +1,4 @@
-"""The words of workloads, and how a config becomes a model or a checked data set."""
+"""The types of workloads, and how a config becomes a model or a checked data set."""
 
 import importlib
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 
 from sweep.spec import UserError, meant
-from sweep.workloads.sizes import checked_sizes
+from sweep.workloads.sizes import check_sizes
 
 RESERVED = (
     *("name", "_target_", "format", "requires", "extra", "data", "trust", "python"),
@@ -71,7 +71,7 @@ class NumpyModel:
 
 
 def refusal(config: Mapping[str, Any]) -> Optional[str]:
-    """None, or why a model's config is not acceptable. Pure data: the parent may ask before anything runs."""
+    """None, or why a model's config is not acceptable. The parent may ask before anything runs."""
     known = config.get("format", "module")
     if known not in FORMATS:
         return "model.format=%s is not known: %s" % (known, meant(str(known), FORMATS))
@@ -84,7 +84,7 @@ def load_model(config: Mapping[str, Any]) -> Any:
     """The original model of a config: an `nn.Module` in eval mode without gradients, or one of the other `FORMATS`.
 
     Raises:
-        UserError: for a mistake in the config. What the factory itself raises goes through unchanged.
+        UserError: for a mistake in the config. Errors of the factory itself stay as they are.
     """
     reason = refusal(config)
     if reason:
@@ -130,11 +130,15 @@ def load_data(config: Mapping[str, Any]) -> Dataset:
         raise UserError(
             "data %s must return a sweep.workloads.Dataset, it returned %s" % (_target(config), _kind(dataset))
         )
-    return checked(dataset, str(config.get("name", _target(config))))
+    return check_dataset(dataset, str(config.get("name", _target(config))))
 
 
-def checked(dataset: Dataset, name: str) -> Dataset:
-    """The same data with floats as float32; a `UserError` for everything that would spoil a result later."""
+def check_dataset(dataset: Dataset, name: str) -> Dataset:
+    """The same data with floats as float32.
+
+    Raises:
+        UserError: for everything that would spoil a result later.
+    """
     if not dataset.inputs:
         raise UserError("data %s has no inputs" % name)
     if dataset.task not in TASKS:
@@ -150,11 +154,11 @@ def checked(dataset: Dataset, name: str) -> Dataset:
                 "data %s: input %s has %d samples, input %s has %d" % (name, key, count, first, rows[first])
             )
     labels = None if dataset.labels is None else _labels(dataset, name, rows[first])
-    sizes = None if dataset.sizes is None else checked_sizes(dataset.sizes, inputs, name)
+    sizes = None if dataset.sizes is None else check_sizes(dataset.sizes, inputs, name)
     calibration = _calibration(dataset, inputs, name)
     apart = dataset.calibration_sizes
     if apart is not None:
-        apart = checked_sizes(apart, calibration, name + ": calibration") if calibration else None
+        apart = check_sizes(apart, calibration, name + ": calibration") if calibration else None
     return dataset._replace(inputs=inputs, labels=labels, calibration=calibration, sizes=sizes, calibration_sizes=apart)
 
 
@@ -222,7 +226,7 @@ def _import(target: str, group: str) -> Callable[..., Any]:
     """The callable that `package.module.name` names.
 
     Raises:
-        UserError: where the name is wrong. A module that is there but fails to import raises what it raises.
+        UserError: if the name is wrong. An existing module that fails to import raises its own error.
     """
     module_name, _, name = target.rpartition(".")
     if not module_name:
@@ -232,7 +236,7 @@ def _import(target: str, group: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if module_name != missing and not module_name.startswith(missing + "."):
-            raise  # the module is there; something that it needs is not
+            raise  # the module exists; something that it needs does not
         raise UserError(
             "%s._target_=%s: there is no module %s%s" % (group, target, missing, _sibling(missing))
         ) from None
@@ -266,24 +270,24 @@ def existing(path: str, what: str) -> Path:
     """`path` as an absolute file.
 
     Raises:
-        UserError: where there is none.
+        UserError: if there is none.
     """
-    found = Path(path).expanduser().absolute()
-    if not found.is_file():
-        raise UserError("%s %s: there is no such file" % (what, found))
-    return found
+    file = Path(path).expanduser().absolute()
+    if not file.is_file():
+        raise UserError("%s %s: there is no such file" % (what, file))
+    return file
 
 
 def package_folder(package: str) -> Path:
     """The folder of an installed package, without importing it.
 
     Raises:
-        ModuleNotFoundError: where it is not installed; named, so that the reason is recorded as a missing package.
+        ModuleNotFoundError: if it is not installed, with its name, so that a missing package is recorded.
     """
     from importlib.util import find_spec
 
-    found = find_spec(package)
-    places: Tuple[str, ...] = tuple(found.submodule_search_locations or ()) if found else ()
+    spec = find_spec(package)
+    places: Tuple[str, ...] = tuple(spec.submodule_search_locations or ()) if spec else ()
     if not places:
         raise ModuleNotFoundError("No module named '%s'" % package, name=package)
     return Path(places[0])

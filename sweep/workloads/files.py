@@ -1,4 +1,4 @@
-"""Bring your own: models that are files, data in an `.npz`, and made-up data where there is none.
+"""Bring your own: models that are files, data in an `.npz`, and made-up data if there is none.
 
 Paths that are not absolute are taken from the folder of the process that loads them; the sweep makes them absolute.
 """
@@ -12,7 +12,7 @@ from sweep.spec import UserError
 from sweep.workloads.base import Dataset, OnnxFile, existing
 
 CALIBRATION_PREFIX = "calibration_"
-APART = 0.1  # share of the samples that is set apart where no calibration samples are given
+APART = 0.1  # share of the samples that is set apart if no calibration samples are given
 APART_MAX = 200
 
 
@@ -32,7 +32,7 @@ def torchscript(path: str) -> Any:
 def exported(path: str) -> Any:
     """A model that `torch.export.save` wrote. Reading it unpickles: `model.trust` must be set.
 
-    Where it was exported for one batch size, the reference asks it in batches of that size.
+    If it was exported for one batch size, the reference runs it in batches of that size.
     """
     import torch
 
@@ -43,7 +43,7 @@ def exported(path: str) -> Any:
 
 
 def _batch(program: Any) -> Optional[int]:
-    """The size of the first dimension of the first input, None where it is free."""
+    """The size of the first dimension of the first input, None if it is free."""
     wanted = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in wanted:
@@ -83,16 +83,16 @@ def npz(
 
 def _read(path: str) -> Dict[str, np.ndarray]:
     """All arrays of the file."""
-    found = existing(path, "the data file")
-    with open(str(found), "rb") as file:
+    file_path = existing(path, "the data file")
+    with open(str(file_path), "rb") as file:
         if not zipfile.is_zipfile(file):
-            raise UserError("the data file %s is no .npz: save it with np.savez(path, name=array)" % found)
+            raise UserError("the data file %s is no .npz: save it with np.savez(path, name=array)" % file_path)
         file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
         except ValueError as error:
-            raise UserError("the data file %s holds objects, not numbers: %s" % (found, error)) from None
+            raise UserError("the data file %s holds objects, not numbers: %s" % (file_path, error)) from None
 
 
 def _set_apart(inputs: Mapping[str, np.ndarray], labels: Any, task: str, classes: Optional[int]) -> Dataset:

@@ -29,12 +29,12 @@ def resnet50(weights: Optional[str] = None, seed: int = 0) -> Any:
         weights = str(existing(str(weights), "the file of weights"))
     import tensorflow
 
-    fresh(seed)
+    reset_keras(seed)
     return tensorflow.keras.applications.ResNet50(weights=weights)
 
 
-def fresh(seed: int) -> None:
-    """A process state in which a Keras model is made for inference and its random weights are those of `seed`.
+def reset_keras(seed: int) -> None:
+    """Reset Keras so that the next model is for inference and draws its random weights from `seed`.
 
     Keras draws seeds from Python's generator, from one of its own, or from TensorFlow's, depending on the version.
     """
@@ -65,11 +65,11 @@ def saved_model(path: str, inputs: Optional[Sequence[str]] = None) -> SavedModel
 def photographs(side: int = 224) -> Dataset:
     """The photographs of `efficientnet.photographs` as Keras' ResNet50 takes them: (N, side, side, 3)."""
     given = efficientnet.photographs(side)
-    scored, calibration = (caffe_style(each["image"]) for each in (given.inputs, given.calibration))
+    scored, calibration = (to_caffe_style(arrays["image"]) for arrays in (given.inputs, given.calibration))
     return given._replace(inputs={"image": scored}, calibration={"image": calibration})
 
 
-def caffe_style(images: np.ndarray) -> np.ndarray:
+def to_caffe_style(images: np.ndarray) -> np.ndarray:
     """(N, 3, H, W) red, green, blue in -1..1 to (N, H, W, 3) blue, green, red in 0..255 less their means."""
     pixels = (images.transpose(0, 2, 3, 1)[..., ::-1] + np.float32(1)) * np.float32(127.5)
     return np.ascontiguousarray(pixels - np.array(MEANS, np.float32))

@@ -3,13 +3,14 @@
 import contextlib
 import hashlib
 import inspect
+from pathlib import Path
 from typing import Any, Callable, ContextManager, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from sweep.workloads import tensorflow_models
 from sweep.workloads.base import Dataset, OnnxFile
-from sweep.workloads.sizes import Dims, spread, unpadded
+from sweep.workloads.sizes import Dims, pick_sizes, remove_padding
 
 Arrays = Tuple[np.ndarray, ...]
 
@@ -24,7 +25,7 @@ def packages(config: Mapping[str, Any]) -> List[str]:
 def run_reference(model: Any, inputs: Arrays) -> Arrays:
     """Answers of the original, fp32 and without a compiler, as host arrays with one row per sample.
 
-    A model file whose batch size is fixed is asked in batches of that size.
+    A model file with a fixed batch size runs in batches of that size.
     """
     if isinstance(model, OnnxFile):
         call, batch = _onnx_call(model)
@@ -103,8 +104,6 @@ def model_digest(model: Any) -> str:
 
 def _onnx_files(path: str) -> List[str]:
     """The model's file and the files that hold its weights."""
-    from pathlib import Path
-
     import onnx
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
@@ -115,12 +114,14 @@ def _onnx_files(path: str) -> List[str]:
 
 
 def _digest_module(model: Any, state: Any) -> None:
+    import torch
+
     tensors = dict(model.named_buffers())  # also those that a state dict leaves out
     tensors.update(model.state_dict())
     for name, value in sorted(tensors.items()):
         if hasattr(value, "detach"):
             tensor = value.detach().cpu().contiguous()
-            as_bytes = tensor.reshape(-1).view(_torch_uint8()) if tensor.numel() else tensor.reshape(-1)
+            as_bytes = tensor.reshape(-1).view(torch.uint8) if tensor.numel() else tensor.reshape(-1)
             state.update(("%s %s %s" % (name, tensor.dtype, tuple(tensor.shape))).encode())
             state.update(as_bytes.numpy().tobytes())
     for name, module in model.named_modules():
@@ -133,17 +134,11 @@ def _digest_module(model: Any, state: Any) -> None:
         state.update(str(code).encode())
 
 
-def _torch_uint8() -> Any:
-    import torch
-
-    return torch.uint8
-
-
 def _settings(module: Any) -> str:
     """Plain attributes of a module: strides, epsilons, names of modes."""
     plain = (bool, int, float, str, tuple, type(None))
-    found = {key: value for key, value in vars(module).items() if isinstance(value, plain)}
-    return repr(sorted(found.items()))
+    settings = {key: value for key, value in vars(module).items() if isinstance(value, plain)}
+    return repr(sorted(settings.items()))
 
 
 def _digest_array(name: str, array: np.ndarray, state: Any) -> None:
@@ -166,8 +161,8 @@ def _digest_source(kind: type, state: Any) -> None:
             pass  # generated code has no file; its weights and settings still count
 
 
-def flops_per_item(model: Any, example: Arrays) -> Optional[float]:
-    """Floating-point operations of one sample (a multiply-add counts as two), or None where they cannot be counted.
+def count_flops_per_item(model: Any, example: Arrays) -> Optional[float]:
+    """Floating-point operations of one sample (a multiply-add counts as two), or None if they cannot be counted.
 
     Counts matrix products, convolutions and attention of the fp32 eager model; the rest is small beside them.
     """
@@ -197,29 +192,29 @@ def _plain_attention() -> ContextManager[Any]:
 FLOPS_SIZES = 9  # distinct sizes that are counted; in between the operations are taken to follow the area
 
 
-def flops_by_size(model: Any, dataset: Dataset, dims: Optional[Dims]) -> List[Tuple[List[int], float]]:
-    """(size, operations of one sample without padding), by area; one pair with [] where all have the arrays' size.
+def count_flops_by_size(model: Any, dataset: Dataset, dims: Optional[Dims]) -> List[Tuple[List[int], float]]:
+    """(size, operations of one sample without padding), by area; one pair with [] if all have the arrays' size.
 
-    Empty where they cannot be counted.
+    Empty if they cannot be counted.
     """
     rows = {name: array[:1] for name, array in dataset.inputs.items()}
     if dataset.sizes is None or not dims:
-        whole = flops_per_item(model, tuple(rows.values()))
+        whole = count_flops_per_item(model, tuple(rows.values()))
         return [] if whole is None else [([], whole)]
-    found: List[Tuple[List[int], float]] = []
-    with _one_thread(model):
-        for size, at in spread(dataset.sizes, FLOPS_SIZES).items():
-            one = {name: array[at : at + 1] for name, array in dataset.inputs.items()}
-            flops = flops_per_item(model, unpadded(one, size, dims))
+    counts: List[Tuple[List[int], float]] = []
+    with _single_threaded(model):
+        for size, at in pick_sizes(dataset.sizes, FLOPS_SIZES).items():
+            sample = {name: array[at : at + 1] for name, array in dataset.inputs.items()}
+            flops = count_flops_per_item(model, remove_padding(sample, size, dims))
             if flops is None:
                 return []
-            found.append((list(size), flops))
-    return found
+            counts.append((list(size), flops))
+    return counts
 
 
 @contextlib.contextmanager
-def _one_thread(model: Any) -> Iterator[None]:
-    """Counting makes many small operations; beside other workers several threads spend their time waiting."""
+def _single_threaded(model: Any) -> Iterator[None]:
+    """One thread in torch: counting makes many small operations, for which several threads would mostly wait."""
     if not hasattr(model, "named_modules"):
         yield
         return
@@ -233,14 +228,14 @@ def _one_thread(model: Any) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def mean_flops(by_size: List[Tuple[List[int], float]], sizes: Optional[np.ndarray]) -> Optional[float]:
-    """Operations of the mean sample, from `flops_by_size` and the samples' sizes (N, D)."""
+def average_flops(by_size: List[Tuple[List[int], float]], sizes: Optional[np.ndarray]) -> Optional[float]:
+    """Operations of the mean sample, from `count_flops_by_size` and the samples' sizes (N, D)."""
     if not by_size or sizes is None:
         return by_size[0][1] if by_size else None
-    return float(flops_at(by_size, sizes.prod(axis=1)).mean())
+    return float(interpolate_flops(by_size, sizes.prod(axis=1)).mean())
 
 
-def flops_at(by_size: Sequence[Tuple[Sequence[int], float]], areas: np.ndarray) -> np.ndarray:
+def interpolate_flops(by_size: Sequence[Tuple[Sequence[int], float]], areas: np.ndarray) -> np.ndarray:
     """Operations of one sample of each area, (n,) -> (n,), from those of at least two sizes by area.
 
     They follow the area in between, and above the largest as they do between the last two.

@@ -1,4 +1,4 @@
-"""Samples of different sizes: what their sizes must be, and samples without their padding."""
+"""Samples of different sizes: checks of the sizes, and samples without their padding."""
 
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -10,11 +10,11 @@ Arrays = Mapping[str, np.ndarray]
 Dims = Mapping[str, Sequence[int]]  # input -> its axes that a bucket sets, as in `model.bucket_dims`
 
 
-def checked_sizes(given: np.ndarray, inputs: Arrays, name: str) -> np.ndarray:
+def check_sizes(given: np.ndarray, inputs: Arrays, name: str) -> np.ndarray:
     """Sizes (N, D) int64 of the samples; (N,) counts as one dimension.
 
     Raises:
-        UserError: where they cannot be sizes of these samples, whatever the model.
+        UserError: if they cannot be sizes of these samples, whatever the model.
     """
     sizes = np.asarray(given)
     sizes = sizes[:, None] if sizes.ndim == 1 else sizes
@@ -32,10 +32,10 @@ def checked_sizes(given: np.ndarray, inputs: Arrays, name: str) -> np.ndarray:
 
 
 def check_fit(sizes: Optional[np.ndarray], inputs: Arrays, dims: Optional[Dims], name: str) -> None:
-    """Do the data, and their sizes where samples differ, fit the dimensions that the model's config names?
+    """Check that the data, and their sizes if samples differ, fit the dimensions in the model's config.
 
     Raises:
-        UserError: where they do not, or where values beyond a sample's size are not padding: one and the same value.
+        UserError: if they do not, or if values beyond a sample's size are not padding: one and the same value.
     """
     if sizes is not None and not dims:
         text = "data %s has samples of different sizes: say with model.bucket_dims which axes they are, as in {%s: [1]}"
@@ -61,7 +61,7 @@ def check_fit(sizes: Optional[np.ndarray], inputs: Arrays, dims: Optional[Dims],
 
 
 def _check_padding(sizes: np.ndarray, array: np.ndarray, axes: Sequence[int], what: str) -> None:
-    found = None
+    padding = None
     for at, size in enumerate(sizes):
         beyond = np.zeros(array.shape[1:], bool)
         for axis, limit in zip(axes, size):
@@ -69,14 +69,14 @@ def _check_padding(sizes: np.ndarray, array: np.ndarray, axes: Sequence[int], wh
         values = array[at][beyond]
         if not len(values):
             continue
-        found = values[0] if found is None else found
-        if (values != found).any():
+        padding = values[0] if padding is None else padding
+        if (values != padding).any():
             raise UserError(
                 "%s: sample %d has values beyond its size %s, not padding alone" % (what, at, size.tolist())
             )
 
 
-def groups(
+def group_by_size(
     inputs: Arrays, sizes: Optional[np.ndarray], dims: Optional[Dims]
 ) -> Iterator[Tuple[np.ndarray, Tuple[np.ndarray, ...]]]:
     """The samples of each distinct size: their numbers and their arrays without padding. One group if all are alike."""
@@ -86,20 +86,20 @@ def groups(
     distinct, which = np.unique(sizes, axis=0, return_inverse=True)
     for number, size in enumerate(distinct):
         items = np.flatnonzero(which.ravel() == number)
-        yield items, unpadded({name: array[items] for name, array in inputs.items()}, size.tolist(), dims)
+        yield items, remove_padding({name: array[items] for name, array in inputs.items()}, size.tolist(), dims)
 
 
-def unpadded(arrays: Arrays, size: Sequence[int], dims: Dims) -> Tuple[np.ndarray, ...]:
+def remove_padding(arrays: Arrays, size: Sequence[int], dims: Dims) -> Tuple[np.ndarray, ...]:
     """Arrays of samples of one size, without what lies beyond it."""
-    found: List[np.ndarray] = []
+    cut: List[np.ndarray] = []
     for name, array in arrays.items():
         for axis, limit in zip(dims.get(name, ()), size):
             array = array[(slice(None),) * axis + (slice(limit),)]
-        found.append(np.ascontiguousarray(array))
-    return tuple(found)
+        cut.append(np.ascontiguousarray(array))
+    return tuple(cut)
 
 
-def spread(sizes: np.ndarray, count: int) -> Dict[Tuple[int, ...], int]:
+def pick_sizes(sizes: np.ndarray, count: int) -> Dict[Tuple[int, ...], int]:
     """At most `count` distinct sizes, from the smallest area to the largest, each with the number of a sample of it."""
     distinct, first = np.unique(sizes, axis=0, return_index=True)
     order = np.argsort(distinct.prod(axis=1), kind="stable")

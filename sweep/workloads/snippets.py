@@ -9,6 +9,7 @@ or bad; no text stands twice. Per source, in a fixed random order: 300 to score 
 
 import gzip
 import sys
+from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
@@ -47,7 +48,7 @@ def snippets(sources: Sequence[str] = tuple(FILES), count: Any = None, seed: int
         split: test, or held_out: others of the same kind, to check what was chosen by the first.
 
     Raises:
-        UserError: for a word that is not known, or a count that there is not.
+        UserError: for an unknown word, or a count above what there is.
     """
     for word, known in [(split, SPLITS), *((source, FILES) for source in sources)]:
         if word not in known:
@@ -60,7 +61,7 @@ def snippets(sources: Sequence[str] = tuple(FILES), count: Any = None, seed: int
     scored = tokens([chosen[i].text for i in order])
     longest = max(map(len, scored))
     # What is longer than anything served would not fit into what is built for it
-    apart = [row for row in tokens([one.text for one in read("calibration")]) if len(row) <= longest]
+    apart = [row for row in tokens([snippet.text for snippet in read("calibration")]) if len(row) <= longest]
     return Dataset(
         inputs=padded(scored, longest),
         labels=np.array([chosen[i].rating > 0 for i in order], np.int64),
@@ -74,8 +75,6 @@ def snippets(sources: Sequence[str] = tuple(FILES), count: Any = None, seed: int
 
 def read(part: str) -> List[Snippet]:
     """All snippets of one of the `PARTS`, in the order of the file."""
-    from pathlib import Path
-
     with gzip.open(str(Path(__file__).parent / "data" / "snippets.tsv.gz"), "rt", encoding="utf-8") as file:
         rows = [line.rstrip("\n").split("\t") for line in file]
     return [Snippet(row[0], row[1], float(row[2]), row[3]) for row in rows if row[0] == part]
@@ -120,15 +119,15 @@ def make(sdist: str, path: str) -> None:
 
 def _shared_out(source: str, table: str, seen: Dict[str, bool]) -> List[str]:
     """Lines of the file for one source; `seen` holds every text so far, whatever its case and spaces."""
-    found = []
+    lines = []
     for line in table.split("\r\n"):
         _, rating, text = line.split("\t") if line else ("", "0", "")
         key = " ".join(text.casefold().split())
         if abs(float(rating)) >= CLEAR and key and key not in seen:
-            found.append("%s\t%.2f\t%s\n" % (source, float(rating), " ".join(text.split())))
+            lines.append("%s\t%.2f\t%s\n" % (source, float(rating), " ".join(text.split())))
             seen[key] = True
-    order = iter(np.random.RandomState(0).permutation(len(found)).tolist())
-    return [part + "\t" + found[i] for part, size in PARTS.items() for i, _ in zip(order, range(size))]
+    order = iter(np.random.RandomState(0).permutation(len(lines)).tolist())
+    return [part + "\t" + lines[i] for part, size in PARTS.items() for i, _ in zip(order, range(size))]
 
 
 if __name__ == "__main__":

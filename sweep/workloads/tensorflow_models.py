@@ -122,8 +122,8 @@ def _predictor(path: str) -> Tuple[Any, Any, Dict[str, Any]]:
     """The predictor of TensorFlow 1, twice, and the shape of each input."""
     import tensorflow
 
-    found = tensorflow.contrib.predictor.from_saved_model(path)
-    return found, found, {name: symbol.shape for name, symbol in found.feed_tensors.items()}
+    predictor = tensorflow.contrib.predictor.from_saved_model(path)
+    return predictor, predictor, {name: symbol.shape for name, symbol in predictor.feed_tensors.items()}
 
 
 def _fixed_batch(shape: Any) -> Optional[int]:
@@ -133,9 +133,9 @@ def _fixed_batch(shape: Any) -> Optional[int]:
 
 
 def add_to_digest(model: Any, state: Any) -> None:
-    """Everything that makes a model what it is into a hash: the files of a SavedModel, weights and layers of Keras."""
+    """Add a model's identity to a hash: the files of a SavedModel, weights and layers of Keras."""
     if isinstance(model, SavedModel):
-        for path in sorted(each for each in Path(model.path).rglob("*") if each.is_file()):
+        for path in sorted(path for path in Path(model.path).rglob("*") if path.is_file()):
             state.update(str(path.relative_to(model.path)).encode())
             with open(str(path), "rb") as file:
                 for block in iter(lambda: file.read(1 << 20), b""):

@@ -16,8 +16,8 @@ from sweep import backends, workloads
 from sweep.backends import cpu
 from sweep.backends.base import Backend
 from sweep.spec import BuildSpec, FailureKind, TrialError, UserError
-from sweep.testing import BackendContract, Built, build, check_refusals, imported_frameworks
-from sweep.testing.builds import BATCH, DIGITS, IMAGES, describe
+from sweep.testing import BackendContract, Built, build, check_refusals, find_imported_frameworks
+from sweep.testing.builds import BATCH, DIGITS, IMAGES, describe_build
 from tests.support.running import ROOT
 from tests.support.shared_builds import build_once
 
@@ -35,7 +35,7 @@ class OurContract(BackendContract):
     """The contract, with builds that are shared, and artifacts that are one file."""
 
     def build(self, precision: str, factory: pytest.TempPathFactory) -> Built:
-        spec, source, data = describe(self.backend, precision)
+        spec, source, data = describe_build(self.backend, precision)
         builder = self.backend({})
         name = f"{spec.backend}-{precision}"
         folder, info = build_once(name, lambda target: builder.build(source, spec, target), factory)
@@ -83,7 +83,7 @@ class TestInductor(OurContract):
 
 
 def test_no_framework_is_imported_to_ask_a_backend() -> None:
-    assert imported_frameworks(OURS, FRAMEWORKS) == []
+    assert find_imported_frameworks(OURS, FRAMEWORKS) == []
 
 
 @pytest.mark.parametrize("backend", [one for one in OURS if one.origin.is_evidence], ids=lambda backend: backend.name)
@@ -176,7 +176,7 @@ def only_relu() -> Any:
 def two_input_data() -> workloads.Dataset:
     random = np.random.RandomState(0)
     inputs = {"ids": random.randint(0, 11, (20, 5)), "scale": random.rand(20, 1).astype(np.float32)}
-    return workloads.checked(workloads.Dataset(inputs, None, {}, "regression", None), "two")
+    return workloads.check_dataset(workloads.Dataset(inputs, None, {}, "regression", None), "two")
 
 
 @pytest.mark.parametrize("name", ["torch", "torchscript", "onnxruntime", "openvino"])

@@ -56,11 +56,13 @@ request = from_json(MeasureRequest, json.loads(Path(sys.argv[1]).read_text()))
 threads, slices = int(sys.argv[2]), int(sys.argv[3])
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 import torch
-from sweep import measure, processes, sources
+from sweep.isolate import procfs as processes
+from sweep.worker import requests as sources
+from sweep.worker import window as measure
 from sweep.spec.requests import MeasureRequest
 from sweep.spec import Placement, from_json
 processes.keep_freed_memory()
-requests, _ = sources.prepared(request, Placement("cpu", tuple(range(threads)), threads), 0.0)
+requests, _ = sources.prepare_requests(request, Placement("cpu", tuple(range(threads)), threads), 0.0)
 model, tensors = requests[0].runner.call, [entry.inputs[0] for entry in requests]
 clock, size = time.perf_counter_ns, 12
 
@@ -73,7 +75,7 @@ def bare():
 
 def ours():
     # A window that is over at once and stretched to so many requests
-    window = measure.timed_window(requests[:size], clock() - 10**9, 1.0, size, size)
+    window = measure.run_timed_window(requests[:size], clock() - 10**9, 1.0, size, size)
     return statistics.median((window.end_ns - window.start_ns)[:size].tolist())
 
 for _ in range(4):

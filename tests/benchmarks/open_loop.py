@@ -55,9 +55,9 @@ def theory(outputs: Path, service_ms: float, seconds: float, servers: int, busy_
     (repeat,) = record.repeats
     seen = percentiles(samples.load_samples(repeat.samples) / 1e6)
     own = percentiles(as_served(repeat.samples, servers) / 1e6)
-    same = percentiles(queueing_theory.latencies(arrivals.poisson(rate, seconds, (0, 0)), service, servers) / 1e6)
+    same = percentiles(queueing_theory.latencies(arrivals.draw_poisson(rate, seconds, (0, 0)), service, servers) / 1e6)
     spread = [
-        percentiles(queueing_theory.latencies(arrivals.poisson(rate, seconds, (1, seed)), service, servers) / 1e6)
+        percentiles(queueing_theory.latencies(arrivals.draw_poisson(rate, seconds, (1, seed)), service, servers) / 1e6)
         for seed in range(SEEDS)
     ]
     known = queueing_theory.Theory(busy_share, servers)

@@ -23,7 +23,6 @@ from sweep.verdict import gates
 from sweep.verdict.stats import agreement
 from sweep.worker import arrays as materials
 from sweep.worker import batching, padded_reference
-from sweep.workloads import checked
 from tests.support.running import QUICK, ROOT, kill_group, start, sweep
 from tests.support.text_workloads import DIMS, texts
 
@@ -282,24 +281,24 @@ def test_texts_without_their_mask_are_rejected_for_padding(tmp_path: Path, backe
 
 def test_samples_are_padded_to_their_bucket_or_request() -> None:
     sizes = np.array([[3], [9], [5], [12], [2]])
-    assert padded_reference.padded_to([None], sizes, [12], 2) is None
-    listed = padded_reference.padded_to([(12,), (4,)], sizes, [12], 2)
+    assert padded_reference.find_padded_sizes([None], sizes, [12], 2) is None
+    listed = padded_reference.find_padded_sizes([(12,), (4,)], sizes, [12], 2)
     assert listed is not None
     assert listed.ravel().tolist() == [4, 12, 12, 12, 4]
-    dynamic = padded_reference.padded_to([()], sizes, [12], 2)
+    dynamic = padded_reference.find_padded_sizes([()], sizes, [12], 2)
     assert dynamic is not None
     assert dynamic.ravel().tolist() == [9, 9, 12, 12, 3]  # the last stands beside the first, which was sent before
-    wide = padded_reference.padded_to([(8,), (4, 8)], np.array([[3, 7], [5, 2]]), [8, 8], 1)
+    wide = padded_reference.find_padded_sizes([(8,), (4, 8)], np.array([[3, 7], [5, 2]]), [8, 8], 1)
     assert wide is not None
     assert wide.tolist() == [[4, 8], [8, 8]]
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_worker_pads_as_requests_are_padded(tmp_path: Path, side: str) -> None:
-    data = checked(texts(), "mine")
+    data = check_dataset(texts(), "mine")
     materials.write_data(data, tmp_path / "data")
     assert data.sizes is not None
-    shapes = padded_reference.padded_to([(4,), (12,)], data.sizes, [12], 1)
+    shapes = padded_reference.find_padded_sizes([(4,), (12,)], data.sizes, [12], 1)
     assert shapes is not None
     items = [7, 1, 30, 12]
     request = {
@@ -323,7 +322,7 @@ def test_worker_pads_as_requests_are_padded(tmp_path: Path, side: str) -> None:
     with np.load(tmp_path / padded_reference.ANSWERS) as answers:
         assert answers["index"].tolist() == sorted(items)
         for place, item in enumerate(sorted(items)):
-            arrays = batching.fitted(data.inputs, np.array([item]), tuple(shapes[item]), padded, data.sizes)
+            arrays = batching.fit_samples(data.inputs, np.array([item]), tuple(shapes[item]), padded, data.sizes)
             np.testing.assert_allclose(answers["output_0"][place], model("unmasked")(*arrays)[0], rtol=1e-5)
 
 

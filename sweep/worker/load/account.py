@@ -1,8 +1,8 @@
-"""What an open load says of a repeat, all replicas together: its rate, its samples, and whether to believe them.
+"""One repeat of an open load, all replicas together: its rate, its samples, and whether to believe them.
 
-A generator can be what is slow. Two numbers show it. Lag: from the moment at which a batch might have left with a
-replica that was idle to the moment at which it did. Own time: from one answer to the next batch while work waits, which
-is the loop's and not the model's. `gates.generator` rejects a trial where either is more than a twentieth.
+The generator itself can be slow, and two numbers show it. Lag: from the moment at which a batch could have left with
+an idle replica to the moment at which it did. Own time: from one answer to the next batch while work waits, which the
+loop takes and not the model. `gates.generator` rejects a trial where either is more than a twentieth.
 
 Worker side, Python 3.8.
 """
@@ -13,15 +13,15 @@ from typing import Any, Dict, Mapping, NamedTuple, Sequence
 import numpy as np
 
 from sweep.spec.facts import LoadFacts
-from sweep.worker.load.generator import Opened
+from sweep.worker.load.generator import OpenWindow
 
 BLOCKS = 10  # parts of a window in which the queue's growth is looked at
 T_QUANTILE = 4.297  # Student's t with BLOCKS - 1 degrees of freedom: exceeded by chance once in 1,000
 Arrays = Dict[str, np.ndarray]
 
 
-def saved(opened: Opened) -> Arrays:
-    """What one replica leaves for the others' account beside its requests: see `Opened`."""
+def pack_arrays(opened: OpenWindow) -> Arrays:
+    """What one replica leaves for `sum_up` beside its requests: see `OpenWindow`."""
     return {
         **opened.items,
         "ready_ns": opened.ready_ns,
@@ -33,16 +33,16 @@ def saved(opened: Opened) -> Arrays:
 class Account(NamedTuple):
     """One repeat of an open load."""
 
-    rate: float  # items/s: those answered, over the time from the start to the last answer, at least the window
-    seconds: float  # that time
+    rate: float  # items/s: answered items over `seconds`
+    seconds: float  # from the start to the last answer, at least the window
     items: Arrays  # due_ns, done_ns of every item that was answered, in the order in which they were due
     facts: LoadFacts
 
 
-def account(load: Mapping[str, Any], parts: Sequence[Mapping[str, np.ndarray]]) -> Account:
+def sum_up(load: Mapping[str, Any], parts: Sequence[Mapping[str, np.ndarray]]) -> Account:
     """
     Args:
-        parts: of each replica: start_ns, end_ns and items of its requests, and what `saved` gave.
+        parts: of each replica: start_ns, end_ns and items of its requests, and what `pack_arrays` returned.
     """
     due, done = (np.concatenate([part[name] for part in parts]) for name in ("due_ns", "done_ns"))
     order = np.argsort(due, kind="stable")
@@ -51,7 +51,7 @@ def account(load: Mapping[str, Any], parts: Sequence[Mapping[str, np.ndarray]]) 
     span = max([length / 1e9, *((part["end_ns"].max() - start) / 1e9 for part in parts if len(part["end_ns"]))])
     requests = sum(len(part["start_ns"]) for part in parts)
     busy = sum(float((part["end_ns"] - part["start_ns"]).sum()) for part in parts)
-    lag = _lag(parts, busy)
+    lag = _measure_lag(parts, busy)
     facts = LoadFacts(
         scenario=str(load["name"]),
         rate=load.get("rate", len(arrived) / (length / 1e9) if length else None),
@@ -64,7 +64,7 @@ def account(load: Mapping[str, Any], parts: Sequence[Mapping[str, np.ndarray]]) 
         lag_ms_p50=lag.p50_ms,
         lag_ms_p99=lag.p99_ms,
         own_share=lag.own_share,
-        overloaded=bool(length) and grows(backlog(arrived, done, start, length)),
+        overloaded=bool(length) and is_growing(count_waiting(arrived, done, start, length)),
     )
     return Account(len(due) / span, span, {"due_ns": due[order], "done_ns": done[order]}, facts)
 
@@ -78,7 +78,7 @@ class _Lag(NamedTuple):
     own_share: float
 
 
-def _lag(parts: Sequence[Mapping[str, np.ndarray]], busy_ns: float) -> _Lag:
+def _measure_lag(parts: Sequence[Mapping[str, np.ndarray]], busy_ns: float) -> _Lag:
     lag, own = [], []
     for part in parts:
         free = np.concatenate([part["window_ns"][:1], part["end_ns"][:-1]])[: len(part["start_ns"])]
@@ -92,7 +92,7 @@ def _lag(parts: Sequence[Mapping[str, np.ndarray]], busy_ns: float) -> _Lag:
     return _Lag(float(lags.sum()) / max(1, requests), p50, p99, owns / max(1.0, owns + busy_ns))
 
 
-def backlog(arrived_ns: np.ndarray, done_ns: np.ndarray, start_ns: int, length_ns: int) -> np.ndarray:
+def count_waiting(arrived_ns: np.ndarray, done_ns: np.ndarray, start_ns: int, length_ns: int) -> np.ndarray:
     """(BLOCKS + 1,) items that have arrived and are not answered, at the ends of equal parts of the window."""
     moments = start_ns + np.linspace(0, length_ns, BLOCKS + 1)
     arrived = np.searchsorted(np.sort(arrived_ns), moments, side="right")
@@ -101,11 +101,11 @@ def backlog(arrived_ns: np.ndarray, done_ns: np.ndarray, start_ns: int, length_n
     return waiting
 
 
-def grows(waiting: np.ndarray) -> bool:
-    """Whether a backlog grows and does not only fluctuate: its steps have a mean above 0 by a one-sided t-test.
+def is_growing(waiting: np.ndarray) -> bool:
+    """Whether a backlog grows, and does not only fluctuate: a one-sided t-test that the mean of its steps is above 0.
 
-    Where a server cannot keep up the steps are about independent, with the difference of the two rates as their mean
-    (Student 1908, Biometrika 6:1-25). Where it can, they cancel out, which makes the test say so even more rarely.
+    If the server cannot keep up, the steps are about independent, and their mean is the difference of the two rates
+    (Student 1908, Biometrika 6:1-25). If it can, they cancel out, so false alarms are rarer than the level says.
     """
     steps = np.diff(waiting)
     mean, deviation = float(steps.mean()), float(steps.std(ddof=1))

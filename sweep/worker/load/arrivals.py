@@ -1,8 +1,8 @@
 """When items arrive: moments in ns from the start of the window, ascending. Worker side, Python 3.8.
 
-They are planned before the window and do not depend on the server: that is what makes a loop open. The same seed and
-repeat give the same arrivals to every trial of a sweep (common random numbers), so that trials differ by what they do
-with them.
+They are planned before the window and do not depend on the server: this makes the loop open. The same seed and
+repeat give the same arrivals to every trial of a sweep (common random numbers), so that trials differ only in
+how they serve them.
 """
 
 from typing import NamedTuple, Sequence
@@ -14,7 +14,7 @@ from sweep.worker.load import trace as traces
 
 
 class Arrivals(NamedTuple):
-    """Items that arrive at one server, which all its replicas share."""
+    """Items that arrive at one server and are shared by its replicas."""
 
     due_ns: np.ndarray  # (n,) int64, ascending, from the window's start
     item: np.ndarray  # (n,) number of the sample that each asks for
@@ -25,8 +25,8 @@ class Arrivals(NamedTuple):
         return Arrivals(due_ns, order[np.arange(len(due_ns)) % len(order)])
 
 
-def poisson(rate: float, seconds: float, seed: Sequence[int]) -> np.ndarray:
-    """A Poisson process of `rate` items/s: given how many come, their moments are independent and uniform.
+def draw_poisson(rate: float, seconds: float, seed: Sequence[int]) -> np.ndarray:
+    """A Poisson process of `rate` items/s: given their number, the moments are independent and uniform.
 
     (Cox and Lewis 1966, The Statistical Analysis of Series of Events, section 2.1.)
     """
@@ -36,11 +36,11 @@ def poisson(rate: float, seconds: float, seed: Sequence[int]) -> np.ndarray:
     return moments
 
 
-def trace(file: str, sha256: str, speed: float) -> np.ndarray:
+def replay_trace(file: str, sha256: str, speed: float) -> np.ndarray:
     """Arrivals as recorded, from the first one on, `speed` times as fast.
 
     Raises:
-        UserError: where the file is no longer the one that was declared.
+        UserError: if the file has changed since it was declared.
     """
     recorded = traces.read(file)
     if recorded.sha256 != sha256:
@@ -51,5 +51,5 @@ def trace(file: str, sha256: str, speed: float) -> np.ndarray:
 
 
 def at_once(count: int) -> np.ndarray:
-    """Everything is there from the beginning."""
+    """All items arrive at the start."""
     return np.zeros(count, np.int64)

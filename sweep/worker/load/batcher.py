@@ -1,8 +1,8 @@
 """From items that wait to one request: what a server does between its queue and the model.
 
-Items are padded to their bucket ahead of time, as they would be where they come from. What is done when a batch leaves
-belongs to the latency of its items: putting their arrays together, filling a short batch up to the batch that the model
-was built for, and the runtime's own `prepare`. What fills up counts for nothing.
+Items are padded to their bucket ahead of time, as their sender would. The work when a batch leaves is part of the
+latency of its items: putting their arrays together, filling a short batch up to the model's batch, and the runtime's
+own `prepare`. Rows that fill up do not count as items.
 
 Worker side, Python 3.8.
 """
@@ -31,7 +31,7 @@ class Padded:
         self._arrays = arrays
 
     def __call__(self, rows: np.ndarray) -> Arrays:
-        if len(rows) == 1:  # it lies there as one array already
+        if len(rows) == 1:  # a view will do
             place = int(self._place[rows[0]])
             return tuple(array[place : place + 1] for array in self._arrays)
         places = self._place[rows]
@@ -46,10 +46,10 @@ class Stock(NamedTuple):
     order: np.ndarray  # samples as they arrive, round and round
     bucket_of: np.ndarray  # (N,) bucket of each sample of the data
     rows: int  # of every request
-    ask: Callable[[int, np.ndarray], Request]  # (bucket, samples) -> what such a request holds, but not its inputs
+    ask: Callable[[int, np.ndarray], Request]  # (bucket, samples) -> the request without its inputs
 
     def inputs(self, bucket: int, samples: np.ndarray) -> Tuple[Runner, Any]:
-        """What is called for a batch, and with what."""
+        """The runner of a batch, and its prepared inputs."""
         runner = self.runners[bucket]
         rows = samples if len(samples) == self.rows else np.resize(samples, self.rows)
         return runner, runner.prepare(self.together[bucket](rows))

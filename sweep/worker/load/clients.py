@@ -15,14 +15,14 @@ Part = Sequence[Request]  # the requests of one client, in its order
 FIRST = 3  # requests of each client before the window: a thread has a warm-up of its own
 
 
-def window(warm: Warm, effort: Effort, clients: int) -> Window:
+def run_window(warm: Warm, effort: Effort, clients: int) -> Window:
     """One replica's part of a window.
 
-    One client is a plain loop. More are threads that call the runner at the same time, as those of a server do, which
-    it must allow (`Backend.concurrent`). Each goes through all the requests, from a place of its own on.
+    One client is a plain loop. Several are threads that call the runner at the same time, as a server's do, which it
+    must allow (`Backend.concurrent`). Each client goes through all requests, from its own starting place.
     """
     if clients == 1:
-        return measuring.timed_window(
+        return measuring.run_timed_window(
             warm.requests, warm.start(), effort.window_seconds, effort.min_requests, warm.keep
         )
     total = len(warm.requests)
@@ -30,7 +30,7 @@ def window(warm: Warm, effort: Effort, clients: int) -> Window:
     parts = [[warm.requests[number] for number in turn.tolist()] for turn in turns]
     keep = min(-(-total // clients), max(1, warm.keep // clients))
     enough = -(-effort.min_requests // clients)
-    together = threading.Barrier(clients)  # so that no thread takes the part of two
+    together = threading.Barrier(clients)  # each thread takes exactly one part
 
     def first(part: Part) -> None:
         try:
@@ -43,32 +43,32 @@ def window(warm: Warm, effort: Effort, clients: int) -> Window:
         together.wait()
 
     with ThreadPoolExecutor(clients) as threads:
-        _each(threads, first, parts)
+        _run_parts(threads, first, parts)
         start = warm.start()
 
         def timed(part: Part) -> Window:
-            return measuring.timed_window(part, start, effort.window_seconds, enough, keep)
+            return measuring.run_timed_window(part, start, effort.window_seconds, enough, keep)
 
-        windows = _each(threads, timed, parts)
-    return _joined(windows, turns, warm.requests)
+        windows = _run_parts(threads, timed, parts)
+    return _join(windows, turns, warm.requests)
 
 
-def _each(threads: ThreadPoolExecutor, work: Callable[[Part], T], parts: Sequence[Part]) -> List[T]:
-    """What every client's work gave; the error of one that failed, and not that of those which it held up."""
+def _run_parts(threads: ThreadPoolExecutor, work: Callable[[Part], T], parts: Sequence[Part]) -> List[T]:
+    """What `work` returns for every client. Raises the error of a client that failed, not of those it held up."""
     futures = [threads.submit(work, part) for part in parts]
     errors = [future.exception() for future in futures]
-    for error in sorted(filter(None, errors), key=lambda one: isinstance(one, threading.BrokenBarrierError)):
+    for error in sorted(filter(None, errors), key=lambda error: isinstance(error, threading.BrokenBarrierError)):
         raise error
     return [future.result() for future in futures]
 
 
-def _joined(windows: Sequence[Window], turns: Sequence[np.ndarray], requests: Sequence[Request]) -> Window:
+def _join(windows: Sequence[Window], turns: Sequence[np.ndarray], requests: Sequence[Request]) -> Window:
     """The clients' windows as one; numbers of requests are those of the replica again."""
     return Window(
-        np.concatenate([each.start_ns for each in windows]),
-        np.concatenate([each.end_ns for each in windows]),
-        [(int(turn[number]), raw) for each, turn in zip(windows, turns) for number, raw in each.kept],
+        np.concatenate([window.start_ns for window in windows]),
+        np.concatenate([window.end_ns for window in windows]),
+        [(int(turn[number]), raw) for window, turn in zip(windows, turns) for number, raw in window.kept],
         requests,
-        np.concatenate([turn[each.number] for each, turn in zip(windows, turns)]),
-        np.concatenate([np.full(len(each.number), client) for client, each in enumerate(windows)]),
+        np.concatenate([turn[window.number] for window, turn in zip(windows, turns)]),
+        np.concatenate([np.full(len(window.number), client) for client, window in enumerate(windows)]),
     )

@@ -3,12 +3,12 @@
 The rules are those of MLPerf LoadGen (Reddi et al. 2020, "MLPerf Inference Benchmark", ISCA, arXiv:1911.02549) where it
 has such a scenario:
 
-    saturate   each client sends its next request when the last one is answered (closed loop); LoadGen has no such one
+    saturate   each client sends its next request when the last one is answered (closed loop); not in LoadGen
     single     SingleStream: one item in flight
     offline    Offline: all the data at once
     poisson    Server: arrivals of a Poisson process, latency from the moment that was planned
     trace      Server, with arrivals as they were recorded
-    capacity   Server, at the highest rate that meets the service level: what LoadGen leaves to be found by hand
+    capacity   Server, at the highest rate that meets the service level: LoadGen leaves finding it to the user
 
 Worker side, Python 3.8.
 """
@@ -72,21 +72,21 @@ LOADS: Dict[str, Type[Any]] = {
 }
 
 
-def open_loop(load: Mapping[str, Any]) -> bool:
-    """Whether items arrive by themselves, however busy the server is; otherwise clients wait for their answers."""
+def is_open_loop(load: Mapping[str, Any]) -> bool:
+    """Whether items arrive however busy the server is; in a closed loop clients wait for their answers."""
     return load.get("name") in ("offline", "poisson", "trace", "capacity")
 
 
-def clients(load: Mapping[str, Any]) -> int:
+def count_clients(load: Mapping[str, Any]) -> int:
     """Requests that each replica has in flight in a closed loop; a replica serves one at a time in an open one."""
     return int(load.get("concurrency", 1))
 
 
 def request_items(load: Mapping[str, Any], batch: int) -> int:
-    """Items that a request holds at most: one user sends one, and the rest of the batch is filled up."""
+    """Items that a request holds at most: under `single` one, and the rest of the batch is filled up."""
     return 1 if load.get("name") == "single" else batch
 
 
-def seconds(load: Mapping[str, Any], window_seconds: float) -> float:
-    """How long items arrive in one repeat, as far as that is known before: a trace is played whole."""
+def plan_seconds(load: Mapping[str, Any], window_seconds: float) -> float:
+    """Seconds for which items arrive in one repeat, as planned: a trace is played whole."""
     return float(load["seconds"]) / float(load["speed"]) if load.get("name") == "trace" else window_seconds

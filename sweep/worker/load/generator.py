@@ -4,8 +4,8 @@ A free replica asks the queue when the next batch may leave, sleeps until shortl
 it. Latency of an item is from the moment at which it was meant to arrive to the moment at which its answer is there:
 waiting in the queue, waiting for the batch to fill up, a stall of the server or of this loop are all in it.
 
-`serve` does that and keeps the books; with another clock it runs without any real time. `window` is one window as a
-load declares it. Worker side, Python 3.8.
+`serve` does that and keeps the books; with a clock of a test it takes no real time. `run_window` is one window of a
+declared load. Worker side, Python 3.8.
 """
 
 import math
@@ -23,8 +23,8 @@ from sweep.worker.load.batcher import Stock
 from sweep.worker.load.queue import NEVER, Claim, Queue, Shared
 from sweep.worker.window import Warm, Window
 
-SPIN_NS = 200_000  # a sleep may end so much late
-DRAIN = 2  # a server that cannot keep up is given up after so many windows
+SPIN_NS = 200_000  # how late a sleep may end
+DRAIN = 2  # windows after which a server that cannot keep up is given up
 
 
 class Clock(NamedTuple):
@@ -46,7 +46,7 @@ REAL = Clock(measuring.clock, _wait)
 
 
 class Served(NamedTuple):
-    """What one replica has done in a window, request by request."""
+    """What one replica did in a window, request by request."""
 
     claims: List[Claim]
     start_ns: List[int]  # when each batch was taken
@@ -55,11 +55,11 @@ class Served(NamedTuple):
 
 
 def serve(queue: Queue, stock: Stock, start_ns: int, until_ns: int, keep: int, clock: Clock = REAL) -> Served:
-    """Answer what comes until nothing is left, or until `until_ns`; a request that has begun is finished.
+    """Answer arrivals until none is left, or until `until_ns`; a request that has begun is finished.
 
     Args:
         start_ns: of the window, on the clock; arrivals and `until_ns` count from there.
-        keep: outputs of at most so many requests are kept, and of one pass through the data.
+        keep: outputs of at most this many requests are kept, and of one pass through the data.
     """
     now, wait = clock
     served = Served([], [], [], [])
@@ -88,23 +88,23 @@ def serve(queue: Queue, stock: Stock, start_ns: int, until_ns: int, keep: int, c
     return served
 
 
-class Opened(NamedTuple):
+class OpenWindow(NamedTuple):
     """One replica's part of a window. Moments are in ns on the clock."""
 
     window: Window
-    items: Dict[str, np.ndarray]  # of every item that it answered: due_ns, done_ns
-    ready_ns: np.ndarray  # of every request: from when on it might have left
+    items: Dict[str, np.ndarray]  # due_ns and done_ns of every item that it answered
+    ready_ns: np.ndarray  # of every request: when it could have left
     arrived_ns: np.ndarray  # of every item that arrived, whoever answered it
     start_ns: int
-    seconds: float  # for which items arrived; 0: they were there at once
+    seconds: float  # for which items arrived; 0: all at once
 
 
-def opened(served: Served, queue: Queue, stock: Stock, start_ns: int, seconds: float) -> Opened:
-    """The books of `serve` as arrays."""
+def collect_window(served: Served, queue: Queue, stock: Stock, start_ns: int, seconds: float) -> OpenWindow:
+    """What `serve` did, as arrays."""
     due = [queue.due_of(claim) for claim in served.claims]
     counts = [claim.size for claim in served.claims]
     done = np.repeat(np.array(served.end_ns, np.int64), counts)
-    return Opened(
+    return OpenWindow(
         Window.of(
             served.start_ns,
             served.end_ns,
@@ -119,54 +119,56 @@ def opened(served: Served, queue: Queue, stock: Stock, start_ns: int, seconds: f
     )
 
 
-def window(warm: Warm, stock: Stock, load: Mapping[str, Any], effort: Effort, repeat: int, shared: Shared) -> Opened:
+def run_window(
+    warm: Warm, stock: Stock, load: Mapping[str, Any], effort: Effort, repeat: int, shared: Shared
+) -> OpenWindow:
     """One replica's part of a window of `load`: offline, poisson or trace.
 
     Args:
-        repeat: each has arrivals of its own, the same for all trials of a sweep.
-        shared: of all replicas: a cell for each bucket, and one more.
+        repeat: its number; repeats differ in their arrivals, the trials of a sweep do not.
+        shared: by all replicas: a cell for each bucket, and one more.
 
     Raises:
         UserError: where nothing arrives.
     """
     if load["name"] == "offline":
-        return _offline(warm, stock, effort, shared)
-    due_ns, seconds = planned(load, effort, repeat)
-    queue = queue_of(stock, due_ns, load["max_wait_ms"], shared)
+        return _run_offline(warm, stock, effort, shared)
+    due_ns, seconds = plan_arrivals(load, effort, repeat)
+    queue = make_queue(stock, due_ns, load["max_wait_ms"], shared)
     start = warm.start()
     until = DRAIN * max(seconds, effort.window_seconds)
-    return opened(serve(queue, stock, start, round(until * 1e9), warm.keep), queue, stock, start, seconds)
+    return collect_window(serve(queue, stock, start, round(until * 1e9), warm.keep), queue, stock, start, seconds)
 
 
-def queue_of(stock: Stock, due_ns: np.ndarray, max_wait_ms: float, shared: Shared, first_cell: int = 0) -> Queue:
+def make_queue(stock: Stock, due_ns: np.ndarray, max_wait_ms: float, shared: Shared, first_cell: int = 0) -> Queue:
     """The queue in which the stock's samples arrive in turn."""
     arriving = Arrivals.of(due_ns, stock.order)
     return Queue(arriving, stock.bucket_of, stock.rows, round(max_wait_ms * 1e6), shared, first_cell)
 
 
-def planned(load: Mapping[str, Any], effort: Effort, repeat: int) -> Tuple[np.ndarray, float]:
-    """(moments in ns from the start, seconds that they fill) of arrivals that are known before the window begins.
+def plan_arrivals(load: Mapping[str, Any], effort: Effort, repeat: int) -> Tuple[np.ndarray, float]:
+    """(moments in ns from the start, seconds that they fill) of arrivals planned before the window.
 
     Raises:
         UserError: where there are none.
     """
     if load["name"] == "trace":
-        due_ns = arrivals.trace(load["file"], load["sha256"], load["speed"])
+        due_ns = arrivals.replay_trace(load["file"], load["sha256"], load["speed"])
         return due_ns, float(due_ns[-1]) / 1e9
-    seconds = measuring.stretched(effort, load["rate"])
-    due_ns = arrivals.poisson(load["rate"], seconds, (load["seed"], repeat))
+    seconds = measuring.stretch_window(effort, load["rate"])
+    due_ns = arrivals.draw_poisson(load["rate"], seconds, (load["seed"], repeat))
     if not len(due_ns):
-        told = "nothing arrives in %g s at load.rate=%g: raise effort.window_seconds, or the rate"
-        raise UserError(told % (seconds, load["rate"]))
+        text = "nothing arrives in %g s at load.rate=%g: raise effort.window_seconds, or the rate"
+        raise UserError(text % (seconds, load["rate"]))
     return due_ns, seconds
 
 
-def _offline(warm: Warm, stock: Stock, effort: Effort, shared: Shared) -> Opened:
+def _run_offline(warm: Warm, stock: Stock, effort: Effort, shared: Shared) -> OpenWindow:
     """Whole passes through the data, as many as fill the window at the pace that all replicas have together."""
     items = np.mean([len(request.items) for request in warm.requests])
     together = len(shared.cells) - 1
-    shared.add(together, math.ceil(warm.pace * items * measuring.stretched(effort, warm.pace)))
+    shared.add(together, math.ceil(warm.pace * items * measuring.stretch_window(effort, warm.pace)))
     start = warm.start()
     passes = max(1, round(shared.cells[together] / len(stock.order)))
-    queue = queue_of(stock, arrivals.at_once(passes * len(stock.order)), 0.0, shared)
-    return opened(serve(queue, stock, start, NEVER, warm.keep), queue, stock, start, 0.0)
+    queue = make_queue(stock, arrivals.at_once(passes * len(stock.order)), 0.0, shared)
+    return collect_window(serve(queue, stock, start, NEVER, warm.keep), queue, stock, start, 0.0)

@@ -3,7 +3,7 @@
 Items wait in the line of their bucket. A batch may leave as soon as it is full, or when its oldest item has waited for
 `max_wait_ms`; the replica that is free first takes it. With a batch of one that is the queue of M/D/c: one line, first
 come first served, c servers. All arrivals are known, so a free replica knows when to look again, and what the queue
-does depends on nothing but the times at which it is asked: tests run it on a clock of their own.
+does depends only on the times of the calls: tests run it on a clock of their own.
 
 Worker side, Python 3.8.
 """
@@ -39,11 +39,11 @@ class Claim(NamedTuple):
     bucket: int
     first: int
     size: int
-    ready_ns: int  # from which it might have left
+    ready_ns: int  # when it could have left
 
 
 class Queue:
-    """One window's arrivals. Every replica makes the same one; what they have taken of it is in `shared`."""
+    """One window's arrivals. Every replica makes the same queue; `shared` holds what they have taken from it."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Queue:
         return self._soonest()[0]
 
     def claim(self, now_ns: int) -> Optional[Claim]:
-        """Take the batch that might have left first, with all that has joined it since; None if none may leave yet."""
+        """Take the batch that could leave first, with all that joined it since; None if none may leave yet."""
         with self._lock:
             ready, bucket = self._soonest()
             if ready > now_ns:

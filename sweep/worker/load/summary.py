@@ -1,4 +1,4 @@
-"""What the repeats of a trial say of their load together: for records, tables and tracking. Python 3.8."""
+"""The load of a trial over all its repeats: for records, tables and tracking. Python 3.8."""
 
 from statistics import mean
 from typing import Dict, Sequence
@@ -7,10 +7,10 @@ from sweep.spec import Json, Measurement
 
 
 def metrics(repeats: Sequence[Measurement]) -> Dict[str, float]:
-    """Of an open load; empty for clients that wait.
+    """Metrics of an open load; empty for a closed loop.
 
-    arrival_rate_items_per_s and batch_items_mean: means over the repeats; left_items: that arrived and were never
-    answered, in all; overloaded_share: of the repeats; generator_lag_ms_p99: the largest.
+    arrival_rate_items_per_s and batch_items_mean: means over the repeats; left_items: the sum of those that were
+    never answered; overloaded_share: of the repeats; generator_lag_ms_p99: the largest.
     """
     loads = [repeat.load for repeat in repeats if repeat.load is not None]
     if not loads:
@@ -26,11 +26,11 @@ def metrics(repeats: Sequence[Measurement]) -> Dict[str, float]:
 
 
 def notes(repeats: Sequence[Measurement]) -> Json:
-    """`overloaded` of a record's notes: a line, where the queue grew in any repeat."""
+    """`overloaded` for a record's notes: one line if the queue grew in any repeat, else nothing."""
     grew = [repeat for repeat in repeats if repeat.load is not None and repeat.load.overloaded]
     if not grew:
         return {}
     arrived = mean(repeat.load.rate for repeat in grew if repeat.load is not None and repeat.load.rate is not None)
     answered = mean(repeat.throughput_items_per_s for repeat in grew)
-    told = "the queue grew in %d of %d repeats: %.4g items/s arrived and %.4g were answered"
-    return {"overloaded": told % (len(grew), len(repeats), arrived, answered)}
+    text = "the queue grew in %d of %d repeats: %.4g items/s arrived and %.4g were answered"
+    return {"overloaded": text % (len(grew), len(repeats), arrived, answered)}

@@ -1,7 +1,7 @@
 """Recorded arrivals: a CSV file with a column `time_s`, one line an item. Worker side, Python 3.8, standard library.
 
-Only the times are taken: other columns may be there (`time_s,size` is also a trace for `bucketing.traffic`), and what
-is sent is the data of the trial.
+Only the times are used; other columns may stand beside them (`time_s,size` is also a trace for `bucketing.traffic`).
+The items sent are the data of the trial.
 """
 
 import csv
@@ -52,8 +52,8 @@ def read(file: str) -> Trace:
         if not math.isfinite(moment):
             raise UserError("%s:%d: %s %r is not a number" % (path, line, COLUMN, cell))
         if times and moment < times[-1]:
-            told = "%s:%d: the clock goes backwards, from %g to %g: sort the lines by %s"
-            raise UserError(told % (path, line, times[-1], moment, COLUMN))
+            text = "%s:%d: the clock goes backwards, from %g to %g: sort the lines by %s"
+            raise UserError(text % (path, line, times[-1], moment, COLUMN))
         times.append(moment)
     if not times:
         raise UserError("%s: the trace is empty: give at least one line behind the header %s" % (path, COLUMN))
@@ -72,8 +72,10 @@ def _cells(path: Path, text: str) -> Iterator[Tuple[int, str]]:
             if place < 0:
                 names = [name.lower() for name in cells]
                 if COLUMN not in names:
-                    found = ", ".join(cells)
-                    raise UserError("%s:%d: the columns are %s: one must be %s" % (path, rows.line_num, found, COLUMN))
+                    columns = ", ".join(cells)
+                    raise UserError(
+                        "%s:%d: the columns are %s: one must be %s" % (path, rows.line_num, columns, COLUMN)
+                    )
                 place = names.index(COLUMN)
             elif place >= len(cells):
                 raise UserError("%s:%d: the line has no %s" % (path, rows.line_num, COLUMN))

@@ -63,7 +63,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Requests over four samples of 1, 3, 4 and 8 elements, for given buckets."""
     ids = np.arange(1, 33).reshape(4, 8) * (np.arange(8) < SIZES)
     arrays.write_data(Dataset({"ids": ids}, None, {}, sizes=SIZES), tmp_path / "data")
-    monkeypatch.setattr(requests, "runner_backend", lambda request, spec: Loads())
+    monkeypatch.setattr(requests, "make_backend", lambda request, spec: Loads())
 
     def make(buckets: list[Any], batch: int = 2, **more: Any) -> list[window.Request]:
         specs = [BuildSpec({}, {}, "echo", {}, "fp32", batch, bucket) for bucket in buckets]
@@ -78,7 +78,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             padding=Padding(DIMS),
             **more,
         )
-        return requests.prepared(request, Placement(), 0.0)[0]
+        return requests.prepare_requests(request, Placement(), 0.0)[0]
 
     return make
 
@@ -86,11 +86,11 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def facts_of(requests: list[window.Request], buckets: list[Any], turns: int = 1) -> Measurement:
     """What is known of a window in which every request was asked so many times and took as many ms as its size."""
     count = len(requests) * turns
-    work = by_size.work_of(window.Window.of(np.zeros(count), np.zeros(count), [], requests))
+    work = by_size.sum_work(window.Window.of(np.zeros(count), np.zeros(count), [], requests))
     latency = work.arrays["size"].prod(axis=1).astype(float)
     memory = (10.0,) * len(buckets)
     replica = ReplicaFacts(0.0, 0.0, {}, "fp32", 0.0, 0.0, None, work.elements, work.flops, memory)
-    return by_size.describe(make_measurement(), buckets, [replica], {**work.arrays, "latency_ms": latency})
+    return by_size.add_sizes(make_measurement(), buckets, [replica], {**work.arrays, "latency_ms": latency})
 
 
 def repeat(index: int = 0, **facts: Any) -> Measurement:
@@ -132,18 +132,18 @@ def test_pad_to_max_has_padding_and_no_buckets(prepared: Any) -> None:
 
 def test_sizes_are_pooled_and_none_is_lost() -> None:
     groups = [SizeFacts((n,), 1, n, float(n)) for n in range(1, 301)]
-    found = by_size.pooled(groups[::-1])
+    found = by_size.pool_sizes(groups[::-1])
     assert len(found) == by_size.SIZES
     assert sum(group.items for group in found) == 300 * 301 // 2
     assert sum(group.requests * group.latency_ms_mean for group in found) == pytest.approx(300 * 301 / 2)
     assert [group.size for group in found] == sorted(group.size for group in found)
     assert found[-1].size == (300,)  # which most items of its group have
-    assert by_size.pooled(found) == found
-    assert by_size.pooled([]) == []
+    assert by_size.pool_sizes(found) == found
+    assert by_size.pool_sizes([]) == []
 
 
 def test_operations_are_extrapolated_above_the_largest_counted_size() -> None:
-    found = workloads.flops_at([([2], 10.0), ([4], 30.0)], np.array([2, 3, 4, 6]))
+    found = workloads.interpolate_flops([([2], 10.0), ([4], 30.0)], np.array([2, 3, 4, 6]))
     assert found.tolist() == [10.0, 20.0, 30.0, 50.0]
 
 
@@ -264,8 +264,8 @@ def test_loading_more_builds_takes_more_memory() -> None:
             held[-1][place] = 1
         return Echo()
 
-    alone = by_size.load([None], one).memory_mb
-    four = by_size.load([(n,) for n in (1, 2, 3, 4)], one).memory_mb
+    alone = by_size.load_builds([None], one).memory_mb
+    four = by_size.load_builds([(n,) for n in (1, 2, 3, 4)], one).memory_mb
     assert alone[0] is not None
     assert alone[0] > 0
     assert sum(each or 0.0 for each in four) / alone[0] == pytest.approx(4.0, rel=0.1)
@@ -274,7 +274,7 @@ def test_loading_more_builds_takes_more_memory() -> None:
 def test_small_change_of_resident_memory_is_no_build(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = iter([100.0, 130.0, 130.0078125, 129.5, 131.0])
     monkeypatch.setattr(by_size, "resident_mb", lambda: next(seen))
-    assert by_size.load([(n,) for n in (1, 2, 3, 4)], lambda number: Echo()).memory_mb == [30.0, 0.0, 0.0, 1.5]
+    assert by_size.load_builds([(n,) for n in (1, 2, 3, 4)], lambda number: Echo()).memory_mb == [30.0, 0.0, 0.0, 1.5]
 
 
 def test_device_memory_takes_precedence_over_host_memory() -> None:
@@ -285,7 +285,7 @@ def test_device_memory_takes_precedence_over_host_memory() -> None:
         def device_memory_mb(self) -> float:
             return self.peak
 
-    assert by_size.load([(1,), (2,)], lambda number: OnDevice(100.0 + 50 * number)).memory_mb == [100.0, 50.0]
+    assert by_size.load_builds([(1,), (2,)], lambda number: OnDevice(100.0 + 50 * number)).memory_mb == [100.0, 50.0]
 
 
 @pytest.mark.parametrize(
@@ -303,12 +303,12 @@ def test_bucket_that_cannot_be_loaded_is_named(tmp_path: Path, error: Exception,
         return Echo()
 
     with pytest.raises(TrialError) as caught:
-        by_size.load([(32,), (64,), (128, 224), (256,)], one, tmp_path / "doing-0.txt")
+        by_size.load_builds([(32,), (64,), (128, 224), (256,)], one, tmp_path / "doing-0.txt")
     assert caught.value.kind is kind
     assert str(caught.value).startswith("bucket 128x224, the 3rd of 4: ")
     assert words in str(caught.value)
     with pytest.raises(type(error)) as alone:
-        by_size.load([(32,)], lambda number: one(2))
+        by_size.load_builds([(32,)], lambda number: one(2))
     assert alone.value is error  # one build alone has no need of a name
 
 
@@ -317,7 +317,7 @@ def test_user_error_stays_a_user_error() -> None:
         raise UserError("set backend.options.x=1")
 
     with pytest.raises(UserError, match="bucket 1, the 1st of 2: set backend"):
-        by_size.load([(1,), (2,)], one)
+        by_size.load_builds([(1,), (2,)], one)
 
 
 @pytest.mark.usefixtures("fake_pool")
@@ -340,7 +340,7 @@ def killed_while_loading(request: Json, folder: Path) -> Json:
             os.kill(os.getpid(), signal.SIGKILL)
         return Echo()
 
-    by_size.load([(32,), (64,)], one, folder / "doing-0.txt")
+    by_size.load_builds([(32,), (64,)], one, folder / "doing-0.txt")
     return {}
 
 
@@ -356,13 +356,13 @@ def test_worker_killed_while_loading_leaves_the_name_of_the_bucket(tmp_path: Pat
 def calibrated(folder: Path, bucket: Any, side: str = "right") -> list[Arrays]:
     spec = BuildSpec({}, {"name": "mine"}, "fake", {}, "int8", 2, bucket)
     request = BuildRequest(spec, str(folder), "", Padding(DIMS, 9, side))
-    return list(requests.source(request, spec).calibration())
+    return list(requests.make_source(request, spec).calibration())
 
 
 def test_calibration_samples_fit_the_bucket_and_are_padded_alike(tmp_path: Path) -> None:
     ids = np.array([[1, 0, 0, 0, 0, 0], [1, 2, 3, 0, 0, 0], [1, 2, 3, 4, 5, 6]])
     own = np.array([[1], [3], [6]])
-    data = workloads.checked(Dataset({"ids": ids}, None, {"ids": ids}, sizes=own, calibration_sizes=own), "mine")
+    data = workloads.check_dataset(Dataset({"ids": ids}, None, {"ids": ids}, sizes=own, calibration_sizes=own), "mine")
     arrays.write_data(data, tmp_path / "data")
     ((small,),) = calibrated(tmp_path / "data", (4,))
     assert small.tolist() == [[1, 0, 0, 0], [1, 2, 3, 0]]
@@ -380,15 +380,15 @@ def test_calibration_sizes_belong_to_the_data_and_are_checked() -> None:
     ids = np.array([[1, 0], [1, 2]])
     data = Dataset({"ids": ids}, None, {"ids": ids}, sizes=np.array([[1], [2]]))
     sized = data._replace(calibration_sizes=np.array([1, 2]))
-    assert arrays.data_digest(data) != arrays.data_digest(workloads.checked(sized, "mine"))
+    assert arrays.data_digest(data) != arrays.data_digest(workloads.check_dataset(sized, "mine"))
     with pytest.raises(UserError, match="calibration has 1 sizes for 2 samples"):
-        workloads.checked(data._replace(calibration_sizes=np.array([1])), "mine")
-    assert workloads.checked(sized._replace(calibration={}), "mine").calibration_sizes is None
+        workloads.check_dataset(data._replace(calibration_sizes=np.array([1])), "mine")
+    assert workloads.check_dataset(sized._replace(calibration={}), "mine").calibration_sizes is None
 
 
 def test_operations_are_counted_once(tmp_path: Path) -> None:
     def never() -> Json:
         raise AssertionError("they are stored")
 
-    assert arrays.kept(tmp_path / "flops.json", lambda: [[[4], 2.0]]) == [[[4], 2.0]]
-    assert arrays.kept(tmp_path / "flops.json", never) == [[[4], 2.0]]
+    assert arrays.read_or_write(tmp_path / "flops.json", lambda: [[[4], 2.0]]) == [[[4], 2.0]]
+    assert arrays.read_or_write(tmp_path / "flops.json", never) == [[[4], 2.0]]

@@ -184,16 +184,16 @@ def test_capacity_never_falls_with_the_service_level() -> None:
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 100)), min_size=1, max_size=12))
 def test_isotonic_pooling_keeps_the_mean_and_what_rises(points: list[tuple[float, float]]) -> None:
     values, weights = [value for value, _ in points], [weight for _, weight in points]
-    fitted = capacity.isotonic(values, weights)
+    fitted = capacity.fit_isotonic(values, weights)
     assert len(fitted) == len(values)
     assert (np.diff(fitted) >= -1e-12).all()
     assert np.dot(fitted, weights) == pytest.approx(np.dot(values, weights))
-    assert capacity.isotonic(sorted(values), weights) == pytest.approx(sorted(values))
+    assert capacity.fit_isotonic(sorted(values), weights) == pytest.approx(sorted(values))
 
 
 def test_isotonic_pooling_is_the_weighted_mean_of_what_falls() -> None:
     # By hand: 3 and 1 fall, weights 1 and 3; then 2 is above their mean of 1.5
-    assert capacity.isotonic([0.0, 3.0, 1.0, 2.0], [1, 1, 3, 1]).tolist() == [0.0, 1.5, 1.5, 2.0]
+    assert capacity.fit_isotonic([0.0, 3.0, 1.0, 2.0], [1, 1, 3, 1]).tolist() == [0.0, 1.5, 1.5, 2.0]
 
 
 @settings(max_examples=60)

@@ -18,7 +18,7 @@ from sweep.verdict import gates
 from sweep.worker import window as measure
 from sweep.worker.load import account, arrivals, clients, config, generator, summary
 from sweep.worker.load.batcher import Padded, Stock
-from sweep.worker.load.generator import Clock, Opened
+from sweep.worker.load.generator import Clock, OpenWindow
 from sweep.worker.load.queue import Shared
 from sweep.worker.window import Request, Warm
 from tests.support import queueing_theory
@@ -61,7 +61,7 @@ def write(folder: Path, text: str) -> str:
         ({"name": "trace", "file": "/nowhere.csv", "speed": 1, "max_wait_ms": 1}, "cannot read /nowhere.csv: No such"),
     ],
 )
-def test_what_cannot_be_is_one_line_with_the_fix(load: Json, said: str) -> None:
+def test_wrong_load_is_refused_in_one_line_with_the_fix(load: Json, said: str) -> None:
     with pytest.raises(UserError) as error:
         schema.check("load", load)
     assert said in str(error.value)
@@ -80,45 +80,45 @@ def test_what_cannot_be_is_one_line_with_the_fix(load: Json, said: str) -> None:
         ("time_s\n0.5\n# a remark\n2\n1.5\n", ":5: the clock goes backwards, from 2 to 1.5: sort the lines by time_s"),
     ],
 )
-def test_a_wrong_trace_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+def test_error_in_trace_names_its_line(tmp_path: Path, text: str, said: str) -> None:
     load = {"name": "trace", "file": write(tmp_path, text), "speed": 1.0, "max_wait_ms": 1.0}
     with pytest.raises(UserError) as error:
         schema.check("load", load)
     assert "trace.csv" + said in str(error.value).replace(": the trace", "the trace")
 
 
-def test_the_content_of_a_trace_is_part_of_what_the_trial_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_of_a_trace_is_part_of_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "time_s,size\n10,5\n10,6\n12.5,7\n")
     asked = {"name": "trace", "file": "trace.csv", "speed": 5.0, "max_wait_ms": 1.0}
     first = schema.check("load", asked)
     assert first["file"] == str(tmp_path / "trace.csv")
-    assert (first["arrivals"], first["seconds"], config.seconds(first, 9.0)) == (3, 2.5, 0.5)
+    assert (first["arrivals"], first["seconds"], config.plan_seconds(first, 9.0)) == (3, 2.5, 0.5)
     assert schema.check("load", first) == first
-    assert arrivals.trace(first["file"], first["sha256"], 5.0).tolist() == [0, 0, 500 * MS]
+    assert arrivals.replay_trace(first["file"], first["sha256"], 5.0).tolist() == [0, 0, 500 * MS]
     write(tmp_path, "time_s,size\n10,5\n10,6\n12.5,8\n")
     assert schema.check("load", asked) != first
     with pytest.raises(UserError, match="has changed since the sweep was declared"):
-        arrivals.trace(first["file"], first["sha256"], 5.0)
+        arrivals.replay_trace(first["file"], first["sha256"], 5.0)
 
 
 def test_which_loads_are_open() -> None:
-    assert [name for name in config.LOADS if config.open_loop({"name": name})] == [
+    assert [name for name in config.LOADS if config.is_open_loop({"name": name})] == [
         *("offline", "poisson", "trace", "capacity")
     ]
-    assert not config.open_loop({})
+    assert not config.is_open_loop({})
     assert (config.request_items({"name": "single"}, 8), config.request_items(POISSON, 8)) == (1, 8)
-    assert (config.clients({}), config.clients({"concurrency": 3})) == (1, 3)
+    assert (config.count_clients({}), config.count_clients({"concurrency": 3})) == (1, 3)
 
 
 # --- arrivals
 
 
 def test_random_arrivals_are_a_poisson_process() -> None:
-    counts = np.array([len(arrivals.poisson(50.0, 2.0, (0, repeat))) for repeat in range(2000)])
+    counts = np.array([len(arrivals.draw_poisson(50.0, 2.0, (0, repeat))) for repeat in range(2000)])
     assert counts.mean() == pytest.approx(100, rel=0.01)
     assert counts.var() == pytest.approx(100, rel=0.1)
-    due = arrivals.poisson(1000.0, 100.0, (3, 0))
+    due = arrivals.draw_poisson(1000.0, 100.0, (3, 0))
     gaps = np.diff(due) / 1e9
     assert (gaps >= 0).all()
     assert 0 <= due[0] <= due[-1] < 100e9
@@ -127,16 +127,18 @@ def test_random_arrivals_are_a_poisson_process() -> None:
 
 
 def test_repeats_have_arrivals_of_their_own_and_trials_share_them() -> None:
-    (first, seconds), (again, _), (other, _) = (generator.planned(POISSON, EFFORT, repeat) for repeat in (0, 0, 1))
+    (first, seconds), (again, _), (other, _) = (
+        generator.plan_arrivals(POISSON, EFFORT, repeat) for repeat in (0, 0, 1)
+    )
     assert seconds == 1.0
     assert first.tolist() == again.tolist() != other.tolist()
 
 
-def test_a_slow_rate_stretches_the_window_and_nothing_at_all_is_told() -> None:
-    assert generator.planned({**POISSON, "rate": 5.0}, EFFORT, 0)[1] == 2.0
-    assert generator.planned({**POISSON, "rate": 1.0}, EFFORT, 0)[1] == 3.0
+def test_slow_rate_stretches_the_window_and_no_arrivals_is_an_error() -> None:
+    assert generator.plan_arrivals({**POISSON, "rate": 5.0}, EFFORT, 0)[1] == 2.0
+    assert generator.plan_arrivals({**POISSON, "rate": 1.0}, EFFORT, 0)[1] == 3.0
     with pytest.raises(UserError, match=r"nothing arrives in 3 s at load.rate=0.001: raise effort.window_seconds, or"):
-        generator.planned({**POISSON, "rate": 0.001}, EFFORT, 0)
+        generator.plan_arrivals({**POISSON, "rate": 0.001}, EFFORT, 0)
 
 
 # --- one replica
@@ -189,28 +191,28 @@ def stock_of(runner: Runner, samples: int = 8, batch: int = 1) -> Stock:
 
 def served(
     time: Time, device: Device, due_ns: np.ndarray, seconds: float, batch: int = 1, wait_ms: float = 0.0
-) -> tuple[Opened, LoadFacts]:
+) -> tuple[OpenWindow, LoadFacts]:
     """One replica's window, and its account."""
     stock = stock_of(device, batch=batch)
-    queue = generator.queue_of(stock, due_ns, wait_ms, Shared(2))
+    queue = generator.make_queue(stock, due_ns, wait_ms, Shared(2))
     start = time.ns
     done = generator.serve(queue, stock, start, round(2e9 * seconds), 100, time.clock)
-    opened = generator.opened(done, queue, stock, start, seconds)
-    return opened, account.account(POISSON, [parts(opened)]).facts
+    opened = generator.collect_window(done, queue, stock, start, seconds)
+    return opened, account.sum_up(POISSON, [parts(opened)]).facts
 
 
-def parts(opened: Opened) -> dict[str, np.ndarray]:
+def parts(opened: OpenWindow) -> dict[str, np.ndarray]:
     window = opened.window
     items = np.array([len(request.items) for request in window.requests])
-    return {"start_ns": window.start_ns, "end_ns": window.end_ns, "items": items, **account.saved(opened)}
+    return {"start_ns": window.start_ns, "end_ns": window.end_ns, "items": items, **account.pack_arrays(opened)}
 
 
-def latency_ms(opened: Opened) -> np.ndarray:
+def latency_ms(opened: OpenWindow) -> np.ndarray:
     return (opened.items["done_ns"] - opened.items["due_ns"]) / 1e6
 
 
 def test_a_replica_serves_as_theory_says() -> None:
-    time, due = Time(), arrivals.poisson(80.0, 20.0, (0, 0))
+    time, due = Time(), arrivals.draw_poisson(80.0, 20.0, (0, 0))
     time.ns = 12345
     opened, load = served(time, Device(time, 10 * MS), due, 20.0)
     assert (opened.items["done_ns"] - opened.items["due_ns"]).tolist() == queueing_theory.latencies(
@@ -221,30 +223,30 @@ def test_a_replica_serves_as_theory_says() -> None:
     assert load.busy_share == pytest.approx(len(due) * 0.01 / 20.0, rel=0.01)
 
 
-def test_answers_are_those_of_one_pass_and_what_fills_up_counts_for_nothing() -> None:
+def test_outputs_cover_one_pass_and_filled_rows_do_not_count() -> None:
     time = Time()
     due = np.array([0, 0, 0, 100, 200, 200, 300, 300, 400, 400, 400]) * MS
     opened, load = served(time, Device(time, MS), due, 0.5, batch=3, wait_ms=1.0)
     assert [len(request.items) for request in opened.window.requests] == [3, 1, 2, 2, 3]
     assert load.batch_mean == 11 / 5
     assert len(opened.window.kept) == 4  # eight samples have been seen
-    index, (answers,) = measure.outputs_of(opened.window)
+    index, (answers,) = measure.collect_outputs(opened.window)
     assert index.tolist() == list(range(8))
     assert (answers == index * 2.0).all()
 
 
-def test_stalls_are_hidden_by_a_closed_loop_and_shown_by_an_open_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_loop_shows_stalls_that_a_closed_loop_hides(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stall of 1 s in 20 s, a service of 10 ms, arrivals at a tenth of what the server can do."""
     stalls = {5000 * MS: 1000 * MS}
     time = Time()
     monkeypatch.setattr(measure, "clock", time.now)
     device = Device(time, 10 * MS, stalls)
     requests = [Request(device, (np.zeros(1),), np.arange(1))]
-    closed = measure.timed_window(requests, 0, 20.0, 1, 1)
+    closed = measure.run_timed_window(requests, 0, 20.0, 1, 1)
     hidden = np.percentile((closed.end_ns - closed.start_ns) / 1e6, 99.9)
     assert hidden == 10.0
     time = Time()
-    due = arrivals.poisson(10.0, 20.0, (0, 0))
+    due = arrivals.draw_poisson(10.0, 20.0, (0, 0))
     opened, load = served(time, Device(time, 10 * MS, stalls), due, 20.0)
     # A twentieth of the arrivals falls into the stall, and waits for what is left of it
     late = np.sort(latency_ms(opened))[::-1]
@@ -253,27 +255,27 @@ def test_stalls_are_hidden_by_a_closed_loop_and_shown_by_an_open_one(monkeypatch
     assert not load.overloaded
 
 
-def test_a_rate_far_above_capacity_is_given_up_counted_and_told() -> None:
-    time, due = Time(), arrivals.poisson(1000.0, 4.0, (0, 0))
+def test_rate_far_above_capacity_ends_early_and_is_reported() -> None:
+    time, due = Time(), arrivals.draw_poisson(1000.0, 4.0, (0, 0))
     opened, load = served(time, Device(time, 10 * MS), due, 4.0)
     assert load.finished == len(latency_ms(opened)) == 800  # twice the window, 10 ms each
     assert load.left == len(due) - 800
     assert load.overloaded
     assert load.busy_share == pytest.approx(1.0, rel=0.01)
-    found = account.account(POISSON, [parts(opened)])
+    found = account.sum_up(POISSON, [parts(opened)])
     assert found.rate == pytest.approx(100.0, rel=0.01)
     assert found.seconds == pytest.approx(8.0, rel=0.01)
 
 
-def test_a_rate_far_below_capacity_is_the_service_time_alone() -> None:
+def test_latency_far_below_capacity_is_the_service_time() -> None:
     time, due = Time(), np.array([0, 500, 900]) * MS
     opened, load = served(time, Device(time, 2 * MS), due, 1.0)
     assert latency_ms(opened).tolist() == [2.0, 2.0, 2.0]
     assert (load.overloaded, load.left, load.batch_mean) == (False, 0, 1.0)
-    assert account.account(POISSON, [parts(opened)]).rate == pytest.approx(3.0)
+    assert account.sum_up(POISSON, [parts(opened)]).rate == pytest.approx(3.0)
 
 
-def test_replicas_are_one_account_and_one_may_have_done_nothing() -> None:
+def test_account_sums_replicas_even_if_one_is_idle() -> None:
     time, due = Time(), np.array([0, 100]) * MS
     opened, _ = served(time, Device(time, 2 * MS), due, 1.0)
     idle = opened._replace(
@@ -281,7 +283,7 @@ def test_replicas_are_one_account_and_one_may_have_done_nothing() -> None:
         items={name: array[:0] for name, array in opened.items.items()},
         ready_ns=opened.ready_ns[:0],
     )
-    found = account.account(POISSON, [parts(idle), parts(opened)])
+    found = account.sum_up(POISSON, [parts(idle), parts(opened)])
     assert (found.facts.finished, found.facts.left) == (2, 0)
     assert found.items["due_ns"].tolist() == due.tolist()
 
@@ -303,7 +305,7 @@ def judged(loads: list[LoadFacts], latency: float) -> str | None:
     return None if failure is None else failure.summary
 
 
-def test_a_generator_that_is_late_is_found_and_rejects_the_trial() -> None:
+def test_late_generator_rejects_the_trial() -> None:
     time, due = Time(late_ns=3 * MS), np.arange(50) * 100 * MS
     opened, load = served(time, Device(time, 10 * MS), due, 5.0)
     assert load.lag_ms_p50 == load.lag_ms_p99 == 3.0
@@ -317,7 +319,7 @@ def test_a_generator_that_is_late_is_found_and_rejects_the_trial() -> None:
     assert judged([load, fine, fine], 12.9) is None  # one bad repeat of three is the machine's
 
 
-def test_a_generator_that_takes_long_between_requests_is_found() -> None:
+def test_slow_generator_between_requests_is_detected() -> None:
     time = Time(step_ns=MS)  # each look at the clock takes so long
     opened, load = served(time, Device(time, 10 * MS), np.zeros(100, np.int64), 5.0)
     assert load.own_share == pytest.approx(1 / 12, rel=0.05)
@@ -326,7 +328,7 @@ def test_a_generator_that_takes_long_between_requests_is_found() -> None:
     assert "it took 8.3" in said
 
 
-def test_closed_loops_have_littles_law_and_open_ones_do_not() -> None:
+def test_littles_law_holds_in_closed_loops_only() -> None:
     limits = Gates()
     wrong = measured(None, 50.0)  # 100 requests/s of 50 ms are five in flight, not one
     assert gates.little(gates.Evidence([wrong], {}, (), "fp32", limits, None, None)) is not None
@@ -336,7 +338,7 @@ def test_closed_loops_have_littles_law_and_open_ones_do_not() -> None:
     assert gates.generator(evidence) is None
 
 
-def test_what_repeats_say_together() -> None:
+def test_load_metrics_of_several_repeats() -> None:
     load = make_load(rate=100.0, left=3, batch_mean=2.0, overloaded=True, lag_ms_p99=0.1)
     calm = replace(load, left=0, overloaded=False, batch_mean=3.0)
     repeats = [measured(load, 5.0), measured(calm, 5.0, 1)]
@@ -386,24 +388,24 @@ def warm(runner: Runner, samples: int = 10) -> Warm:
 
 def test_clients_call_at_the_same_time_and_each_sample_is_answered() -> None:
     ready = warm(Sleeping())
-    window = clients.window(ready, make_effort(0.1, 10), 4)
+    window = clients.run_window(ready, make_effort(0.1, 10), 4)
     assert sorted(set(window.client.tolist())) == [0, 1, 2, 3]
-    index, (answers,) = measure.outputs_of(window)
+    index, (answers,) = measure.collect_outputs(window)
     assert index.tolist() == list(range(10))
     assert (answers == index * 2.0).all()
-    common = measure.common_window(window.start_ns, window.end_ns, window.client, 1)
+    common = measure.measure_common_window(window.start_ns, window.end_ns, window.client, 1)
     in_flight = common.rate * common.mean_ms / 1e3
     assert in_flight == pytest.approx(4.0, rel=0.12)
     assert common.seconds >= 0.09
 
 
-def test_one_client_is_the_plain_loop_and_goes_through_the_requests_in_order() -> None:
-    window = clients.window(warm(Sleeping()), make_effort(0.05, 12), 1)
+def test_single_client_sends_requests_in_order() -> None:
+    window = clients.run_window(warm(Sleeping()), make_effort(0.05, 12), 1)
     numbers = window.number.tolist()
     assert numbers == [each % 10 for each in range(len(numbers))]
     assert set(window.client.tolist()) == {0}
 
 
-def test_what_goes_wrong_in_a_thread_is_told_as_it_is() -> None:
+def test_error_in_a_client_thread_is_raised_unchanged() -> None:
     with pytest.raises(ValueError, match="no thread may call this"):
-        clients.window(warm(Sleeping(broken=True)), make_effort(0.1, 1), 3)
+        clients.run_window(warm(Sleeping(broken=True)), make_effort(0.1, 1), 3)

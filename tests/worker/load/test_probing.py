@@ -61,13 +61,13 @@ def search(service_ms: float | Callable[[], float] = 10.0, **changes: Any) -> tu
         return Request(runner, None, samples, bucket, 1)
 
     stock = Stock([runner], [lambda rows: (rows,)], order, np.zeros(16, np.int64), 1, ask)
-    shared = Shared(probing.cells(load["probes"], 1))
+    shared = Shared(probing.count_cells(load["probes"], 1))
     pace = 100.0 if callable(service_ms) else 1e3 / service_ms
     warm = Warm([ask(0, order[:1])], pace, 4, lambda: time.ns)
-    return probing.window(warm, stock, load, EFFORT, 0, probing.Team(shared, 1, time.clock))
+    return probing.run_search(warm, stock, load, EFFORT, 0, probing.Team(shared, 1, time.clock))
 
 
-def test_the_capacity_of_a_server_is_found_and_the_last_window_runs_at_it() -> None:
+def test_last_window_runs_at_the_capacity() -> None:
     opened, found = search()
     # 10 ms each, and 99 % within 40 ms: M/D/1 allows 46.3 items/s (as in tests/worker/load/test_capacity.py)
     assert found.items_per_s == pytest.approx(46.3, rel=0.12)
@@ -86,7 +86,7 @@ def test_the_capacity_of_a_server_is_found_and_the_last_window_runs_at_it() -> N
     assert len(opened.window.kept) == 4
 
 
-def test_probes_count_what_is_late_and_see_a_queue_that_grows() -> None:
+def test_probes_count_late_items_and_detect_a_growing_queue() -> None:
     _, found = search(slo_p99_ms=60_000.0)
     assert found.items_per_s == pytest.approx(100.0, rel=0.1)
     assert "this is what it can do at most" in found.note
@@ -94,7 +94,7 @@ def test_probes_count_what_is_late_and_see_a_queue_that_grows() -> None:
     assert {row.overloaded for row in found.curve if row.rate < 95} == {False}
 
 
-def test_no_capacity_is_zero_and_the_slowest_rate_is_measured_all_the_same() -> None:
+def test_capacity_zero_still_measures_the_slowest_rate() -> None:
     opened, found = search(slo_p99_ms=9.0)
     assert found.items_per_s == 0.0
     assert "the quickest 10 ms" in found.note
@@ -102,7 +102,7 @@ def test_no_capacity_is_zero_and_the_slowest_rate_is_measured_all_the_same() -> 
     assert len(opened.items["due_ns"]) > 0
 
 
-def test_one_stall_does_not_decide() -> None:
+def test_single_stall_does_not_decide() -> None:
     served = 0
 
     def service_ms() -> float:
@@ -115,27 +115,27 @@ def test_one_stall_does_not_decide() -> None:
     assert found.items_per_s == pytest.approx(46.3, rel=0.12)
 
 
-def test_a_rate_at_which_hardly_anything_arrives_is_no_error() -> None:
+def test_rate_with_hardly_any_arrivals_is_no_error() -> None:
     opened, found = search(200_000.0, slo_p99_ms=500_000.0, probes=3)
     assert math.isfinite(found.items_per_s)
     assert found.curve
     assert opened.seconds == 180.0  # three times as long as asked for
 
 
-def test_latencies_are_told_to_a_percent() -> None:
+def test_latencies_are_exact_to_a_percent() -> None:
     latency = np.random.default_rng(0).lognormal(2.0, 1.0, 5000) * 1e6
-    counts = np.bincount(probing._bins(latency), minlength=probing.BINS)
-    told = probing._latencies(int(latency.min()), counts, 5000)
+    counts = np.bincount(probing._bin_latencies(latency), minlength=probing.BINS)
+    told = probing._read_percentiles(int(latency.min()), counts, 5000)
     for name, q in (("p50", 50), ("p90", 90), ("p99", 99)):
         assert told[name] == pytest.approx(np.percentile(latency, q, method="inverted_cdf") / 1e6, rel=0.0101)
-    unanswered = probing._latencies(int(latency.min()), counts, 5400)
+    unanswered = probing._read_percentiles(int(latency.min()), counts, 5400)
     assert set(unanswered) == {"min", "p50", "p90"}
-    assert probing._latencies(0, np.zeros(probing.BINS, np.int64), 10) == {}
+    assert probing._read_percentiles(0, np.zeros(probing.BINS, np.int64), 10) == {}
 
 
 def test_replicas_sum_up_the_same_and_start_together() -> None:
     """Threads in the place of processes: they share memory alike."""
-    shared = Shared(probing.cells(3, 1))
+    shared = Shared(probing.count_cells(3, 1))
     order = np.arange(8)
     told: dict[int, tuple[Any, CapacityFacts]] = {}
 
@@ -158,7 +158,7 @@ def test_replicas_sum_up_the_same_and_start_together() -> None:
         warm = Warm([ask(0, order[:1])], 100.0, 4, gate.wait)
         effort = make_effort(0.05, 1)
         load = {**LOAD, "probes": 3, "slo_p99_ms": 1000.0}
-        told[number] = probing.window(warm, stock, load, effort, 0, probing.Team(shared, 2))
+        told[number] = probing.run_search(warm, stock, load, effort, 0, probing.Team(shared, 2))
 
     gate = threading.Barrier(2)
     threads: Sequence[threading.Thread] = [threading.Thread(target=replica, args=(n,)) for n in range(2)]
