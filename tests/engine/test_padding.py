@@ -23,6 +23,7 @@ from sweep.verdict import gates
 from sweep.verdict.stats import agreement
 from sweep.worker import arrays as materials
 from sweep.worker import batching, padded_reference
+from sweep.workloads.base import check_dataset
 from tests.support.running import QUICK, ROOT, kill_group, start, sweep
 from tests.support.text_workloads import DIMS, texts
 
