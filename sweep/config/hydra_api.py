@@ -5,6 +5,7 @@ tenths of a second, and most verbs compose nothing.
 """
 
 import argparse
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,15 @@ def config_loader(main: Path, extra: Path | None) -> ConfigLoader:
 
 
 def _store_options() -> None:
-    """The default options of every backend, as the configs `backend/options/NAME`."""
-    store = ConfigStore.instance()
     for name in backends.names():
-        store.store(group="backend/options", name=name, node=defaults(backends.get(name).options_type))
+        _store(name)
+
+
+@functools.cache  # Hydra warns where a config is stored twice
+def _store(name: str) -> None:
+    """The default options of a backend, as the config `backend/options/NAME`."""
+    node = defaults(backends.get(name).options_type)
+    ConfigStore.instance().store(group="backend/options", name=name, node=node)
 
 
 def compose(loader: ConfigLoader, name: str, overrides: Sequence[str], *, multirun: bool = False) -> DictConfig:
