@@ -36,9 +36,9 @@ def checked(path: str, value: Any) -> Buckets:
     return tuple(sorted(set(rows)))
 
 
-def other_than_written(value: Any, made: Buckets) -> bool:
+def other_than_written(value: Any, buckets: Buckets) -> bool:
     """Whether a list was written in another order, or with a bucket twice."""
-    return isinstance(value, (list, tuple)) and tuple(_rows(value)) != made
+    return isinstance(value, (list, tuple)) and tuple(_rows(value)) != buckets
 
 
 def of_model(buckets: Buckets, model: Mapping[str, Any]) -> Buckets:

@@ -262,8 +262,8 @@ def precision_of(arguments: Sequence[str], weights: str) -> str:
     return weights if cast == "none" else neuron.value_of(arguments, "--auto-cast-type") or "unknown"
 
 
-def _partitioner(sdk: Any, asked: Mapping[str, Any], versions: Mapping[str, str]) -> Any:
-    given = dict(asked)
+def _partitioner(sdk: Any, wanted: Mapping[str, Any], versions: Mapping[str, str]) -> Any:
+    given = dict(wanted)
     if given.get("ops_to_partition") is not None:
         given["ops_to_partition"] = set(given["ops_to_partition"])
     with neuron.known_keywords("PartitionerConfig", versions):

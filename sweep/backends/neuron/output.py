@@ -48,17 +48,17 @@ def explained(workdir: Optional[Path] = None, noted: Sequence[str] = ()) -> Iter
         raise known from error
 
 
-def reason(error: BaseException, said: str = "") -> Optional[TrialError]:
+def reason(error: BaseException, output: str = "") -> Optional[TrialError]:
     """What the exception, its cause and the output say together, first row of the table first; None: nothing known."""
     own = "".join(traceback.format_exception_only(type(error), error)).strip()
     if isinstance(error, TELLING):
-        kind, line = failures.classify(error, said)
+        kind, line = failures.classify(error, output)
         return None if kind is FailureKind.UNKNOWN else TrialError(kind, line)
-    merged = "\n".join([own, str(error.__cause__ or error.__context__ or ""), said])
+    merged = "\n".join([own, str(error.__cause__ or error.__context__ or ""), output])
     row = failures.match(merged)
     if row is None:
         return None
-    reported = compiler_output.reason(said) if row.kind is FailureKind.COMPILER_CRASH else ""
+    reported = compiler_output.reason(output) if row.kind is FailureKind.COMPILER_CRASH else ""
     line, first = reported or failures.pick_line(merged, row), failures.shorten(own)
     return TrialError(row.kind, line if line == first else "%s (%s)" % (line, first))
 

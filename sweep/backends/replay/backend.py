@@ -110,15 +110,15 @@ def _matching(trial: Trial) -> List[Tuple[str, Row]]:
     options = _options(trial)
     where = options.get("where") or {}
     _check(where)
-    rows = [one for one in _rows(options.get("table")) if _same(one[1].model, trial.model["name"])]
+    rows = [place for place in _rows(options.get("table")) if _same(place[1].model, trial.model["name"])]
     for name, value in _asked(trial).items():
-        rows = [one for one in rows if getattr(one[1], name) in (None, value)]
+        rows = [place for place in rows if getattr(place[1], name) in (None, value)]
     for name, text in where.items():
-        rows = [one for one in rows if _says(getattr(one[1], name), str(text))]
+        rows = [place for place in rows if _says(getattr(place[1], name), str(text))]
     stack = options.get("stack")
     if stack is not None:
-        whole = [one for one in rows if one[1].stack == stack]
-        rows = whole or [one for one in rows if _says(one[1].stack, str(stack))]
+        whole = [place for place in rows if place[1].stack == stack]
+        rows = whole or [place for place in rows if _says(place[1].stack, str(stack))]
     return rows if "instance" in where else _of_hardware(rows, trial.hardware)
 
 
@@ -162,8 +162,8 @@ def _of_hardware(rows: Sequence[Tuple[str, Row]], hardware: Mapping[str, Any]) -
     """Rows of this hardware type; where there are none, rows whose instance is told in part only."""
     name = str(hardware.get("name"))
     named = [(re.sub("(^|_)ml_", r"\1", row.hardware), (table, row)) for table, row in rows]  # as SageMaker has them
-    whole = [one for text, one in named if text == name]
-    partly = [one for text, one in named if name.startswith(text + "_") or name.endswith("_" + text)]
+    whole = [place for text, place in named if text == name]
+    partly = [place for text, place in named if name.startswith(text + "_") or name.endswith("_" + text)]
     return whole or partly
 
 
@@ -188,7 +188,7 @@ def _several(rows: Sequence[Tuple[str, Row]]) -> str:
     else:
         return "%d rows fit and no column tells them all apart: %s; choose one with backend.options.where={...}" % (
             len(rows),
-            ", ".join(_place(one) for one in rows[:NEAREST]),
+            ", ".join(_place(place) for place in rows[:NEAREST]),
         )
     how = "backend.options.%s" % name if name in OPTIONS else "backend.options.where={%s: ...}" % name
     shown = ", ".join(repr(text) for text in _what_differs(texts)[: 2 * NEAREST])
@@ -199,29 +199,29 @@ def _none(trial: Trial) -> str:
     """What was asked for, and the rows that are nearest to it."""
     options = _options(trial)
     where = "table %s" % options["table"] if options.get("table") else "the tables that come with sweep"
-    asked = {**_asked(trial), "hardware": trial.hardware.get("name"), "stack": options.get("stack")}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    what = _told(asked)
-    rows = [one for one in _rows(options.get("table")) if _same(one[1].model, trial.model["name"])]
+    wanted = {**_asked(trial), "hardware": trial.hardware.get("name"), "stack": options.get("stack")}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    what = _told(wanted)
+    rows = [place for place in _rows(options.get("table")) if _same(place[1].model, trial.model["name"])]
     if not rows:
         models = sorted({row.model for _, row in _rows(options.get("table"))})
         known = ", ".join(models[:8]) + (", ..." if len(models) > 8 else "")
         return "no row of %s is about model %s: there are %s" % (where, trial.model["name"], known)
     places: Dict[str, str] = {}
-    for one in sorted(rows, key=lambda one: len(_differences(one[1], asked))):
-        told = _told(_differences(one[1], asked)) or "all of that, but not what `where` says"
-        places.setdefault(told, _place(one))
+    for place in sorted(rows, key=lambda place: len(_differences(place[1], wanted))):
+        text = _told(_differences(place[1], wanted)) or "all of that, but not what `where` says"
+        places.setdefault(text, _place(place))
     near = ["%s (%s)" % item for item in list(places.items())[:NEAREST]]
     return "no row of %s for %s %s; the nearest have %s" % (where, trial.model["name"], what, ", or ".join(near))
 
 
-def _differences(row: Row, asked: Mapping[str, Any]) -> Json:
+def _differences(row: Row, wanted: Mapping[str, Any]) -> Json:
     """What a row has otherwise than asked for."""
-    settings = {name: getattr(row, name) for name in asked if name in _SETTINGS}
-    found = {name: have for name, have in settings.items() if have not in (None, asked[name])}
-    if not _of_hardware([("", row)], {"name": asked["hardware"]}):
+    settings = {name: getattr(row, name) for name in wanted if name in _SETTINGS}
+    found = {name: have for name, have in settings.items() if have not in (None, wanted[name])}
+    if not _of_hardware([("", row)], {"name": wanted["hardware"]}):
         found["instance"] = row.instance
-    if "stack" in asked and not _says(row.stack, str(asked["stack"])):
+    if "stack" in wanted and not _says(row.stack, str(wanted["stack"])):
         found["stack"] = row.stack
     return found
 
@@ -230,8 +230,8 @@ def _told(values: Mapping[str, Any]) -> str:
     return " ".join("%s=%s" % item for item in values.items())
 
 
-def _place(one: Tuple[str, Row]) -> str:
-    return "%s:%d" % (one[0], one[1].line)
+def _place(place: Tuple[str, Row]) -> str:
+    return "%s:%d" % (place[0], place[1].line)
 
 
 def _cell(row: Row, name: str) -> str:
