@@ -193,7 +193,7 @@ def _noting(lines: List[str]) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _nothing_compiled(error: TrialError, output: str) -> TrialError:
+def _nothing_compiled(error: TrialError, text: str) -> TrialError:
     """Where the compiler gave up, the trace only says that it has nothing for the device: why stands in the output.
 
     A kind that asks for something else (memory, a toolchain, an operator) is kept.
@@ -202,6 +202,6 @@ def _nothing_compiled(error: TrialError, output: str) -> TrialError:
         return error
     if error.__cause__ is not None and NOTHING not in str(error.__cause__):
         return error
-    lines = "\n".join(line for line in output.splitlines() if not GENERAL.search(line))
+    lines = "\n".join(line for line in text.splitlines() if not GENERAL.search(line))
     why = compiler_output.reason(lines) or str(error)
     return TrialError(FailureKind.PARTIAL_PLACEMENT, "0% of the operators run on the device: " + why)
