@@ -1,6 +1,6 @@
 """The options of backends: one declaration, from which the check, what causes a build and the docs follow.
 
-`python -m tests.config.test_backend_options` writes docs/options.md anew.
+`python -m tests.config.test_backend_options` writes docs/reference/options.md anew.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sweep import backends
+from sweep.backends.fake import FAULTS
 from sweep.backends.options import compile_time, defaults
 from sweep.config import compose, schema
 from sweep.config.axes import expand
@@ -53,6 +54,12 @@ def table(name: str) -> str:
 
 def test_the_page_is_what_the_classes_declare() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "write it anew: python -m tests.config.test_backend_options"
+
+
+def test_unknown_fault_is_refused_with_all_that_are_known() -> None:
+    with pytest.raises(UserError) as error:
+        schema.check("backend", {"name": "fake", "options": {"fault": "build_explode"}})
+    assert all(fault in str(error.value) for fault in FAULTS)
 
 
 @pytest.mark.parametrize("name", backends.names())

@@ -247,6 +247,25 @@ print(sorted({name.split(".")[0] for name in sys.modules}))
     assert loaded & (FRAMEWORKS | HEAVY) == set()
 
 
+HYDRA_INTERNALS = {
+    *("_internal.callbacks", "_internal.config_loader_impl", "_internal.utils", "core.config_loader"),
+    *("core.config_search_path", "core.config_store", "core.hydra_config", "core.object_type"),
+    *("core.override_parser.overrides_parser", "core.override_parser.types", "core.plugins", "core.utils"),
+}
+
+
+def read_hydra_internals(path: Path) -> set[str]:
+    """Modules of Hydra that a file imports beyond its plugin classes, types and errors."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
+    names = {str(node.module).removeprefix("hydra.") for node in nodes if str(node.module).startswith("hydra.")}
+    return {name for name in names if name.startswith(("_internal", "core"))}
+
+
+def test_one_module_uses_what_hydra_does_not_document() -> None:
+    users = {name: used for name, path in read_modules(ROOT).items() if (used := read_hydra_internals(path))}
+    assert users == {"sweep.config.hydra_api": HYDRA_INTERNALS}
+
+
 # --------------------------------------------------------------------------------- the rules refuse what they should
 
 
