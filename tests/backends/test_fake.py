@@ -13,9 +13,9 @@ import pytest
 
 from sweep import workloads
 from sweep.backends import fake
-from sweep.spec import BuildSpec, FailureKind, TrialError
+from sweep.spec import FailureKind, TrialError
 from sweep.testing import Built, build
-from sweep.testing.builds import BATCH, FEATURES, LINEAR
+from sweep.testing.builds import BATCH, LINEAR
 from tests.support.running import ROOT
 
 
@@ -156,13 +156,6 @@ def test_fault_of_a_run_can_be_limited_to_a_number_of_cores(tmp_path: Path) -> N
     one.run(one.prepare(built.batch(0)))
     with pytest.raises(RuntimeError):
         two.run(two.prepare(built.batch(0)))
-
-
-def test_unknown_fault_is_refused() -> None:
-    spec = BuildSpec(LINEAR, FEATURES, "fake", {"fault": "build_explode"}, "fp32", 1)
-    reason = fake.Fake.supports(spec)
-    assert reason is not None
-    assert all(fault in reason for fault in fake.FAULTS)
 
 
 def test_latency_follows_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

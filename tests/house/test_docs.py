@@ -431,6 +431,7 @@ def test_installing_names_our_distribution() -> None:
     assert any(f"'{DISTRIBUTION}[" in path.read_text(encoding="utf-8") for path in paths), "nothing was looked at"
 
 
+@pytest.mark.process
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("material") is None:
         pytest.skip("mkdocs-material is not installed: pip install -e '.[docs]'")

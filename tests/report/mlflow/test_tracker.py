@@ -434,6 +434,7 @@ def worker(workers, request, folder, seconds):
     return workers.run(request, folder / "send", limits=Limits(seconds), preload=tracker.PRELOAD)
 
 
+@pytest.mark.process
 def test_a_worker_sends_a_sweep_from_its_ledger(settings, folder):
     records = make_records()
     ledger_of(settings, folder, records)
@@ -447,6 +448,7 @@ def test_a_worker_sends_a_sweep_from_its_ledger(settings, folder):
     assert send(settings, folder, records).runs == sent.runs  # what `sync` sends is the same
 
 
+@pytest.mark.process
 def test_hanging_server_is_given_up(tmp_path, folder, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "300")
     with socket.socket() as server, Workers() as workers:
@@ -473,6 +475,7 @@ def test_more_trials_get_more_time(tmp_path):
     assert remote.seconds(0) < local.seconds(0)
 
 
+@pytest.mark.process
 def test_sync_completes_what_a_killed_worker_left(settings, folder):
     records = [make_record(batch=n) for n in range(1, 121)]
     ledger_of(settings, folder, records)
@@ -512,6 +515,7 @@ def tracked(name, uri=None):
     return [*kept, f"tracking={name}", *([f"tracking.uri={uri}"] if uri else [])]
 
 
+@pytest.mark.process
 def test_sweep_is_sent_at_its_end_without_importing_mlflow_itself(settings):
     arguments = [*tracked("local"), f"outputs={settings.outputs_path}", "name=digits", "batch=1,2"]
     code = (
@@ -525,6 +529,7 @@ def test_sweep_is_sent_at_its_end_without_importing_mlflow_itself(settings):
     assert len(children(settings)) == 2
 
 
+@pytest.mark.process
 def test_ctrl_c_while_sending_shows_results_and_the_sync_command(tmp_path):
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
