@@ -52,7 +52,6 @@ print(sorted(times)[len(times) // 2] * 1e3)
 TURNS = """
 import json, os, statistics, sys, time
 from pathlib import Path
-request = from_json(MeasureRequest, json.loads(Path(sys.argv[1]).read_text()))
 threads, slices = int(sys.argv[2]), int(sys.argv[3])
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 import torch
@@ -61,6 +60,7 @@ from sweep.worker import requests as sources
 from sweep.worker import window as measure
 from sweep.spec.requests import MeasureRequest
 from sweep.spec import Placement, from_json
+request = from_json(MeasureRequest, json.loads(Path(sys.argv[1]).read_text()))
 processes.keep_freed_memory()
 requests, _ = sources.prepare_requests(request, Placement("cpu", tuple(range(threads)), threads), 0.0)
 model, tensors = requests[0].runner.call, [entry.inputs[0] for entry in requests]
