@@ -52,8 +52,6 @@ ONCE = (
     "name",
 )
 OTHERS = ("experiment", "axes", "combinations", "deployment", "search")
-PLANS = ("run", "only", "build", "measure")
-REPORTS = ("html", "none")
 KNOWN = AXES + ONCE + OTHERS
 
 
