@@ -30,7 +30,7 @@ class Open:
     """A dataclass for a mapping that may hold other keys, too."""
 
 
-def setting(default: Any, help: str = "", **rule: Any) -> Any:  # noqa: A002
+def setting(default: Any, help: str = "", **rule: Any) -> Any:  # noqa: A002  # the word of argparse and click for it
     """A field of a dataclass with a default and a `Rule`; a list or a mapping as default is copied for each value."""
     metadata = within(help=help, **rule)
     if isinstance(default, (dict, list)):
