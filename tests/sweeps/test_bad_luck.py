@@ -199,12 +199,12 @@ def away(shown: str, uri: str, sweep_id: str) -> bool:
 
 @pytest.fixture
 def own_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the client is told is undone after the test."""
+    """The client's settings hold whether or not an earlier test has imported it: they are set at its import only."""
     from sweep.report.mlflow.address import CLIENT
 
-    for name in (*CLIENT, "MLFLOW_TRACKING_URI"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+    for name, value in CLIENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.mark.usefixtures("own_address")
