@@ -66,7 +66,7 @@ def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
         facts["latency"] = _latencies(numbers)
     if facts:
         parts.append(
-            "\n".join(["| | |", "|:-|:-|", *(f"| {name} | {_escape(text)} |" for name, text in facts.items())])
+            "\n".join(["| | |", "|:--|:--|", *(f"| {name} | {_escape(text)} |" for name, text in facts.items())])
         )
     happened = [*_claims(record, verdict), *events.describe_events(record)]
     if happened:
@@ -129,7 +129,7 @@ def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None
     axes = find_varying([record.settings for record in records])
     cells = {record.key: _cells(record) for record in good[:TOP]}
     heads = [head for head in next(iter(cells.values())) if any(row[head] != UNKNOWN for row in cells.values())]
-    rows = ["| " + " | ".join(["", "trial", *heads]) + " |", "|:-|:-|" + "-:|" * len(heads)]
+    rows = ["| " + " | ".join(["", "trial", *heads]) + " |", "|:--|:--|" + "--:|" * len(heads)]
     for place, record in enumerate(good[:TOP], 1):
         name = _escape(short_name(record.settings, axes) or record.label)
         name = f"**{name}**" if record.key == winner else name
