@@ -151,7 +151,7 @@ def test_shipped_table_goes_to_ledger_and_mlflow(outputs: Path, capsys: pytest.C
     tags = sent[fast.key].data.tags
     assert tags["sweep.origin"] == "reported"
     assert tags["sweep.date"] == "2020-10-19"
-    assert tags["sweep.mistakes"] == "mean_of_rates;async_timing"
+    assert tags["sweep.mistakes"] == "mean_of_rates;async_timing;wall_time_contradicts_rate"
     assert "ai-accelerators-examples" in tags["sweep.source"]
     assert tags["sweep.reason"] == fast.reason
     assert sent[fast.key].data.metrics["latency_ms_p99"] == 23.9022

@@ -55,6 +55,24 @@ def test_published_figure_and_right_one_are_kept_apart() -> None:
     assert found.mistakes == ("mean_of_rates", "async_timing")
 
 
+def test_rates_that_their_own_wall_times_contradict_are_marked() -> None:
+    rows = tables.read(tables.find("resnet50_2020"))
+    large = [
+        row
+        for row in rows
+        if row.batch == 128 and {"async_timing"} < {*row.mistakes} and row.stack == "tensorflow_tensorrt"
+    ]
+    assert len(large) == 4
+    assert all("wall_time_contradicts_rate" in row.mistakes for row in large)
+    shortest = 63.81  # s of wall time for 50,000 images
+    assert min(row.throughput_items_per_s or 0 for row in large) > 9 * 50_000 / shortest
+
+
+def test_a_bound_is_not_a_value() -> None:
+    """ "Over 1 s" is all that was published of the GPU's maximum."""
+    assert [row.latency_ms_max for row in tables.read(tables.find("eva02_clip_2024"))] == [None, None]
+
+
 def test_a_table_of_ones_own(tmp_path: Path) -> None:
     path = table(tmp_path, GOOD, "", GOOD.replace(",5,", ",1,").replace("inf1", "INF1"))
     first, second = tables.read(path)
