@@ -71,6 +71,7 @@ def make_record(context: Context, task: Candidate) -> Record:
         buckets=tuple(bucket_metrics.pool_buckets(repeats, builds)),
         sizes=tuple(bucket_metrics.pool_sizes(repeats)),
         deployment=deployment.describe(trial) if trial.deployment else None,
+        binding=task.reference.binding,
         look=task.look,
         dominated_by=task.out.by if task.out is not None else None,
     )

@@ -107,7 +107,7 @@ def _ask(context: Context, task: Candidate, padded: _Padded, known: dict[tuple[s
     items = padded.items[spread]
     wanted = None if shapes is None else tuple(map(tuple, shapes[items].tolist()))
     folder = str(task.reference.data_folder)
-    request = PaddedReferenceRequest(trial.model, folder, tuple(items.tolist()), wanted, how)
+    request = PaddedReferenceRequest(trial.model, folder, tuple(items.tolist()), wanted, how, trial.data)
     context.display.begin("padding", 1)
     outcome = context.run(
         request,

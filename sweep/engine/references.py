@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sweep import backends, files
 from sweep.engine.context import Context
 from sweep.spec import Failure, Status, Trial, UserError, digest, from_json, to_json
-from sweep.spec.facts import ReferenceInfo
+from sweep.spec.facts import BindingFacts, ReferenceInfo
 from sweep.spec.requests import Padding, ReferenceRequest
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Reference:
     folder: Path
     flops_per_item: float | None = None
     flops_by_size: tuple[tuple[tuple[int, ...], float], ...] = ()
+    binding: BindingFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,12 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
     if difference is None or difference > SELF_TOLERANCE:
         size = "not finite" if difference is None else f"up to {difference:.3g}"
         context.display.note(f"{name}: the original model does not agree with itself when asked twice ({size})")
-    return Reference(info.model, info.data, info.reference, data, answers, info.flops_per_item, info.flops_by_size)
+    binding = info.binding
+    if binding is not None and binding.by == "position" and len(binding.inputs) > 1:
+        context.display.note(f"{name}: no array has the name of an input, so they go by position: {binding.describe()}")
+    return Reference(
+        info.model, info.data, info.reference, data, answers, info.flops_per_item, info.flops_by_size, binding
+    )
 
 
 def _blame(failure: Failure | None, user: bool) -> tuple[Status, Failure]:

@@ -21,6 +21,18 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class BindingFacts:
+    """Which array of a data set went to which input of a model."""
+
+    by: str  # "name"; "position", where no name matches; "list", where a config has a list `inputs`
+    inputs: Mapping[str, str]  # array -> input, in the model's order; to itself where the inputs have no names
+
+    def describe(self) -> str:
+        """The pairs on one line."""
+        return ", ".join(name if name == own else "%s -> %s" % (name, own) for name, own in self.inputs.items())
+
+
+@dataclass(frozen=True)
 class ReferenceInfo:
     """A data set and the original model's answers to it. The first three fields are digests."""
 
@@ -32,6 +44,7 @@ class ReferenceInfo:
     versions: Mapping[str, Optional[str]]
     self_difference: Optional[float]  # largest, between two runs of a few samples; None: not finite
     outputs: int
+    binding: Optional[BindingFacts] = None  # None in what earlier versions stored
     flops_per_item: Optional[float] = None
     flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.count_flops_by_size`
 

@@ -10,6 +10,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 from sweep.spec import metrics
 from sweep.spec.codec import Json
 from sweep.spec.facts import (
+    BindingFacts,
     BucketFacts,
     CapacityFacts,
     DeploymentFacts,
@@ -242,6 +243,7 @@ class Record:
     buckets: Tuple[BucketFacts, ...] = ()  # over all repeats
     sizes: Tuple[SizeFacts, ...] = ()  # over all repeats
     deployment: Optional[DeploymentFacts] = None
+    binding: Optional[BindingFacts] = None
     price: Optional[Price] = None  # that the cost comes from
     source: Optional[SourceFacts] = None  # of what somebody else reported
     reuse: Optional[ReuseFacts] = None

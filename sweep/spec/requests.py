@@ -126,6 +126,7 @@ class PaddedReferenceRequest:
     items: Tuple[int, ...]  # numbers of the samples
     shapes: Optional[Tuple[Tuple[int, ...], ...]]  # what each is padded to, (N, D); None: as the arrays are stored
     padding: Padding = field(default_factory=Padding)
+    data: Mapping[str, Any] = field(default_factory=dict)  # config
     entry: str = "sweep.worker.padded_reference:check"
 
     from_earlier_version = staticmethod(_nest_padding)

@@ -60,12 +60,14 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
     _note_versions(folder, {name: version for name, version in toolchain.items() if version})
     dataset = workloads.load_data(wanted.data)
     model = workloads.load_model(wanted.model)
+    dataset, binding = workloads.bind(model, wanted.model, dataset, wanted.data)
     dims = wanted.model.get("bucket_dims")
     name = str(wanted.data.get("name"))
     workloads.check_fit(dataset.sizes, dataset.inputs, dims, name)
     workloads.check_fit(dataset.calibration_sizes, dataset.calibration, dims, name + ": calibration")
     data_key = arrays.data_digest(dataset)
     model_key = workloads.model_digest(model)
+    model = workloads.load_keywords(model, list(dataset.inputs), wanted.data)
     if not Path(wanted.data_root, data_key).is_dir():
         arrays.write_data(dataset, folder / "data")
     reference_key = digest([model_key, data_key, toolchain, *([] if dataset.sizes is None else [dims])])
@@ -88,6 +90,7 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
         versions=toolchain,
         self_difference=answers["self_difference"],
         outputs=answers["outputs"],
+        binding=binding,
         flops_per_item=workloads.average_flops(flops, dataset.sizes),
         flops_by_size=tuple((tuple(size), count) for size, count in flops),
     )

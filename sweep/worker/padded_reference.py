@@ -27,7 +27,7 @@ def check(request: Json, folder: Path) -> Json:
     data, padding = Path(wanted.data_folder), wanted.padding
     inputs = materials.read_data(data)
     sizes = batching.find_own_sizes(inputs, materials.read_sizes(data), padding)
-    model = workloads.load_model(wanted.model)
+    model = workloads.load_keywords(workloads.load_model(wanted.model), tuple(inputs), wanted.data)
     index: List[np.ndarray] = []
     parts: List[List[np.ndarray]] = []
     for items, bucket in _group_by_shape(wanted):

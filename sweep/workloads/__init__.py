@@ -17,6 +17,7 @@ from sweep.workloads.base import (
     load_model,
     refusal,
 )
+from sweep.workloads.binding import bind, load_keywords
 from sweep.workloads.reference import (
     average_flops,
     count_flops_by_size,
@@ -37,6 +38,7 @@ __all__ = [
     "OnnxFile",
     "SavedModel",
     "average_flops",
+    "bind",
     "check_dataset",
     "check_fit",
     "count_flops_by_size",
@@ -44,6 +46,7 @@ __all__ = [
     "group_by_size",
     "interpolate_flops",
     "load_data",
+    "load_keywords",
     "load_model",
     "model_digest",
     "packages",

@@ -42,6 +42,14 @@ def reference_call(model: Any) -> Tuple[Callable[[Arrays], Arrays], Optional[int
     return call, _fixed_batch(inputs[0].shape) if inputs else None
 
 
+def list_input_names(model: Any) -> Optional[Sequence[str]]:
+    """Names of a model's inputs in the order in which it takes arrays; None for a Keras model that has none yet."""
+    if isinstance(model, SavedModel):
+        return Signature(model.path, model.inputs).inputs
+    inputs = getattr(model, "inputs", None)
+    return [str(tensor.name).partition(":")[0] for tensor in inputs] if inputs else None
+
+
 def leaves(raw: Any) -> List[Any]:
     """The tensors in what a model returned, those of a dict in the order of their names, as TensorFlow flattens it."""
     if isinstance(raw, Mapping):

@@ -1,0 +1,172 @@
+"""Which array of a data set goes to which input of a model: by name wherever both sides have names.
+
+Arrays are handed to a model in the order of its inputs. A model whose given inputs do not stand side by side in its
+`forward` is called by keyword.
+"""
+
+import inspect
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from sweep.spec import UserError
+from sweep.spec.facts import BindingFacts
+from sweep.workloads import tensorflow_models
+from sweep.workloads.base import Dataset, OnnxFile, SavedModel
+
+
+class Slot(NamedTuple):
+    """An input of a model."""
+
+    name: str
+    required: bool = True
+
+
+def bind(
+    model: Any, config: Mapping[str, Any], dataset: Dataset, data: Mapping[str, Any]
+) -> Tuple[Dataset, BindingFacts]:
+    """The data set with its arrays in the order of the model's inputs.
+
+    A list `inputs` in one of the configs wins; then names decide; the position does where no name matches.
+
+    Args:
+        config: of the model.
+        data: config of the data set.
+
+    Raises:
+        UserError: for an array that no input takes, or an input without an array and without a default.
+    """
+    names, listed = list(dataset.inputs), data.get("inputs") or config.get("inputs")
+    fallback = "list" if listed else "position"
+    slots = list_inputs(model, len(names))
+    if slots is None:
+        return dataset, BindingFacts(fallback, {name: name for name in names})
+    titles = "data %s" % data.get("name"), "model %s" % config.get("name")
+    if listed or not {slot.name for slot in slots} & set(names):
+        _check_count(slots, names, titles)
+        return dataset, BindingFacts(fallback, _pair(names, slots))
+    _check_names(slots, names, titles)
+    order = [slot.name for slot in slots if slot.name in dataset.inputs]
+    inputs, calibration = _sorted(dataset.inputs, order), _sorted(dataset.calibration, order)
+    return dataset._replace(inputs=inputs, calibration=calibration), BindingFacts(
+        "name", {name: name for name in order}
+    )
+
+
+def load_keywords(model: Any, names: Sequence[str], data: Mapping[str, Any]) -> Any:
+    """The model, called by keyword where arrays of these names would otherwise reach other inputs.
+
+    Args:
+        names: of the arrays, in the order in which they are given.
+        data: config of the data set.
+    """
+    if data.get("inputs") or not hasattr(model, "named_modules"):
+        return model
+    slots = list_inputs(model, len(names)) or []
+    known = [slot.name for slot in slots]
+    if not set(names) <= set(known) or known[: len(names)] == list(names):
+        return model
+    return _call_by_keyword(model, tuple(names))
+
+
+def list_inputs(model: Any, count: int) -> Optional[Sequence[Slot]]:
+    """The inputs of a model in its own order; None where it does not say.
+
+    Args:
+        count: of the arrays. The signature of a SavedModel is read only for more than one, since it takes seconds.
+    """
+    if isinstance(model, OnnxFile):
+        return _list_onnx_inputs(model.path)
+    if isinstance(model, SavedModel) and count == 1 and not model.inputs:
+        return None
+    if tensorflow_models.owns(model):
+        names = tensorflow_models.list_input_names(model)
+        return None if names is None else [Slot(name) for name in names]
+    if hasattr(model, "named_modules"):
+        return _list_module_inputs(model)
+    return _list_parameters(model.__call__)
+
+
+def _list_onnx_inputs(path: str) -> Sequence[Slot]:
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    return [Slot(entry.name) for entry in graph.input if entry.name not in constants]
+
+
+def _list_module_inputs(model: Any) -> Optional[Sequence[Slot]]:
+    """Of `forward`; of the schema of TorchScript; of the placeholders of an exported program."""
+    schema = getattr(model.forward, "schema", None)
+    if schema is not None:
+        return [Slot(entry.name, not entry.has_default_value()) for entry in schema.arguments[1:]]
+    graph = getattr(model, "graph", None)
+    if graph is not None and hasattr(graph, "nodes"):
+        return [Slot(str(node.target)) for node in graph.nodes if node.op == "placeholder"]
+    return _list_parameters(model.forward)
+
+
+def _list_parameters(function: Any) -> Optional[Sequence[Slot]]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(entry.kind is entry.VAR_POSITIONAL for entry in parameters):
+        return None
+    named = [entry for entry in parameters if entry.kind is not entry.VAR_KEYWORD]
+    return [Slot(entry.name, entry.default is entry.empty) for entry in named]
+
+
+def _check_names(slots: Sequence[Slot], names: Sequence[str], titles: Tuple[str, str]) -> None:
+    data, model = titles
+    taken = ", ".join(slot.name for slot in slots)
+    surplus = [name for name in names if name not in {slot.name for slot in slots}]
+    if surplus:
+        text = (
+            "%s has the array %s, which no input of %s takes; it takes %s: rename the array, or list the arrays to use,"
+        )
+        text += " data.inputs=[%s]; labels are called `labels`"
+        kept = ",".join(name for name in names if name not in surplus)
+        raise UserError(text % (data, ", ".join(surplus), model, taken, kept))
+    missing = [slot.name for slot in slots if slot.required and slot.name not in names]
+    if missing:
+        text = "%s needs the input %s, and %s has no array of that name; it has %s: add it or rename one"
+        raise UserError(text % (model, ", ".join(missing), data, ", ".join(names)))
+
+
+def _check_count(slots: Sequence[Slot], names: Sequence[str], titles: Tuple[str, str]) -> None:
+    """Arrays without a name in common with the model are handed over by position, so their number has to fit."""
+    data, model = titles
+    least = sum(slot.required for slot in slots)
+    if least <= len(names) <= len(slots):
+        return
+    wanted = "%d" % least if least == len(slots) else "%d to %d" % (least, len(slots))
+    text = (
+        "%s has %d array%s (%s), %s takes %s: %s; choose the arrays with data.inputs=[...]; labels are called `labels`"
+    )
+    taken = ", ".join(slot.name for slot in slots)
+    raise UserError(text % (data, len(names), "s" * (len(names) != 1), ", ".join(names), model, wanted, taken))
+
+
+def _pair(names: Sequence[str], slots: Sequence[Slot]) -> Dict[str, str]:
+    return {name: slot.name for name, slot in zip(names, slots)}
+
+
+def _sorted(arrays: Mapping[str, np.ndarray], order: Sequence[str]) -> Dict[str, np.ndarray]:
+    return {name: arrays[name] for name in order if name in arrays}
+
+
+def _call_by_keyword(model: Any, names: Tuple[str, ...]) -> Any:
+    import torch
+
+    class ByKeyword(torch.nn.Module):
+        """A module that hands its arguments on by name."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *arrays: Any) -> Any:
+            return self.model(**dict(zip(names, arrays)))
+
+    return ByKeyword().eval()

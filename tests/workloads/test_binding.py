@@ -1,0 +1,143 @@
+"""Which array goes to which input: by name wherever both sides have names, and no array is dropped."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sweep import workloads
+from sweep.spec import UserError
+from sweep.workloads import Dataset, NumpyModel, OnnxFile
+
+MODEL, DATA = {"name": "net"}, {"name": "mine"}
+LEFT = np.array([[1.0], [2.0], [3.0]], np.float32)
+RIGHT = np.array([[10.0], [20.0], [30.0]], np.float32)
+DIFFERENCE = LEFT - RIGHT
+
+
+class Difference(torch.nn.Module):
+    """Its answer says which array came where."""
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return left - right
+
+
+class WithOptions(torch.nn.Module):
+    """As models of transformers: every input has a default, and what is given need not stand side by side."""
+
+    def forward(self, left: Any = None, mask: Any = None, right: Any = None, **options: Any) -> Any:
+        return left - right if mask is None else left - right + mask
+
+
+class NumpyDifference(NumpyModel):
+    def __call__(self, left: Any, right: Any) -> Any:
+        return left - right
+
+
+def swapped(**more: np.ndarray) -> Dataset:
+    inputs = {"right": RIGHT, **more, "left": LEFT}
+    return Dataset(inputs, None, {name: array[:1] for name, array in inputs.items()}, "regression")
+
+
+def onnx_difference(folder: Path) -> OnnxFile:
+    from onnx import TensorProto, helper, save
+
+    def value(name: str) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1])
+
+    node = helper.make_node("Sub", ["left", "right"], ["answer"])
+    graph = helper.make_graph([node], "difference", [value("left"), value("right")], [value("answer")])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "net.onnx")
+    return OnnxFile(str(folder / "net.onnx"))
+
+
+def scripted(folder: Path) -> Any:
+    torch.jit.save(torch.jit.trace(Difference(), (torch.ones(1, 1), torch.ones(1, 1))), folder / "net.pt")
+    return torch.jit.load(folder / "net.pt")
+
+
+def exported(folder: Path) -> Any:
+    program = torch.export.export(Difference(), (torch.ones(3, 1), torch.ones(3, 1)))
+    torch.export.save(program, folder / "net.pt2")
+    return torch.export.load(folder / "net.pt2").module()
+
+
+MODELS = {
+    "module": lambda folder: Difference(),
+    "options": lambda folder: WithOptions(),
+    "numpy": lambda folder: NumpyDifference(),
+    "onnx": onnx_difference,
+    "torchscript": scripted,
+    "exported": exported,
+}
+
+
+def ask(model: Any, dataset: Dataset, data: dict[str, Any] = DATA) -> np.ndarray:
+    """The model's answer, asked as a reference and as a build's original are."""
+    model = workloads.load_keywords(model, list(dataset.inputs), data)
+    return workloads.run_reference(model, tuple(dataset.inputs.values()))[0]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", MODELS)
+def test_arrays_reach_the_inputs_of_their_names_whatever_their_order(kind: str, tmp_path: Path) -> None:
+    model = MODELS[kind](tmp_path)
+    bound, binding = workloads.bind(model, MODEL, swapped(), DATA)
+    assert (binding.by, list(binding.inputs)) == ("name", ["left", "right"])
+    assert list(bound.inputs) == list(bound.calibration) == ["left", "right"]
+    np.testing.assert_array_equal(ask(model, bound), DIFFERENCE)
+
+
+@pytest.mark.parametrize("config", [{"inputs": ["right", "left"]}, {}])
+def test_a_list_wins_over_names(config: dict[str, Any]) -> None:
+    data = {**DATA, **config}
+    bound, binding = workloads.bind(Difference(), MODEL, swapped(), data)
+    assert binding.by == ("list" if config else "name")
+    expected = RIGHT - LEFT if config else DIFFERENCE
+    np.testing.assert_array_equal(ask(Difference(), bound, data), expected)
+
+
+def test_position_decides_where_no_name_matches() -> None:
+    dataset = Dataset({"a": LEFT, "b": RIGHT}, None, {}, "regression")
+    bound, binding = workloads.bind(Difference(), MODEL, dataset, DATA)
+    assert (binding.by, binding.describe()) == ("position", "a -> left, b -> right")
+    np.testing.assert_array_equal(ask(Difference(), bound), DIFFERENCE)
+
+
+@pytest.mark.parametrize("kind", ["module", "numpy", "onnx", "torchscript", "exported"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("arrays", "text"),
+    [
+        ({"left": LEFT, "right": RIGHT, "y": LEFT}, "data mine has the array y, which no input of model net takes"),
+        ({"left": LEFT}, "model net needs the input right, and data mine has no array of that name; it has left"),
+        (
+            {"a": LEFT, "b": LEFT, "c": LEFT},
+            r"mine has 3 arrays \(a, b, c\), model net takes 2: left, right; choose",
+        ),
+        ({"a": LEFT}, r"data mine has 1 array \(a\), model net takes 2: left, right; choose"),
+    ],
+)
+def test_nothing_is_dropped_and_nothing_is_missing(
+    kind: str, arrays: dict[str, np.ndarray], text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=text):
+        workloads.bind(MODELS[kind](tmp_path), MODEL, Dataset(arrays, None, {}, "regression"), DATA)
+
+
+def test_inputs_with_a_default_are_not_missing() -> None:
+    bound, _ = workloads.bind(WithOptions(), MODEL, swapped(mask=LEFT), DATA)
+    assert list(bound.inputs) == ["left", "mask", "right"]
+    with pytest.raises(UserError, match="array other, which no input of model net takes; it takes left, mask, right"):
+        workloads.bind(WithOptions(), MODEL, swapped(other=LEFT), DATA)
+
+
+def test_a_model_is_wrapped_only_where_its_inputs_do_not_stand_side_by_side() -> None:
+    plain, options = Difference(), WithOptions()
+    assert workloads.load_keywords(plain, ["left", "right"], DATA) is plain
+    assert workloads.load_keywords(plain, ["a", "b"], DATA) is plain
+    assert workloads.load_keywords(options, ["left"], DATA) is options
+    assert workloads.load_keywords(options, ["left", "right"], DATA) is not options
+    assert workloads.load_keywords(options, ["left", "right"], {"inputs": ["left", "right"]}) is options
