@@ -26,6 +26,7 @@ LEVELS = {
     "basic": "ORT_ENABLE_BASIC",
     "none": "ORT_DISABLE_ALL",
 }
+LARGEST_FILE = (1 << 31) - (1 << 20)  # bytes; a message of protobuf ends at 2 GiB
 PRECISION_KEY = "sweep.precision"  # in the metadata of the file itself: it cannot be parted from it
 
 
@@ -135,6 +136,9 @@ def _quantise(path: Path, convolutions: bool, reduce_range: bool) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(str(path))
+    beside = _weights_beside(path)
+    if beside.is_file():
+        beside.unlink()  # they are in memory now, and the quantiser would write behind them
     del model.graph.value_info[:]  # the quantiser turns weights round and then trips over the shapes noted for them
     quiet = logging.getLogger()
     level = quiet.level
@@ -143,6 +147,7 @@ def _quantise(path: Path, convolutions: bool, reduce_range: bool) -> None:
         quantize_dynamic(
             model,
             str(path),
+            use_external_data_format=model.ByteSize() > LARGEST_FILE,
             op_types_to_quantize=["MatMul", "Gemm", *(["Conv"] if convolutions else [])],
             weight_type=QuantType.QUInt8 if convolutions else QuantType.QInt8,  # ConvInteger is fast unsigned only
             per_channel=not convolutions,
@@ -158,6 +163,11 @@ def _optimise(path: Path, target: Path, level: str, source: Source) -> None:
 
     options = _session_options(level)
     options.optimized_model_filepath = str(target)
+    if _weights_beside(path).is_file():
+        # Else the optimised file would refer to the weights of the file that it was made of, which does not stay
+        entry = "session.optimized_model_external_initializers_"
+        options.add_session_config_entry(entry + "file_name", _weights_beside(target).name)
+        options.add_session_config_entry(entry + "min_size_in_bytes", "1024")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     runner = OnnxRunner(session)
 
@@ -168,11 +178,16 @@ def _optimise(path: Path, target: Path, level: str, source: Source) -> None:
     dynamic.check(source, answer)
 
 
+def _weights_beside(path: Path) -> Path:
+    """Where a file keeps weights that are too large for it, if it does."""
+    return path.with_name(path.name + ".data")
+
+
 def _describe(path: Path) -> Json:
     """What stands in an optimised file, read back from it; its precision is written into its metadata."""
     import onnx
 
-    model = onnx.load(str(path))
+    model = onnx.load(str(path), load_external_data=False)
     operators: Dict[str, int] = {}
     for node in model.graph.node:
         operators[node.op_type] = operators.get(node.op_type, 0) + 1

@@ -1,5 +1,6 @@
 """ONNX Runtime: what a build says of itself, and int8 weights that suit the processor."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,30 @@ def test_onnxruntime_notes_what_it_quantised(tmp_path: Path) -> None:
 def test_unknown_optimisation_level_is_a_user_error() -> None:
     with pytest.raises(UserError, match="must be one of all, extended, basic, none"):
         schema.check("backend", {"name": "onnxruntime", "options": {"optimization": "most"}})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_weights_beside_a_file_go_along(precision: str, tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.random.default_rng(0).standard_normal((64, 64), np.float32)
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 64]) for name in ("x", "y")]
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "net", value[:1], value[1:], [numpy_helper.from_array(weights, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    x = np.random.default_rng(1).standard_normal((8, 64), np.float32)
+    config = {
+        "name": "net",
+        "_target_": "sweep.workloads.files.onnx",
+        "format": "onnx",
+        "path": str(tmp_path / "net.onnx"),
+    }
+    data = Dataset({"x": x}, None, {"x": x}, "regression")
+    built = build(OnnxRuntime, precision, tmp_path / "built", model=config, data=data, batch=8)
+    (tmp_path / "weights.bin").unlink()
+    shutil.copytree(built.folder, tmp_path / "moved")
+    runner = built.load(folder=tmp_path / "moved")
+    answers = runner.outputs(runner.run(runner.prepare((x,))))[0]
+    np.testing.assert_allclose(answers, x @ weights, atol=1e-4 if precision == "fp32" else 1.0)
