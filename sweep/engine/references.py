@@ -129,6 +129,8 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
     binding = info.binding
     if binding is not None and binding.by == "position" and len(binding.inputs) > 1:
         context.display.note(f"{name}: no array has the name of an input, so they go by position: {binding.describe()}")
+    if info.warning:
+        context.display.note(f"{name}: {info.warning}")
     return Reference(
         info.model, info.data, info.reference, data, answers, info.flops_per_item, info.flops_by_size, binding
     )

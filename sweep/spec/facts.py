@@ -45,6 +45,7 @@ class ReferenceInfo:
     self_difference: Optional[float]  # largest, between two runs of a few samples; None: not finite
     outputs: int
     binding: Optional[BindingFacts] = None  # None in what earlier versions stored
+    warning: str = ""  # about the labels
     flops_per_item: Optional[float] = None
     flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.count_flops_by_size`
 

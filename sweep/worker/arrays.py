@@ -92,10 +92,10 @@ def write_reference(model: Any, dataset: "workloads.Dataset", dims: Optional[wor
 
     Returns:
         self_difference (largest difference when a few samples are run again; None if not finite), outputs (their
-        number).
+        number), warning (a line about the labels, or None).
 
     Raises:
-        UserError: if the shape of an answer depends on the size of the sample.
+        UserError: if the shape of an answer depends on the size of the sample, or the labels cannot be the model's.
     """
     folder.mkdir()
     answers: List[np.ndarray] = []
@@ -111,9 +111,15 @@ def write_reference(model: Any, dataset: "workloads.Dataset", dims: Optional[wor
         if len(items) > most:  # the size that most samples have
             few = workloads.run_reference(model, tuple(array[:SELF_CHECK_ITEMS] for array in inputs))
             most, difference = len(items), max(float(np.abs(a[: len(b)] - b).max()) for a, b in zip(parts, few))
+    labels = dataset.labels if dataset.task == "classification" else None
+    warning = None if labels is None else workloads.check_labels(labels, answers[0])
     for number, array in enumerate(answers):
         np.save(folder / ("output_%d.npy" % number), array)
-    facts = {"self_difference": difference if np.isfinite(difference) else None, "outputs": len(answers)}
+    facts = {
+        "self_difference": difference if np.isfinite(difference) else None,
+        "outputs": len(answers),
+        "warning": warning,
+    }
     (folder / "reference.json").write_text(json.dumps(facts))
     return facts
 

@@ -91,6 +91,7 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
         self_difference=answers["self_difference"],
         outputs=answers["outputs"],
         binding=binding,
+        warning=answers.get("warning") or "",
         flops_per_item=workloads.average_flops(flops, dataset.sizes),
         flops_by_size=tuple((tuple(size), count) for size, count in flops),
     )

@@ -18,6 +18,7 @@ from sweep.workloads.base import (
     refusal,
 )
 from sweep.workloads.binding import bind, load_keywords
+from sweep.workloads.labels import check_labels
 from sweep.workloads.reference import (
     average_flops,
     count_flops_by_size,
@@ -41,6 +42,7 @@ __all__ = [
     "bind",
     "check_dataset",
     "check_fit",
+    "check_labels",
     "count_flops_by_size",
     "count_flops_per_item",
     "group_by_size",
