@@ -90,6 +90,10 @@ class Runner(abc.ABC):
         """Peak device memory, 0 where the device is the host."""
         return 0.0
 
+    def count_threads(self) -> Optional[int]:
+        """Threads that the runtime uses for one operator, read back from it; None if it does not say."""
+        return None
+
     def close(self) -> None:  # noqa: B027  # most runners own nothing beyond their process
         """Free the device."""
 

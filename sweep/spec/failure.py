@@ -27,6 +27,7 @@ class FailureKind(str, enum.Enum):
     CRASH = "crash"
     WRONG_OUTPUT = "wrong_output"
     IMPLAUSIBLE_TIMING = "implausible_timing"
+    WRONG_RESOURCES = "wrong_resources"
     PREEMPTED = "preempted"
     DISK_FULL = "disk_full"
     UNKNOWN = "unknown"

@@ -20,6 +20,7 @@ from sweep.worker.load import account, clients, generator, probing
 from sweep.worker.load import config as load_config
 from sweep.worker.load.queue import Shared
 from sweep.worker.replicas import Copy
+from sweep.worker.resources import check_resources
 from sweep.worker.window import Request, Warm, Window
 
 Arrays = Dict[str, np.ndarray]
@@ -83,12 +84,15 @@ def measure_replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[me
         os.sched_setaffinity(0, placement.cores)
     how = _Open(copy) if load_config.is_open_loop(request.load) else _Closed(copy)
 
+    ready: List[Request] = []
+
     def load() -> Sequence[Request]:
-        requests = how.load()
+        ready.extend(how.load())
         loaded()
-        return requests
+        return ready
 
     facts, window = measuring.run_replica(load, request.effort, how.drive, barrier)
+    check_resources(placement, ready[0].runner.count_threads())
     work = by_size.sum_work(window)
     of_requests = {"start_ns": window.start_ns, "end_ns": window.end_ns, "client": window.client, **work.arrays}
     arrays = {**of_requests, **how.arrays}

@@ -27,7 +27,7 @@ from sweep.engine import context, control, repeats, resolve
 from sweep.isolate import procfs, server
 from sweep.isolate.pool import Workers
 from sweep.spec import Json, to_json
-from sweep.worker import replicas, window
+from sweep.worker import repeat, replicas, window
 from sweep.worker.load import generator, probing
 
 LOOK_NS = 200  # that pass with every look at the clock
@@ -38,6 +38,10 @@ PEAK_MB = 50.0
 
 def _nothing() -> None:
     pass
+
+
+def _ignore_resources(placement: object, threads: object) -> None:
+    """The threads of this process are those of all tests."""
 
 
 _NO_GC = SimpleNamespace(collect=_nothing, disable=_nothing, enable=_nothing)  # here it is the garbage of all tests
@@ -145,6 +149,7 @@ class FakePool:
             patch.setattr(probing, "time", clock)
             patch.setattr(replicas, "run", self._replicas)
             patch.setattr(procfs, "keep_freed_memory", _nothing)
+            patch.setattr(repeat, "check_resources", _ignore_resources)
             patch.setattr(server, "encode_failure", _failure_of)
             for name, stand_in in _of_fake_backend(clock).items():
                 patch.setattr(fake, name, stand_in)

@@ -255,6 +255,9 @@ class TorchRunner(Runner):
     def outputs(self, raw: Any) -> Arrays:
         return arrays(raw)
 
+    def count_threads(self) -> Optional[int]:
+        return None if self.asynchronous else int(self._torch.get_num_threads())
+
     def device_memory_mb(self) -> float:
         return float(self._torch.cuda.max_memory_allocated()) / 2**20 if self.asynchronous else 0.0
 

@@ -26,6 +26,7 @@ class TorchEager(common.TorchBackend):
         common.use_threads(placement)
         channels_last = self._channels_last(spec)
         model = common.converted(source.load_model(), spec.precision, placement.device, channels_last)
+        common.use_threads(placement)  # again: the model's own code may have set another number
         return EagerRunner(model, spec.precision, placement.device, channels_last)
 
     def _channels_last(self, spec: BuildSpec) -> bool:
