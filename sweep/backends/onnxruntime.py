@@ -26,7 +26,6 @@ LEVELS = {
     "basic": "ORT_ENABLE_BASIC",
     "none": "ORT_DISABLE_ALL",
 }
-LARGEST_FILE = (1 << 31) - (1 << 20)  # bytes; a message of protobuf ends at 2 GiB
 PRECISION_KEY = "sweep.precision"  # in the metadata of the file itself: it cannot be parted from it
 
 
@@ -66,9 +65,9 @@ class OnnxRuntime(Backend):
         onnx_export.export(source, spec, exported)
         reduce_range = bool(spec.options.get("reduce_range", _needs_reduced_range(spec.options)))
         if spec.precision == "int8":
-            _quantise(exported, self.options.int8_convolutions, reduce_range)
+            exported = _quantise(exported, self.options.int8_convolutions, reduce_range)
         _optimise(exported, target, level, source)
-        for leftover in folder.glob("exported.onnx*"):
+        for leftover in (*folder.glob("exported.onnx*"), *folder.glob("quantised.onnx*")):
             leftover.unlink()
         notes = _describe(target)
         if spec.precision == "int8" and not notes["quantised"]:
@@ -128,26 +127,25 @@ def _needs_reduced_range(options: Mapping[str, Any]) -> bool:
     return cpu.int8_products_saturate() and not options.get("int8_convolutions", False)
 
 
-def _quantise(path: Path, convolutions: bool, reduce_range: bool) -> None:
-    """Replace the file by one with int8 weights, which have 7 bits with `reduce_range`."""
+def _quantise(path: Path, convolutions: bool, reduce_range: bool) -> Path:
+    """Write a file with int8 weights, which have 7 bits with `reduce_range`, beside the file."""
     import logging
 
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    model = onnx.load(str(path))
-    beside = _weights_beside(path)
-    if beside.is_file():
-        beside.unlink()  # they are in memory now, and the quantiser would write behind them
+    model = onnx.load(str(path), load_external_data=False)
     del model.graph.value_info[:]  # the quantiser turns weights round and then trips over the shapes noted for them
+    onnx.save(model, str(path))
+    target = path.with_name("quantised.onnx")
     quiet = logging.getLogger()
     level = quiet.level
     quiet.setLevel(logging.ERROR)  # it recommends a pre-processing that the export has done
     try:
         quantize_dynamic(
-            model,
             str(path),
-            use_external_data_format=model.ByteSize() > LARGEST_FILE,
+            str(target),
+            use_external_data_format=_weights_beside(path).is_file(),
             op_types_to_quantize=["MatMul", "Gemm", *(["Conv"] if convolutions else [])],
             weight_type=QuantType.QUInt8 if convolutions else QuantType.QInt8,  # ConvInteger is fast unsigned only
             per_channel=not convolutions,
@@ -155,6 +153,7 @@ def _quantise(path: Path, convolutions: bool, reduce_range: bool) -> None:
         )
     finally:
         quiet.setLevel(level)
+    return target
 
 
 def _optimise(path: Path, target: Path, level: str, source: Source) -> None:
