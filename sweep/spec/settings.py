@@ -7,6 +7,7 @@ from typing import Any, Dict, Optional, Set, Tuple
 from sweep.spec import metrics
 from sweep.spec.codec import Json, from_json, to_json
 from sweep.spec.declared import setting, within
+from sweep.spec.errors import UserError
 from sweep.spec.metrics import Limit, Side
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -46,15 +47,33 @@ class Objective:
     latency_ms_p50_max: Optional[float] = None
     latency_ms_p99_max: Optional[float] = None
     throughput_items_per_s_min: Optional[float] = None
+    latency_total_ms: Optional[float] = setting(None, least=0)  # of application, network and model: p99 of the model
+    application_ms: float = setting(0.0, least=0)  # of `latency_total_ms`
+    network_ms: float = setting(0.0, least=0)  # likewise
     agreement_min: Optional[float] = setting(None, most=1)
+    accuracy_min: Optional[float] = setting(None, most=1)
     accuracy_drop_max: Optional[float] = setting(None, most=1)
     peak_memory_mb_max: Optional[float] = None
     usd_per_million_items_max: Optional[float] = None
 
+    def __post_init__(self) -> None:
+        """Raises UserError where nothing of the whole latency is left for the model."""
+        beside, total = self.application_ms + self.network_ms, self.latency_total_ms
+        if total is None and beside:
+            raise UserError("objective.application_ms and objective.network_ms are parts of objective.latency_total_ms")
+        if total is not None and total <= beside:
+            raise UserError(
+                f"objective.latency_total_ms={total:g} leaves nothing for the model: application and network take "
+                f"{beside:g} ms of it"
+            )
+
     @property
     def limits(self) -> Tuple[Limit, ...]:
-        """The limits that are set."""
+        """The limits that are set; what is left of the whole latency limits the model's."""
         bounds = {field.name: getattr(self, field.name) for field in fields(self) if field.name in _BOUNDS}
+        if self.latency_total_ms is not None:
+            left, own = self.latency_total_ms - self.application_ms - self.network_ms, self.latency_ms_p99_max
+            bounds["latency_ms_p99_max"] = left if own is None else min(left, own)
         return tuple(
             Limit(_BOUNDS[name][0], bound, _BOUNDS[name][1]) for name, bound in bounds.items() if bound is not None
         )
