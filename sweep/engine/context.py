@@ -90,7 +90,6 @@ class Context:
         python: str | None = None,
         preload: Sequence[str] = (),
         cores: Sequence[int] = (),
-        env: Mapping[str, str] | None = None,
     ) -> Outcome:
         """Run one worker in a folder of its own, `<phase>/<name>`, with a number added if that name is taken."""
         folder = make_fresh_folder(self.folder / phase, name or "own")
@@ -101,7 +100,6 @@ class Context:
             python=python,
             preload=preload if python else (*preload, *OURS),
             cores=cores,
-            env=env or {},
         )
 
 

@@ -30,7 +30,6 @@ from sweep.verdict import select
 from sweep.verdict.costs import prices
 
 if TYPE_CHECKING:
-    from sweep.config.command_line import Job
     from sweep.spec.plan import Plan
 
 INTERRUPTED = "interrupted: continue with `python -m sweep resume last`"
@@ -40,7 +39,7 @@ class Sweep:
     """One id, one folder under `outputs/sweeps/`, one MLflow parent run.
 
     `run` may be called more than once: a search runs a few trials at a time. `finish` writes the verdict.
-    `buckets=auto` is such a search, so jobs that may have it go through `engine.search.buckets.run`.
+    `buckets=auto` is such a search, so trials that may have it go through `engine.search.buckets.run`.
     """
 
     def __init__(
@@ -75,8 +74,8 @@ class Sweep:
         self._plans: list[Plan] = []
         self._resolver: Resolver | None = None
 
-    def run(self, jobs: Sequence["Job"]) -> list[Record]:
-        """Resolve every trial. Returns the records in the order of `jobs`; none with `plan=only`, which runs nothing.
+    def run(self, trials: Sequence[Trial]) -> list[Record]:
+        """Resolve every trial. Returns their records in the same order; none with `plan=only`, which runs nothing.
 
         After Ctrl-C or SIGTERM all workers are ended, open trials are recorded as stopped, and `interrupted` is set.
 
@@ -84,7 +83,7 @@ class Sweep:
             UserError: the outputs folder cannot be used, or can no longer be written.
         """
         with self.writable():
-            return self._run([replace(job.trial, overrides=tuple(job.overrides)) for job in jobs])
+            return self._run(trials)
 
     def _run(self, trials: Sequence[Trial]) -> list[Record]:
         context = self._open()
@@ -117,9 +116,8 @@ class Sweep:
             if self._history is None or trial.key not in self._history.asked:
                 self._open().ledger.append("asked", trial=trial)
 
-    def survey(self, jobs: Sequence["Job"]) -> "Plan":
+    def survey(self, trials: Sequence[Trial]) -> "Plan":
         """Judge trials by the rules without declaring them: a search surveys its whole space first."""
-        trials = [replace(job.trial, overrides=tuple(job.overrides)) for job in jobs]
         return rules.make_plan(trials, self.host, self._open().installed, self.settings.plan)
 
     def writable(self) -> AbstractContextManager[None]:

@@ -46,7 +46,7 @@ class Ledger:
         except OSError:
             self._file.close()
             raise UserError(f"{folder.name} is being run by another process: wait for it, or stop it first") from None
-        self.dropped = self._drop_torn_tail()
+        self._drop_torn_tail()
 
     def append(self, kind: str, **values: Any) -> None:
         """Write one entry and wait until it is on the disk.
@@ -79,14 +79,13 @@ class Ledger:
     def close(self) -> None:
         self._file.close()
 
-    def _drop_torn_tail(self) -> int:
-        """Cut what follows the last whole line, and return the number of bytes cut."""
+    def _drop_torn_tail(self) -> None:
+        """Cut what follows the last whole line."""
         size = self.path.stat().st_size
         good = sum(len(line) for line, entry in _parse_lines(self.path) if entry is not None or line.endswith(b"\n"))
         if good < size:
             self._file.truncate(good)
             os.fsync(self._file.fileno())
-        return size - good
 
 
 class History:
@@ -99,7 +98,6 @@ class History:
         self.asked: dict[str, Trial] = {}  # trials that became others: `buckets=auto`
         self.records: dict[str, Record] = {}
         self.runs: dict[str, str] = {}  # trial key -> MLflow run id; "" -> the parent's
-        self.controls: list[Json] = []  # what was measured only to watch the machine
         self.verdict: Json | None = None
         self.finished = False
         self.torn = 0
@@ -138,8 +136,6 @@ class History:
         elif kind == "record":
             record = from_json(Record, entry["record"])
             self.records[record.key] = record
-        elif kind == "control":
-            self.controls.append(entry)
         elif kind == "runs":
             self.runs.update(entry["runs"])
         elif kind == "finish":

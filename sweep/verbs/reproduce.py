@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from sweep.config.command_line import Job
 from sweep.hardware import environment, rules
 from sweep.hardware.environment import list_differences
 from sweep.report.mlflow.database import open_client
@@ -156,7 +155,7 @@ def reproduce(
     sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
     trials = deployment.restore_group(past.trial, adapt_to_host)
     trial = trials[past.trial.deployment.get("member", 0)]
-    sweep.run([Job(member.overrides, member) for member in trials])
+    sweep.run(trials)
     status = sweep.finish()
     if status == 130:
         return status

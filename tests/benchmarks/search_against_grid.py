@@ -55,19 +55,17 @@ class Replay:
         self._composer, self._grid, self._folder = composer, grid, folder
 
     def survey(self, job_overrides: Sequence[Sequence[str]]) -> Plan:
-        jobs = self._composer.jobs(job_overrides)
+        trials = self._composer.trials(job_overrides)
         if self.sweep is None:
             settings = self._composer.settings(job_overrides)
             display = SimpleNamespace(plan=lambda *_: None, note=lambda _: None)
             self.sweep = SimpleNamespace(
                 settings=settings, records={}, interrupted=False, folder=self._folder, display=display
             )
-        return rules.make_plan(
-            [job.trial for job in jobs], hardware_rules.detect(), lambda _, names: entries.installed(names)
-        )
+        return rules.make_plan(trials, hardware_rules.detect(), lambda _, names: entries.installed(names))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-        keys = [job.trial.key for job in self._composer.jobs(job_overrides)]
+        keys = [trial.key for trial in self._composer.trials(job_overrides)]
         self.asked += keys
         self.sweep.records.update({key: self._grid[key] for key in keys})
         return [SimpleNamespace(return_value=self._grid[key]) for key in keys]
