@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweep import backends
+from sweep import backends, files
 from sweep.engine import padding, plan
 from sweep.engine.context import Context
 from sweep.engine.placement import list_cpus, place_replicas
@@ -15,7 +15,6 @@ from sweep.isolate.pool import format_rerun
 from sweep.spec import Failure, Json, Measurement, Record, Status, StopReason, Trial, deployment, digest
 from sweep.spec.facts import LadderFacts
 from sweep.spec.metrics import OF_ANSWERS
-from sweep.store.outputs import load_outputs, merge_outputs
 from sweep.verdict.buckets import metrics as bucket_metrics
 from sweep.worker.load import summary as load_told
 
@@ -142,7 +141,7 @@ def _compare(task: Candidate, repeats: Sequence[Measurement], comparisons: Compa
     from sweep.verdict.stats import agreement
     from sweep.worker import arrays
 
-    index, outputs = merge_outputs([load_outputs(repeat.outputs) for repeat in repeats])
+    index, outputs = arrays.merge_outputs([files.load_arrays(Path(repeat.outputs)) for repeat in repeats])
     content = hashlib.sha256(index.tobytes())
     for array in outputs:
         content.update(array.tobytes())

@@ -88,35 +88,25 @@ def serve(queue: Queue, stock: Stock, start_ns: int, until_ns: int, keep: int, c
     return served
 
 
-class OpenWindow(NamedTuple):
-    """One replica's part of a window. Moments are in ns on the clock."""
-
-    window: Window
-    items: Dict[str, np.ndarray]  # due_ns and done_ns of every item that it answered
-    ready_ns: np.ndarray  # of every request: when it could have left
-    arrived_ns: np.ndarray  # of every item that arrived, whoever answered it
-    start_ns: int
-    seconds: float  # for which items arrived; 0: all at once
+# One replica's part of a window, and these arrays, whose moments are in ns on the clock:
+# due_ns, done_ns   of every item that it answered
+# ready_ns          of every request: when it could have left
+# arrived_ns        of every item that arrived, whoever answered it
+# window_ns         its start, and for how long items arrived; 0: all at once
+OpenWindow = Tuple[Window, Dict[str, np.ndarray]]
 
 
 def collect_window(served: Served, queue: Queue, stock: Stock, start_ns: int, seconds: float) -> OpenWindow:
     """What `serve` did, as arrays."""
     due = [queue.due_of(claim) for claim in served.claims]
-    counts = [claim.size for claim in served.claims]
-    done = np.repeat(np.array(served.end_ns, np.int64), counts)
-    return OpenWindow(
-        Window.of(
-            served.start_ns,
-            served.end_ns,
-            served.kept,
-            [stock.ask(claim.bucket, queue.items(claim)) for claim in served.claims],
-        ),
-        {"due_ns": start_ns + np.concatenate([*due, np.zeros(0, np.int64)]), "done_ns": done},
-        start_ns + np.array([claim.ready_ns for claim in served.claims], np.int64),
-        start_ns + queue.due_ns,
-        start_ns,
-        seconds,
-    )
+    requests = [stock.ask(claim.bucket, queue.items(claim)) for claim in served.claims]
+    return Window.of(served.start_ns, served.end_ns, served.kept, requests), {
+        "due_ns": start_ns + np.concatenate([*due, np.zeros(0, np.int64)]),
+        "done_ns": np.repeat(np.array(served.end_ns, np.int64), [claim.size for claim in served.claims]),
+        "ready_ns": start_ns + np.array([claim.ready_ns for claim in served.claims], np.int64),
+        "arrived_ns": start_ns + queue.due_ns,
+        "window_ns": np.array([start_ns, round(seconds * 1e9)], np.int64),
+    }
 
 
 def run_window(

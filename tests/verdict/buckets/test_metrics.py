@@ -78,7 +78,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             padding=Padding(DIMS),
             **more,
         )
-        return requests.prepare_requests(request, Placement(), 0.0)[0]
+        return list(requests.load_server(request, Placement()).form_requests(0.0))
 
     return make
 

@@ -198,26 +198,23 @@ def served(
     start = time.ns
     done = generator.serve(queue, stock, start, round(2e9 * seconds), 100, time.clock)
     opened = generator.collect_window(done, queue, stock, start, seconds)
-    return opened, account.sum_up(POISSON, [parts(opened)]).facts
+    return opened, account.sum_up(POISSON, [parts(opened)]).load
 
 
 def parts(opened: OpenWindow) -> dict[str, np.ndarray]:
-    window = opened.window
-    items = np.array([len(request.items) for request in window.requests])
-    return {"start_ns": window.start_ns, "end_ns": window.end_ns, "items": items, **account.pack_arrays(opened)}
+    window, more = opened
+    return {"start_ns": window.start_ns, "end_ns": window.end_ns, **more}
 
 
 def latency_ms(opened: OpenWindow) -> np.ndarray:
-    return (opened.items["done_ns"] - opened.items["due_ns"]) / 1e6
+    return (opened[1]["done_ns"] - opened[1]["due_ns"]) / 1e6
 
 
 def test_a_replica_serves_as_theory_says() -> None:
     time, due = Time(), arrivals.draw_poisson(80.0, 20.0, (0, 0))
     time.ns = 12345
     opened, load = served(time, Device(time, 10 * MS), due, 20.0)
-    assert (opened.items["done_ns"] - opened.items["due_ns"]).tolist() == queueing_theory.latencies(
-        due, 10 * MS
-    ).tolist()
+    assert (latency_ms(opened) * 1e6).tolist() == queueing_theory.latencies(due, 10 * MS).tolist()
     assert (load.arrived, load.finished, load.left) == (len(due), len(due), 0)
     assert (load.lag_ms_mean, load.own_share, load.overloaded) == (0.0, 0.0, False)
     assert load.busy_share == pytest.approx(len(due) * 0.01 / 20.0, rel=0.01)
@@ -226,11 +223,11 @@ def test_a_replica_serves_as_theory_says() -> None:
 def test_outputs_cover_one_pass_and_filled_rows_do_not_count() -> None:
     time = Time()
     due = np.array([0, 0, 0, 100, 200, 200, 300, 300, 400, 400, 400]) * MS
-    opened, load = served(time, Device(time, MS), due, 0.5, batch=3, wait_ms=1.0)
-    assert [len(request.items) for request in opened.window.requests] == [3, 1, 2, 2, 3]
+    (window, _), load = served(time, Device(time, MS), due, 0.5, batch=3, wait_ms=1.0)
+    assert [len(request.items) for request in window.requests] == [3, 1, 2, 2, 3]
     assert load.batch_mean == 11 / 5
-    assert len(opened.window.kept) == 4  # eight samples have been seen
-    index, (answers,) = measure.collect_outputs(opened.window)
+    assert len(window.kept) == 4  # eight samples have been seen
+    index, (answers,) = measure.collect_outputs(window)
     assert index.tolist() == list(range(8))
     assert (answers == index * 2.0).all()
 
@@ -278,13 +275,11 @@ def test_latency_far_below_capacity_is_the_service_time() -> None:
 def test_account_sums_replicas_even_if_one_is_idle() -> None:
     time, due = Time(), np.array([0, 100]) * MS
     opened, _ = served(time, Device(time, 2 * MS), due, 1.0)
-    idle = opened._replace(
-        window=measure.Window.of([], [], [], []),
-        items={name: array[:0] for name, array in opened.items.items()},
-        ready_ns=opened.ready_ns[:0],
-    )
+    none = {name: opened[1][name][:0] for name in ("due_ns", "done_ns", "ready_ns")}
+    idle = measure.Window.of([], [], [], []), {**opened[1], **none}
     found = account.sum_up(POISSON, [parts(idle), parts(opened)])
-    assert (found.facts.finished, found.facts.left) == (2, 0)
+    assert found.load is not None
+    assert (found.load.finished, found.load.left) == (2, 0)
     assert found.items["due_ns"].tolist() == due.tolist()
 
 
