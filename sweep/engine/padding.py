@@ -79,7 +79,7 @@ def _find_padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
 
     from sweep.worker import arrays, batching, padded_reference
 
-    sizes = references.load_sizes(task.trial, task.reference)
+    sizes = references.load_sizes(task.trial, task.reference.data_folder)
     if sizes is None:
         return None
     inputs = arrays.read_data(task.reference.data_folder)
@@ -118,7 +118,7 @@ def _ask(context: Context, task: Candidate, padded: _Padded, known: dict[tuple[s
         seconds=context.settings.limits.reference_seconds,
         memory_mb=context.settings.limits.build_memory_mb,
         python=trial.model.get("python"),
-        preload=() if trial.model.get("python") else references.list_preloads(trial),
+        preload=references.list_preloads(trial),
     )
     answer: Json = {"answers": str(Path(outcome.log).parent / padded_reference.ANSWERS)}
     if outcome.failure is not None:

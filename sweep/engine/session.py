@@ -224,9 +224,7 @@ class Sweep:
             environment.capture(to_json(vars(self.host) | {"gpus": len(self.host.gpus)})),
         )
         if self._history is None:
-            book.append(
-                "sweep", id=folder.name, settings=self.settings.to_json(), command=self.command, version=__version__
-            )
+            book.append("sweep", id=folder.name, settings=self.settings, command=self.command, version=__version__)
         return self._context
 
     def _plan(self, context: Context, trials: Sequence[Trial]) -> "Plan":
@@ -271,8 +269,7 @@ class Sweep:
             return
         folder = SweepFolder(context.folder).trial(record.key)
         folder.path.mkdir(parents=True, exist_ok=True)
-        trial = self.trials[record.key]
-        write_json(folder.config, {"trial": to_json(trial), "settings": self.settings.to_json()})
+        write_json(folder.config, to_json({"trial": self.trials[record.key], "settings": self.settings}))
         write_json(folder.record, to_json(record))
         if record.agreement is not None:
             write_json(folder.agreement, to_json(record.agreement))

@@ -7,7 +7,20 @@ import json
 import math
 import types
 from dataclasses import fields, is_dataclass
-from typing import Any, Callable, Dict, Mapping, Optional, Type, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Mapping,
+    Optional,
+    Type,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 Json = Dict[str, Any]
 T = TypeVar("T")
@@ -46,6 +59,7 @@ def from_json(kind: Type[T], value: Any) -> T:
     """Read a frozen value of type `kind` from what `to_json` wrote. Unknown keys are ignored.
 
     A dataclass may have a static method `from_earlier_version`, which turns the JSON of earlier versions into today's.
+    What these kept in `notes` under the name of a field becomes that field.
     """
     wanted: Any = kind
     decode = _decoder(wanted)
@@ -71,6 +85,8 @@ def _decoder(kind: Any) -> Optional[Callable[[Any], Any]]:
 
         def decode_fields(value: Mapping[str, Any]) -> Any:
             value = value if upgrade is None else upgrade(value)
+            if "notes" in parts and isinstance(value.get("notes"), dict):
+                value = _take_from_notes(value, parts)
             known = {name: item for name, item in value.items() if name in parts}
             for name, decode in to_decode:
                 if name in known:
@@ -80,6 +96,11 @@ def _decoder(kind: Any) -> Optional[Callable[[Any], Any]]:
         to_decode = [(name, decode) for name, decode in parts.items() if decode is not None]
         return decode_fields
     return kind if isinstance(kind, type) and issubclass(kind, enum.Enum) else None
+
+
+def _take_from_notes(value: Mapping[str, Any], names: Iterable[str]) -> Mapping[str, Any]:
+    notes = dict(value["notes"])
+    return {**{name: notes.pop(name) for name in names if name in notes and name not in value}, **value, "notes": notes}
 
 
 def _unchanged(value: Any) -> Any:

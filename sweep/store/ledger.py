@@ -148,6 +148,12 @@ def entries(folder: Path) -> Iterator[Json]:
     return (entry for _, entry in _parse_lines(SweepFolder(folder).ledger) if entry is not None)
 
 
+def find_reference(folder: Path, trial: Trial) -> Json | None:
+    """What the ledger of a sweep says about a trial's reference; None if it was not loaded there."""
+    pairs = (entry for entry in entries(folder) if entry["kind"] == "reference")
+    return next((entry["result"] for entry in pairs if entry["pair"] == trial.pair_key), None)
+
+
 def new_folder(outputs: Path, suffix: str) -> Path:
     """Make the folder of a new sweep, named by the time and `suffix`; the name is the sweep's id.
 

@@ -9,7 +9,6 @@ store; what it chose is judged by the grid's measurement of the same trial, so t
 """
 
 import argparse
-import json
 import shlex
 import statistics
 import subprocess
@@ -185,11 +184,7 @@ def report(
     reached = sum(value >= CLOSE for value in within)
     print(f"      after {budget} trials: {100 * statistics.median(within):.1f} % of the best [least", end="")
     print(f" {100 * min(within):.1f} %], {reached} of {len(within)} within {1 - CLOSE:.0%}")
-    print(f"      asked that cannot run: {invalid} of {total}", end="")
-    raw = [json.loads((each.sweep.folder / search.NOTES).read_text())["suggestions"] for each in replays]
-    proposed, refused, repeated = (sum(one[name] for one in raw) for name in ("all", "refused", "repeated"))
-    moved = f" (of {proposed} proposals of the sampler {refused} could not run, {repeated} were known: moved)"
-    print(moved if proposed else "", flush=True)
+    print(f"      asked that cannot run: {invalid} of {total}", flush=True)
 
 
 REFUSED = (Status.INVALID, Status.UNAVAILABLE)

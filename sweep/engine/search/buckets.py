@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sweep.engine.references import Reference, load_sizes, pair_key
+from sweep.engine.references import Reference, load_sizes
 from sweep.spec import AUTO, DYNAMIC, Buckets, Record, Status, Trial, UserError
 from sweep.spec.settings import Bucketing
 from sweep.text import axis_text
@@ -63,12 +63,12 @@ def _run(sweep: "Sweep", trials: Sequence[Trial]) -> list[Record]:
         raise UserError("buckets=auto searches by itself: leave out hydra/sweeper=optuna, or list the buckets")
     sweep.stages.several = True
     wanted = {trial.key: trial for trial in trials if trial.buckets == AUTO}
-    traffics = _load_traffics(sweep, {pair_key(trial): trial for trial in wanted.values()})
+    traffics = _load_traffics(sweep, {trial.pair_key: trial for trial in wanted.values()})
     sweep.ask(list(wanted.values()))
     autos: dict[str, AutoTrial] = {}
     plain = []
     for trial in trials:
-        traffic = traffics[pair_key(trial)] if trial.buckets == AUTO else None
+        traffic = traffics[trial.pair_key] if trial.buckets == AUTO else None
         if traffic is None:
             plain.append(trial if trial.buckets != AUTO else _with_buckets(trial, ()))
         else:
@@ -201,7 +201,7 @@ def _check_fit(traffic: Traffic, data: Traffic | None, file: str, trial: Trial) 
 
 def _load_traffic(sweep: "Sweep", trial: Trial) -> Traffic | None:
     reference = sweep.reference(trial)
-    sizes = load_sizes(trial, reference) if isinstance(reference, Reference) else None
+    sizes = load_sizes(trial, reference.data_folder) if isinstance(reference, Reference) else None
     return None if sizes is None else Traffic.of(sizes)
 
 

@@ -73,10 +73,6 @@ class SearchSpace:
         """The point of exactly this trial, taken or not."""
         raise NotImplementedError
 
-    def can_run(self, values: Sequence[Value]) -> bool:
-        """Whether these values are a declared point that the rules let through."""
-        raise NotImplementedError
-
     def distance(self, values: Sequence[Value], other: Sequence[Value]) -> float:
         """How many axes differ; two numbers on an axis count as the share of the axis between them."""
         total = 0.0
@@ -96,7 +92,6 @@ class Planned(SearchSpace):
         self.plan = plan
         self.declared = declared
         self._points = {point.key: point for point in points}
-        self._runnable = {point.values for point in self._points.values()}
 
     @property
     def valid(self) -> tuple[Point, ...]:
@@ -113,9 +108,6 @@ class Planned(SearchSpace):
 
     def find(self, trial: Trial) -> Point | None:
         return self._points.get(trial.key)
-
-    def can_run(self, values: Sequence[Value]) -> bool:
-        return tuple(values) in self._runnable
 
     def _free(self) -> list[Point]:
         free = [point for point in self._points.values() if point.key not in self.taken]
@@ -171,9 +163,6 @@ class Lazy(SearchSpace):
         known = all(value in choices for value, choices in zip(values, self.axes.values(), strict=True))
         point = self._at(values) if known else None
         return point if point is not None and point.key == trial.key else None
-
-    def can_run(self, values: Sequence[Value]) -> bool:
-        return self._at(tuple(values)) is not None
 
     def _any(self, rng: random.Random) -> list[str]:
         space = rng.choices(self._spaces, [len(space) for space in self._spaces])[0]

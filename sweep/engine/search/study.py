@@ -146,18 +146,13 @@ class Guide:
 
 
 class Steering(BaseSampler):
-    """Keeps another sampler to new points that can run.
-
-    `suggested` counts the proposals of the other sampler, `repeated` those that were chosen before, and `refused` those
-    that cannot run.
-    """
+    """Keeps another sampler to new points that can run."""
 
     def __init__(self, space: SearchSpace, inner: BaseSampler | None, seed: int) -> None:
         self.space = space
         self.inner = inner
         self.queue: list[Point] = []
         self.point: Point | None = None
-        self.suggested = self.repeated = self.refused = 0
         self._rng = random.Random(seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -176,25 +171,18 @@ class Steering(BaseSampler):
         self, study: Study, trial: FrozenTrial | None, search_space: dict[str, BaseDistribution] | None = None
     ) -> None:
         """Set `point` to the next point, and take it."""
-        proposal = None
         if self.queue:
             self.point = self.queue.pop(0)
         elif self.inner is None or trial is None or not search_space:
             self.point = self.space.draw(self._rng)
         else:
             proposal = self.inner.sample_relative(study, trial, search_space)
-            self.point = self._steered(proposal) if proposal else self.space.draw(self._rng)
+            self.point = self._find_nearest(proposal) if proposal else self.space.draw(self._rng)
         self.space.taken.add(self.point.key)
 
-    def _steered(self, proposal: Mapping[str, Value]) -> Point:
+    def _find_nearest(self, proposal: Mapping[str, Value]) -> Point:
         values = [proposal.get(name, self._rng.choice(choices)) for name, choices in self.space.axes.items()]
-        point = self.space.nearest(values, self._rng)
-        self.suggested += 1
-        if point.values != tuple(values):
-            runs = self.space.can_run(values)
-            self.repeated += runs
-            self.refused += not runs
-        return point
+        return self.space.nearest(values, self._rng)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

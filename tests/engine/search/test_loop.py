@@ -81,7 +81,7 @@ class Laboratory:
             folder = made.outputs_path / "sweeps" / f"lab-{len(ledger.sweeps(made.outputs_path))}"
             if made.plan != "only":
                 book = ledger.Ledger(folder)
-                book.append("sweep", id=folder.name, settings=made.to_json())
+                book.append("sweep", id=folder.name, settings=made)
                 book.close()
             self.sweep = SimpleNamespace(settings=made, records={}, interrupted=False, folder=folder, display=Screen())
         return rules.make_plan(trials, hardware_rules.detect(), lambda _, names: dict.fromkeys(names, "1"))

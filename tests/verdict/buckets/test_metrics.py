@@ -28,6 +28,7 @@ from sweep.spec import (
     Status,
     TrialError,
     UserError,
+    from_json,
 )
 from sweep.spec.facts import BucketFacts, ReplicaFacts, SizeFacts
 from sweep.spec.requests import Artifact, BuildRequest, MeasureRequest, Padding
@@ -242,7 +243,7 @@ def test_padding_column_appears_only_where_items_are_padded(tmp_path: Path, caps
     (head,) = [line for line in capsys.readouterr().out.splitlines() if "  items/s  " in line]
     assert "padding" not in head
     _, history = sweep(tmp_path / "bag", "buckets=[32,64,128]", "batch=1,4", *SLOW, base=BAG)
-    settings = Settings.from_json(history.header["settings"])
+    settings = from_json(Settings, history.header["settings"])
     capsys.readouterr()
     heads = {}
     for width in (120, 60, 50, 40):

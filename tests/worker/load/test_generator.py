@@ -214,7 +214,7 @@ def test_a_replica_serves_as_theory_says() -> None:
     time, due = Time(), arrivals.draw_poisson(80.0, 20.0, (0, 0))
     time.ns = 12345
     opened, load = served(time, Device(time, 10 * MS), due, 20.0)
-    assert (latency_ms(opened) * 1e6).tolist() == queueing_theory.latencies(due, 10 * MS).tolist()
+    assert (opened[1]["done_ns"] - opened[1]["due_ns"]).tolist() == queueing_theory.latencies(due, 10 * MS).tolist()
     assert (load.arrived, load.finished, load.left) == (len(due), len(due), 0)
     assert (load.lag_ms_mean, load.own_share, load.overloaded) == (0.0, 0.0, False)
     assert load.busy_share == pytest.approx(len(due) * 0.01 / 20.0, rel=0.01)

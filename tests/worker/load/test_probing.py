@@ -168,9 +168,9 @@ def test_replicas_sum_up_the_same_and_start_together() -> None:
         thread.join(60)
     assert told[0][1].curve
     assert [row.rate for row in told[0][1].curve] == [row.rate for row in told[1][1].curve]
-    assert told[0][0].start_ns == told[1][0].start_ns
-    together = [np.concatenate([part.items["due_ns"] for part, _ in told.values()])]
-    assert sorted(together[0].tolist()) == told[0][0].arrived_ns.tolist()
+    (_, first), (_, second) = (told[number][0] for number in range(2))
+    assert first["window_ns"].tolist() == second["window_ns"].tolist()
+    assert sorted([*first["due_ns"], *second["due_ns"]]) == first["arrived_ns"].tolist()
 
 
 @pytest.mark.usefixtures("warm_pool")
