@@ -1,4 +1,4 @@
-"""Classify what frameworks, compilers and runtimes print: a kind of failure, one line, and advice.
+"""Classify what frameworks, compilers and runtimes print: a kind of failure, and one line.
 
 The table is data: the first row that matches wins. Rows are tried on the exception with its causes, then (by the
 parent) on the end of the log. A number counts only in a context that says what it is. Worker side, Python 3.8.
@@ -21,12 +21,9 @@ TAIL_CHARACTERS = 16000  # searched at the end of a log: what stands earlier is 
 class Row(NamedTuple):
     pattern: Pattern[str]
     kind: FailureKind
-    advice: str
 
 
-TABLE: Tuple[Row, ...] = tuple(
-    Row(re.compile(text, re.IGNORECASE), kind, find_advice) for text, kind, find_advice in ROWS
-)
+TABLE: Tuple[Row, ...] = tuple(Row(re.compile(text, re.IGNORECASE), kind) for text, kind in ROWS)
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # A status of the Neuron runtime stands in a line that speaks of it, and is never an exit status
@@ -94,12 +91,6 @@ def match(text: str) -> Optional[Row]:
         if row.pattern.search(text):
             return row
     return None
-
-
-def find_advice(text: str) -> str:
-    """What a person could try; empty if nothing is known."""
-    row = match(text[-TAIL_CHARACTERS:])
-    return row.advice if row else ""
 
 
 def shorten(text: str) -> str:
@@ -186,7 +177,7 @@ def _match_neuron_status(text: str) -> Optional[Row]:
         status = named
     if status is None or code is None or int(code) not in NEURON_STATUS:
         return None
-    kind, hint = NEURON_STATUS[int(code)]
+    kind = NEURON_STATUS[int(code)]
     if code == "2" and "execute" in status.group(0).lower():  # status 2 is a bad artifact at load, bad inputs at run
-        kind, hint = FailureKind.SHAPE_MISMATCH, "the inputs must have the shapes and types of the build"
-    return Row(re.compile(re.escape(status.group(0))), kind, hint)
+        kind = FailureKind.SHAPE_MISMATCH
+    return Row(re.compile(re.escape(status.group(0))), kind)
