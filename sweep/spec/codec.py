@@ -11,7 +11,6 @@ from typing import (
     Any,
     Callable,
     Dict,
-    Iterable,
     Mapping,
     Optional,
     Type,
@@ -98,9 +97,11 @@ def _decoder(kind: Any) -> Optional[Callable[[Any], Any]]:
     return kind if isinstance(kind, type) and issubclass(kind, enum.Enum) else None
 
 
-def _take_from_notes(value: Mapping[str, Any], names: Iterable[str]) -> Mapping[str, Any]:
-    notes = dict(value["notes"])
-    return {**{name: notes.pop(name) for name in names if name in notes and name not in value}, **value, "notes": notes}
+def _take_from_notes(value: Mapping[str, Any], names: Container[str]) -> Mapping[str, Any]:
+    """Fill fields from notes of the same name. Such a note stays only if the field says something else."""
+    whole = {**{name: note for name, note in value["notes"].items() if name in names}, **value}
+    notes = {name: note for name, note in value["notes"].items() if name not in whole or whole[name] != note}
+    return {**whole, "notes": notes}
 
 
 def _unchanged(value: Any) -> Any:

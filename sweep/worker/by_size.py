@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 import numpy as np
 
 from sweep.backends.base import Runner
-from sweep.isolate import failures
+from sweep.isolate import failures, procfs
 from sweep.spec import Measurement, TrialError, UserError
 from sweep.spec.facts import BucketFacts, ReplicaFacts, SizeFacts
 from sweep.spec.metrics import QUANTILES
@@ -70,11 +70,7 @@ def load_builds(
 
 def resident_mb() -> Optional[float]:
     """The resident set of this process; None without /proc."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2.0**20
+    return procfs.sum_resident_mb([os.getpid()]) or None
 
 
 def _growth(before: Sequence[Optional[float]], after: Sequence[Optional[float]]) -> Optional[float]:
@@ -110,15 +106,9 @@ def sum_work(window: Window) -> Work:
         "bucket": np.array([request.bucket for request in requests], np.int64),
         "size": np.array([request.size for request in requests], np.int64).reshape(max(1, len(requests)), -1),
     }
-    elements, flops = (
-        np.array([getattr(request, name) for request in requests], np.float64).reshape(-1, 2)[turns].sum(axis=0)
-        for name in ("elements", "flops")
-    )
-    return Work(
-        {name: array[turns] for name, array in arrays.items()},
-        (float(elements[0]), float(elements[1])),
-        (float(flops[0]), float(flops[1])),
-    )
+    work = np.array([(*request.elements, *request.flops) for request in requests], np.float64).reshape(-1, 4)
+    own, computed, own_flops, computed_flops = work[turns].sum(axis=0).tolist()
+    return Work({name: array[turns] for name, array in arrays.items()}, (own, computed), (own_flops, computed_flops))
 
 
 def add_sizes(

@@ -39,7 +39,7 @@ from sweep.text import count, duration, quantity, relative
 
 if TYPE_CHECKING:
     from sweep.config.compose import Composer
-    from sweep.engine.search.space import Lazy, Planned, Point
+    from sweep.engine.search.space import Point, SearchSpace
     from sweep.engine.search.study import Direction, Guide, Mirror
     from sweep.engine.session import Sweep
     from sweep.spec.plan import Plan
@@ -133,7 +133,7 @@ def make_resume_command(folder: Path) -> list[str]:
 @dataclass
 class _Search:
     options: Options
-    space: "Planned | Lazy"
+    space: "SearchSpace"
     launcher: Launcher
     sweep: "Sweep"
     arguments: list[str]
@@ -214,11 +214,11 @@ class _Search:
 
     def _study(self) -> "tuple[Guide, Mirror]":
         """The sampler with all known results, and the storage."""
-        from sweep.engine.search.study import Guide, open_mirror
+        from sweep.engine.search.study import Guide, Mirror
 
         options, settings = self.options, self.sweep.settings
         directions: list[Direction] = ["maximize" if up else "minimize" for up in self.objectives.values()]
-        mirror = open_mirror(self.storage, self.study, directions)
+        mirror = Mirror(self.storage, self.study, directions)
         startup = max(4, min(8, (options.budget.trials or 24) // 3))
         seed = settings.seed + len(self.sweep.records)  # a resumed search draws anew
         guide = Guide(

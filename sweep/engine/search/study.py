@@ -14,7 +14,8 @@ search in 7 %. Most raw suggestions of TPE were points that it had seen or that 
 
 import random
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import optuna
@@ -203,14 +204,18 @@ class Steering(BaseSampler):
 
 
 class Mirror:
-    """The study in a storage, one for each space and choice of objectives; every trial names its sweep."""
+    """The study in a storage, one for each space and choice of objectives; every trial names its sweep.
+
+    Raises:
+        UserError: the storage cannot be used.
+    """
 
     def __init__(self, url: str, name: str, directions: Sequence[Direction]) -> None:
-        """Raises whatever the storage raises."""
-        self.study = optuna.create_study(
-            storage=_open_storage(url), study_name=name, directions=directions, load_if_exists=True
-        )
-        self._known = {self._name(trial) for trial in self.trials()}
+        with _open_storage(url) as storage:
+            self.study = optuna.create_study(
+                storage=storage, study_name=name, directions=directions, load_if_exists=True
+            )
+            self._known = {self._name(trial) for trial in self.trials()}
         self.problem = ""
 
     def trials(self) -> list[FrozenTrial]:
@@ -237,18 +242,8 @@ class Mirror:
 
 def check_storage(url: str) -> None:
     """Raises UserError if the storage cannot be used."""
-    try:
-        _open_storage(url).get_all_studies()
-    except Exception as error:  # whatever a database driver raises
-        raise UserError(f"cannot use search.storage={url}: {_take_first_line(error)}") from error
-
-
-def open_mirror(url: str, name: str, directions: Sequence[Direction]) -> Mirror:
-    """Raises UserError if the storage cannot be used."""
-    try:
-        return Mirror(url, name, directions)
-    except Exception as error:  # whatever a database driver raises
-        raise UserError(f"cannot use {url}: {_take_first_line(error)}") from error
+    with _open_storage(url, "search.storage=") as storage:
+        storage.get_all_studies()
 
 
 def measure_overshoots(record: Record, objective: Objective) -> dict[str, float]:
@@ -257,9 +252,13 @@ def measure_overshoots(record: Record, objective: Objective) -> dict[str, float]
     return {limit.name: 1.0 if value is None else limit.relative(value) for limit, value in values.items()}
 
 
-def _open_storage(url: str) -> optuna.storages.RDBStorage:
+@contextmanager
+def _open_storage(url: str, setting: str = "") -> Iterator[optuna.storages.RDBStorage]:
     arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+    try:
+        yield optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+    except Exception as error:  # whatever a database driver raises
+        raise UserError(f"cannot use {setting}{url}: {_take_first_line(error)}") from error
 
 
 def _make_sampler(sampler: str, seed: int, startup: int) -> BaseSampler | None:

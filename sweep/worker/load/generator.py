@@ -18,7 +18,6 @@ from sweep.spec import UserError
 from sweep.spec.settings import Effort
 from sweep.worker import window as measuring
 from sweep.worker.load import arrivals
-from sweep.worker.load.arrivals import Arrivals
 from sweep.worker.load.batcher import Stock
 from sweep.worker.load.queue import NEVER, Claim, Queue, Shared
 from sweep.worker.window import Warm, Window
@@ -132,8 +131,7 @@ def run_window(
 
 def make_queue(stock: Stock, due_ns: np.ndarray, max_wait_ms: float, shared: Shared, first_cell: int = 0) -> Queue:
     """The queue in which the stock's samples arrive in turn."""
-    arriving = Arrivals.of(due_ns, stock.order)
-    return Queue(arriving, stock.bucket_of, stock.rows, round(max_wait_ms * 1e6), shared, first_cell)
+    return Queue(due_ns, stock.order, stock.bucket_of, stock.rows, round(max_wait_ms * 1e6), shared, first_cell)
 
 
 def plan_arrivals(load: Mapping[str, Any], effort: Effort, repeat: int) -> Tuple[np.ndarray, float]:
@@ -160,5 +158,5 @@ def _run_offline(warm: Warm, stock: Stock, effort: Effort, shared: Shared) -> Op
     shared.add(together, math.ceil(warm.pace * items * measuring.stretch_window(effort, warm.pace)))
     start = warm.start()
     passes = max(1, round(shared.cells[together] / len(stock.order)))
-    queue = make_queue(stock, arrivals.at_once(passes * len(stock.order)), 0.0, shared)
+    queue = make_queue(stock, np.zeros(passes * len(stock.order), np.int64), 0.0, shared)
     return collect_window(serve(queue, stock, start, NEVER, warm.keep), queue, stock, start, 0.0)
