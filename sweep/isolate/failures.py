@@ -54,7 +54,7 @@ def classify(error: Optional[BaseException], text: str) -> Tuple[FailureKind, st
         return error.kind, shorten(str(error))
     chain = list(_list_causes(error))
     summary = _describe(error)
-    kind = _classify_type(error)
+    kind = next(filter(None, map(_find_kind, _list_causes(error, named=True))), None)
     if kind is None:
         rows = [match(_describe(cause, full=True)) for cause in chain] + [match(text[-TAIL_CHARACTERS:])]
         kind = next((row.kind for row in rows if row), FailureKind.UNKNOWN)
@@ -111,14 +111,20 @@ def pick_line(text: str, row: Optional[Row] = None) -> str:
     return shorten((errors or lines or [""])[-1])
 
 
-def _list_causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception, then its causes, outermost first."""
+def _list_causes(error: BaseException, named: bool = False) -> Iterator[BaseException]:
+    """An exception, then its causes, outermost first.
+
+    Args:
+        named: only the causes that an exception names (`raise ... from`) and not what was handled when it was raised:
+            libraries try things, fail, and go on to fail for another reason.
+    """
     seen: List[int] = []
     current: Optional[BaseException] = error
     while current is not None and id(current) not in seen:
         seen.append(id(current))
         yield current
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        context = None if named or current.__suppress_context__ else current.__context__
+        current = current.__cause__ or context
 
 
 def _describe(error: BaseException, full: bool = False) -> str:
@@ -130,20 +136,8 @@ def _describe(error: BaseException, full: bool = False) -> str:
     return "%s: %s" % (name, message) if full else shorten("%s: %s" % (name, shorten(message)) if message else name)
 
 
-def _classify_type(error: BaseException) -> Optional[FailureKind]:
-    """The kind that follows from the type of an exception, or of the causes that it names."""
-    current: Optional[BaseException] = error
-    for _ in range(10):  # a cycle of causes is possible
-        if current is None:
-            return None
-        kind = _find_kind(current)
-        if kind is not None:
-            return kind
-        current = current.__cause__  # not the context: libraries try things, fail, and go on to fail for another reason
-    return None
-
-
 def _find_kind(error: BaseException) -> Optional[FailureKind]:
+    """The kind that follows from the type of an exception."""
     if isinstance(error, TrialError):
         return error.kind
     if isinstance(error, ImportError):

@@ -7,19 +7,7 @@ import json
 import math
 import types
 from dataclasses import fields, is_dataclass
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Mapping,
-    Optional,
-    Type,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, Callable, Dict, Mapping, Optional, Type, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Json = Dict[str, Any]
 T = TypeVar("T")
@@ -97,7 +85,7 @@ def _decoder(kind: Any) -> Optional[Callable[[Any], Any]]:
     return kind if isinstance(kind, type) and issubclass(kind, enum.Enum) else None
 
 
-def _take_from_notes(value: Mapping[str, Any], names: Container[str]) -> Mapping[str, Any]:
+def _take_from_notes(value: Mapping[str, Any], names: Mapping[str, Any]) -> Mapping[str, Any]:
     """Fill fields from notes of the same name. Such a note stays only if the field says something else."""
     whole = {**{name: note for name, note in value["notes"].items() if name in names}, **value}
     notes = {name: note for name, note in value["notes"].items() if name not in whole or whole[name] != note}

@@ -115,10 +115,6 @@ class Outcome:
     left_behind: Tuple[str, ...] = ()  # processes that it did not end, which were killed
     host: HostFacts = field(default_factory=HostFacts)  # what the machine was like meanwhile, where somebody looked
 
-    @property
-    def ok(self) -> bool:
-        return self.failure is None
-
 
 @dataclass(frozen=True)
 class Measurement:

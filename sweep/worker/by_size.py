@@ -22,20 +22,14 @@ SIZES = 64  # groups of dynamic sizes, at most
 RESOLUTION_MB = 1.0  # a resident set moves this much with nothing loaded: pages, arenas of the allocator
 
 
-class Loaded(NamedTuple):
-    """The builds of one replica, and the MB that loading each of them took; None where that is not known.
-
-    The first build's share includes the start of the runtime. On a host, less than `RESOLUTION_MB` counts as 0.
-    """
-
-    runners: List[Runner]
-    memory_mb: List[Optional[float]]
-
-
 def load_builds(
     buckets: Sequence[Optional[Bucket]], load: Callable[[int], Runner], doing: Optional[Path] = None
-) -> Loaded:
+) -> Tuple[List[Runner], List[Optional[float]]]:
     """Load the builds one after the other.
+
+    Returns:
+        the runners, and the MB that loading each of them took; None where that is not known. The first build's share
+        includes the start of the runtime. On a host, less than `RESOLUTION_MB` counts as 0.
 
     Args:
         buckets: of each build.
@@ -45,14 +39,15 @@ def load_builds(
     Raises:
         TrialError, UserError: of the first build that cannot be loaded, with its name if there are several.
     """
-    loaded = Loaded([], [])
+    runners: List[Runner] = []
+    memory_mb: List[Optional[float]] = []
     held = [resident_mb(), 0.0]
     for number in range(len(buckets)):
         which = "" if len(buckets) == 1 else _describe_bucket(buckets, number)
         if which and doing is not None:
             doing.write_text("loading " + which)
         try:
-            loaded.runners.append(load(number))
+            runners.append(load(number))
         except UserError as error:
             raise UserError("%s: %s" % (which, error) if which else str(error)) from error
         except Exception as error:
@@ -60,12 +55,12 @@ def load_builds(
                 raise
             kind, summary = failures.classify(error, "")
             raise TrialError(kind, "%s: %s" % (which, summary)) from error
-        now = [resident_mb(), loaded.runners[-1].device_memory_mb()]
-        loaded.memory_mb.append(_growth(held, now))
+        now = [resident_mb(), runners[-1].device_memory_mb()]
+        memory_mb.append(_growth(held, now))
         held = now
     if doing is not None and doing.exists():
         doing.unlink()
-    return loaded
+    return runners, memory_mb
 
 
 def resident_mb() -> Optional[float]:

@@ -129,10 +129,10 @@ def load_server(request: MeasureRequest, placement: Placement, doing: Optional[P
         spec, folder = specs[number], Path(request.builds[number].folder)
         return make_backend(request, spec).load(folder, spec, placement, make_source(request, spec))
 
-    loaded = by_size.load_builds([spec.bucket for spec in specs], load, doing)
+    runners, memory_mb = by_size.load_builds([spec.bucket for spec in specs], load, doing)
     data = _Data(request)
     work = _Work(data.inputs, data.sizes, data.padding, request.flops_by_size)
-    return Server(request, specs, loaded.runners, loaded.memory_mb, data, work)
+    return Server(request, specs, runners, memory_mb, data, work)
 
 
 def _form_requests(

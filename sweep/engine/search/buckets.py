@@ -21,7 +21,6 @@ from sweep.text import axis_text
 from sweep.verdict.buckets import lists as bucket_lists
 from sweep.verdict.buckets.bucketing import Choice, Traffic
 from sweep.verdict.buckets.cost import describe_excess, rank
-from sweep.verdict.buckets.lists import Search
 
 if TYPE_CHECKING:
     from sweep.engine.session import Sweep
@@ -102,9 +101,10 @@ def _list_next(sweep: "Sweep", key: str, auto: AutoTrial, best: dict[str, Bucket
     What was measured before is marked to be measured again beside them, so that drift does not pass for a difference.
     """
     settings, known = sweep.settings.bucketing, _find_measured(sweep, auto)
-    search = _search_lists(auto, known, settings)
-    if search is None:
+    curve = bucket_lists.build_curve(list(known.values()), auto.trial.request_items)
+    if not curve:  # nothing was measured
         return []
+    search = bucket_lists.find(auto.traffic, curve, settings)
     before = sweep.stages.searches.get(key)
     if before is None:
         sweep.stages.searches[key] = search
@@ -203,12 +203,6 @@ def _load_traffic(sweep: "Sweep", trial: Trial) -> Traffic | None:
     reference = sweep.reference(trial)
     sizes = load_sizes(trial, reference.data_folder) if isinstance(reference, Reference) else None
     return None if sizes is None else Traffic.of(sizes)
-
-
-def _search_lists(auto: AutoTrial, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
-    """The best list for every number of buckets; None if nothing was measured."""
-    curve = bucket_lists.build_curve(list(known.values()), auto.trial.request_items)
-    return bucket_lists.find(auto.traffic, curve, settings) if curve else None
 
 
 def _pick_best(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:
