@@ -64,7 +64,7 @@ def make_record(context: Context, task: Candidate) -> Record:
         identity=task.identity,
         started=task.started,
         seconds=task.seconds,
-        notes=_note_overload(repeats),
+        notes=note_overload(repeats),
         attempts=tuple(task.attempts),
         ladder=tuple(LadderFacts(b.spec.options, len(b.attempts)) for b in task.builds if b.attempts),
         buckets=tuple(bucket_metrics.pool_buckets(repeats, builds)),
@@ -101,7 +101,7 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
     metrics |= {name: comparison[name] for name in OF_ANSWERS if comparison.get(name) is not None}
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
     metrics |= bucket_metrics.compute_metrics(base)
-    metrics |= _compute_load_metrics(repeats)
+    metrics |= compute_load_metrics(repeats)
     cost, price = context.compute_cost(trial.hardware, metrics)
     metrics |= cost
     failure = gates.check(
@@ -155,7 +155,7 @@ def _compare(task: Candidate, repeats: Sequence[Measurement], comparisons: Compa
     return comparisons[key]
 
 
-def _compute_load_metrics(repeats: Sequence[Measurement]) -> dict[str, float]:
+def compute_load_metrics(repeats: Sequence[Measurement]) -> dict[str, float]:
     """Metrics of an open load; empty for a closed loop.
 
     arrival_rate_items_per_s and batch_items_mean: means over the repeats; left_items: the sum of those that were
@@ -174,7 +174,7 @@ def _compute_load_metrics(repeats: Sequence[Measurement]) -> dict[str, float]:
     return {**known, **({"arrival_rate_items_per_s": fmean(rates)} if rates else {})}
 
 
-def _note_overload(repeats: Sequence[Measurement]) -> Json:
+def note_overload(repeats: Sequence[Measurement]) -> Json:
     """`overloaded` for a record's notes: one line if the queue grew in any repeat, else nothing."""
     grew = [repeat for repeat in repeats if repeat.load is not None and repeat.load.overloaded]
     if not grew:

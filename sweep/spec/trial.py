@@ -46,7 +46,7 @@ class Trial:
             del identity["deployment"]
         return digest(identity)
 
-    @property
+    @functools.cached_property
     def pair_key(self) -> str:
         """Equal for trials of the same model and data, which have a reference in common."""
         return digest([self.model, self.data])

@@ -54,16 +54,7 @@ class Draft:
 
     def commit(self, info: Json) -> Entry:
         """Make the folder's content the build of this key. A full disk gives an entry with that failure."""
-        seconds = float(info.get("seconds", 0.0))
-        try:
-            return self._store._finish(self._key, self._aside, info, None, seconds)
-        except OSError as error:
-            if error.errno not in files.FULL:
-                raise
-            failure = Failure(
-                FailureKind.DISK_FULL, f"disk full: the build could not be stored: {error}", seconds=seconds
-            )
-            return self._unstored(info, failure)
+        return self._keep(info, None, float(info.get("seconds", 0.0)))
 
     def fail(self, failure: Failure, info: Json | None = None, *, remember: bool = True) -> Entry:
         """Store that this build fails, so that the next sweep does not try it again; only the build's log is kept.
@@ -74,12 +65,16 @@ class Draft:
         if not remember or failure.kind.is_passing:
             return self._unstored(info, failure)
         files.keep_only(self.folder, LOG)
+        return self._keep(info, failure, failure.seconds)
+
+    def _keep(self, info: Json, failure: Failure | None, seconds: float) -> Entry:
         try:
-            return self._store._finish(self._key, self._aside, info, failure, failure.seconds)
+            return self._store._finish(self._key, self._aside, info, failure, seconds)
         except OSError as error:
             if error.errno not in files.FULL:
                 raise
-            return self._unstored(info, failure)
+            full = f"disk full: the build could not be stored: {error}"
+            return self._unstored(info, failure or Failure(FailureKind.DISK_FULL, full, seconds=seconds))
 
     def _unstored(self, info: Json, failure: Failure) -> Entry:
         now = time.time()
