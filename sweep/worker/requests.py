@@ -4,7 +4,7 @@ Worker side, Python 3.8.
 """
 
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -99,9 +99,17 @@ class Server(NamedTuple):
 
         Args:
             share: of the data at which the first request begins.
+
+        Raises:
+            TrialError: if a sample fits no bucket.
         """
-        room = measuring.PREPARED_BYTES
-        for number, some in _form_requests(self.request, self.specs, self.data, share):
+        room, count = measuring.PREPARED_BYTES, self.data.count
+        batch, offset = load_config.request_items(self.request.load, self.request.batch), int(share * count)
+        if not self.specs[0].bucket or self.data.sizes is None:
+            formed = [(0, some) for some in batching.make_batches(np.arange(count), batch, offset)]
+        else:
+            formed = batching.queue_batches(_route_samples(self.specs, self.data), batch, offset)
+        for number, some in formed:
             rows = np.resize(some, self.request.batch)  # a short batch is filled up with rows that do not count
             arrays = self.data.fit(rows, batching.choose_shape(self.specs[number].bucket, self.data.sizes, some))
             yield self.ask(number, some)._replace(inputs=self.runners[number].prepare(arrays))
@@ -133,21 +141,6 @@ def load_server(request: MeasureRequest, placement: Placement, doing: Optional[P
     data = _Data(request)
     work = _Work(data.inputs, data.sizes, data.padding, request.flops_by_size)
     return Server(request, specs, runners, memory_mb, data, work)
-
-
-def _form_requests(
-    request: MeasureRequest, specs: Sequence[BuildSpec], data: _Data, share: float
-) -> List[Tuple[int, np.ndarray]]:
-    """(number of the bucket, samples) of every request, in the order in which they are sent.
-
-    Raises:
-        TrialError: if a sample fits no bucket.
-    """
-    items, offset = load_config.request_items(request.load, request.batch), int(share * data.count)
-    bucket_of = _route_samples(specs, data)
-    if not specs[0].bucket or data.sizes is None:
-        return [(0, some) for some in batching.make_batches(np.arange(data.count), items, offset)]
-    return batching.queue_batches(bucket_of, items, offset)
 
 
 def _route_samples(specs: Sequence[BuildSpec], data: _Data) -> np.ndarray:

@@ -211,9 +211,9 @@ class Mirror:
     """
 
     def __init__(self, url: str, name: str, directions: Sequence[Direction]) -> None:
-        with _open_storage(url) as storage:
+        with _explain_errors(url):
             self.study = optuna.create_study(
-                storage=storage, study_name=name, directions=directions, load_if_exists=True
+                storage=_open_storage(url), study_name=name, directions=directions, load_if_exists=True
             )
             self._known = {self._name(trial) for trial in self.trials()}
         self.problem = ""
@@ -242,8 +242,8 @@ class Mirror:
 
 def check_storage(url: str) -> None:
     """Raises UserError if the storage cannot be used."""
-    with _open_storage(url, "search.storage=") as storage:
-        storage.get_all_studies()
+    with _explain_errors(f"search.storage={url}"):
+        _open_storage(url).get_all_studies()
 
 
 def measure_overshoots(record: Record, objective: Objective) -> dict[str, float]:
@@ -253,12 +253,16 @@ def measure_overshoots(record: Record, objective: Objective) -> dict[str, float]
 
 
 @contextmanager
-def _open_storage(url: str, setting: str = "") -> Iterator[optuna.storages.RDBStorage]:
-    arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+def _explain_errors(storage: str) -> Iterator[None]:
     try:
-        yield optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        yield
     except Exception as error:  # whatever a database driver raises
-        raise UserError(f"cannot use {setting}{url}: {_take_first_line(error)}") from error
+        raise UserError(f"cannot use {storage}: {_take_first_line(error)}") from error
+
+
+def _open_storage(url: str) -> optuna.storages.RDBStorage:
+    arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
 
 
 def _make_sampler(sampler: str, seed: int, startup: int) -> BaseSampler | None:
