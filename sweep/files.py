@@ -139,6 +139,14 @@ def save_arrays(path: Path, arrays: "Dict[str, np.ndarray]") -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub reads **arrays as its options
 
 
+def load_arrays(path: Path) -> "Dict[str, np.ndarray]":
+    """The arrays of an .npz."""
+    import numpy as np
+
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
 @contextmanager
 def _written_aside(path: Path) -> Iterator[BinaryIO]:
     """A file to write beside `path`, which is then forced to disk and renamed."""

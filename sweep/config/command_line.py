@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sweep.config.axes import Space, expand, spaces
 from sweep.config.compose import (
     Composer,
-    Job,
     changed,
     composer_of,
     conf_dir,
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Composer",
-    "Job",
     "Space",
     "changed",
     "composer_of",

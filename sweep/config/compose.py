@@ -31,14 +31,6 @@ GROUPS = ("model", "data", "hardware", "backend", "load", "effort", "objective",
 TOLD = 4  # remarks of one kind
 
 
-@dataclass(frozen=True)
-class Job:
-    """One declared trial and the overrides that it came from."""
-
-    overrides: tuple[str, ...]
-    trial: Trial
-
-
 @dataclass
 class _Base:
     """What Hydra composed for one choice of config groups: plain values, interpolations not yet resolved."""
@@ -83,13 +75,13 @@ class Composer:
                 self._options[group] = hydra_api.choices(self.loader, group, self.config_name, self.hydra_overrides)
         return self._options[group]
 
-    def jobs(self, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
+    def trials(self, job_overrides: Sequence[Sequence[str]]) -> list[Trial]:
         """The trial of every list of overrides, in order.
 
         Raises:
             UserError: for the first wrong key, type or value.
         """
-        return [Job(tuple(overrides), self.trial(overrides)) for overrides in job_overrides]
+        return [self.trial(overrides) for overrides in job_overrides]
 
     def trial(self, overrides: Sequence[str]) -> Trial:
         """The trial that one list of overrides declares."""

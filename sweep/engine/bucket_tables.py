@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep.engine.context import Context
-from sweep.engine.references import load_stored_sizes, pair_key
+from sweep.engine.references import load_sizes
 from sweep.engine.stages import Stages
 from sweep.files import write_json
 from sweep.spec import AUTO, Record, Status, Trial, to_json
@@ -61,11 +61,9 @@ def _compare(
 
 def _load_traffic(context: Context, trial: Trial) -> Traffic | None:
     """The data's sizes from the store; None if they are gone."""
-    pair = pair_key(trial)
-    entries = (entry for entry in ledger.entries(context.folder) if entry["kind"] == "reference")
-    result = next((entry["result"] for entry in entries if entry["pair"] == pair), None)
+    result = ledger.find_reference(context.folder, trial)
     folder = Path(context.store.root, "data", result["data"]) if result else None
     if folder is None or not folder.is_dir():
         return None
-    sizes = load_stored_sizes(trial, folder)
+    sizes = load_sizes(trial, folder)
     return Traffic.of(sizes) if sizes is not None else None

@@ -23,7 +23,7 @@ class Measured:
     """Workers on this machine build and measure."""
 
     def references(self, context: Context, trials: Sequence[Trial]) -> Mapping[str, Reference | Unusable]:
-        """Data and the original's answers for trials, by `references.pair_key`."""
+        """Data and the original's answers for trials, by `Trial.pair_key`."""
         return references.obtain(context, trials)
 
     def warm(self, context: Context, trial: Trial) -> None:
@@ -60,7 +60,7 @@ class Replayed(Measured):
 
     def references(self, context: Context, trials: Sequence[Trial]) -> Mapping[str, Reference | Unusable]:
         """Nothing is compared, so there are no answers."""
-        return {references.pair_key(trial): _make_empty_reference(trial) for trial in trials}
+        return {trial.pair_key: _make_empty_reference(trial) for trial in trials}
 
     def warm(self, context: Context, trial: Trial) -> None:
         _warm_backend(context, trial)

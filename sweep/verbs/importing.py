@@ -136,9 +136,7 @@ def _write(table: Table, folder: Path, settings: Settings, imported: Sequence[Re
     try:
         with book.together():
             about = {"name": table.name, "path": str(table.path), "digest": table.digest, "rows": len(table.rows)}
-            book.append(
-                "sweep", id=folder.name, settings=settings.to_json(), command=command, version=__version__, table=about
-            )
+            book.append("sweep", id=folder.name, settings=settings, command=command, version=__version__, table=about)
             for record in imported:
                 book.append("record", record=record)
         own = folder / table.path.name

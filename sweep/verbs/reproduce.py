@@ -5,11 +5,11 @@ import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
 
-from sweep.config.command_line import Job
 from sweep.hardware import environment, rules
 from sweep.hardware.environment import list_differences
 from sweep.report.mlflow.database import open_client
@@ -51,7 +51,7 @@ def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str,
         return "drifted", "the table says other numbers now"
     then, now = ([repeat.throughput_items_per_s for repeat in record.repeats] for record in (before, after))
     result = intervals.equivalence(now, then, margin)
-    rates = f"{_mean(now):,.4g} items/s now, {_mean(then):,.4g} then"
+    rates = f"{fmean(now):,.4g} items/s now, {fmean(then):,.4g} then"
     if result.change is None or result.plus_minus is None:
         return "cannot judge", f"{rates}; one repeat is not enough: run it with effort=normal"
     change = f"{result.change:+.1%} ± {result.plus_minus:.1%}"
@@ -123,11 +123,7 @@ def _past(folder: TrialFolder, captured: Path) -> Past:
         where = json.loads(captured.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"what the run left cannot be read: {error}") from None
-    return Past(from_json(Trial, config["trial"]), Settings.from_json(config["settings"]), record, where)
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    return Past(from_json(Trial, config["trial"]), from_json(Settings, config["settings"]), record, where)
 
 
 def reproduce(
@@ -156,7 +152,7 @@ def reproduce(
     sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
     trials = deployment.restore_group(past.trial, adapt_to_host)
     trial = trials[past.trial.deployment.get("member", 0)]
-    sweep.run([Job(member.overrides, member) for member in trials])
+    sweep.run(trials)
     status = sweep.finish()
     if status == 130:
         return status

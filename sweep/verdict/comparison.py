@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep import files
 from sweep.spec import Json, Status, UserError, to_json
 from sweep.store.layout import OutputsFolder
 from sweep.text import count, one_line, status_text
@@ -120,7 +121,7 @@ def _describe_trial(trial: "Stored") -> str:
 
 def _load_answers(trial: "Stored") -> "tuple[Array, list[Array]]":
     """Indexes of the answered samples, ascending, and the outputs."""
-    from sweep.store.outputs import load_outputs, merge_outputs
+    from sweep.worker.arrays import merge_outputs
 
     record = trial.record
     if not trial.is_measured:
@@ -130,7 +131,7 @@ def _load_answers(trial: "Stored") -> "tuple[Array, list[Array]]":
     parts = []
     for path in (trial.file(repeat.outputs) for repeat in record.repeats):
         try:
-            parts += [load_outputs(str(path))] if path else []
+            parts += [files.load_arrays(path)] if path else []
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # as good as gone; another repeat may have them
             continue
     if not parts:

@@ -9,7 +9,6 @@ store; what it chose is judged by the grid's measurement of the same trial, so t
 """
 
 import argparse
-import json
 import shlex
 import statistics
 import subprocess
@@ -55,19 +54,17 @@ class Replay:
         self._composer, self._grid, self._folder = composer, grid, folder
 
     def survey(self, job_overrides: Sequence[Sequence[str]]) -> Plan:
-        jobs = self._composer.jobs(job_overrides)
+        trials = self._composer.trials(job_overrides)
         if self.sweep is None:
             settings = self._composer.settings(job_overrides)
             display = SimpleNamespace(plan=lambda *_: None, note=lambda _: None)
             self.sweep = SimpleNamespace(
                 settings=settings, records={}, interrupted=False, folder=self._folder, display=display
             )
-        return rules.make_plan(
-            [job.trial for job in jobs], hardware_rules.detect(), lambda _, names: entries.installed(names)
-        )
+        return rules.make_plan(trials, hardware_rules.detect(), lambda _, names: entries.installed(names))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-        keys = [job.trial.key for job in self._composer.jobs(job_overrides)]
+        keys = [trial.key for trial in self._composer.trials(job_overrides)]
         self.asked += keys
         self.sweep.records.update({key: self._grid[key] for key in keys})
         return [SimpleNamespace(return_value=self._grid[key]) for key in keys]
@@ -187,11 +184,7 @@ def report(
     reached = sum(value >= CLOSE for value in within)
     print(f"      after {budget} trials: {100 * statistics.median(within):.1f} % of the best [least", end="")
     print(f" {100 * min(within):.1f} %], {reached} of {len(within)} within {1 - CLOSE:.0%}")
-    print(f"      asked that cannot run: {invalid} of {total}", end="")
-    raw = [json.loads((each.sweep.folder / search.NOTES).read_text())["suggestions"] for each in replays]
-    proposed, refused, repeated = (sum(one[name] for one in raw) for name in ("all", "refused", "repeated"))
-    moved = f" (of {proposed} proposals of the sampler {refused} could not run, {repeated} were known: moved)"
-    print(moved if proposed else "", flush=True)
+    print(f"      asked that cannot run: {invalid} of {total}", flush=True)
 
 
 REFUSED = (Status.INVALID, Status.UNAVAILABLE)

@@ -31,13 +31,13 @@ def shared() -> command_line.Composer:
 
 
 def trials(*arguments: str) -> list[Trial]:
-    return [job.trial for job in shared().jobs(command_line.expand(list(arguments), shared()))]
+    return shared().trials(command_line.expand(list(arguments), shared()))
 
 
 def everything(composer: command_line.Composer, *arguments: str) -> None:
     """All that a sweep asks of declaring."""
     jobs = command_line.expand(arguments, composer)
-    composer.jobs(jobs)
+    composer.trials(jobs)
     composer.settings(jobs)
 
 
@@ -318,7 +318,7 @@ combinations:
 
 
 def declared(composer: command_line.Composer, *arguments: str) -> list[Trial]:
-    return [job.trial for job in composer.jobs(command_line.expand(arguments, composer))]
+    return composer.trials(command_line.expand(arguments, composer))
 
 
 @pytest.mark.parametrize("name", ["experiment=mine", "+experiment=mine"])
@@ -350,11 +350,11 @@ def test_the_command_line_wins_over_an_experiment(own: Callable[..., command_lin
     assert len(alone) == 1
 
 
-def test_a_job_alone_is_the_same_trial_again(own: Callable[..., command_line.Composer]) -> None:
+def test_a_trial_declared_alone_is_the_same_again(own: Callable[..., command_line.Composer]) -> None:
     composer = own({"experiment/mine": EXPERIMENT})
-    for job in composer.jobs(command_line.expand(["experiment=mine"], composer)):
-        again = declared(composer, *job.overrides)
-        assert [trial.key for trial in again] == [job.trial.key]
+    for trial in composer.trials(command_line.expand(["experiment=mine"], composer)):
+        again = declared(composer, *trial.overrides)
+        assert [other.key for other in again] == [trial.key]
 
 
 def test_several_experiments_each_have_their_own_axes(own: Callable[..., command_line.Composer]) -> None:
@@ -442,7 +442,7 @@ def test_a_folder_that_is_not_there() -> None:
 # --- the fast way gives what Hydra gives
 
 
-def test_jobs_are_what_hydra_composes(own: Callable[..., command_line.Composer]) -> None:
+def test_trials_are_what_hydra_composes(own: Callable[..., command_line.Composer]) -> None:
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
@@ -451,18 +451,18 @@ def test_jobs_are_what_hydra_composes(own: Callable[..., command_line.Composer])
         "model=tiny,my_model", "backend=fake,onnxruntime", "data.features=8,16", "batch=range(1,3)", "cores=2",
         "precision=int8", "load.concurrency=3", "buckets=[],[64,128]", "+data.x={a:1},{b:2}",
     ]  # fmt: skip
-    jobs = composer.jobs(command_line.expand(arguments, composer))
-    assert len(jobs) == 2 * 2 * 2 * 2 * 2 * 2
-    assert len({job.trial.key for job in jobs}) == len(jobs)
-    for job in random.Random(5).sample(jobs, 6):
-        slow = composer.loader.load_configuration("config", [*job.overrides, "data=tiny"], RunMode.RUN)
+    trials = composer.trials(command_line.expand(arguments, composer))
+    assert len(trials) == 2 * 2 * 2 * 2 * 2 * 2
+    assert len({trial.key for trial in trials}) == len(trials)
+    for trial in random.Random(5).sample(trials, 6):
+        slow = composer.loader.load_configuration("config", [*trial.overrides, "data=tiny"], RunMode.RUN)
         OmegaConf.set_struct(slow, False)
         del slow["hydra"]
         plain: Any = OmegaConf.to_container(slow, resolve=True)
         plain["hardware"] = rules.fill(plain["hardware"])
         for name in (*schema.AXES[:4], "load", "precision", "batch", "cores", "replicas"):
-            assert getattr(job.trial, name) == plain[name], name
-        assert [list(bucket) for bucket in job.trial.buckets] == [[size] for size in plain["buckets"]]
+            assert getattr(trial, name) == plain[name], name
+        assert [list(bucket) for bucket in trial.buckets] == [[size] for size in plain["buckets"]]
 
 
 def test_hydra_composes_once_per_choice_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,11 +471,11 @@ def test_hydra_composes_once_per_choice_of_groups(monkeypatch: pytest.MonkeyPatc
     original = composer.loader.load_configuration
     monkeypatch.setattr(composer.loader, "load_configuration", lambda *args: calls.append(args) or original(*args))
     arguments = ["model=tiny", "backend=fake,torch", "batch=range(1,11)", "cores=1,2,3,4,5"]
-    jobs = composer.jobs(command_line.expand(arguments, composer))
-    composer.settings([job.overrides for job in jobs])
-    assert len(jobs) == 100
+    trials = composer.trials(command_line.expand(arguments, composer))
+    composer.settings([trial.overrides for trial in trials])
+    assert len(trials) == 100
     assert len(calls) == 3  # two backends, and once to learn which data the model names
-    assert len({id(job.trial.model) for job in jobs}) <= 2  # shared, not copied: memory stays flat
+    assert len({id(trial.model) for trial in trials}) <= 2  # shared, not copied: memory stays flat
 
 
 # --- command lines
@@ -528,7 +528,7 @@ def test_an_installed_copy_in_an_empty_folder(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "hydra_plugins", site / "hydra_plugins", ignore=ignore)
     code = (
         "import sys; from sweep.config import command_line, compose; c = compose.Composer(compose.loader());"
-        "t = c.jobs(command_line.expand(['batch=1,5'], c)); s = c.settings([[]]);"
+        "t = c.trials(command_line.expand(['batch=1,5'], c)); s = c.settings([[]]);"
         "print(compose.conf_dir(), len(t), s.outputs);"
         "print(sorted(set(sys.modules) & {'torch', 'onnxruntime', 'openvino', 'mlflow', 'optuna', 'scipy'}))"
     )

@@ -18,8 +18,6 @@ def shared_composer() -> Composer:
 def plan_trials(*arguments: str) -> Plan:
     """The plan of `python -m sweep ARGUMENTS`, where every distribution is taken for installed."""
     composer = shared_composer()
-    jobs = composer.jobs(command_line.expand(list(arguments), composer))
-    composer.settings([job.overrides for job in jobs])  # what is wrong with them is refused, too
-    return rules.make_plan(
-        [job.trial for job in jobs], hardware_rules.detect(), lambda python, packages: dict.fromkeys(packages, "1")
-    )
+    trials = composer.trials(command_line.expand(list(arguments), composer))
+    composer.settings([trial.overrides for trial in trials])  # what is wrong with them is refused, too
+    return rules.make_plan(trials, hardware_rules.detect(), lambda python, packages: dict.fromkeys(packages, "1"))

@@ -266,7 +266,7 @@ def test_verbs_show_measured_and_reported_with_origin(
     measured = [make_record(model="tiny", repeats=3), make_record(model="tiny", batch=5, repeats=3)]
     ran = outputs / "sweeps" / "20200101-000000"
     book = ledger.Ledger(ran)
-    book.append("sweep", id=ran.name, settings=replace(compose.settings(), outputs=str(outputs)).to_json())
+    book.append("sweep", id=ran.name, settings=replace(compose.settings(), outputs=str(outputs)))
     for record in measured:
         book.append("record", record=record)
     book.append("finish", verdict=None)

@@ -187,11 +187,6 @@ def load_document(folder: Path) -> Json:
         return {}
 
 
-def load_sentences(folder: Path) -> list[str]:
-    """The sentences of `drift.json`; none if nothing is known or nothing happened."""
-    return [str(line) for line in load_document(folder).get("sentences", ())]
-
-
 def judge(series: Series, least: float, seed: int) -> tuple[Drift, list[float]]:
     """The drift of a series, and the level of each of its points."""
     changes = drift.find(series.points, least=least, seed=seed)

@@ -10,7 +10,6 @@ import pytest
 
 from sweep import backends
 from sweep.backends.neuron import neuron, torch_common
-from sweep.isolate import failures
 from sweep.spec import BuildSpec, Trial
 from sweep.spec import FailureKind as K
 from tests.support.neuron_bench import Bench, Built, fixtures
@@ -105,7 +104,6 @@ def test_fewer_cores_than_the_pipeline_has(bench: Bench) -> None:
     assert failure is not None
     assert failure.kind is K.CORE_UNAVAILABLE
     assert "status=9" in failure.summary
-    assert "more NeuronCores" in failures.find_advice(failure.summary)
 
 
 @pytest.mark.process
@@ -129,7 +127,6 @@ def test_a_vit_with_dynamic_batching_is_told_why(bench: Bench) -> None:
     assert failure is not None
     assert failure.kind is K.SHAPE_MISMATCH
     assert "Inconsistent batch sizes found on inputs" in failure.summary
-    assert "forbid dynamic_batch: build for each batch" in failures.find_advice(failure.summary)
     assert bench.measure(bench.build(model="vit", batch=4)).failure is None
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from sweep.files import write_json
 from sweep.hardware import environment
 from sweep.isolate.pool import Limits, Workers
 from sweep.report.mlflow import address, database, store, tracker
@@ -113,7 +114,7 @@ def test_sweep_is_sent_with_params_metrics_tags_and_files(settings, folder, tmp_
         repeats=(replace(records[0].repeats[0], samples=str(samples)),),
         metrics={**records[0].metrics, "odd % name (x)": 1.23456789, "not_known": float("nan")},
     )
-    environment.write(folder / "environment.json")
+    write_json(folder / "environment.json", environment.capture())
     table = tmp_path / "results.csv"
     table.write_text("a,b\n")
     logged = send(settings, folder, records, [table, tmp_path / "not there"], "**The** description")
@@ -657,20 +658,14 @@ def test_links_open_sorted_and_filtered(tmp_path):
     assert make_links(served(settings, "http://h:9"), "3")["trials"].startswith("http://h:9/#/")
 
 
-def test_captured_environment_is_an_allow_list(monkeypatch, tmp_path):
+def test_captured_environment_is_an_allow_list(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hush-hush")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    environment.write(tmp_path / "environment.json")
-    text = (tmp_path / "environment.json").read_text()
-    assert "hush-hush" not in text
-    found = json.loads(text)
-    assert found["variables"]["OMP_NUM_THREADS"] == "3"
-    assert found["packages"]["mlflow"].startswith("3.")
-    monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    environment.write(tmp_path / "environment.json")  # what stands there is what the sweep ran with
-    assert (tmp_path / "environment.json").read_text() == text
-    environment.write(tmp_path / "no" / "such" / "folder.json")
+    captured = environment.capture()
+    assert "hush-hush" not in json.dumps(captured)
+    assert captured["variables"]["OMP_NUM_THREADS"] == "3"
+    assert captured["packages"]["mlflow"].startswith("3.")
 
 
 @pytest.mark.process

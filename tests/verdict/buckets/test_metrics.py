@@ -28,6 +28,7 @@ from sweep.spec import (
     Status,
     TrialError,
     UserError,
+    from_json,
 )
 from sweep.spec.facts import BucketFacts, ReplicaFacts, SizeFacts
 from sweep.spec.requests import Artifact, BuildRequest, MeasureRequest, Padding
@@ -78,7 +79,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             padding=Padding(DIMS),
             **more,
         )
-        return requests.prepare_requests(request, Placement(), 0.0)[0]
+        return list(requests.load_server(request, Placement()).form_requests(0.0))
 
     return make
 
@@ -242,7 +243,7 @@ def test_padding_column_appears_only_where_items_are_padded(tmp_path: Path, caps
     (head,) = [line for line in capsys.readouterr().out.splitlines() if "  items/s  " in line]
     assert "padding" not in head
     _, history = sweep(tmp_path / "bag", "buckets=[32,64,128]", "batch=1,4", *SLOW, base=BAG)
-    settings = Settings.from_json(history.header["settings"])
+    settings = from_json(Settings, history.header["settings"])
     capsys.readouterr()
     heads = {}
     for width in (120, 60, 50, 40):
@@ -264,8 +265,8 @@ def test_loading_more_builds_takes_more_memory() -> None:
             held[-1][place] = 1
         return Echo()
 
-    alone = by_size.load_builds([None], one).memory_mb
-    four = by_size.load_builds([(n,) for n in (1, 2, 3, 4)], one).memory_mb
+    alone = by_size.load_builds([None], one)[1]
+    four = by_size.load_builds([(n,) for n in (1, 2, 3, 4)], one)[1]
     assert alone[0] is not None
     assert alone[0] > 0
     assert sum(each or 0.0 for each in four) / alone[0] == pytest.approx(4.0, rel=0.1)
@@ -274,7 +275,7 @@ def test_loading_more_builds_takes_more_memory() -> None:
 def test_small_change_of_resident_memory_is_no_build(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = iter([100.0, 130.0, 130.0078125, 129.5, 131.0])
     monkeypatch.setattr(by_size, "resident_mb", lambda: next(seen))
-    assert by_size.load_builds([(n,) for n in (1, 2, 3, 4)], lambda number: Echo()).memory_mb == [30.0, 0.0, 0.0, 1.5]
+    assert by_size.load_builds([(n,) for n in (1, 2, 3, 4)], lambda number: Echo())[1] == [30.0, 0.0, 0.0, 1.5]
 
 
 def test_device_memory_takes_precedence_over_host_memory() -> None:
@@ -285,7 +286,7 @@ def test_device_memory_takes_precedence_over_host_memory() -> None:
         def device_memory_mb(self) -> float:
             return self.peak
 
-    assert by_size.load_builds([(1,), (2,)], lambda number: OnDevice(100.0 + 50 * number)).memory_mb == [100.0, 50.0]
+    assert by_size.load_builds([(1,), (2,)], lambda number: OnDevice(100.0 + 50 * number))[1] == [100.0, 50.0]
 
 
 @pytest.mark.parametrize(

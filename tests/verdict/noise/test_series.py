@@ -96,13 +96,12 @@ def test_the_document_and_its_sentence(tmp_path: Path) -> None:
     assert np.mean(usual) == pytest.approx(1.0, abs=0.01)
     assert np.mean(slower) == pytest.approx(1 / 1.1, abs=0.01)
     SweepFolder(tmp_path).drift.write_text(json.dumps(made))
-    assert series.load_sentences(tmp_path) == [said]
+    assert series.load_document(tmp_path)["sentences"] == [said]
 
 
-def test_unknown_drift_gives_no_sentences(tmp_path: Path) -> None:
-    assert series.load_sentences(tmp_path) == []
+def test_unknown_drift_is_an_empty_document(tmp_path: Path) -> None:
+    assert series.load_document(tmp_path) == {}
     SweepFolder(tmp_path).drift.write_text("{")
-    assert series.load_sentences(tmp_path) == []
     assert series.load_document(tmp_path) == {}
 
 
