@@ -19,11 +19,11 @@ from sweep.spec import DYNAMIC, Buckets, Record, Status, Trial, UserError
 from sweep.spec.facts import BucketFacts
 from sweep.spec.settings import Bucketing
 from sweep.verdict.buckets import bucketing
-from sweep.verdict.buckets.bucketing import Choice, Curve, Point, Traffic
-from sweep.verdict.buckets.cost import describe_excess
+from sweep.verdict.buckets.cost import Choice, Curve, Point, describe_excess, evaluate, powers_of_two, serve
 from sweep.verdict.buckets.measured import summarize_list
 from sweep.verdict.buckets.metrics import mean_known
 from sweep.verdict.buckets.results import ANY_SIZE, ListGroup, ListResult, ListRow, Movement, Prediction, TrafficFacts
+from sweep.verdict.buckets.traffic import Traffic
 
 GRID = 8  # shapes on the cost curve, at most
 POWERS, MAXIMUM, ANY, BEST, REQUESTED = "powers of two", "pad to max", ANY_SIZE, "best", "asked"
@@ -60,9 +60,9 @@ def list_guesses(trial: Trial, traffic: Traffic) -> dict[Buckets, str]:
 
     The first two also give the cost curve. A list that is chosen has to be better than all of them.
     """
-    powers = bucketing.powers_of_two(traffic.largest)
-    used = sorted({int(number) for number in bucketing.serve(traffic, powers)})
-    named: dict[Buckets, str] = {bucketing.pad_to_max(traffic.largest): MAXIMUM}
+    powers = powers_of_two(traffic.largest)
+    used = sorted({int(number) for number in serve(traffic, powers)})
+    named: dict[Buckets, str] = {(traffic.largest,): MAXIMUM}
     guesses = {tuple(powers[number] for number in used[-GRID:]): POWERS, **named}
     if backends.get(str(trial.backend["name"])).dynamic_sizes:
         guesses[DYNAMIC] = ANY
@@ -167,7 +167,7 @@ def _list_choices(group: Group) -> tuple[Choice, ...]:
 
 
 def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None, beside: Curve | None) -> ListRow:
-    buckets = trial.buckets or bucketing.pad_to_max(group.traffic.largest)
+    buckets = trial.buckets or (group.traffic.largest,)
     chosen, earlier = (
         {choice.buckets for choice in choices}
         for choices in ((group.search.choices, group.search.earlier) if group.search else ((), ()))
@@ -200,7 +200,7 @@ def evaluate_list(traffic: Traffic, curve: Curve | None, buckets: Buckets) -> Ch
     if curve is None or buckets == DYNAMIC:
         return None
     try:
-        return bucketing.evaluate(traffic, curve, buckets)
+        return evaluate(traffic, curve, buckets)
     except UserError:  # a file's traffic may have larger sizes than a list that somebody wrote
         return None
 

@@ -17,10 +17,8 @@ from sweep.spec import Measurement, Record, Trial, UserError
 from sweep.spec.facts import BucketFacts
 from sweep.spec.metrics import LATENCIES, QUANTILES
 from sweep.spec.metrics import THROUGHPUT as RATE
-from sweep.verdict.buckets import bucketing
-from sweep.verdict.buckets.bucketing import Curve, Point, Traffic
-from sweep.verdict.buckets.cost import as_shapes
-from sweep.verdict.buckets.traffic import units
+from sweep.verdict.buckets.cost import Curve, Point, as_shapes, share_out, waste
+from sweep.verdict.buckets.traffic import Traffic, units
 from sweep.verdict.stats import intervals
 from sweep.worker.batching import widen
 
@@ -74,7 +72,7 @@ def _reweigh_buckets(stored: "Stored", trial: Trial, traffic: Traffic) -> Record
     buckets = tuple(replace(row, share=float(share)) for row, share in zip(whole, shares, strict=True))
     metrics = _replace_metrics(record, repeats)
     if "padding" in metrics:
-        metrics["padding"] = bucketing.waste(traffic, order)
+        metrics["padding"] = waste(traffic, order)
     metrics.pop("padding_flops", None)
     means = np.array([row.latency_ms_mean or 0.0 for row in whole])
     metrics["item_latency_ms_mean"] = float(shares @ means)
@@ -92,13 +90,12 @@ def _bucket_shares(rows: Sequence[BucketFacts], traffic: Traffic) -> "np.ndarray
         raise _Unknown(f"their buckets have {len(rows[0].bucket)} dimensions, the traffic {traffic.dimensions}")
     wide = [widen(row.bucket, traffic.dimensions) for row in rows]
     try:
-        served = bucketing.serve(traffic, wide)
+        shares = share_out(traffic, wide)
     except UserError:
         largest = "x".join(map(str, traffic.largest))
         raise _Unknown(f"a length of {largest} fits none of their buckets") from None
-    ordered = [tuple(shape) for shape in as_shapes(wide, traffic.dimensions).tolist()]  # as `serve` counts them
-    hits = np.bincount(served, traffic.weights, len(ordered)) / traffic.weights.sum()
-    return np.array([hits[ordered.index(shape)] for shape in wide])
+    ordered = [tuple(shape) for shape in as_shapes(wide, traffic.dimensions).tolist()]  # as `share_out` counts them
+    return np.array([shares[ordered.index(shape)] for shape in wide])
 
 
 def _reweigh_repeat(

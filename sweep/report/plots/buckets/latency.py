@@ -120,7 +120,7 @@ def _curve(axes: Axes, view: View) -> list[float]:
     """Draw the cost curve with its measured points; the latencies of those within the axis, in ms."""
     import numpy as np
 
-    from sweep.verdict.buckets.bucketing import Curve
+    from sweep.verdict.buckets.cost import Curve
 
     curve = Curve(view.curve, view.batch)
     at = np.array([float(prod(point.size)) for point in curve.points])
