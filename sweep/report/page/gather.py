@@ -22,6 +22,7 @@ from sweep.store.query import Stored
 from sweep.text import duration, relative
 from sweep.verdict import race, select
 from sweep.verdict.noise import series
+from sweep.verdict.repeats import compute_metrics
 
 if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
@@ -211,14 +212,10 @@ def _with_repeats(book: ledger.History, record: Record, done: Mapping[int, Measu
     """A trial that has not ended, with the numbers of its finished repeats; any other trial unchanged."""
     if record.key in book.records or not done:
         return record
-    from sweep.verdict.stats import intervals
-
     where = Stored(book, record)
     repeats = tuple(done[index] for index in sorted(done))
-    metrics = intervals.summarize(
-        [replace(repeat, samples=str(where.file(repeat.samples) or repeat.samples)) for repeat in repeats]
-    )
-    return replace(record, repeats=repeats, metrics=metrics)
+    here = tuple(replace(m, samples=str(where.file(m.samples) or m.samples)) for m in repeats)
+    return replace(record, repeats=repeats, metrics=compute_metrics(replace(record, repeats=here)))
 
 
 def _state(book: ledger.History, times: Times, over: bool, records: Sequence[Record]) -> str:

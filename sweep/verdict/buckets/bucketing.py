@@ -116,7 +116,7 @@ def _solve_by_search(
     if traffic.ordered:
         pool = small[search.thin(_sum_weights(traffic, shapes[small]), LIMITED)]
     shapes, use, seconds = shapes[pool], use[:, pool], cost.values("seconds", elements[pool])
-    fits: np.ndarray = (traffic.sizes[:, None, :] <= shapes).all(axis=2)
+    fits: np.ndarray = np.all(traffic.sizes[:, None, :] <= shapes, axis=2)
     if not fits.any(axis=1).all():
         return {}
     priced: list[tuple[search.Key, ...]] = []

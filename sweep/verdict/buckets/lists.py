@@ -21,9 +21,9 @@ from sweep.spec.settings import Bucketing
 from sweep.verdict.buckets import bucketing
 from sweep.verdict.buckets.cost import Choice, Curve, Point, describe_excess, evaluate, powers_of_two, serve
 from sweep.verdict.buckets.measured import summarize_list
-from sweep.verdict.buckets.metrics import mean_known
 from sweep.verdict.buckets.results import ANY_SIZE, ListGroup, ListResult, ListRow, Movement, Prediction, TrafficFacts
 from sweep.verdict.buckets.traffic import Traffic
+from sweep.verdict.repeats import mean_known
 
 GRID = 8  # shapes on the cost curve, at most
 POWERS, MAXIMUM, ANY, BEST, REQUESTED = "powers of two", "pad to max", ANY_SIZE, "best", "asked"

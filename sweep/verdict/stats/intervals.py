@@ -8,18 +8,12 @@ or None, never NaN. numpy and scipy are imported inside functions, because start
 
 import bisect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from sweep.spec import Measurement
-from sweep.spec.metrics import LATENCIES, METRICS, QUANTILES, SAMPLES, Pooled
-from sweep.store.samples import load_samples
 from sweep.verdict.stats import student
-
-if TYPE_CHECKING:
-    import numpy as np
 
 BEYOND = 5  # samples that must lie beyond a percentile before it is shown: p99 needs 500, p50 needs 10
 
@@ -200,48 +194,7 @@ def repeats_to_decide(compared: Ratio, margin: float, confidence: float, compari
     return 2 + bisect.bisect_left(range(2, most), True, key=decided)
 
 
-def summarize(
-    measurements: Sequence[Measurement],
-    samples: "Callable[[str], np.ndarray]" = load_samples,
-    confidence: float = 0.95,
-) -> dict[str, float]:
-    """The metrics of one trial from its repeats, under the names that tables and tracking use.
-
-    Latencies are pooled over all requests of all repeats and replicas; a percentile that their count does not support
-    is absent, as is anything else that is not known. Throughput is the mean over repeats. `_low` and `_high` are
-    Student's t intervals over repeats and absent where there is one repeat. The order of repeats does not matter.
-    """
-    import numpy as np
-
-    repeats = sorted(measurements, key=lambda m: m.index)
-    if not repeats:
-        return {}
-    metrics: dict[str, float] = {"repeats": float(len(repeats))}
-    for metric in METRICS:
-        values = [value for m in repeats if (value := m.number(metric.name)) is not None and math.isfinite(value)]
-        if metric.pooled is Pooled.LARGEST and values and max(values) > 0:
-            metrics[metric.name] = max(values)
-        elif metric.pooled is Pooled.MEAN and values:
-            spread = mean_interval(values, confidence)
-            metrics[metric.name] = spread.estimate
-            if metric.interval:
-                _add_ends(metrics, metric.name, spread)
-    per_repeat = [samples(m.samples) for m in repeats]
-    pooled = np.concatenate(per_repeat)
-    metrics[SAMPLES] = float(pooled.size)
-    if pooled.size:
-        # Whole nanoseconds add up exactly, so the mean does not depend on the order.
-        known = {"mean": int(pooled.sum()) / pooled.size, "max": float(pooled.max())}
-        carried = {label: q for label, q in QUANTILES.items() if percentile_supported(pooled.size, q)}
-        known |= {label: float(np.percentile(pooled, q)) for label, q in carried.items()}
-        metrics |= {metric.name: known[metric.label] / 1e6 for metric in LATENCIES if metric.label in known}
-    if "latency_ms_p50" in metrics:
-        medians = [float(np.median(array)) / 1e6 for array in per_repeat if array.size]
-        _add_ends(metrics, "latency_ms_p50", mean_interval(medians, confidence))
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
-
-
-def _add_ends(metrics: dict[str, float], name: str, spread: Interval) -> None:
+def add_ends(metrics: dict[str, float], name: str, spread: Interval) -> None:
     """Ends that hold the estimate: a pooled median need not lie inside the interval of the repeats' mean median."""
     if spread.low is not None and spread.high is not None:
         metrics[name + "_low"] = max(0.0, min(spread.low, metrics[name]))

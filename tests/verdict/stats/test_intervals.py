@@ -1,5 +1,4 @@
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -7,10 +6,9 @@ from typing import TypeVar
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.spec import Measurement
 from sweep.store import samples
 from sweep.verdict.stats import intervals
 
@@ -26,13 +24,6 @@ shares = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.
 def known(value: T | None) -> T:
     assert value is not None
     return value
-
-
-def measurement(index: int, throughput: float = 100.0, **changes: object) -> Measurement:
-    base = Measurement(
-        index, throughput, 1.0, 100, 100, 1.0, {"p50": 1.0}, 0.5, 3.0, {}, 120.0 + index, 1.0, str(index), ""
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]  # fields by name
 
 
 def test_wilson_matches_published_interval() -> None:
@@ -192,70 +183,6 @@ def test_repeats_to_decide_is_the_first_that_decides() -> None:
         return float(scipy.stats.t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
 
     assert half(wanted) < 0.02 <= half(wanted - 1)
-
-
-def loader(latencies_ns: dict[str, np.ndarray]):  # type: ignore[no-untyped-def]  # a lambda, like load_samples
-    return lambda path: latencies_ns[path]
-
-
-def test_summary_pools_requests_and_averages_throughput() -> None:
-    latencies = {"0": np.arange(1, 301) * 1000, "1": np.arange(301, 601) * 1000}
-    found = intervals.summarize([measurement(0, 100.0), measurement(1, 110.0)], loader(latencies))
-    pooled = np.arange(1, 601) / 1000
-    assert found["sample_count"] == 600
-    assert found["repeats"] == 2
-    assert found["throughput_items_per_s"] == 105.0
-    assert found["latency_ms_mean"] == pytest.approx(pooled.mean())
-    assert found["latency_ms_max"] == 0.6
-    for name, q in (("p50", 50), ("p90", 90), ("p95", 95), ("p99", 99)):
-        assert found["latency_ms_" + name] == pytest.approx(np.percentile(pooled, q))
-    assert found["load_seconds"] == 0.5
-    assert found["first_request_ms"] == 3.0
-    assert found["peak_memory_mb"] == 121.0
-
-
-def test_summary_leaves_out_what_the_count_does_not_support() -> None:
-    found = intervals.summarize([measurement(0)], loader({"0": np.full(71, 1000)}))
-    assert {"latency_ms_p50", "latency_ms_p90"} <= set(found)
-    assert not {"latency_ms_p95", "latency_ms_p99", "throughput_items_per_s_low", "latency_ms_p50_low"} & set(found)
-    empty = intervals.summarize([measurement(0)], loader({"0": np.empty(0, np.int64)}))
-    assert empty["sample_count"] == 0
-    assert not [name for name in empty if name.startswith("latency")]
-    assert intervals.summarize([]) == {}
-
-
-@settings(max_examples=50)
-@given(st.lists(st.lists(st.integers(1, 10**9), max_size=40), min_size=1, max_size=6), st.randoms())
-def test_summary_is_finite_ordered_and_blind_to_the_order_of_repeats(
-    latencies: Sequence[Sequence[int]],
-    random: "np.random.Generator",
-) -> None:
-    arrays = {str(i): np.array(each, np.int64) for i, each in enumerate(latencies)}
-    done = [measurement(i, 10.0 + 3 * (i % 3)) for i in range(len(latencies))]
-    found = intervals.summarize(done, loader(arrays))
-    shuffled = list(done)
-    random.shuffle(shuffled)  # type: ignore[arg-type]  # numpy takes any list
-    assert intervals.summarize(shuffled, loader(arrays)) == found
-    assert all(math.isfinite(value) for value in found.values())
-    for name in ("throughput_items_per_s", "latency_ms_p50"):
-        if name + "_low" in found:
-            assert 0 <= found[name + "_low"] <= found[name] <= found[name + "_high"]
-
-
-def test_summary_never_holds_what_is_not_finite() -> None:
-    broken = measurement(0, math.nan, load_seconds=math.inf, first_request_ms=math.nan, peak_memory_mb=math.nan)
-    found = intervals.summarize([broken], loader({"0": np.full(20, 10)}))
-    assert not {"throughput_items_per_s", "load_seconds", "first_request_ms", "peak_memory_mb"} & set(found)
-
-
-def test_samples_are_read_from_the_file_of_a_repeat(tmp_path: Path) -> None:
-    path = tmp_path / "samples.npz"
-    start = np.array([5, 10, 20], np.int64)
-    np.savez(path, start_ns=start, end_ns=start + 1_000_000, replica=np.array([0, 0, 1]))
-    assert samples.load_samples(str(path)).tolist() == [1_000_000] * 3
-    found = intervals.summarize([measurement(i, samples=str(path)) for i in range(4)])
-    assert found["latency_ms_p50"] == 1.0
-    assert found["sample_count"] == 12
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut off", b"not an archive"])

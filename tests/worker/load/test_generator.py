@@ -16,7 +16,7 @@ from sweep.spec.facts import LoadFacts
 from sweep.spec.settings import Gates
 from sweep.verdict import gates
 from sweep.worker import window as measure
-from sweep.worker.load import account, arrivals, clients, config, generator, summary
+from sweep.worker.load import account, arrivals, clients, config, generator
 from sweep.worker.load.batcher import Padded, Stock
 from sweep.worker.load.generator import Clock, OpenWindow
 from sweep.worker.load.queue import Shared
@@ -336,28 +336,6 @@ def test_littles_law_holds_in_closed_loops_only() -> None:
     evidence = gates.Evidence([opened], {}, (), "fp32", limits, None, None)
     assert gates.little(evidence) is None
     assert gates.generator(evidence) is None
-
-
-def test_load_metrics_of_several_repeats() -> None:
-    load = make_load(rate=100.0, left=3, batch_mean=2.0, overloaded=True, lag_ms_p99=0.1)
-    calm = replace(load, left=0, overloaded=False, batch_mean=3.0)
-    repeats = [measured(load, 5.0), measured(calm, 5.0, 1)]
-    assert summary.metrics(repeats) == {
-        "arrival_rate_items_per_s": 100.0,
-        "batch_items_mean": 2.5,
-        "left_items": 3.0,
-        "overloaded_share": 0.5,
-        "generator_lag_ms_p99": 0.1,
-    }
-    assert summary.notes(repeats) == {
-        "overloaded": "the queue grew in 1 of 2 repeats: 100 items/s arrived and 100 were answered"
-    }
-    assert (
-        summary.metrics([measured(None, 5.0)])
-        == summary.notes([measured(None, 5.0)])
-        == summary.notes(repeats[1:])
-        == {}
-    )
 
 
 # --- clients that wait
