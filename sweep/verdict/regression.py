@@ -25,7 +25,7 @@ from sweep.spec.metrics import COST, THROUGHPUT
 from sweep.spec.settings import Objective
 from sweep.store import query
 from sweep.store.ledger import History
-from sweep.verdict import pairing, select
+from sweep.verdict import pairing, race, select
 from sweep.verdict.stats import intervals, student
 
 WEIGHTS = {"common": 0.4, "trials": 0.4, "answers": 0.2}  # shares of the error that each kind of test may spend
@@ -189,7 +189,7 @@ def _is_measured(record: Record) -> bool:
 
 def _values(record: Record, metric: str) -> intervals.Values:
     """The metric in each repeat."""
-    return select.repeat_values(record, metric) if _is_measured(record) else {}
+    return race.repeat_values(record, metric) if _is_measured(record) else {}
 
 
 def _value(record: Record, metric: str) -> float | None:

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.report.mlflow.address import artifact_location
 from sweep.report.mlflow.database import make_database, open_client
-from sweep.report.mlflow.markdown import RUN
-from sweep.report.mlflow.pages import OURS
+from sweep.report.mlflow.markdown import OURS, RUN
 from sweep.spec import Record, Status
 from sweep.spec.metrics import COLUMNS
 from sweep.spec.settings import Settings

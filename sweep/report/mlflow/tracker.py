@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from sweep.report import story
 from sweep.report.mlflow.address import is_server, store_uri, with_tracking
 from sweep.report.mlflow.links import make_shared_view
-from sweep.report.mlflow.markdown import describe_trial
-from sweep.report.mlflow.pages import describe_experiment, describe_sweep
+from sweep.report.mlflow.markdown import describe_experiment, describe_sweep, describe_trial
 from sweep.report.mlflow.store import RunStore, list_params
 from sweep.report.names import find_varying, sort_ranked
 from sweep.spec import Json, Origin, Outcome, Record, Status, from_json, to_json

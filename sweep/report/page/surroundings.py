@@ -86,7 +86,7 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
 def _time(facts: Facts) -> list[tuple[str, str]]:
     """The forecast, the time that the sweep took, and where it went."""
     began = float(facts.book.header.get("time") or 0.0)
-    seconds = [repeat.measurement.wall_seconds or 0.0 for repeat in facts.times.repeats]
+    seconds = [repeat.wall_seconds or 0.0 for _, repeat in facts.times.repeats]
     built = {
         str(b.get("key")): float(b.get("seconds") or 0.0)
         for r in facts.records

@@ -3,15 +3,12 @@
 Entries of the ledger stand in the order of measurement, over all stages and resumes, whatever the clock did.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean, median
 
 from sweep.spec import Json, Measurement, Trial, from_json, to_json
-from sweep.store.layout import SweepFolder
 from sweep.text import count, percent, percent_range
 from sweep.verdict.noise import drift
 from sweep.verdict.noise.drift import Drift, Finding, Point
@@ -177,19 +174,6 @@ def describe_marks(marks: Sequence[Json], points: Sequence[Point]) -> list[str]:
             text = words.format(value=worst).replace("%", " %")
             sentences.append(f"{often[0].upper()}{often[1:]} {text}{' at worst' * (len(values) > 1)}.")
     return sentences
-
-
-def load_document(folder: Path) -> Json:
-    """What `drift.json` says; empty if it cannot be read."""
-    try:
-        return dict(json.loads(SweepFolder(folder).drift.read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-def load_sentences(folder: Path) -> list[str]:
-    """The sentences of `drift.json`; none if nothing is known or nothing happened."""
-    return [str(line) for line in load_document(folder).get("sentences", ())]
 
 
 def judge(series: Series, least: float, seed: int) -> tuple[Drift, list[float]]:

@@ -15,7 +15,7 @@ from typing import Any
 from sweep.spec import Record, metrics
 from sweep.spec.metrics import COST, LATENCIES, Limit, Metric, Side
 from sweep.spec.settings import Objective
-from sweep.verdict import race, select
+from sweep.verdict import race
 from sweep.verdict.costs import money
 from sweep.verdict.stats import intervals
 from sweep.verdict.whatif.answers import View, hardware_name
@@ -120,7 +120,7 @@ def _break_even_interval(mine: Record, rival: Record, at: float, objective: Obje
 
 
 def _list_rates(record: Record) -> list[float]:
-    return intervals.drop_indexes(select.repeat_values(record, money.find_rate_metric(record.metrics or {})))
+    return intervals.drop_indexes(race.repeat_values(record, money.find_rate_metric(record.metrics or {})))
 
 
 def _rank_at_price(view: View, name: str, value: float, needed: Iterable[Record]) -> tuple[Record, ...]:
