@@ -179,10 +179,7 @@ def lower_end(ratio: intervals.Ratio | None, confidence: float) -> float:
 
 def is_negligible(ratio: intervals.Ratio | None, objective: Objective) -> bool:
     """Whether two trials surely differ by no more than the margin."""
-    if ratio is None:
-        return False
-    lower, upper = ratio.log_interval(objective.confidence)
-    return max(-lower, upper) <= math.log1p(objective.margin)
+    return ratio is not None and ratio.is_within(objective.margin, (1 + objective.confidence) / 2)
 
 
 def repeat_values(record: Record, metric: str) -> intervals.Values:

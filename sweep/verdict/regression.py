@@ -257,9 +257,7 @@ def _p_worse_answers(before: Record, after: Record) -> float | None:
 def _classify(ratio: intervals.Ratio, p: float, maximize: bool, objective: Objective) -> str:
     if p <= 1 - objective.confidence:
         return "faster" if (ratio.log > 0) == maximize else "slower"
-    low, high = ratio.log_interval(2 * objective.confidence - 1)
-    limit = math.log1p(objective.margin)
-    return "as before" if -limit <= low and high <= limit else "unclear"
+    return "as before" if ratio.is_within(objective.margin, objective.confidence) else "unclear"
 
 
 def _classify_unmeasured(before: Record, after: Record) -> str:

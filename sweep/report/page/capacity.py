@@ -60,8 +60,7 @@ def _draw(facts: Facts, results: Sequence[Result], wide: bool) -> Drawn:
     axes.minorticks_off()
     axes.set_xlabel("rate of arrivals, items/s")
     axes.set_ylabel("late items")
-    axes.grid(True, color="#EEEEEE", lw=0.8)
-    axes.set_axisbelow(True)
+    axes.grid(True)
     _legend(facts, axes, results, wide)
     return figure, hits
 

@@ -100,8 +100,7 @@ def _draw(facts: Facts, points: Sequence[Point], wide: bool) -> Drawn:
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.set_xlabel("minutes since the first repeat" + ("; lines: blocks" if len(_blocks(points)) else ""))
     axes.set_ylabel("relative to its trial's usual rate")
-    axes.grid(True, axis="y", color="#EEEEEE", lw=0.8)
-    axes.set_axisbelow(True)
+    axes.grid(True, axis="y")
     hits = []
     if not raster:
         for point in points:

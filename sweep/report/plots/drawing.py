@@ -19,11 +19,13 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK, FAINT = "#333333", "#BBBBBB"
 STYLE: Any = {
     "font.size": 9,
+    "axes.axisbelow": True,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 10,
+    "grid.color": "#E9E9E9",
     "text.color": INK,
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "xtick.color": INK,
@@ -56,8 +58,11 @@ def sheet(width: float, height: float, title: str, words: Sequence[str]) -> Figu
     return figure
 
 
-def save(draw: Callable[[], Figure], path: Path) -> None:
+def save(draw: Callable[[], Figure | None], path: Path) -> bool:
     """Draw in the house style into a file; its suffix says the kind: png, svg or pdf.
+
+    Returns:
+        Whether there was something to draw.
 
     Raises:
         UserError: the kind of file is not known, or the file cannot be written.
@@ -66,6 +71,8 @@ def save(draw: Callable[[], Figure], path: Path) -> None:
 
     with matplotlib.rc_context(STYLE):
         figure = draw()
+        if figure is None:
+            return False
         kinds = figure.canvas.get_supported_filetypes()
         if path.suffix.lower().lstrip(".") not in kinds:
             raise UserError(f"{path.name} cannot be drawn: end it in .png, .svg or .pdf")
@@ -74,6 +81,7 @@ def save(draw: Callable[[], Figure], path: Path) -> None:
             figure.savefig(path, dpi=DPI)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}; --output says where else") from None
+    return True
 
 
 def clipped(text: str, most: int) -> str:

@@ -55,8 +55,7 @@ def draw(trials: Sequence[Stored], objective: Objective) -> Figure:
         _shares(panels[1], shown, fills, quality)
     for panel in panels:
         panel.tick_params(axis="y", length=0)
-        panel.grid(True, axis="x", color="#E6E6E6", lw=0.8)
-        panel.set_axisbelow(True)
+        panel.grid(True, axis="x")
     _legend(figure, shown, palette, quality)
     return figure
 

@@ -105,6 +105,20 @@ class Ratio:
         low, high = self.log_interval(confidence)
         return Interval(self.estimate, _exp(low), _exp(high))
 
+    def is_different(self, confidence: float) -> bool:
+        """Whether the two surely differ: said of equal ones at most 1 - confidence of the time."""
+        low, high = self.log_interval(confidence)
+        return low > 0 or high < 0
+
+    def is_within(self, margin: float, confidence: float) -> bool:
+        """Whether the two surely differ by no more than the margin.
+
+        Two one-sided tests (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657-680), each at `confidence`, with the
+        limits +-log(1 + margin): this equals a 2 confidence - 1 interval inside the limits.
+        """
+        low, high = self.log_interval(2 * confidence - 1)
+        return max(-low, high) <= math.log1p(margin)
+
     def inverse(self) -> "Ratio":
         return Ratio(-self.log, self.standard_error, self.degrees, self.repeats, self.paired)
 
@@ -135,45 +149,6 @@ def ratio_interval(a: Values, b: Values, confidence: float = 0.95) -> Interval |
     """Interval of value a / value b, or None where repeats are too few; see `ratio`."""
     compared = ratio(a, b)
     return None if compared is None else compared.interval(confidence)
-
-
-@dataclass(frozen=True)
-class Equivalence:
-    """Whether two sets of repeats differ by more than anybody cares about."""
-
-    verdict: str  # same | different | undecided
-    change: float | None  # a / b - 1
-    low: float | None  # of the change, at the confidence asked for
-    high: float | None
-    margin: float
-    repeats: int
-
-    @property
-    def plus_minus(self) -> float | None:
-        """Half the width of the interval of the change."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
-
-
-def equivalence(a: Values, b: Values, margin: float = 0.05, confidence: float = 0.95) -> Equivalence:
-    """Compare a with b: `same` within the margin, `different`, or too little data to say either.
-
-    same: two one-sided tests (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657-680) at 1 - confidence each on the
-    log-ratio, with the limits +-log(1 + margin); this equals a 1 - 2 (1 - confidence) interval inside the limits.
-    different: otherwise, and the two-sided interval at `confidence` leaves out "no change", so identical trials are
-    called different at most 1 - confidence of the time. Swapping a and b never changes the verdict.
-    """
-    compared = ratio(a, b)
-    repeats = min(len(a), len(b))
-    if compared is None:
-        return Equivalence("undecided", None, None, None, margin, repeats)
-    inner_low, inner_high = compared.log_interval(2 * confidence - 1)
-    low, high = compared.log_interval(confidence)
-    limit = math.log1p(margin)
-    if -limit < inner_low and inner_high < limit:
-        verdict = "same"
-    else:
-        verdict = "different" if low > 0 or high < 0 else "undecided"
-    return Equivalence(verdict, compared.estimate - 1, _exp(low) - 1, _exp(high) - 1, margin, repeats)
 
 
 def repeats_to_decide(compared: Ratio, margin: float, confidence: float, comparisons: int = 1, most: int = 1000) -> int:

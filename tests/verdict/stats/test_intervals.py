@@ -109,7 +109,6 @@ def test_pairing_does_not_depend_on_the_order_of_the_repeats() -> None:
 def test_ratio_is_unknown_from_too_few_or_impossible_values(values: list[float]) -> None:
     assert intervals.ratio(values, [1.0, 2.0]) is None
     assert intervals.ratio_interval([1.0, 2.0], values) is None
-    assert intervals.equivalence(values, [1.0, 2.0]).verdict == "undecided"
 
 
 @given(repeats, repeats, st.floats(0.5, 0.9999))
@@ -123,10 +122,10 @@ def test_ratio_interval_is_finite_and_mirrors(a: list[float], b: list[float], co
 
 @given(repeats, repeats, st.floats(0.001, 0.5), st.floats(0.6, 0.999))
 def test_equivalence_is_symmetric(a: list[float], b: list[float], margin: float, confidence: float) -> None:
-    forward = intervals.equivalence(a, b, margin, confidence)
-    backward = intervals.equivalence(b, a, margin, confidence)
-    assert forward.verdict == backward.verdict
-    assert (1 + known(forward.change)) * (1 + known(backward.change)) == pytest.approx(1.0)
+    forward, backward = known(intervals.ratio(a, b)), known(intervals.ratio(b, a))
+    assert forward.is_within(margin, confidence) == backward.is_within(margin, confidence)
+    assert forward.is_different(confidence) == backward.is_different(confidence)
+    assert forward.estimate * backward.estimate == pytest.approx(1.0)
 
 
 @given(repeats, repeats, st.floats(0.01, 0.5))
@@ -138,20 +137,19 @@ def test_equivalence_is_two_one_sided_tests(a: list[float], b: list[float], marg
     below = scipy.stats.ttest_ind(log_a - limit, log_b, equal_var=False, alternative="less").pvalue
     p = max(above, below)
     if abs(p - 0.05) > 1e-9:
-        assert (intervals.equivalence(a, b, margin).verdict == "same") == (p < 0.05)
+        assert known(intervals.ratio(a, b)).is_within(margin, 0.95) == (p < 0.05)
 
 
-def test_equivalence_says_same_different_or_undecided() -> None:
+def test_trials_are_within_a_margin_or_different_or_neither() -> None:
     steady = [100.0, 100.4, 99.7, 100.1, 99.9]
     slower = [value * 0.94 for value in steady]
     noisy = [100.0, 131.0, 82.0, 109.0, 77.0]
-    assert intervals.equivalence(steady, list(reversed(steady)), 0.02).verdict == "same"
-    drifted = intervals.equivalence(slower, steady, 0.02)
-    assert drifted.verdict == "different"
-    assert drifted.change == pytest.approx(-0.06, abs=1e-9)
-    assert known(drifted.low) < -0.06 < known(drifted.high) < 0
-    assert drifted.plus_minus == pytest.approx((known(drifted.high) - known(drifted.low)) / 2)
-    assert intervals.equivalence(noisy, steady, 0.02).verdict == "undecided"
+
+    def judge(a: list[float]) -> tuple[bool, bool]:
+        ratio = known(intervals.ratio(a, steady))
+        return ratio.is_within(0.02, 0.95), ratio.is_different(0.95)
+
+    assert [judge(values) for values in (steady[::-1], slower, noisy)] == [(True, False), (False, True), (False, False)]
 
 
 def test_equal_trials_are_called_different_as_rarely_as_promised_and_slow_ones_found() -> None:
@@ -160,8 +158,8 @@ def test_equal_trials_are_called_different_as_rarely_as_promised_and_slow_ones_f
     equal = slower = 0
     for _ in range(runs):
         a, b = random.lognormal(0.0, 0.01, (2, 5))
-        equal += intervals.equivalence(a.tolist(), b.tolist(), 0.02).verdict == "different"
-        slower += intervals.equivalence((a * 0.95).tolist(), b.tolist(), 0.02).verdict == "different"
+        equal += known(intervals.ratio(a.tolist(), b.tolist())).is_different(0.95)
+        slower += known(intervals.ratio((a * 0.95).tolist(), b.tolist())).is_different(0.95)
     assert equal <= 0.05 * runs
     assert slower >= 0.95 * runs
 
