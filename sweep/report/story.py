@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from sweep.report.names import sort_ranked
 from sweep.spec import Measurement, Origin, Record, Status, StopReason, metrics
-from sweep.spec.facts import LoadFacts
 from sweep.spec.metrics import COST
 from sweep.text import count, count_range, number, percent, share, status_text, stop_text
 from sweep.verdict.costs import money
@@ -45,7 +44,7 @@ def describe(records: Sequence[Record], verdict: Verdict, settings: Settings) ->
         Line("next", _next(records, verdict, leader)),
         Line("sure", _sure(records, verdict, settings)),
         Line("noise", "; ".join(describe_noise(records).values()), warns=True),
-        Line("load", _load(leader), warns=_overloaded(leader)),
+        Line("load", _load(leader), warns=any(repeat.load.overloaded for repeat in leader.repeats if repeat.load)),
         Line("cost", _cost(leader, settings)),
     ]
     return [line for line in story if line.text]
@@ -183,23 +182,15 @@ def _others(repeats: Sequence[Measurement]) -> dict[str, str]:
     return texts
 
 
-def _loads(record: Record) -> list[LoadFacts]:
-    return [repeat.load for repeat in record.repeats if repeat.load is not None]
-
-
-def _overloaded(record: Record) -> bool:
-    return any(load.overloaded for load in _loads(record))
-
-
 def _load(record: Record) -> str:
     """What arrived under an open load, and whether it could be served."""
-    loads = _loads(record)
+    loads = [repeat.load for repeat in record.repeats if repeat.load is not None]
     rates = [load.rate for load in loads if load.rate is not None]
     if not rates:
         return ""
     text = f"{loads[0].scenario} at {number(median(rates))} items/s"
     left = sum(load.left for load in loads)
-    if _overloaded(record):
+    if any(load.overloaded for load in loads):
         return f"{text} are more than it can serve: the queue grows, so latency depends on how long one measures"
     return f"{text}; {left:,} still waited when the windows ended" if left else text
 

@@ -135,7 +135,9 @@ def judge(
         intervals.ratio(intervals.drop_indexes(after), intervals.drop_indexes(before)) for before, after in values
     ]
     known = [place for place, ratio in enumerate(ratios) if ratio is not None]
-    together = _compare_together([values[place] for place in known]) if len(known) > 1 else None
+    # The change of the geometric mean over trials; its error comes from the spread between blocks.
+    old, new = (_block_means([values[place][side] for place in known]) if known else [] for side in (0, 1))
+    together = intervals.ratio(new, old) if len(known) > 1 else None
     tests: list[tuple[str, int, float]] = [("trials", n, _p_beyond(ratios[n], objective.margin)) for n in known]
     tests += [("answers", n, p) for n, pair in enumerate(pairs) if (p := _p_worse_answers(*pair)) is not None]
     tests += [("common", 0, _p_beyond(together, objective.margin))] if together else []
@@ -194,12 +196,6 @@ def _values(record: Record, metric: str) -> intervals.Values:
 
 def _value(record: Record, metric: str) -> float | None:
     return record.number(metric) if _is_measured(record) else None
-
-
-def _compare_together(values: Sequence[tuple[intervals.Values, intervals.Values]]) -> intervals.Ratio | None:
-    """The change of the geometric mean over trials, its error from the spread between blocks."""
-    before, after = (_block_means([pair[side] for pair in values]) for side in (0, 1))
-    return intervals.ratio(after, before)
 
 
 def _block_means(trials: Sequence[intervals.Values]) -> list[float]:

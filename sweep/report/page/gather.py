@@ -135,6 +135,12 @@ class Facts:
         until = " to the first look" if self.settings.effort.repeats_max else ""
         return duration(sum(known)) + until if known else ""
 
+    @cached_property
+    def took(self) -> str:
+        """How long the sweep took until its last entry; empty if that is not known."""
+        began = float(self.book.header.get("time") or 0.0)
+        return duration(max(0.0, self.times.last - began)) if began and self.times.last else ""
+
     @property
     def outputs(self) -> str:
         """The option that a command needs to find this sweep from here."""

@@ -93,12 +93,11 @@ def _time(facts: Facts) -> list[tuple[str, str]]:
         for b in r.builds
         if not b.get("reused")
     }
-    ended = facts.times.last
     return [
         ("began", esc(format_day(began))),
-        ("ended" if facts.over else "last entry", esc(format_day(ended))),
+        ("ended" if facts.over else "last entry", esc(format_day(facts.times.last))),
         ("forecast", esc(facts.forecast)),
-        ("took", esc(duration(max(0.0, ended - began))) if ended and began else ""),
+        ("took", esc(facts.took)),
         ("measuring", esc(f"{duration(sum(seconds))} in {count(len(seconds), 'repeat')}") if seconds else ""),
         ("building", esc(f"{duration(sum(built.values()))} in {count(len(built), 'build')}") if built else ""),
     ]

@@ -180,10 +180,8 @@ def _evidence(facts: Facts) -> str:
 
 
 def _time(facts: Facts) -> str:
-    began = float(facts.book.header.get("time") or 0.0)
-    took = duration(max(0.0, facts.times.last - began)) if began and facts.times.last else ""
     forecast = f" (forecast: {facts.forecast})" if facts.forecast else ""
-    return f"took {took}{forecast}" if took else ""
+    return f"took {facts.took}{forecast}" if facts.took else ""
 
 
 def _card(facts: Facts, record: Record, role: str, css: str) -> str:

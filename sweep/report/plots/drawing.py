@@ -89,6 +89,11 @@ def clipped(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def draw_legend(figure: Figure, handles: Sequence[Any], across: int, place: Any = "outside lower center") -> None:
+    """Draw a legend below the picture, `across` entries a line."""
+    figure.legend(handles=list(handles), frameon=False, loc=place, ncols=across, fontsize=8.5)
+
+
 def stretch(axes: Axes, name: str, low: float, high: float) -> None:
     """Scale an axis, x or y: logarithmic beyond a factor of five; the ticks have plain numbers in both cases."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweep.report.names import describe_common, find_varying, short_name
+from sweep.report.plots import drawing
 from sweep.report.plots.drawing import COLOURS
 from sweep.spec import Json, Record, Status
 from sweep.store import query
@@ -90,4 +91,4 @@ def draw_legend(figure: Figure, handles: Sequence[Any]) -> None:
     """Draw the legend below the picture, in as many lines as it needs."""
     lines = -(-sum(len(handle.get_label()) + 9 for handle in handles) // 125)
     across = -(-len(handles) // max(1, lines))
-    figure.legend(handles=list(handles), frameon=False, loc="outside lower left", ncols=across, fontsize=8.5)
+    drawing.draw_legend(figure, handles, across, "outside lower left")

@@ -23,6 +23,7 @@ from sweep.report.plots.drawing import (
     Hit,
     Point,
     clipped,
+    draw_legend,
     find_points,
     save,
     sheet,
@@ -162,8 +163,7 @@ def _legend(figure: Figure, looks: _Looks, chosen: bool, front: bool, wide: bool
         handles.append(mark("o", INK, "chosen", ms=10, mfc="none", mew=1.3))
     if front:
         handles.append(Line2D([], [], color=FAINT, ls="--", label="Pareto front"))
-    across = min(7 if wide else 3, len(handles))
-    figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=across, fontsize=8.5)
+    draw_legend(figure, handles, min(7 if wide else 3, len(handles)))
 
 
 def _place_labels(axes: Axes, points: Sequence[Point], named: Sequence[Point], names: Sequence[str]) -> None:

@@ -54,6 +54,11 @@ class Group:
     search: Search | None = None  # of `buckets=auto`
     before: Mapping[str, Record] = field(default_factory=dict)  # of guesses, from the time of the curve
 
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that the search kept to; empty without one."""
+        return collect_limits(self.settings) if self.search else {}
+
 
 def list_guesses(trial: Trial, traffic: Traffic) -> dict[Buckets, str]:
     """What people guess, with its name: powers of two that serve any item, pad to maximum, any size if possible.
@@ -128,7 +133,7 @@ def compare(group: Group, records: Mapping[str, Record]) -> ListGroup:
         batch=first.request_items,
         auto=group.search is not None,
         minimise=group.settings.minimise,
-        limits=collect_limits(group.settings) if group.search else {},
+        limits=group.limits,
         problem=group.search.problem if group.search else "",
         traffic=TrafficFacts(tuple(map(tuple, sizes)), tuple(weights), group.source, group.own),
         curve=tuple(curve.points) if curve else (),
@@ -168,24 +173,21 @@ def _list_choices(group: Group) -> tuple[Choice, ...]:
 
 def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None, beside: Curve | None) -> ListRow:
     buckets = trial.buckets or (group.traffic.largest,)
-    chosen, earlier = (
-        {choice.buckets for choice in choices}
-        for choices in ((group.search.choices, group.search.earlier) if group.search else ((), ()))
-    )
+    chosen = {choice.buckets for choice in group.search.choices} if group.search else set()
+    earlier = {choice.buckets for choice in group.search.earlier} if group.search else set()
     names = list_guesses(trial, group.traffic)
     choice = next((c for c in _list_choices(group) if c.buckets == buckets), None) or evaluate_list(
         group.traffic, curve, buckets
     )
     named = names.get(buckets) or (BEST if buckets in chosen else EARLIER if buckets in earlier else REQUESTED)
     seen = summarize_list(record, trial, group.traffic, group.own) if record else None
-    known = collect_limits(group.settings) if group.search else {}
     then = evaluate_list(group.traffic, beside, buckets) if seen and buckets not in names else None
     return ListRow(
         buckets=ANY_SIZE if buckets == DYNAMIC else buckets,
         name=named if record or named != REQUESTED else BEST,
         k=None if buckets == DYNAMIC else len(buckets),
         best_for_k=buckets in chosen,
-        over=describe_excess(choice, known) if choice else _describe_dynamic_excess(seen, known),
+        over=describe_excess(choice, group.limits) if choice else _describe_dynamic_excess(seen, group.limits),
         predicted=predict(choice, trial.request_items) if choice else None,
         beside=Prediction(_item_latency_ms(then, trial.request_items)) if then else None,
         measured=seen,

@@ -146,8 +146,7 @@ def _find_price_limit(view: View, name: str, ranking: Sequence[Record]) -> Steps
     price = next((host.price for host in view.hosts if host.name == name), None)
     now = price.usd_per_hour if price else None
     steps = _keep_nearest(Steps(f"price of {name}", "USD/h", now, *_find_stairs(most, rising=False)))
-    by_key = {record.key: record for record in ranking}
-    needed = [by_key[key] for key in steps.keys if key]
+    needed = [record for record in ranking if record.key in steps.keys]
     return _confirm(steps, lambda value: _rank_at_price(view, name, value, needed))
 
 
@@ -165,8 +164,7 @@ def _find_limit_flips(view: View, metric: Metric) -> Steps | None:
     ranking = view.feasible if now is None else view.ranked(_set_limit(view.objective, name, None))
     known = [(record, value) for record in ranking if (value := record.number(metric.name)) is not None]
     steps = _keep_nearest(Steps(metric.name, "ms", now, *_find_stairs(known, rising=True)))
-    by_key = {record.key: record for record in ranking}
-    needed = [by_key[key] for key in steps.keys if key]
+    needed = [record for record in ranking if record.key in steps.keys]
 
     def rank(value: float) -> tuple[Record, ...]:
         return view.choose_among(_keep_few(view, needed), _set_limit(view.objective, name, value))
