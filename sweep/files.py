@@ -107,6 +107,15 @@ def write_json(path: Path, value: Any) -> None:
     aside.replace(path)
 
 
+def read_json(path: Path) -> Dict[str, Any]:
+    """The object in a file; empty if there is no file, or it was cut off when a sweep was killed."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def _aside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.part")  # two sweeps may write the same file at once
 

@@ -12,9 +12,9 @@ from sweep.spec import AUTO, Record, Status, Trial, to_json
 from sweep.store import ledger
 from sweep.store.layout import SweepFolder
 from sweep.verdict.buckets import lists as bucket_lists
-from sweep.verdict.buckets.bucketing import Traffic
 from sweep.verdict.buckets.lists import Group
 from sweep.verdict.buckets.results import ListGroup
+from sweep.verdict.buckets.traffic import Traffic
 
 
 def write(context: Context, trials: Sequence[Trial], records: Mapping[str, Record], stages: Stages) -> None:

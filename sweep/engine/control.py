@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweep.engine.context import Context
-from sweep.files import write_json
+from sweep.files import read_json, write_json
 from sweep.spec import Failure, Measurement
 from sweep.store import ledger
 from sweep.store.layout import SweepFolder
@@ -97,7 +97,7 @@ def mark_drift(context: Context, tasks: Sequence["Candidate"], blocks: int | Non
         for index, repeat in task.done.items():
             level = by_samples.get(repeat.samples, 1.0)
             task.done[index] = replace(repeat, level=level if abs(level - 1.0) > SAME else 1.0)
-    findings = series.load_document(context.folder).get("findings", ())
+    findings = read_json(SweepFolder(context.folder).drift).get("findings", ())
     known = {(finding["kind"], finding["block"]) for finding in findings}
     write_json(SweepFolder(context.folder).drift, series.build_document(control, drift, levels))
     for finding in drift.findings:

@@ -16,7 +16,7 @@ from sweep.isolate.pool import format_rerun
 from sweep.spec import Failure, Json, Measurement, Record, Status, StopReason, Trial, deployment, digest
 from sweep.spec.facts import LadderFacts
 from sweep.spec.metrics import OF_ANSWERS
-from sweep.verdict.buckets import metrics as bucket_metrics
+from sweep.verdict.repeats import compute_metrics, list_notes, pool_buckets, pool_sizes
 
 CODE = 1  # raised when measuring or judging changes so that older results are no longer comparable
 Comparisons = dict[tuple[str, str], Json]
@@ -64,11 +64,11 @@ def make_record(context: Context, task: Candidate) -> Record:
         identity=task.identity,
         started=task.started,
         seconds=task.seconds,
-        notes=note_overload(repeats),
+        notes=list_notes(repeats),
         attempts=tuple(task.attempts),
         ladder=tuple(LadderFacts(b.spec.options, len(b.attempts)) for b in task.builds if b.attempts),
-        buckets=tuple(bucket_metrics.pool_buckets(repeats, builds)),
-        sizes=tuple(bucket_metrics.pool_sizes(repeats)),
+        buckets=tuple(pool_buckets(repeats, builds)),
+        sizes=tuple(pool_sizes(repeats)),
         deployment=deployment.describe(trial) if trial.deployment else None,
         look=task.look,
         dominated_by=task.out.by if task.out is not None else None,
@@ -93,15 +93,12 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
             only in cores give the same outputs and are compared once.
     """
     from sweep.verdict import gates
-    from sweep.verdict.stats import intervals
 
     trial, repeats = task.trial, base.repeats
     comparison = _compare(task, repeats, comparisons)
-    metrics = intervals.summarize(repeats)
+    metrics = compute_metrics(base)
     metrics |= {name: comparison[name] for name in OF_ANSWERS if comparison.get(name) is not None}
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
-    metrics |= bucket_metrics.compute_metrics(base)
-    metrics |= compute_load_metrics(repeats)
     cost, price = context.compute_cost(trial.hardware, metrics)
     metrics |= cost
     failure = gates.check(

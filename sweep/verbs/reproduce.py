@@ -20,6 +20,7 @@ from sweep.store.layout import OutputsFolder, SweepFolder, TrialFolder
 from sweep.verbs.arguments import OUTPUTS, Outputs
 
 MARGIN = 0.05  # a smaller relative change counts as none
+CONFIDENCE = 0.95
 EXIT = {"reproduced": 0, "drifted": 3, "cannot judge": 4}
 
 
@@ -36,7 +37,7 @@ class Past:
 def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str, str]:
     """("reproduced" | "drifted" | "cannot judge", a sentence that says why) from the repeats of both records.
 
-    Throughput is compared by two one-sided tests within `margin` (see `intervals.equivalence`).
+    Throughput is compared by two one-sided tests within `margin` (see `intervals.Ratio.is_within`).
     """
     from sweep.verdict.stats import intervals
 
@@ -50,14 +51,15 @@ def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str,
             return "reproduced", "the table says the same again; it was replayed, so this is no evidence of its numbers"
         return "drifted", "the table says other numbers now"
     then, now = ([repeat.throughput_items_per_s for repeat in record.repeats] for record in (before, after))
-    result = intervals.equivalence(now, then, margin)
+    ratio = intervals.ratio(now, then)
     rates = f"{fmean(now):,.4g} items/s now, {fmean(then):,.4g} then"
-    if result.change is None or result.plus_minus is None:
+    if ratio is None:
         return "cannot judge", f"{rates}; one repeat is not enough: run it with effort=normal"
-    change = f"{result.change:+.1%} ± {result.plus_minus:.1%}"
-    if result.verdict == "same":
+    estimate, low, high = ratio.interval(CONFIDENCE)
+    change = f"{estimate - 1:+.1%} ± {((high or 0.0) - (low or 0.0)) / 2:.1%}"
+    if ratio.is_within(margin, CONFIDENCE):
         return "reproduced", f"{rates} ({change}, within ±{margin:.0%})"
-    if result.verdict == "different":
+    if ratio.is_different(CONFIDENCE):
         return "drifted", f"by {change} ({rates})"
     return "cannot judge", f"{rates} ({change}): too noisy for ±{margin:.0%}; try a quieter machine or effort=thorough"
 

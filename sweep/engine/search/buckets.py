@@ -19,8 +19,8 @@ from sweep.spec import AUTO, DYNAMIC, Buckets, Record, Status, Trial, UserError
 from sweep.spec.settings import Bucketing
 from sweep.text import axis_text
 from sweep.verdict.buckets import lists as bucket_lists
-from sweep.verdict.buckets.bucketing import Choice, Traffic
-from sweep.verdict.buckets.cost import describe_excess, rank
+from sweep.verdict.buckets.cost import Choice, describe_excess, rank
+from sweep.verdict.buckets.traffic import Traffic
 
 if TYPE_CHECKING:
     from sweep.engine.session import Sweep

@@ -633,8 +633,8 @@ def test_artifacts_stay_in_outputs_unless_a_server_decides(tmp_path):
 
 
 def test_links_open_sorted_and_filtered(tmp_path):
-    settings = make_settings(tmp_path)
-    found = make_links(settings, "3", parent="p1", sweep_id=ID, top=["r1", "r2"], base="http://127.0.0.1:5001")
+    settings, ui = make_settings(tmp_path), "http://127.0.0.1:5001"
+    found = make_links(ui, "3", settings.objective, parent="p1", sweep_id=ID, top=["r1", "r2"])
     page, _, query = found["trials"].partition("?")
     values = dict(urllib.parse.parse_qsl(query))
     assert page == "http://127.0.0.1:5001/#/experiments/3/runs"
@@ -653,9 +653,8 @@ def test_links_open_sorted_and_filtered(tmp_path):
     assert view["columnOrder"][:2] == ["params.`batch`", view["orderByKey"]]
     assert "params.`batch`" in view["selectedColumns"]
     latency = replace(settings.objective, metric="latency_ms_p50", maximize=False)
-    assert "orderByAsc=true" in make_links(settings, "3", latency)["trials"]
-    assert "compare" not in make_links(settings, "3", top=["one"])
-    assert make_links(served(settings, "http://h:9"), "3")["trials"].startswith("http://h:9/#/")
+    assert "orderByAsc=true" in make_links(ui, "3", latency)["trials"]
+    assert "compare" not in make_links(ui, "3", latency, top=["one"])
 
 
 def test_captured_environment_is_an_allow_list(monkeypatch):
