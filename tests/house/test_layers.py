@@ -248,8 +248,8 @@ print(sorted({name.split(".")[0] for name in sys.modules}))
 
 
 HYDRA_INTERNALS = {
-    *("_internal.callbacks", "_internal.config_loader_impl", "_internal.utils", "core.config_loader"),
-    *("core.config_search_path", "core.config_store", "core.hydra_config", "core.object_type"),
+    *("_internal.callbacks", "_internal.config_loader_impl", "_internal.config_repository", "_internal.utils"),
+    *("core.config_loader", "core.config_search_path", "core.config_store", "core.hydra_config", "core.object_type"),
     *("core.override_parser.overrides_parser", "core.override_parser.types", "core.plugins", "core.utils"),
 }
 
