@@ -1,9 +1,13 @@
 """For all tests."""
 
+import gc
+import os
 import platform
 import signal
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -18,18 +22,33 @@ from tests.support.warm_servers import Shelf
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Without bytecode, every process that a test starts would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 settings.register_profile("no deadline", deadline=None)  # the first call imports scipy, which a deadline would count
 settings.load_profile("no deadline")
 
 platform.processor()  # starts `uname`, once in a process: no test is to blame for it
 GUARD = Guard()
+SWEEPS = Path(__file__).parent / "sweeps"
+
+
+def pytest_collection_finish() -> None:
+    """The collector would look at all that is imported by now hundreds of times, for a seventh of the CPU time."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Whoever asks for real workers runs a sweep."""
+    """Whoever asks for real workers runs a sweep, and so does everything in the folder of sweeps."""
     for item in items:
-        if "warm_pool" in getattr(item, "fixturenames", ()):
+        if _has_workers(item) or SWEEPS in item.path.parents:
             item.add_marker("sweep")
+
+
+def _has_workers(item: pytest.Item) -> bool:
+    return "warm_pool" in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -45,8 +64,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def _guarded(item: pytest.Item) -> "nullcontext[None]":
-    marked = any(item.get_closest_marker(marker) for marker in MARKERS)
-    return nullcontext() if marked else GUARD.forbidden(item.name)  # type: ignore[return-value]  # a context either way
+    may_start = _has_workers(item) or any(item.get_closest_marker(marker) for marker in MARKERS)
+    return nullcontext() if may_start else GUARD.forbidden(item.name)  # type: ignore[return-value]  # a context either way
 
 
 @pytest.fixture(scope="session", autouse=True)
