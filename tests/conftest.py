@@ -8,11 +8,12 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from tests.support.composed import remembered
+from tests.support.composed import remembered, remembered_files
 from tests.support.pool import FakePool
 from tests.support.process_guard import MARKERS, Guard
 from tests.support.warm_servers import Shelf
@@ -71,10 +72,40 @@ def _guarded(item: pytest.Item) -> "nullcontext[None]":
 @pytest.fixture(scope="session", autouse=True)
 def _composed() -> Iterator[None]:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.core_plugins.file_config_source import FileConfigSource
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConfigLoaderImpl, "load_configuration", remembered(ConfigLoaderImpl.load_configuration))
+        patch.setattr(FileConfigSource, "load_config", remembered_files(FileConfigSource.load_config))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_cut() -> Iterator[None]:
+    """Nothing here outlives a power cut, and to force a file to disk takes milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty MLflow store: making its tables takes seconds, copying it does not.
+
+    From now on no store of this process waits for the disk.
+    """
+    from sqlalchemy import Engine, event
+
+    from sweep.report.mlflow import database
+
+    def never_wait(connection: Any, record: object) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", never_wait)
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    database.make_database(f"{database.PREFIX}{path}")
+    yield path
+    event.remove(Engine, "connect", never_wait)
 
 
 @pytest.fixture(scope="session")

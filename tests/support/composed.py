@@ -22,3 +22,20 @@ def remembered(load: Load) -> Load:
         return pickle.loads(known[key])
 
     return load_configuration
+
+
+def remembered_files(load: Load) -> Load:
+    """In the place of `FileConfigSource.load_config`: each file is parsed once, unless it has changed."""
+    known: dict[Any, bytes] = {}
+
+    def load_config(self: Any, config_path: str) -> Any:
+        path = Path(self.path, self._normalize_file_name(config_path))
+        if not path.is_file():
+            return load(self, config_path)  # which says so
+        stat = path.stat()
+        key = (self.path, self.provider, config_path, path.resolve(), stat.st_mtime_ns, stat.st_size)
+        if key not in known:
+            known[key] = pickle.dumps(load(self, config_path))
+        return pickle.loads(known[key])
+
+    return load_config
