@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.support.composed import remembered, remembered_files
+from tests.support.composed import remembered, shared_files
 from tests.support.pool import FakePool
 from tests.support.process_guard import MARKERS, Guard
 from tests.support.warm_servers import Shelf
@@ -72,11 +72,12 @@ def _guarded(item: pytest.Item) -> "nullcontext[None]":
 @pytest.fixture(scope="session", autouse=True)
 def _composed() -> Iterator[None]:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra._internal.core_plugins.file_config_source import FileConfigSource
+
+    from sweep.config import hydra_api
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConfigLoaderImpl, "load_configuration", remembered(ConfigLoaderImpl.load_configuration))
-        patch.setattr(FileConfigSource, "load_config", remembered_files(FileConfigSource.load_config))
+        patch.setattr(hydra_api, "config_loader", shared_files(hydra_api.config_loader))
         yield
 
 

@@ -1,9 +1,13 @@
 """What Hydra has composed once is kept: most tests start from the same few configs, which take as long as a sweep."""
 
+import copy
+import functools
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from sweep.config.compose import conf_dir
 
 Load = Callable[..., Any]
 
@@ -24,18 +28,13 @@ def remembered(load: Load) -> Load:
     return load_configuration
 
 
-def remembered_files(load: Load) -> Load:
-    """In the place of `FileConfigSource.load_config`: each file is parsed once, unless it has changed."""
-    known: dict[Any, bytes] = {}
+def shared_files(load: Load) -> Load:
+    """In the place of `hydra_api.config_loader`: the configs that come with sweep are parsed once for all loaders."""
+    known = functools.cache(load)
 
-    def load_config(self: Any, config_path: str) -> Any:
-        path = Path(self.path, self._normalize_file_name(config_path))
-        if not path.is_file():
-            return load(self, config_path)  # which says so
-        stat = path.stat()
-        key = (self.path, self.provider, config_path, path.resolve(), stat.st_mtime_ns, stat.st_size)
-        if key not in known:
-            known[key] = pickle.dumps(load(self, config_path))
-        return pickle.loads(known[key])
+    def config_loader(main: Path, extra: Path | None) -> Any:
+        """A loader of its own for each caller, since composers are known by their loaders."""
+        is_ours = extra is None and main == conf_dir()
+        return copy.copy(known(main, None)) if is_ours else load(main, extra)
 
-    return load_config
+    return config_loader
