@@ -101,18 +101,10 @@ def test_missing_values_are_not_guessed(changes: dict[str, Any]) -> None:
 # --- an import --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store: making its tables takes seconds, copying it does not."""
-    outputs = tmp_path_factory.mktemp("empty")
-    database.make_database(f"{database.PREFIX}{outputs / 'mlflow.db'}")
-    return outputs / "mlflow.db"
-
-
 @pytest.fixture
-def outputs(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def outputs(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(store, tmp_path / "mlflow.db")
+    shutil.copy(mlflow_store, tmp_path / "mlflow.db")
     return tmp_path
 
 

@@ -42,18 +42,9 @@ def _own_environment(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory):
-    """An empty store: making its tables takes seconds, copying it does not."""
-    outputs = tmp_path_factory.mktemp("template")
-    settings = make_settings(outputs, name="nothing")
-    database.make_database(str(store_uri(settings, {})))
-    return outputs / "mlflow.db"
-
-
 @pytest.fixture
-def settings(tmp_path, template):
-    shutil.copy(template, tmp_path / "mlflow.db")
+def settings(tmp_path, mlflow_store):
+    shutil.copy(mlflow_store, tmp_path / "mlflow.db")
     return make_settings(tmp_path)
 
 
