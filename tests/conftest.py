@@ -1,7 +1,9 @@
 """For all tests."""
 
+import os
 import platform
 import signal
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
 
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.composed import remembered
+from tests.support.neuron_machine import NeuronHosts
 from tests.support.pool import FakePool
 from tests.support.process_guard import MARKERS, Guard
 from tests.support.warm_servers import Shelf
@@ -17,6 +20,10 @@ from tests.support.warm_servers import Shelf
 # start would inherit that: there would be no Ctrl-C to test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Compiled modules are kept: else every interpreter that a test starts compiles the whole package anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.register_profile("no deadline", deadline=None)  # the first call imports scipy, which a deadline would count
 settings.load_profile("no deadline")
@@ -63,6 +70,11 @@ def _shelf() -> Iterator[Shelf]:
     shelf = Shelf()
     yield shelf
     shelf.close()
+
+
+@pytest.fixture(scope="session")
+def neuron_hosts(tmp_path_factory: pytest.TempPathFactory) -> NeuronHosts:
+    return NeuronHosts(tmp_path_factory.mktemp("neuron_hosts"))
 
 
 @pytest.fixture
