@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.composed import remembered, shared_files
+from tests.support.neuron_machine import NeuronHosts
 from tests.support.pool import FakePool
 from tests.support.process_guard import MARKERS, Guard
 from tests.support.warm_servers import Shelf
@@ -114,6 +115,11 @@ def _shelf() -> Iterator[Shelf]:
     shelf = Shelf()
     yield shelf
     shelf.close()
+
+
+@pytest.fixture(scope="session")
+def neuron_hosts(tmp_path_factory: pytest.TempPathFactory) -> NeuronHosts:
+    return NeuronHosts(tmp_path_factory.mktemp("neuron_hosts"))
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ COMMAND = re.compile(r"python -m sweep(?![\w.])([^`\n]*)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 FILE = re.compile(r"(?:#|//) ([\w./-]+\.(?:py|yaml|toml))\n")
 # Sizes that a loaded machine can keep to: what is tested is that the examples run, not how fast.
-FEW = ["data.count=50"]  # the original answers all data that lists are looked for, before the plan is shown
+FEW = ["data.count=8"]  # the original answers all data that lists are looked for, before the plan is shown
 TRY = [*QUICK, "effort.repeats=1", "gates.little_tolerance=1.0"]
 
 

@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -469,18 +471,21 @@ def test_more_trials_get_more_time(tmp_path):
 
 @pytest.mark.process
 def test_sync_completes_what_a_killed_worker_left(settings, folder):
-    records = [make_record(batch=n) for n in range(1, 121)]
+    records = [make_record(batch=n) for n in range(1, 41)]
     ledger_of(settings, folder, records)
     request = SendRequest(str(folder), settings)
-    outcomes = []
-    with Workers() as workers:
-        thread = threading.Thread(target=lambda: outcomes.append(worker(workers, request, folder, 300)))
-        thread.start()
-        begun = wait_for_children(settings, 2)
-        workers.cancel()
-        thread.join()
-    assert outcomes[0].failure.kind is FailureKind.PREEMPTED
-    assert begun <= len(children(settings)) < len(records)
+    with Workers() as workers, ThreadPoolExecutor() as threads:
+        sending = threads.submit(worker, workers, request, folder, 300)
+        with closing(sqlite3.connect(settings.outputs_path / "mlflow.db", timeout=60, isolation_level=None)) as store:
+            while count_children(store) < 2:
+                assert not sending.done(), sending.result()
+                time.sleep(0.02)
+            store.execute("begin immediate")  # now nobody else writes: the worker is killed before it has sent all
+            begun = count_children(store)
+            workers.cancel()
+            outcome = sending.result()
+    assert outcome.failure.kind is FailureKind.PREEMPTED
+    assert begun == len(children(settings)) < len(records)
     assert send(settings, folder, records).problem is None
     trials = [run for run in runs_of(settings) if run.data.tags["sweep.kind"] == "trial"]
     assert sorted(run.data.tags["sweep.key"] for run in trials) == sorted(record.key for record in records)
@@ -488,17 +493,9 @@ def test_sync_completes_what_a_killed_worker_left(settings, folder):
     assert len(runs_of(settings)) == len(records) + 1
 
 
-def wait_for_children(settings, some):
-    """Until at least so many trials have a run; how many have."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        with sqlite3.connect(settings.outputs_path / "mlflow.db") as database:
-            (count,) = database.execute("select count(*) from tags where key='sweep.key'").fetchone()
-        database.close()
-        if count >= some:
-            return count
-        time.sleep(0.02)
-    raise AssertionError("nothing was sent")
+def count_children(store):
+    """How many trials have a run."""
+    return store.execute("select count(*) from tags where key='sweep.key'").fetchone()[0]
 
 
 def tracked(name, uri=None):
