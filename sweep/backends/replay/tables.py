@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union, get_type_hints
 
-from sweep.spec import BuildSpec, FailureKind, Json, Status, UserError, digest, meant, to_json
+from sweep.spec import BuildSpec, FailureKind, Json, Status, UserError, digest, from_json, meant, to_json
 from sweep.spec.facts import SourceFacts
 
 FOLDER = Path(__file__).resolve().parent / "published"
@@ -289,9 +289,9 @@ class _Reader:
         return int(value)
 
 
-def row_of(spec: BuildSpec) -> Json:
-    """The row that a build was made from, as `Row.to_json` gave it."""
-    return dict(spec.options.get("row") or {})
+def read_row(spec: BuildSpec) -> Row:
+    """The row that answers a build, from its options; they have no line."""
+    return from_json(Row, {"line": 0, **spec.options["row"]})
 
 
 def same_model(published: object, ours: object) -> bool:
