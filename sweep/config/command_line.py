@@ -9,44 +9,10 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from sweep.config.axes import Space, expand, spaces
-from sweep.config.compose import (
-    Composer,
-    Job,
-    changed,
-    composer_of,
-    conf_dir,
-    hardware_types,
-    loader,
-    objective,
-    readable,
-    settings,
-    shared_composer,
-)
-from sweep.spec import UserError, nearest
-
-if TYPE_CHECKING:
-    pass
-
-__all__ = [
-    "Composer",
-    "Job",
-    "Space",
-    "changed",
-    "composer_of",
-    "conf_dir",
-    "expand",
-    "hardware_types",
-    "loader",
-    "main_argv",
-    "nearest",
-    "objective",
-    "run",
-    "settings",
-    "spaces",
-]
+from sweep.config.compose import Composer, conf_dir, loader, readable, shared_composer
+from sweep.spec import UserError
 
 _SHORT = {"-p": "--package", "-cp": "--config-path", "-cn": "--config-name", "-cd": "--config-dir", "-c": "--cfg"}
 _SHORT |= {"-m": "--multirun", "-r": "--run", "-h": "--help", "-i": "--info", "-sc": "--shell-completion"}

@@ -22,9 +22,6 @@ from sweep.spec import Json, Trial, UserError, deployment, meant, no_key, to_jso
 from sweep.spec.settings import Objective, Settings
 
 if TYPE_CHECKING:
-    from sweep.config.hydra_api import ConfigLoader
-
-if TYPE_CHECKING:
     from sweep.config.hydra_api import ConfigLoader, Override
 
 GROUPS = ("model", "data", "hardware", "backend", "load", "effort", "objective", "tracking", "experiment")

@@ -16,44 +16,16 @@ from sweep import backends
 from sweep.config import buckets as bucket_config
 from sweep.config.groups import Axes, Backend, Data, Deployment, Hardware, Model, Tracking
 from sweep.config.structure import as_mapping, checked, structure, wrong
-from sweep.spec import Json, UserError, meant, to_json
+from sweep.spec import Json, Trial, UserError, meant, to_json
 from sweep.spec.declared import rules_of
 from sweep.spec.settings import Bucketing, Effort, Fleet, Gates, Limits, Objective, Settings
 from sweep.worker.load import trace
 from sweep.worker.load.config import LOADS
 
-AXES = (
-    "model",
-    "data",
-    "hardware",
-    "backend",
-    "precision",
-    "batch",
-    "cores",
-    "request_batch",
-    "replicas",
-    "buckets",
-    "load",
-)
-ONCE = (
-    "effort",
-    "objective",
-    "limits",
-    "gates",
-    "bucketing",
-    "fleet",
-    "tracking",
-    "outputs",
-    "plan",
-    "report",
-    "reuse",
-    "retry_failed",
-    "seed",
-    "name",
-)
+AXES = tuple(axis.name for axis in fields(Trial) if axis.name not in ("overrides", "deployment"))
+ONCE = tuple(section.name for section in fields(Settings))
 OTHERS = ("experiment", "axes", "combinations", "deployment", "search")
 KNOWN = AXES + ONCE + OTHERS
-
 
 GROUPS = {"model": Model, "data": Data, "hardware": Hardware, "backend": Backend, "tracking": Tracking}
 # Keys that a YAML may leave out and the command line may still set without a plus.

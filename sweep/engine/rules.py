@@ -13,7 +13,7 @@ from sweep.spec.plan import Entry, Plan
 from sweep.worker.load import config as load_config
 
 if TYPE_CHECKING:
-    from sweep.hardware.rules import Host
+    from sweep.hardware.host import Host
 
 
 Verdict = tuple[Status, str]

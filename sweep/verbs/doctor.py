@@ -10,6 +10,7 @@ from sweep import DISTRIBUTION, backends
 from sweep.backends.base import Backend
 from sweep.files import find_neuron_tool
 from sweep.hardware import neuron, rules
+from sweep.hardware.host import Host, detect
 from sweep.isolate.pool import Limits, Workers
 from sweep.spec import Outcome, installed
 from sweep.spec.requests import ProbeRequest
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 
 def doctor() -> None:
     """Show each backend and hardware type with its version, or what is missing and how to get it."""
-    host = rules.detect()
+    host = detect()
     show(_host_table(host), _backend_table(), *_to_verify(), _hardware_table(host))
 
 
-def _host_table(host: rules.Host) -> "Table":
+def _host_table(host: Host) -> "Table":
     table = make_table("this host", "")
     cores = f"{count(host.cores, 'core')} ({count(len(host.cpus), 'CPU')})"
     table.add_row("instance type", host.instance_type or "unknown: no EC2 instance, or it does not say")
@@ -42,7 +43,7 @@ def _host_table(host: rules.Host) -> "Table":
     return table
 
 
-def _neuron_rows(host: rules.Host) -> Iterator[tuple[str, str]]:
+def _neuron_rows(host: Host) -> Iterator[tuple[str, str]]:
     """The Neuron devices, their tools, and who uses them at this moment."""
     tools = [path for path in map(find_neuron_tool, ("neuron-ls", "neuron-monitor")) if path]
     if not host.neuron_devices and not tools:
@@ -119,7 +120,7 @@ def _backend_row(backend: type[Backend], probe: Outcome) -> Sequence[str]:
     return backend.name, here, ", ".join(backend.precisions), devices, "; ".join(filter(None, (shown, *hints)))
 
 
-def _hardware_table(host: rules.Host) -> "Table":
+def _hardware_table(host: Host) -> "Table":
     from sweep.config import compose
 
     table = make_table("hardware", "here", "what it has", "why this host is not it")

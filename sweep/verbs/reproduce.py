@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from sweep.config.command_line import Job
+from sweep.config.compose import Job
 from sweep.hardware import environment, rules
+from sweep.hardware.host import detect
 from sweep.hardware.environment import list_differences
 from sweep.report.mlflow.database import open_client
 from sweep.spec import Json, Origin, Record, Status, Trial, UserError, deployment, from_json
@@ -75,7 +76,7 @@ def adapt_to_host(trial: Trial) -> Trial:
     if trial.hardware.get("name") != "local":
         return trial
     typed = {override.partition("=")[0].rpartition("hardware.")[2] for override in trial.overrides}
-    detected = {name: value for name, value in rules.describe_local(rules.detect()).items() if name not in typed}
+    detected = {name: value for name, value in rules.describe_local(detect()).items() if name not in typed}
     return replace(trial, hardware={**trial.hardware, **detected})
 
 

@@ -11,7 +11,7 @@ from sweep.verdict import select
 def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     """Finish a sweep or a search that was stopped or killed; what was measured is kept."""
     from sweep.config import command_line
-    from sweep.config.command_line import Job
+    from sweep.config.compose import Job
     from sweep.engine.search import buckets as auto_buckets
     from sweep.engine.search import loop as search
     from sweep.engine.session import Sweep

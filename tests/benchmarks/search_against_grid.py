@@ -26,7 +26,7 @@ from sweep.config.compose import Composer
 from sweep.engine import rules
 from sweep.engine.search import loop as search
 from sweep.engine.search import study as search_study
-from sweep.hardware import rules as hardware_rules
+from sweep.hardware.host import detect
 from sweep.spec import Record, Status
 from sweep.spec.plan import Plan
 from sweep.spec.settings import Objective
@@ -62,9 +62,7 @@ class Replay:
             self.sweep = SimpleNamespace(
                 settings=settings, records={}, interrupted=False, folder=self._folder, display=display
             )
-        return rules.make_plan(
-            [job.trial for job in jobs], hardware_rules.detect(), lambda _, names: entries.installed(names)
-        )
+        return rules.make_plan([job.trial for job in jobs], detect(), lambda _, names: entries.installed(names))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         keys = [job.trial.key for job in self._composer.jobs(job_overrides)]

@@ -15,7 +15,7 @@ class Engine:
     """Has a `Sweep` that remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.batches: list[list[command_line.Job]] = []
+        self.batches: list[list[compose.Job]] = []
         self.sweeps: list[dict[str, Any]] = []
         self.status = 0
         engine = self
@@ -24,7 +24,7 @@ class Engine:
             def __init__(self, settings: Any, *, command: str, search: bool = False) -> None:
                 engine.sweeps.append({"settings": settings, "command": command, "search": search, "finished": False})
 
-            def run(self, jobs: Sequence[command_line.Job]) -> list[str]:
+            def run(self, jobs: Sequence[compose.Job]) -> list[str]:
                 engine.batches.append(list(jobs))
                 only = engine.sweeps[-1]["settings"].plan == "only"
                 return [] if only else [f"record of {job.trial.label}" for job in jobs]

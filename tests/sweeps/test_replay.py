@@ -13,7 +13,7 @@ from sweep.backends.replay import answers, tables
 from sweep.backends.replay.backend import Replay
 from sweep.backends.replay.tables import Row
 from sweep.engine import rules
-from sweep.hardware.rules import Host
+from sweep.hardware.host import Host
 from sweep.spec import FailureKind, Origin, Record, Status, Trial, UserError
 from sweep.store import ledger
 from tests.support.running import QUICK, ROOT, entries, kill_group, read_until, start, sweep

@@ -24,7 +24,7 @@ from sweep.verdict.buckets.cost import describe_excess, rank
 from sweep.verdict.buckets.lists import Search
 
 if TYPE_CHECKING:
-    from sweep.config.command_line import Job
+    from sweep.config.compose import Job
     from sweep.engine.session import Sweep
 
 GAIN = 0.01  # that a new list must promise over the best of those that were measured
@@ -157,7 +157,7 @@ def _find_record(sweep: "Sweep", job: "Job", auto: AutoTrial | None, best: Bucke
 
 
 def _with_buckets(job: "Job", buckets: Buckets) -> "Job":
-    from sweep.config.command_line import Job
+    from sweep.config.compose import Job
     from sweep.config.overrides import text
 
     own = [line for line in job.overrides if not line.startswith("buckets=")]
