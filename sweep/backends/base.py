@@ -61,17 +61,20 @@ class Runner(abc.ABC):
 
     def prepare(self, inputs: Arrays) -> Any:
         """Turn one batch of host arrays into what `run` takes, ahead of time. A copy to the device belongs in `run`."""
-        return self.fitting(inputs)
+        return self.check_shapes(inputs)
 
-    def fitting(self, inputs: Arrays) -> Arrays:
-        """The same inputs.
+    def check_shapes(self, inputs: Arrays) -> Arrays:
+        """Return the same inputs.
 
         Raises:
-            TrialError: where they are not of the shapes that it was built for; some runtimes would read beyond them.
+            TrialError: they are not of the shapes that it was built for; some runtimes would read beyond them.
         """
         given = tuple(array.shape for array in inputs)
         if self.shapes is not None and not _fit(given, self.shapes):
-            summary = "built for inputs of shape %s, called with %s" % (listed(self.shapes), listed(given))
+            summary = "built for inputs of shape %s, called with %s" % (
+                format_shapes(self.shapes),
+                format_shapes(given),
+            )
             raise TrialError(FailureKind.SHAPE_MISMATCH, summary)
         return inputs
 
@@ -95,14 +98,20 @@ class Runner(abc.ABC):
 
 
 def _fit(given: Shapes, built: Shapes) -> bool:
-    return len(given) == len(built) and all(
-        len(have) == len(want) and all(size in (None, own) for own, size in zip(have, want))
-        for have, want in zip(given, built)
+    """Whether inputs have the shapes of a build; where it takes any number of items, all inputs have as many."""
+    items = {have[:1] for have, want in zip(given, built) if want[:1] == (None,)}
+    return (
+        len(given) == len(built)
+        and len(items) <= 1
+        and all(
+            len(have) == len(want) and all(size in (None, own) for own, size in zip(have, want))
+            for have, want in zip(given, built)
+        )
     )
 
 
-def listed(shapes: Shapes) -> str:
-    """2x3, 2xany."""
+def format_shapes(shapes: Shapes) -> str:
+    """`2x3, 2xany`."""
     return ", ".join("x".join("any" if size is None else str(size) for size in shape) for shape in shapes)
 
 

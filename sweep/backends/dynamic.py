@@ -9,7 +9,7 @@ from typing import Any, Callable, List, Optional
 
 import numpy as np
 
-from sweep.backends.base import Arrays, Shape, Shapes, Source, listed
+from sweep.backends.base import Arrays, Shape, Shapes, Source, format_shapes
 from sweep.isolate import failures
 from sweep.spec import FailureKind, TrialError
 
@@ -49,7 +49,7 @@ def check(
     if not source.dynamic:
         return
     inputs = smaller(source)
-    at = listed(tuple(array.shape for array in inputs))
+    at = format_shapes(tuple(array.shape for array in inputs))
     try:
         wanted = None if original is None else original(inputs)
     except Exception:
@@ -64,7 +64,7 @@ def check(
         return
     for have, want in zip(found, wanted):
         if have.shape != want.shape:
-            answers = listed((have.shape,)), listed((want.shape,))
+            answers = format_shapes((have.shape,)), format_shapes((want.shape,))
             raise refused("with inputs of %s it answers %s, not %s" % (at, *answers))
         scale = float(np.abs(want).max()) if want.size else 0.0
         if not np.allclose(have, want, rtol=0, atol=TOLERANCE * scale, equal_nan=True):
@@ -78,7 +78,7 @@ def check_free(name: str, fixed: Shape, wanted: Shape) -> None:
         TrialError: of the kind dynamic_shape, where one is.
     """
     if any(have is not None and size is None for have, size in zip(fixed, wanted)):
-        raise refused("the file's input %s is %s, not %s" % (name, listed((fixed,)), listed((wanted,))))
+        raise refused("the file's input %s is %s, not %s" % (name, format_shapes((fixed,)), format_shapes((wanted,))))
 
 
 def refused(what: str) -> TrialError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.backends import dynamic
-from sweep.backends.base import Source, listed
+from sweep.backends.base import Source, format_shapes
 from sweep.backends.pytorch import common
 from sweep.spec import BuildSpec, FailureKind, TrialError
 
@@ -71,7 +71,8 @@ def _copy(given: Path, path: Path, source: Source) -> None:
         fixed = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
         dynamic.check_free(entry.name, fixed, shape)
         if len(fixed) != len(shape) or any(have not in (None, size) for have, size in zip(fixed, shape)):
-            summary = "the ONNX file's input %s is %s, not %s" % (entry.name, listed((fixed,)), listed((shape,)))
+            here, wanted = format_shapes((fixed,)), format_shapes((shape,))
+            summary = "the ONNX file's input %s is %s, not %s" % (entry.name, here, wanted)
             raise TrialError(FailureKind.SHAPE_MISMATCH, summary)
         for dim, size in zip(dims, shape):
             if size is not None:

@@ -104,7 +104,7 @@ class OnnxRunner(Runner):
         self.precision = session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "")
 
     def prepare(self, inputs: Arrays) -> Dict[str, Any]:
-        return dict(zip(self._names, self.fitting(inputs)))
+        return dict(zip(self._names, self.check_shapes(inputs)))
 
     def run(self, request: Any) -> Any:
         return self._run(None, request)

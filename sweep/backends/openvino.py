@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from sweep.backends import artifact, cpu, dynamic
-from sweep.backends.base import Arrays, Backend, Runner, Shape, Source, listed
+from sweep.backends.base import Arrays, Backend, Runner, Shape, Source, format_shapes
 from sweep.backends.options import Options
 from sweep.backends.pytorch import common
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError, UserError
@@ -101,7 +101,8 @@ class OpenVinoRunner(Runner):
     def prepare(self, inputs: Arrays) -> Any:
         import openvino
 
-        return {number: openvino.Tensor(array, shared_memory=True) for number, array in enumerate(self.fitting(inputs))}
+        arrays = self.check_shapes(inputs)
+        return {number: openvino.Tensor(array, shared_memory=True) for number, array in enumerate(arrays)}
 
     def run(self, request: Any) -> Any:
         return self._infer(request, share_inputs=True, share_outputs=False)
@@ -145,7 +146,7 @@ def _reshape_file(converted: Any, source: Source, shapes: Any) -> None:
         converted.reshape(dict(enumerate(shapes)))
     except RuntimeError as error:
         lines = str(error).strip().splitlines()
-        wanted = listed(dynamic.shapes(source))
+        wanted = format_shapes(dynamic.shapes(source))
         raise TrialError(FailureKind.SHAPE_MISMATCH, "the ONNX file takes no %s: %s" % (wanted, lines[-1])) from error
 
 

@@ -11,8 +11,8 @@ import typer
 
 from sweep.config.compose import Job
 from sweep.hardware import environment, rules
-from sweep.hardware.host import detect
 from sweep.hardware.environment import list_differences
+from sweep.hardware.host import detect
 from sweep.report.mlflow.database import open_client
 from sweep.spec import Json, Origin, Record, Status, Trial, UserError, deployment, from_json
 from sweep.spec.settings import Settings

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sweep.config import command_line, compose, schema
 from sweep.config.axes import expand
 from sweep.hardware import rules
+from sweep.hardware.host import detect
 from sweep.spec import Trial, UserError, nearest
 from sweep.spec.settings import PRECISIONS, Effort, Gates, Objective
 from tests.support.running import ROOT
@@ -124,7 +125,7 @@ def test_data_follow_the_model_unless_chosen() -> None:
 
 
 def test_replicas_auto_fill_the_cores() -> None:
-    cores = rules.detect().cores
+    cores = detect().cores
     found = trials("replicas=auto", f"cores=1,{cores}")
     assert [trial.replicas for trial in found] == [cores, 1]
     assert trials("replicas=auto", "hardware=c5_2xlarge", "cores=2")[0].replicas >= 2

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.hardware import rules
+from sweep.hardware.host import detect
 from sweep.spec import FailureKind as K
 from sweep.spec import Record, Status
 from sweep.store import ledger
@@ -41,13 +41,13 @@ def here(host: NeuronHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """This process is on that machine from now on."""
     for name, value in host.env.items():
         monkeypatch.setenv(name, value)
-    rules.detect.cache_clear()
+    detect.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    rules.detect.cache_clear()
+    detect.cache_clear()
 
 
 def by_label(history: ledger.History) -> dict[str, Record]:

@@ -235,7 +235,7 @@ class TorchRunner(Runner):
             torch.cuda.reset_peak_memory_stats()
 
     def prepare(self, inputs: Arrays) -> Any:
-        ready = tensors(self.fitting(inputs))
+        ready = tensors(self.check_shapes(inputs))
         return tuple(tensor.pin_memory() for tensor in ready) if self.asynchronous else ready
 
     def moved(self, request: Any) -> Any:
