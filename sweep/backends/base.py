@@ -23,7 +23,7 @@ from typing import (
 
 import numpy as np
 
-from sweep.backends.options import Options, compile_time
+from sweep.backends.options import Options, list_compile_time
 from sweep.spec import (
     BuildInfo,
     BuildSpec,
@@ -127,7 +127,7 @@ class Backend(abc.ABC):
     preload_build: Tuple[str, ...] = ()  # modules that a fork server imports ahead for build workers
     preload_run: Tuple[str, ...] = ()  # likewise for measure workers
     precisions: Tuple[str, ...] = ("fp32",)
-    formats: Tuple[str, ...] = ("module",)  # of the original: see workloads.FORMATS
+    formats: Tuple[str, ...] = ("module",)  # of the original: see workloads.FORMATS; (): it loads none
     devices: Tuple[str, ...] = ("cpu",)
     build_packages: Tuple[str, ...] = ()  # those of `packages` that only a build needs: `plan=measure` goes without
     options_type: Type[Options] = Options  # what may be set under `backend.options`
@@ -151,7 +151,7 @@ class Backend(abc.ABC):
         if spec.device not in cls.devices:
             return "%s has no device %s: it has %s" % (cls.name, spec.device, ", ".join(cls.devices))
         given = spec.model.get("format", "module")
-        if given not in cls.formats:
+        if cls.formats and given not in cls.formats:
             return "%s takes no model of format %s: it takes %s" % (cls.name, given, ", ".join(cls.formats))
         return None
 
@@ -173,7 +173,7 @@ class Backend(abc.ABC):
     @classmethod
     def build_options(cls, trial: Trial) -> Json:
         """Compile-time options of a trial's builds, with what has to be looked up in its hardware. In the parent."""
-        given, names = trial.backend.get("options") or {}, compile_time(cls.options_type)
+        given, names = trial.backend.get("options") or {}, list_compile_time(cls.options_type)
         return {name: value for name, value in given.items() if name in names}
 
     @classmethod

@@ -28,7 +28,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from sweep import backends
-from sweep.backends.options import defaults
+from sweep.backends.options import list_defaults
 
 # Hydra 1.3 must be told to behave as it does; 1.4 knows no other behaviour and warns whoever tells it.
 _BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
@@ -56,7 +56,7 @@ def _store_options() -> None:
 @functools.cache  # Hydra warns where a config is stored twice
 def _store(name: str) -> None:
     """The default options of a backend, as the config `backend/options/NAME`."""
-    node = defaults(backends.get(name).options_type)
+    node = list_defaults(backends.get(name).options_type)
     ConfigStore.instance().store(group="backend/options", name=name, node=node)
 
 

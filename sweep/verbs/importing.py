@@ -45,7 +45,7 @@ class Table:
 
     @property
     def digest(self) -> str:
-        return reported.content(self.rows)
+        return reported.digest_rows(self.rows)
 
 
 def list_shipped() -> None:

@@ -20,6 +20,7 @@ from sweep.backends.neuron import torch_common as shared
 from sweep.backends.pytorch import common
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Placement, Trial, TrialError, from_json, to_json
 from sweep.spec.declared import setting
+from sweep.workloads import torch_models
 
 TARGET = "inf1"
 PIPELINE_MAX = 64
@@ -82,7 +83,7 @@ class Neuron(shared.NeuronBackend):
         printed = compiler_output.Output()
         logged: List[str] = []
         try:
-            with output.explained(workdir, logged) as printed:
+            with output.explain(workdir, logged) as printed:
                 traced, weights = self._trace(source, arguments, workdir, versions, logged)
         except TrialError as error:
             raise _explain_empty_build(error, "\n".join([*logged, printed.text])) from error
@@ -97,7 +98,7 @@ class Neuron(shared.NeuronBackend):
         options.update({"target": TARGET, "cores": spec.cores or 1, "weights": weights})
         stated = shared.Stated.describe(source, precision_of(arguments), arguments, options, versions)
         stated.save(traced, folder / shared.MODEL)
-        why = compiler_output.reason(printed.text) if share < 1.0 else ""
+        why = compiler_output.find_reason(printed.text) if share < 1.0 else ""
         notes = {**options, "compiler_args": arguments, "operators": counts}
         return BuildInfo(stated.precision, share, versions, notes, fallback=why)
 
@@ -108,7 +109,7 @@ class Neuron(shared.NeuronBackend):
         import torch_neuron
 
         trace = neuron.find_function(torch_neuron, "trace", versions)
-        model, example = source.load_model(), common.tensors(source.example)
+        model, example = source.load_model(), torch_models.to_tensors(source.example)
         switches = {
             "dynamic_batch_size": self.options.dynamic_batch,
             "separate_weights": self.options.separate_weights,
@@ -184,5 +185,5 @@ def _explain_empty_build(error: TrialError, text: str) -> TrialError:
     if error.__cause__ is not None and NOTHING not in str(error.__cause__):
         return error
     lines = "\n".join(line for line in text.splitlines() if not GENERAL.search(line))
-    why = compiler_output.reason(lines) or str(error)
+    why = compiler_output.find_reason(lines) or str(error)
     return TrialError(FailureKind.PARTIAL_PLACEMENT, "0% of the operators run on the device: " + why)

@@ -18,9 +18,9 @@ from sweep.backends.base import Source
 from sweep.backends.neuron import output
 from sweep.backends.neuron import sdk as neuron
 from sweep.backends.neuron import torch_common as shared
-from sweep.backends.pytorch import common
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError, from_json, to_json
 from sweep.spec.declared import setting
+from sweep.workloads import torch_models
 
 CORES_OF = {"inf2": "v2", "trn1": "v2", "trn1n": "v2", "trn2": "v3"}  # target -> generation of its NeuronCores
 OWN_FLAGS = {
@@ -128,7 +128,7 @@ class NeuronX(shared.NeuronBackend):
         versions = self.versions()
         _isolate(workdir, self.options)
         with _without_device(self.options.cpu_backend) as without_device:
-            with output.explained(workdir):
+            with output.explain(workdir):
                 traced, share, stated = self._trace(source, spec, workdir, without_device, versions)
             output.keep_log(workdir, folder)
             self._set_flags(traced, versions)
@@ -144,7 +144,7 @@ class NeuronX(shared.NeuronBackend):
         import torch_neuronx
 
         trace = neuron.find_function(torch_neuronx, "trace", versions)
-        model, example = source.load_model(), common.tensors(source.example)
+        model, example = source.load_model(), torch_models.to_tensors(source.example)
         arguments = compiler_args(self.options, spec.precision)
         more: Dict[str, Any] = {"cpu_backend": True} if without_device else {}
         partition = self.options.partition

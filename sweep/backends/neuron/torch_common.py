@@ -25,6 +25,7 @@ from sweep.backends.options import Options
 from sweep.backends.pytorch import common
 from sweep.spec import BuildSpec, FailureKind, Json, Placement, Trial, TrialError, from_json, to_json
 from sweep.spec.declared import setting
+from sweep.workloads import torch_models
 
 MODEL = "model.pt"
 STATED = "sweep.json"  # a file inside the archive
@@ -94,7 +95,7 @@ def flat(model: Any) -> Any:
             self.inner = model
 
         def forward(self, *inputs: Any) -> Tuple[Any, ...]:
-            return tuple(common.leaves(self.inner(*inputs)))
+            return tuple(torch_models.list_tensors(self.inner(*inputs)))
 
     module = Flat()
     module.training = False  # not eval(): an exported model refuses to be asked
@@ -156,10 +157,10 @@ class NeuronRunner(Runner):
     def run_once(self) -> None:
         """Run a request of zeros."""
         zeros = tuple(np.zeros(shape, dtype) for shape, dtype in zip(self._whole, self._dtypes))
-        self.run(common.tensors(zeros))
+        self.run(torch_models.to_tensors(zeros))
 
     def prepare(self, inputs: Arrays) -> Any:
-        return common.tensors(self.check_shapes(inputs))
+        return torch_models.to_tensors(self.check_shapes(inputs))
 
     def run(self, request: Any) -> Any:
         with self._without_gradients():
@@ -168,10 +169,10 @@ class NeuronRunner(Runner):
             except ValueError as error:  # documented for requests that dynamic batching cannot split
                 raise TrialError(FailureKind.SHAPE_MISMATCH, "the device refuses the request: %s" % error) from error
             except RuntimeError as error:  # TorchScript's own words come first, and say only that something failed
-                raise (output.reason(error) or error) from error
+                raise (output.find_reason(error) or error) from error
 
     def outputs(self, raw: Any) -> Arrays:
-        return common.arrays(raw)
+        return torch_models.to_arrays(raw)
 
     def device_memory_mb(self) -> float:
         return neuron.device_memory_mb(self._cores, self._physical)
@@ -234,7 +235,7 @@ class NeuronBackend(Backend):
             if stated.options.get("lnc"):
                 os.environ[neuron.LNC] = str(stated.options["lnc"])
             try:
-                with output.explained():
+                with output.explain():
                     return self.make_runner(path, stated, placement)
             except TrialError as error:
                 raise self._add_versions(error, stated) from error

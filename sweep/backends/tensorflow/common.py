@@ -143,7 +143,7 @@ class TensorFlowNeuron(Backend):
         path = find_compiler(self.compiler)
         tf1 = self.versions()["tensorflow"].startswith("1.")
         flags = self.flags(spec, tf1)
-        with compiler_output.captured() as printed:
+        with compiler_output.capture() as printed:
             share = (self.convert if tf1 else self.trace)(source, spec, folder / MODEL, flags)
         shapes = tuple(array.shape for array in source.example)
         dtypes = tuple(array.dtype.name for array in source.example)
@@ -156,7 +156,7 @@ class TensorFlowNeuron(Backend):
             notes["operators"] = {name: int(numbers[-1]) for name, numbers in counts.items() if numbers}
         if ignored:
             notes["ignored_environment"] = ignored
-        why = compiler_output.reason(printed.text) if share < 1.0 else ""
+        why = compiler_output.find_reason(printed.text) if share < 1.0 else ""
         return BuildInfo(stated.precision, share, self.versions(), notes, fallback=why)
 
     def convert(self, source: Source, spec: BuildSpec, folder: Path, flags: List[str]) -> float:

@@ -388,7 +388,7 @@ def test_the_runtimes_line_goes_before_the_exception() -> None:
     line = "ERROR NRT:nrt_allocate_neuron_cores NeuronCore(s) not available - Requested:nc1-nc1 Available:0"
 
     def start() -> None:
-        with output.explained():
+        with output.explain():
             subprocess.run(["echo", line], check=True)
             raise RuntimeError("Neuron runtime cannot be initialized; cannot determine the number of cores")
 
