@@ -22,7 +22,7 @@ class GridSweeper(Sweeper):
 
         assert self.hydra_context is not None, "setup comes first"
         assert self.launcher is not None, "setup comes first"
-        composer = compose.composer_of(self.hydra_context.config_loader, self.config)
+        composer = compose.find_composer(self.hydra_context.config_loader, self.config)
         self.launcher.launch(axes.expand(arguments, composer), initial_job_idx=0)
         finish = getattr(self.launcher, "finish", None)  # launchers of other projects have none
         return finish() if finish else 0

@@ -53,7 +53,7 @@ class LocalLauncher(Launcher):
         from sweep.config import compose
         from sweep.engine import session
 
-        composer = compose.composer_of(self.hydra_context.config_loader, self.config)
+        composer = compose.find_composer(self.hydra_context.config_loader, self.config)
         jobs = composer.jobs(job_overrides)
         if self.sweep is None:
             command = shlex.join(["python", "-m", "sweep", *sys.argv[1:]])

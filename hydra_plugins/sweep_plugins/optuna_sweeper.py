@@ -26,4 +26,4 @@ class OptunaSweeper(Sweeper):
         launcher: Any = self.launcher
         if not hasattr(launcher, "survey"):
             raise UserError(f"{type(launcher).__name__} cannot plan, which a search needs: say hydra/launcher=local")
-        return search.run(arguments, compose.composer_of(self.hydra_context.config_loader, self.config), launcher)
+        return search.run(arguments, compose.find_composer(self.hydra_context.config_loader, self.config), launcher)

@@ -76,17 +76,17 @@ def parse(lines: Sequence[str]) -> list[Override]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of Hydra's own options."""
-    made: argparse.ArgumentParser = get_args_parser()
-    return made
+    """The parser of Hydra's own options."""
+    parser: argparse.ArgumentParser = get_args_parser()
+    return parser
 
 
-def written(value: Any) -> str:
-    """A value as the override grammar writes it; texts that it would read as something else are `quoted` already."""
+def write_value(value: Any) -> str:
+    """A value as the override grammar writes it; texts that it would read as something else are `quote` already."""
     return str(Transformer.str(value))
 
 
-def quoted(text: str) -> Any:
+def quote(text: str) -> Any:
     """A text that the override grammar reads as this text, whatever is in it."""
     return QuotedString(text, Quote.single)
 

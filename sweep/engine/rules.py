@@ -71,7 +71,7 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
 def _bucket_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
     if not trial.buckets:
         return
-    refused = bucket_config.refusal(() if trial.buckets == DYNAMIC else trial.buckets, trial.model)
+    refused = bucket_config.refuse(() if trial.buckets == DYNAMIC else trial.buckets, trial.model)
     if refused:
         yield Status.INVALID, refused
     elif trial.buckets == DYNAMIC and not backend.dynamic_sizes:

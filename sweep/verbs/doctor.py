@@ -14,7 +14,7 @@ from sweep.hardware.host import Host, detect
 from sweep.isolate.pool import Limits, Workers
 from sweep.spec import Outcome, installed
 from sweep.spec.requests import ProbeRequest
-from sweep.text import count, one_line
+from sweep.text import count, to_single_line
 from sweep.verbs.tables import make_table, show
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _backend_row(backend: type[Backend], probe: Outcome) -> Sequence[str]:
     ]
     problem = probe.failure.summary if probe.failure and not missing else ""
     hints = [f"not installed: {', '.join(missing)}"] if missing else []
-    hints += [one_line(problem)] if problem else []
+    hints += [to_single_line(problem)] if problem else []
     hints += partly
     if backend.extra and (missing or partly):
         hints.append(f"pip install '{DISTRIBUTION}[{backend.extra}]'")
@@ -125,7 +125,7 @@ def _hardware_table(host: Host) -> "Table":
 
     table = make_table("hardware", "here", "what it has", "why this host is not it")
     table.add_row("local", "yes", "see above", "")
-    types = (declared for declared in compose.hardware_types() if declared["name"] != "local")
+    types = (declared for declared in compose.load_hardware_types() if declared["name"] != "local")
     for declared in sorted(
         types, key=lambda hardware: (str(hardware["name"]).partition("_")[0], hardware.get("cpus") or 0)
     ):

@@ -84,7 +84,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         overrides, grid, wall = obtain(asked.grid, asked.overrides, Path(scratch))
-        objective = Composer(compose.loader()).settings([first(overrides)]).objective
+        objective = Composer(compose.make_loader()).settings([first(overrides)]).objective
         best = describe(grid, objective, wall)
         for sampler in ("tpe", "random", "nsga2"):
             replays = [replay(overrides, grid, sampler, seed, Path(scratch)) for seed in range(asked.seeds)]
@@ -116,7 +116,7 @@ def launch(overrides: list[str], outputs: Path) -> Path:
 
 def first(overrides: list[str]) -> list[str]:
     """What is set once, of these overrides."""
-    composer = Composer(compose.loader())
+    composer = Composer(compose.make_loader())
     return [line for line in overrides if not composer.parse(line).is_sweep_override()]
 
 
@@ -146,7 +146,7 @@ def replay(overrides: list[str], grid: dict[str, Record], sampler: str, seed: in
     """One search over the whole space, answered by the grid."""
     folder = scratch / f"{sampler}-{seed}"
     folder.mkdir()
-    composer = Composer(compose.loader())
+    composer = Composer(compose.make_loader())
     made = Replay(composer, grid, folder)
     lines = [*overrides, f"outputs={folder}", f"search.budget={len(grid)} trials", f"search.sampler={sampler}"]
     search.run([*lines, f"seed={seed}"], composer, made)

@@ -144,7 +144,7 @@ def test_an_option_that_came_later_is_no_part_of_what_a_trial_was() -> None:
 
 
 def trials(words: str) -> list[Any]:
-    composer = Composer(compose.loader())
+    composer = Composer(compose.make_loader())
     return [job.trial for job in composer.jobs(expand(words.split(), composer))]
 
 

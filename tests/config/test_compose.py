@@ -29,7 +29,7 @@ FAKE = ["model=tiny", "backend=fake"]
 @lru_cache(maxsize=1)
 def shared() -> compose.Composer:
     """One composer for all tests that only read: what it remembers must not matter."""
-    return compose.Composer(compose.loader())
+    return compose.Composer(compose.make_loader())
 
 
 def trials(*arguments: str) -> list[Trial]:
@@ -83,7 +83,7 @@ def test_the_page_is_no_part_of_what_a_trial_is() -> None:
     [("quick", Effort("quick", 3, 0.5, 20, 0.1, 2.0)), ("thorough", Effort("thorough", 10, 5.0, 100, 1.0, 20.0))],
 )
 def test_efforts(name: str, expected: Effort) -> None:
-    assert compose.settings([f"effort={name}"]).effort == expected
+    assert compose.load_settings([f"effort={name}"]).effort == expected
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_efforts(name: str, expected: Effort) -> None:
     [("min_latency", "latency_ms_p50", False), ("min_cost", "usd_per_million_items", False)],
 )
 def test_objectives(name: str, metric: str, maximize: bool) -> None:
-    made = compose.settings([f"objective={name}", "objective.latency_ms_p99_max=20"]).objective
+    made = compose.load_settings([f"objective={name}", "objective.latency_ms_p99_max=20"]).objective
     assert (made.name, made.metric, made.maximize, made.latency_ms_p99_max) == (name, metric, maximize, 20.0)
 
 
 def test_every_declared_hardware_composes() -> None:
-    for declared in compose.hardware_types():
+    for declared in compose.load_hardware_types():
         trial = shared().trial([f"hardware={declared['name']}"])
         assert trial.hardware["name"] == declared["name"]
         assert trial.hardware["cores"] >= 1
@@ -105,7 +105,7 @@ def test_every_declared_hardware_composes() -> None:
 
 def test_outputs_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert compose.settings(["outputs=here"]).outputs == str(tmp_path / "here")
+    assert compose.load_settings(["outputs=here"]).outputs == str(tmp_path / "here")
 
 
 def test_paths_of_files_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,9 +277,9 @@ json_values = st.recursive(
 @hypothesis_settings(max_examples=150, deadline=None)
 @given(json_values)
 def test_values_of_experiment_files_survive_the_override_grammar(value: Any) -> None:
-    from sweep.config.overrides import text
+    from sweep.config.overrides import format_value
 
-    read = shared().parse(f"model.x={text(value)}").value()
+    read = shared().parse(f"model.x={format_value(value)}").value()
     assert read == value
     assert type(read) is type(value)
 
@@ -298,8 +298,8 @@ def own(tmp_path: Path) -> Callable[..., compose.Composer]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         if searchpath:
-            return compose.Composer(compose.loader(), [f"hydra.searchpath=[file://{folder}]"])
-        return compose.Composer(compose.loader(str(folder)))
+            return compose.Composer(compose.make_loader(), [f"hydra.searchpath=[file://{folder}]"])
+        return compose.Composer(compose.make_loader(str(folder)))
 
     return made
 
@@ -438,7 +438,7 @@ def test_mistakes_in_a_model_file(own: Callable[..., compose.Composer], text: st
 
 def test_a_folder_that_is_not_there() -> None:
     with pytest.raises(UserError, match="there is no such folder"):
-        compose.loader("/no/such/folder")
+        compose.make_loader("/no/such/folder")
 
 
 # --- the fast way gives what Hydra gives
@@ -468,7 +468,7 @@ def test_jobs_are_what_hydra_composes(own: Callable[..., compose.Composer]) -> N
 
 
 def test_hydra_composes_once_per_choice_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    composer = compose.Composer(compose.loader())
+    composer = compose.Composer(compose.make_loader())
     calls = []
     original = composer.loader.load_configuration
     monkeypatch.setattr(composer.loader, "load_configuration", lambda *args: calls.append(args) or original(*args))
@@ -512,11 +512,11 @@ def test_flags_may_stand_anywhere(typed: list[str], expected: list[str]) -> None
 
 def test_changes_of_a_stored_objective() -> None:
     stored = Objective("max_throughput", "throughput_items_per_s", True, margin=0.1)
-    changed = compose.objective(stored, ["objective.latency_ms_p99_max=20"])
+    changed = compose.change_section("objective", stored, ["objective.latency_ms_p99_max=20"])
     assert (changed.name, changed.margin, changed.latency_ms_p99_max) == ("max_throughput", 0.1, 20.0)
-    assert compose.objective(stored, ["objective=min_cost"]).metric == "usd_per_million_items"
+    assert compose.change_section("objective", stored, ["objective=min_cost"]).metric == "usd_per_million_items"
     with pytest.raises(UserError, match="not about the objective"):
-        compose.objective(stored, ["batch=1"])
+        compose.change_section("objective", stored, ["batch=1"])
 
 
 @pytest.mark.process
@@ -529,9 +529,9 @@ def test_an_installed_copy_in_an_empty_folder(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "conf", site / "sweep" / "conf")
     shutil.copytree(ROOT / "hydra_plugins", site / "hydra_plugins", ignore=ignore)
     code = (
-        "import sys; from sweep.config import axes, compose; c = compose.Composer(compose.loader());"
+        "import sys; from sweep.config import axes, compose; c = compose.Composer(compose.make_loader());"
         "t = c.jobs(axes.expand(['batch=1,5'], c)); s = c.settings([[]]);"
-        "print(compose.conf_dir(), len(t), s.outputs);"
+        "print(compose.find_conf_dir(), len(t), s.outputs);"
         "print(sorted(set(sys.modules) & {'torch', 'onnxruntime', 'openvino', 'mlflow', 'optuna', 'scipy'}))"
     )
     done = subprocess.run(

@@ -281,7 +281,7 @@ def test_mismatch(host: Host, declared: dict[str, Any], words: str | None) -> No
     assert found == words or (found is not None and words is not None and words in found)
 
 
-TYPES = {str(one["name"]): one for one in compose.hardware_types()}
+TYPES = {str(one["name"]): one for one in compose.load_hardware_types()}
 
 
 def test_declared_types_agree_with_themselves() -> None:

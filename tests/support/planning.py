@@ -12,7 +12,7 @@ from sweep.spec.plan import Plan
 @functools.cache
 def shared_composer() -> Composer:
     """One for all tests of a process: what Hydra has composed once is kept."""
-    return Composer(compose.loader())
+    return Composer(compose.make_loader())
 
 
 def plan_trials(*arguments: str) -> Plan:

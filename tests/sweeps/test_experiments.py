@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sweep.__main__ import run
-from sweep.config.compose import conf_dir
+from sweep.config.compose import find_conf_dir
 from sweep.spec import FailureKind, Origin, Record, Status
 from sweep.store import ledger
 from tests.support.planning import plan_trials
@@ -33,7 +33,7 @@ PLACEHOLDER = re.compile(r"\b[A-Z_]{4,}\b(?!=)")  # PYTHON is put in; other word
 
 
 def comments(name: str) -> str:
-    text = (conf_dir() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    text = (find_conf_dir() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
     return text.partition("defaults:")[0].replace("\\\n#", " ")
 
 

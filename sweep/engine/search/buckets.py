@@ -158,11 +158,11 @@ def _find_record(sweep: "Sweep", job: "Job", auto: AutoTrial | None, best: Bucke
 
 def _with_buckets(job: "Job", buckets: Buckets) -> "Job":
     from sweep.config.compose import Job
-    from sweep.config.overrides import text
+    from sweep.config.overrides import format_value
 
     own = [line for line in job.overrides if not line.startswith("buckets=")]
     trial = replace(job.trial, buckets=buckets)
-    lists = f"buckets={trial.bucket_word or text([list(bucket) for bucket in buckets])}"
+    lists = f"buckets={trial.bucket_word or format_value([list(bucket) for bucket in buckets])}"
     return Job((*own, lists), replace(trial, overrides=(*own, lists)))
 
 
