@@ -50,10 +50,10 @@ class LocalLauncher(Launcher):
         return sweep.survey(trials)
 
     def _open(self, job_overrides: Sequence[Sequence[str]]) -> "tuple[Sweep, list[Trial]]":
-        from sweep.config import command_line
+        from sweep.config import compose
         from sweep.engine import session
 
-        composer = command_line.composer_of(self.hydra_context.config_loader, self.config)
+        composer = compose.find_composer(self.hydra_context.config_loader, self.config)
         trials = composer.trials(job_overrides)
         if self.sweep is None:
             command = shlex.join(["python", "-m", "sweep", *sys.argv[1:]])

@@ -32,7 +32,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from sweep import backends
-from sweep.backends.options import defaults
+from sweep.backends.options import list_defaults
 
 # Hydra 1.3 must be told to behave as it does; 1.4 knows no other behaviour and warns whoever tells it.
 _BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
@@ -82,7 +82,7 @@ def _store_options() -> None:
 @functools.cache  # Hydra warns where a config is stored twice
 def _store(name: str) -> None:
     """The default options of a backend, as the config `backend/options/NAME`."""
-    node = defaults(backends.get(name).options_type)
+    node = list_defaults(backends.get(name).options_type)
     ConfigStore.instance().store(group="backend/options", name=name, node=node)
 
 
@@ -102,17 +102,17 @@ def parse(lines: Sequence[str]) -> list[Override]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of Hydra's own options."""
-    made: argparse.ArgumentParser = get_args_parser()
-    return made
+    """The parser of Hydra's own options."""
+    parser: argparse.ArgumentParser = get_args_parser()
+    return parser
 
 
-def written(value: Any) -> str:
-    """A value as the override grammar writes it; texts that it would read as something else are `quoted` already."""
+def write_value(value: Any) -> str:
+    """A value as the override grammar writes it; texts that it would read as something else are `quote` already."""
     return str(Transformer.str(value))
 
 
-def quoted(text: str) -> Any:
+def quote(text: str) -> Any:
     """A text that the override grammar reads as this text, whatever is in it."""
     return QuotedString(text, Quote.single)
 

@@ -21,7 +21,7 @@ from sweep.store.ledger import Ledger
 from sweep.verdict.costs import money, prices
 
 if TYPE_CHECKING:
-    from sweep.hardware.rules import Host
+    from sweep.hardware.host import Host
     from sweep.report.terminal.display import Display
 
 

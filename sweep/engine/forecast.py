@@ -88,4 +88,4 @@ def _describe_replayed(replayed: Sequence[BuildSpec]) -> str:
     """The reported seconds of builds that are only replayed; empty if there are no such builds."""
     seconds = sum(float((spec.options.get("row") or {}).get("build_seconds") or 0.0) for spec in replayed)
     took = f"; the builds are reported to have taken {seconds:,.0f} s" if seconds else ""
-    return f"replayed: nothing is run, repeats are draws, not evidence{took}" if replayed else ""
+    return f"replayed: nothing is run, published numbers are not evidence{took}" if replayed else ""

@@ -15,7 +15,7 @@ from sweep.engine.resolve import Resolver, make_entries
 from sweep.engine.stages import Stages, select_settled
 from sweep.files import write_json
 from sweep.hardware import environment
-from sweep.hardware import rules as hardware_rules
+from sweep.hardware.host import detect
 from sweep.isolate.interrupts import terminate_as_interrupt
 from sweep.isolate.pool import Workers
 from sweep.report.mlflow import tracker
@@ -62,7 +62,7 @@ class Sweep:
         self.command = command
         self.search = search
         self.display = Display()
-        self.host = hardware_rules.detect()
+        self.host = detect()
         self.trials: dict[str, Trial] = {}  # that were declared, by key
         self.records: dict[str, Record] = select_settled(history.records.values()) if history else {}
         self.interrupted = False

@@ -9,7 +9,7 @@ from pathlib import Path
 from sweep.report.names import list_axes
 from sweep.spec import Json, Record
 from sweep.store.layout import SweepFolder
-from sweep.text import axis_text, one_line
+from sweep.text import axis_text, to_single_line
 
 
 def trial_rows(records: Sequence[Record], run_ids: Mapping[str, str]) -> list[Json]:
@@ -53,8 +53,8 @@ def results_csv(records: Sequence[Record]) -> str:
         writer.writerow(
             [row["key"], row["label"]]
             + [axis_text(row["settings"].get(axis, "")) for axis in axes]
-            + [row["status"], one_line(row["reason"]), row["origin"]]
-            + [failure.get("kind"), one_line(failure.get("summary") or ""), failure.get("log")]
+            + [row["status"], to_single_line(row["reason"]), row["origin"]]
+            + [failure.get("kind"), to_single_line(failure.get("summary") or ""), failure.get("log")]
             + [(row["metrics"] or {}).get(name) for name in metrics]
             + [" ".join(row["overrides"]), row["mlflow_run_id"]]
         )

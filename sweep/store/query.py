@@ -60,10 +60,7 @@ class Stored:
         return next((place for place in places if place.is_file()), None)
 
     def latencies_ms(self) -> "dict[int, np.ndarray]":
-        """Latency of every request in ms, by repeat; repeats without measured samples are left out.
-
-        A table has no samples, and those of a replay are drawn from its percentiles: neither counts.
-        """
+        """Latency of every request in ms, by repeat; repeats without measured samples are left out."""
         from sweep.store import samples
 
         if not self.is_measured:

@@ -12,6 +12,7 @@ import typer
 
 from sweep.hardware import environment, rules
 from sweep.hardware.environment import list_differences
+from sweep.hardware.host import detect
 from sweep.report.mlflow.database import open_client
 from sweep.spec import Json, Origin, Record, Status, Trial, UserError, deployment, from_json
 from sweep.spec.settings import Settings
@@ -77,7 +78,7 @@ def adapt_to_host(trial: Trial) -> Trial:
     if trial.hardware.get("name") != "local":
         return trial
     typed = {override.partition("=")[0].rpartition("hardware.")[2] for override in trial.overrides}
-    detected = {name: value for name, value in rules.describe_local(rules.detect()).items() if name not in typed}
+    detected = {name: value for name, value in rules.describe_local(detect()).items() if name not in typed}
     return replace(trial, hardware={**trial.hardware, **detected})
 
 

@@ -15,7 +15,7 @@ undecided: neither can be shown yet; how many repeats should do it is estimated 
 none: nothing meets the constraints, or nothing ran.
 
 What others reported (`Record.origin`: reported, or replayed from a table) is ranked among the rest by its number, but
-never wins, ties or is beaten: a published number has no spread, and draws from it only have the spread that was put in.
+never wins, ties or is beaten: a published number has no spread.
 The verdict is about what ran.
 
 After a race (`effort=until_decided`) the verdict has the confidence that its last look leaves. Trials that it stopped

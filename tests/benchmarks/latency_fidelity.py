@@ -29,7 +29,7 @@ threads, seconds = int(sys.argv[1]), float(sys.argv[2])
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 import torch
 from sweep import workloads
-from sweep.config.command_line import conf_dir
+from sweep.config.compose import conf_dir
 from omegaconf import OmegaConf
 torch.set_num_threads(threads)
 config = lambda path: {"name": "x", **OmegaConf.to_container(OmegaConf.load(conf_dir() / path))}

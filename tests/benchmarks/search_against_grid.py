@@ -25,7 +25,7 @@ from sweep.config.compose import Composer
 from sweep.engine import rules
 from sweep.engine.search import loop as search
 from sweep.engine.search import study as search_study
-from sweep.hardware import rules as hardware_rules
+from sweep.hardware.host import detect
 from sweep.spec import Record, Status
 from sweep.spec.plan import Plan
 from sweep.spec.settings import Objective
@@ -61,7 +61,7 @@ class Replay:
             self.sweep = SimpleNamespace(
                 settings=settings, records={}, interrupted=False, folder=self._folder, display=display
             )
-        return rules.make_plan(trials, hardware_rules.detect(), lambda _, names: entries.installed(names))
+        return rules.make_plan(trials, detect(), lambda _, names: entries.installed(names))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         keys = [trial.key for trial in self._composer.trials(job_overrides)]
@@ -83,7 +83,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         overrides, grid, wall = obtain(asked.grid, asked.overrides, Path(scratch))
-        objective = Composer(compose.loader()).settings([first(overrides)]).objective
+        objective = Composer(compose.make_loader()).settings([first(overrides)]).objective
         best = describe(grid, objective, wall)
         for sampler in ("tpe", "random", "nsga2"):
             replays = [replay(overrides, grid, sampler, seed, Path(scratch)) for seed in range(asked.seeds)]
@@ -115,7 +115,7 @@ def launch(overrides: list[str], outputs: Path) -> Path:
 
 def first(overrides: list[str]) -> list[str]:
     """What is set once, of these overrides."""
-    composer = Composer(compose.loader())
+    composer = Composer(compose.make_loader())
     return [line for line in overrides if not composer.parse(line).is_sweep_override()]
 
 
@@ -145,7 +145,7 @@ def replay(overrides: list[str], grid: dict[str, Record], sampler: str, seed: in
     """One search over the whole space, answered by the grid."""
     folder = scratch / f"{sampler}-{seed}"
     folder.mkdir()
-    composer = Composer(compose.loader())
+    composer = Composer(compose.make_loader())
     made = Replay(composer, grid, folder)
     lines = [*overrides, f"outputs={folder}", f"search.budget={len(grid)} trials", f"search.sampler={sampler}"]
     search.run([*lines, f"seed={seed}"], composer, made)

@@ -133,7 +133,7 @@ def launcher(engine: Engine) -> Callable[..., Any]:
     from hydra.types import HydraContext, RunMode
 
     def made() -> Any:
-        loader = compose.loader()
+        loader = compose.make_loader()
         master = loader.load_configuration("config", [*FAKE], RunMode.MULTIRUN)
         context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]  # not used by launching
         return Plugins.instance().instantiate_launcher(

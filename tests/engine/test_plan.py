@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.engine import forecast, plan, rules
-from sweep.hardware.rules import Host
+from sweep.hardware.host import Host
 from sweep.spec import BuildSpec, Status, Trial, from_json, to_json
 from sweep.spec.plan import Plan
 from sweep.spec.settings import Effort

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep.config.compose import conf_dir
+from sweep.config.compose import find_conf_dir
 
 Load = Callable[..., Any]
 
@@ -34,7 +34,7 @@ def shared_files(load: Load) -> Load:
 
     def config_loader(main: Path, extra: Path | None) -> Any:
         """A loader of its own for each caller, since composers are known by their loaders."""
-        is_ours = extra is None and main == conf_dir()
+        is_ours = extra is None and main == find_conf_dir()
         return copy.copy(known(main, None)) if is_ours else load(main, extra)
 
     return config_loader

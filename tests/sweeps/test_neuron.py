@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.hardware import rules
+from sweep.hardware.host import detect
 from sweep.spec import FailureKind as K
 from sweep.spec import Record, Status
 from sweep.store import ledger
@@ -51,14 +51,14 @@ def move_to(host: NeuronHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put this process on that machine."""
     for name, value in host.env.items():
         monkeypatch.setenv(name, value)
-    rules.detect.cache_clear()
+    detect.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(_shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_shelf, "preload_elsewhere", ("torch", "sweep.worker.entries"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    rules.detect.cache_clear()
+    detect.cache_clear()
 
 
 def by_label(history: ledger.History) -> dict[str, Record]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweep.hardware import rules
+from sweep.hardware.host import detect
 from sweep.spec import FailureKind, Json, Record, Status
 from sweep.store.ledger import History
 from tests.support.neuron_machine import NeuronHost, NeuronHosts
@@ -36,11 +36,11 @@ def machine(neuron_hosts: NeuronHosts, monkeypatch: pytest.MonkeyPatch) -> Itera
         hosts.append(host)
         for name, value in host.env.items():
             monkeypatch.setenv(name, value)
-        rules.detect.cache_clear()
+        detect.cache_clear()
         return host
 
     yield put
-    rules.detect.cache_clear()
+    detect.cache_clear()
     assert [broken for host in hosts for broken in host.violations()] == []
 
 
@@ -256,13 +256,13 @@ def test_built_where_no_device_is_and_measured_where_no_compiler_is(
     host = machine(TF2)
     monkeypatch.delenv("NEURON_DOUBLE")
     monkeypatch.setenv("PATH", os.defpath)
-    rules.detect.cache_clear()
+    detect.cache_clear()
     base = asked(host, pictures)
     status, history = sweep(tmp_path / "out", "plan=build", base=base)
     assert (status, only(history).status) == (0, Status.STOPPED)
     for name, value in host.env.items():
         monkeypatch.setenv(name, value)
-    rules.detect.cache_clear()
+    detect.cache_clear()
     host.fault("compiler_absent")
     status, history = sweep(tmp_path / "out", "plan=measure", base=base)
     assert (status, only(history).status) == (0, Status.OK), only(history).reason

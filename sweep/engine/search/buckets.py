@@ -150,11 +150,11 @@ def _promises_gain(choice: Choice, over: Choice, settings: Bucketing) -> bool:
 
 
 def _with_buckets(trial: Trial, buckets: Buckets) -> Trial:
-    from sweep.config.overrides import text
+    from sweep.config.overrides import format_value
 
     own = [line for line in trial.overrides if not line.startswith("buckets=")]
     trial = replace(trial, buckets=buckets)
-    lists = f"buckets={trial.bucket_word or text([list(bucket) for bucket in buckets])}"
+    lists = f"buckets={trial.bucket_word or format_value([list(bucket) for bucket in buckets])}"
     return replace(trial, overrides=(*own, lists))
 
 

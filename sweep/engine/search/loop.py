@@ -125,8 +125,8 @@ def make_resume_command(folder: Path) -> list[str]:
     outputs = folder.parent.parent
     return [
         *notes["arguments"],
-        f"outputs={overrides.text(str(outputs))}",
-        f"search.resume={overrides.text(folder.name)}",
+        f"outputs={overrides.format_value(str(outputs))}",
+        f"search.resume={overrides.format_value(folder.name)}",
     ]
 
 
@@ -332,16 +332,16 @@ class _Search:
 
 def _strip_resume(arguments: Sequence[str], composer: "Composer") -> list[str]:
     """The command line, usable from any folder and without `search.resume`."""
-    from sweep.config.compose import conf_dir
+    from sweep.config.compose import find_conf_dir
 
     flags: list[str] = []
     for element in composer.loader.get_search_path().get_path():
         path = str(element.path).removeprefix("file://")
         if element.provider == "command-line":
             flags += ["--config-dir", path]
-        elif element.provider == "main" and Path(path) != conf_dir():
+        elif element.provider == "main" and Path(path) != find_conf_dir():
             flags += ["--config-path", path]
     if composer.config_name != "config":
         flags += ["--config-name", composer.config_name]
-    ours = [line for line in arguments if axes.bare(line.partition("=")[0]) != "search.resume"]
+    ours = [line for line in arguments if axes.strip_sign(line.partition("=")[0]) != "search.resume"]
     return [*flags, *composer.hydra_overrides, *ours]

@@ -216,7 +216,7 @@ def encode(lines: Sequence[str], composer: "Composer") -> dict[str, Value]:
         key, _, typed = line.partition("=")
         value = composer.item(line).value
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        values[axes.bare(key)] = value if number else typed
+        values[axes.strip_sign(key)] = value if number else typed
     return values
 
 

@@ -22,7 +22,7 @@ from sweep.report.names import find_varying, sort_ranked
 from sweep.spec import Json, Origin, Outcome, Record, Status, from_json, to_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger, query
-from sweep.text import one_line
+from sweep.text import to_single_line
 from sweep.verdict import select
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def describe_retry(settings: Settings, sweep_id: str, reason: object) -> str:
     """Say in one line which store does not work, why, and how to send the sweep later."""
     uri = str(store_uri(settings))
     what = f"MLflow server {uri} is away" if is_server(uri) else f"MLflow store {uri} cannot be written"
-    detail = one_line(str(reason))
+    detail = to_single_line(str(reason))
     short = detail if len(detail) <= 160 else detail[:157] + "..."
     return f"{what} ({short}): everything is in the ledger; send it later with `python -m sweep sync {sweep_id}`"
 
@@ -139,7 +139,7 @@ class _Sending:
             except Exception as error:
                 if not _is_about_data(error):
                     raise
-                refused.append(f"{record.label}: {one_line(str(error))[:200]}")
+                refused.append(f"{record.label}: {to_single_line(str(error))[:200]}")
         store.add_parent_files([*self.files, self.folder / "environment.json"])
         self._close_parent(store)
         if refused:

@@ -14,10 +14,10 @@ from sweep.text import (
     axis_text,
     cell,
     describe_numbers,
-    one_line,
     percent,
     relative,
     status_text,
+    to_single_line,
 )
 from sweep.verdict.stats.intervals import samples_needed
 
@@ -153,7 +153,7 @@ def _status(facts: Facts, record: Record) -> Cell:
 
 def _why(facts: Facts, record: Record) -> Cell:
     """The reason; unfolded also the label, the key, the log and the command that runs it again."""
-    reason = one_line(
+    reason = to_single_line(
         facts.verdict.reasons.get(record.key, "") if record.status is Status.OK else describe_failure(record)
     )
     if record.key == facts.verdict.winner and facts.over:

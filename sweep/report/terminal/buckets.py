@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.terminal.layout import STYLES, Column, as_table, fit_columns, paragraph
 from sweep.spec import Status
-from sweep.text import axis_text, count, number, one_line, share, status_text
+from sweep.text import axis_text, count, number, share, status_text, to_single_line
 from sweep.verdict.buckets.results import ListGroup, ListResult, ListRow, Prediction
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _blank(text: str) -> str:
 def _reasons(group: ListGroup) -> list[Part]:
     """Why lists have no numbers."""
     return [
-        (paragraph(f"{_name(row)}: {status_text(row.status)}: {one_line(row.reason)}", 2), "red")
+        (paragraph(f"{_name(row)}: {status_text(row.status)}: {to_single_line(row.reason)}", 2), "red")
         for row in group.rows
         if row.status not in (None, Status.OK)
     ]

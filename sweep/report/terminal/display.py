@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from sweep.report.terminal.layout import make_plan_parts, paragraph
 from sweep.report.terminal.results import make_result_parts
-from sweep.text import duration, one_line
+from sweep.text import duration, to_single_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -75,7 +75,7 @@ class Display:
         """
         with self._lock:
             if self._phase is not None:
-                line = self._phase.advance(one_line(text), failed)
+                line = self._phase.advance(to_single_line(text), failed)
                 if line:
                     self._print((line, "red" if failed else ""))
 
@@ -88,7 +88,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """Print a line above the progress; a terminal breaks it between words."""
-        line = one_line(text)
+        line = to_single_line(text)
         self._print((line if self.plain else paragraph(line), "yellow"))
 
     def show(self, parts: Sequence[Part]) -> None:

@@ -73,7 +73,7 @@ class Laboratory:
         return [trial for batch in self.batches for trial in batch]
 
     def survey(self, job_overrides: Sequence[Sequence[str]]) -> Plan:
-        from sweep.hardware import rules as hardware_rules
+        from sweep.hardware.host import detect
 
         trials = self._composer.trials(job_overrides)
         if self.sweep is None:
@@ -84,7 +84,7 @@ class Laboratory:
                 book.append("sweep", id=folder.name, settings=made)
                 book.close()
             self.sweep = SimpleNamespace(settings=made, records={}, interrupted=False, folder=folder, display=Screen())
-        return rules.make_plan(trials, hardware_rules.detect(), lambda _, names: dict.fromkeys(names, "1"))
+        return rules.make_plan(trials, detect(), lambda _, names: dict.fromkeys(names, "1"))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         trials = self._composer.trials(job_overrides)
