@@ -107,6 +107,15 @@ def write_json(path: Path, value: Any) -> None:
     aside.replace(path)
 
 
+def read_json(path: Path) -> Dict[str, Any]:
+    """The object in a file; empty if there is no file, or it was cut off when a sweep was killed."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def _aside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.part")  # two sweeps may write the same file at once
 
@@ -137,6 +146,14 @@ def save_arrays(path: Path, arrays: "Dict[str, np.ndarray]") -> None:
 
     with _written_aside(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub reads **arrays as its options
+
+
+def load_arrays(path: Path) -> "Dict[str, np.ndarray]":
+    """The arrays of an .npz."""
+    import numpy as np
+
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 @contextmanager

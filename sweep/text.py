@@ -203,7 +203,8 @@ def stop_text(record: Record) -> str:
     return STOPS.get(record.stop, status_text(record.status)) if record.stop else status_text(record.status)
 
 
-def one_line(text: str) -> str:
+def to_single_line(text: str) -> str:
+    """The text with every run of spaces and line breaks as a space."""
     return " ".join(text.split())
 
 

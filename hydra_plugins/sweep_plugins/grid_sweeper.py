@@ -18,11 +18,11 @@ class GridSweeper(Sweeper):
         self.launcher = hydra_api.launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sweep.config import command_line
+        from sweep.config import axes, compose
 
         assert self.hydra_context is not None, "setup comes first"
         assert self.launcher is not None, "setup comes first"
-        composer = command_line.composer_of(self.hydra_context.config_loader, self.config)
-        self.launcher.launch(command_line.expand(arguments, composer), initial_job_idx=0)
+        composer = compose.find_composer(self.hydra_context.config_loader, self.config)
+        self.launcher.launch(axes.expand(arguments, composer), initial_job_idx=0)
         finish = getattr(self.launcher, "finish", None)  # launchers of other projects have none
         return finish() if finish else 0

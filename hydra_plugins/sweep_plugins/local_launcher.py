@@ -10,9 +10,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from sweep.config.compose import Job
     from sweep.config.hydra_api import JobReturn
     from sweep.engine.session import Sweep
+    from sweep.spec import Trial
     from sweep.spec.plan import Plan
     from sweep.store.ledger import History
 
@@ -35,33 +35,33 @@ class LocalLauncher(Launcher):
         from sweep.config.hydra_api import JobReturn, JobStatus
         from sweep.engine.search import buckets
 
-        sweep, jobs = self._open(job_overrides)
-        records = buckets.run(sweep, jobs)
+        sweep, trials = self._open(job_overrides)
+        records = buckets.run(sweep, trials)
         returns = []
-        for job, record in zip(jobs, records):  # noqa: B905  # with plan=only there are no records
-            done = JobReturn(overrides=job.overrides, task_name="sweep", status=JobStatus.COMPLETED)
+        for trial, record in zip(trials, records):  # noqa: B905  # with plan=only there are no records
+            done = JobReturn(overrides=trial.overrides, task_name="sweep", status=JobStatus.COMPLETED)
             done.return_value = record
             returns.append(done)
         return returns
 
     def survey(self, job_overrides: Sequence[Sequence[str]]) -> "Plan":
         """Judge these trials without declaring them. The first call settles what the sweep is called."""
-        sweep, jobs = self._open(job_overrides)
-        return sweep.survey(jobs)
+        sweep, trials = self._open(job_overrides)
+        return sweep.survey(trials)
 
-    def _open(self, job_overrides: Sequence[Sequence[str]]) -> "tuple[Sweep, list[Job]]":
-        from sweep.config import command_line
+    def _open(self, job_overrides: Sequence[Sequence[str]]) -> "tuple[Sweep, list[Trial]]":
+        from sweep.config import compose
         from sweep.engine import session
 
-        composer = command_line.composer_of(self.hydra_context.config_loader, self.config)
-        jobs = composer.jobs(job_overrides)
+        composer = compose.find_composer(self.hydra_context.config_loader, self.config)
+        trials = composer.trials(job_overrides)
         if self.sweep is None:
             command = shlex.join(["python", "-m", "sweep", *sys.argv[1:]])
             more: dict[str, Any] = {} if self.history is None else {"history": self.history}
             self.sweep = session.Sweep(composer.settings(job_overrides), command=command, search=self.search, **more)
         for line in composer.remarks():
             self.sweep.display.note(line)
-        return self.sweep, jobs
+        return self.sweep, trials
 
     def finish(self) -> int:
         """End the sweep. Returns the exit status, see `Sweep.finish`."""

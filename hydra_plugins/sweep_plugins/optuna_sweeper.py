@@ -18,7 +18,7 @@ class OptunaSweeper(Sweeper):
         self.launcher = hydra_api.launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sweep.config import command_line
+        from sweep.config import compose
         from sweep.engine.search import loop as search
         from sweep.spec import UserError
 
@@ -26,4 +26,4 @@ class OptunaSweeper(Sweeper):
         launcher: Any = self.launcher
         if not hasattr(launcher, "survey"):
             raise UserError(f"{type(launcher).__name__} cannot plan, which a search needs: say hydra/launcher=local")
-        return search.run(arguments, command_line.composer_of(self.hydra_context.config_loader, self.config), launcher)
+        return search.run(arguments, compose.find_composer(self.hydra_context.config_loader, self.config), launcher)

@@ -24,11 +24,11 @@ BUILT_IN = {
     "torch": "sweep.backends.pytorch.eager:TorchEager",
     "torchscript": "sweep.backends.pytorch.torchscript:TorchScript",
 }
-"""Those of this project; others are entry points of their distributions, in the group above."""
+"""The backends of this project; other distributions register theirs as entry points of `GROUP`."""
 
 
 def names() -> Tuple[str, ...]:
-    """Every backend that `get` knows, sorted."""
+    """All backends that `get` knows, sorted."""
     return tuple(sorted(_table()))
 
 
@@ -43,13 +43,13 @@ def get(name: str) -> Type[Backend]:
     if name not in table:
         raise UserError("there is no backend %s: %s" % (name, meant(name, table)))
     module, _, attribute = table[name].partition(":")
-    found: Type[Backend] = getattr(importlib.import_module(module), attribute)
-    return found
+    backend: Type[Backend] = getattr(importlib.import_module(module), attribute)
+    return backend
 
 
 @functools.lru_cache(maxsize=None)
 def _table() -> Dict[str, str]:
-    """Name -> "module:class". What a distribution registers goes before what is built in."""
+    """Name -> "module:class". What a distribution registers has precedence."""
     from importlib import metadata
 
     # The stubs are those of one Python; the call differs between 3.8 and 3.10.

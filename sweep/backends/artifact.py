@@ -1,4 +1,4 @@
-"""Reading an artifact: a file that is missing or damaged is told from a framework that fails."""
+"""Reading an artifact: a missing or damaged file is another failure than a framework that fails."""
 
 import contextlib
 from pathlib import Path
@@ -11,10 +11,10 @@ PASSED_ON = (TrialError, UserError, MemoryError, ImportError)
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[Path]:
-    """Around the load of the file `path`: what fails becomes `artifact_incompatible`, but for memory and imports.
+    """Around the load of the file `path`: failures become `artifact_incompatible`, except of memory and imports.
 
     Raises:
-        TrialError: with the first line of what the framework said.
+        TrialError: with the first line of the framework's error.
     """
     if not path.is_file():
         raise TrialError(FailureKind.ARTIFACT_INCOMPATIBLE, "the artifact has no %s" % path.name)

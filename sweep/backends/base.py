@@ -23,7 +23,7 @@ from typing import (
 
 import numpy as np
 
-from sweep.backends.options import Options, compile_time
+from sweep.backends.options import Options, list_compile_time
 from sweep.spec import (
     BuildInfo,
     BuildSpec,
@@ -61,17 +61,20 @@ class Runner(abc.ABC):
 
     def prepare(self, inputs: Arrays) -> Any:
         """Turn one batch of host arrays into what `run` takes, ahead of time. A copy to the device belongs in `run`."""
-        return self.fitting(inputs)
+        return self.check_shapes(inputs)
 
-    def fitting(self, inputs: Arrays) -> Arrays:
-        """The same inputs.
+    def check_shapes(self, inputs: Arrays) -> Arrays:
+        """Return the same inputs.
 
         Raises:
-            TrialError: where they are not of the shapes that it was built for; some runtimes would read beyond them.
+            TrialError: they are not of the shapes that it was built for; some runtimes would read beyond them.
         """
         given = tuple(array.shape for array in inputs)
         if self.shapes is not None and not _fit(given, self.shapes):
-            summary = "built for inputs of shape %s, called with %s" % (listed(self.shapes), listed(given))
+            summary = "built for inputs of shape %s, called with %s" % (
+                format_shapes(self.shapes),
+                format_shapes(given),
+            )
             raise TrialError(FailureKind.SHAPE_MISMATCH, summary)
         return inputs
 
@@ -99,14 +102,20 @@ class Runner(abc.ABC):
 
 
 def _fit(given: Shapes, built: Shapes) -> bool:
-    return len(given) == len(built) and all(
-        len(have) == len(want) and all(size in (None, own) for own, size in zip(have, want))
-        for have, want in zip(given, built)
+    """Whether inputs have the shapes of a build; where it takes any number of items, all inputs have as many."""
+    items = {have[:1] for have, want in zip(given, built) if want[:1] == (None,)}
+    return (
+        len(given) == len(built)
+        and len(items) <= 1
+        and all(
+            len(have) == len(want) and all(size in (None, own) for own, size in zip(have, want))
+            for have, want in zip(given, built)
+        )
     )
 
 
-def listed(shapes: Shapes) -> str:
-    """2x3, 2xany."""
+def format_shapes(shapes: Shapes) -> str:
+    """`2x3, 2xany`."""
     return ", ".join("x".join("any" if size is None else str(size) for size in shape) for shape in shapes)
 
 
@@ -122,7 +131,7 @@ class Backend(abc.ABC):
     preload_build: Tuple[str, ...] = ()  # modules that a fork server imports ahead for build workers
     preload_run: Tuple[str, ...] = ()  # likewise for measure workers
     precisions: Tuple[str, ...] = ("fp32",)
-    formats: Tuple[str, ...] = ("module",)  # of the original: see workloads.FORMATS
+    formats: Tuple[str, ...] = ("module",)  # of the original: see workloads.FORMATS; (): it loads none
     devices: Tuple[str, ...] = ("cpu",)
     build_packages: Tuple[str, ...] = ()  # those of `packages` that only a build needs: `plan=measure` goes without
     options_type: Type[Options] = Options  # what may be set under `backend.options`
@@ -146,7 +155,7 @@ class Backend(abc.ABC):
         if spec.device not in cls.devices:
             return "%s has no device %s: it has %s" % (cls.name, spec.device, ", ".join(cls.devices))
         given = spec.model.get("format", "module")
-        if given not in cls.formats:
+        if cls.formats and given not in cls.formats:
             return "%s takes no model of format %s: it takes %s" % (cls.name, given, ", ".join(cls.formats))
         return None
 
@@ -168,7 +177,7 @@ class Backend(abc.ABC):
     @classmethod
     def build_options(cls, trial: Trial) -> Json:
         """Compile-time options of a trial's builds, with what has to be looked up in its hardware. In the parent."""
-        given, names = trial.backend.get("options") or {}, compile_time(cls.options_type)
+        given, names = trial.backend.get("options") or {}, list_compile_time(cls.options_type)
         return {name: value for name, value in given.items() if name in names}
 
     @classmethod

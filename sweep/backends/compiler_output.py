@@ -1,7 +1,7 @@
-"""What a compiler prints while a build runs, and the reason that it gives where it fell back without failing.
+"""What a compiler prints while a build runs, and the reason that it gives if it fell back without failing.
 
-Compilers of frameworks that "recover" from a failure only warn, so the reason stands in the output and nowhere else.
-Worker side, Python 3.8.
+Frameworks that "recover" from a failure of their compiler only warn, so the reason is in the output alone. Worker side,
+Python 3.8.
 """
 
 import contextlib
@@ -28,21 +28,21 @@ _SILENT = re.compile(r"neuronx?-cc failed with:|failed to fuse subgraph", re.I)
 
 
 class Output:
-    """Text that was printed; whole only after the context of `captured` was left. `path` is where it goes till then."""
+    """The printed text, complete after the context of `capture`; until then it goes to `path`."""
 
     text = ""
     path = Path()
 
 
 @contextlib.contextmanager
-def captured() -> Iterator[Output]:
-    """Around a build: what this process and its children print is kept, and goes on to where it went before.
+def capture() -> Iterator[Output]:
+    """Around a build: keep what this process and its children print, and pass it on.
 
     A process copies it, not a thread: a framework that prints while it holds the interpreter's lock would block.
     """
-    said = Output()
+    output = Output()
     with tempfile.TemporaryDirectory() as folder:
-        copy = said.path = Path(folder) / "output"
+        copy = output.path = Path(folder) / "output"
         _flush()
         before = os.dup(1), os.dup(2)
         tee = subprocess.Popen(["tee", str(copy)], stdin=subprocess.PIPE, stdout=before[1], stderr=subprocess.DEVNULL)
@@ -51,7 +51,7 @@ def captured() -> Iterator[Output]:
             os.dup2(tee.stdin.fileno(), number)
         tee.stdin.close()
         try:
-            yield said
+            yield output
         finally:
             _flush()
             _restore(before)
@@ -60,7 +60,7 @@ def captured() -> Iterator[Output]:
             except subprocess.TimeoutExpired:  # a process that the build left behind still has the other end
                 tee.kill()
                 tee.wait()
-            said.text = failures.read_tail(copy, KEPT_BYTES)
+            output.text = failures.read_tail(copy, KEPT_BYTES)
 
 
 def _flush() -> None:
@@ -75,26 +75,26 @@ def _restore(before: Tuple[int, int]) -> None:
         os.close(old)
 
 
-def reason(text: str) -> str:
-    """Why the compiler gave up, in one line, from what it printed; "" where it did not say.
+def find_reason(text: str) -> str:
+    """Why the compiler gave up, as a line from its output; empty if it does not say.
 
-    Its own report of an internal error goes first: `Scheduler Failure! (AssertionError at job.Scheduler.3)`.
+    Its report of an internal error has precedence: `Scheduler Failure! (AssertionError at job.Scheduler.3)`.
     """
-    found = [pattern.findall(text) for pattern in _ICE]
-    message, kind, place = (each[-1].strip() if each else "" for each in found)
+    reports = [pattern.findall(text) for pattern in _ICE]
+    message, kind, place = (matches[-1].strip() if matches else "" for matches in reports)
     if message:
         where = " at ".join(filter(None, (kind, place)))
         return failures.shorten("%s (%s)" % (message, where) if where else message)
     known = failures.match(text[-failures.TAIL_CHARACTERS :])
     if known is not None:
         return failures.pick_line(text[-failures.TAIL_CHARACTERS :], known)
-    said = _first(text)
-    if said:
-        return failures.shorten(said)
+    line = _find_line(text)
+    if line:
+        return failures.shorten(line)
     return "the compiler failed without a word" if _SILENT.search(text) else ""
 
 
-def _first(text: str) -> str:
+def _find_line(text: str) -> str:
     for pattern in _LINES:
         matches: List[str] = [match.group(match.lastindex or 0) for match in pattern.finditer(text)]
         if matches and not matches[-1].startswith(("WARNING:", "INFO:")):

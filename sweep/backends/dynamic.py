@@ -1,7 +1,7 @@
-"""One build for any size along some axes: its shapes, and the proof that it really follows sizes.
+"""Builds for any size along some axes: their shapes, and the check that they really take another size.
 
-A trace can fix a size without a word and go on with wrong numbers. So what is to take any size is asked, while it is
-built, at a size that it was not made from.
+A trace can fix a size without saying so and give wrong numbers for others. So such a build is also run at a size that
+it was not made from.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Any, Callable, List, Optional
 
 import numpy as np
 
-from sweep.backends.base import Arrays, Shape, Shapes, Source, listed
+from sweep.backends.base import Arrays, Shape, Shapes, Source, format_shapes
 from sweep.isolate import failures
 from sweep.spec import FailureKind, TrialError
 
@@ -18,78 +18,78 @@ TOLERANCE = 0.05  # of the largest number: rounding is far below, a size that wa
 _CONSTANT = re.compile(r"your code specialized it to be a constant \((\d+)\)")
 
 
-def shapes(source: Source) -> Shapes:
-    """Of the inputs of a build, None along the axes that may take any size."""
-    found = []
+def find_shapes(source: Source) -> Shapes:
+    """The shapes of a build's inputs, None along the axes that may have any size."""
+    shapes = []
     for name, array in zip(source.input_names, source.example):
         free = source.dynamic.get(name, ())
-        found.append(tuple(None if axis in free else size for axis, size in enumerate(array.shape)))
-    return tuple(found)
+        shapes.append(tuple(None if axis in free else size for axis, size in enumerate(array.shape)))
+    return tuple(shapes)
 
 
-def smaller(source: Source) -> Arrays:
-    """The example at half its size along every free axis."""
-    found = []
+def _halve(source: Source) -> Arrays:
+    """The example at half its size along all free axes."""
+    halves = []
     for name, array in zip(source.input_names, source.example):
         index: List[Any] = [slice(None)] * array.ndim
         for axis in source.dynamic.get(name, ()):
             index[axis] = slice(0, max(1, array.shape[axis] // 2))
-        found.append(np.ascontiguousarray(array[tuple(index)]))
-    return tuple(found)
+        halves.append(np.ascontiguousarray(array[tuple(index)]))
+    return tuple(halves)
 
 
 def check(
     source: Source, built: Callable[[Arrays], Arrays], original: Optional[Callable[[Arrays], Arrays]] = None
 ) -> None:
-    """Nothing where `built` takes a second size and answers as `original` does, or where no axis is free.
+    """Check that `built` takes a second size and answers as `original` does, if any axis is free.
 
     Raises:
-        TrialError: of the kind dynamic_shape, where it does not.
+        TrialError: of the kind dynamic_shape, if it does not.
     """
     if not source.dynamic:
         return
-    inputs = smaller(source)
-    at = listed(tuple(array.shape for array in inputs))
+    inputs = _halve(source)
+    at = format_shapes(tuple(array.shape for array in inputs))
     try:
         wanted = None if original is None else original(inputs)
     except Exception:
         return  # the model itself does not take this size, and the data need not have it
     try:
-        found = built(inputs)
+        answers = built(inputs)
     except MemoryError:
         raise
     except Exception as error:
-        raise refused("with inputs of %s it fails: %s" % (at, failures.shorten(str(error)))) from error
+        raise refuse("with inputs of %s it fails: %s" % (at, failures.shorten(str(error)))) from error
     if wanted is None:
         return
-    for have, want in zip(found, wanted):
+    for have, want in zip(answers, wanted):
         if have.shape != want.shape:
-            answers = listed((have.shape,)), listed((want.shape,))
-            raise refused("with inputs of %s it answers %s, not %s" % (at, *answers))
+            given, right = format_shapes((have.shape,)), format_shapes((want.shape,))
+            raise refuse("with inputs of %s it answers %s, not %s" % (at, given, right))
         scale = float(np.abs(want).max()) if want.size else 0.0
         if not np.allclose(have, want, rtol=0, atol=TOLERANCE * scale, equal_nan=True):
-            raise refused("with inputs of %s its answers are not those of the original" % at)
+            raise refuse("with inputs of %s its answers are not those of the original" % at)
 
 
 def check_free(name: str, fixed: Shape, wanted: Shape) -> None:
-    """Nothing where no axis of a file's input is fixed that is wanted free.
+    """Check that a file's input fixes no axis that should be free.
 
     Raises:
-        TrialError: of the kind dynamic_shape, where one is.
+        TrialError: of the kind dynamic_shape, if it does.
     """
     if any(have is not None and size is None for have, size in zip(fixed, wanted)):
-        raise refused("the file's input %s is %s, not %s" % (name, listed((fixed,)), listed((wanted,))))
+        raise refuse("the file's input %s is %s, not %s" % (name, format_shapes((fixed,)), format_shapes((wanted,))))
 
 
-def refused(what: str) -> TrialError:
-    """That a build keeps the size that it was made from, and what to do."""
+def refuse(what: str) -> TrialError:
+    """The error for a build that takes no other size, with the remedy."""
     return TrialError(FailureKind.DYNAMIC_SHAPE, "no build for any size: %s; %s" % (what, INSTEAD))
 
 
-def explained(error: Exception) -> Exception:
-    """What torch.export says of free sizes in one line with the remedy; any other error as it is."""
+def explain(error: Exception) -> Exception:
+    """What torch.export says about free sizes as a line with the remedy; any other error as it is."""
     kind, summary = failures.classify(error, "")
     if kind is not FailureKind.DYNAMIC_SHAPE:
         return error
     constant = _CONSTANT.search(str(error))
-    return refused("the model fixes a size to %s" % constant.group(1) if constant else summary)
+    return refuse("the model fixes a size to %s" % constant.group(1) if constant else summary)

@@ -121,7 +121,7 @@ class Fake(Backend):
         return FakeRunner(model, shapes, spec, self._seconds(spec, placement), fault, self.options)
 
     def _seconds(self, spec: BuildSpec, placement: Placement) -> float:
-        """Of one request."""
+        """How long a request takes."""
         options, elements = self.options, int(np.prod(spec.bucket or (0,)))
         item_ms = options.latency_ms + options.unit_ms * elements + options.uneven_ms * bool(elements % 8)
         scaled = (item_ms * spec.batch + options.overhead_ms) / 1000.0
@@ -133,7 +133,7 @@ class Fake(Backend):
         return scaled
 
     def _fault(self, spec: BuildSpec, placement: Optional[Placement] = None) -> Optional[str]:
-        """The fault that this build or run has to show, or None where its settings are others."""
+        """The fault of this build or run; None if `fault_when` names other settings."""
         for key, wanted in (self.options.fault_when or {}).items():
             if key == "cores":  # of a run
                 have: Any = placement.threads if placement is not None else None
@@ -147,7 +147,7 @@ class Fake(Backend):
 
 
 class FakeRunner(Runner):
-    """Answers of the stored model, after the time that a request is to take."""
+    """Answers with the stored model, after the time that a request should take."""
 
     def __init__(
         self,
@@ -159,19 +159,14 @@ class FakeRunner(Runner):
         options: FakeOptions,
     ) -> None:
         self.precision = spec.precision
+        self.shapes = None if options.dynamic_batch else shapes
         self._model = model
         self._dtype = np.float16 if spec.precision == "fp16" else np.float32
-        self.shapes = shapes
         self._seconds = seconds
         self._batch = spec.batch
-        if options.dynamic_batch:
-            self.shapes = None
-        self._busy = options.busy
+        self._options = options
         self._fault = fault
-        self._text = options.fault_text or "fake device: a request failed"
         self._requests = 0
-        self._stall = options.stall_ms / 1000.0
-        self._every = options.stall_every_ms / 1000.0
         self._stalled = time.perf_counter()
 
     def run(self, request: Arrays) -> Any:
@@ -180,33 +175,34 @@ class FakeRunner(Runner):
         self._fail()
         raw = self._model(*(a.astype(self._dtype, copy=False) if a.dtype.kind == "f" else a for a in request))
         answers = tuple(np.asarray(a, np.float32) for a in (raw if isinstance(raw, (tuple, list)) else (raw,)))
-        answers = tuple(self._spoiled(array) for array in answers)
+        answers = tuple(self._spoil(array) for array in answers)
         seconds = self._seconds * -(-len(request[0]) // self._batch)  # one batch after the other
         seconds += self._stall_seconds(begin)
         left = seconds - (time.perf_counter() - begin)
-        if not self._busy and left > 0:
+        if not self._options.busy and left > 0:
             time.sleep(left)
-        while self._busy and time.perf_counter() - begin < seconds:
+        while self._options.busy and time.perf_counter() - begin < seconds:
             pass
         return answers
 
     def _stall_seconds(self, now: float) -> float:
-        """What this request takes more: at a moment that depends on the clock alone, as when a machine is held up."""
-        if not self._stall or now < self._stalled + self._every:
+        """The delay of this request; when there is one depends on the clock alone, as when a machine is held up."""
+        every = self._options.stall_every_ms / 1000.0
+        if not self._options.stall_ms or now < self._stalled + every:
             return 0.0
-        self._stalled += self._every * ((now - self._stalled) // self._every)
-        return self._stall
+        self._stalled += every * ((now - self._stalled) // every)
+        return self._options.stall_ms / 1000.0
 
     def _fail(self) -> None:
         if self._fault == "run_raise":
-            raise RuntimeError(self._text)
+            raise RuntimeError(self._options.fault_text or "fake device: a request failed")
         if self._fault == "run_hang" or (self._fault == "run_hang_third_repeat" and _repeat() == 2):
             threading.Event().wait()
         crash = self._fault == "run_crash" or (self._fault == "run_crash_third_repeat" and _repeat() == 2)
         if crash and self._requests >= CRASH_AT_REQUEST:
             os.kill(os.getpid(), signal.SIGSEGV)
 
-    def _spoiled(self, array: np.ndarray) -> np.ndarray:
+    def _spoil(self, array: np.ndarray) -> np.ndarray:
         if self._fault == "wrong_answers":
             return np.roll(array, 1, axis=-1)
         if self._fault == "constant_answers":
@@ -217,7 +213,7 @@ class FakeRunner(Runner):
 
 
 def _save(model: Any, example: Arrays, path: Path) -> None:
-    """The model's attributes, the name of the class that takes them back, and the shapes that it is built for."""
+    """Store the model's attributes, the name of its class, and the shapes that it is built for."""
     kind = type(model)
     entries: Dict[str, Any] = {name: np.asarray(value) for name, value in vars(model).items()}
     entries["class:%s:%s" % (kind.__module__, kind.__qualname__)] = np.zeros(0)
@@ -246,16 +242,8 @@ def _raise(options: FakeOptions) -> None:
     raise RuntimeError(options.fault_text or "fake compiler: it does not work")
 
 
-def _abort(options: FakeOptions) -> None:
-    os.abort()
-
-
-def _segfault(options: FakeOptions) -> None:
-    ctypes.string_at(0)
-
-
 def _memory(options: FakeOptions) -> None:
-    """Take memory in steps that a watchdog can follow, and really use it."""
+    """Take memory in steps that a watchdog can follow, and use it."""
     step = 32
     taken: List[bytes] = []
     while len(taken) * step < options.fault_memory_mb:
@@ -264,16 +252,12 @@ def _memory(options: FakeOptions) -> None:
     raise MemoryError("fake compiler: %d MB were not enough" % (len(taken) * step))
 
 
-def _hang(options: FakeOptions) -> None:
-    threading.Event().wait()
-
-
 def _grandchildren(options: FakeOptions) -> None:
-    """Processes that outlive this one and keep its output open. They end by themselves after ten minutes."""
+    """Start processes that outlive this one and keep its output open. They end by themselves after ten minutes."""
     for _ in range(2):
         child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
         print("fake: grandchild %d" % child.pid, flush=True)
-        child.returncode = 0  # it is meant to be left behind: no warning when the object goes
+        child.returncode = 0  # it is left behind on purpose: no warning when the object is deleted
 
 
 def _flood(options: FakeOptions) -> None:
@@ -288,18 +272,14 @@ def _disk_full(options: FakeOptions) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), MODEL)
 
 
-def _missing(options: FakeOptions) -> None:
-    importlib.import_module("fake_compiler_sdk")
-
-
-_BUILD_FAULTS = {
+_BUILD_FAULTS: Mapping[Optional[str], Callable[[FakeOptions], Any]] = {
     "build_raise": _raise,
-    "build_abort": _abort,
-    "build_segfault": _segfault,
+    "build_abort": lambda _: os.abort(),
+    "build_segfault": lambda _: ctypes.string_at(0),
     "build_memory": _memory,
-    "build_hang": _hang,
+    "build_hang": lambda _: threading.Event().wait(),
     "build_grandchildren": _grandchildren,
     "build_output_flood": _flood,
     "disk_full": _disk_full,
-    "import_missing": _missing,
+    "import_missing": lambda _: importlib.import_module("fake_compiler_sdk"),
 }

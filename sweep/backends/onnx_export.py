@@ -1,15 +1,16 @@
-"""The original model as an ONNX file: the way in for every runtime that reads ONNX.
+"""The original model as an ONNX file, for runtimes that read ONNX.
 
-Shapes are static, but for the axes that the source says may have any size.
+Shapes are static, except along the axes that are free in the source.
 """
 
 from pathlib import Path
 from typing import Any
 
 from sweep.backends import dynamic
-from sweep.backends.base import Source, listed
+from sweep.backends.base import Source, format_shapes
 from sweep.backends.pytorch import common
 from sweep.spec import BuildSpec, FailureKind, TrialError
+from sweep.workloads import torch_models
 
 PRELOAD = ("torch", "torch._dynamo", "onnx", "onnxscript")  # what an export imports, for a fork server to have ahead
 
@@ -18,8 +19,8 @@ def export(source: Source, spec: BuildSpec, path: Path) -> None:
     """Write `source` to `path`, fp32, for the shapes of its example; its free axes stay free. An ONNX file is copied.
 
     Raises:
-        TrialError: of the kind dynamic_shape, where the model fixes a size that should be free.
-        Exception: whatever the exporter says; its text names the operator.
+        TrialError: of the kind dynamic_shape, if the model fixes a size that should be free.
+        Exception: the exporter's own; its text names the operator.
     """
     model = source.load_model()
     if spec.model.get("format") == "onnx":
@@ -31,8 +32,8 @@ def export(source: Source, spec: BuildSpec, path: Path) -> None:
     with common.quiet():
         plain = common.cast_inside(model, "fp32", False)
         program = torch.onnx.export(
-            common.exported(plain, source) if source.dynamic else plain,
-            () if source.dynamic else common.tensors(source.example),
+            common.export(plain, source) if source.dynamic else plain,
+            () if source.dynamic else torch_models.to_tensors(source.example),
             input_names=names,
             dynamo=True,
             verbose=False,
@@ -43,22 +44,20 @@ def export(source: Source, spec: BuildSpec, path: Path) -> None:
 
 
 def _check_inputs(path: Path, names: Any) -> None:
-    """An input that the model ignores is kept by the exporter; were it dropped, every later input would be shifted."""
+    """Check that the exporter kept also the inputs that the model ignores: else later inputs would be shifted."""
     import onnx
 
     graph = onnx.load(str(path), load_external_data=False).graph
-    found = [entry.name for entry in graph.input]
-    if found != list(names):
-        raise RuntimeError("the exported model takes %s, not %s" % (found, list(names)))
+    kept = [entry.name for entry in graph.input]
+    if kept != list(names):
+        raise RuntimeError("the exported model takes %s, not %s" % (kept, list(names)))
 
 
 def _copy(given: Path, path: Path, source: Source) -> None:
-    """The file with its free dimensions fixed to those of the example, but for those that are to stay free.
-
-    The weights that stood beside it go along.
+    """Copy the file, with its weights, and fix its free dimensions to those of the example, or leave them free.
 
     Raises:
-        TrialError: where the file's own fixed dimensions are others, or are to be free.
+        TrialError: the file fixes a dimension to another size, or one that should be free.
     """
     import onnx
     from onnx.external_data_helper import uses_external_data
@@ -66,12 +65,13 @@ def _copy(given: Path, path: Path, source: Source) -> None:
     model = onnx.load(str(given))
     constants = {tensor.name for tensor in model.graph.initializer}
     entries = [entry for entry in model.graph.input if entry.name not in constants]
-    for entry, shape in zip(entries, dynamic.shapes(source)):
+    for entry, shape in zip(entries, dynamic.find_shapes(source)):
         dims = entry.type.tensor_type.shape.dim
         fixed = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
         dynamic.check_free(entry.name, fixed, shape)
         if len(fixed) != len(shape) or any(have not in (None, size) for have, size in zip(fixed, shape)):
-            summary = "the ONNX file's input %s is %s, not %s" % (entry.name, listed((fixed,)), listed((shape,)))
+            here, wanted = format_shapes((fixed,)), format_shapes((shape,))
+            summary = "the ONNX file's input %s is %s, not %s" % (entry.name, here, wanted)
             raise TrialError(FailureKind.SHAPE_MISMATCH, summary)
         for dim, size in zip(dims, shape):
             if size is not None:

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: exported, quantised where asked, optimised ahead of time.
+"""ONNX Runtime on the CPU: exported, quantised with precision=int8, optimised ahead of time.
 
 int8 is dynamic quantisation: weights are stored as int8, activations are scaled as they come, no samples are needed.
 It covers matrix products; `int8_convolutions=true` adds convolutions, which this runtime makes slower on most CPUs.
@@ -11,7 +11,9 @@ A file optimised at the level `all` is laid out for the processor that optimised
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, Mapping
+
+import numpy as np
 
 from sweep.backends import artifact, cpu, dynamic, onnx_export
 from sweep.backends.base import Arrays, Backend, Runner, Source
@@ -104,7 +106,7 @@ class OnnxRunner(Runner):
         self.precision = session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "")
 
     def prepare(self, inputs: Arrays) -> Dict[str, Any]:
-        return dict(zip(self._names, self.fitting(inputs)))
+        return dict(zip(self._names, self.check_shapes(inputs)))
 
     def run(self, request: Any) -> Any:
         return self._run(None, request)
@@ -123,12 +125,12 @@ def _session_options(level: str) -> Any:
 
 
 def _needs_reduced_range(options: Mapping[str, Any]) -> bool:
-    """True where 8 bits of the weights are one too many for this processor; unsigned weights never are."""
+    """Whether this processor's products overflow with 8 bits of signed weights; with unsigned weights they never do."""
     return cpu.int8_products_saturate() and not options.get("int8_convolutions", False)
 
 
 def _quantise(path: Path, convolutions: bool, reduce_range: bool) -> Path:
-    """Write a file with int8 weights, which have 7 bits with `reduce_range`, beside the file."""
+    """Write a file with int8 weights, which use 7 bits with `reduce_range`, beside the file."""
     import logging
 
     import onnx
@@ -157,7 +159,7 @@ def _quantise(path: Path, convolutions: bool, reduce_range: bool) -> Path:
 
 
 def _optimise(path: Path, target: Path, level: str, source: Source) -> None:
-    """Write the optimised file, and ask it once, so that what cannot run fails as a build."""
+    """Write the optimised file and run it once, so that a model that cannot run fails as a build."""
     import onnxruntime
 
     options = _session_options(level)
@@ -183,7 +185,7 @@ def _weights_beside(path: Path) -> Path:
 
 
 def _describe(path: Path) -> Json:
-    """What stands in an optimised file, read back from it; its precision is written into its metadata."""
+    """Read an optimised file back for the notes, and write its precision into its metadata."""
     import onnx
 
     model = onnx.load(str(path), load_external_data=False)
@@ -191,7 +193,7 @@ def _describe(path: Path) -> Json:
     for node in model.graph.node:
         operators[node.op_type] = operators.get(node.op_type, 0) + 1
     quantised = {name: count for name, count in operators.items() if _is_quantised(name)}
-    weights = _weights(model.graph.initializer)
+    weights = _count_weights(model.graph.initializer)
     total = sum(weights.values()) or 1
     floats = {name for name in weights if name in ("fp32", "fp16", "bf16")}
     notes: Json = {
@@ -211,8 +213,8 @@ def _is_quantised(operator: str) -> bool:
     return "Integer" in operator or operator.startswith(("QLinear", "DynamicQuantize", "QGemm", "QAttention"))
 
 
-def _weights(initializers: Any) -> Mapping[str, int]:
-    """Numbers of weights by type; vectors (biases, scales) are left out."""
+def _count_weights(initializers: Any) -> Mapping[str, int]:
+    """Count weights by type, without vectors (biases, scales)."""
     from onnx import TensorProto
 
     names = {
@@ -222,12 +224,9 @@ def _weights(initializers: Any) -> Mapping[str, int]:
         TensorProto.INT8: "int8",
         TensorProto.UINT8: "int8",
     }
-    found: Dict[str, int] = {}
+    counts: Dict[str, int] = {}
     for tensor in initializers:
-        dims: List[int] = list(tensor.dims)
-        if len(dims) > 1 and tensor.data_type in names:
-            count = 1
-            for size in dims:
-                count *= size
-            found[names[tensor.data_type]] = found.get(names[tensor.data_type], 0) + count
-    return found
+        name = names.get(tensor.data_type)
+        if name and len(tensor.dims) > 1:
+            counts[name] = counts.get(name, 0) + int(np.prod(tensor.dims))
+    return counts

@@ -1,8 +1,8 @@
-"""OpenVINO on the CPU: converted to its own format, quantised where asked, compiled when loaded.
+"""OpenVINO on the CPU: converted to its own format, quantised with precision=int8, compiled when loaded.
 
-The precision is always set and read back: asked nothing, OpenVINO runs bf16 on a processor that multiplies it. int8 is
-quantisation after training by nncf, with the calibration samples of the data set; operators that do not gain stay fp32.
-A model with attention is quantised in nncf's way for transformers.
+The precision is always set and read back: without a setting OpenVINO runs bf16 on a processor that multiplies it. int8
+is quantisation after training by nncf, with the calibration samples of the data set; operators that do not gain stay
+fp32. A model with attention is quantised in nncf's way for transformers.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,12 @@ from types import MappingProxyType
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from sweep.backends import artifact, cpu, dynamic
-from sweep.backends.base import Arrays, Backend, Runner, Shape, Source, listed
+from sweep.backends.base import Arrays, Backend, Runner, Shape, Source, format_shapes
 from sweep.backends.options import Options
 from sweep.backends.pytorch import common
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError, UserError
 from sweep.spec.declared import setting
+from sweep.workloads import torch_models
 
 MODEL = "model.xml"
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -30,6 +31,7 @@ COMPUTE = (
     "MHA",
     "ScaledDotProductAttention",
 )
+
 NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
 
 
@@ -71,22 +73,23 @@ class OpenVino(Backend):
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         import openvino
 
-        model = _converted(source, spec)
-        how: Json = {}
+        model = _convert(source, spec)
+        quantisation: Json = {}
         if spec.precision == "int8":
-            model, how = _quantised(model, source, self.options, spec.batch)
+            model, quantisation = _quantise(model, source, self.options, spec.batch)
         openvino.save_model(model, str(folder / MODEL), compress_to_fp16=False)
-        compiled = _compiled(folder / MODEL, spec, Placement(threads=1))
+        compiled = _compile(folder / MODEL, spec, Placement(threads=1))
         compiled.create_infer_request().infer(list(source.example))
-        operators = _compute_operators(compiled)
+        operators = _count_operators(compiled)
         if spec.precision == "int8" and not operators.get("int8"):
             raise TrialError(FailureKind.UNSUPPORTED_DTYPE, "nncf found no operator in this model to quantise to int8")
-        notes: Json = {"compute_operators": operators, "portable": True, "compiled": "when loaded", **how}
-        return BuildInfo(precision=_precision(compiled, operators), versions=self.versions(spec.precision), notes=notes)
+        notes: Json = {"compute_operators": operators, "portable": True, "compiled": "when loaded", **quantisation}
+        precision = _find_precision(compiled, operators)
+        return BuildInfo(precision=precision, versions=self.versions(spec.precision), notes=notes)
 
     def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> "OpenVinoRunner":
         with artifact.reading(folder / MODEL) as path:
-            compiled = _compiled(path, spec, placement)
+            compiled = _compile(path, spec, placement)
         return OpenVinoRunner(compiled)
 
 
@@ -94,14 +97,15 @@ class OpenVinoRunner(Runner):
     """One infer request. Inputs are read where they lie; outputs are copied, so they stay valid."""
 
     def __init__(self, compiled: Any) -> None:
-        self.shapes = tuple(_sizes(entry) for entry in compiled.inputs)
+        self.shapes = tuple(_read_shape(entry) for entry in compiled.inputs)
         self._infer = compiled.create_infer_request().infer
-        self.precision = _precision(compiled, _compute_operators(compiled))
+        self.precision = _find_precision(compiled, _count_operators(compiled))
 
     def prepare(self, inputs: Arrays) -> Any:
         import openvino
 
-        return {number: openvino.Tensor(array, shared_memory=True) for number, array in enumerate(self.fitting(inputs))}
+        arrays = self.check_shapes(inputs)
+        return {number: openvino.Tensor(array, shared_memory=True) for number, array in enumerate(arrays)}
 
     def run(self, request: Any) -> Any:
         return self._infer(request, share_inputs=True, share_outputs=False)
@@ -113,65 +117,67 @@ class OpenVinoRunner(Runner):
         self._infer = None
 
 
-def _converted(source: Source, spec: BuildSpec) -> Any:
-    """The model in OpenVINO's own form, with the shapes of the example but for the axes that are to be free."""
+def _convert(source: Source, spec: BuildSpec) -> Any:
+    """Convert the model to OpenVINO's form, with the shapes of the example; axes of any size stay free."""
     import openvino
 
     model = source.load_model()
-    shapes = [openvino.PartialShape([-1 if size is None else size for size in each]) for each in dynamic.shapes(source)]
+    sizes = [[-1 if size is None else size for size in shape] for shape in dynamic.find_shapes(source)]
+    shapes = [openvino.PartialShape(shape) for shape in sizes]
     if spec.model.get("format") == "onnx":
         converted = openvino.convert_model(model.path)
         _reshape_file(converted, source, shapes)
-        dynamic.check(source, _answering(converted))
+        dynamic.check(source, _make_answer(converted))
         return converted
     with common.quiet():
         plain = common.cast_inside(model, "fp32", False)
         if spec.model.get("format") == "exported":  # cannot be traced
-            converted = openvino.convert_model(common.exported(plain, source))
+            converted = openvino.convert_model(common.export(plain, source))
             converted.reshape(dict(enumerate(shapes)))
         else:
-            converted = openvino.convert_model(plain, example_input=common.tensors(source.example), input=shapes)
-        dynamic.check(source, _answering(converted), common.answering(plain))
+            example = torch_models.to_tensors(source.example)
+            converted = openvino.convert_model(plain, example_input=example, input=shapes)
+        dynamic.check(source, _make_answer(converted), torch_models.take_arrays(plain))
     for name, entry in zip(source.input_names, converted.inputs):
         entry.get_tensor().set_names({name})
     return converted
 
 
 def _reshape_file(converted: Any, source: Source, shapes: Any) -> None:
-    """Give an ONNX file's model the shapes. What is fixed in the file may change, but cannot be made free."""
-    for entry, shape in zip(converted.inputs, dynamic.shapes(source)):
-        dynamic.check_free(entry.any_name, _sizes(entry), shape)
+    """Give an ONNX file's model the shapes. A size that the file fixes may change, but cannot be made free."""
+    for entry, shape in zip(converted.inputs, dynamic.find_shapes(source)):
+        dynamic.check_free(entry.any_name, _read_shape(entry), shape)
     try:
         converted.reshape(dict(enumerate(shapes)))
     except RuntimeError as error:
         lines = str(error).strip().splitlines()
-        wanted = listed(dynamic.shapes(source))
+        wanted = format_shapes(dynamic.find_shapes(source))
         raise TrialError(FailureKind.SHAPE_MISMATCH, "the ONNX file takes no %s: %s" % (wanted, lines[-1])) from error
 
 
-def _sizes(entry: Any) -> Shape:
+def _read_shape(entry: Any) -> Shape:
     """The shape of an input, None for an axis that may have any size."""
     return tuple(None if size.is_dynamic else size.get_length() for size in entry.partial_shape)
 
 
-def _answering(model: Any) -> Callable[[Arrays], Arrays]:
-    """What a converted model answers in fp32. It is compiled when it is first asked."""
+def _make_answer(model: Any) -> Callable[[Arrays], Arrays]:
+    """A function that answers with a converted model in fp32; each call compiles it."""
 
     def answer(inputs: Arrays) -> Arrays:
         import openvino
 
         compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        found = compiled.create_infer_request().infer(list(inputs))
-        return tuple(found[number].copy() for number in range(len(found)))
+        raw = compiled.create_infer_request().infer(list(inputs))
+        return tuple(raw[number].copy() for number in range(len(raw)))
 
     return answer
 
 
-def _quantised(model: Any, source: Source, options: OpenVinoOptions, batch: int) -> Tuple[Any, Json]:
-    """The model with int8 operators, and how it was done.
+def _quantise(model: Any, source: Source, options: OpenVinoOptions, batch: int) -> Tuple[Any, Json]:
+    """The model with int8 operators, and how nncf took it.
 
-    nncf's plain way spoils attention: embeddings of MiniLM had a cosine of 0.61 with the original's, 0.85 where it gave
-    both signs of activations a scale of their own. Its way for transformers keeps them (0.995).
+    Without `model_type` nncf spoils attention: embeddings of MiniLM had a cosine of 0.61 with the original's, 0.85 with
+    a scale for each sign of the activations. With `TRANSFORMER` it was 0.995.
     """
     import nncf
 
@@ -190,7 +196,7 @@ def _quantised(model: Any, source: Source, options: OpenVinoOptions, batch: int)
 
 
 def _attends(model: Any) -> bool:
-    """Whether there is attention in a model: whole, or as a matrix product with what a softmax gives."""
+    """Whether a model has attention: as an operator, or as a matrix product with the result of a softmax."""
     for node in model.get_ordered_ops():
         if node.get_type_name() == "ScaledDotProductAttention":
             return True
@@ -203,7 +209,7 @@ def _attends(model: Any) -> bool:
     return False
 
 
-def _compiled(path: Path, spec: BuildSpec, placement: Placement) -> Any:
+def _compile(path: Path, spec: BuildSpec, placement: Placement) -> Any:
     import openvino
 
     settings = {
@@ -216,20 +222,20 @@ def _compiled(path: Path, spec: BuildSpec, placement: Placement) -> Any:
     return openvino.Core().compile_model(str(path), "CPU", settings)
 
 
-def _compute_operators(compiled: Any) -> Dict[str, int]:
-    """How many of the operators that do the work run in which precision, from the graph that really runs."""
-    found: Dict[str, int] = {}
+def _count_operators(compiled: Any) -> Dict[str, int]:
+    """Count the operators that do the work by the precision in which they run, in the graph that really runs."""
+    counts: Dict[str, int] = {}
     for node in compiled.get_runtime_model().get_ordered_ops():
         facts = node.get_rt_info()
         if facts["layerType"].astype(str) in COMPUTE:
             precision = facts["runtimePrecision"].astype(str)
             name = NAMES.get(precision, precision)
-            found[name] = found.get(name, 0) + 1
-    return found
+            counts[name] = counts.get(name, 0) + 1
+    return counts
 
 
-def _precision(compiled: Any, operators: Dict[str, int]) -> str:
-    """int8 where any of the work is; otherwise what the framework says that it was set to."""
+def _find_precision(compiled: Any, operators: Dict[str, int]) -> str:
+    """int8 if any of the work is, else the setting that the framework reports."""
     if operators.get("int8"):
         return "int8"
     import openvino

@@ -1,4 +1,4 @@
-"""The options of a backend: a dataclass beside its class, each field with its default and what it means.
+"""The options of a backend: a dataclass beside its class, whose fields have a default and a line of help.
 
     @dataclass(frozen=True)
     class MineOptions(Options):
@@ -17,15 +17,15 @@ from sweep.spec.declared import rules_of
 
 @dataclass(frozen=True)
 class Options:
-    """What may be set under `backend.options`: nothing, where a backend does not say more."""
+    """What may be set under `backend.options`; for a backend without options nothing."""
 
 
-def defaults(kind: Type[Options]) -> Json:
-    """What the options are where nobody sets them, as a config has them."""
+def list_defaults(kind: Type[Options]) -> Json:
+    """The default options, as a config has them."""
     rules = rules_of(kind)
     return {name: value for name, value in to_json(kind()).items() if rules[name].listed}
 
 
-def compile_time(kind: Type[Options]) -> Tuple[str, ...]:
+def list_compile_time(kind: Type[Options]) -> Tuple[str, ...]:
     """The options that change the artifact; all others act at run time and cause no build."""
     return tuple(name for name, rule in rules_of(kind).items() if rule.compile_time)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.config import schema
 from sweep.config.compose import Composer
-from sweep.config.overrides import text
+from sweep.config.overrides import format_value
 from sweep.spec import UserError, deployment, meant, no_key
 
 if TYPE_CHECKING:
@@ -53,23 +53,23 @@ def expand(arguments: Sequence[str], composer: Composer) -> list[list[str]]:
     Raises:
         UserError: for an axis that cannot be one, has no values, or makes more than MOST_JOBS trials.
     """
-    found = spaces(arguments, composer)
-    total = sum(map(len, found))
+    declared = spaces(arguments, composer)
+    total = sum(map(len, declared))
     if total > MOST_JOBS:
         raise UserError(
             f"{total:,} trials are declared, more than {MOST_JOBS:,}: narrow the axes,"
             " or let hydra/sweeper=optuna search them"
         )
-    return [job for space in found for job in space.jobs()]
+    return [job for space in declared for job in space.jobs()]
 
 
 def spaces(arguments: Sequence[str], composer: Composer) -> list[Space]:
-    """What the command line and the experiments declare: one space, or one for each of several experiments."""
+    """The spaces that the command line and the experiments declare; several experiments have a space each."""
     typed: dict[str, tuple[str, ...]] = {}
     intervals: dict[str, tuple[float, float]] = {}
     for line in arguments:
         override = composer.parse(line)
-        key = bare(override.get_key_element())
+        key = strip_sign(override.get_key_element())
         typed.pop(key, None)
         intervals.pop(key, None)  # the last one counts
         if override.is_interval_sweep():
@@ -83,7 +83,7 @@ def spaces(arguments: Sequence[str], composer: Composer) -> list[Space]:
     return [_space({**typed, "experiment": (line,)} if line else typed, intervals, composer) for line in experiments]
 
 
-def bare(key: str) -> str:
+def strip_sign(key: str) -> str:
     """The key without what says how to apply it."""
     return key.lstrip("+~")
 
@@ -94,12 +94,12 @@ def _space(
     first = [lines[0] for lines in typed.values()]  # the axes of an experiment are the same for every value of an axis
     declared = composer.config([line for line in first if _declares(composer, line)], _DECLARED)
     own = {key: lines for key, lines in typed.items() if key.partition(".")[0] not in ("axes", "combinations")}
-    given = {bare(key) for key in (*own, *intervals)}
+    given = {strip_sign(key) for key in (*own, *intervals)}
     axes = dict(own)
     for key, values in _mapping("axes", declared["axes"]).items():
-        _may_vary(bare(key))
-        if values is not None and bare(key) not in given:
-            axes[bare(key)] = _axis(key, values, composer)
+        _may_vary(strip_sign(key))
+        if values is not None and strip_sign(key) not in given:
+            axes[strip_sign(key)] = _axis(key, values, composer)
     by_hand = any(key.partition(".")[0] == "combinations" for key in typed)
     combinations = _combinations(declared["combinations"], given, by_hand)
     for key in axes:
@@ -128,14 +128,14 @@ def _lines(override: "Override", composer: Composer) -> tuple[str, ...]:
     value: Any = override.value()
     if isinstance(value, Glob):
         names = composer.options(override.key_or_group)
-        made = value.filter(names)
-        if not made:
+        values = value.filter(names)
+        if not values:
             raise UserError(f"no {override.key_or_group} matches {', '.join(value.include)}: {meant('', names)}")
     else:
-        made = list(override.sweep_string_iterator())
-    if not made:
+        values = list(override.sweep_string_iterator())
+    if not values:
         raise UserError(f"{line} has no values")
-    return tuple(f"{key}={one}" for one in made)
+    return tuple(f"{key}={text}" for text in values)
 
 
 def _axis(key: str, values: Any, composer: Composer) -> tuple[str, ...]:
@@ -144,21 +144,22 @@ def _axis(key: str, values: Any, composer: Composer) -> tuple[str, ...]:
         return _lines(composer.parse(f"{key}={values}"), composer)
     if not isinstance(values, list) or not values:
         raise UserError(f"axes.{key} must be a list of values like [1,2], not {values!r}")
-    return tuple(f"{key}={text(value)}" for value in values)
+    return tuple(f"{key}={format_value(value)}" for value in values)
 
 
 def _combinations(declared: Any, given: set[str], by_hand: bool) -> tuple[tuple[str, ...], ...]:
     """The lines of every explicit combination, without the keys that the command line fixes."""
-    if not isinstance(declared, list) or not all(isinstance(one, Mapping) for one in declared):
+    if not isinstance(declared, list) or not all(isinstance(combination, Mapping) for combination in declared):
         raise UserError(f"combinations must be a list like [{{batch:1,cores:1}},{{batch:5,cores:4}}], not {declared!r}")
-    made = []
-    for one in declared:
-        for key in one:
-            _may_vary(bare(str(key)))
-            if by_hand and bare(str(key)) in given:
+    lines = []
+    for combination in declared:
+        for key in combination:
+            _may_vary(strip_sign(str(key)))
+            if by_hand and strip_sign(str(key)) in given:
                 raise UserError(f"'{key}' stands both in combinations and on its own: leave out one")
-        made.append(tuple(f"{key}={text(value)}" for key, value in one.items() if bare(str(key)) not in given))
-    return tuple(dict.fromkeys(made)) or ((),)
+        kept = {key: value for key, value in combination.items() if strip_sign(str(key)) not in given}
+        lines.append(tuple(f"{key}={format_value(value)}" for key, value in kept.items()))
+    return tuple(dict.fromkeys(lines)) or ((),)
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:

@@ -1,7 +1,6 @@
-"""What a config says about buckets: lists of sizes, and the axes of a model's inputs that carry a size.
+"""Buckets in a config: lists of sizes, and the axes of a model's inputs that have a size.
 
-A list means the same in any order, and a bucket given twice is one bucket: lists are sorted, and whoever wrote
-another order is told so.
+The order of a list and a bucket that stands twice mean nothing: lists are sorted, and a remark says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,11 @@ from sweep.spec import AUTO, DYNAMIC, LARGEST, Buckets, UserError
 SIDES = ("right", "left")
 
 
-def checked(path: str, value: Any) -> Buckets:
-    """A list as it is taken: ascending, each bucket once.
+def check_list(path: str, value: Any) -> Buckets:
+    """Check a list of buckets and sort it; each bucket is kept once.
 
     Raises:
-        UserError: for what is no list of sizes.
+        UserError: it is no list of sizes.
     """
     if value in ("auto", "dynamic"):
         return AUTO if value == "auto" else DYNAMIC
@@ -36,34 +35,35 @@ def checked(path: str, value: Any) -> Buckets:
     return tuple(sorted(set(rows)))
 
 
-def other_than_written(value: Any, buckets: Buckets) -> bool:
+def was_rewritten(value: Any, buckets: Buckets) -> bool:
     """Whether a list was written in another order, or with a bucket twice."""
     return isinstance(value, (list, tuple)) and tuple(_rows(value)) != buckets
 
 
-def of_model(buckets: Buckets, model: Mapping[str, Any]) -> Buckets:
+def fit_to_model(buckets: Buckets, model: Mapping[str, Any]) -> Buckets:
     """The same list with a size for every bucket dimension of the model, so that equal shapes are equal buckets."""
-    rank = dimensions(model)
+    rank = count_dimensions(model)
     return tuple(bucket * rank if len(bucket) == 1 and rank and bucket != (0,) else bucket for bucket in buckets)
 
 
-def dimensions(model: Mapping[str, Any]) -> int:
+def count_dimensions(model: Mapping[str, Any]) -> int:
     """How many sizes a bucket of this model has; 0 where its inputs have one shape."""
     return max((len(axes) for axes in (model.get("bucket_dims") or {}).values()), default=0)
 
 
-def refusal(buckets: Buckets, model: Mapping[str, Any]) -> str | None:
+def refuse(buckets: Buckets, model: Mapping[str, Any]) -> str | None:
     """None, or why the model cannot have this list."""
-    rank = dimensions(model)
+    rank = count_dimensions(model)
     if not rank:
         return f"model {model['name']} declares no bucket dimension (model.bucket_dims): leave buckets=[]"
     wrong = next((bucket for bucket in buckets if len(bucket) != rank or min(bucket) < 1), None)
     if wrong is None:
         return None
     named = ", ".join(f"{name}: {list(axes)}" for name, axes in model["bucket_dims"].items())
-    one = "1 bucket dimension" if rank == 1 else f"{rank} bucket dimensions"
-    each = "one size of at least 1" if rank == 1 else f"one size of at least 1, or {rank} like {[64, 128, 256][:rank]}"
-    return f"model {model['name']} has {one} ({named}): a bucket is {each}, not {list(wrong)}"
+    count = "1 bucket dimension" if rank == 1 else f"{rank} bucket dimensions"
+    wanted = "one size of at least 1"
+    wanted += "" if rank == 1 else f", or {rank} like {[64, 128, 256][:rank]}"
+    return f"model {model['name']} has {count} ({named}): a bucket is {wanted}, not {list(wrong)}"
 
 
 def check_model(path: str, model: Mapping[str, Any]) -> None:
@@ -85,8 +85,8 @@ def check_model(path: str, model: Mapping[str, Any]) -> None:
 
 
 def _check_pad_value(path: str, value: Any, names: Sequence[str]) -> None:
-    each = value if isinstance(value, Mapping) else {"": value}
-    for name, number in each.items():
+    values = value if isinstance(value, Mapping) else {"": value}
+    for name, number in values.items():
         if name and name not in names:
             here = f"model.bucket_dims has {', '.join(names)}" if names else "model.bucket_dims has none"
             raise UserError(f"{path}.pad_value names {name}, which is not padded: {here}")

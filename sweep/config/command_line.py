@@ -9,44 +9,10 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from sweep.config.axes import Space, expand, spaces
-from sweep.config.compose import (
-    Composer,
-    Job,
-    changed,
-    composer_of,
-    conf_dir,
-    hardware_types,
-    loader,
-    objective,
-    readable,
-    settings,
-    shared_composer,
-)
-from sweep.spec import UserError, nearest
-
-if TYPE_CHECKING:
-    pass
-
-__all__ = [
-    "Composer",
-    "Job",
-    "Space",
-    "changed",
-    "composer_of",
-    "conf_dir",
-    "expand",
-    "hardware_types",
-    "loader",
-    "main_argv",
-    "nearest",
-    "objective",
-    "run",
-    "settings",
-    "spaces",
-]
+from sweep.config.compose import Composer, find_conf_dir, make_loader, shared_composer, translate_errors
+from sweep.spec import UserError
 
 _SHORT = {"-p": "--package", "-cp": "--config-path", "-cn": "--config-name", "-cd": "--config-dir", "-c": "--cfg"}
 _SHORT |= {"-m": "--multirun", "-r": "--run", "-h": "--help", "-i": "--info", "-sc": "--shell-completion"}
@@ -115,12 +81,12 @@ def _composer(known: argparse.Namespace) -> tuple[Composer, list[str]]:
     """The composer for a parsed command line, and the overrides that are ours."""
     from sweep.config import hydra_api
 
-    with readable():
+    with translate_errors():
         parsed = hydra_api.parse(known.overrides)
     theirs = tuple(override.input_line or "" for override in parsed if override.is_hydra_override())
     ours = [override.input_line or "" for override in parsed if not override.is_hydra_override()]
-    made = shared_composer(loader(known.config_dir, known.config_path), theirs, known.config_name or "config")
-    return made, ours
+    composer = shared_composer(make_loader(known.config_dir, known.config_path), theirs, known.config_name or "config")
+    return composer, ours
 
 
 def _sweep(composer: Composer, task: list[str]) -> int:
@@ -132,7 +98,7 @@ def _sweep(composer: Composer, task: list[str]) -> int:
     from sweep.config import hydra_api
 
     groups = [line for line in task if not composer.parse(line).is_sweep_override() and composer.item(line).group]
-    with readable(), warnings.catch_warnings():
+    with translate_errors(), warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # a folder of hydra.searchpath that is not there
         try:
             lines = [*composer.hydra_overrides, *groups]
@@ -140,7 +106,7 @@ def _sweep(composer: Composer, task: list[str]) -> int:
         except UserWarning as warning:
             raise UserError(f"hydra.searchpath: {warning}") from warning
     composer.remember(groups, master)
-    with readable():
+    with translate_errors():
         sweeper = hydra_api.sweeper(composer.loader, composer.config_name, master, _no_task)
     status = sweeper.sweep(arguments=task)
     sweeper.hydra_context.callbacks.on_multirun_end(config=master, config_name=composer.config_name)
@@ -161,8 +127,8 @@ def _show(arguments: list[str]) -> int:
     sys.argv = [before[0], *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed
     try:
-        with readable():
-            hydra_api.main(conf_dir(), "config", _no_task)
+        with translate_errors():
+            hydra_api.main(find_conf_dir(), "config", _no_task)
     except ValueError as error:  # Hydra's word for flags that do not go together
         raise UserError(" ".join(str(error).split())) from error
     finally:

@@ -19,24 +19,13 @@ from sweep.config import schema
 from sweep.config.overrides import put
 from sweep.hardware import rules
 from sweep.spec import Json, Trial, UserError, deployment, meant, no_key, to_json
-from sweep.spec.settings import Objective, Settings
-
-if TYPE_CHECKING:
-    from sweep.config.hydra_api import ConfigLoader
+from sweep.spec.settings import Settings
 
 if TYPE_CHECKING:
     from sweep.config.hydra_api import ConfigLoader, Override
 
 GROUPS = ("model", "data", "hardware", "backend", "load", "effort", "objective", "tracking", "experiment")
-TOLD = 4  # remarks of one kind
-
-
-@dataclass(frozen=True)
-class Job:
-    """One declared trial and the overrides that it came from."""
-
-    overrides: tuple[str, ...]
-    trial: Trial
+REMARKS = 4  # of a kind, that are printed
 
 
 @dataclass
@@ -45,7 +34,7 @@ class _Base:
 
     tree: Json
     needs: Mapping[str, frozenset[str]]  # section -> sections that its interpolations look at
-    made: dict[tuple[str, tuple[str, ...]], Any] = field(default_factory=dict)
+    values: dict[tuple[str, tuple[str, ...]], Any] = field(default_factory=dict)  # checked sections
 
 
 class Composer:
@@ -71,7 +60,7 @@ class Composer:
         """
         from sweep.config import hydra_api
 
-        with readable():
+        with translate_errors():
             return hydra_api.parse([line])[0]
 
     def options(self, group: str) -> list[str]:
@@ -79,34 +68,34 @@ class Composer:
         if group not in self._options:
             from sweep.config import hydra_api
 
-            with readable():
+            with translate_errors():
                 self._options[group] = hydra_api.choices(self.loader, group, self.config_name, self.hydra_overrides)
         return self._options[group]
 
-    def jobs(self, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
+    def trials(self, job_overrides: Sequence[Sequence[str]]) -> list[Trial]:
         """The trial of every list of overrides, in order.
 
         Raises:
             UserError: for the first wrong key, type or value.
         """
-        return [Job(tuple(overrides), self.trial(overrides)) for overrides in job_overrides]
+        return [self.trial(overrides) for overrides in job_overrides]
 
     def trial(self, overrides: Sequence[str]) -> Trial:
         """The trial that one list of overrides declares."""
         base, items = self._split(overrides)
-        asked = self._section(base, items, "deployment")
-        if asked["member"] is None:
-            return self._alone(overrides)
+        group = self._section(base, items, "deployment")
+        if group["member"] is None:
+            return self._make_single(overrides)
         rest = deployment.drop_member(overrides)
-        lines = [[f"{key}={trees.text(value)}" for key, value in one.items()] for one in asked["members"]]
-        return deployment.make_member([self._alone([*rest, *own]) for own in lines], asked["member"], overrides)
+        lines = [[f"{key}={trees.format_value(value)}" for key, value in member.items()] for member in group["members"]]
+        return deployment.make_member([self._make_single([*rest, *own]) for own in lines], group["member"], overrides)
 
-    def _alone(self, overrides: Sequence[str]) -> Trial:
+    def _make_single(self, overrides: Sequence[str]) -> Trial:
         base, items = self._split(overrides)
         part: dict[str, Any] = {name: self._section(base, items, name) for name in schema.AXES}
         if part["replicas"] == "auto":
             part["replicas"] = rules.count_replicas(part["hardware"], part["backend"]["device"], part["cores"])
-        part["buckets"] = bucket_config.of_model(part["buckets"], part["model"])
+        part["buckets"] = bucket_config.fit_to_model(part["buckets"], part["model"])
         return Trial(**part, overrides=tuple(overrides))
 
     def settings(self, job_overrides: Sequence[Sequence[str]]) -> Settings:
@@ -122,14 +111,15 @@ class Composer:
             once = tuple(item.line for item in items if item.section in schema.ONCE)
             seen.setdefault((id(base), once), (base, items))
             models[self._section(base, items, "model")["name"]] = None
-        found = [{name: self._section(base, items, name) for name in schema.ONCE} for base, items in seen.values()]
-        for other in found[1:]:
+        sections, *others = (
+            {name: self._section(base, items, name) for name in schema.ONCE} for base, items in seen.values()
+        )
+        for other in others:
             for name, value in other.items():
-                if value != found[0][name]:
+                if value != sections[name]:
                     raise UserError(f"{name} is set once a sweep, and these trials ask for two; start a sweep for each")
-        made = dict(found[0])
-        made["name"] = made["name"] or (next(iter(models)) if len(models) == 1 else "several_models")
-        return Settings(**made)
+        name = sections["name"] or (next(iter(models)) if len(models) == 1 else "several_models")
+        return Settings(**{**sections, "name": name})
 
     def config(self, overrides: Sequence[str] = (), sections: Sequence[str] = schema.KNOWN) -> Json:
         """Resolved and checked sections of one config, for what is neither a trial nor settings, like `search`."""
@@ -137,11 +127,11 @@ class Composer:
         return {name: self._section(base, items, name) for name in sections}
 
     def remarks(self) -> list[str]:
-        """What was taken in another way than it was written, a line each; told once."""
-        told = [f"{given} as {taken}" for given, taken in self._reordered.items()]
+        """Lines about settings that were taken in another way than written; a second call has only new ones."""
+        texts = [f"{written} as {taken}" for written, taken in self._reordered.items()]
         self._reordered.clear()
-        more = f" and {len(told) - TOLD} more" if len(told) > TOLD else ""
-        return [f"buckets are taken sorted, each once: {', '.join(told[:TOLD])}{more}"] if told else []
+        more = f" and {len(texts) - REMARKS} more" if len(texts) > REMARKS else ""
+        return [f"buckets are taken sorted, each once: {', '.join(texts[:REMARKS])}{more}"] if texts else []
 
     def remember(self, groups: Sequence[str], master: Any) -> None:
         """Take the data set that a model names from a config that Hydra has composed anyway."""
@@ -150,7 +140,7 @@ class Composer:
             self._default_data[self._model_lines(groups)] = data
 
     def item(self, line: str) -> trees.Item:
-        """One override, taken apart and checked as far as its own text allows. Remembered by its text."""
+        """Take an override apart and check it as far as its own text allows. Remembered by its text."""
         if line not in self._items:
             self._items[line] = self._read(self.parse(line))
         return self._items[line]
@@ -181,7 +171,7 @@ class Composer:
         return self._bases[groups]
 
     def _compose(self, groups: tuple[str, ...]) -> _Base:
-        """One composition by Hydra; a second one only to learn which data set a model names."""
+        """Compose with Hydra; a second time if only then is known which data set the model names."""
         model = self._model_lines(groups)
         named = any(self.item(line).key == "data" for line in groups)
         known = None if named else self._default_data.get(model)
@@ -199,7 +189,7 @@ class Composer:
                 raise UserError(f"{no_key(key, schema.KNOWN)}{where}")
             if isinstance(tree[key], dict) and choices.get(key):  # the file's name, where it gives none
                 tree[key] = {"name": str(choices[key]).rpartition("/")[2], **tree[key]}
-        return _Base(tree, trees.needs(tree))
+        return _Base(tree, trees.find_needs(tree))
 
     def _model_lines(self, groups: Sequence[str]) -> tuple[str, ...]:
         return tuple(line for line in groups if self.item(line).key in ("model", "experiment"))
@@ -210,25 +200,25 @@ class Composer:
         from sweep.config import hydra_api
 
         lines = [*self.hydra_overrides, *(re.sub(r"^\++experiment=", "experiment=", line) for line in groups)]
-        with readable():
-            made = hydra_api.compose(self.loader, self.config_name, lines)
-        choices = {str(key): value for key, value in made.hydra.runtime.choices.items()}
-        OmegaConf.set_struct(made, False)
-        del made["hydra"]
-        tree = OmegaConf.to_container(made, resolve=False)
+        with translate_errors():
+            config = hydra_api.compose(self.loader, self.config_name, lines)
+        choices = {str(key): value for key, value in config.hydra.runtime.choices.items()}
+        OmegaConf.set_struct(config, False)
+        del config["hydra"]
+        tree = OmegaConf.to_container(config, resolve=False)
         assert isinstance(tree, dict)
         return {str(key): value for key, value in tree.items()}, choices
 
     def _section(self, base: _Base, items: Sequence[trees.Item], name: str) -> Any:
-        """The checked value of one section, made once per distinct text of what it depends on."""
+        """The checked value of a section, computed once for equal overrides of what it depends on."""
         needs = base.needs.get(name, frozenset((name,)))
-        mine = [item for item in items if item.section in needs]
+        relevant = [item for item in items if item.section in needs]
         if any("${" in item.line for item in items):
-            mine = list(items)  # an interpolation typed by hand may look anywhere
-        key = (name, tuple(item.line for item in mine))
-        if key not in base.made:
-            base.made[key] = self._make(base, mine, name)
-        return base.made[key]
+            relevant = list(items)  # an interpolation typed by hand may look anywhere
+        key = (name, tuple(item.line for item in relevant))
+        if key not in base.values:
+            base.values[key] = self._make(base, relevant, name)
+        return base.values[key]
 
     def _make(self, base: _Base, items: Sequence[trees.Item], name: str) -> Any:
         tree = base.tree
@@ -238,16 +228,16 @@ class Composer:
         if name not in tree and name not in ("experiment", "data", "name"):
             raise UserError(f"no value for '{name}'")
         if any(isinstance(leaf, str) and "${" in leaf for _, leaf in schema.leaves(value)):
-            value = trees.resolved(tree, name)
+            value = trees.resolve(tree, name)
         written, value = value, schema.check(name, value)
-        if name == "buckets" and bucket_config.other_than_written(written, value):
+        if name == "buckets" and bucket_config.was_rewritten(written, value):
             rows = [row[0] if len(row) == 1 else list(row) for row in value]
-            self._reordered[trees.text(written)] = trees.text(rows)
+            self._reordered[trees.format_value(written)] = trees.format_value(rows)
         return rules.fill(value) if name == "hardware" else value
 
 
 @contextmanager
-def readable() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turns Hydra's and OmegaConf's errors into one line with the fix in it."""
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
@@ -279,7 +269,7 @@ def shared_composer(loader: "ConfigLoader", hydra_overrides: tuple[str, ...], co
     return Composer(loader, hydra_overrides, config_name)
 
 
-def composer_of(loader: "ConfigLoader", master: Any) -> Composer:
+def find_composer(loader: "ConfigLoader", master: Any) -> Composer:
     """The composer that a sweeper and a launcher share; `master` is the config that Hydra gave to `setup`."""
     return shared_composer(loader, tuple(master.hydra.overrides.hydra), str(master.hydra.job.config_name))
 
@@ -296,14 +286,14 @@ def _mode(override: "Override") -> str:
 T = TypeVar("T")
 
 
-def conf_dir() -> Path:
+def find_conf_dir() -> Path:
     """The folder of the configs that come with sweep: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-def loader(config_dir: str | None = None, main_dir: str | None = None) -> "ConfigLoader":
+def make_loader(config_dir: str | None = None, main_dir: str | None = None) -> "ConfigLoader":
     """Hydra's loader over our configs and, in front of nothing but the schema, one more folder of the user's.
 
     Raises:
@@ -314,24 +304,19 @@ def loader(config_dir: str | None = None, main_dir: str | None = None) -> "Confi
     extra = None if config_dir is None else Path(config_dir).expanduser().absolute()
     if extra is not None and not extra.is_dir():
         raise UserError(f"--config-dir {config_dir}: there is no such folder")
-    return hydra_api.config_loader(Path(main_dir).absolute() if main_dir else conf_dir(), extra)
+    return hydra_api.config_loader(Path(main_dir).absolute() if main_dir else find_conf_dir(), extra)
 
 
-def settings(overrides: Sequence[str] = ()) -> Settings:
+def load_settings(overrides: Sequence[str] = ()) -> Settings:
     """The settings that these overrides ask for, for verbs that run no trial (`best objective=min_latency`)."""
-    return Composer(loader()).settings([list(overrides)])
+    return Composer(make_loader()).settings([list(overrides)])
 
 
-def objective(stored: Objective, changes: Sequence[str]) -> Objective:
-    """The stored objective with overrides such as `objective=min_latency` or `objective.latency_ms_p99_max=20`."""
-    return changed("objective", stored, changes)
-
-
-def changed(section: str, stored: T, changes: Sequence[str]) -> T:
+def change_section(section: str, stored: T, changes: Sequence[str]) -> T:
     """A stored section, like `objective` or `fleet`, with overrides of it such as `fleet.items_per_s=1000`."""
     if not changes:
         return stored
-    composer = Composer(loader())
+    composer = Composer(make_loader())
     items = [composer.item(line) for line in changes]
     for item in items:
         if item.section != section:
@@ -344,14 +329,14 @@ def changed(section: str, stored: T, changes: Sequence[str]) -> T:
         tree = {section: to_json(composer.config(groups, (section,))[section])}
     for item in items:
         tree = tree if item.group else put(tree, item)
-    made: T = schema.check(section, tree[section])
-    return made
+    value: T = schema.check(section, tree[section])
+    return value
 
 
-def hardware_types() -> list[Json]:
+def load_hardware_types() -> list[Json]:
     """The declared hardware types that come with sweep, `local` among them, not filled with what is detected."""
     from omegaconf import OmegaConf
 
-    files = sorted((conf_dir() / "hardware").glob("*.yaml"))
+    files = sorted((find_conf_dir() / "hardware").glob("*.yaml"))
     plain = [OmegaConf.to_container(OmegaConf.load(path), resolve=True) for path in files]
     return [schema.check("hardware", value) for value in plain]

@@ -5,7 +5,9 @@ tenths of a second, and most verbs compose nothing.
 """
 
 import argparse
+import copy
 import functools
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ import hydra
 from hydra import version
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
@@ -24,11 +27,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString, Transformer
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from sweep import backends
-from sweep.backends.options import defaults
+from sweep.backends.options import list_defaults
 
 # Hydra 1.3 must be told to behave as it does; 1.4 knows no other behaviour and warns whoever tells it.
 _BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
@@ -45,7 +49,29 @@ def config_loader(main: Path, extra: Path | None) -> ConfigLoader:
     path = create_config_search_path(str(main))
     if extra is not None:
         path.prepend(provider="command-line", path=f"file://{extra}", anchor=SearchPathQuery(provider="schema"))
-    return ConfigLoaderImpl(config_search_path=path)
+    made = ConfigLoaderImpl(config_search_path=path)
+    made.repository = _Repository(path)
+    return made
+
+
+class _Repository(ConfigRepository):
+    """Reads each file once; Hydra's own reads all of them for every composition and for every list of choices."""
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self._configs: dict[tuple[str, ...], bytes] = {}
+
+    def __deepcopy__(self, memo: Any) -> "_Repository":
+        """Hydra makes a copy to give it another list of sources; a whole copy would copy every stored config too."""
+        return copy.copy(self)
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """A config of its own for each caller, since Hydra changes what it gets."""
+        key = (*(source.path for source in self.sources), config_path)
+        if key not in self._configs:
+            self._configs[key] = pickle.dumps(super().load_config(config_path))
+        config: ConfigResult | None = pickle.loads(self._configs[key])
+        return config
 
 
 def _store_options() -> None:
@@ -56,7 +82,7 @@ def _store_options() -> None:
 @functools.cache  # Hydra warns where a config is stored twice
 def _store(name: str) -> None:
     """The default options of a backend, as the config `backend/options/NAME`."""
-    node = defaults(backends.get(name).options_type)
+    node = list_defaults(backends.get(name).options_type)
     ConfigStore.instance().store(group="backend/options", name=name, node=node)
 
 
@@ -76,17 +102,17 @@ def parse(lines: Sequence[str]) -> list[Override]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of Hydra's own options."""
-    made: argparse.ArgumentParser = get_args_parser()
-    return made
+    """The parser of Hydra's own options."""
+    parser: argparse.ArgumentParser = get_args_parser()
+    return parser
 
 
-def written(value: Any) -> str:
-    """A value as the override grammar writes it; texts that it would read as something else are `quoted` already."""
+def write_value(value: Any) -> str:
+    """A value as the override grammar writes it; texts that it would read as something else are `quote` already."""
     return str(Transformer.str(value))
 
 
-def quoted(text: str) -> Any:
+def quote(text: str) -> Any:
     """A text that the override grammar reads as this text, whatever is in it."""
     return QuotedString(text, Quote.single)
 

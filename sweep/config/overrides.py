@@ -27,7 +27,7 @@ class Item(NamedTuple):
     group: bool  # chooses a file of a config group
 
 
-def needs(tree: Json) -> dict[str, frozenset[str]]:
+def find_needs(tree: Json) -> dict[str, frozenset[str]]:
     """For each section, the sections whose overrides can change it: itself and, through interpolations, others."""
     direct: dict[str, set[str]] = {name: {name} for name in tree}
     for name, value in tree.items():
@@ -35,30 +35,30 @@ def needs(tree: Json) -> dict[str, frozenset[str]]:
             if isinstance(leaf, str) and "${" in leaf:
                 direct[name] |= _looked_at(leaf, path, frozenset(tree))
     for _ in direct:  # follow references of references
-        for found in direct.values():
-            found.update(*(direct.get(other, ()) for other in tuple(found)))
-    return {name: frozenset(found) for name, found in direct.items()}
+        for sections in direct.values():
+            sections.update(*(direct.get(other, ()) for other in tuple(sections)))
+    return {name: frozenset(sections) for name, sections in direct.items()}
 
 
 def _looked_at(leaf: str, path: str, everything: frozenset[str]) -> set[str] | frozenset[str]:
-    """The sections that one text with interpolations refers to; all of them where that cannot be told."""
+    """The sections that one text with interpolations refers to; all of them if that is not known."""
     references = [reference.strip() for reference in REFERENCE.findall(leaf)]
     if leaf.count("${") != len(references):
         return everything  # one inside another
-    found = set()
+    sections = set()
     for reference in references:
         resolver, colon, _ = reference.partition(":")
         up = len(reference) - len(reference.lstrip("."))
         if colon and resolver not in ("oc.env", "hydra", "now"):
             return everything  # a resolver may look anywhere
         if not colon and up < len(path.split(".")):
-            found.add(path.split(".")[0] if up else re.split(r"[.\[]", reference)[0])
+            sections.add(path.split(".")[0] if up else re.split(r"[.\[]", reference)[0])
         elif not colon:
-            found.add(re.split(r"[.\[]", reference.lstrip("."))[0])
-    return found
+            sections.add(re.split(r"[.\[]", reference.lstrip("."))[0])
+    return sections
 
 
-def resolved(tree: Json, name: str) -> Any:
+def resolve(tree: Json, name: str) -> Any:
     """One section with its interpolations resolved by OmegaConf."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -108,10 +108,10 @@ def _put_in_list(node: list[Any], item: Item, depth: int) -> list[Any]:
     part, path = item.path[depth], ".".join(item.path[: depth + 1])
     if not part.isdigit() or int(part) >= len(node):
         raise UserError(f"no key '{path}': {'.'.join(item.path[:depth])} is a list of {len(node)}")
-    made = list(node)
+    items = list(node)
     last = depth == len(item.path) - 1
-    made[int(part)] = item.value if last else _put_at(made[int(part)], item, depth + 1)
-    return made
+    items[int(part)] = item.value if last else _put_at(items[int(part)], item, depth + 1)
+    return items
 
 
 def _merged(old: Any, new: Any) -> Any:
@@ -121,7 +121,7 @@ def _merged(old: Any, new: Any) -> Any:
     return new
 
 
-def text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as the override grammar writes it, so that reading it gives the same value and the same type."""
     from sweep.config import hydra_api
 
@@ -131,7 +131,7 @@ def text(value: Any) -> str:
         if isinstance(item, (list, tuple)):
             return [quoted(part) for part in item]
         if isinstance(item, str) and (not PLAIN.fullmatch(item) or item.lower() in WORDS):
-            return hydra_api.quoted(item)
+            return hydra_api.quote(item)
         return item
 
-    return hydra_api.written(quoted(value))
+    return hydra_api.write_value(quoted(value))

@@ -15,45 +15,17 @@ from typing import Any
 from sweep import backends
 from sweep.config import buckets as bucket_config
 from sweep.config.groups import Axes, Backend, Data, Deployment, Hardware, Model, Tracking
-from sweep.config.structure import as_mapping, checked, structure, wrong
-from sweep.spec import Json, UserError, meant, to_json
+from sweep.config.structure import as_mapping, check_value, make_error, structure
+from sweep.spec import Json, Trial, UserError, meant, to_json
 from sweep.spec.declared import rules_of
 from sweep.spec.settings import Bucketing, Effort, Fleet, Gates, Limits, Objective, Settings
 from sweep.worker.load import trace
 from sweep.worker.load.config import LOADS
 
-AXES = (
-    "model",
-    "data",
-    "hardware",
-    "backend",
-    "precision",
-    "batch",
-    "cores",
-    "request_batch",
-    "replicas",
-    "buckets",
-    "load",
-)
-ONCE = (
-    "effort",
-    "objective",
-    "limits",
-    "gates",
-    "bucketing",
-    "fleet",
-    "tracking",
-    "outputs",
-    "plan",
-    "report",
-    "reuse",
-    "retry_failed",
-    "seed",
-    "name",
-)
+AXES = tuple(axis.name for axis in fields(Trial) if axis.name not in ("overrides", "deployment"))
+ONCE = tuple(section.name for section in fields(Settings))
 OTHERS = ("experiment", "axes", "combinations", "deployment", "search")
 KNOWN = AXES + ONCE + OTHERS
-
 
 GROUPS = {"model": Model, "data": Data, "hardware": Hardware, "backend": Backend, "tracking": Tracking}
 # Keys that a YAML may leave out and the command line may still set without a plus.
@@ -93,10 +65,10 @@ def same_kind(path: str, old: Any, new: Any) -> None:
         fits = isinstance(new, kinds) and not (isinstance(new, bool) and bool not in kinds)
         if isinstance(old, kinds):
             if not fits:
-                raise wrong(path, text, new)
+                raise make_error(path, text, new)
             return
     if isinstance(old, str) and isinstance(new, (list, dict)):
-        raise wrong(path, "text", new)
+        raise make_error(path, "text", new)
 
 
 def _group(section: str, value: Any) -> dict[str, Any]:
@@ -108,8 +80,8 @@ def _group(section: str, value: Any) -> dict[str, Any]:
         if leaf == "???":
             raise UserError(f"{path} has no value: say {path}=...")
         if isinstance(leaf, float) and not math.isfinite(leaf):
-            raise wrong(path, "a finite number", leaf)
-    checked(f"{section}.name", group.get("name"), str)
+            raise make_error(path, "a finite number", leaf)
+    check_value(f"{section}.name", group.get("name"), str)
     if section in GROUPS:
         structure(GROUPS[section], section, group)
     return group
@@ -169,7 +141,7 @@ def _load(section: str, value: Any) -> Json:
 def _field(kind: type) -> Callable[[str, Any], Any]:
     """The check of a section that is a field of a dataclass."""
     hints, rules = typing.get_type_hints(kind), rules_of(kind)
-    return lambda section, value: checked(section, value, hints[section], rules[section])
+    return lambda section, value: check_value(section, value, hints[section], rules[section])
 
 
 def leaves(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
@@ -192,15 +164,15 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "load": _load,
     "tracking": _group,
     "deployment": _deployment,
-    "buckets": bucket_config.checked,
+    "buckets": bucket_config.check_list,
     "effort": partial(structure, Effort),
     "objective": partial(structure, Objective),
     "limits": partial(structure, Limits),
     "gates": partial(structure, Gates),
     "bucketing": partial(structure, Bucketing),
     "fleet": partial(structure, Fleet),
-    "name": lambda path, value: checked(path, value, str | None),
-    "outputs": lambda path, value: str(Path(checked(path, value, str)).expanduser().absolute()),
+    "name": lambda path, value: check_value(path, value, str | None),
+    "outputs": lambda path, value: str(Path(check_value(path, value, str)).expanduser().absolute()),
     **{name: _field(Axes) for name in ("precision", "batch", "cores", "replicas", "request_batch")},
     **{name: _field(Settings) for name in ("plan", "report", "reuse", "retry_failed", "seed")},
 }

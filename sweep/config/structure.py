@@ -30,13 +30,13 @@ def structure(kind: type[T], path: str, value: Any) -> T:
     values = {}
     for name, field in known.items():
         if name in mapping:
-            values[name] = checked(f"{path}.{name}", mapping[name], hints[name], rule_of(field))
+            values[name] = check_value(f"{path}.{name}", mapping[name], hints[name], rule_of(field))
         elif field.default is MISSING and field.default_factory is MISSING:
             raise UserError(f"{path} has no '{name}': its YAML must give it a value")
     return kind(**values)
 
 
-def checked(path: str, value: Any, kind: Any, rule: Rule = ANY) -> Any:
+def check_value(path: str, value: Any, kind: Any, rule: Rule = ANY) -> Any:
     """A value of a type, as a field with this rule takes it.
 
     Raises:
@@ -55,7 +55,7 @@ def checked(path: str, value: Any, kind: Any, rule: Rule = ANY) -> Any:
     raise _refusal(path, value, members, rule)
 
 
-def wrong(path: str, wanted: str, value: Any) -> UserError:
+def make_error(path: str, wanted: str, value: Any) -> UserError:
     """The error for a value that is something else than wanted."""
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
     return UserError(f"{path} must be {wanted}, not {shown}")
@@ -64,7 +64,7 @@ def wrong(path: str, wanted: str, value: Any) -> UserError:
 def as_mapping(path: str, value: Any) -> Mapping[str, Any]:
     """The same value; an error where it is no mapping."""
     if not isinstance(value, Mapping):
-        raise wrong(path, "a mapping", value)
+        raise make_error(path, "a mapping", value)
     return value
 
 
@@ -111,9 +111,9 @@ def _converted(path: str, value: Any, kind: Any, rule: Rule) -> Any:
             if rule.choices and key not in rule.choices:
                 raise _refusal(f"{path} (its keys)", key, (str,), rule)
         item = rule._replace(choices=())
-        return {key: checked(f"{path}.{key}", value[key], arguments[1], item) for key in value}
+        return {key: check_value(f"{path}.{key}", value[key], arguments[1], item) for key in value}
     if plain in _CONTAINERS:
-        return tuple(checked(f"{path}.{index}", item, arguments[0], rule) for index, item in enumerate(value))
+        return tuple(check_value(f"{path}.{index}", item, arguments[0], rule) for index, item in enumerate(value))
     return float(value) if plain is float else value
 
 
@@ -124,7 +124,7 @@ def _refusal(path: str, value: Any, members: Sequence[Any], rule: Rule) -> UserE
         near = f": {hint}" if hint.startswith("did") else ""
         return UserError(f"{path} must be one of {', '.join(words)}, not {value!r}{near}")
     kinds = [member for member in members if member is not type(None)]
-    return wrong(path, rule.wanted or " or ".join(_wanted(kind, rule) for kind in kinds), value)
+    return make_error(path, rule.wanted or " or ".join(_wanted(kind, rule) for kind in kinds), value)
 
 
 def _wanted(kind: Any, rule: Rule) -> str:

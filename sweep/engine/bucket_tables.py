@@ -5,16 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep.engine.context import Context
-from sweep.engine.references import load_stored_sizes, pair_key
+from sweep.engine.references import load_sizes
 from sweep.engine.stages import Stages
 from sweep.files import write_json
 from sweep.spec import AUTO, Record, Status, Trial, to_json
 from sweep.store import ledger
 from sweep.store.layout import SweepFolder
 from sweep.verdict.buckets import lists as bucket_lists
-from sweep.verdict.buckets.bucketing import Traffic
 from sweep.verdict.buckets.lists import Group
 from sweep.verdict.buckets.results import ListGroup
+from sweep.verdict.buckets.traffic import Traffic
 
 
 def write(context: Context, trials: Sequence[Trial], records: Mapping[str, Record], stages: Stages) -> None:
@@ -61,11 +61,9 @@ def _compare(
 
 def _load_traffic(context: Context, trial: Trial) -> Traffic | None:
     """The data's sizes from the store; None if they are gone."""
-    pair = pair_key(trial)
-    entries = (entry for entry in ledger.entries(context.folder) if entry["kind"] == "reference")
-    result = next((entry["result"] for entry in entries if entry["pair"] == pair), None)
+    result = ledger.find_reference(context.folder, trial)
     folder = Path(context.store.root, "data", result["data"]) if result else None
     if folder is None or not folder.is_dir():
         return None
-    sizes = load_stored_sizes(trial, folder)
+    sizes = load_sizes(trial, folder)
     return Traffic.of(sizes) if sizes is not None else None

@@ -169,7 +169,7 @@ def run(context: Context, task: BuildTask, artifact: Path, tools: Mapping[str, s
         seconds=limits.build_seconds,
         memory_mb=limits.build_memory_mb or 0.9 * context.host.memory_mb,
         python=spec.python,
-        preload=() if spec.python else backends.get(spec.backend).preload_build,
+        preload=backends.get(spec.backend).preload_build,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep import files
 from sweep.isolate.pool import Limits, Request, Workers
-from sweep.spec import Failure, Json, Outcome, UserError, installed
+from sweep.spec import Failure, Outcome, UserError, installed
 from sweep.spec.facts import Price
 from sweep.spec.metrics import COST
 from sweep.spec.requests import VersionsRequest
@@ -21,7 +21,7 @@ from sweep.store.ledger import Ledger
 from sweep.verdict.costs import money, prices
 
 if TYPE_CHECKING:
-    from sweep.hardware.rules import Host
+    from sweep.hardware.host import Host
     from sweep.report.terminal.display import Display
 
 
@@ -67,11 +67,11 @@ class Context:
     def installed(self, python: str | None, packages: Sequence[str]) -> Mapping[str, str | None]:
         """Version of each distribution in an interpreter; None if it is missing. Looked up once a sweep."""
         unknown = [package for package in packages if (python, package) not in self._versions]
-        if unknown and python is None:
-            self._versions.update({(None, name): version for name, version in installed.versions(unknown).items()})
-        elif unknown:
-            outcome = self.run(VersionsRequest(tuple(unknown)), "probe", python, seconds=60, python=python)
-            versions: Json = (outcome.result or {}).get("versions", {})
+        if unknown:
+            versions: Mapping[str, str | None] = installed.versions(unknown)
+            if python is not None:
+                outcome = self.run(VersionsRequest(tuple(unknown)), "probe", python, seconds=60, python=python)
+                versions = (outcome.result or {}).get("versions", {})
             self._versions.update({(python, package): versions.get(package) for package in unknown})
         return {package: self._versions[python, package] for package in packages}
 
@@ -83,25 +83,27 @@ class Context:
         self,
         request: Request,
         phase: str,
-        name: str | None,
+        name: str,
         *,
         seconds: float,
         memory_mb: float | None = None,
         python: str | None = None,
         preload: Sequence[str] = (),
         cores: Sequence[int] = (),
-        env: Mapping[str, str] | None = None,
     ) -> Outcome:
-        """Run one worker in a folder of its own, `<phase>/<name>`, with a number added if that name is taken."""
-        folder = make_fresh_folder(self.folder / phase, name or "own")
+        """Run one worker in a folder of its own, `<phase>/<name>`, with a number added if that name is taken.
+
+        Args:
+            preload: modules that the server imports ahead; that of another interpreter imports none.
+        """
+        folder = make_fresh_folder(self.folder / phase, name)
         return self.workers.run(
             request,
             folder,
             limits=Limits(seconds, memory_mb),
             python=python,
-            preload=preload if python else (*preload, *OURS),
+            preload=() if python else (*preload, *OURS),
             cores=cores,
-            env=env or {},
         )
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweep.engine.context import Context
-from sweep.files import write_json
+from sweep.files import read_json, write_json
 from sweep.spec import Failure, Measurement
 from sweep.store import ledger
 from sweep.store.layout import SweepFolder
@@ -95,17 +95,14 @@ def mark_drift(context: Context, tasks: Sequence["Candidate"], blocks: int | Non
     by_samples = {point.samples: level for point, level in zip(control.points, levels, strict=True)}
     for task in tasks:
         for index, repeat in task.done.items():
-            task.done[index] = _set_level(repeat, by_samples.get(repeat.samples, 1.0))
-    findings = series.load_document(context.folder).get("findings", ())
+            level = by_samples.get(repeat.samples, 1.0)
+            task.done[index] = replace(repeat, level=level if abs(level - 1.0) > SAME else 1.0)
+    findings = read_json(SweepFolder(context.folder).drift).get("findings", ())
     known = {(finding["kind"], finding["block"]) for finding in findings}
     write_json(SweepFolder(context.folder).drift, series.build_document(control, drift, levels))
     for finding in drift.findings:
         if (finding.kind, finding.block) not in known:
             context.display.note(series.describe_finding(finding, control.points))
-
-
-def _set_level(repeat: Measurement, level: float) -> Measurement:
-    return replace(repeat, level=level if abs(level - 1.0) > SAME else 1.0)
 
 
 def _seconds(task: "Candidate") -> float:

@@ -36,8 +36,11 @@ def find_result(context: Context, histories: Sequence[ledger.History], trial: Tr
 
 def read_histories(context: Context) -> list[ledger.History]:
     """Every other sweep in the outputs folder, newest first."""
-    folders = reversed(ledger.sweeps(context.settings.outputs_path))
-    return [ledger.History(folder) for folder in folders if folder != context.folder]
+    return [ledger.History(folder) for folder in _list_other_sweeps(context)]
+
+
+def _list_other_sweeps(context: Context) -> list[Path]:
+    return [folder for folder in reversed(ledger.sweeps(context.settings.outputs_path)) if folder != context.folder]
 
 
 def learn_build_seconds(context: Context) -> EstimateBuild:
@@ -65,8 +68,7 @@ def learn_build_seconds(context: Context) -> EstimateBuild:
 def learn_start_seconds(context: Context) -> Callable[[Trial], float | None]:
     """A function that estimates the seconds of a worker before its warm-up: the median by model and backend."""
     starts: dict[tuple[str, str], list[float]] = {}
-    newest = [folder for folder in reversed(ledger.sweeps(context.settings.outputs_path)) if folder != context.folder]
-    for folder in newest[:SWEEPS]:
+    for folder in _list_other_sweeps(context)[:SWEEPS]:
         for trial in itertools.islice(SweepFolder(folder).trials(), TRIALS):
             _add_start(trial.record, starts)
 

@@ -12,6 +12,7 @@ from sweep.text import duration
 from sweep.worker.load import config as load_config
 
 EstimateBuild = Callable[[BuildSpec], float | None]  # seconds
+EstimateStart = Callable[[Trial], float | None]  # seconds
 
 LOAD_SECONDS = 0.4  # to start a worker and to load an artifact of some MB
 REPLAY_SECONDS = 0.1  # a worker that reads a row
@@ -22,8 +23,8 @@ def forecast(
     effort: Effort,
     estimate_build: EstimateBuild,
     parallel: int,
-    estimate_start: Callable[[Trial], float | None] | None = None,
-    price: str | None = None,
+    estimate_start: EstimateStart,
+    price: str | None,
 ) -> tuple[float | None, str]:
     """Seconds that the plan will take (a race: to its first look), and notes on the figure.
 
@@ -53,10 +54,10 @@ def forecast(
     return first, "; ".join(filter(None, notes))
 
 
-def _estimate_repeat(trial: Trial, effort: Effort, estimate_start: Callable[[Trial], float | None] | None) -> float:
+def _estimate_repeat(trial: Trial, effort: Effort, estimate_start: EstimateStart) -> float:
     if not backends.get(str(trial.backend["name"])).origin.is_evidence:
         return REPLAY_SECONDS
-    start = estimate_start(trial) if estimate_start else None
+    start = estimate_start(trial)
     windows = 1 + int(trial.load.get("probes", 0))  # load=capacity tries rates, then confirms one
     window = load_config.plan_seconds(trial.load, effort.window_seconds)
     return windows * window + 1.5 * effort.warmup_seconds + (LOAD_SECONDS if start is None else start)
@@ -87,4 +88,4 @@ def _describe_replayed(replayed: Sequence[BuildSpec]) -> str:
     """The reported seconds of builds that are only replayed; empty if there are no such builds."""
     seconds = sum(float((spec.options.get("row") or {}).get("build_seconds") or 0.0) for spec in replayed)
     took = f"; the builds are reported to have taken {seconds:,.0f} s" if seconds else ""
-    return f"replayed: nothing is run, repeats are draws, not evidence{took}" if replayed else ""
+    return f"replayed: nothing is run, published numbers are not evidence{took}" if replayed else ""

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
-from sweep import backends
+from sweep import backends, files
 from sweep.engine import padding, plan
 from sweep.engine.context import Context
 from sweep.engine.placement import list_cpus, place_replicas
@@ -15,9 +16,7 @@ from sweep.isolate.pool import format_rerun
 from sweep.spec import Failure, Json, Measurement, Record, Status, StopReason, Trial, deployment, digest
 from sweep.spec.facts import LadderFacts
 from sweep.spec.metrics import OF_ANSWERS
-from sweep.store.outputs import load_outputs, merge_outputs
-from sweep.verdict.buckets import metrics as bucket_metrics
-from sweep.worker.load import summary as load_told
+from sweep.verdict.repeats import compute_metrics, list_notes, pool_buckets, pool_sizes
 
 CODE = 1  # raised when measuring or judging changes so that older results are no longer comparable
 Comparisons = dict[tuple[str, str], Json]
@@ -65,11 +64,11 @@ def make_record(context: Context, task: Candidate) -> Record:
         identity=task.identity,
         started=task.started,
         seconds=task.seconds,
-        notes=load_told.notes(repeats),
+        notes=list_notes(repeats),
         attempts=tuple(task.attempts),
         ladder=tuple(LadderFacts(b.spec.options, len(b.attempts)) for b in task.builds if b.attempts),
-        buckets=tuple(bucket_metrics.pool_buckets(repeats, builds)),
-        sizes=tuple(bucket_metrics.pool_sizes(repeats)),
+        buckets=tuple(pool_buckets(repeats, builds)),
+        sizes=tuple(pool_sizes(repeats)),
         deployment=deployment.describe(trial) if trial.deployment else None,
         binding=task.reference.binding,
         look=task.look,
@@ -95,15 +94,12 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
             only in cores give the same outputs and are compared once.
     """
     from sweep.verdict import gates
-    from sweep.verdict.stats import intervals
 
     trial, repeats = task.trial, base.repeats
     comparison = _compare(task, repeats, comparisons)
-    metrics = intervals.summarize(repeats)
+    metrics = compute_metrics(base)
     metrics |= {name: comparison[name] for name in OF_ANSWERS if comparison.get(name) is not None}
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
-    metrics |= bucket_metrics.compute_metrics(base)
-    metrics |= load_told.metrics(repeats)
     cost, price = context.compute_cost(trial.hardware, metrics)
     metrics |= cost
     failure = gates.check(
@@ -143,7 +139,7 @@ def _compare(task: Candidate, repeats: Sequence[Measurement], comparisons: Compa
     from sweep.verdict.stats import agreement
     from sweep.worker import arrays
 
-    index, outputs = merge_outputs([load_outputs(repeat.outputs) for repeat in repeats])
+    index, outputs = arrays.merge_outputs([files.load_arrays(Path(repeat.outputs)) for repeat in repeats])
     content = hashlib.sha256(index.tobytes())
     for array in outputs:
         content.update(array.tobytes())
@@ -155,3 +151,33 @@ def _compare(task: Candidate, repeats: Sequence[Measurement], comparisons: Compa
             [array[index] for array in reference], outputs, None if labels is None else labels[index], kind
         )
     return comparisons[key]
+
+
+def compute_load_metrics(repeats: Sequence[Measurement]) -> dict[str, float]:
+    """Metrics of an open load; empty for a closed loop.
+
+    arrival_rate_items_per_s and batch_items_mean: means over the repeats; left_items: the sum of those that were
+    never answered; overloaded_share: of the repeats; generator_lag_ms_p99: the largest.
+    """
+    loads = [repeat.load for repeat in repeats if repeat.load is not None]
+    if not loads:
+        return {}
+    known = {
+        "batch_items_mean": fmean(load.batch_mean for load in loads),
+        "left_items": float(sum(load.left for load in loads)),
+        "overloaded_share": fmean(float(load.overloaded) for load in loads),
+        "generator_lag_ms_p99": max(load.lag_ms_p99 for load in loads),
+    }
+    rates = [load.rate for load in loads if load.rate is not None]
+    return {**known, **({"arrival_rate_items_per_s": fmean(rates)} if rates else {})}
+
+
+def note_overload(repeats: Sequence[Measurement]) -> Json:
+    """`overloaded` for a record's notes: one line if the queue grew in any repeat, else nothing."""
+    grew = [repeat for repeat in repeats if repeat.load is not None and repeat.load.overloaded]
+    if not grew:
+        return {}
+    arrived = fmean(repeat.load.rate for repeat in grew if repeat.load is not None and repeat.load.rate is not None)
+    answered = fmean(repeat.throughput_items_per_s for repeat in grew)
+    rates = f"{arrived:.4g} items/s arrived and {answered:.4g} were answered"
+    return {"overloaded": f"the queue grew in {len(grew)} of {len(repeats)} repeats: {rates}"}

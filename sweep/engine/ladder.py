@@ -49,13 +49,13 @@ def climb(
 
 
 def _is_open(tried: Sequence[BuildTask], known: Mapping[Key, Built], whatever_fails: bool) -> bool:
-    return all(_is_worth_another(known.get(build_key(task)), whatever_fails) for task in tried)
-
-
-def _is_worth_another(built: Built | None, whatever_fails: bool) -> bool:
-    if built is None or built.failure is None:
-        return False
-    return not built.user_error and (whatever_fails or not built.failure.kind.is_hopeless)
+    """Whether all of these failed, and in a way that another set of options may cure."""
+    for built in (known.get(build_key(task)) for task in tried):
+        if built is None or built.failure is None or built.user_error:
+            return False
+        if built.failure.kind.is_hopeless and not whatever_fails:
+            return False
+    return True
 
 
 def _merge_attempts(tried: Sequence[Built]) -> Built:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep import files
 from sweep.engine import references
 from sweep.engine.context import Context
 from sweep.engine.tasks import Candidate
@@ -49,9 +50,10 @@ def explain_failure(
     wrong = gates.answers(comparison, task.trial.precision, context.settings.gates)
     if failure is None or failure != wrong:
         return failure, comparison
-    from sweep.store.outputs import load_outputs, merge_outputs
+    from sweep.worker import arrays
 
-    index, outputs = merge_outputs([load_outputs(task.done[number].outputs) for number in sorted(task.done)])
+    repeats = [task.done[number] for number in sorted(task.done)]
+    index, outputs = arrays.merge_outputs([files.load_arrays(Path(repeat.outputs)) for repeat in repeats])
     padded = _find_padded(task, index)
     if padded is None:
         return failure, comparison
@@ -60,7 +62,7 @@ def explain_failure(
         note = textwrap.shorten(answer["failure"], NOTE, placeholder=" …")
         text = f"{failure.summary}; whether padding is the cause is not known: asking the original model failed: {note}"
         return replace(failure, summary=text), {**comparison, "padding": {"failure": answer["failure"]}}
-    comparisons = _compare_samples(task, index, outputs, load_outputs(answer["answers"]))
+    comparisons = _compare_samples(task, index, outputs, files.load_arrays(Path(answer["answers"])))
     comparisons["cause"] = _find_cause(comparisons, task.trial.precision, context.settings.gates)
     if comparisons["cause"] == "padding":
         explained = gates.answers(
@@ -77,7 +79,7 @@ def _find_padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
 
     from sweep.worker import arrays, batching, padded_reference
 
-    sizes = references.load_sizes(task.trial, task.reference)
+    sizes = references.load_sizes(task.trial, task.reference.data_folder)
     if sizes is None:
         return None
     inputs = arrays.read_data(task.reference.data_folder)
@@ -116,7 +118,7 @@ def _ask(context: Context, task: Candidate, padded: _Padded, known: dict[tuple[s
         seconds=context.settings.limits.reference_seconds,
         memory_mb=context.settings.limits.build_memory_mb,
         python=trial.model.get("python"),
-        preload=() if trial.model.get("python") else references.list_preloads(trial),
+        preload=references.list_preloads(trial),
     )
     answer: Json = {"answers": str(Path(outcome.log).parent / padded_reference.ANSWERS)}
     if outcome.failure is not None:

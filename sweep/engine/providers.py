@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep import backends
-from sweep.backends.replay import answers
-from sweep.backends.replay.tables import Row
+from sweep.backends.replay.answers import Claim, derive_claim
+from sweep.backends.replay.tables import Row, read_row
 from sweep.engine import builds, judging, references, repeats
 from sweep.engine.context import Context
 from sweep.engine.references import Reference, Unusable
@@ -23,7 +23,7 @@ class Measured:
     """Workers on this machine build and measure."""
 
     def references(self, context: Context, trials: Sequence[Trial]) -> Mapping[str, Reference | Unusable]:
-        """Data and the original's answers for trials, by `references.pair_key`."""
+        """Data and the original's answers for trials, by `Trial.pair_key`."""
         return references.obtain(context, trials)
 
     def warm(self, context: Context, trial: Trial) -> None:
@@ -54,13 +54,12 @@ class Measured:
 class Replayed(Measured):
     """A row of a table answers instead of a device.
 
-    A record has the numbers of its row. The repeats are drawn from the row: a mean of draws would differ from the
-    published number, and its interval would mean nothing.
+    A record has the numbers of its row, and no repeats: their spread would be invented.
     """
 
     def references(self, context: Context, trials: Sequence[Trial]) -> Mapping[str, Reference | Unusable]:
         """Nothing is compared, so there are no answers."""
-        return {references.pair_key(trial): _make_empty_reference(trial) for trial in trials}
+        return {trial.pair_key: _make_empty_reference(trial) for trial in trials}
 
     def warm(self, context: Context, trial: Trial) -> None:
         _warm_backend(context, trial)
@@ -68,13 +67,12 @@ class Replayed(Measured):
     def build(self, context: Context, wanted: BuildTask, folder: Path, tools: Mapping[str, str]) -> Outcome:
         """A build takes the seconds that it was reported to take."""
         outcome = super().build(context, wanted, folder, tools)
-        seconds = _read_row(wanted.spec).build_seconds or 0.0
+        seconds = read_row(wanted.spec).build_seconds or 0.0
         return replace(outcome, seconds=seconds, failure=outcome.failure and replace(outcome.failure, seconds=seconds))
 
     def can_repeat(self, candidate: Candidate) -> bool:
-        """A row without a distribution has nothing to draw from."""
-        row = _read_row(candidate.builds[0].spec)
-        return row.status is Status.RUN_FAILED or answers.claim(row).drawable
+        """Only a reported failure: a row with numbers needs no worker."""
+        return read_row(candidate.builds[0].spec).status is Status.RUN_FAILED
 
     def repeat(self, context: Context, together: Sequence[Candidate], repeat: int) -> Outcome:
         """Without memory: that of the worker which reads the table is not the trial's."""
@@ -83,13 +81,12 @@ class Replayed(Measured):
     def judge(self, context: Context, candidate: Candidate, record: Record, comparisons: judging.Comparisons) -> Record:
         """Add the row's numbers to the record, and the verdict of the gates that apply to them."""
         spec = candidate.builds[0].spec
-        row = _read_row(spec)
-        claim = answers.claim(row)
+        row = read_row(spec)
+        claim = derive_claim(row)
         metrics = _compute_metrics(row, claim)
         cost, price = context.compute_cost(candidate.trial.hardware, metrics)
         metrics |= cost
-        draws = [answers.DRAWS] if record.repeats else []
-        notes = {**record.notes, "replayed": [*draws, *claim.notes]}
+        notes = {**record.notes, "replayed": list(claim.notes)}
         built = record.builds
         if row.build_seconds is None:
             built = tuple({**build, "seconds": None} for build in built)
@@ -106,7 +103,7 @@ class Replayed(Measured):
 
     def source(self, spec: BuildSpec) -> SourceFacts | None:
         """The table and the row."""
-        return _read_row(spec).source_facts(str(spec.options.get("found_in")))
+        return read_row(spec).source_facts(str(spec.options.get("found_in")))
 
 
 _PROVIDERS: Mapping[Origin, Measured] = {Origin.MEASURED: Measured(), Origin.REPLAYED: Replayed()}
@@ -135,15 +132,11 @@ def _make_empty_reference(trial: Trial) -> Reference:
     return Reference(model, data, digest([model, data, Origin.REPLAYED]), nowhere, nowhere)
 
 
-def _compute_metrics(row: Row, claim: answers.Claim) -> dict[str, float]:
+def _compute_metrics(row: Row, claim: Claim) -> dict[str, float]:
     """The numbers of the row, and those that follow from them."""
     known = row.metrics
     if claim.rate:
         known.setdefault("throughput_items_per_s", claim.rate)
-    if claim.mean_ms and not claim.points:
+    if claim.mean_ms:
         known.setdefault("latency_ms_mean", claim.mean_ms)
     return known
-
-
-def _read_row(spec: BuildSpec) -> Row:
-    return answers.row_from(dict(spec.options["row"]))

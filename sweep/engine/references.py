@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sweep import backends, files
 from sweep.engine.context import Context
-from sweep.spec import Failure, Status, Trial, UserError, digest, from_json, to_json
+from sweep.spec import Failure, Status, Trial, UserError, from_json
 from sweep.spec.facts import BindingFacts, ReferenceInfo
 from sweep.spec.requests import Padding, ReferenceRequest
 
@@ -44,15 +44,10 @@ class Unusable:
     failure: Failure
 
 
-def pair_key(trial: Trial) -> str:
-    """Equal for trials of one provider that share a reference."""
-    return digest([to_json(trial.model), to_json(trial.data)])
-
-
 def obtain(context: Context, trials: Sequence[Trial]) -> dict[str, Reference | Unusable]:
-    """Load or compute the references of all trials, in parallel; by `pair_key`."""
-    pairs = {pair_key(trial): trial for trial in trials}
-    counted = {pair_key(t) for t in trials if _counts_flops(t)}
+    """Load or compute the references of all trials, in parallel; by `Trial.pair_key`."""
+    pairs = {trial.pair_key: trial for trial in trials}
+    counted = {t.pair_key for t in trials if _counts_flops(t)}
     context.display.begin("reference", len(pairs))
     with ThreadPoolExecutor(max(1, min(len(pairs), 2))) as pool:
         futures = {key: pool.submit(_obtain, context, trial, key in counted) for key, trial in pairs.items()}
@@ -75,19 +70,18 @@ def explain_misfit(trial: Trial, reference: Reference) -> str | None:
         return None
     from sweep.worker import batching
 
-    sizes = load_sizes(trial, reference)
+    sizes = load_sizes(trial, reference.data_folder)
     assert sizes is not None, "a rule has refused buckets for models without a bucket dimension"
     fits = batching.route(sizes, trial.buckets) >= 0
     return None if fits.all() else batching.describe_misfits(sizes, trial.buckets)
 
 
-def load_sizes(trial: Trial, reference: Reference) -> "np.ndarray | None":
-    """Size of each sample along the model's bucket dimensions, (N, D); None if the model has no such dimensions."""
-    return load_stored_sizes(trial, reference.data_folder)
+def load_sizes(trial: Trial, data_folder: Path) -> "np.ndarray | None":
+    """Size of each sample along the model's bucket dimensions, (N, D); None if the model has no such dimensions.
 
-
-def load_stored_sizes(trial: Trial, data_folder: Path) -> "np.ndarray | None":
-    """Like `load_sizes`, from the data's folder in the store."""
+    Args:
+        data_folder: of the data, in the store.
+    """
     from sweep.worker import arrays, batching
 
     padding = Padding.of(trial.model)
@@ -111,16 +105,17 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
         seconds=context.settings.limits.reference_seconds,
         memory_mb=context.settings.limits.build_memory_mb,
         python=trial.model.get("python"),
-        preload=() if trial.model.get("python") else list_preloads(trial),
+        preload=list_preloads(trial),
     )
     if outcome.failure is not None or outcome.result is None:
         context.display.advance(f"{name}: failed", failed=True)
-        return Unusable(*_blame(outcome.failure, outcome.user_error))
+        assert outcome.failure is not None, "there is no result"
+        return Unusable(Status.INVALID if outcome.user_error else Status.BUILD_FAILED, outcome.failure)
     info = from_json(ReferenceInfo, outcome.result)
     folder = Path(outcome.log).parent
     data = _adopt(folder / "data", data_root / info.data)
     answers = _adopt(folder / "reference", reference_root / info.reference)
-    context.ledger.append("reference", pair=pair_key(trial), seconds=outcome.seconds, result=info)
+    context.ledger.append("reference", pair=trial.pair_key, seconds=outcome.seconds, result=info)
     context.display.advance(name)
     difference = info.self_difference
     if difference is None or difference > SELF_TOLERANCE:
@@ -134,11 +129,6 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
     return Reference(
         info.model, info.data, info.reference, data, answers, info.flops_per_item, info.flops_by_size, binding
     )
-
-
-def _blame(failure: Failure | None, user: bool) -> tuple[Status, Failure]:
-    assert failure is not None
-    return (Status.INVALID if user else Status.BUILD_FAILED), failure
 
 
 def _adopt(draft: Path, final: Path) -> Path:

@@ -115,7 +115,6 @@ def run(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome
     first, limits = together[0].trial, context.settings.limits
     requests = [_make_request(context, task, repeat) for task in together]
     request = requests[0] if len(together) == 1 else TogetherRequest(tuple(requests))
-    python = first.backend.get("python")
     needed = [name for task in together for name in backends.get(str(task.trial.backend["name"])).preload_run]
     key = deployment.group_key(first)
     places = [place for task in together for place in place_replicas(context, task.trial)]
@@ -127,8 +126,8 @@ def run(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome
         f"{first.label}-{key[:6]}-{repeat}",
         seconds=limits.measure_seconds,
         memory_mb=limits.measure_memory_mb,
-        python=python,
-        preload=() if python else tuple(dict.fromkeys(needed)),
+        python=first.backend.get("python"),
+        preload=tuple(dict.fromkeys(needed)),
         cores=list_cpus(places),
     )
     after = telemetry.look(list_cpus(places), gpus)

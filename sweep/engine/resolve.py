@@ -45,10 +45,10 @@ class Resolver:
         """Load the references of trials through their providers, if they were not loaded before."""
         for provider in dict.fromkeys(map(providers.find_provider, trials)):
             known = self._references.setdefault(provider, {})
-            new = [t for t in trials if providers.find_provider(t) is provider and references.pair_key(t) not in known]
+            new = [t for t in trials if providers.find_provider(t) is provider and t.pair_key not in known]
             if new:
                 known |= provider.references(context, new)
-        return [self._references[providers.find_provider(trial)][references.pair_key(trial)] for trial in trials]
+        return [self._references[providers.find_provider(trial)][trial.pair_key] for trial in trials]
 
     def refuse(self, entries: Sequence[Entry]) -> None:
         """Settle the entries that a rule refuses."""

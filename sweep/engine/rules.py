@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from sweep import DISTRIBUTION, backends, workloads
 from sweep.backends.base import Backend
-from sweep.backends.options import compile_time
+from sweep.backends.options import list_compile_time
 from sweep.config import buckets as bucket_config
 from sweep.engine.plan import Installed, _required, list_build_specs, list_packages
 from sweep.spec import DYNAMIC, Status, Trial, deployment
@@ -13,7 +13,7 @@ from sweep.spec.plan import Entry, Plan
 from sweep.worker.load import config as load_config
 
 if TYPE_CHECKING:
-    from sweep.hardware.rules import Host
+    from sweep.hardware.host import Host
 
 
 Verdict = tuple[Status, str]
@@ -71,7 +71,7 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
 def _bucket_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
     if not trial.buckets:
         return
-    refused = bucket_config.refusal(() if trial.buckets == DYNAMIC else trial.buckets, trial.model)
+    refused = bucket_config.refuse(() if trial.buckets == DYNAMIC else trial.buckets, trial.model)
     if refused:
         yield Status.INVALID, refused
     elif trial.buckets == DYNAMIC and not backend.dynamic_sizes:
@@ -98,8 +98,8 @@ def _deployment_rules(trial: Trial, have: int | None) -> Iterator[Verdict]:
 def _ladder_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
     for rung in trial.backend.get("ladder") or ():
         for name in rung:
-            if name not in compile_time(backend.options_type):
-                known = ", ".join(compile_time(backend.options_type)) or "none"
+            if name not in list_compile_time(backend.options_type):
+                known = ", ".join(list_compile_time(backend.options_type)) or "none"
                 reason = f"backend.ladder: {name} is no compile-time option of {backend.name}, which has {known}"
                 yield Status.INVALID, reason
 

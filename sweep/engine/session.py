@@ -15,7 +15,7 @@ from sweep.engine.resolve import Resolver, make_entries
 from sweep.engine.stages import Stages, select_settled
 from sweep.files import write_json
 from sweep.hardware import environment
-from sweep.hardware import rules as hardware_rules
+from sweep.hardware.host import detect
 from sweep.isolate.interrupts import terminate_as_interrupt
 from sweep.isolate.pool import Workers
 from sweep.report.mlflow import tracker
@@ -30,7 +30,6 @@ from sweep.verdict import select
 from sweep.verdict.costs import prices
 
 if TYPE_CHECKING:
-    from sweep.config.command_line import Job
     from sweep.spec.plan import Plan
 
 INTERRUPTED = "interrupted: continue with `python -m sweep resume last`"
@@ -40,7 +39,7 @@ class Sweep:
     """One id, one folder under `outputs/sweeps/`, one MLflow parent run.
 
     `run` may be called more than once: a search runs a few trials at a time. `finish` writes the verdict.
-    `buckets=auto` is such a search, so jobs that may have it go through `engine.search.buckets.run`.
+    `buckets=auto` is such a search, so trials that may have it go through `engine.search.buckets.run`.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Sweep:
         self.command = command
         self.search = search
         self.display = Display()
-        self.host = hardware_rules.detect()
+        self.host = detect()
         self.trials: dict[str, Trial] = {}  # that were declared, by key
         self.records: dict[str, Record] = select_settled(history.records.values()) if history else {}
         self.interrupted = False
@@ -75,8 +74,8 @@ class Sweep:
         self._plans: list[Plan] = []
         self._resolver: Resolver | None = None
 
-    def run(self, jobs: Sequence["Job"]) -> list[Record]:
-        """Resolve every trial. Returns the records in the order of `jobs`; none with `plan=only`, which runs nothing.
+    def run(self, trials: Sequence[Trial]) -> list[Record]:
+        """Resolve every trial. Returns their records in the same order; none with `plan=only`, which runs nothing.
 
         After Ctrl-C or SIGTERM all workers are ended, open trials are recorded as stopped, and `interrupted` is set.
 
@@ -84,7 +83,7 @@ class Sweep:
             UserError: the outputs folder cannot be used, or can no longer be written.
         """
         with self.writable():
-            return self._run([replace(job.trial, overrides=tuple(job.overrides)) for job in jobs])
+            return self._run(trials)
 
     def _run(self, trials: Sequence[Trial]) -> list[Record]:
         context = self._open()
@@ -117,9 +116,8 @@ class Sweep:
             if self._history is None or trial.key not in self._history.asked:
                 self._open().ledger.append("asked", trial=trial)
 
-    def survey(self, jobs: Sequence["Job"]) -> "Plan":
+    def survey(self, trials: Sequence[Trial]) -> "Plan":
         """Judge trials by the rules without declaring them: a search surveys its whole space first."""
-        trials = [replace(job.trial, overrides=tuple(job.overrides)) for job in jobs]
         return rules.make_plan(trials, self.host, self._open().installed, self.settings.plan)
 
     def writable(self) -> AbstractContextManager[None]:
@@ -226,9 +224,7 @@ class Sweep:
             environment.capture(to_json(vars(self.host) | {"gpus": len(self.host.gpus)})),
         )
         if self._history is None:
-            book.append(
-                "sweep", id=folder.name, settings=self.settings.to_json(), command=self.command, version=__version__
-            )
+            book.append("sweep", id=folder.name, settings=self.settings, command=self.command, version=__version__)
         return self._context
 
     def _plan(self, context: Context, trials: Sequence[Trial]) -> "Plan":
@@ -273,8 +269,7 @@ class Sweep:
             return
         folder = SweepFolder(context.folder).trial(record.key)
         folder.path.mkdir(parents=True, exist_ok=True)
-        trial = self.trials[record.key]
-        write_json(folder.config, {"trial": to_json(trial), "settings": self.settings.to_json()})
+        write_json(folder.config, to_json({"trial": self.trials[record.key], "settings": self.settings}))
         write_json(folder.record, to_json(record))
         if record.agreement is not None:
             write_json(folder.agreement, to_json(record.agreement))

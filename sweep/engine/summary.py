@@ -36,24 +36,17 @@ def write(
     paths = [place.plan, place.verdict, *tables.write(records, folder)]
     measured = (place.drift, place.buckets)  # written earlier
     paths += [path for path in measured if path.exists()]
-    return paths if settings.report == "none" else [*paths, *_draw(folder, records, verdict)]
-
-
-def _draw(folder: Path, records: Sequence[Record], verdict: "Verdict") -> list[Path]:
-    """Write the plots and the page."""
-    paths = []
+    if settings.report == "none":
+        return paths
     if any(record.status is Status.OK for record in records):
         paths += scatter.write(records, verdict, folder)
-    if SweepFolder(folder).buckets.exists():
+    if place.buckets.exists():
         paths += bucket_plots.write(folder)
-    return [*paths, *_write_page(folder, verdict)]
-
-
-def _write_page(folder: Path, verdict: "Verdict") -> list[Path]:
     try:
-        return [page.write(folder, verdict, over=True)]
+        paths.append(page.write(folder, verdict, over=True))
     except UserError:  # a ledger that cannot be read: the other files have what is in memory
-        return []
+        pass
+    return paths
 
 
 def encode_plan(plans: Sequence["Plan"]) -> Json:

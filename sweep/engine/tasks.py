@@ -29,6 +29,8 @@ class Built:
             {"key": b.key, "options": to_json(b.spec.options), "seconds": b.seconds, "failure": to_json(b.failure)}
             for b in self.attempts
         ]
+        info = self.info or BuildInfo("")
+        rare = {"fallback": info.fallback, "left_behind": list(info.left_behind)}
         return {
             **({"options": to_json(self.spec.options), "attempts": tried} if tried else {}),
             "key": self.key,
@@ -38,16 +40,10 @@ class Built:
             "folder": str(self.folder),
             "precision": self.info.precision if self.info else None,
             "placement": self.info.placement if self.info else None,
-            "versions": dict(self.info.versions) if self.info else {},
-            "notes": dict(self.info.notes) if self.info else {},
-            **self._rare(),
+            "versions": dict(info.versions),
+            "notes": dict(info.notes),
+            **{name: value for name, value in rare.items() if value},
         }
-
-    def _rare(self) -> Json:
-        """Keys that few builds have."""
-        info = self.info or BuildInfo("")
-        known = {"fallback": info.fallback, "left_behind": list(info.left_behind)}
-        return {name: value for name, value in known.items() if value}
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,10 @@
 Variables are an allow-list, so that no secret of the environment is ever stored.
 """
 
-import json
 import os
 import platform
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sweep import __version__
@@ -47,15 +45,6 @@ def capture(host: Mapping[str, object] | None = None) -> Json:
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
     return {**captured, "host": dict(host)} if host else captured
-
-
-def write(path: Path) -> None:
-    """Write `capture()` unless the file exists; a folder that cannot be written is no error here."""
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(json.dumps(capture(), indent=1) + "\n")
-    except OSError:
-        pass
 
 
 def list_differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -17,13 +17,8 @@ from sweep.hardware.ec2 import read_text as _read
 from sweep.isolate.procfs import read_processor
 
 FEATURES = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_fp16", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "fma")
-ARM_FEATURES = {
-    "asimd": "neon",
-    "asimddp": "dotprod",
-    "i8mm": "i8mm",
-    "bf16": "bf16",
-    "sve": "sve",
-}  # kernel's name -> ours
+ARM_FEATURES = {"asimd": "neon", "asimddp": "dotprod", "i8mm": "i8mm", "bf16": "bf16", "sve": "sve"}  # kernel's -> ours
+NVIDIA_SECONDS = 20.0  # nvidia-smi may have to wake the driver
 MEMORY_STEP_MB = 256  # the kernel's total moves a little from boot to boot; the identity of a trial must not
 
 
@@ -67,7 +62,7 @@ class Host:
 
 @functools.lru_cache(maxsize=8)
 def detect(root: Path = Path("/")) -> Host:
-    """This host, detected once. `root` is the file system to read, for tests."""
+    """Look at this host, once. `root` is the file system to read, for tests."""
     processor = read_processor(root)
     cpus, cores = _usable_cpus(root)
     words = processor.features
@@ -121,7 +116,7 @@ def _cgroups(root: Path) -> list[Path]:
 
 
 def _cpu_quota(root: Path) -> float | None:
-    """CPUs' worth of time that control groups allow, None where they do not limit it."""
+    """How many CPUs' time the control groups allow; None if they set no limit."""
     quotas = []
     for folder in _cgroups(root):
         quota, _, period = _read(folder / "cpu.max").partition(" ")
@@ -154,7 +149,8 @@ def _gpus(root: Path) -> tuple[Gpu, ...]:
     """NVIDIA GPUs from nvidia-smi, or without memory sizes from the driver; CUDA_VISIBLE_DEVICES is respected."""
     if not (root / "proc/driver/nvidia").exists():
         return ()
-    gpus = _nvidia_smi()
+    rows = [line.rpartition(",") for line in query_gpus("name,memory.total", NVIDIA_SECONDS)]
+    gpus = [Gpu(name.strip(), float(size) if size.strip().isdigit() else None) for name, _, size in rows]
     if not gpus:
         texts = (_read(path / "information") for path in sorted(root.glob("proc/driver/nvidia/gpus/*")))
         gpus = [Gpu(text.partition("Model:")[2].partition("\n")[0].strip() or "NVIDIA GPU") for text in texts]
@@ -165,14 +161,18 @@ def _gpus(root: Path) -> tuple[Gpu, ...]:
     return tuple(gpus[number] for number in numbers if 0 <= number < len(gpus))
 
 
-def _nvidia_smi() -> list[Gpu]:
+def query_gpus(fields: str, seconds: float) -> list[str]:
+    """What nvidia-smi says of the fields, such as `index,clocks.sm`: a line for each GPU; empty without the tool.
+
+    Args:
+        seconds: to wait for it.
+    """
     command = shutil.which("nvidia-smi")
     if command is None:
         return []
-    query = [command, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    words = [command, f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+        result = subprocess.run(words, capture_output=True, text=True, timeout=seconds, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = [line.rpartition(",") for line in done.stdout.splitlines() if line.strip()]
-    return [Gpu(name.strip(), float(size) if size.strip().isdigit() else None) for name, _, size in rows]
+    return [line for line in result.stdout.splitlines() if line.strip()]

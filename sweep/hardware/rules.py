@@ -4,22 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sweep.hardware.host import Gpu, Host, detect
+from sweep.hardware.host import Host, detect
 from sweep.spec import Json, Status, Trial, deployment
-
-__all__ = [
-    "REPLAY",
-    "Gpu",
-    "Host",
-    "check_trial",
-    "count_available",
-    "count_replicas",
-    "describe_lack",
-    "describe_local",
-    "describe_mismatch",
-    "detect",
-    "fill",
-]
 
 REPLAY = "replay"  # the device of a backend that answers from a table: it needs nothing of this host
 

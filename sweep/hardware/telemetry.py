@@ -6,14 +6,13 @@ not show (a virtual machine has no temperatures) is absent, never an error.
 """
 
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.hardware.ec2 import read_text as _read
+from sweep.hardware.host import query_gpus
 from sweep.isolate import procfs
 from sweep.spec.facts import HostFacts
 
@@ -122,16 +121,9 @@ def _zones(folder: Path) -> Iterator[float]:
 
 def _gpus(gpus: Sequence[int]) -> tuple[float | None, float | None]:
     """(slowest SM clock in MHz, highest temperature in degrees C) of the GPUs used."""
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return None, None
-    query = [command, "--query-gpu=index,clocks.sm,temperature.gpu", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=GPU_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None, None
     wanted = _driver_numbers(gpus)
-    rows = [[_first_number(cell) for cell in line.split(",")] for line in done.stdout.splitlines()]
+    lines = query_gpus("index,clocks.sm,temperature.gpu", GPU_SECONDS)
+    rows = [[_first_number(cell) for cell in line.split(",")] for line in lines]
     used = [row for row in rows if len(row) == 3 and (not wanted or row[0] in wanted)]
     clocks, degrees = ([value for row in used if (value := row[column]) is not None] for column in (1, 2))
     return min(clocks, default=None), max(degrees, default=None)

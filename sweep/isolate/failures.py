@@ -1,4 +1,4 @@
-"""Classify what frameworks, compilers and runtimes print: a kind of failure, one line, and advice.
+"""Classify what frameworks, compilers and runtimes print: a kind of failure, and one line.
 
 The table is data: the first row that matches wins. Rows are tried on the exception with its causes, then (by the
 parent) on the end of the log. A number counts only in a context that says what it is. Worker side, Python 3.8.
@@ -21,12 +21,9 @@ TAIL_CHARACTERS = 16000  # searched at the end of a log: what stands earlier is 
 class Row(NamedTuple):
     pattern: Pattern[str]
     kind: FailureKind
-    advice: str
 
 
-TABLE: Tuple[Row, ...] = tuple(
-    Row(re.compile(text, re.IGNORECASE), kind, find_advice) for text, kind, find_advice in ROWS
-)
+TABLE: Tuple[Row, ...] = tuple(Row(re.compile(text, re.IGNORECASE), kind) for text, kind in ROWS)
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # A status of the Neuron runtime stands in a line that speaks of it, and is never an exit status
@@ -57,7 +54,7 @@ def classify(error: Optional[BaseException], text: str) -> Tuple[FailureKind, st
         return error.kind, shorten(str(error))
     chain = list(_list_causes(error))
     summary = _describe(error)
-    kind = _classify_type(error)
+    kind = next(filter(None, map(_find_kind, _list_causes(error, named=True))), None)
     if kind is None:
         rows = [match(_describe(cause, full=True)) for cause in chain] + [match(text[-TAIL_CHARACTERS:])]
         kind = next((row.kind for row in rows if row), FailureKind.UNKNOWN)
@@ -96,12 +93,6 @@ def match(text: str) -> Optional[Row]:
     return None
 
 
-def find_advice(text: str) -> str:
-    """What a person could try; empty if nothing is known."""
-    row = match(text[-TAIL_CHARACTERS:])
-    return row.advice if row else ""
-
-
 def shorten(text: str) -> str:
     """The first line with a letter or a digit, without control codes, cut to 300 characters."""
     lines = [" ".join(line.split()) for line in _CONTROL.sub(" ", text.replace("\r", "\n")).split("\n")]
@@ -120,14 +111,20 @@ def pick_line(text: str, row: Optional[Row] = None) -> str:
     return shorten((errors or lines or [""])[-1])
 
 
-def _list_causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception, then its causes, outermost first."""
+def _list_causes(error: BaseException, named: bool = False) -> Iterator[BaseException]:
+    """An exception, then its causes, outermost first.
+
+    Args:
+        named: only the causes that an exception names (`raise ... from`) and not what was handled when it was raised:
+            libraries try things, fail, and go on to fail for another reason.
+    """
     seen: List[int] = []
     current: Optional[BaseException] = error
     while current is not None and id(current) not in seen:
         seen.append(id(current))
         yield current
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        context = None if named or current.__suppress_context__ else current.__context__
+        current = current.__cause__ or context
 
 
 def _describe(error: BaseException, full: bool = False) -> str:
@@ -139,20 +136,8 @@ def _describe(error: BaseException, full: bool = False) -> str:
     return "%s: %s" % (name, message) if full else shorten("%s: %s" % (name, shorten(message)) if message else name)
 
 
-def _classify_type(error: BaseException) -> Optional[FailureKind]:
-    """The kind that follows from the type of an exception, or of the causes that it names."""
-    current: Optional[BaseException] = error
-    for _ in range(10):  # a cycle of causes is possible
-        if current is None:
-            return None
-        kind = _find_kind(current)
-        if kind is not None:
-            return kind
-        current = current.__cause__  # not the context: libraries try things, fail, and go on to fail for another reason
-    return None
-
-
 def _find_kind(error: BaseException) -> Optional[FailureKind]:
+    """The kind that follows from the type of an exception."""
     if isinstance(error, TrialError):
         return error.kind
     if isinstance(error, ImportError):
@@ -186,7 +171,7 @@ def _match_neuron_status(text: str) -> Optional[Row]:
         status = named
     if status is None or code is None or int(code) not in NEURON_STATUS:
         return None
-    kind, hint = NEURON_STATUS[int(code)]
+    kind = NEURON_STATUS[int(code)]
     if code == "2" and "execute" in status.group(0).lower():  # status 2 is a bad artifact at load, bad inputs at run
-        kind, hint = FailureKind.SHAPE_MISMATCH, "the inputs must have the shapes and types of the build"
-    return Row(re.compile(re.escape(status.group(0))), kind, hint)
+        kind = FailureKind.SHAPE_MISMATCH
+    return Row(re.compile(re.escape(status.group(0))), kind)

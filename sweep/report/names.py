@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sweep.spec import REQUESTS, Record, Status
-from sweep.text import axis_text, one_line, status_text
+from sweep.text import axis_text, status_text, to_single_line
 
 AXES = ("model", "data", "hardware", "backend", "precision", "batch", "request_batch", "cores", "replicas", "buckets")
 PLACES = ("python", "path", "_target_")  # settings that are long and usually follow from others
@@ -105,5 +105,5 @@ def group_failures(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
 def describe_failure(record: Record) -> str:
     """Say in one line why a trial did not end `ok`."""
     if record.failure is not None and record.status is not Status.INVALID:  # a rule has no kind
-        return f"{record.failure.kind.value}: {one_line(record.reason or record.failure.summary)}"
-    return one_line(record.reason) or status_text(record.status)
+        return f"{record.failure.kind.value}: {to_single_line(record.reason or record.failure.summary)}"
+    return to_single_line(record.reason) or status_text(record.status)

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from sweep.spec import Measurement, Record, Status, StopReason, metrics
-from sweep.spec.facts import LoadFacts
+from sweep.report.names import sort_ranked
+from sweep.spec import Measurement, Origin, Record, Status, StopReason, metrics
 from sweep.spec.metrics import COST
-from sweep.text import count, count_range, number, percent, share
+from sweep.text import count, count_range, number, percent, share, status_text, stop_text
 from sweep.verdict.costs import money
+from sweep.verdict.race import ranking_value
 
 if TYPE_CHECKING:
-    from sweep.spec.settings import Settings
+    from sweep.spec.settings import Objective, Settings
     from sweep.verdict.select import Verdict
 
 WIDTH = 8  # of the names
@@ -43,7 +44,7 @@ def describe(records: Sequence[Record], verdict: Verdict, settings: Settings) ->
         Line("next", _next(records, verdict, leader)),
         Line("sure", _sure(records, verdict, settings)),
         Line("noise", "; ".join(describe_noise(records).values()), warns=True),
-        Line("load", _load(leader), warns=_overloaded(leader)),
+        Line("load", _load(leader), warns=any(repeat.load.overloaded for repeat in leader.repeats if repeat.load)),
         Line("cost", _cost(leader, settings)),
     ]
     return [line for line in story if line.text]
@@ -52,6 +53,39 @@ def describe(records: Sequence[Record], verdict: Verdict, settings: Settings) ->
 def has_numbers(record: Record) -> bool:
     """Whether a trial was measured and its numbers count, even if it was stopped because enough was known of it."""
     return record.status is Status.OK or (record.status is Status.STOPPED and bool(record.metrics))
+
+
+def sort_results(records: Sequence[Record], ranking: Sequence[str], objective: Objective) -> list[Record]:
+    """The records as ranked; then those with numbers and no rank, by the objective; then the rest."""
+
+    def place(record: Record) -> tuple[int, float]:
+        if record.key in ranking:
+            return 0, 0.0
+        return (1, ranking_value(record, objective)) if has_numbers(record) else (2, 0.0)
+
+    return sorted(sort_ranked(records, ranking), key=place)
+
+
+def describe_state(record: Record, verdict: Verdict | None) -> str:
+    """How a trial ended, in a word or two; of one that counts what the verdict makes of it.
+
+    Args:
+        verdict: None while there is none.
+    """
+    counts = record.status is Status.OK or (verdict is not None and record.key in verdict.ranking)
+    if verdict is not None and counts:
+        if record.key == verdict.winner:
+            return "best"
+        if record.key in verdict.tied:
+            return "tie" if verdict.kind == "tie" else "undecided"
+        if record.key in verdict.outside:
+            return "excluded"  # over a limit, or it is not known whether it is
+    if record.status is Status.STOPPED:
+        return "ok" if counts else stop_text(record)
+    text = status_text(record.status)
+    if record.status is Status.OK:
+        return text if record.origin is Origin.MEASURED else record.origin.value
+    return f"{record.origin.value}, {text}" if record.origin is Origin.REPORTED else text
 
 
 def comparable_numbers(record: Record) -> Mapping[str, float]:
@@ -148,23 +182,15 @@ def _others(repeats: Sequence[Measurement]) -> dict[str, str]:
     return texts
 
 
-def _loads(record: Record) -> list[LoadFacts]:
-    return [repeat.load for repeat in record.repeats if repeat.load is not None]
-
-
-def _overloaded(record: Record) -> bool:
-    return any(load.overloaded for load in _loads(record))
-
-
 def _load(record: Record) -> str:
     """What arrived under an open load, and whether it could be served."""
-    loads = _loads(record)
+    loads = [repeat.load for repeat in record.repeats if repeat.load is not None]
     rates = [load.rate for load in loads if load.rate is not None]
     if not rates:
         return ""
     text = f"{loads[0].scenario} at {number(median(rates))} items/s"
     left = sum(load.left for load in loads)
-    if _overloaded(record):
+    if any(load.overloaded for load in loads):
         return f"{text} are more than it can serve: the queue grows, so latency depends on how long one measures"
     return f"{text}; {left:,} still waited when the windows ended" if left else text
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from sweep.report.names import list_axes
 from sweep.spec import Json, Record
 from sweep.store.layout import SweepFolder
-from sweep.text import axis_text, one_line
+from sweep.text import axis_text, to_single_line
 
 
-def trial_rows(records: Sequence[Record], run_ids: Mapping[str, str] | None = None) -> list[Json]:
+def trial_rows(records: Sequence[Record], run_ids: Mapping[str, str]) -> list[Json]:
     """The rows that `trials --json` prints.
 
     Each has `key, label, settings, overrides, status, reason, origin, failure, metrics, mlflow_run_id`.
@@ -20,7 +20,7 @@ def trial_rows(records: Sequence[Record], run_ids: Mapping[str, str] | None = No
     Args:
         run_ids: MLflow run id by trial key; a trial without one has null.
     """
-    return [_row(record, (run_ids or {}).get(record.key)) for record in records]
+    return [_row(record, run_ids.get(record.key)) for record in records]
 
 
 def _row(record: Record, run_id: str | None) -> Json:
@@ -39,13 +39,9 @@ def _row(record: Record, run_id: str | None) -> Json:
     }
 
 
-def results_json(records: Sequence[Record], run_ids: Mapping[str, str] | None = None) -> str:
-    return json.dumps(trial_rows(records, run_ids), indent=1) + "\n"
-
-
-def results_csv(records: Sequence[Record], run_ids: Mapping[str, str] | None = None) -> str:
+def results_csv(records: Sequence[Record]) -> str:
     """A header and one line for each trial: key, label, axes, ending, and every metric that any trial has."""
-    rows = trial_rows(records, run_ids)
+    rows = trial_rows(records, {})
     axes = list_axes(row["settings"] for row in rows)
     metrics = sorted({name for row in rows for name in row["metrics"] or {}})
     ending = ["status", "reason", "origin", "failure_kind", "failure_summary", "failure_log"]
@@ -57,18 +53,18 @@ def results_csv(records: Sequence[Record], run_ids: Mapping[str, str] | None = N
         writer.writerow(
             [row["key"], row["label"]]
             + [axis_text(row["settings"].get(axis, "")) for axis in axes]
-            + [row["status"], one_line(row["reason"]), row["origin"]]
-            + [failure.get("kind"), one_line(failure.get("summary") or ""), failure.get("log")]
+            + [row["status"], to_single_line(row["reason"]), row["origin"]]
+            + [failure.get("kind"), to_single_line(failure.get("summary") or ""), failure.get("log")]
             + [(row["metrics"] or {}).get(name) for name in metrics]
             + [" ".join(row["overrides"]), row["mlflow_run_id"]]
         )
     return text.getvalue()
 
 
-def write(records: Sequence[Record], folder: Path, run_ids: Mapping[str, str] | None = None) -> list[Path]:
-    """Write `results.json` and `results.csv` into `folder`; their paths."""
+def write(records: Sequence[Record], folder: Path) -> list[Path]:
+    """Write `results.json` and `results.csv` into `folder`; their paths. The runs of MLflow are not known yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [SweepFolder(folder).results_json, SweepFolder(folder).results_csv]
-    paths[0].write_text(results_json(records, run_ids), encoding="utf-8")
-    paths[1].write_text(results_csv(records, run_ids), encoding="utf-8")
-    return paths
+    place = SweepFolder(folder)
+    place.results_json.write_text(json.dumps(trial_rows(records, {}), indent=1) + "\n", encoding="utf-8")
+    place.results_csv.write_text(results_csv(records), encoding="utf-8")
+    return [place.results_json, place.results_csv]

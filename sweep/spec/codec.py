@@ -46,6 +46,7 @@ def from_json(kind: Type[T], value: Any) -> T:
     """Read a frozen value of type `kind` from what `to_json` wrote. Unknown keys are ignored.
 
     A dataclass may have a static method `from_earlier_version`, which turns the JSON of earlier versions into today's.
+    What these kept in `notes` under the name of a field becomes that field.
     """
     wanted: Any = kind
     decode = _decoder(wanted)
@@ -71,6 +72,8 @@ def _decoder(kind: Any) -> Optional[Callable[[Any], Any]]:
 
         def decode_fields(value: Mapping[str, Any]) -> Any:
             value = value if upgrade is None else upgrade(value)
+            if "notes" in parts and isinstance(value.get("notes"), dict):
+                value = _take_from_notes(value, parts)
             known = {name: item for name, item in value.items() if name in parts}
             for name, decode in to_decode:
                 if name in known:
@@ -80,6 +83,13 @@ def _decoder(kind: Any) -> Optional[Callable[[Any], Any]]:
         to_decode = [(name, decode) for name, decode in parts.items() if decode is not None]
         return decode_fields
     return kind if isinstance(kind, type) and issubclass(kind, enum.Enum) else None
+
+
+def _take_from_notes(value: Mapping[str, Any], names: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fill fields from notes of the same name. Such a note stays only if the field says something else."""
+    whole = {**{name: note for name, note in value["notes"].items() if name in names}, **value}
+    notes = {name: note for name, note in value["notes"].items() if name not in whole or whole[name] != note}
+    return {**whole, "notes": notes}
 
 
 def _unchanged(value: Any) -> Any:

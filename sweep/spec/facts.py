@@ -5,7 +5,7 @@ empty. Python 3.8, standard library alone, nothing of ours.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 
 @dataclass(frozen=True)
@@ -199,49 +199,3 @@ class Price:
     region: Optional[str] = None
     date: Optional[str] = None  # of the price, YYYY-MM-DD
     source: Optional[str] = None
-
-
-# Versions up to f9dda2f wrote all facts into the notes of a measurement, a record or a build, under these names.
-_OF_BUILDS = ("fallback", "left_behind")
-_OF_MEASUREMENTS = (
-    *("precision", "device_memory_mb", "work_ratio", "wall_seconds", "level", "loaded_mb", "padding", "padding_flops"),
-    *("buckets", "sizes", "load", "capacity", "host"),
-)
-_OF_RECORDS = (
-    *("attempts", "ladder", "buckets", "sizes", "deployment", "price", "source", "reuse"),
-    *("measured_together", "measured_before", "look", "dominated_by"),
-)
-
-
-def upgrade_build(value: Mapping[str, Any]) -> Dict[str, Any]:
-    """Move the facts in the notes of a `BuildInfo` into fields, in JSON."""
-    return _take(value, _OF_BUILDS)
-
-
-def upgrade_measurement(value: Mapping[str, Any]) -> Dict[str, Any]:
-    """Move the facts in the notes of a `Measurement` into fields, in JSON."""
-    return _take(value, _OF_MEASUREMENTS)
-
-
-def upgrade_record(value: Mapping[str, Any]) -> Dict[str, Any]:
-    """Move the facts in the notes of a `Record` into fields, in JSON. `source` and `reuse` lay there in parts."""
-    notes = dict(value.get("notes") or {})
-    if isinstance(notes.get("source"), str):
-        parts = {name: notes.pop(name) for name in ("source", "date", "mistakes", "table", "row") if name in notes}
-        notes["source"] = parts
-    if isinstance(notes.get("stopped"), Mapping):
-        notes["dominated_by"] = notes.pop("stopped").get("by")
-    if "reused_from" in notes:
-        parts = {name: notes.pop(name) for name in ("age_hours", "run") if name in notes}
-        notes["reuse"] = {"sweep": notes.pop("reused_from"), **parts}
-    return _take({**value, "notes": notes}, _OF_RECORDS)
-
-
-def _take(value: Mapping[str, Any], names: Iterable[str]) -> Dict[str, Any]:
-    notes = value.get("notes")
-    if not notes:
-        return dict(value)
-    facts = {name: notes[name] for name in names if name in notes and name not in value}
-    whole = {**value, **facts}
-    doubled = {name for name in names if name in notes and notes[name] == whole[name]}
-    return {**whole, "notes": {name: note for name, note in notes.items() if name not in doubled}}

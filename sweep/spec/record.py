@@ -3,7 +3,7 @@
 import enum
 import functools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
@@ -22,9 +22,6 @@ from sweep.spec.facts import (
     SizeFacts,
     SourceFacts,
     Timing,
-    upgrade_build,
-    upgrade_measurement,
-    upgrade_record,
 )
 from sweep.spec.failure import Failure
 
@@ -104,10 +101,6 @@ class BuildInfo:
     fallback: str = ""  # why operators run elsewhere, where the compiler says it
     left_behind: Tuple[str, ...] = ()  # processes that the compiler did not end
 
-    @staticmethod
-    def from_earlier_version(value: Json) -> Json:
-        return upgrade_build(value)
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -122,10 +115,6 @@ class Outcome:
     cpu_seconds: Optional[float] = None  # CPU time of the whole process tree
     left_behind: Tuple[str, ...] = ()  # processes that it did not end, which were killed
     host: HostFacts = field(default_factory=HostFacts)  # what the machine was like meanwhile, where somebody looked
-
-    @property
-    def ok(self) -> bool:
-        return self.failure is None
 
 
 @dataclass(frozen=True)
@@ -166,31 +155,19 @@ class Measurement:
         """A repeat with its timing alone: no loading, no warm-up. Its arrays lie in `folder`."""
         return Measurement(
             index=index,
-            throughput_items_per_s=timing.throughput_items_per_s,
-            window_seconds=timing.window_seconds,
-            requests=timing.requests,
-            items=timing.items,
-            latency_ms_mean=timing.latency_ms_mean,
+            **vars(timing),
             latency_ms=latency_ms,
             load_seconds=0.0,
             first_request_ms=0.0,
             warmup={"requests": 0, "seconds": 0.0, "stable": True},
             peak_memory_mb=0.0,
-            in_flight=timing.in_flight,
             samples=str(folder / "samples.npz"),
             outputs=str(folder / "outputs.npz"),
         )
 
     @property
     def timing(self) -> Timing:
-        return Timing(
-            self.throughput_items_per_s,
-            self.window_seconds,
-            self.requests,
-            self.items,
-            self.latency_ms_mean,
-            self.in_flight,
-        )
+        return Timing(**{part.name: getattr(self, part.name) for part in fields(Timing)})
 
     @property
     def capacity_items_per_s(self) -> Optional[float]:
@@ -203,10 +180,6 @@ class Measurement:
         value = self.latency_ms.get(known.label) if known.pooled is metrics.Pooled.REQUESTS else None
         value = getattr(self, metric, None) if value is None else value
         return float(value) if isinstance(value, (int, float)) else None
-
-    @staticmethod
-    def from_earlier_version(value: Json) -> Json:
-        return upgrade_measurement(value)
 
 
 @dataclass(frozen=True)
@@ -260,7 +233,7 @@ class Record:
 
     @staticmethod
     def from_earlier_version(value: Json) -> Json:
-        return upgrade_record(_add_stop(value))
+        return _group_notes(_add_stop(value))
 
     @functools.cached_property
     def numbers(self) -> Mapping[str, float]:
@@ -305,3 +278,17 @@ def _add_stop(value: Json) -> Json:
     text = value.get("reason") or ""
     stop = eliminated or next((stop.value for start, stop in _EARLIER_REASONS if text.startswith(start)), None)
     return {**value, "stop": stop or StopReason.PREEMPTED.value}
+
+
+def _group_notes(value: Json) -> Json:
+    """The JSON of a record whose notes name facts as its fields do; earlier versions wrote some of them in parts."""
+    notes = dict(value.get("notes") or {})
+    if isinstance(notes.get("source"), str):
+        names = ("source", "date", "mistakes", "table", "row")
+        notes["source"] = {name: notes.pop(name) for name in names if name in notes}
+    if isinstance(notes.get("stopped"), Mapping):
+        notes["dominated_by"] = notes.pop("stopped").get("by")
+    if "reused_from" in notes:
+        parts = {name: notes.pop(name) for name in ("age_hours", "run") if name in notes}
+        notes["reuse"] = {"sweep": notes.pop("reused_from"), **parts}
+    return {**value, "notes": notes}

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Set, Tuple
 
 from sweep.spec import metrics
-from sweep.spec.codec import Json, from_json, to_json
 from sweep.spec.declared import setting, within
 from sweep.spec.errors import UserError
 from sweep.spec.metrics import Limit, Side
@@ -14,7 +13,6 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 PRICES = ("on_demand", "reserved", "spot")
 GOALS = tuple(metric.name for metric in metrics.GOALS)
 _BOUNDS = {f"{metric.name}_{side.value}": (metric, side) for metric in metrics.METRICS for side in Side}
-PRICES = ("on_demand", "reserved", "spot")
 
 
 @dataclass(frozen=True)
@@ -153,10 +151,3 @@ class Settings:
     @property
     def outputs_path(self) -> Path:
         return Path(self.outputs)
-
-    def to_json(self) -> Json:
-        return dict(to_json(self))
-
-    @staticmethod
-    def from_json(value: Json) -> "Settings":
-        return from_json(Settings, value)

@@ -46,6 +46,11 @@ class Trial:
             del identity["deployment"]
         return digest(identity)
 
+    @functools.cached_property
+    def pair_key(self) -> str:
+        """Equal for trials of the same model and data, which have a reference in common."""
+        return digest([self.model, self.data])
+
     @property
     def request_items(self) -> int:
         """Items in one request: what a client sends, which only dynamic batching makes another number than `batch`."""

@@ -54,16 +54,7 @@ class Draft:
 
     def commit(self, info: Json) -> Entry:
         """Make the folder's content the build of this key. A full disk gives an entry with that failure."""
-        seconds = float(info.get("seconds", 0.0))
-        try:
-            return self._store._finish(self._key, self._aside, info, None, seconds)
-        except OSError as error:
-            if error.errno not in files.FULL:
-                raise
-            failure = Failure(
-                FailureKind.DISK_FULL, f"disk full: the build could not be stored: {error}", seconds=seconds
-            )
-            return self._unstored(info, failure)
+        return self._keep(info, None, float(info.get("seconds", 0.0)))
 
     def fail(self, failure: Failure, info: Json | None = None, *, remember: bool = True) -> Entry:
         """Store that this build fails, so that the next sweep does not try it again; only the build's log is kept.
@@ -74,12 +65,16 @@ class Draft:
         if not remember or failure.kind.is_passing:
             return self._unstored(info, failure)
         files.keep_only(self.folder, LOG)
+        return self._keep(info, failure, failure.seconds)
+
+    def _keep(self, info: Json, failure: Failure | None, seconds: float) -> Entry:
         try:
-            return self._store._finish(self._key, self._aside, info, failure, failure.seconds)
+            return self._store._finish(self._key, self._aside, info, failure, seconds)
         except OSError as error:
             if error.errno not in files.FULL:
                 raise
-            return self._unstored(info, failure)
+            full = f"disk full: the build could not be stored: {error}"
+            return self._unstored(info, failure or Failure(FailureKind.DISK_FULL, full, seconds=seconds))
 
     def _unstored(self, info: Json, failure: Failure) -> Entry:
         now = time.time()
@@ -91,7 +86,6 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.corrupted: dict[str, str] = {}  # key -> what was wrong with an entry that was removed
         self._interrupted = threading.Event()
 
     @staticmethod
@@ -100,18 +94,16 @@ class Store:
         parts = {"format": FORMAT, "spec": to_json(spec), "toolchain": dict(toolchain), "model": model, "data": data}
         return digest(parts)
 
-    def get(self, key: str, *, verify: bool = True) -> Entry | None:
-        """The finished build or remembered failure of a key. Checks sizes, and contents with `verify`.
-
-        Removes a damaged entry, notes it in `corrupted` and returns None.
-        """
-        entry, wrong = _load(self._builds / key, verify)
+    def get(self, key: str) -> Entry | None:
+        """The finished build or remembered failure of a key, with its content checked; a damaged entry is removed."""
+        folder = self._builds / key
+        entry, marker = _load(folder, verify=True), folder / "info.json"
         if entry is not None:
-            files.touch(self._builds / key / "info.json")
-        elif wrong:  # no marker at all is a build that goes on, or that was killed: `building` sees to that
+            files.touch(marker)
+        elif marker.exists():  # none at all is a build that goes on, or that was killed: `building` sees to that
             with _explain_errors(self.root), self._lock(key, wait=False) as held:
-                if held:
-                    self._drop_damaged(key, wrong)
+                if held and _load(folder, verify=True) is None:  # it may have been built again meanwhile
+                    files.remove(folder)
         return entry
 
     @contextmanager
@@ -137,7 +129,7 @@ class Store:
 
     def entries(self) -> list[Entry]:
         """All builds and remembered failures, the least recently used first."""
-        loaded = [_load(folder, verify=False)[0] for folder in _list_folders(self._builds)]
+        loaded = [_load(folder, verify=False) for folder in _list_folders(self._builds)]
         return sorted((entry for entry in loaded if entry is not None), key=lambda entry: entry.last_used)
 
     def clean(
@@ -165,40 +157,17 @@ class Store:
         self._sweep_up()
         return removed
 
-    def path(self, kind: str, name: str) -> Path | None:
-        """The folder of arrays that `blob` stored, or None."""
-        folder = self.root / kind / name
-        return folder if folder.is_dir() else None
-
-    @contextmanager
-    def blob(self, kind: str, name: str) -> Iterator[Path]:
-        """A folder to fill; it appears under its name, whole, only if the block ends without an error."""
-        with ExitStack() as stack:
-            with _explain_errors(self.root):
-                aside = files.make_draft(self.root / kind, name)
-                stack.callback(files.remove, aside)
-            yield aside
-            with _explain_errors(self.root):
-                files.flush(aside)
-                files.move(aside, self.root / kind / name)
-
     @property
     def _builds(self) -> Path:
         return self.root / "builds"
 
     def _finished_since(self, key: str, called: float) -> Entry | None:
         """What another sweep has built since `called`; None for an older failure, which is tried again."""
-        entry, wrong = _load(self._builds / key, verify=True)
+        entry = _load(self._builds / key, verify=True)
         if entry is None:
-            self._drop_damaged(key, wrong)
+            files.remove(self._builds / key)
             return None
         return None if entry.failure is not None and entry.created < called else entry
-
-    def _drop_damaged(self, key: str, wrong: str) -> None:
-        """Needs the lock."""
-        if wrong:
-            self.corrupted[key] = wrong
-        files.remove(self._builds / key)
 
     def _fresh_draft(self, key: str) -> Path:
         """We hold the lock, so every other draft of this key is a dead builder's."""
@@ -235,8 +204,8 @@ class Store:
         except OSError:
             files.remove(final)
             raise
-        entry, wrong = _load(final, verify=False)
-        assert entry is not None, wrong
+        entry = _load(final, verify=False)
+        assert entry is not None, "it was written just now"
         return entry
 
     def _discard(self, key: str) -> bool:
@@ -254,9 +223,6 @@ class Store:
         for path in (self.root / "locks").glob("*"):
             if not (self._builds / path.name).exists():
                 self._remove_if_free(path.name, path)
-        for draft in self.root.glob(f"*/{files.DRAFT}*"):  # of blobs, which have no lock
-            if draft.stat().st_mtime < time.time() - DAY_SECONDS:
-                files.remove(draft)
 
     def _remove_if_free(self, key: str, path: Path) -> None:
         with self._lock(key, wait=False) as held:
@@ -319,36 +285,27 @@ def _list_folders(parent: Path) -> list[Path]:
         return []
 
 
-def _load(folder: Path, verify: bool) -> tuple[Entry | None, str]:
-    """An entry, or None and what is wrong with it ("" where there is no marker)."""
+def _load(folder: Path, verify: bool) -> Entry | None:
+    """An entry; None if it has no marker, or one that does not describe it. Reads the contents with `verify`."""
     marker_path, artifact = folder / "info.json", folder / "artifact"
     try:
         used = marker_path.stat().st_mtime
         marker = json.loads(marker_path.read_text("utf-8"))
-        if marker["format"] != FORMAT or marker["key"] != folder.name:
-            return None, "its marker is of another format or another key"
-        wrong = _describe_damage(artifact, marker["files"], verify)
-        if wrong:
-            return None, wrong
+        ours = marker["format"] == FORMAT and marker["key"] == folder.name
+        if not ours or not _is_whole(artifact, marker["files"], verify):
+            return None
         failure = None if marker["failure"] is None else from_json(Failure, marker["failure"])
         if failure is not None and (artifact / LOG).exists():
             failure = replace(failure, log=str(artifact / LOG))
         sizes = float(marker["seconds"]), int(marker["bytes"]), float(marker["created"])
-        return Entry(folder.name, artifact, dict(marker["info"]), failure, *sizes, used), ""
-    except FileNotFoundError:
-        return None, ""
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return None, f"its marker cannot be read: {error}"
+        return Entry(folder.name, artifact, dict(marker["info"]), failure, *sizes, used)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
-def _describe_damage(artifact: Path, content: Mapping[str, Any], verify: bool) -> str:
-    """What differs from the marker; empty if nothing does. Later files (caches of a framework) do no harm."""
-    for name, file in content.items():
-        path = artifact / name
-        if not path.is_symlink() and not path.is_file():
-            return f"{name} is missing"
-        if files.size(path) != file["bytes"]:
-            return f"{name} has {files.size(path)} bytes, not {file['bytes']}"
-        if verify and files.sha256(path) != file["sha256"]:
-            return f"{name} has other content than was built"
-    return ""
+def _is_whole(artifact: Path, content: Mapping[str, Any], verify: bool) -> bool:
+    """Whether all files are there as the marker says. Later files (caches of a framework) do no harm."""
+    return all(
+        files.size(artifact / name) == file["bytes"] and (not verify or files.sha256(artifact / name) == file["sha256"])
+        for name, file in content.items()
+    )

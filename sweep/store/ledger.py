@@ -46,7 +46,7 @@ class Ledger:
         except OSError:
             self._file.close()
             raise UserError(f"{folder.name} is being run by another process: wait for it, or stop it first") from None
-        self.dropped = self._drop_torn_tail()
+        self._drop_torn_tail()
 
     def append(self, kind: str, **values: Any) -> None:
         """Write one entry and wait until it is on the disk.
@@ -79,14 +79,13 @@ class Ledger:
     def close(self) -> None:
         self._file.close()
 
-    def _drop_torn_tail(self) -> int:
-        """Cut what follows the last whole line, and return the number of bytes cut."""
+    def _drop_torn_tail(self) -> None:
+        """Cut what follows the last whole line."""
         size = self.path.stat().st_size
         good = sum(len(line) for line, entry in _parse_lines(self.path) if entry is not None or line.endswith(b"\n"))
         if good < size:
             self._file.truncate(good)
             os.fsync(self._file.fileno())
-        return size - good
 
 
 class History:
@@ -99,7 +98,6 @@ class History:
         self.asked: dict[str, Trial] = {}  # trials that became others: `buckets=auto`
         self.records: dict[str, Record] = {}
         self.runs: dict[str, str] = {}  # trial key -> MLflow run id; "" -> the parent's
-        self.controls: list[Json] = []  # what was measured only to watch the machine
         self.verdict: Json | None = None
         self.finished = False
         self.torn = 0
@@ -138,8 +136,6 @@ class History:
         elif kind == "record":
             record = from_json(Record, entry["record"])
             self.records[record.key] = record
-        elif kind == "control":
-            self.controls.append(entry)
         elif kind == "runs":
             self.runs.update(entry["runs"])
         elif kind == "finish":
@@ -150,6 +146,12 @@ class History:
 def entries(folder: Path) -> Iterator[Json]:
     """The entries of a sweep's ledger, oldest first, without torn or altered lines."""
     return (entry for _, entry in _parse_lines(SweepFolder(folder).ledger) if entry is not None)
+
+
+def find_reference(folder: Path, trial: Trial) -> Json | None:
+    """What the ledger of a sweep says about a trial's reference; None if it was not loaded there."""
+    pairs = (entry for entry in entries(folder) if entry["kind"] == "reference")
+    return next((entry["result"] for entry in pairs if entry["pair"] == trial.pair_key), None)
 
 
 def new_folder(outputs: Path, suffix: str) -> Path:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.spec import Json, Record, Status, StopReason, UserError, digest, meant, nearest, to_json
+from sweep.spec import Json, Record, Status, StopReason, UserError, from_json, meant, nearest
 from sweep.spec.settings import Settings
 from sweep.store import ledger
 from sweep.text import axis_text
@@ -60,10 +60,7 @@ class Stored:
         return next((place for place in places if place.is_file()), None)
 
     def latencies_ms(self) -> "dict[int, np.ndarray]":
-        """Latency of every request in ms, by repeat; repeats without measured samples are left out.
-
-        A table has no samples, and those of a replay are drawn from its percentiles: neither counts.
-        """
+        """Latency of every request in ms, by repeat; repeats without measured samples are left out."""
         from sweep.store import samples
 
         if not self.is_measured:
@@ -79,11 +76,7 @@ class Stored:
     def reference(self) -> Json | None:
         """Digests of its model, its data and the original model's answers: their names in the store."""
         trial = self.history.trials.get(self.record.key)
-        if trial is None:
-            return None
-        pair = digest([to_json(trial.model), to_json(trial.data)])
-        entries = (entry for entry in ledger.entries(self.history.folder) if entry["kind"] == "reference")
-        return next((entry["result"] for entry in entries if entry["pair"] == pair), None)
+        return None if trial is None else ledger.find_reference(self.history.folder, trial)
 
 
 def trials(outputs: Path, words: Sequence[str]) -> list[Stored]:
@@ -159,7 +152,7 @@ def history(outputs: Path, sweep: str) -> ledger.History:
 
 
 def settings(history: ledger.History) -> Settings:
-    return Settings.from_json(history.header["settings"])
+    return from_json(Settings, history.header["settings"])
 
 
 def records(history: ledger.History) -> list[Record]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import typer
 
 from sweep.spec import UserError
-from sweep.text import one_line
+from sweep.text import to_single_line
 from sweep.verbs import (
     best,
     buckets,
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         # Depending on its version Typer uses click or a copy of it: their errors have a method in common, not a class.
         if hasattr(error, "format_message"):
-            raise UserError(one_line(error.format_message())) from None
+            raise UserError(to_single_line(error.format_message())) from None
         if type(error).__name__ == "Abort":
             return 130
         raise

@@ -9,7 +9,6 @@ import typer
 from sweep.store import query
 from sweep.verbs.arguments import OUTPUTS, AsJson, Include, Outputs, SweepOption
 from sweep.verbs.trials import show, with_reported
-from sweep.verdict.buckets import metrics as bucket_metrics
 
 
 def best(
@@ -27,6 +26,7 @@ def best(
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """Choose again from stored results, under other limits, prices, loads or lengths; say what would change it."""
+    from sweep.report import events
     from sweep.report.terminal import whatif as telling
     from sweep.report.terminal.display import Display
     from sweep.verdict.costs import prices
@@ -48,5 +48,5 @@ def best(
     display.show(telling.make_parts(answer, steps, question.fleet, question.objective.price, display.width))
     leader = answer.verdict.winner or next(iter(answer.verdict.ranking), None)
     for record in answer.records:
-        if record.key == leader and (lines := bucket_metrics.describe_buckets(record)):
+        if record.key == leader and (lines := events.describe_buckets(record)):
             print("\n".join(["", record.label, *(f"  {line}" for line in lines)]))

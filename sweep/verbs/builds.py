@@ -9,7 +9,7 @@ import typer
 from sweep.spec import UserError
 from sweep.store.builds import Store
 from sweep.store.layout import OutputsFolder
-from sweep.text import count, duration, one_line
+from sweep.text import count, duration, to_single_line
 from sweep.verbs.arguments import OUTPUTS, Outputs
 from sweep.verbs.tables import make_table, show
 
@@ -45,7 +45,7 @@ def explain(
     entry = entries[0]
     table = make_table("", "")
     for name, value in _flat({"key": entry.key, "folder": str(entry.folder), **entry.info}):
-        table.add_row(name, one_line(str(value)))
+        table.add_row(name, to_single_line(str(value)))
     if entry.failure is not None:
         table.add_row("failure", f"{entry.failure.kind.value}: {entry.failure.summary}")
     show(table)

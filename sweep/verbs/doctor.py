@@ -10,10 +10,11 @@ from sweep import DISTRIBUTION, backends
 from sweep.backends.base import Backend
 from sweep.files import find_neuron_tool
 from sweep.hardware import neuron, rules
+from sweep.hardware.host import Host, detect
 from sweep.isolate.pool import Limits, Workers
 from sweep.spec import Outcome, installed
 from sweep.spec.requests import ProbeRequest
-from sweep.text import count, one_line
+from sweep.text import count, to_single_line
 from sweep.verbs.tables import make_table, show
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 
 def doctor() -> None:
     """Show each backend and hardware type with its version, or what is missing and how to get it."""
-    host = rules.detect()
+    host = detect()
     show(_host_table(host), _backend_table(), *_to_verify(), _hardware_table(host))
 
 
-def _host_table(host: rules.Host) -> "Table":
+def _host_table(host: Host) -> "Table":
     table = make_table("this host", "")
     cores = f"{count(host.cores, 'core')} ({count(len(host.cpus), 'CPU')})"
     table.add_row("instance type", host.instance_type or "unknown: no EC2 instance, or it does not say")
@@ -42,7 +43,7 @@ def _host_table(host: rules.Host) -> "Table":
     return table
 
 
-def _neuron_rows(host: rules.Host) -> Iterator[tuple[str, str]]:
+def _neuron_rows(host: Host) -> Iterator[tuple[str, str]]:
     """The Neuron devices, their tools, and who uses them at this moment."""
     tools = [path for path in map(find_neuron_tool, ("neuron-ls", "neuron-monitor")) if path]
     if not host.neuron_devices and not tools:
@@ -109,7 +110,7 @@ def _backend_row(backend: type[Backend], probe: Outcome) -> Sequence[str]:
     ]
     problem = probe.failure.summary if probe.failure and not missing else ""
     hints = [f"not installed: {', '.join(missing)}"] if missing else []
-    hints += [one_line(problem)] if problem else []
+    hints += [to_single_line(problem)] if problem else []
     hints += partly
     if backend.extra and (missing or partly):
         hints.append(f"pip install '{DISTRIBUTION}[{backend.extra}]'")
@@ -119,12 +120,12 @@ def _backend_row(backend: type[Backend], probe: Outcome) -> Sequence[str]:
     return backend.name, here, ", ".join(backend.precisions), devices, "; ".join(filter(None, (shown, *hints)))
 
 
-def _hardware_table(host: rules.Host) -> "Table":
+def _hardware_table(host: Host) -> "Table":
     from sweep.config import compose
 
     table = make_table("hardware", "here", "what it has", "why this host is not it")
     table.add_row("local", "yes", "see above", "")
-    types = (declared for declared in compose.hardware_types() if declared["name"] != "local")
+    types = (declared for declared in compose.load_hardware_types() if declared["name"] != "local")
     for declared in sorted(
         types, key=lambda hardware: (str(hardware["name"]).partition("_")[0], hardware.get("cpus") or 0)
     ):

@@ -45,7 +45,7 @@ class Table:
 
     @property
     def digest(self) -> str:
-        return reported.content(self.rows)
+        return reported.digest_rows(self.rows)
 
 
 def list_shipped() -> None:
@@ -66,10 +66,10 @@ def run(names: Sequence[str], outputs: Path, tracking_uri: str | None = None) ->
     tables = [Table(path, reported.read(path)) for path in dict.fromkeys(reported.find(name) for name in names)]
     from sweep.config import compose
 
-    settings = replace(compose.settings(), name=EXPERIMENT, outputs=str(outputs))
+    settings = replace(compose.load_settings(), name=EXPERIMENT, outputs=str(outputs))
     if tracking_uri:
         settings = replace(settings, tracking={"name": "server", "uri": tracking_uri})
-    types = compose.hardware_types()
+    types = compose.load_hardware_types()
     for table in tables:
         _import_table(table, settings, types)
     return 0
@@ -136,9 +136,7 @@ def _write(table: Table, folder: Path, settings: Settings, imported: Sequence[Re
     try:
         with book.together():
             about = {"name": table.name, "path": str(table.path), "digest": table.digest, "rows": len(table.rows)}
-            book.append(
-                "sweep", id=folder.name, settings=settings.to_json(), command=command, version=__version__, table=about
-            )
+            book.append("sweep", id=folder.name, settings=settings, command=command, version=__version__, table=about)
             for record in imported:
                 book.append("record", record=record)
         own = folder / table.path.name

@@ -74,7 +74,8 @@ def buckets(words: Words = None, output: Output = None, outputs: Outputs = OUTPU
         raise UserError(f"--output is one picture, and these are {len(groups)}: {labels}; say which, like batch=1")
     for folder, name, group in groups:
         path = output or folder / "plots" / f"{name}.png"
-        drawing.save(partial(bucket_plots.draw_group, group), path)
+        if not drawing.save(partial(bucket_plots.draw, group), path):
+            raise UserError(f"nothing is known of the bucket lists of {group.label}: measure one")
         print(relative(str(path)))
 
 

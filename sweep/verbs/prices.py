@@ -26,7 +26,7 @@ def list_prices(context: typer.Context, outputs: Outputs = OUTPUTS) -> None:
     rows = prices.read(outputs)
     lines: list[tuple[str, ...]] = []
     unknown = []
-    for declared in compose.hardware_types():
+    for declared in compose.load_hardware_types():
         known = money.list_prices(prices.override(declared, rows))
         own = money.list_prices(declared)
         unknown += [] if known or declared.get("withdrawn") else [str(declared["name"])]
@@ -85,7 +85,7 @@ def _types(names: Sequence[str]) -> list[Json]:
     """The instance types that are not withdrawn: all of them, or those that are named."""
     from sweep.config import compose
 
-    known = {str(hardware["name"]): hardware for hardware in compose.hardware_types() if hardware["instance_type"]}
+    known = {str(hardware["name"]): hardware for hardware in compose.load_hardware_types() if hardware["instance_type"]}
     known = {name: hardware for name, hardware in known.items() if not hardware.get("withdrawn")}
     for name in names:
         if name not in known:

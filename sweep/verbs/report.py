@@ -52,26 +52,19 @@ def report(
 EXIT = {"no regression": 0, "regression": 3, "nothing": 4}
 
 
-def compare_sweeps(history_a: History, history_b: History, out: Path | None = None) -> int:
-    """Print how the second sweep differs from the first, write it as a page, and return the exit status.
-
-    Args:
-        out: the HTML file to write; None: no page.
+def compare_sweeps(before: History, after: History, path: Path) -> int:
+    """Print how the second sweep differs from the first, and write it as a page.
 
     Returns:
         0 no regression, 3 a regression (significantly slower, broken, or with other answers), 4 nothing to compare.
-
-    Raises:
-        UserError: both are the same sweep, or the page cannot be written.
     """
     from sweep.report.page import regression as regression_page
     from sweep.report.terminal import regression
     from sweep.report.terminal.display import Display
 
-    comparison = compare(history_a, history_b)
+    comparison = compare(before, after)
     display = Display()
     display.show(regression.make_parts(comparison, display.width))
-    if out is not None:
-        regression_page.write(comparison, out)
-        display.show([(f"page       {out}", "")])
+    regression_page.write(comparison, path)
+    display.show([(f"page       {path}", "")])
     return EXIT[comparison.status]

@@ -5,13 +5,14 @@ import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
 
-from sweep.config.command_line import Job
 from sweep.hardware import environment, rules
 from sweep.hardware.environment import list_differences
+from sweep.hardware.host import detect
 from sweep.report.mlflow.database import open_client
 from sweep.spec import Json, Origin, Record, Status, Trial, UserError, deployment, from_json
 from sweep.spec.settings import Settings
@@ -20,6 +21,7 @@ from sweep.store.layout import OutputsFolder, SweepFolder, TrialFolder
 from sweep.verbs.arguments import OUTPUTS, Outputs
 
 MARGIN = 0.05  # a smaller relative change counts as none
+CONFIDENCE = 0.95
 EXIT = {"reproduced": 0, "drifted": 3, "cannot judge": 4}
 
 
@@ -36,7 +38,7 @@ class Past:
 def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str, str]:
     """("reproduced" | "drifted" | "cannot judge", a sentence that says why) from the repeats of both records.
 
-    Throughput is compared by two one-sided tests within `margin` (see `intervals.equivalence`).
+    Throughput is compared by two one-sided tests within `margin` (see `intervals.Ratio.is_within`).
     """
     from sweep.verdict.stats import intervals
 
@@ -50,14 +52,15 @@ def compare(before: Record, after: Record, margin: float = MARGIN) -> tuple[str,
             return "reproduced", "the table says the same again; it was replayed, so this is no evidence of its numbers"
         return "drifted", "the table says other numbers now"
     then, now = ([repeat.throughput_items_per_s for repeat in record.repeats] for record in (before, after))
-    result = intervals.equivalence(now, then, margin)
-    rates = f"{_mean(now):,.4g} items/s now, {_mean(then):,.4g} then"
-    if result.change is None or result.plus_minus is None:
+    ratio = intervals.ratio(now, then)
+    rates = f"{fmean(now):,.4g} items/s now, {fmean(then):,.4g} then"
+    if ratio is None:
         return "cannot judge", f"{rates}; one repeat is not enough: run it with effort=normal"
-    change = f"{result.change:+.1%} ± {result.plus_minus:.1%}"
-    if result.verdict == "same":
+    estimate, low, high = ratio.interval(CONFIDENCE)
+    change = f"{estimate - 1:+.1%} ± {((high or 0.0) - (low or 0.0)) / 2:.1%}"
+    if ratio.is_within(margin, CONFIDENCE):
         return "reproduced", f"{rates} ({change}, within ±{margin:.0%})"
-    if result.verdict == "different":
+    if ratio.is_different(CONFIDENCE):
         return "drifted", f"by {change} ({rates})"
     return "cannot judge", f"{rates} ({change}): too noisy for ±{margin:.0%}; try a quieter machine or effort=thorough"
 
@@ -75,7 +78,7 @@ def adapt_to_host(trial: Trial) -> Trial:
     if trial.hardware.get("name") != "local":
         return trial
     typed = {override.partition("=")[0].rpartition("hardware.")[2] for override in trial.overrides}
-    detected = {name: value for name, value in rules.describe_local(rules.detect()).items() if name not in typed}
+    detected = {name: value for name, value in rules.describe_local(detect()).items() if name not in typed}
     return replace(trial, hardware={**trial.hardware, **detected})
 
 
@@ -123,11 +126,7 @@ def _past(folder: TrialFolder, captured: Path) -> Past:
         where = json.loads(captured.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"what the run left cannot be read: {error}") from None
-    return Past(from_json(Trial, config["trial"]), Settings.from_json(config["settings"]), record, where)
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    return Past(from_json(Trial, config["trial"]), from_json(Settings, config["settings"]), record, where)
 
 
 def reproduce(
@@ -156,7 +155,7 @@ def reproduce(
     sweep = Sweep(settings, command=f"python -m sweep reproduce {run_id}", suffix=ledger.REPRODUCTION)
     trials = deployment.restore_group(past.trial, adapt_to_host)
     trial = trials[past.trial.deployment.get("member", 0)]
-    sweep.run([Job(member.overrides, member) for member in trials])
+    sweep.run(trials)
     status = sweep.finish()
     if status == 130:
         return status

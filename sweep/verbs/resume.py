@@ -11,7 +11,6 @@ from sweep.verdict import select
 def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     """Finish a sweep or a search that was stopped or killed; what was measured is kept."""
     from sweep.config import command_line
-    from sweep.config.command_line import Job
     from sweep.engine.search import buckets as auto_buckets
     from sweep.engine.search import loop as search
     from sweep.engine.session import Sweep
@@ -27,7 +26,6 @@ def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
         print(f"sweep {history.folder.name} is complete: nothing to do")
         return 0
     settings = replace(query.settings(history), outputs=str(outputs.absolute()))
-    jobs = [Job(trial.overrides, trial) for trial in (*history.trials.values(), *history.asked.values())]
     resumed = Sweep(settings, command=f"python -m sweep resume {history.folder.name}", history=history)
-    auto_buckets.run(resumed, jobs)
+    auto_buckets.run(resumed, [*history.trials.values(), *history.asked.values()])
     return resumed.finish()

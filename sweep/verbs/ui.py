@@ -161,7 +161,7 @@ def _say_links(settings: Settings, base: str, say: Callable[[str], None]) -> Non
         "compare": f"its best {len(top)} beside each other",
         "trials": f"all trials of {settings.name}, best first",
     }
-    addresses = make_links(settings, experiment_id, parent=parent, sweep_id=sweep_id, top=top, base=base)
+    addresses = make_links(base, experiment_id, objective, parent=parent, sweep_id=sweep_id, top=top)
     for key, text in names.items():
         if key in addresses:
             say(f"  {text}:\n    {addresses[key]}")

@@ -128,7 +128,7 @@ def _load_believable(tables: Sequence[str]) -> tuple[list[Row], int]:
 
     paths = [reported.find(name) for name in tables] or list(reported.shipped().values())
     ok = [row for path in paths for row in reported.read(path) if row.status is Status.OK]
-    limits, types = compose.settings().gates, compose.hardware_types()
+    limits, types = compose.load_settings().gates, compose.load_hardware_types()
     good = [row for row in ok if not plausibility.judge(row, types, limits)]
     return good, len(ok) - len(good)
 

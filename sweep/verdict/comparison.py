@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep import files
 from sweep.spec import Json, Status, UserError, to_json
 from sweep.store.layout import OutputsFolder
-from sweep.text import count, one_line, status_text
+from sweep.text import count, status_text, to_single_line
 from sweep.verdict.stats import agreement, intervals
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def compare(a: "Stored", b: "Stored", outputs: Path, confidence: float = 0.95) -
     )
     for name, trial in (("A", a), ("B", b)):
         if trial.record.status is not Status.OK:
-            notes.append(f"{name} is {status_text(trial.record.status)}: {one_line(trial.record.reason)}")
+            notes.append(f"{name} is {status_text(trial.record.status)}: {to_single_line(trial.record.reason)}")
     sizes = [trial.record.settings.get("request_batch", trial.record.settings.get("batch")) for trial in (a, b)]
     if sizes[0] != sizes[1]:
         notes.append(f"a request holds {count(sizes[0], 'item')} in A, {sizes[1]} in B: latencies are of requests")
@@ -120,17 +121,17 @@ def _describe_trial(trial: "Stored") -> str:
 
 def _load_answers(trial: "Stored") -> "tuple[Array, list[Array]]":
     """Indexes of the answered samples, ascending, and the outputs."""
-    from sweep.store.outputs import load_outputs, merge_outputs
+    from sweep.worker.arrays import merge_outputs
 
     record = trial.record
     if not trial.is_measured:
         raise UserError(f"{record.label} was {record.origin.value}, not measured: it has no stored answers")
     if not record.repeats:
-        raise UserError(f"{record.label} has no answers: {status_text(record.status)}, {one_line(record.reason)}")
+        raise UserError(f"{record.label} has no answers: {status_text(record.status)}, {to_single_line(record.reason)}")
     parts = []
     for path in (trial.file(repeat.outputs) for repeat in record.repeats):
         try:
-            parts += [load_outputs(str(path))] if path else []
+            parts += [files.load_arrays(path)] if path else []
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # as good as gone; another repeat may have them
             continue
     if not parts:

@@ -69,7 +69,10 @@ def find_standing(record: Record, objective: Objective, confidence: float) -> tu
         else:
             states.append(_interval_standing(record, limit, confidence))
         if states[-1] is Standing.MISSED:
-            return Standing.MISSED, _describe_miss(record, limit)
+            value = record.number(limit.metric.name)
+            if value is None:
+                return Standing.MISSED, describe_unknown(record, limit.metric.name)
+            return Standing.MISSED, wording.describe_violation(limit, value)
     return (Standing.OPEN if Standing.OPEN in states else Standing.MET), ""
 
 
@@ -105,12 +108,6 @@ def _interval_standing(record: Record, limit: Limit, confidence: float) -> Stand
     if ends.low <= math.log(bound) <= ends.high:
         return Standing.OPEN
     return Standing.MET if within else Standing.MISSED
-
-
-def _describe_miss(record: Record, limit: Limit) -> str:
-    """Why a limit is missed."""
-    value = record.number(limit.metric.name)
-    return describe_unknown(record, limit.metric.name) if value is None else wording.describe_violation(limit, value)
 
 
 def _is_known(record: Record, metric: str) -> bool:

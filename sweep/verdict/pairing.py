@@ -1,12 +1,12 @@
 """Two sweeps beside each other: which trials are the same, and what is known to differ around them."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from sweep.files import read_json
 from sweep.hardware import environment
-from sweep.spec import REQUESTS, Json, Record, canonical, digest, to_json
+from sweep.spec import REQUESTS, Record, canonical, digest, to_json
 from sweep.spec.settings import Effort
 from sweep.store import ledger, query
 from sweep.store.layout import SweepFolder
@@ -59,7 +59,7 @@ def _describe_request(history: History, record: Record, without: Sequence[str]) 
 
 def list_differences(a: History, b: History, pairs: Pairs) -> list[str]:
     """What is known to differ beside the settings of trials, each as `name: old -> new`."""
-    captured = [_load_environment(history) for history in (a, b)]
+    captured = [read_json(SweepFolder(history.folder).environment) for history in (a, b)]
     lines = environment.list_differences(captured[0], captured[1]) if all(captured) else []
     for (backend, package), (old, new) in _list_versions(pairs).items():
         line = f"{package}: {old} -> {new}"
@@ -70,14 +70,6 @@ def list_differences(a: History, b: History, pairs: Pairs) -> list[str]:
     efforts = [_describe_effort(query.settings(history).effort) for history in (a, b)]
     lines += [f"effort: {efforts[0]} -> {efforts[1]}"] if efforts[0] != efforts[1] else []
     return lines + _list_content_changes(a, b, pairs)
-
-
-def _load_environment(history: History) -> Json:
-    try:
-        captured: Json = json.loads(SweepFolder(history.folder).environment.read_text(encoding="utf-8"))
-        return captured
-    except (OSError, ValueError):
-        return {}
 
 
 def _list_versions(pairs: Pairs) -> dict[tuple[str, str], tuple[str, str]]:

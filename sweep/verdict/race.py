@@ -179,10 +179,7 @@ def lower_end(ratio: intervals.Ratio | None, confidence: float) -> float:
 
 def is_negligible(ratio: intervals.Ratio | None, objective: Objective) -> bool:
     """Whether two trials surely differ by no more than the margin."""
-    if ratio is None:
-        return False
-    lower, upper = ratio.log_interval(objective.confidence)
-    return max(-lower, upper) <= math.log1p(objective.margin)
+    return ratio is not None and ratio.is_within(objective.margin, (1 + objective.confidence) / 2)
 
 
 def repeat_values(record: Record, metric: str) -> intervals.Values:
@@ -207,7 +204,7 @@ def ranking_value(record: Record, objective: Objective) -> float:
 
 def _correction(record: Record, metric: str) -> float:
     """The factor on a metric that corrects its repeats for the machine's speed; 1 if that never changed."""
-    if all(_level(m) == 1.0 for m in record.repeats):
+    if all(m.level == 1.0 for m in record.repeats):
         return 1.0
     raw = [value for m in record.repeats if (value := _repeat_value(record, m, metric)) is not None]
     right = [value for m in record.repeats if (value := _value_at_level(record, m, metric)) is not None]
@@ -218,16 +215,10 @@ def _value_at_level(record: Record, repeat: Measurement, metric: str) -> float |
     value = _repeat_value(record, repeat, metric)
     if value is None:
         return None
-    known, level = metrics.find(metric), _level(repeat)
+    known = metrics.find(metric)
     if not known.paced:
         return value
-    return value / level if known.better is metrics.Better.HIGHER else value * level
-
-
-def _level(repeat: Measurement) -> float:
-    """Speed of the machine in this repeat, 1 where it was as usual."""
-    level = repeat.level
-    return float(level) if isinstance(level, (int, float)) and level > 0 else 1.0
+    return value / repeat.level if known.better is metrics.Better.HIGHER else value * repeat.level
 
 
 def _repeat_value(record: Record, repeat: Measurement, metric: str) -> float | None:

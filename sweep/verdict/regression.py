@@ -25,7 +25,7 @@ from sweep.spec.metrics import COST, THROUGHPUT
 from sweep.spec.settings import Objective
 from sweep.store import query
 from sweep.store.ledger import History
-from sweep.verdict import pairing, select
+from sweep.verdict import pairing, race, select
 from sweep.verdict.stats import intervals, student
 
 WEIGHTS = {"common": 0.4, "trials": 0.4, "answers": 0.2}  # shares of the error that each kind of test may spend
@@ -135,7 +135,9 @@ def judge(
         intervals.ratio(intervals.drop_indexes(after), intervals.drop_indexes(before)) for before, after in values
     ]
     known = [place for place, ratio in enumerate(ratios) if ratio is not None]
-    together = _compare_together([values[place] for place in known]) if len(known) > 1 else None
+    # The change of the geometric mean over trials; its error comes from the spread between blocks.
+    old, new = (_block_means([values[place][side] for place in known]) if known else [] for side in (0, 1))
+    together = intervals.ratio(new, old) if len(known) > 1 else None
     tests: list[tuple[str, int, float]] = [("trials", n, _p_beyond(ratios[n], objective.margin)) for n in known]
     tests += [("answers", n, p) for n, pair in enumerate(pairs) if (p := _p_worse_answers(*pair)) is not None]
     tests += [("common", 0, _p_beyond(together, objective.margin))] if together else []
@@ -189,17 +191,11 @@ def _is_measured(record: Record) -> bool:
 
 def _values(record: Record, metric: str) -> intervals.Values:
     """The metric in each repeat."""
-    return select.repeat_values(record, metric) if _is_measured(record) else {}
+    return race.repeat_values(record, metric) if _is_measured(record) else {}
 
 
 def _value(record: Record, metric: str) -> float | None:
     return record.number(metric) if _is_measured(record) else None
-
-
-def _compare_together(values: Sequence[tuple[intervals.Values, intervals.Values]]) -> intervals.Ratio | None:
-    """The change of the geometric mean over trials, its error from the spread between blocks."""
-    before, after = (_block_means([pair[side] for pair in values]) for side in (0, 1))
-    return intervals.ratio(after, before)
 
 
 def _block_means(trials: Sequence[intervals.Values]) -> list[float]:
@@ -257,9 +253,7 @@ def _p_worse_answers(before: Record, after: Record) -> float | None:
 def _classify(ratio: intervals.Ratio, p: float, maximize: bool, objective: Objective) -> str:
     if p <= 1 - objective.confidence:
         return "faster" if (ratio.log > 0) == maximize else "slower"
-    low, high = ratio.log_interval(2 * objective.confidence - 1)
-    limit = math.log1p(objective.margin)
-    return "as before" if -limit <= low and high <= limit else "unclear"
+    return "as before" if ratio.is_within(objective.margin, objective.confidence) else "unclear"
 
 
 def _classify_unmeasured(before: Record, after: Record) -> str:

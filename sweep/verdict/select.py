@@ -15,7 +15,7 @@ undecided: neither can be shown yet; how many repeats should do it is estimated 
 none: nothing meets the constraints, or nothing ran.
 
 What others reported (`Record.origin`: reported, or replayed from a table) is ranked among the rest by its number, but
-never wins, ties or is beaten: a published number has no spread, and draws from it only have the spread that was put in.
+never wins, ties or is beaten: a published number has no spread.
 The verdict is about what ran.
 
 After a race (`effort=until_decided`) the verdict has the confidence that its last look leaves. Trials that it stopped
@@ -26,13 +26,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sweep.spec import Json, Record, Status, StopReason, to_json
+from sweep.spec import Record, Status, StopReason
 from sweep.spec.settings import Objective
 from sweep.verdict import claims, constraints, race, wording
+from sweep.verdict.claims import Claim
 from sweep.verdict.constraints import Miss
-from sweep.verdict.race import Decision, Race, repeat_values
-
-__all__ = ["Verdict", "choose", "is_stopped_early", "repeat_values"]
+from sweep.verdict.race import Decision, Race
 
 SHOWN = 20  # trials whose limits are judged as claims, which reads their samples
 
@@ -52,8 +51,8 @@ class Verdict:
     outside: tuple[str, ...] = ()  # ok trials that miss a constraint
     more_seconds: float | None = None  # that those repeats take in all; None: not known
     confidence: float | None = None  # of the verdict: above the objective's after a race of many looks
-    # By trial and constraint what its samples prove (`claims.Claim`), for those at the head of the ranking
-    claims: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    # By trial and constraint what its samples prove, for those at the head of the ranking
+    claims: Mapping[str, Mapping[str, Claim]] = field(default_factory=dict)
 
 
 def choose(records: Sequence[Record], objective: Objective) -> Verdict:
@@ -153,11 +152,11 @@ def _describe_nobody(
 
 def _list_claims(
     ranked: Sequence[Record], misses: Mapping[str, Sequence[Miss]], objective: Objective
-) -> dict[str, dict[str, Json]]:
+) -> dict[str, Mapping[str, Claim]]:
     """What samples prove of the limits on latency, for the best trials inside and the best outside the constraints."""
     shown = [r for r in ranked if not misses[r.key]][:SHOWN] + [r for r in ranked if misses[r.key]][:SHOWN]
     judged = {r.key: claims.judge_record(r, objective) for r in shown}
-    return {key: {name: to_json(claim) for name, claim in known.items()} for key, known in judged.items() if known}
+    return {key: known for key, known in judged.items() if known}
 
 
 def _explain(record: Record, contest: Race, decision: Decision, front: Sequence[Record]) -> str:

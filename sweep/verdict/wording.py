@@ -24,7 +24,7 @@ UNPROVEN = {
     Origin.REPORTED: "reported, no spread known",
     Origin.REPLAYED: "replayed: what was reported, no evidence",
 }
-INTERVALS = 0.95  # confidence of the `_low` and `_high` of a metric: see `intervals.summarize`
+INTERVALS = 0.95  # confidence of the `_low` and `_high` of a metric: see `repeats.summarize`
 MANY = 100  # more repeats than this are not worth counting
 
 

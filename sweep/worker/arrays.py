@@ -11,7 +11,7 @@ Reading them needs nothing but numpy, whatever package the data came from.
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -131,6 +131,19 @@ def run_in_batches(model: Any, inputs: Arrays) -> List[np.ndarray]:
     starts = range(0, len(inputs[0]), batch)
     parts = [workloads.run_reference(model, tuple(array[at : at + batch] for array in inputs)) for at in starts]
     return [np.concatenate(arrays) for arrays in zip(*parts)]
+
+
+def name_outputs(index: np.ndarray, outputs: Sequence[np.ndarray]) -> Dict[str, np.ndarray]:
+    """The arrays of an outputs file: index[n], and output_0[n, ...], ..."""
+    return {"index": index, **{"output_%d" % number: array for number, array in enumerate(outputs)}}
+
+
+def merge_outputs(parts: Sequence[Mapping[str, np.ndarray]]) -> Tuple[np.ndarray, List[np.ndarray]]:
+    """Samples that are answered in any of these outputs, ascending, and the outputs of the first that has each."""
+    index, first = np.unique(np.concatenate([part["index"] for part in parts]), return_index=True)
+    count = sum(name.startswith("output_") for name in parts[0])
+    names = ["output_%d" % number for number in range(count)]
+    return index, [np.concatenate([part[name] for part in parts])[first] for name in names]
 
 
 def read_or_write(path: Path, compute: Callable[[], Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 import numpy as np
 
 from sweep.backends.base import Runner
-from sweep.isolate import failures
+from sweep.isolate import failures, procfs
 from sweep.spec import Measurement, TrialError, UserError
 from sweep.spec.facts import BucketFacts, ReplicaFacts, SizeFacts
 from sweep.spec.metrics import QUANTILES
@@ -22,20 +22,14 @@ SIZES = 64  # groups of dynamic sizes, at most
 RESOLUTION_MB = 1.0  # a resident set moves this much with nothing loaded: pages, arenas of the allocator
 
 
-class Loaded(NamedTuple):
-    """The builds of one replica, and the MB that loading each of them took; None where that is not known.
-
-    The first build's share includes the start of the runtime. On a host, less than `RESOLUTION_MB` counts as 0.
-    """
-
-    runners: List[Runner]
-    memory_mb: List[Optional[float]]
-
-
 def load_builds(
     buckets: Sequence[Optional[Bucket]], load: Callable[[int], Runner], doing: Optional[Path] = None
-) -> Loaded:
+) -> Tuple[List[Runner], List[Optional[float]]]:
     """Load the builds one after the other.
+
+    Returns:
+        the runners, and the MB that loading each of them took; None where that is not known. The first build's share
+        includes the start of the runtime. On a host, less than `RESOLUTION_MB` counts as 0.
 
     Args:
         buckets: of each build.
@@ -45,14 +39,15 @@ def load_builds(
     Raises:
         TrialError, UserError: of the first build that cannot be loaded, with its name if there are several.
     """
-    loaded = Loaded([], [])
+    runners: List[Runner] = []
+    memory_mb: List[Optional[float]] = []
     held = [resident_mb(), 0.0]
     for number in range(len(buckets)):
         which = "" if len(buckets) == 1 else _describe_bucket(buckets, number)
         if which and doing is not None:
             doing.write_text("loading " + which)
         try:
-            loaded.runners.append(load(number))
+            runners.append(load(number))
         except UserError as error:
             raise UserError("%s: %s" % (which, error) if which else str(error)) from error
         except Exception as error:
@@ -60,21 +55,17 @@ def load_builds(
                 raise
             kind, summary = failures.classify(error, "")
             raise TrialError(kind, "%s: %s" % (which, summary)) from error
-        now = [resident_mb(), loaded.runners[-1].device_memory_mb()]
-        loaded.memory_mb.append(_growth(held, now))
+        now = [resident_mb(), runners[-1].device_memory_mb()]
+        memory_mb.append(_growth(held, now))
         held = now
     if doing is not None and doing.exists():
         doing.unlink()
-    return loaded
+    return runners, memory_mb
 
 
 def resident_mb() -> Optional[float]:
     """The resident set of this process; None without /proc."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2.0**20
+    return procfs.sum_resident_mb([os.getpid()]) or None
 
 
 def _growth(before: Sequence[Optional[float]], after: Sequence[Optional[float]]) -> Optional[float]:
@@ -110,15 +101,9 @@ def sum_work(window: Window) -> Work:
         "bucket": np.array([request.bucket for request in requests], np.int64),
         "size": np.array([request.size for request in requests], np.int64).reshape(max(1, len(requests)), -1),
     }
-    elements, flops = (
-        np.array([getattr(request, name) for request in requests], np.float64).reshape(-1, 2)[turns].sum(axis=0)
-        for name in ("elements", "flops")
-    )
-    return Work(
-        {name: array[turns] for name, array in arrays.items()},
-        (float(elements[0]), float(elements[1])),
-        (float(flops[0]), float(flops[1])),
-    )
+    work = np.array([(*request.elements, *request.flops) for request in requests], np.float64).reshape(-1, 4)
+    own, computed, own_flops, computed_flops = work[turns].sum(axis=0).tolist()
+    return Work({name: array[turns] for name, array in arrays.items()}, (own, computed), (own_flops, computed_flops))
 
 
 def add_sizes(

@@ -36,8 +36,8 @@ def check(request: Json, folder: Path) -> Json:
         parts.append(materials.run_in_batches(model, arrays))
     every = np.concatenate(index)
     order = np.argsort(every)
-    outputs = {"output_%d" % i: np.concatenate(arrays)[order] for i, arrays in enumerate(zip(*parts))}
-    files.save_arrays(folder / ANSWERS, {"index": every[order], **outputs})
+    outputs = [np.concatenate(arrays)[order] for arrays in zip(*parts)]
+    files.save_arrays(folder / ANSWERS, materials.name_outputs(every[order], outputs))
     return {"samples": len(every)}
 
 

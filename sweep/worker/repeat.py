@@ -3,17 +3,19 @@
 Worker side, Python 3.8.
 """
 
+import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
 from sweep import files
 from sweep.spec import FailureKind, Measurement, TrialError
-from sweep.spec.facts import CapacityFacts, LoadFacts, ReplicaFacts, Timing
+from sweep.spec.facts import CapacityFacts, ReplicaFacts, Timing
 from sweep.spec.requests import MeasureRequest
+from sweep.worker import arrays as materials
 from sweep.worker import by_size, requests
 from sweep.worker import window as measuring
 from sweep.worker.load import account, clients, generator, probing
@@ -21,10 +23,11 @@ from sweep.worker.load import config as load_config
 from sweep.worker.load.queue import Shared
 from sweep.worker.replicas import Copy
 from sweep.worker.resources import check_resources
-from sweep.worker.window import Request, Warm, Window
+from sweep.worker.window import Request, Totals, Warm, Window
 
 Arrays = Dict[str, np.ndarray]
 OF_REQUESTS = ("start_ns", "end_ns", "items", "bucket", "size", "client")
+WARM = 64  # requests that an open load warms up with
 
 
 def make_shared(request: MeasureRequest) -> Optional[Shared]:
@@ -42,13 +45,14 @@ class _Closed:
         self.copy = copy
         self.arrays: Arrays = {}  # saved beside those of the requests
         self.capacity: Optional[CapacityFacts] = None
-        self.memory: List[Optional[float]] = []  # of the builds that were loaded
 
     def load(self) -> Sequence[Request]:
+        self.server = requests.load_server(self.copy.request, self.copy.placement, self.copy.doing)
+        return self.prepare()
+
+    def prepare(self) -> Sequence[Request]:
         request = self.copy.request
-        share = request.share + self.copy.number / max(1, len(request.placements))
-        prepared, self.memory = requests.prepare_requests(request, self.copy.placement, share, self.copy.doing)
-        return prepared
+        return list(self.server.form_requests(request.share + self.copy.number / max(1, len(request.placements))))
 
     def drive(self, warm: Warm) -> Window:
         request = self.copy.request
@@ -58,12 +62,10 @@ class _Closed:
 class _Open(_Closed):
     """Items that arrive by themselves, for all replicas together."""
 
-    def load(self) -> Sequence[Request]:
-        copy = self.copy
-        self.stock, prepared, self.memory = requests.prepare_stock(
-            copy.request, copy.placement, copy.request.share, copy.doing
-        )
-        return prepared
+    def prepare(self) -> Sequence[Request]:
+        share = self.copy.request.share
+        self.stock = self.server.stock(share)
+        return list(itertools.islice(self.server.form_requests(share), WARM))
 
     def drive(self, warm: Warm) -> Window:
         request, common = self.copy.request, self.copy.shared
@@ -73,8 +75,8 @@ class _Open(_Closed):
             result, self.capacity = probing.run_search(*how, probing.Team(common, len(request.placements)))
         else:
             result = generator.run_window(*how, common)
-        self.arrays = account.pack_arrays(result)
-        return result.window
+        window, self.arrays = result
+        return window
 
 
 def measure_replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[measuring.Barrier]) -> ReplicaFacts:
@@ -97,10 +99,9 @@ def measure_replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[me
     of_requests = {"start_ns": window.start_ns, "end_ns": window.end_ns, "client": window.client, **work.arrays}
     arrays = {**of_requests, **how.arrays}
     if len(window.start_ns):  # in an open load one replica may have served nothing
-        arrays["index"], outputs = measuring.collect_outputs(window)
-        arrays.update(("output_%d" % number, array) for number, array in enumerate(outputs))
+        arrays.update(materials.name_outputs(*measuring.collect_outputs(window)))
     files.save_arrays(_arrays_path(copy.folder, copy.number), arrays)
-    memory = tuple(how.memory)
+    memory = tuple(how.server.memory_mb)
     return replace(facts, elements=work.elements, flops=work.flops, memory_mb=memory, capacity=how.capacity)
 
 
@@ -108,29 +109,12 @@ def _arrays_path(folder: Path, number: int) -> Path:
     return folder / ("replica-%d.npz" % number)
 
 
-class _Totals(NamedTuple):
-    """What all replicas did in the window, summed up as the load demands."""
-
-    rate: float  # items/s
-    seconds: float
-    latency_ms: np.ndarray  # of every request that counts; in an open load of every item
-    mean_ms: float
-    counts: np.ndarray  # bool, of every request
-    items: Arrays  # of open loads: due_ns, done_ns
-    load: Optional[LoadFacts] = None
-
-
-def _sum_up(load: Mapping[str, Any], parts: Sequence[Arrays], of_requests: Arrays) -> _Totals:
-    starts, ends = of_requests["start_ns"], of_requests["end_ns"]
+def _sum_up(load: Mapping[str, Any], parts: Sequence[Arrays], of_requests: Arrays) -> Totals:
     if load_config.is_open_loop(load):
-        whole = account.sum_up(load, parts)
-        latency = (whole.items["done_ns"] - whole.items["due_ns"]) / 1e6
-        counts = np.ones(len(starts), bool)
-        return _Totals(whole.rate, whole.seconds, latency, float(latency.mean()), counts, whole.items, whole.facts)
+        return account.sum_up(load, parts)
     client = of_requests["replica"] * load_config.count_clients(load) + of_requests["client"]
-    common = measuring.measure_common_window(starts, ends, client, of_requests["items"])
-    latency = (ends - starts)[common.counts] / 1e6
-    return _Totals(common.rate, common.seconds, latency, common.mean_ms, common.counts, {})
+    starts, ends = of_requests["start_ns"], of_requests["end_ns"]
+    return measuring.measure_common_window(starts, ends, client, of_requests["items"])
 
 
 def combine(
@@ -144,7 +128,7 @@ def combine(
     Raises:
         TrialError: if no request was answered.
     """
-    left = [_read(_arrays_path(folder, number)) for number in range(len(replicas))]
+    left = [files.load_arrays(_arrays_path(folder, number)) for number in range(len(replicas))]
     serving = [number for number, arrays in enumerate(left) if len(arrays["start_ns"])]
     if not serving:
         raise TrialError(FailureKind.IMPLAUSIBLE_TIMING, "the timed window holds no request")
@@ -154,7 +138,8 @@ def combine(
     counted = {name: array[served.counts] for name, array in whole.items()}
     samples = {name: counted[name] for name in ("start_ns", "end_ns", "items", "bucket", "replica")}
     files.save_arrays(folder / "samples.npz", {**samples, **served.items})
-    files.save_arrays(folder / "outputs.npz", _merge_outputs([left[number] for number in serving]))
+    outputs = materials.merge_outputs([left[number] for number in serving])
+    files.save_arrays(folder / "outputs.npz", materials.name_outputs(*outputs))
     for number in range(len(replicas)):
         _arrays_path(folder, number).unlink()
     counted["latency_ms"] = (counted["end_ns"] - counted["start_ns"]) / 1e6  # of requests, whatever the load
@@ -164,7 +149,7 @@ def combine(
 
 
 def _merge_facts(
-    request: MeasureRequest, folder: Path, replicas: Sequence[ReplicaFacts], served: _Totals, counted: Arrays
+    request: MeasureRequest, folder: Path, replicas: Sequence[ReplicaFacts], served: Totals, counted: Arrays
 ) -> Measurement:
     timing = Timing(
         served.rate,
@@ -191,15 +176,3 @@ def _merge_facts(
         load=served.load,
         capacity=replicas[0].capacity,
     )
-
-
-def _read(path: Path) -> Arrays:
-    with np.load(path) as stored:
-        return {name: stored[name] for name in stored.files}
-
-
-def _merge_outputs(parts: Sequence[Arrays]) -> Arrays:
-    """Samples that any replica answered, ascending, and the answers of the first that did."""
-    index, first = np.unique(np.concatenate([part["index"] for part in parts]), return_index=True)
-    names = [name for name in parts[0] if name.startswith("output_")]
-    return {"index": index, **{name: np.concatenate([part[name] for part in parts])[first] for name in names}}

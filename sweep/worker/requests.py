@@ -3,9 +3,8 @@
 Worker side, Python 3.8.
 """
 
-import itertools
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -17,9 +16,6 @@ from sweep.worker import arrays, batching, by_size
 from sweep.worker import window as measuring
 from sweep.worker.load import config as load_config
 from sweep.worker.load.batcher import Padded, Stock, Together
-
-Memory = List[Optional[float]]  # what loading each build took in MB; None where that cannot be known
-WARM = 64  # requests that an open load warms up with
 
 
 def make_backend(request: MeasureRequest, spec: BuildSpec) -> Backend:
@@ -58,36 +54,6 @@ def _batch_calibration(folder: Path, spec: BuildSpec, padding: Padding) -> Itera
         yield batching.fit_samples(samples, items, batching.choose_shape(spec.bucket, sizes, items), padding, sizes)
 
 
-def prepare_requests(
-    request: MeasureRequest, placement: Placement, share: float, doing: Optional[Path] = None
-) -> Tuple[List[measuring.Request], Memory]:
-    """Load one runner per bucket and prepare requests over the data, each in the smallest bucket that fits.
-
-    Args:
-        share: of the data at which the first request begins.
-        doing: see `by_size.load_builds`.
-    """
-    server, memory = _load_server(request, placement, doing)
-    return list(server.form_requests(share)), memory
-
-
-def prepare_stock(
-    request: MeasureRequest, placement: Placement, share: float, doing: Optional[Path] = None
-) -> Tuple[Stock, List[measuring.Request], Memory]:
-    """Load one runner per bucket and pad the samples, so that any that have arrived can form a request.
-
-    Returns:
-        the stock to serve from, requests to warm up with, and the memory of each build.
-    """
-    server, memory = _load_server(request, placement, doing)
-    data = server.data
-    order = np.roll(np.arange(data.count), -int(share * data.count))[: max(1, measuring.PREPARED_BYTES // data.bytes)]
-    bucket_of = _route_samples(server.specs, data)
-    together = [server.together(number, order[bucket_of[order] == number]) for number in range(len(server.specs))]
-    stock = Stock(server.runners, together, order, bucket_of, request.batch, server.ask)
-    return stock, list(itertools.islice(server.form_requests(share), WARM)), memory
-
-
 class _Data:
     """The stored samples that a request is about."""
 
@@ -103,14 +69,24 @@ class _Data:
         return batching.fit_samples(self.inputs, items, bucket, self.padding, self.sizes)
 
 
-class _Server(NamedTuple):
+class Server(NamedTuple):
     """One replica: its loaded builds, and the data of its requests."""
 
     request: MeasureRequest
     specs: Sequence[BuildSpec]  # one for each bucket
     runners: Sequence[Runner]  # likewise
+    memory_mb: Sequence[Optional[float]]  # likewise, that loading took; None where that cannot be known
     data: _Data
     work: "_Work"
+
+    def stock(self, share: float) -> Stock:
+        """The samples, padded so that any that have arrived can form a request."""
+        data, specs = self.data, self.specs
+        order = np.roll(np.arange(data.count), -int(share * data.count))
+        order = order[: max(1, measuring.PREPARED_BYTES // data.bytes)]
+        bucket_of = _route_samples(specs, data)
+        together = [self.together(number, order[bucket_of[order] == number]) for number in range(len(specs))]
+        return Stock(self.runners, together, order, bucket_of, self.request.batch, self.ask)
 
     def ask(self, number: int, items: np.ndarray) -> measuring.Request:
         """A request for samples of one bucket, without its inputs."""
@@ -119,9 +95,23 @@ class _Server(NamedTuple):
         return measuring.Request(self.runners[number], None, items, number, rows, *self.work.of(bucket, items, rows))
 
     def form_requests(self, share: float) -> Iterator[measuring.Request]:
-        """Requests over the data in the order of sending, until their inputs fill `PREPARED_BYTES`."""
-        room = measuring.PREPARED_BYTES
-        for number, some in _form_requests(self.request, self.specs, self.data, share):
+        """Requests over the data in the order of sending, each in the smallest bucket that fits.
+
+        They end when their inputs fill `PREPARED_BYTES`.
+
+        Args:
+            share: of the data at which the first request begins.
+
+        Raises:
+            TrialError: if a sample fits no bucket.
+        """
+        room, count = measuring.PREPARED_BYTES, self.data.count
+        batch, offset = load_config.request_items(self.request.load, self.request.batch), int(share * count)
+        if not self.specs[0].bucket or self.data.sizes is None:
+            formed = [(0, some) for some in batching.make_batches(np.arange(count), batch, offset)]
+        else:
+            formed = batching.queue_batches(_route_samples(self.specs, self.data), batch, offset)
+        for number, some in formed:
             rows = np.resize(some, self.request.batch)  # a short batch is filled up with rows that do not count
             arrays = self.data.fit(rows, batching.choose_shape(self.specs[number].bucket, self.data.sizes, some))
             yield self.ask(number, some)._replace(inputs=self.runners[number].prepare(arrays))
@@ -137,32 +127,22 @@ class _Server(NamedTuple):
         return Padded(samples, data.fit(samples, bucket))
 
 
-def _load_server(request: MeasureRequest, placement: Placement, doing: Optional[Path]) -> Tuple[_Server, Memory]:
+def load_server(request: MeasureRequest, placement: Placement, doing: Optional[Path] = None) -> Server:
+    """Load one runner for each bucket.
+
+    Args:
+        doing: see `by_size.load_builds`.
+    """
     specs = [build.spec for build in request.builds]
 
     def load(number: int) -> Runner:
         spec, folder = specs[number], Path(request.builds[number].folder)
         return make_backend(request, spec).load(folder, spec, placement, make_source(request, spec))
 
-    loaded = by_size.load_builds([spec.bucket for spec in specs], load, doing)
+    runners, memory_mb = by_size.load_builds([spec.bucket for spec in specs], load, doing)
     data = _Data(request)
     work = _Work(data.inputs, data.sizes, data.padding, request.flops_by_size)
-    return _Server(request, specs, loaded.runners, data, work), loaded.memory_mb
-
-
-def _form_requests(
-    request: MeasureRequest, specs: Sequence[BuildSpec], data: _Data, share: float
-) -> List[Tuple[int, np.ndarray]]:
-    """(number of the bucket, samples) of every request, in the order in which they are sent.
-
-    Raises:
-        TrialError: if a sample fits no bucket.
-    """
-    items, offset = load_config.request_items(request.load, request.batch), int(share * data.count)
-    bucket_of = _route_samples(specs, data)
-    if not specs[0].bucket or data.sizes is None:
-        return [(0, some) for some in batching.make_batches(np.arange(data.count), items, offset)]
-    return batching.queue_batches(bucket_of, items, offset)
+    return Server(request, specs, runners, memory_mb, data, work)
 
 
 def _route_samples(specs: Sequence[BuildSpec], data: _Data) -> np.ndarray:

@@ -8,13 +8,13 @@ Loads other than one client a replica are in `sweep.worker.load`.
 import gc
 import resource
 import time
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from sweep.backends.base import Arrays, Runner
 from sweep.spec import FailureKind, Json, TrialError
-from sweep.spec.facts import ReplicaFacts
+from sweep.spec.facts import LoadFacts, ReplicaFacts
 from sweep.spec.settings import Effort
 
 clock = time.perf_counter_ns  # CLOCK_MONOTONIC: one time base for all processes of a host
@@ -186,16 +186,19 @@ def collect_outputs(window: Window) -> Tuple[np.ndarray, Arrays]:
     return items[first], tuple(np.concatenate(arrays)[first] for arrays in zip(*cut))
 
 
-class Common(NamedTuple):
-    """What all clients did in their common window."""
+class Totals(NamedTuple):
+    """What all clients of all replicas did in their window."""
 
     rate: float  # items/s
     seconds: float
-    mean_ms: float  # latency; rate x mean is the number in flight, wherever the window cuts the last requests
+    latency_ms: np.ndarray  # of every request that counts; in an open load of every item
+    mean_ms: float  # rate x mean is the number in flight, wherever the window cuts the last requests
     counts: np.ndarray  # bool, of every request: whether it was begun inside
+    items: Dict[str, np.ndarray]  # of open loads: due_ns, done_ns of every answered item, in the order of due_ns
+    load: Optional[LoadFacts] = None
 
 
-def measure_common_window(starts: np.ndarray, ends: np.ndarray, client: np.ndarray, items: Any) -> Common:
+def measure_common_window(starts: np.ndarray, ends: np.ndarray, client: np.ndarray, items: Any) -> Totals:
     """Rate and mean latency over the window that all clients share; `items` of each request, or of all alike.
 
     The window runs from the first start until the first client has its last answer: clients that go on have the machine
@@ -207,7 +210,9 @@ def measure_common_window(starts: np.ndarray, ends: np.ndarray, client: np.ndarr
     inside = np.clip((end - starts) / np.maximum(ends - starts, 1), 0.0, 1.0)
     seconds = (end - begin) / 1e9
     mean_ms = float((inside * (ends - starts)).sum() / inside.sum()) / 1e6
-    return Common(float((inside * items).sum() / seconds), seconds, mean_ms, inside > 0)
+    counts = inside > 0
+    rate = float((inside * items).sum() / seconds)
+    return Totals(rate, seconds, (ends - starts)[counts] / 1e6, mean_ms, counts, {})
 
 
 def peak_memory_mb() -> float:

@@ -8,7 +8,7 @@ from typing import Any, Callable, ContextManager, Iterator, List, Mapping, Optio
 
 import numpy as np
 
-from sweep.workloads import tensorflow_models
+from sweep.workloads import tensorflow_models, torch_models
 from sweep.workloads.base import Dataset, OnnxFile
 from sweep.workloads.sizes import Dims, pick_sizes, remove_padding
 
@@ -16,7 +16,7 @@ Arrays = Tuple[np.ndarray, ...]
 
 
 def packages(config: Mapping[str, Any]) -> List[str]:
-    """Distributions that the answers of a model depend on, from its config."""
+    """The distributions that the answers of a model depend on, from its config."""
     if config.get("format") in tensorflow_models.FORMATS:
         return ["tensorflow", "numpy"]
     return ["torch", "onnxruntime", "numpy"]
@@ -32,7 +32,7 @@ def run_reference(model: Any, inputs: Arrays) -> Arrays:
     elif tensorflow_models.owns(model):
         call, batch = tensorflow_models.reference_call(model)
     elif hasattr(model, "state_dict"):
-        call, batch = _module_call(model), getattr(model, "sweep_batch", None)
+        call, batch = torch_models.take_arrays(model), getattr(model, "sweep_batch", None)
     else:
         call, batch = _numpy_call(model), None
     if batch is None or batch == len(inputs[0]):
@@ -42,7 +42,7 @@ def run_reference(model: Any, inputs: Arrays) -> Arrays:
 
 
 def _rows(inputs: Arrays, begin: int, batch: int) -> Arrays:
-    """Exactly `batch` rows from `begin`, wrapping round at the end."""
+    """Exactly `batch` rows from `begin` on, continued with the first rows at the end."""
     index = np.arange(begin, begin + batch) % len(inputs[0])
     return tuple(array[index] for array in inputs)
 
@@ -51,19 +51,6 @@ def _numpy_call(model: Any) -> Callable[[Arrays], Arrays]:
     def call(inputs: Arrays) -> Arrays:
         raw = model(*inputs)
         return tuple(np.asarray(array) for array in (raw if isinstance(raw, (tuple, list)) else (raw,)))
-
-    return call
-
-
-def _module_call(model: Any) -> Callable[[Arrays], Arrays]:
-    import torch
-    from torch.utils._pytree import tree_flatten
-
-    def call(inputs: Arrays) -> Arrays:
-        with torch.inference_mode():
-            raw = model(*(torch.from_numpy(np.array(array)) for array in inputs))
-        tensors = [leaf for leaf in tree_flatten(raw)[0] if isinstance(leaf, torch.Tensor)]
-        return tuple((t.float() if t.is_floating_point() else t).cpu().numpy() for t in tensors)
 
     return call
 
@@ -173,7 +160,7 @@ def count_flops_per_item(model: Any, example: Arrays) -> Optional[float]:
     except ImportError:  # torch before 2.1
         return None
     batch = getattr(model, "sweep_batch", None) or len(example[0])
-    call = _module_call(model)
+    call = torch_models.take_arrays(model)
     with FlopCounterMode(display=False) as counter, _plain_attention():
         call(_rows(example, 0, batch))
     total = counter.get_total_flops()
@@ -181,7 +168,7 @@ def count_flops_per_item(model: Any, example: Arrays) -> Optional[float]:
 
 
 def _plain_attention() -> ContextManager[Any]:
-    """Attention as matrix products, which the counter knows; it passes over the fused kernel of CPUs."""
+    """Compute attention as matrix products, which the counter knows; it does not count the fused kernel of CPUs."""
     try:
         from torch.nn.attention import SDPBackend, sdpa_kernel
     except ImportError:  # torch before 2.3

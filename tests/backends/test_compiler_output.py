@@ -23,7 +23,7 @@ INFO:tensorflow:Number of operations placed on Neuron runtime: 0
 
 @pytest.mark.process
 def test_everything_is_kept_and_goes_on(capfd: pytest.CaptureFixture[str]) -> None:
-    with compiler_output.captured() as said:
+    with compiler_output.capture() as said:
         os.write(1, b"from Python\n")
         os.write(2, b"from the framework\n")
         subprocess.run([sys.executable, "-c", "import sys; print('a child', file=sys.stderr)"], check=True)
@@ -39,7 +39,7 @@ def test_what_was_said_before_a_failure_is_kept_too() -> None:
     kept = []
 
     def build() -> None:
-        with compiler_output.captured() as said:
+        with compiler_output.capture() as said:
             kept.append(said)
             os.write(1, b"the last words\n")
             raise ValueError("it broke")
@@ -52,7 +52,7 @@ def test_what_was_said_before_a_failure_is_kept_too() -> None:
 @pytest.mark.process
 def test_a_process_that_stays_behind_does_not_hold_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler_output, "WAIT_SECONDS", 0.1)
-    with compiler_output.captured() as said:
+    with compiler_output.capture() as said:
         left = subprocess.Popen(["sleep", "60"])
         os.write(1, b"done\n")
         while "done" not in failures.read_tail(said.path, compiler_output.KEPT_BYTES):
@@ -88,4 +88,4 @@ def test_a_process_that_stays_behind_does_not_hold_the_build(monkeypatch: pytest
     ],
 )
 def test_the_reason_is_the_compilers_own(text: str, says: str) -> None:
-    assert compiler_output.reason(text) == says
+    assert compiler_output.find_reason(text) == says

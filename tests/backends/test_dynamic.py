@@ -200,7 +200,8 @@ def test_attention_is_known_whole_and_in_pieces(kind: str, attends: bool) -> Non
     import torch
 
     from sweep.backends import openvino as ours
-    from sweep.backends.pytorch.common import quiet, tensors
+    from sweep.backends.pytorch.common import quiet
+    from sweep.workloads.torch_models import to_tensors
 
     class Plain(torch.nn.Module):
         def forward(self, ids: Any, mask: Any) -> Any:
@@ -209,7 +210,7 @@ def test_attention_is_known_whole_and_in_pieces(kind: str, attends: bool) -> Non
 
     with quiet():
         model = reader() if kind == "attention" else Plain()
-        converted = openvino.convert_model(model, example_input=tensors(asked(8)))
+        converted = openvino.convert_model(model, example_input=to_tensors(asked(8)))
     assert ours._attends(converted) == attends
 
 
@@ -261,10 +262,11 @@ def test_free_dimensions_of_a_file_stay_free(name: str, tmp_path: Path) -> None:
 def test_an_exported_program_is_as_free_as_it_was_exported(name: str, free: bool, tmp_path: Path) -> None:
     import torch
 
-    from sweep.backends.pytorch.common import quiet, tensors
+    from sweep.backends.pytorch.common import quiet
+    from sweep.workloads.torch_models import to_tensors
 
     axes = {1: torch.export.Dim.DYNAMIC}
-    path, example = str(tmp_path / "given.pt2"), tensors(asked(LONGEST))
+    path, example = str(tmp_path / "given.pt2"), to_tensors(asked(LONGEST))
     with quiet(), torch.no_grad():
         torch.export.save(
             torch.export.export(reader(), example, dynamic_shapes=(axes, axes) if free else None),
@@ -286,8 +288,8 @@ def test_an_exported_program_is_as_free_as_it_was_exported(name: str, free: bool
 
 def test_a_second_size_is_asked_of_a_build_and_nothing_where_no_axis_is_free() -> None:
     source = source_of(described())
-    assert [array.shape for array in dynamic.smaller(source)] == [(BATCH, LONGEST // 2)] * 2
-    assert dynamic.shapes(source) == ((BATCH, None), (BATCH, None))
+    assert [array.shape for array in dynamic._halve(source)] == [(BATCH, LONGEST // 2)] * 2
+    assert dynamic.find_shapes(source) == ((BATCH, None), (BATCH, None))
     right, wrong = (lambda inputs: (np.ones(2, np.float32),)), (lambda inputs: (np.ones(3, np.float32),))
     dynamic.check(source, right, right)
     dynamic.check(source, right)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.store import ledger
-from sweep.verdict.buckets.bucketing import powers_of_two
+from sweep.verdict.buckets.cost import powers_of_two
 
 BACKENDS = ["torch", "torchscript", "onnxruntime", "openvino", "inductor"]
 COMMON = ["model=minilm", "effort=quick", "effort.window_seconds=3", "tracking=none"]

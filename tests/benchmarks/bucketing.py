@@ -12,7 +12,9 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 import numpy as np
 
-from sweep.verdict.buckets.bucketing import Choice, Curve, Point, Traffic, powers_of_two, solve, waste
+from sweep.verdict.buckets.bucketing import solve
+from sweep.verdict.buckets.cost import Choice, Curve, Point, powers_of_two, waste
+from sweep.verdict.buckets.traffic import Traffic
 
 KINDS: dict[str, dict[str, float]] = {
     "no limit": {},
@@ -52,7 +54,7 @@ def main() -> None:
                 choices = solve(given, cost, options.buckets, **limits)
                 taken.append(time.perf_counter() - begin)
             best = choices[-1]
-            padding = waste(given, powers_of_two(sizes, best.k))
+            padding = waste(given, powers_of_two((sizes,))[-best.k :])
             print(
                 f"{sizes:>7,} sizes, {kind:8}: {statistics.median(taken):.2f} s [{min(taken):.2f}, {max(taken):.2f}], "
                 f"{best.k} buckets, {'exact' if best.exact else 'not proven'}, waste {best.waste:.3f} "

@@ -29,7 +29,7 @@ threads, seconds = int(sys.argv[1]), float(sys.argv[2])
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 import torch
 from sweep import workloads
-from sweep.config.command_line import conf_dir
+from sweep.config.compose import conf_dir
 from omegaconf import OmegaConf
 torch.set_num_threads(threads)
 config = lambda path: {"name": "x", **OmegaConf.to_container(OmegaConf.load(conf_dir() / path))}
@@ -62,7 +62,8 @@ from sweep.spec.requests import MeasureRequest
 from sweep.spec import Placement, from_json
 request = from_json(MeasureRequest, json.loads(Path(sys.argv[1]).read_text()))
 processes.keep_freed_memory()
-requests, _ = sources.prepare_requests(request, Placement("cpu", tuple(range(threads)), threads), 0.0)
+server = sources.load_server(request, Placement("cpu", tuple(range(threads)), threads))
+requests = list(server.form_requests(0.0))
 model, tensors = requests[0].runner.call, [entry.inputs[0] for entry in requests]
 clock, size = time.perf_counter_ns, 12
 

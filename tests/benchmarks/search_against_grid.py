@@ -9,7 +9,6 @@ store; what it chose is judged by the grid's measurement of the same trial, so t
 """
 
 import argparse
-import json
 import shlex
 import statistics
 import subprocess
@@ -26,7 +25,7 @@ from sweep.config.compose import Composer
 from sweep.engine import rules
 from sweep.engine.search import loop as search
 from sweep.engine.search import study as search_study
-from sweep.hardware import rules as hardware_rules
+from sweep.hardware.host import detect
 from sweep.spec import Record, Status
 from sweep.spec.plan import Plan
 from sweep.spec.settings import Objective
@@ -55,19 +54,17 @@ class Replay:
         self._composer, self._grid, self._folder = composer, grid, folder
 
     def survey(self, job_overrides: Sequence[Sequence[str]]) -> Plan:
-        jobs = self._composer.jobs(job_overrides)
+        trials = self._composer.trials(job_overrides)
         if self.sweep is None:
             settings = self._composer.settings(job_overrides)
             display = SimpleNamespace(plan=lambda *_: None, note=lambda _: None)
             self.sweep = SimpleNamespace(
                 settings=settings, records={}, interrupted=False, folder=self._folder, display=display
             )
-        return rules.make_plan(
-            [job.trial for job in jobs], hardware_rules.detect(), lambda _, names: entries.installed(names)
-        )
+        return rules.make_plan(trials, detect(), lambda _, names: entries.installed(names))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-        keys = [job.trial.key for job in self._composer.jobs(job_overrides)]
+        keys = [trial.key for trial in self._composer.trials(job_overrides)]
         self.asked += keys
         self.sweep.records.update({key: self._grid[key] for key in keys})
         return [SimpleNamespace(return_value=self._grid[key]) for key in keys]
@@ -86,7 +83,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         overrides, grid, wall = obtain(asked.grid, asked.overrides, Path(scratch))
-        objective = Composer(compose.loader()).settings([first(overrides)]).objective
+        objective = Composer(compose.make_loader()).settings([first(overrides)]).objective
         best = describe(grid, objective, wall)
         for sampler in ("tpe", "random", "nsga2"):
             replays = [replay(overrides, grid, sampler, seed, Path(scratch)) for seed in range(asked.seeds)]
@@ -118,7 +115,7 @@ def launch(overrides: list[str], outputs: Path) -> Path:
 
 def first(overrides: list[str]) -> list[str]:
     """What is set once, of these overrides."""
-    composer = Composer(compose.loader())
+    composer = Composer(compose.make_loader())
     return [line for line in overrides if not composer.parse(line).is_sweep_override()]
 
 
@@ -148,7 +145,7 @@ def replay(overrides: list[str], grid: dict[str, Record], sampler: str, seed: in
     """One search over the whole space, answered by the grid."""
     folder = scratch / f"{sampler}-{seed}"
     folder.mkdir()
-    composer = Composer(compose.loader())
+    composer = Composer(compose.make_loader())
     made = Replay(composer, grid, folder)
     lines = [*overrides, f"outputs={folder}", f"search.budget={len(grid)} trials", f"search.sampler={sampler}"]
     search.run([*lines, f"seed={seed}"], composer, made)
@@ -187,11 +184,7 @@ def report(
     reached = sum(value >= CLOSE for value in within)
     print(f"      after {budget} trials: {100 * statistics.median(within):.1f} % of the best [least", end="")
     print(f" {100 * min(within):.1f} %], {reached} of {len(within)} within {1 - CLOSE:.0%}")
-    print(f"      asked that cannot run: {invalid} of {total}", end="")
-    raw = [json.loads((each.sweep.folder / search.NOTES).read_text())["suggestions"] for each in replays]
-    proposed, refused, repeated = (sum(one[name] for one in raw) for name in ("all", "refused", "repeated"))
-    moved = f" (of {proposed} proposals of the sampler {refused} could not run, {repeated} were known: moved)"
-    print(moved if proposed else "", flush=True)
+    print(f"      asked that cannot run: {invalid} of {total}", flush=True)
 
 
 REFUSED = (Status.INVALID, Status.UNAVAILABLE)

@@ -35,7 +35,7 @@ def _worker(workers: Workers, folder: Path, modules: tuple[str, ...]) -> float:
     outcome = workers.run(
         {"entry": "tests.support.worker_entries:echo"}, folder / "task", limits=Limits(60.0), preload=modules
     )
-    assert outcome.ok, outcome.failure
+    assert outcome.failure is None, outcome.failure
     return time.perf_counter() - begun
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from sweep import backends
 from sweep.backends.fake import FAULTS
-from sweep.backends.options import compile_time, defaults
+from sweep.backends.options import list_compile_time, list_defaults
 from sweep.config import compose, schema
 from sweep.config.axes import expand
 from sweep.config.compose import Composer
@@ -65,11 +65,11 @@ def test_unknown_fault_is_refused_with_all_that_are_known() -> None:
 @pytest.mark.parametrize("name", backends.names())
 def test_every_default_is_of_its_type_and_every_option_says_what_it_means(name: str) -> None:
     kind = backends.get(name).options_type
-    assert to_json(structure(kind, "backend.options", defaults(kind))) == to_json(kind())
+    assert to_json(structure(kind, "backend.options", list_defaults(kind))) == to_json(kind())
     for option, rule in rules_of(kind).items():
         assert rule.help, option
         assert not rule.help.endswith("."), option
-    assert set(defaults(kind)) | {"slow"} >= {field.name for field in fields(kind)}
+    assert set(list_defaults(kind)) | {"slow"} >= {field.name for field in fields(kind)}
 
 
 AT_RUN_TIME = {
@@ -99,7 +99,7 @@ AT_RUN_TIME = {
 @pytest.mark.parametrize("name", backends.names())
 def test_what_acts_at_run_time_causes_no_build(name: str) -> None:
     kind = backends.get(name).options_type
-    assert set(rules_of(kind)) - set(compile_time(kind)) == AT_RUN_TIME.get(name, set())
+    assert set(rules_of(kind)) - set(list_compile_time(kind)) == AT_RUN_TIME.get(name, set())
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_an_option_that_came_later_is_no_part_of_what_a_trial_was() -> None:
 
 
 def trials(words: str) -> list[Any]:
-    composer = Composer(compose.loader())
-    return [job.trial for job in composer.jobs(expand(words.split(), composer))]
+    composer = Composer(compose.make_loader())
+    return composer.trials(expand(words.split(), composer))
 
 
 def keys(words: str) -> list[list[str]]:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from sweep.config import command_line, compose
-from sweep.spec import UserError
+from sweep.spec import Trial, UserError
 
 
 class Engine:
     """Has a `Sweep` that remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.batches: list[list[command_line.Job]] = []
+        self.batches: list[list[Trial]] = []
         self.sweeps: list[dict[str, Any]] = []
         self.status = 0
         engine = self
@@ -24,10 +24,10 @@ class Engine:
             def __init__(self, settings: Any, *, command: str, search: bool = False) -> None:
                 engine.sweeps.append({"settings": settings, "command": command, "search": search, "finished": False})
 
-            def run(self, jobs: Sequence[command_line.Job]) -> list[str]:
-                engine.batches.append(list(jobs))
+            def run(self, trials: Sequence[Trial]) -> list[str]:
+                engine.batches.append(list(trials))
                 only = engine.sweeps[-1]["settings"].plan == "only"
-                return [] if only else [f"record of {job.trial.label}" for job in jobs]
+                return [] if only else [f"record of {trial.label}" for trial in trials]
 
             def finish(self) -> int:
                 engine.sweeps[-1]["finished"] = True
@@ -54,7 +54,7 @@ def test_one_batch_of_all_trials_wherever_the_flag_stands(engine: Engine, tmp_pa
         arguments.insert(place, "-m")
     assert command_line.run(arguments) == 0
     assert len(engine.batches) == len(engine.sweeps) == 1
-    assert [(job.trial.batch, job.trial.cores) for job in engine.batches[0]] == [(1, 1), (1, 4), (5, 1), (5, 4)]
+    assert [(trial.batch, trial.cores) for trial in engine.batches[0]] == [(1, 1), (1, 4), (5, 1), (5, 4)]
     assert engine.batches[0][1].overrides == (*FAKE, "batch=1", "cores=4")
     assert engine.sweeps[0]["finished"]
     assert engine.sweeps[0]["search"] is False
@@ -104,9 +104,9 @@ def test_a_folder_of_the_users_own(engine: Engine, tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     command_line.run(["backend=fake", "--config-dir", "my/conf", "experiment=try"])
-    assert [job.trial.label for job in engine.batches[0]] == [f"mine-fake-fp32-b{n}-c1" for n in (1, 2, 3)]
+    assert [trial.label for trial in engine.batches[0]] == [f"mine-fake-fp32-b{n}-c1" for n in (1, 2, 3)]
     command_line.run(["backend=fake", "model=mine", f"hydra.searchpath=[file://{tmp_path}/my/conf]"])
-    assert engine.batches[1][0].trial.model["name"] == "mine"
+    assert engine.batches[1][0].model["name"] == "mine"
 
 
 def test_show_config_prints_the_data_of_the_model(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,7 +133,7 @@ def launcher(engine: Engine) -> Callable[..., Any]:
     from hydra.types import HydraContext, RunMode
 
     def made() -> Any:
-        loader = compose.loader()
+        loader = compose.make_loader()
         master = loader.load_configuration("config", [*FAKE], RunMode.MULTIRUN)
         context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]  # not used by launching
         return Plugins.instance().instantiate_launcher(

@@ -16,8 +16,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sweep.config import command_line, compose, schema
+from sweep.config.axes import expand
 from sweep.hardware import rules
-from sweep.spec import Trial, UserError
+from sweep.hardware.host import detect
+from sweep.spec import Trial, UserError, nearest
 from sweep.spec.settings import PRECISIONS, Effort, Gates, Objective
 from tests.support.running import ROOT
 
@@ -25,19 +27,19 @@ FAKE = ["model=tiny", "backend=fake"]
 
 
 @lru_cache(maxsize=1)
-def shared() -> command_line.Composer:
+def shared() -> compose.Composer:
     """One composer for all tests that only read: what it remembers must not matter."""
-    return command_line.Composer(compose.loader())
+    return compose.Composer(compose.make_loader())
 
 
 def trials(*arguments: str) -> list[Trial]:
-    return [job.trial for job in shared().jobs(command_line.expand(list(arguments), shared()))]
+    return shared().trials(expand(list(arguments), shared()))
 
 
-def everything(composer: command_line.Composer, *arguments: str) -> None:
+def everything(composer: compose.Composer, *arguments: str) -> None:
     """All that a sweep asks of declaring."""
-    jobs = command_line.expand(arguments, composer)
-    composer.jobs(jobs)
+    jobs = expand(arguments, composer)
+    composer.trials(jobs)
     composer.settings(jobs)
 
 
@@ -81,7 +83,7 @@ def test_the_page_is_no_part_of_what_a_trial_is() -> None:
     [("quick", Effort("quick", 3, 0.5, 20, 0.1, 2.0)), ("thorough", Effort("thorough", 10, 5.0, 100, 1.0, 20.0))],
 )
 def test_efforts(name: str, expected: Effort) -> None:
-    assert compose.settings([f"effort={name}"]).effort == expected
+    assert compose.load_settings([f"effort={name}"]).effort == expected
 
 
 @pytest.mark.parametrize(
@@ -89,12 +91,12 @@ def test_efforts(name: str, expected: Effort) -> None:
     [("min_latency", "latency_ms_p50", False), ("min_cost", "usd_per_million_items", False)],
 )
 def test_objectives(name: str, metric: str, maximize: bool) -> None:
-    made = compose.settings([f"objective={name}", "objective.latency_ms_p99_max=20"]).objective
+    made = compose.load_settings([f"objective={name}", "objective.latency_ms_p99_max=20"]).objective
     assert (made.name, made.metric, made.maximize, made.latency_ms_p99_max) == (name, metric, maximize, 20.0)
 
 
 def test_every_declared_hardware_composes() -> None:
-    for declared in compose.hardware_types():
+    for declared in compose.load_hardware_types():
         trial = shared().trial([f"hardware={declared['name']}"])
         assert trial.hardware["name"] == declared["name"]
         assert trial.hardware["cores"] >= 1
@@ -103,7 +105,7 @@ def test_every_declared_hardware_composes() -> None:
 
 def test_outputs_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert compose.settings(["outputs=here"]).outputs == str(tmp_path / "here")
+    assert compose.load_settings(["outputs=here"]).outputs == str(tmp_path / "here")
 
 
 def test_paths_of_files_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +125,7 @@ def test_data_follow_the_model_unless_chosen() -> None:
 
 
 def test_replicas_auto_fill_the_cores() -> None:
-    cores = rules.detect().cores
+    cores = detect().cores
     found = trials("replicas=auto", f"cores=1,{cores}")
     assert [trial.replicas for trial in found] == [cores, 1]
     assert trials("replicas=auto", "hardware=c5_2xlarge", "cores=2")[0].replicas >= 2
@@ -232,8 +234,8 @@ def test_a_key_both_typed_and_in_typed_combinations_is_refused() -> None:
 
 
 def test_nearest() -> None:
-    assert command_line.nearest("bathc", ["cores", "batch", "buckets"]) == "batch"
-    assert command_line.nearest("x", []) == ""
+    assert nearest("bathc", ["cores", "batch", "buckets"]) == "batch"
+    assert nearest("x", []) == ""
 
 
 # --- what may be swept
@@ -243,7 +245,7 @@ def test_hydra_sweep_syntax() -> None:
     assert [trial.batch for trial in trials("batch=range(1,6,2)")] == [1, 3, 5]
     assert [trial.batch for trial in trials("batch=choice(4,1)")] == [4, 1]
     assert [trial.model["name"] for trial in trials("model=glob(t*y)", "data=tiny")] == ["tiny"]
-    assert len(command_line.expand(["model=glob(*)"], shared())) == len(shared().options("model"))
+    assert len(expand(["model=glob(*)"], shared())) == len(shared().options("model"))
     assert [trial.backend["options"]["latency_ms"] for trial in trials(*FAKE, "backend.options.latency_ms=1,2.5")] == [
         1,
         2.5,
@@ -259,7 +261,7 @@ values = st.lists(st.integers(1, 99), min_size=1, max_size=4, unique=True)
 def test_expansion_is_the_product(axes: dict[str, list[int]], combined: list[int]) -> None:
     typed = [f"{key}={','.join(map(str, numbers))}" for key, numbers in axes.items()]
     listed = "combinations=[" + ",".join(f"{{load.concurrency:{n}}}" for n in combined) + "]"
-    jobs = command_line.expand([*FAKE, *typed, listed], shared())
+    jobs = expand([*FAKE, *typed, listed], shared())
     expected = itertools.product(*axes.values(), combined)
     names = [*axes, "load.concurrency"]
     assert jobs == [[*FAKE, *(f"{n}={v}" for n, v in zip(names, row, strict=True))] for row in expected]
@@ -275,9 +277,9 @@ json_values = st.recursive(
 @hypothesis_settings(max_examples=150, deadline=None)
 @given(json_values)
 def test_values_of_experiment_files_survive_the_override_grammar(value: Any) -> None:
-    from sweep.config.overrides import text
+    from sweep.config.overrides import format_value
 
-    read = shared().parse(f"model.x={text(value)}").value()
+    read = shared().parse(f"model.x={format_value(value)}").value()
     assert read == value
     assert type(read) is type(value)
 
@@ -286,18 +288,18 @@ def test_values_of_experiment_files_survive_the_override_grammar(value: Any) -> 
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Callable[..., command_line.Composer]:
+def own(tmp_path: Path) -> Callable[..., compose.Composer]:
     """A composer over our configs and a folder of the user's, written from {path: text}."""
 
-    def made(files: dict[str, str], *hydra_overrides: str, searchpath: bool = False) -> command_line.Composer:
+    def made(files: dict[str, str], *hydra_overrides: str, searchpath: bool = False) -> compose.Composer:
         folder = tmp_path / "conf"
         for name, text in files.items():
             path = folder / f"{name}.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         if searchpath:
-            return command_line.Composer(compose.loader(), [f"hydra.searchpath=[file://{folder}]"])
-        return command_line.Composer(compose.loader(str(folder)))
+            return compose.Composer(compose.make_loader(), [f"hydra.searchpath=[file://{folder}]"])
+        return compose.Composer(compose.make_loader(str(folder)))
 
     return made
 
@@ -317,22 +319,22 @@ combinations:
 """
 
 
-def declared(composer: command_line.Composer, *arguments: str) -> list[Trial]:
-    return [job.trial for job in composer.jobs(command_line.expand(arguments, composer))]
+def declared(composer: compose.Composer, *arguments: str) -> list[Trial]:
+    return composer.trials(expand(arguments, composer))
 
 
 @pytest.mark.parametrize("name", ["experiment=mine", "+experiment=mine"])
-def test_experiments_declare_axes_and_combinations(own: Callable[..., command_line.Composer], name: str) -> None:
+def test_experiments_declare_axes_and_combinations(own: Callable[..., compose.Composer], name: str) -> None:
     composer = own({"experiment/mine": EXPERIMENT})
     found = declared(composer, name)
     assert len(found) == len({trial.key for trial in found}) == 2 * 2 * 2 * 2
     assert {trial.model["name"] for trial in found} == {"tiny"}
     seen = {(trial.batch, trial.cores, trial.precision) for trial in found}
     assert seen == set(itertools.product((1, 8), (1, 2), ("fp32", "int8")))
-    assert composer.settings(command_line.expand([name], composer)).effort.name == "quick"
+    assert composer.settings(expand([name], composer)).effort.name == "quick"
 
 
-def test_the_command_line_wins_over_an_experiment(own: Callable[..., command_line.Composer]) -> None:
+def test_the_command_line_wins_over_an_experiment(own: Callable[..., compose.Composer]) -> None:
     composer = own({"experiment/mine": EXPERIMENT})
     found = declared(composer, "experiment=mine", "batch=3,4,5", "precision=bf16", "effort=thorough")
     assert {trial.batch for trial in found} == {3, 4, 5}
@@ -350,14 +352,14 @@ def test_the_command_line_wins_over_an_experiment(own: Callable[..., command_lin
     assert len(alone) == 1
 
 
-def test_a_job_alone_is_the_same_trial_again(own: Callable[..., command_line.Composer]) -> None:
+def test_a_trial_declared_alone_is_the_same_again(own: Callable[..., compose.Composer]) -> None:
     composer = own({"experiment/mine": EXPERIMENT})
-    for job in composer.jobs(command_line.expand(["experiment=mine"], composer)):
-        again = declared(composer, *job.overrides)
-        assert [trial.key for trial in again] == [job.trial.key]
+    for trial in composer.trials(expand(["experiment=mine"], composer)):
+        again = declared(composer, *trial.overrides)
+        assert [other.key for other in again] == [trial.key]
 
 
-def test_several_experiments_each_have_their_own_axes(own: Callable[..., command_line.Composer]) -> None:
+def test_several_experiments_each_have_their_own_axes(own: Callable[..., compose.Composer]) -> None:
     composer = own(
         {
             "experiment/one": "# @package _global_\naxes: {batch: [1, 2]}",
@@ -385,7 +387,7 @@ def test_several_experiments_each_have_their_own_axes(own: Callable[..., command
         ("batch: [1", "a config file is not YAML"),
     ],
 )
-def test_mistakes_in_an_experiment_file(own: Callable[..., command_line.Composer], text: str, words: str) -> None:
+def test_mistakes_in_an_experiment_file(own: Callable[..., compose.Composer], text: str, words: str) -> None:
     composer = own({"experiment/bad": f"# @package _global_\n{text}\n"})
     with pytest.raises(UserError) as caught:
         everything(composer, "experiment=bad")
@@ -404,7 +406,7 @@ data: tiny
 
 
 @pytest.mark.parametrize("searchpath", [False, True])
-def test_models_of_another_folder(own: Callable[..., command_line.Composer], searchpath: bool) -> None:
+def test_models_of_another_folder(own: Callable[..., compose.Composer], searchpath: bool) -> None:
     composer = own({"model/my_model": MODEL}, searchpath=searchpath)
     assert "my_model" in composer.options("model")
     assert "digits" in composer.options("model")
@@ -427,7 +429,7 @@ def test_models_of_another_folder(own: Callable[..., command_line.Composer], sea
         ("_target_: a.b\ndata: tiny\nsize: ${nope}", "in 'model': Interpolation key 'nope' not found"),
     ],
 )
-def test_mistakes_in_a_model_file(own: Callable[..., command_line.Composer], text: str, words: str) -> None:
+def test_mistakes_in_a_model_file(own: Callable[..., compose.Composer], text: str, words: str) -> None:
     composer = own({"model/bad": text})
     with pytest.raises(UserError) as caught:
         declared(composer, "model=bad")
@@ -436,13 +438,13 @@ def test_mistakes_in_a_model_file(own: Callable[..., command_line.Composer], tex
 
 def test_a_folder_that_is_not_there() -> None:
     with pytest.raises(UserError, match="there is no such folder"):
-        compose.loader("/no/such/folder")
+        compose.make_loader("/no/such/folder")
 
 
 # --- the fast way gives what Hydra gives
 
 
-def test_jobs_are_what_hydra_composes(own: Callable[..., command_line.Composer]) -> None:
+def test_trials_are_what_hydra_composes(own: Callable[..., compose.Composer]) -> None:
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
@@ -451,31 +453,31 @@ def test_jobs_are_what_hydra_composes(own: Callable[..., command_line.Composer])
         "model=tiny,my_model", "backend=fake,onnxruntime", "data.features=8,16", "batch=range(1,3)", "cores=2",
         "precision=int8", "load.concurrency=3", "buckets=[],[64,128]", "+data.x={a:1},{b:2}",
     ]  # fmt: skip
-    jobs = composer.jobs(command_line.expand(arguments, composer))
-    assert len(jobs) == 2 * 2 * 2 * 2 * 2 * 2
-    assert len({job.trial.key for job in jobs}) == len(jobs)
-    for job in random.Random(5).sample(jobs, 6):
-        slow = composer.loader.load_configuration("config", [*job.overrides, "data=tiny"], RunMode.RUN)
+    trials = composer.trials(expand(arguments, composer))
+    assert len(trials) == 2 * 2 * 2 * 2 * 2 * 2
+    assert len({trial.key for trial in trials}) == len(trials)
+    for trial in random.Random(5).sample(trials, 6):
+        slow = composer.loader.load_configuration("config", [*trial.overrides, "data=tiny"], RunMode.RUN)
         OmegaConf.set_struct(slow, False)
         del slow["hydra"]
         plain: Any = OmegaConf.to_container(slow, resolve=True)
         plain["hardware"] = rules.fill(plain["hardware"])
         for name in (*schema.AXES[:4], "load", "precision", "batch", "cores", "replicas"):
-            assert getattr(job.trial, name) == plain[name], name
-        assert [list(bucket) for bucket in job.trial.buckets] == [[size] for size in plain["buckets"]]
+            assert getattr(trial, name) == plain[name], name
+        assert [list(bucket) for bucket in trial.buckets] == [[size] for size in plain["buckets"]]
 
 
 def test_hydra_composes_once_per_choice_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    composer = command_line.Composer(compose.loader())
+    composer = compose.Composer(compose.make_loader())
     calls = []
     original = composer.loader.load_configuration
     monkeypatch.setattr(composer.loader, "load_configuration", lambda *args: calls.append(args) or original(*args))
     arguments = ["model=tiny", "backend=fake,torch", "batch=range(1,11)", "cores=1,2,3,4,5"]
-    jobs = composer.jobs(command_line.expand(arguments, composer))
-    composer.settings([job.overrides for job in jobs])
-    assert len(jobs) == 100
+    trials = composer.trials(expand(arguments, composer))
+    composer.settings([trial.overrides for trial in trials])
+    assert len(trials) == 100
     assert len(calls) == 3  # two backends, and once to learn which data the model names
-    assert len({id(job.trial.model) for job in jobs}) <= 2  # shared, not copied: memory stays flat
+    assert len({id(trial.model) for trial in trials}) <= 2  # shared, not copied: memory stays flat
 
 
 # --- command lines
@@ -510,11 +512,11 @@ def test_flags_may_stand_anywhere(typed: list[str], expected: list[str]) -> None
 
 def test_changes_of_a_stored_objective() -> None:
     stored = Objective("max_throughput", "throughput_items_per_s", True, margin=0.1)
-    changed = compose.objective(stored, ["objective.latency_ms_p99_max=20"])
+    changed = compose.change_section("objective", stored, ["objective.latency_ms_p99_max=20"])
     assert (changed.name, changed.margin, changed.latency_ms_p99_max) == ("max_throughput", 0.1, 20.0)
-    assert compose.objective(stored, ["objective=min_cost"]).metric == "usd_per_million_items"
+    assert compose.change_section("objective", stored, ["objective=min_cost"]).metric == "usd_per_million_items"
     with pytest.raises(UserError, match="not about the objective"):
-        compose.objective(stored, ["batch=1"])
+        compose.change_section("objective", stored, ["batch=1"])
 
 
 @pytest.mark.process
@@ -527,9 +529,9 @@ def test_an_installed_copy_in_an_empty_folder(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "conf", site / "sweep" / "conf")
     shutil.copytree(ROOT / "hydra_plugins", site / "hydra_plugins", ignore=ignore)
     code = (
-        "import sys; from sweep.config import command_line, compose; c = compose.Composer(compose.loader());"
-        "t = c.jobs(command_line.expand(['batch=1,5'], c)); s = c.settings([[]]);"
-        "print(compose.conf_dir(), len(t), s.outputs);"
+        "import sys; from sweep.config import axes, compose; c = compose.Composer(compose.make_loader());"
+        "t = c.trials(axes.expand(['batch=1,5'], c)); s = c.settings([[]]);"
+        "print(compose.find_conf_dir(), len(t), s.outputs);"
         "print(sorted(set(sys.modules) & {'torch', 'onnxruntime', 'openvino', 'mlflow', 'optuna', 'scipy'}))"
     )
     done = subprocess.run(

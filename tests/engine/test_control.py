@@ -13,7 +13,7 @@ from sweep.__main__ import run
 from sweep.engine import control, repeats
 from sweep.engine.control import Control
 from sweep.engine.tasks import Candidate
-from sweep.spec import Failure, FailureKind, Measurement, Outcome, Status, from_json
+from sweep.spec import Failure, FailureKind, Json, Measurement, Outcome, Status, from_json
 from sweep.store import ledger
 from sweep.store.layout import SweepFolder
 from sweep.verdict.noise import series
@@ -112,6 +112,10 @@ def test_control_interval_of_zero_means_never(staged: Callable[..., Stage], cloc
     assert not never.control.is_due()
 
 
+def read_controls(folder: Path) -> list[Json]:
+    return [entry for entry in ledger.entries(folder) if entry["kind"] == "control"]
+
+
 def test_failed_control_is_recorded_and_replaced(staged: Callable[..., Stage], clock: Clock) -> None:
     stage = staged()
     stage.repeat(0, clock)
@@ -126,13 +130,13 @@ def test_failed_control_is_recorded_and_replaced(staged: Callable[..., Stage], c
     stage.answer = make_measurement(4, 800.0)
     stage.control.measure(4)
     assert [task.trial.batch for task in stage.asked] == [2, 1]
-    history = ledger.History(stage.context.folder)
-    assert [(each["block"], each["trial"]) for each in history.controls] == [
+    controls = read_controls(stage.context.folder)
+    assert [(control["block"], control["trial"]) for control in controls] == [
         (3, stage.tasks[1].trial.key),
         (4, stage.tasks[0].trial.key),
     ]
-    assert history.controls[0]["measurement"] is None
-    assert history.controls[0]["failure"]["summary"] == "it fell over"
+    assert controls[0]["measurement"] is None
+    assert controls[0]["failure"]["summary"] == "it fell over"
     assert [p.value for p in series.read(ledger.entries(stage.context.folder)).points] == [800.0]
 
 
@@ -143,7 +147,7 @@ def test_control_replaces_a_load_of_fixed_rate(staged: Callable[..., Stage], clo
     assert stage.control.is_due()
     stage.control.measure(0)
     assert stage.asked[0].trial.load == {"name": "saturate", "concurrency": 1}
-    assert ledger.History(stage.context.folder).controls[0]["identity"] == "i2-control"
+    assert read_controls(stage.context.folder)[0]["identity"] == "i2-control"
 
 
 def test_deployment_members_and_replays_are_never_the_control(staged: Callable[..., Stage], clock: Clock) -> None:
@@ -159,13 +163,14 @@ def test_deployment_members_and_replays_are_never_the_control(staged: Callable[.
 def test_real_sweep_measures_its_control_and_resumes(tmp_path: Path) -> None:
     status, history = sweep(tmp_path, *SHORT)
     assert status == 0
-    assert history.controls
-    controls = [from_json(Measurement, entry["measurement"]) for entry in history.controls]
-    assert all(control.host.steal_share is not None for control in controls)
+    controls = read_controls(history.folder)
+    assert controls
+    measurements = [from_json(Measurement, entry["measurement"]) for entry in controls]
+    assert all(measurement.host.steal_share is not None for measurement in measurements)
     assert all(len(record.repeats) == 3 for record in history.records.values())
     document = json.loads(SweepFolder(history.folder).drift.read_text())
-    assert document["control"] == history.controls[0]["trial"]
-    assert len(document["points"]) == 6 + len(history.controls)
+    assert document["control"] == controls[0]["trial"]
+    assert len(document["points"]) == 6 + len(controls)
     repeats = [repeat for record in history.records.values() for repeat in record.repeats]
     assert all(0 <= repeat.host.known()["foreign_cpu_share"] <= 1 for repeat in repeats)
     book = history.folder / ledger.LEDGER
@@ -174,7 +179,7 @@ def test_real_sweep_measures_its_control_and_resumes(tmp_path: Path) -> None:
     book.write_text("".join(lines[:kept]))  # killed right after its first control
     assert run(["resume", history.folder.name, "--outputs", str(tmp_path)]) == 0
     again = ledger.History(history.folder)
-    assert again.controls[0] == history.controls[0]
+    assert read_controls(again.folder)[0] == controls[0]
     measured = [(entry["trial"], entry["measurement"]["index"]) for entry in entries(again, "repeat")]
     assert len(measured) == len(set(measured)) == 6
     assert {record.status for record in again.records.values()} == {Status.OK}

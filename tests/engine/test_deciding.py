@@ -219,7 +219,7 @@ def test_forecast_states_end_and_cost(effort: Effort, price: float | None, secon
     hardware = {"name": "local", "price": [{"usd_per_hour": price}] if price else []}
     trials = [replace(make_trial("fake", batch=batch), hardware=hardware) for batch in (1, 2)]
     made = Plan(tuple(Entry(each, plan.list_build_specs(each)) for each in trials))
-    found, note = forecast.forecast(made, effort, lambda spec: 0.0, 1)
+    found, note = forecast.forecast(made, effort, lambda spec: 0.0, 1, lambda trial: None, None)
     assert found == pytest.approx(seconds)
     assert said in note
 

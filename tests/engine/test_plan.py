@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.engine import forecast, plan, rules
-from sweep.hardware.rules import Host
+from sweep.hardware.host import Host
 from sweep.spec import BuildSpec, Status, Trial, from_json, to_json
 from sweep.spec.plan import Plan
 from sweep.spec.settings import Effort
@@ -126,7 +126,7 @@ def test_only_run_time_options_share_a_build() -> None:
 @pytest.mark.parametrize(("known", "note"), [(7.0, ""), (None, "2 builds of unknown duration")])
 def test_forecast(known: float | None, note: str) -> None:
     made = make(trial(1), trial(2), trial(2, cores=2))
-    seconds, said = forecast.forecast(made, EFFORT, lambda spec: known, parallel=2)
+    seconds, said = forecast.forecast(made, EFFORT, lambda spec: known, 2, lambda trial: None, None)
     measuring = 3 * 5 * (2.0 + 0.6 + forecast.LOAD_SECONDS)
     assert seconds == pytest.approx(measuring + (7.0 if known else 0.0))
     assert note in said
@@ -138,7 +138,7 @@ def test_forecast_assumes_median_for_unknown_builds() -> None:
     def seconds_of(spec: BuildSpec) -> float | None:
         return {1: 0.0, 2: 10.0}.get(spec.batch)
 
-    seconds, said = forecast.forecast(made, EFFORT, seconds_of, parallel=1)
+    seconds, said = forecast.forecast(made, EFFORT, seconds_of, 1, lambda trial: None, None)
     assert seconds == pytest.approx(3 * 5 * (2.6 + forecast.LOAD_SECONDS) + 20.0)
     assert "1 build of unknown duration" in said
 

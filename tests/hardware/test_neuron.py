@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sweep.hardware import ec2, neuron, rules
+from sweep.hardware.host import detect
 from sweep.hardware.neuron import Holder
 
 GIB = 1 << 30
@@ -39,7 +40,7 @@ def prints(root: Path) -> Tool:
     def install(body: str) -> None:
         tool = write(root, "opt/aws/neuron/bin/neuron-ls", f"#!/bin/sh\n{body}\n")
         tool.chmod(0o755)
-        rules.detect.cache_clear()
+        detect.cache_clear()
 
     return install
 
@@ -63,14 +64,14 @@ def test_a_host_without_neuron_starts_no_program(root: Path, monkeypatch: pytest
     monkeypatch.setattr(subprocess, "Popen", never)
     monkeypatch.setattr(ec2, "ask_metadata", never)
     assert neuron.look(root) == neuron.Neuron()
-    host = rules.detect(root)
+    host = detect(root)
     assert (host.neuron_devices, host.neuron_cores, host.instance_type, host.neuron_note) == (0, 0, None, "")
 
 
 @pytest.mark.process
 def test_an_inf2_xlarge(root: Path, prints: Tool) -> None:
     prints(listing(INF2))
-    host = rules.detect(root)
+    host = detect(root)
     assert (host.neuron_devices, host.neuron_cores, host.neuron_first, host.neuron_per_chip) == (1, 2, 0, 2)
     assert (host.neuron_memory_mb, host.instance_type, host.neuron_family) == (32768.0, "inf2.xlarge", "inf2")
     assert host.neuron_note == ""
@@ -113,7 +114,7 @@ def test_missing_and_strange_values_are_not_known(
     prints(listing(device))
     found = neuron.look(root)
     assert (found.devices, found.cores, found.memory_mb) == (1, cores, memory_mb)
-    assert rules.detect(root).neuron_cores == cores
+    assert detect(root).neuron_cores == cores
 
 
 @pytest.mark.process
@@ -204,7 +205,7 @@ def test_visible_cores_are_respected(
 ) -> None:
     prints(listing(INF2, {**INF2, "neuron_device": 1, "neuroncore_ids": [2, 3]}))
     monkeypatch.setenv("NEURON_RT_VISIBLE_CORES", text)
-    host = rules.detect(root)
+    host = detect(root)
     assert (host.neuron_first, host.neuron_cores) == (first, count)
     assert ("NEURON_RT_VISIBLE_CORES" in host.neuron_note) == wrong
     assert host.neuron_per_chip == 2

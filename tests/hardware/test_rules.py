@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sweep.config import compose
 from sweep.hardware import rules
-from sweep.hardware.rules import Gpu, Host
+from sweep.hardware.host import Gpu, Host, detect
 from sweep.spec import Status, Trial
 from sweep.spec.settings import PRECISIONS
 
@@ -36,7 +36,7 @@ def host_of(root: Path, files: dict[str, str]) -> Host:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return rules.detect(root)
+    return detect(root)
 
 
 @pytest.fixture
@@ -111,8 +111,8 @@ def test_gpus_from_the_driver_and_the_visible_ones(tmp_path: Path, monkeypatch: 
         "GPU-abc": (Gpu("Tesla T4"), Gpu("Tesla T5")),
     }.items():
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        rules.detect.cache_clear()
-        assert rules.detect(tmp_path).gpus == expected
+        detect.cache_clear()
+        assert detect(tmp_path).gpus == expected
 
 
 @pytest.mark.process
@@ -123,10 +123,10 @@ def test_gpus_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     tool.chmod(0o755)
     (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
     monkeypatch.setattr("shutil.which", lambda _: str(tool))
-    assert rules.detect(tmp_path).gpus == (Gpu("NVIDIA A10G", 23028.0), Gpu("Big, one", None))
+    assert detect(tmp_path).gpus == (Gpu("NVIDIA A10G", 23028.0), Gpu("Big, one", None))
     tool.write_text("#!/bin/sh\nexit 9\n")
-    rules.detect.cache_clear()
-    assert rules.detect(tmp_path).gpus == ()
+    detect.cache_clear()
+    assert detect(tmp_path).gpus == ()
 
 
 @pytest.mark.usefixtures("four")
@@ -150,10 +150,10 @@ def test_arm(tmp_path: Path) -> None:
 
 
 def test_this_host_is_detected() -> None:
-    host = rules.detect()
+    host = detect()
     assert 1 <= host.cores <= len(host.cpus) == len(set(host.cpus))
     assert host.memory_mb > 0
-    assert host is rules.detect()
+    assert host is detect()
 
 
 def test_local_is_filled_and_keeps_what_is_set() -> None:
@@ -281,7 +281,7 @@ def test_mismatch(host: Host, declared: dict[str, Any], words: str | None) -> No
     assert found == words or (found is not None and words is not None and words in found)
 
 
-TYPES = {str(one["name"]): one for one in compose.hardware_types()}
+TYPES = {str(one["name"]): one for one in compose.load_hardware_types()}
 
 
 def test_declared_types_agree_with_themselves() -> None:

@@ -20,7 +20,7 @@ from sweep import DISTRIBUTION, __version__, backends
 from sweep.__main__ import VERBS, run
 from sweep.config import schema
 from sweep.config.command_line import main_argv
-from sweep.config.compose import conf_dir
+from sweep.config.compose import find_conf_dir
 from sweep.spec import FailureKind, Json, Status, UserError
 from sweep.spec.settings import Effort, Gates, Limits, Objective
 from sweep.store import ledger
@@ -38,7 +38,7 @@ COMMAND = re.compile(r"python -m sweep(?![\w.])([^`\n]*)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 FILE = re.compile(r"(?:#|//) ([\w./-]+\.(?:py|yaml|toml))\n")
 # Sizes that a loaded machine can keep to: what is tested is that the examples run, not how fast.
-FEW = ["data.count=50"]  # the original answers all data that lists are looked for, before the plan is shown
+FEW = ["data.count=8"]  # the original answers all data that lists are looked for, before the plan is shown
 TRY = [*QUICK, "effort.repeats=1", "gates.little_tolerance=1.0"]
 
 
@@ -204,7 +204,7 @@ def test_config_files_that_are_shown_hold_keys_that_exist(inside: Path, tmp_path
                 == 0
             )
             continue
-        known = set(yaml.safe_load((conf_dir() / group / f"{SAMPLE[group]}.yaml").read_text()))
+        known = set(yaml.safe_load((find_conf_dir() / group / f"{SAMPLE[group]}.yaml").read_text()))
         if group in ("model", "data"):  # the other keys are the factory's arguments
             known |= set(RESERVED) | set(arguments_of(content["_target_"]))
         assert set(content) <= known, path
@@ -229,7 +229,7 @@ def arguments_of(target: str) -> list[str]:
 def test_settings_that_are_named_exist() -> None:
     of = {"effort": Effort, "objective": Objective, "limits": Limits, "gates": Gates}
     known = {section: {field.name for field in fields(kind)} for section, kind in of.items()}
-    known["search"] = set(yaml.safe_load((conf_dir() / "config.yaml").read_text())["search"])
+    known["search"] = set(yaml.safe_load((find_conf_dir() / "config.yaml").read_text())["search"])
     known["tracking"] = {"uri", "name"}
     named = [
         (name_of(page), match[1], match[2])
@@ -358,7 +358,7 @@ def test_every_setting_stands_in_the_reference_with_its_default() -> None:
     """The page repeats what the YAML files say, for readers; it may say nothing else."""
     rows = [line.split(" | ") for line in (REFERENCE / "config.md").read_text(encoding="utf-8").splitlines()]
     shown = {row[0].strip("| `"): [cell.strip() for cell in row[1:-1]] for row in rows if row[0].startswith("| `")}
-    config = yaml.safe_load((conf_dir() / "config.yaml").read_text())
+    config = yaml.safe_load((find_conf_dir() / "config.yaml").read_text())
     sections = ("limits", "gates", "bucketing", "fleet", "search")
     once = ("precision", "batch", "request_batch", "cores", "replicas", "buckets", "name", "outputs", "plan", "report")
     defaults = {name: [config[name]] for name in (*once, "reuse", "retry_failed", "seed")}
@@ -371,7 +371,7 @@ def test_every_setting_stands_in_the_reference_with_its_default() -> None:
 
 
 def group(folder: str, name: str) -> dict[str, Any]:
-    return dict(yaml.safe_load((conf_dir() / folder / f"{name}.yaml").read_text()))
+    return dict(yaml.safe_load((find_conf_dir() / folder / f"{name}.yaml").read_text()))
 
 
 def as_cell(value: Any) -> str:

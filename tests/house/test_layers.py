@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sources import parse, walk
+
 ROOT = Path(__file__).parents[2]
 ALLOWED = {
     "files": "",
@@ -70,7 +72,7 @@ def read_imports(path: Path) -> list[tuple[str, int]]:
     `from a.b import c` gives a.b.c: whether c is a module, or a name of the module a.b, is the reader's to know.
     """
     imports = []
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in walk(path.read_text("utf-8")):
         if isinstance(node, ast.Import):
             imports += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -161,7 +163,7 @@ def find_newer_than_python_3_8(root: Path) -> str:
 def find_unions(path: Path) -> list[int]:
     """Lines with `X | Y` in an annotation that Python evaluates, which vermin does not see."""
     lines = []
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in walk(path.read_text("utf-8")):
         places = [getattr(node, "annotation", None), getattr(node, "returns", None)]
         for place in filter(None, places):
             lines += [part.lineno for part in ast.walk(place) if isinstance(part, ast.BinOp)]
@@ -190,7 +192,7 @@ def test_parent_imports_no_framework() -> None:
 @pytest.mark.parametrize("name", [name for name in read_modules(ROOT) if name_part(name) in FRAMEWORK_PARTS])
 def test_frameworks_are_imported_inside_functions(name: str) -> None:
     """To import a backend's module in the parent, for `supports`, imports no framework."""
-    tree = ast.parse(read_modules(ROOT)[name].read_text("utf-8"))
+    tree = parse(read_modules(ROOT)[name].read_text("utf-8"))
     top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     names = [node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name for node in top]
     assert {name.partition(".")[0] for name in names} & FRAMEWORKS == set()
@@ -206,7 +208,7 @@ def test_packages_say_what_they_are_for() -> None:
     for part in PARTS:
         init = ROOT / "sweep" / part / "__init__.py"
         if init.exists():
-            text = ast.get_docstring(ast.parse(init.read_text("utf-8"))) or ""
+            text = ast.get_docstring(parse(init.read_text("utf-8"))) or ""
             assert re.search(r"[Ii]mports", text), f"sweep/{part}/__init__.py does not say what it may import"
 
 
@@ -221,7 +223,7 @@ def test_worker_side_needs_numpy_alone() -> None:
     offenders = []
     for name, path in read_modules(ROOT).items():
         if name_part(name) in WORKER_SIDE:
-            for node in ast.parse(path.read_text("utf-8")).body:
+            for node in parse(path.read_text("utf-8")).body:
                 if isinstance(node, (ast.Import, ast.ImportFrom)):
                     targets = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
                     offenders += [
@@ -248,15 +250,15 @@ print(sorted({name.split(".")[0] for name in sys.modules}))
 
 
 HYDRA_INTERNALS = {
-    *("_internal.callbacks", "_internal.config_loader_impl", "_internal.utils", "core.config_loader"),
-    *("core.config_search_path", "core.config_store", "core.hydra_config", "core.object_type"),
+    *("_internal.callbacks", "_internal.config_loader_impl", "_internal.config_repository", "_internal.utils"),
+    *("core.config_loader", "core.config_search_path", "core.config_store", "core.hydra_config", "core.object_type"),
     *("core.override_parser.overrides_parser", "core.override_parser.types", "core.plugins", "core.utils"),
 }
 
 
 def read_hydra_internals(path: Path) -> set[str]:
     """Modules of Hydra that a file imports beyond its plugin classes, types and errors."""
-    nodes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
+    nodes = [node for node in walk(path.read_text("utf-8")) if isinstance(node, ast.ImportFrom)]
     names = {str(node.module).removeprefix("hydra.") for node in nodes if str(node.module).startswith("hydra.")}
     return {name for name in names if name.startswith(("_internal", "core"))}
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.running import ROOT
+from tests.support.sources import walk
 
 PROSE = ("reason", "summary", "sentence", "detail", "problem", "message")  # fields that are meant for people
 READING = ("startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition", "find", "index")
@@ -52,7 +53,7 @@ def reads_prose(node: ast.AST) -> bool:
 
 def prose_readers(source: str, name: str) -> Iterator[str]:
     lines = source.splitlines()
-    for node in ast.walk(ast.parse(source)):
+    for node in walk(source):
         if reads_prose(node):
             line = getattr(node, "lineno", 0)
             yield f"{name}:{line} decides by a text that is meant for people: {lines[line - 1].strip()}"
@@ -89,7 +90,7 @@ VAGUE = ("told", "said", "found", "made", "asked", "each", "one")
 
 
 def vague_parameters(source: str, name: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source)):
+    for node in walk(source):
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             continue
         parameters = node.args

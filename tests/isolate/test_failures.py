@@ -215,14 +215,10 @@ def test_summary_of_exit() -> None:
     assert "BIR error: bad" in failures.classify_exit(1, None, "x\nBIR error: bad\ny")[1]
 
 
-def test_every_row_has_advice_and_kind() -> None:
+def test_no_row_matches_what_is_no_failure() -> None:
     for row in failures.TABLE:
-        assert row.advice
-        assert len(row.advice) < 120
         assert not row.pattern.search("")
         assert not row.pattern.search("everything went well in 12 of 12 steps\n")
-    assert "smaller batch" in failures.find_advice("CUDA out of memory")
-    assert failures.find_advice("all is well") == ""
 
 
 def test_shorten_takes_first_line_with_text() -> None:

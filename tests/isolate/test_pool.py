@@ -129,7 +129,7 @@ def test_worker_sees_modules_in_working_directory(tmp_path: Path, monkeypatch: p
 
 def test_log_has_output_of_every_origin(workers: Workers, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     outcome = workers.run(request("write_to_both"), tmp_path, limits=LONG)
-    assert outcome.ok
+    assert outcome.failure is None
     assert log_of(outcome) == "from print\n\u00e9 to stderr\nfrom the descriptor\nfrom a child\n"
     assert capfd.readouterr() == ("", "")
 
@@ -140,7 +140,7 @@ def test_a_worker_may_close_its_output(workers: Workers, tmp_path: Path) -> None
 
 def test_a_flood_of_output_does_not_fill_the_disk(workers: Workers, tmp_path: Path) -> None:
     outcome = workers.run(request("chatter", mb=100), tmp_path, limits=LONG)
-    assert outcome.ok
+    assert outcome.failure is None
     assert Path(outcome.log).stat().st_size < 11 << 20
     text = log_of(outcome)
     assert text.startswith("the beginning\n")
@@ -149,8 +149,8 @@ def test_a_flood_of_output_does_not_fill_the_disk(workers: Workers, tmp_path: Pa
 
 
 def test_old_result_is_not_taken_for_new_result(workers: Workers, tmp_path: Path) -> None:
-    assert workers.run(request("echo"), tmp_path, limits=LONG).ok
-    assert not workers.run(request("leave_hard", code=0), tmp_path, limits=LONG).ok
+    assert workers.run(request("echo"), tmp_path, limits=LONG).failure is None
+    assert workers.run(request("leave_hard", code=0), tmp_path, limits=LONG).failure is not None
 
 
 # How it can fail
@@ -322,7 +322,7 @@ def test_threads_share_a_server(workers: Workers, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     for index, outcome in outcomes.items():
-        assert outcome.ok == (index % 3 == 0)
+        assert (outcome.failure is None) == (index % 3 == 0)
         if outcome.result:
             assert outcome.result["request"]["index"] == index
 
@@ -333,7 +333,7 @@ def test_the_parent_sleeps_while_a_worker_works(workers: Workers, tmp_path: Path
     before, cpu, wall = [_cpu(pid) for pid in server], time.process_time(), time.monotonic()
     outcome = workers.run(request("sleep", seconds=1.0), tmp_path / "second", limits=LONG)
     wall = time.monotonic() - wall
-    assert outcome.ok
+    assert outcome.failure is None
     assert time.process_time() - cpu < 0.03 * wall
     assert sum(_cpu(pid) for pid in server) - sum(before) < 0.05 * wall
 
@@ -375,7 +375,7 @@ def test_cancel_ends_running_workers_only(workers: Workers, tmp_path: Path) -> N
     for one in running:
         assert failed(one.end())[0] is FailureKind.PREEMPTED
         assert gone(one.pid)
-    assert workers.run(request("echo"), tmp_path / "c", limits=LONG).ok
+    assert workers.run(request("echo"), tmp_path / "c", limits=LONG).failure is None
 
 
 def test_cancel_reaches_run_while_server_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,7 +432,7 @@ def test_a_server_that_dies_takes_its_workers_and_is_replaced(tmp_path: Path, mo
         assert failed(outcome)[0] is FailureKind.CRASH
         assert "server" in failed(outcome)[1]
         assert gone(running.pid)
-        assert workers.run(request("echo"), tmp_path / "b", limits=LONG).ok
+        assert workers.run(request("echo"), tmp_path / "b", limits=LONG).failure is None
 
 
 def test_a_keeper_that_dies_takes_its_worker_along(workers: Workers, tmp_path: Path) -> None:
@@ -442,7 +442,7 @@ def test_a_keeper_that_dies_takes_its_worker_along(workers: Workers, tmp_path: P
     outcome = running.end()
     assert failed(outcome)[0] is FailureKind.CRASH
     wait_for(lambda: gone(running.pid))
-    assert workers.run(request("echo"), tmp_path / "next", limits=LONG).ok
+    assert workers.run(request("echo"), tmp_path / "next", limits=LONG).failure is None
 
 
 def test_nothing_survives_a_killed_parent(tmp_path: Path) -> None:
@@ -529,7 +529,7 @@ def test_another_interpreter_runs_entries(
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     outcome = workers.run(request("about"), tmp_path / "a", limits=LONG, python=other_python)
     about = outcome.result or {}
-    assert outcome.ok, outcome.failure
+    assert outcome.failure is None, outcome.failure
     assert str(site) in about["path"]
     assert not [path for path in about["path"] if path.startswith(str(ROOT)) or path == str(HERE / "nowhere")]
     crashed = workers.run(request("segfault"), tmp_path / "b", limits=LONG, python=other_python)
@@ -557,7 +557,7 @@ def test_temporary_folders_are_removed(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.syspath_prepend(str(HERE))
     with Workers() as workers:
-        assert workers.run(request("echo"), tmp_path / "task", limits=LONG).ok
+        assert workers.run(request("echo"), tmp_path / "task", limits=LONG).failure is None
         assert list(tmp_path.glob("sweep-*"))
     assert not list(tmp_path.glob("sweep-*"))
 

@@ -1,5 +1,7 @@
 """Drift of the machine: found where it is, told with its size, and not where it is not."""
 
+import functools
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -10,6 +12,11 @@ from tests.support.machine_laws import LAWS, Law, autocorrelated, heavy_tail, lo
 SWEEPS = 30  # tests/benchmarks/drift.py takes 300
 
 
+NORMAL = log_normal()
+SLOWER = speed(0.45)  # from the third measurement of the third of five blocks on
+
+
+@functools.cache
 def found(law: Law, sweeps: int = SWEEPS, **sweep: object) -> list[tuple[list[Point], Drift]]:
     random = np.random.default_rng(7)
     pairs = []
@@ -31,10 +38,10 @@ def test_sweeps_of_other_shapes_raise_few_false_alarms(trials: int, repeats: int
     assert sum(bool(drift.findings) for _, drift in quiet) <= binom.ppf(0.999, SWEEPS, 0.05)
 
 
-@pytest.mark.parametrize("law", [log_normal(), heavy_tail(), autocorrelated(0.5)], ids=["normal", "heavy", "alike"])
+@pytest.mark.parametrize("law", [NORMAL, heavy_tail(), autocorrelated(0.5)], ids=["normal", "heavy", "alike"])
 def test_slow_down_is_found_in_its_block_and_ranking_is_kept(law: Law) -> None:
     right = kept = 0
-    sweeps = found(law, speeds=speed(0.45))  # from the third measurement of the third block on
+    sweeps = found(law, speeds=SLOWER)
     for points, drift in sweeps:
         right += any(each.kind == "shift" and each.block == 2 for each in drift.findings)
         undisturbed = [point.value / (1 / 1.1 if n >= 18 else 1.0) for n, point in enumerate(points)]
@@ -45,7 +52,7 @@ def test_slow_down_is_found_in_its_block_and_ranking_is_kept(law: Law) -> None:
 
 
 def test_the_size_of_a_shift_and_its_interval() -> None:
-    sizes = [drift.findings[0] for _, drift in found(log_normal(), speeds=speed(0.5)) if drift.findings]
+    sizes = [drift.findings[0] for _, drift in found(NORMAL, speeds=SLOWER) if drift.findings]
     assert np.mean([each.ratio for each in sizes]) == pytest.approx(1 / 1.1, abs=0.004)
     assert np.mean([each.low <= 1 / 1.1 <= each.high for each in sizes]) >= 0.93
     assert all(each.low < each.ratio < each.high and 0 < each.p <= 0.025 for each in sizes)

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.worker.load import account, arrivals
-from sweep.worker.load.arrivals import Arrivals
 from sweep.worker.load.queue import NEVER, Queue, Shared
 from tests.support import queueing_theory
 
@@ -19,7 +18,7 @@ GAPS = st.lists(st.integers(0, 30), min_size=1, max_size=60)  # in ms, between a
 def queue_of(due_ns: np.ndarray, batch: int = 1, wait_ns: int = 0, buckets: list[int] | None = None) -> Queue:
     """Samples 0, 1, 2, ... in turn, each in its bucket."""
     bucket_of = np.array(buckets or [0])
-    return Queue(Arrivals.of(due_ns, np.arange(len(bucket_of))), bucket_of, batch, wait_ns, Shared(3))
+    return Queue(due_ns, np.arange(len(bucket_of)), bucket_of, batch, wait_ns, Shared(3))
 
 
 def due_of(gaps: list[int]) -> np.ndarray:
@@ -105,7 +104,7 @@ def test_buckets_wait_in_lines_of_their_own() -> None:
 
 def test_nobody_takes_what_another_has_taken() -> None:
     shared, due = Shared(1), np.zeros(5, np.int64)
-    first, second = (Queue(Arrivals.of(due, np.arange(5)), np.zeros(5, int), 2, 0, shared) for _ in range(2))
+    first, second = (Queue(due, np.arange(5), np.zeros(5, int), 2, 0, shared) for _ in range(2))
     claims = [first.claim(0), second.claim(0), first.claim(0), second.claim(0)]
     assert [None if claim is None else (claim.first, claim.size) for claim in claims] == [(0, 2), (2, 2), (4, 1), None]
     assert first.ready_ns() == second.ready_ns() == NEVER

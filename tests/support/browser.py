@@ -18,7 +18,7 @@ CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    "--disable-features=IsolateSandboxedIframes",  # else virtual time may end before a frame answers
+    "--disable-features=IsolateSandboxedIframes",  # in another process virtual time may end before a frame answers
     *("--virtual-time-budget=25000", "--enable-logging=stderr"),
 )
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")

@@ -7,8 +7,9 @@ import numpy as np
 
 from sweep.spec import Json, from_json, to_json
 from sweep.verdict.buckets import bucketing, lists
-from sweep.verdict.buckets.bucketing import Curve, Point, Traffic
+from sweep.verdict.buckets.cost import Curve, Point, evaluate, powers_of_two, serve
 from sweep.verdict.buckets.results import ListGroup
+from sweep.verdict.buckets.traffic import Traffic
 
 CURVE_1D = [(8,), (16,), (32,), (64,), (128,), (178,)]
 
@@ -41,8 +42,8 @@ def group(
     best = list(bucketing.solve(traffic, cost, k_max))
     tried = {id(choice) for choice in sorted(best, key=lambda choice: choice.expected_seconds)[:measure]}
     rows = [_row(traffic, cost, c.buckets, "best", id(c) in tried, random) for c in best]
-    powers = bucketing.powers_of_two(traffic.largest)
-    used = sorted(set(bucketing.serve(traffic, powers).tolist()))
+    powers = powers_of_two(traffic.largest)
+    used = sorted(set(serve(traffic, powers).tolist()))
     rows.append(_row(traffic, cost, [powers[n] for n in used], "powers of two", True, random))
     rows[0] |= {**_row(traffic, cost, best[0].buckets, "pad to max", True, random), "best_for_k": True}
     rows.append(_dynamic(traffic, batch, random))
@@ -87,7 +88,7 @@ def _point(size: tuple[int, ...], batch: int) -> Point:
 def _row(
     traffic: Traffic, cost: Curve, buckets: Any, name: str, is_measured: bool, random: "np.random.Generator"
 ) -> Json:
-    choice = bucketing.evaluate(traffic, cost, buckets)
+    choice = evaluate(traffic, cost, buckets)
     told = []
     for bucket, share in zip(choice.buckets, choice.shares, strict=True):
         mean = cost.at(bucket).seconds * 1000 * random.normal(1.02, 0.015)

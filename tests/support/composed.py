@@ -1,9 +1,13 @@
 """What Hydra has composed once is kept: most tests start from the same few configs, which take as long as a sweep."""
 
+import copy
+import functools
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from sweep.config.compose import find_conf_dir
 
 Load = Callable[..., Any]
 
@@ -22,3 +26,15 @@ def remembered(load: Load) -> Load:
         return pickle.loads(known[key])
 
     return load_configuration
+
+
+def shared_files(load: Load) -> Load:
+    """In the place of `hydra_api.config_loader`: the configs that come with sweep are parsed once for all loaders."""
+    known = functools.cache(load)
+
+    def config_loader(main: Path, extra: Path | None) -> Any:
+        """A loader of its own for each caller, since composers are known by their loaders."""
+        is_ours = extra is None and main == find_conf_dir()
+        return copy.copy(known(main, None)) if is_ours else load(main, extra)
+
+    return config_loader

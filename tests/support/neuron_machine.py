@@ -105,6 +105,7 @@ class NeuronHost:
         self.bin = self.folder / "venv" / "bin"
         self.python = str(self.bin / "python")
         self.site = Path(sysconfig.get_path("purelib", "venv", {"base": str(self.folder / "venv")}))
+        self.is_whole = True
         self._write_host(instance_type, tools, placement, core_memory_bytes)
         self._install(wheels, versions)
 
@@ -125,6 +126,7 @@ class NeuronHost:
         assert 0 <= when.get("variant", 0) < max(1, len(FAULTS[name].texts)), f"{name} has no such variant"
         for program in _ABSENT.get(name, ()):
             (self.bin / program).unlink(missing_ok=True)
+            self.is_whole = False
         faults = self._lines_of("faults.json")
         self._replace("faults.json", [*faults, {"name": name, **when}])
 
@@ -132,6 +134,13 @@ class NeuronHost:
         """End all faults but absent programs."""
         self._replace("faults.json", [])
         (self.state / "struck.json").unlink(missing_ok=True)
+
+    def renew(self) -> None:
+        """Forget all faults, calls and violations."""
+        host = (self.state / "host.json").read_bytes()
+        shutil.rmtree(self.state)
+        self.state.mkdir()
+        (self.state / "host.json").write_bytes(host)
 
     def struck(self) -> list[dict[str, Any]]:
         """Each time a fault struck: {"fault", "stage", "package"}."""
@@ -220,4 +229,25 @@ class NeuronHost:
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-__all__ = ["FAULTS", "MACHINES", "OPTIONS", "WHEELS", "NeuronHost"]
+class NeuronHosts:
+    """Machines that the tests of a session share, one of each kind; a test gets it as good as new.
+
+    So their interpreters are written once, and servers of workers can be handed on from test to test.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._hosts: dict[tuple[Any, ...], NeuronHost] = {}
+        self._count = 0
+
+    def get(self, wheel: str, instance_type: str) -> NeuronHost:
+        host = self._hosts.get((wheel, instance_type))
+        if host is None or not host.is_whole:
+            self._count += 1
+            host = NeuronHost(self._folder / f"machine{self._count}", (wheel,), instance_type, tools="real")
+            self._hosts[wheel, instance_type] = host
+        host.renew()
+        return host
+
+
+__all__ = ["FAULTS", "MACHINES", "OPTIONS", "WHEELS", "NeuronHost", "NeuronHosts"]

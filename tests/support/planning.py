@@ -2,24 +2,22 @@
 
 import functools
 
-from sweep.config import command_line, compose
+from sweep.config import axes, compose
 from sweep.config.compose import Composer
 from sweep.engine import rules
-from sweep.hardware import rules as hardware_rules
+from sweep.hardware.host import detect
 from sweep.spec.plan import Plan
 
 
 @functools.cache
 def shared_composer() -> Composer:
     """One for all tests of a process: what Hydra has composed once is kept."""
-    return Composer(compose.loader())
+    return Composer(compose.make_loader())
 
 
 def plan_trials(*arguments: str) -> Plan:
     """The plan of `python -m sweep ARGUMENTS`, where every distribution is taken for installed."""
     composer = shared_composer()
-    jobs = composer.jobs(command_line.expand(list(arguments), composer))
-    composer.settings([job.overrides for job in jobs])  # what is wrong with them is refused, too
-    return rules.make_plan(
-        [job.trial for job in jobs], hardware_rules.detect(), lambda python, packages: dict.fromkeys(packages, "1")
-    )
+    trials = composer.trials(axes.expand(list(arguments), composer))
+    composer.settings([trial.overrides for trial in trials])  # what is wrong with them is refused, too
+    return rules.make_plan(trials, detect(), lambda python, packages: dict.fromkeys(packages, "1"))

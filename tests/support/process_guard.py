@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec"}
-MARKERS = ("process", "sweep", "browser", "slow")
+MARKERS = ("process", "browser", "slow")  # not `sweep`: most whole sweeps have the fake pool, and start none
 HELP = (
     "mark it with `process`, or use the fixture `warm_pool` for sweeps with real workers, `fake_pool` for none at all"
 )

@@ -1,8 +1,10 @@
 """Fork servers that outlive a sweep: of the CPU time of a sweep in a test, two thirds are one import of torch.
 
 A server only imports and forks, so a worker does not know who was served before. One is handed on to the next sweep of
-this process that would start its like: same modules, environment, import path, directory and CPUs. What a sweep ends
-in the middle of its work is ended for good, as always.
+this process that would start its like: same interpreter, modules, environment, import path, directory and CPUs. What a
+sweep ends in the middle of its work is ended for good, as always.
+
+Outside of tests an interpreter that is not ours preloads nothing.
 """
 
 import os
@@ -62,6 +64,7 @@ class Shelf:
     def __init__(self) -> None:
         self.servers: list[Kept] = []
         self.open = True
+        self.preload_elsewhere: tuple[str, ...] = ("sweep.worker.entries",)  # in interpreters that are not ours
 
     def workers(self) -> Workers:
         """In the place of the class."""
@@ -69,9 +72,9 @@ class Shelf:
 
     def _server(self, python: str, preload: tuple[str, ...], own: bool) -> Server:
         if not own:
-            return Server(python, preload, own)
+            preload = self.preload_elsewhere
         environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-        like = (preload, sorted(environment.items()), list(sys.path), Path.cwd(), os.sched_getaffinity(0))
+        like = (python, preload, sorted(environment.items()), list(sys.path), Path.cwd(), os.sched_getaffinity(0))
         for server in reversed(self.servers):
             if server.like == like and not server.dead:
                 self.servers.remove(server)

@@ -1,22 +1,25 @@
 """Whole sweeps of the trained digits network on pretended Inf2 and Inf1 machines, through their own interpreters."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sweep.hardware import rules
+from sweep.hardware.host import detect
 from sweep.spec import FailureKind as K
 from sweep.spec import Record, Status
 from sweep.store import ledger
-from tests.support.neuron_machine import NeuronHost
+from tests.support.neuron_machine import NeuronHost, NeuronHosts
 from tests.support.planning import plan_trials
-from tests.support.running import QUICK, ROOT, entries, sweep
+from tests.support.running import BUSY, QUICK, ROOT, entries, sweep
+from tests.support.warm_servers import Shelf
 
-SHORT = ["model=digits", *QUICK, "effort.repeats=1", "effort.warmup_seconds_max=0.1", "gates.little_tolerance=1.0"]
+FEW = ["data=custom", "data._target_=tests.support.few_digits.images"]
+SHORT = ["model=digits", *FEW, *QUICK, *BUSY, "effort.repeats=1", "effort.warmup_seconds_max=0.1"]
 
 TEXTS = [
-    *SHORT[1:],
+    *SHORT[3:],
     "model=custom",
     "model._target_=tests.support.text_workloads.torch_bag",
     "model.format=module",
@@ -29,25 +32,33 @@ TEXTS = [
 ]
 
 
-def machine(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, wheel: str = "torch_neuronx", instance_type: str = "inf2.xlarge"
-) -> NeuronHost:
-    host = NeuronHost(folder, (wheel,), instance_type, tools="real")
-    here(host, monkeypatch)
-    return host
+Machine = Callable[..., NeuronHost]
 
 
-def here(host: NeuronHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process is on that machine from now on."""
+@pytest.fixture
+def machine(neuron_hosts: NeuronHosts, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Puts this process on a pretended machine."""
+
+    def put(wheel: str = "torch_neuronx", instance_type: str = "inf2.xlarge") -> NeuronHost:
+        host = neuron_hosts.get(wheel, instance_type)
+        move_to(host, monkeypatch)
+        return host
+
+    return put
+
+
+def move_to(host: NeuronHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put this process on that machine."""
     for name, value in host.env.items():
         monkeypatch.setenv(name, value)
-    rules.detect.cache_clear()
+    detect.cache_clear()
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def elsewhere(_shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_shelf, "preload_elsewhere", ("torch", "sweep.worker.entries"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    rules.detect.cache_clear()
+    detect.cache_clear()
 
 
 def by_label(history: ledger.History) -> dict[str, Record]:
@@ -55,8 +66,8 @@ def by_label(history: ledger.History) -> dict[str, Record]:
 
 
 @pytest.mark.usefixtures("warm_pool")
-def test_a_sweep_over_precision_requests_and_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    host = machine(tmp_path / "host", monkeypatch)
+def test_a_sweep_over_precision_requests_and_copies(tmp_path: Path, machine: Machine) -> None:
+    host = machine()
     dynamic = "backend.options.dynamic_batch:true"
     status, history = sweep(
         tmp_path / "outputs",
@@ -89,8 +100,8 @@ def test_a_sweep_over_precision_requests_and_copies(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("warm_pool")
-def test_every_bad_luck_is_one_record_and_the_rest_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    host = machine(tmp_path / "host", monkeypatch)
+def test_every_bad_luck_is_one_record_and_the_rest_is_measured(tmp_path: Path, machine: Machine) -> None:
+    host = machine()
     host.fault("compiler_crash", batch=2, optlevel="2")
     host.fault("trace_segfault", batch=3)
     host.fault("compile_delay", batch=4, seconds=60)
@@ -109,7 +120,7 @@ def test_every_bad_luck_is_one_record_and_the_rest_is_measured(tmp_path: Path, m
         # The ladder is for the one that it helps: others would fail, or wait for their deadline, once more
         "combinations=[{batch:1},{batch:2,backend.ladder:[{optlevel:1}]},{batch:3},{batch:4},{batch:5},{batch:6},"
         "{batch:7},{batch:8},{batch:9}]",
-        "limits.build_seconds=12",
+        "limits.build_seconds=8",
         base=SHORT,
     )
     assert status == 0
@@ -135,8 +146,10 @@ def test_every_bad_luck_is_one_record_and_the_rest_is_measured(tmp_path: Path, m
 
 
 @pytest.mark.usefixtures("warm_pool")
-def test_built_on_a_host_without_a_device_and_measured_on_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    host = NeuronHost(tmp_path / "host", ("torch_neuronx",), "inf2.xlarge", tools="real")
+def test_built_on_a_host_without_a_device_and_measured_on_one(
+    tmp_path: Path, neuron_hosts: NeuronHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = neuron_hosts.get("torch_neuronx", "inf2.xlarge")
     asked = ["backend=neuronx", f"backend.python={host.python}", "hardware=inf2_xlarge", "precision=bf16", "batch=2"]
     status, history = sweep(tmp_path / "compile", *asked, "plan=build", base=SHORT)
     (record,) = history.records.values()
@@ -144,7 +157,8 @@ def test_built_on_a_host_without_a_device_and_measured_on_one(tmp_path: Path, mo
     assert "plan=measure" in record.reason
     assert record.builds[0]["notes"]["cpu_backend"] is True
     shutil.copytree(tmp_path / "compile" / "store", tmp_path / "device" / "store", symlinks=True)
-    target = machine(tmp_path / "target", monkeypatch)
+    target = NeuronHost(tmp_path / "target", ("torch_neuronx",), "inf2.xlarge", tools="real")
+    move_to(target, monkeypatch)
     shutil.rmtree(target.site / "neuronx_cc-2.26.6360.0.dist-info")  # a device host needs no compiler
     (target.bin / "neuronx-cc").unlink()
     status, history = sweep(tmp_path / "device", *asked, f"backend.python={target.python}", "plan=measure", base=SHORT)
@@ -155,8 +169,8 @@ def test_built_on_a_host_without_a_device_and_measured_on_one(tmp_path: Path, mo
 
 
 @pytest.mark.usefixtures("warm_pool")
-def test_inf1_pipelines_and_what_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    host = machine(tmp_path / "host", monkeypatch, "torch_neuron", "inf1.xlarge")
+def test_inf1_pipelines_and_what_falls_back(tmp_path: Path, machine: Machine) -> None:
+    host = machine("torch_neuron", "inf1.xlarge")
     host.fault("low_on_device_ratio", batch=2, pipeline=1, ratio=0.3)
     host.fault("scheduler_failure", batch=2, pipeline=4)
     status, history = sweep(
@@ -189,9 +203,9 @@ def test_inf1_pipelines_and_what_falls_back(tmp_path: Path, monkeypatch: pytest.
     [("neuronx", "torch_neuronx", "inf2.xlarge", "fp32"), ("neuron", "torch_neuron", "inf1.xlarge", "bf16")],
 )
 def test_texts_of_any_length_go_to_the_smallest_of_three_shapes(
-    backend: str, wheel: str, instance_type: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, wheel: str, instance_type: str, precision: str, tmp_path: Path, machine: Machine
 ) -> None:
-    host = machine(tmp_path / "host", monkeypatch, wheel, instance_type)
+    host = machine(wheel, instance_type)
     (host.site / "models.pth").write_text(str(ROOT))
     status, history = sweep(
         tmp_path / "outputs",
@@ -235,10 +249,8 @@ def test_texts_of_any_length_go_to_the_smallest_of_three_shapes(
         (["hardware=local", "precision=int8"], Status.INVALID, "neuronx has no int8"),
     ],
 )
-def test_plan_says_what_cannot_run(
-    words: list[str], status: Status | None, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    host = machine(tmp_path / "host", monkeypatch)
+def test_plan_says_what_cannot_run(words: list[str], status: Status | None, reason: str, machine: Machine) -> None:
+    host = machine()
     (entry,) = plan_trials(*SHORT, "backend=neuronx", f"backend.python={host.python}", *words).entries
     assert entry.status is status
     assert reason in entry.reason

@@ -113,7 +113,7 @@ def test_builds_and_their_failures(pristine: Path, capsys: pytest.CaptureFixture
     assert "fake" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("warm_pool")
+@pytest.mark.usefixtures("fake_pool")
 def test_resume_measures_what_the_interruption_left(outputs: Path) -> None:
     others = set(SWEEPS) - {INTERRUPTED}
     for sweep in others:
@@ -125,7 +125,7 @@ def test_resume_measures_what_the_interruption_left(outputs: Path) -> None:
     assert set(after.records) == set(before.records)
 
 
-@pytest.mark.usefixtures("warm_pool")
+@pytest.mark.usefixtures("fake_pool")
 def test_reproduce(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     key = next(iter(ledger.History(outputs / "sweeps" / FOUR_OK).records))
     assert do(outputs, "reproduce", key) in (0, 3)

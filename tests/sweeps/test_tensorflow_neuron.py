@@ -7,15 +7,14 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from sweep.hardware import rules
+from sweep.hardware.host import detect
 from sweep.spec import FailureKind, Json, Record, Status
 from sweep.store.ledger import History
-from tests.support.neuron_machine import NeuronHost
+from tests.support.neuron_machine import NeuronHost, NeuronHosts
 from tests.support.planning import plan_trials
 from tests.support.published_sweep import BATCHES, CORES, FAILED, RESCUED, SECONDS, inject
 from tests.support.running import QUICK, entries, sweep
@@ -28,25 +27,20 @@ Machine = Callable[..., NeuronHost]
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+def machine(neuron_hosts: NeuronHosts, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """A pretended machine on which this process is, until the end of the test; no rule may have been broken then."""
     hosts: list[NeuronHost] = []
 
-    def make(wheel: str, instance_type: str | None = None, **more: Any) -> NeuronHost:
-        folder = tmp_path / f"machine{len(hosts)}"
-        hosts.append(NeuronHost(folder, (wheel,), instance_type or INSTANCES[wheel], tools="real", **more))
-        return hosts[-1]
-
-    def here(wheel: str, instance_type: str | None = None, **more: Any) -> NeuronHost:
-        host = make(wheel, instance_type, **more)
+    def put(wheel: str, instance_type: str | None = None) -> NeuronHost:
+        host = neuron_hosts.get(wheel, instance_type or INSTANCES[wheel])
+        hosts.append(host)
         for name, value in host.env.items():
             monkeypatch.setenv(name, value)
-        rules.detect.cache_clear()
+        detect.cache_clear()
         return host
 
-    here.another = make  # type: ignore[attr-defined]  # an interpreter of its own, on the machine that there is
-    yield here
-    rules.detect.cache_clear()
+    yield put
+    detect.cache_clear()
     assert [broken for host in hosts for broken in host.violations()] == []
 
 
@@ -262,13 +256,13 @@ def test_built_where_no_device_is_and_measured_where_no_compiler_is(
     host = machine(TF2)
     monkeypatch.delenv("NEURON_DOUBLE")
     monkeypatch.setenv("PATH", os.defpath)
-    rules.detect.cache_clear()
+    detect.cache_clear()
     base = asked(host, pictures)
     status, history = sweep(tmp_path / "out", "plan=build", base=base)
     assert (status, only(history).status) == (0, Status.STOPPED)
     for name, value in host.env.items():
         monkeypatch.setenv(name, value)
-    rules.detect.cache_clear()
+    detect.cache_clear()
     host.fault("compiler_absent")
     status, history = sweep(tmp_path / "out", "plan=measure", base=base)
     assert (status, only(history).status) == (0, Status.OK), only(history).reason
@@ -278,14 +272,17 @@ def test_built_where_no_device_is_and_measured_where_no_compiler_is(
 
 
 @pytest.mark.usefixtures("warm_pool")
-def test_one_sweep_over_three_interpreters(machine: Machine, pictures: Path, tmp_path: Path) -> None:
+def test_one_sweep_over_three_interpreters(
+    machine: Machine, neuron_hosts: NeuronHosts, pictures: Path, tmp_path: Path
+) -> None:
     host = machine(TF2X)
-    torch = machine.another("torch_neuronx", "inf2.xlarge")  # type: ignore[attr-defined]  # set by the fixture
+    torch = neuron_hosts.get("torch_neuronx", "inf2.xlarge")  # its interpreter, on the machine that there is
     keras = f"model:resnet50_keras,model.weights:imagenet,data:npz,data.path:'{pictures}'"
+    digits = "model:digits,data:custom,data._target_:tests.support.few_digits.images"
     combinations = [
-        "{backend:torch,model:digits,precision:fp32}",
+        f"{{backend:torch,precision:fp32,{digits}}}",
         f"{{backend:tensorflow_neuronx,backend.python:'{host.python}',precision:bf16,{keras}}}",
-        f"{{backend:neuronx,backend.python:'{torch.python}',model:digits,precision:bf16}}",
+        f"{{backend:neuronx,backend.python:'{torch.python}',precision:bf16,{digits}}}",
     ]
     status, history = sweep(
         tmp_path / "out",

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from sweep.backends.base import Backend
-from sweep.hardware import neuron, rules
+from sweep.hardware import neuron
+from sweep.hardware.host import Gpu, Host, detect
 from sweep.hardware.neuron import Holder, Neuron
-from sweep.hardware.rules import Gpu, Host
 from sweep.verbs import doctor
 
 HOST = Host(cpus=(0, 1), cores=1, memory_mb=16384.0, cpu="Some CPU", features=("avx2", "fma"))
@@ -27,7 +27,7 @@ def says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.setattr(doctor, "_backend_table", lambda: "")
 
     def say(host: Host, now: Neuron = ABSENT, tools: bool = False, versions: dict[str, str] | None = None) -> str:
-        monkeypatch.setattr(rules, "detect", lambda: host)
+        monkeypatch.setattr(doctor, "detect", lambda: host)
         monkeypatch.setattr(neuron, "look", lambda: now)
         monkeypatch.setattr(neuron, "read_versions", lambda: versions or {})
         monkeypatch.setattr(doctor, "find_neuron_tool", lambda name: f"/opt/{name}" if tools else None)
@@ -127,4 +127,4 @@ def test_the_whole_of_it_on_this_host(capsys: pytest.CaptureFixture[str], monkey
     doctor.doctor()
     printed = capsys.readouterr().out
     assert row(printed, "fake").startswith("yes fp32")
-    assert rules.detect().cpu[:10] in printed
+    assert detect().cpu[:10] in printed

@@ -101,18 +101,10 @@ def test_missing_values_are_not_guessed(changes: dict[str, Any]) -> None:
 # --- an import --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store: making its tables takes seconds, copying it does not."""
-    outputs = tmp_path_factory.mktemp("empty")
-    database.make_database(f"{database.PREFIX}{outputs / 'mlflow.db'}")
-    return outputs / "mlflow.db"
-
-
 @pytest.fixture
-def outputs(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def outputs(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(store, tmp_path / "mlflow.db")
+    shutil.copy(mlflow_store, tmp_path / "mlflow.db")
     return tmp_path
 
 
@@ -159,7 +151,7 @@ def test_shipped_table_goes_to_ledger_and_mlflow(outputs: Path, capsys: pytest.C
 
 
 def test_flagged_rows_of_shipped_tables() -> None:
-    types, limits = compose.hardware_types(), compose.settings().gates
+    types, limits = compose.load_hardware_types(), compose.load_settings().gates
     flagged = Counter[str]()
     for name, path in tables.shipped().items():
         found = importing.make_records(importing.Table(path, tables.read(path)), "s", types, limits)
@@ -266,7 +258,7 @@ def test_verbs_show_measured_and_reported_with_origin(
     measured = [make_record(model="tiny", repeats=3), make_record(model="tiny", batch=5, repeats=3)]
     ran = outputs / "sweeps" / "20200101-000000"
     book = ledger.Ledger(ran)
-    book.append("sweep", id=ran.name, settings=replace(compose.settings(), outputs=str(outputs)).to_json())
+    book.append("sweep", id=ran.name, settings=replace(compose.load_settings(), outputs=str(outputs)))
     for record in measured:
         book.append("record", record=record)
     book.append("finish", verdict=None)

@@ -107,7 +107,7 @@ def measured(outputs: Path, instance: str | None = "inf1.xlarge", **changes: Any
 def write(outputs: Path, settings: Settings, made: Trial, record: Record) -> None:
     folder = outputs / "sweeps" / "20200101-000000"
     book = ledger.Ledger(folder)
-    book.append("sweep", id=folder.name, settings=settings.to_json())
+    book.append("sweep", id=folder.name, settings=settings)
     book.append("trial", trial=made)
     book.append("record", record=record)
     book.append("finish", verdict=None)

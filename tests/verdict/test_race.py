@@ -316,8 +316,8 @@ def test_latency_claims_are_described_and_counted(tmp_path: Path) -> None:
     bad = measured("b", around(3000, 0.05, 3, 2), 75)
     found = select.choose([good, bad], objective)
     assert found.winner == "a"
-    assert found.claims["a"]["latency_ms_p99_max"]["verdict"] == "proved"
-    assert found.claims["b"]["latency_ms_p99_max"]["verdict"] == "refuted"
+    assert found.claims["a"]["latency_ms_p99_max"].verdict == "proved"
+    assert found.claims["b"]["latency_ms_p99_max"].verdict == "refuted"
     assert "p99 <= 20.0 ms is proved: 3 of 3,000 requests" in found.sentence
     assert "latency_ms_p99 30 ms is 50 % over the limit" in found.reasons["b"]
     assert "unproved" in select.choose([near], objective).sentence

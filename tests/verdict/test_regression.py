@@ -272,7 +272,7 @@ def test_a_regression_is_found_named_and_gives_status_3(tmp_path: Path, capsys: 
 
 
 def test_no_regression_gives_status_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.compare_sweeps(*compared(tmp_path, 1.0)) == 0
+    assert report.compare_sweeps(*compared(tmp_path, 1.0), tmp_path / "page.html") == 0
     assert "→ No regression shown: of 2 trials compared, 2 as before." in capsys.readouterr().out
 
 

@@ -123,7 +123,7 @@ def test_runner_takes_the_shapes_of_its_build(dynamic: bool) -> None:
     assert len(runner.prepare((np.zeros((2, 8)), np.zeros((2, 3))))) == 2
     wrong = [((2, 9), (2, 3)), ((5, 8), (4, 3)), ((2, 8, 1), (2, 3))] + ([] if dynamic else [((5, 8), (5, 3))])
     for shapes in wrong:
-        with pytest.raises(TrialError, match="built for inputs of shape 2x8, 2x3, called with"):
+        with pytest.raises(TrialError, match=r"built for inputs of shape (2|any)x8, (2|any)x3, called with"):
             runner.prepare(tuple(map(np.zeros, shapes)))
     if dynamic:
         assert len(runner.prepare((np.zeros((5, 8)), np.zeros((5, 3))))[0]) == 5

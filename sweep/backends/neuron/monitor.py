@@ -1,9 +1,10 @@
 """What AWS's `neuron-monitor` says about the device while a model is measured.
 
-The tool writes its reports into a file that is read when the measurement is over: nobody polls, and nothing of this
-process runs meanwhile. Source: AWS Neuron documentation, "Neuron Monitor User Guide". Worker side, Python 3.8.
+The tool writes reports into a file, which is read when the measurement is over: this process does nothing meanwhile.
+Source: AWS Neuron documentation, "Neuron Monitor User Guide". Worker side, Python 3.8.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from sweep.spec import Json
 
 TAG = "NEURON_PROCESS_TAG"  # the runtime reports itself under this name; forked replicas inherit it
 GROUPS = ("neuroncore_counters", "memory_used", "execution_stats")
+PERIOD = "1s"  # between two reports
 STOP_SECONDS = 2.0
 MB = float(1 << 20)
 
@@ -24,19 +26,12 @@ MB = float(1 << 20)
 class Monitor:
     """Around one repeat: starts the tool before the model is loaded and ends it after the window.
 
-    Nothing that it does can fail the measurement: without the tool, or without a report, `summary` says why.
-    Leaves neuron-monitor.conf (what was asked), .jsonl (the reports) and .log (complaints) in the folder.
+    Nothing that it does can fail the measurement: without the tool, or without a report, it says why.
+    Leaves neuron-monitor.conf (the tool's configuration), .jsonl (the reports) and .log (complaints) in the folder.
     """
 
-    def __init__(self, folder: Path, pids: Optional[Sequence[int]] = None, period_s: float = 1.0) -> None:
-        """
-        Args:
-            pids: count runtimes of these processes too; None: those of this one and of what it forks, by their tag.
-            period_s: seconds between reports.
-        """
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.period_s = period_s
-        self._pids = frozenset(pids) if pids is not None else None
         self._tag = "sweep-%d" % os.getpid()
         self._old_tag: Optional[str] = None
         self._running: Optional["subprocess.Popen[bytes]"] = None
@@ -65,37 +60,31 @@ class Monitor:
             self._stop(running)
 
     def __call__(self) -> Json:
-        """The same as `summary`: what `Backend.watch` gives is called for its facts."""
-        return self.summary()
-
-    def summary(self) -> Json:
         """What the reports say together; call it after the context was left.
 
         `{"available": False, "reason"}`, or available (with a reason if the tool ended early), samples (reports with a
-        runtime of ours), and where known:
-        neuroncore_utilization_percent (core -> mean over the reports in which it was in use), device_memory_mb and
-        host_memory_mb (largest), device_latency_ms and total_latency_ms (percentile -> mean over the reports, weighted
-        by executions; p0 the least, p100 the largest), executions, and errors (kind -> count, where any occurred).
-        Load and warm-up are in it: it is a check on the measurement, not another measurement.
+        runtime of ours), and where known: neuroncore_utilization_percent (core -> mean over the reports in which it was
+        in use), device_memory_mb and host_memory_mb (largest), device_latency_ms and total_latency_ms (percentile ->
+        mean over the reports, weighted by executions; p0 the least, p100 the largest), executions, and errors (kind ->
+        count, where any occurred). Load and warm-up count too: this checks a measurement, it does not replace it.
         """
-        reports = list(_reports(self.folder / "neuron-monitor.jsonl"))
+        reports = list(_read_reports(self.folder / "neuron-monitor.jsonl"))
         if not reports:
             return {"available": False, "reason": self._reason or "neuron-monitor gave no report in its time"}
-        ours = [mine for mine in self._ours(reports) if mine]
+        ours = [runtimes for runtimes in self._pick_own(reports) if runtimes]
         early = {"reason": self._reason} if self._reason else {}
         facts = {**_utilization(ours), **_memory(ours), **_executions(ours)}
         return {"available": True, **early, "samples": len(ours), **facts}
 
     def _start(self, command: str) -> None:
         config = self.folder / "neuron-monitor.conf"
-        period = "%gs" % self.period_s
         metrics = [{"type": group} for group in GROUPS]
-        asked = {
-            "period": period,
+        settings = {
+            "period": PERIOD,
             "neuron_runtimes": [{"tag_filter": "^%s$" % self._tag, "metrics": metrics}],
             "system_metrics": [],
         }
-        config.write_text(json.dumps(asked))
+        config.write_text(json.dumps(settings))
         nice = shutil.which("nice")  # the measured process goes first
         words = ([nice, "-n", "10"] if nice else []) + [command, "-c", str(config)]
         reports, log = self.folder / "neuron-monitor.jsonl", self.folder / "neuron-monitor.log"
@@ -105,11 +94,11 @@ class Monitor:
     def _stop(self, running: "subprocess.Popen[bytes]") -> None:
         if running.poll() is not None:
             try:
-                said = shorten((self.folder / "neuron-monitor.log").read_text(errors="replace"))
+                complaint = shorten((self.folder / "neuron-monitor.log").read_text(errors="replace"))
             except OSError:
-                said = ""
+                complaint = ""
             self._reason = "neuron-monitor ended by itself (exit status %d)" % running.returncode
-            self._reason += ": %s" % said if said else ""
+            self._reason += ": %s" % complaint if complaint else ""
             return
         running.terminate()
         try:
@@ -119,20 +108,22 @@ class Monitor:
             try:
                 running.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                pass  # held in the kernel by a driver that hangs: it dies when that lets go
+                pass  # a driver that hangs holds it in the kernel; it dies when the driver lets go
 
-    def _ours(self, reports: Sequence[Json]) -> List[List[Json]]:
-        """The runtimes of every report that belong to this measurement."""
-        found = [[one for one in _list(report.get("neuron_runtime_data")) if _dict(one)] for report in reports]
-        tagged = [[one for one in some if one.get("neuron_runtime_tag") == self._tag] for some in found]
-        if self._pids is not None:
-            pids = self._pids
-            return [[one for one in some if one in mine or one.get("pid") in pids] for some, mine in zip(found, tagged)]
-        return tagged if any(tagged) else found  # older tools filter by the tag and do not show it
+    def _pick_own(self, reports: Sequence[Json]) -> List[List[Json]]:
+        """The runtimes of each report that belong to this measurement."""
+        everything = [
+            [runtime for runtime in _list(report.get("neuron_runtime_data")) if _dict(runtime)] for report in reports
+        ]
+        own = [
+            [runtime for runtime in runtimes if runtime.get("neuron_runtime_tag") == self._tag]
+            for runtimes in everything
+        ]
+        return own if any(own) else everything  # older tools filter by the tag and do not show it
 
 
-def _reports(path: Path) -> Iterator[Json]:
-    """One JSON object a line; what is no such line (a log, the torn last one) is left out."""
+def _read_reports(path: Path) -> Iterator[Json]:
+    """The JSON objects of a file, one a line; other lines (a log, the torn last line) are left out."""
     try:
         with path.open("rb") as file:
             for line in file:
@@ -147,7 +138,7 @@ def _reports(path: Path) -> Iterator[Json]:
 
 
 def _utilization(reports: Sequence[Sequence[Json]]) -> Json:
-    """A core that two runtimes report in one report counts with their sum."""
+    """By core. If two runtimes of one report use a core, their shares are added."""
     seen: Dict[str, List[float]] = {}
     for runtimes in reports:
         now: Dict[str, float] = {}
@@ -164,12 +155,12 @@ def _utilization(reports: Sequence[Sequence[Json]]) -> Json:
 
 
 def _memory(reports: Sequence[Sequence[Json]]) -> Json:
-    """The largest sum over the runtimes, where any report has one."""
+    """The largest sum over the runtimes of a report, if any report has it."""
     largest: Json = {}
     for name, key in (("device_memory_mb", "neuron_device"), ("host_memory_mb", "host")):
         for runtimes in reports:
-            used = [_dict(_group(one, "memory_used").get("neuron_runtime_used_bytes")).get(key) for one in runtimes]
-            sizes = [size for size in map(_number, used) if size is not None]
+            used = [_dict(_group(runtime, "memory_used").get("neuron_runtime_used_bytes")) for runtime in runtimes]
+            sizes = [size for size in (_number(memory.get(key)) for memory in used) if size is not None]
             if sizes:
                 largest[name] = max(largest.get(name, 0.0), sum(sizes) / MB)
     return largest
@@ -179,7 +170,7 @@ def _executions(reports: Sequence[Sequence[Json]]) -> Json:
     errors: Dict[str, int] = {}
     executions = 0
     latencies: Dict[str, List[Tuple[float, Mapping[str, Any]]]] = {"device_latency": [], "total_latency": []}
-    for runtime in (one for runtimes in reports for one in runtimes):
+    for runtime in itertools.chain.from_iterable(reports):
         stats = _group(runtime, "execution_stats") or _group(runtime, "inference_stats")  # its name before 2.8
         outcomes = _dict(stats.get("execution_summary"))
         completed = int(_number(outcomes.get("completed")) or 0)
@@ -188,24 +179,24 @@ def _executions(reports: Sequence[Sequence[Json]]) -> Json:
         for kind, times in [*_dict(stats.get("error_summary")).items(), *wrong]:
             if _number(times):
                 errors[kind] = errors.get(kind, 0) + int(times)
-        for name, found in latencies.items():
-            found.append((float(completed), _dict(_dict(stats.get("latency_stats")).get(name))))
-    told = {"%s_ms" % name: _percentiles(found) for name, found in latencies.items()}
-    return {"executions": executions, **{name: value for name, value in told.items() if value}, "errors": errors}
+        for name, weighted in latencies.items():
+            weighted.append((float(completed), _dict(_dict(stats.get("latency_stats")).get(name))))
+    means = {"%s_ms" % name: _average_percentiles(weighted) for name, weighted in latencies.items()}
+    return {"executions": executions, **{name: value for name, value in means.items() if value}, "errors": errors}
 
 
-def _percentiles(reports: Sequence[Tuple[float, Mapping[str, Any]]]) -> Dict[str, float]:
-    """Of seconds, each with its weight, in milliseconds."""
+def _average_percentiles(reports: Sequence[Tuple[float, Mapping[str, Any]]]) -> Dict[str, float]:
+    """Percentiles in milliseconds, from (weight, percentiles in seconds)."""
     values: Dict[str, List[Tuple[float, float]]] = {}
     for weight, report in reports:
         for name, seconds in report.items():
             number = _number(seconds)
             if number is not None:
                 values.setdefault(name, []).append((weight, number * 1e3))
-    return {name: _together(name, some) for name, some in values.items()}
+    return {name: _average(name, weighted) for name, weighted in values.items()}
 
 
-def _together(name: str, values: Sequence[Tuple[float, float]]) -> float:
+def _average(name: str, values: Sequence[Tuple[float, float]]) -> float:
     if name in ("p0", "p100"):
         return (min if name == "p0" else max)(value for _, value in values)
     total = sum(weight for weight, _ in values)

@@ -1,8 +1,8 @@
 """AWS Inferentia of the first generation (Inf1): the model compiled ahead of time by `torch_neuron.trace`.
 
 Verified against the archived documentation of the Neuron SDK (torch-neuron 1.13, releases up to 2.26.1); never run on a
-device by this project. `trace` returns even where nothing was compiled, and the model then runs on the CPU: what counts
-is the share of operators that its log reports, and the module itself. Worker side, Python 3.8.
+device by this project. `trace` returns even if nothing was compiled, and the model then runs on the CPU. What counts is
+the share of operators in its log, and the module itself. Worker side, Python 3.8.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from sweep.backends.neuron import torch_common as shared
 from sweep.backends.pytorch import common
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Placement, Trial, TrialError, from_json, to_json
 from sweep.spec.declared import setting
+from sweep.workloads import torch_models
 
 TARGET = "inf1"
 PIPELINE_MAX = 64
@@ -65,7 +66,7 @@ class Neuron(shared.NeuronBackend):
         if (spec.cores or 1) > PIPELINE_MAX:
             return "a pipeline of neuron has at most %d cores: use fewer cores and more replicas" % PIPELINE_MAX
         extra = from_json(InferentiaOptions, spec.options).extra_args
-        return super().supports(spec) or neuron.taken_flag(extra, OWN_FLAGS)
+        return super().supports(spec) or neuron.refuse_own_flags(extra, OWN_FLAGS)
 
     @classmethod
     def runs(cls, trial: Trial) -> Optional[str]:
@@ -75,73 +76,54 @@ class Neuron(shared.NeuronBackend):
         return super().runs(trial)
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
-        import torch
-
         workdir = folder / "compiler"
         workdir.mkdir(exist_ok=True)
-        neuron.own_programs()
+        neuron.put_own_programs_first()
         versions, arguments = self.versions(), compiler_args(self.options, spec)
-        said = compiler_output.Output()
-        notes: List[str] = []
+        printed = compiler_output.Output()
+        logged: List[str] = []
         try:
-            with output.explained(workdir, notes) as said:
-                traced, weights = self._trace(source, arguments, workdir, versions, notes)
+            with output.explain(workdir, logged) as printed:
+                traced, weights = self._trace(source, arguments, workdir, versions, logged)
         except TrialError as error:
-            raise _nothing_compiled(error, "\n".join([*notes, said.text])) from error
-        text = "\n".join([*notes, said.text])
-        share, counted = fused(text)
+            raise _explain_empty_build(error, "\n".join([*logged, printed.text])) from error
+        text = "\n".join([*logged, printed.text])
+        share, counts = read_share(text)
         if not shared.on_device(traced):
             share = 0.0
         if share == 0.0:
-            raise _nothing_compiled(TrialError(FailureKind.PARTIAL_PLACEMENT, "the module has no operator"), text)
+            raise _explain_empty_build(TrialError(FailureKind.PARTIAL_PLACEMENT, "the module has no operator"), text)
         output.keep_log(workdir, folder)
-        how = {name: value for name, value in to_json(self.options).items() if name != "extra_args"}
-        stated = shared.Stated(
-            precision=precision_of(arguments),
-            shapes=tuple(array.shape for array in source.example),
-            dtypes=tuple(str(array.dtype) for array in source.example),
-            arguments=tuple(arguments),
-            options={**how, "target": TARGET, "cores": spec.cores or 1, "weights": weights},
-            versions=versions,
-        )
-        with common.quiet():
-            torch.jit.save(traced, str(folder / shared.MODEL), _extra_files={shared.STATED: stated.text()})
-        why = compiler_output.reason(said.text) if share < 1.0 else ""
-        facts = {**stated.options, "compiler_args": arguments, "operators": counted}
-        return BuildInfo(stated.precision, share, versions, facts, fallback=why)
+        options = {name: value for name, value in to_json(self.options).items() if name != "extra_args"}
+        options.update({"target": TARGET, "cores": spec.cores or 1, "weights": weights})
+        stated = shared.Stated.describe(source, precision_of(arguments), arguments, options, versions)
+        stated.save(traced, folder / shared.MODEL)
+        why = compiler_output.find_reason(printed.text) if share < 1.0 else ""
+        notes = {**options, "compiler_args": arguments, "operators": counts}
+        return BuildInfo(stated.precision, share, versions, notes, fallback=why)
 
     def _trace(
-        self, source: Source, arguments: List[str], workdir: Path, versions: Dict[str, str], notes: List[str]
+        self, source: Source, arguments: List[str], workdir: Path, versions: Dict[str, str], logged: List[str]
     ) -> Tuple[Any, str]:
         import torch
         import torch_neuron
 
-        trace = neuron.documented(torch_neuron, "trace", versions)
-        model, example = source.load_model(), common.tensors(source.example)
+        trace = neuron.find_function(torch_neuron, "trace", versions)
+        model, example = source.load_model(), torch_models.to_tensors(source.example)
         switches = {
             "dynamic_batch_size": self.options.dynamic_batch,
             "separate_weights": self.options.separate_weights,
         }
         more = {keyword: True for keyword, is_on in switches.items() if is_on}
-        known = neuron.known_keywords("torch_neuron.trace", versions)
-        with common.quiet(), torch.no_grad(), known, _noting(notes):
+        known = neuron.check_keywords("torch_neuron.trace", versions)
+        with common.quiet(), torch.no_grad(), known, _collect_log(logged):
             traced = trace(shared.flat(model), example, compiler_args=arguments, compiler_workdir=str(workdir), **more)
         return traced, shared.weights_precision(model)
 
-    def loaded(self, path: Path, stated: shared.Stated, placement: Placement) -> shared.NeuronRunner:
-        import torch
+    def make_runner(self, path: Path, stated: shared.Stated, placement: Placement) -> shared.NeuronRunner:
         import torch_neuron  # noqa: F401  # TorchScript knows the device's operator from here on
 
-        common.use_threads(placement)
-        read: Any = torch.jit.load  # has no types of its own
-        with common.quiet():
-            module = read(str(path))
-        if not shared.on_device(module):
-            raise TrialError(FailureKind.PARTIAL_PLACEMENT, "the artifact has nothing that runs on the device")
-        dynamic = bool(stated.options.get("dynamic_batch"))
-        runner = shared.NeuronRunner(module, stated, placement, 1, dynamic)
-        runner.precision = precision_of(stated.arguments)
-        return runner
+        return shared.NeuronRunner(shared.read_module(path), stated, placement)
 
 
 def compiler_args(options: InferentiaOptions, spec: BuildSpec) -> List[str]:
@@ -156,26 +138,26 @@ def compiler_args(options: InferentiaOptions, spec: BuildSpec) -> List[str]:
 
 
 def precision_of(arguments: Sequence[str]) -> str:
-    """What is computed, by the flags that the compiler was given: without a cast that names its type, bf16."""
-    casts = [found for found in map(CAST.match, arguments) if found]
+    """The precision that these flags of the compiler lead to: bf16 for a cast that names no type."""
+    casts = [match for match in map(CAST.match, arguments) if match]
     return (casts[-1].group(1) or "bf16") if casts else "unknown"
 
 
-def fused(text: str) -> Tuple[float, Dict[str, int]]:
-    """Share of the arithmetic operators on the device by the last report of the trace, and its counts.
+def read_share(text: str) -> Tuple[float, Dict[str, int]]:
+    """The share of the arithmetic operators on the device, and their counts, by the last report of a trace.
 
-    Nothing is on the device where there is no report: it is printed by every trace that ends.
+    Without a report nothing is on the device: each trace that ends prints one.
     """
     reports = FUSED.findall(text)
     if not reports:
         return 0.0, {}
-    before, inside, percent = reports[-1]
-    return float(percent) / 100.0, {"arithmetic": int(before), "fused": int(inside)}
+    arithmetic, fused, percent = reports[-1]
+    return float(percent) / 100.0, {"arithmetic": int(arithmetic), "fused": int(fused)}
 
 
 @contextlib.contextmanager
-def _noting(lines: List[str]) -> Iterator[None]:
-    """What the SDK logs goes to `lines` too: its logger may have no handler, or one that shows warnings only."""
+def _collect_log(lines: List[str]) -> Iterator[None]:
+    """Add what the SDK logs to `lines`: its logger may have no handler, or one that shows warnings only."""
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -193,15 +175,15 @@ def _noting(lines: List[str]) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _nothing_compiled(error: TrialError, text: str) -> TrialError:
-    """Where the compiler gave up, the trace only says that it has nothing for the device: why stands in the output.
+def _explain_empty_build(error: TrialError, text: str) -> TrialError:
+    """The error of a build without anything for the device, with the compiler's reason, which only its output has.
 
-    A kind that asks for something else (memory, a toolchain, an operator) is kept.
+    An error that names another cause (memory, a toolchain, an operator) is kept.
     """
     if error.kind not in (FailureKind.PARTIAL_PLACEMENT, FailureKind.COMPILER_CRASH):
         return error
     if error.__cause__ is not None and NOTHING not in str(error.__cause__):
         return error
     lines = "\n".join(line for line in text.splitlines() if not GENERAL.search(line))
-    why = compiler_output.reason(lines) or str(error)
+    why = compiler_output.find_reason(lines) or str(error)
     return TrialError(FailureKind.PARTIAL_PLACEMENT, "0% of the operators run on the device: " + why)

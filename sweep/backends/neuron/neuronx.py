@@ -12,15 +12,15 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ContextManager, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, ContextManager, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from sweep.backends.base import Source
 from sweep.backends.neuron import output
 from sweep.backends.neuron import sdk as neuron
 from sweep.backends.neuron import torch_common as shared
-from sweep.backends.pytorch import common
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError, from_json, to_json
 from sweep.spec.declared import setting
+from sweep.workloads import torch_models
 
 CORES_OF = {"inf2": "v2", "trn1": "v2", "trn1n": "v2", "trn2": "v3"}  # target -> generation of its NeuronCores
 OWN_FLAGS = {
@@ -48,15 +48,8 @@ PARTITION = (
 
 
 @dataclass(frozen=True)
-class NeuronXOptions(shared.NeuronOptions):
+class NeuronXOptions(neuron.NeuronxCompilerOptions, shared.NeuronOptions):
     target: str = setting("auto", "auto: what the hardware is", choices=("auto", *CORES_OF))
-    auto_cast: str = setting(
-        "all", "what precision=bf16 or fp16 computes narrow; precision=fp32 casts nothing", choices=("all", "matmult")
-    )
-    optlevel: int = setting(2, "1 compiles sooner", choices=(1, 2, 3))
-    model_type: str = setting(
-        "generic", "what the compiler takes the model for", choices=("generic", "transformer", "unet-inference")
-    )
     mixed_precision_accumulation: bool = setting(True, "sums of narrow products in fp32")
     lnc: Optional[int] = setting(None, "physical cores in a core of trn2; null: 2", choices=(1, 2))
     inline_weights: bool = setting(True, "false: weights apart from the program, put on the core when loaded")
@@ -71,7 +64,7 @@ class NeuronXOptions(shared.NeuronOptions):
     )
     spread: str = setting(
         "data_parallel",
-        "several cores: each request split over them, or a copy on each, in turns",
+        "several cores: requests are split over them, or go to a copy on each core in turn",
         choices=("data_parallel", "replicate"),
         compile_time=False,
     )
@@ -109,7 +102,7 @@ class NeuronX(shared.NeuronBackend):
             return "neuronx does not compile for %s: it compiles for %s" % (target, ", ".join(CORES_OF))
         if options.lnc is not None and target != "trn2":
             return "backend.options.lnc is for target=trn2 alone: leave it at null for %s" % target
-        return neuron.taken_flag(options.extra_args, OWN_FLAGS)
+        return neuron.refuse_own_flags(options.extra_args, OWN_FLAGS)
 
     @classmethod
     def runs(cls, trial: Trial) -> Optional[str]:
@@ -131,32 +124,34 @@ class NeuronX(shared.NeuronBackend):
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         workdir = folder / "compiler"
-        neuron.own_programs()
+        neuron.put_own_programs_first()
         versions = self.versions()
-        _hermetic(workdir, self.options)
+        _isolate(workdir, self.options)
         with _without_device(self.options.cpu_backend) as without_device:
-            with output.explained(workdir):
-                made = self._trace(source, spec, workdir, without_device, versions)
+            with output.explain(workdir):
+                traced, share, stated = self._trace(source, spec, workdir, without_device, versions)
             output.keep_log(workdir, folder)
-            made.save(folder / shared.MODEL, self.options)
-        notes = {**made.stated.options, "compiler_args": list(made.stated.arguments), "cpu_backend": without_device}
-        return BuildInfo(made.stated.precision, made.share, versions, notes)
+            self._set_flags(traced, versions)
+            stated.save(traced, folder / shared.MODEL)
+        notes = {**stated.options, "compiler_args": list(stated.arguments), "cpu_backend": without_device}
+        return BuildInfo(stated.precision, share, versions, notes)
 
     def _trace(
         self, source: Source, spec: BuildSpec, workdir: Path, without_device: bool, versions: Dict[str, str]
-    ) -> "_Made":
+    ) -> Tuple[Any, float, shared.Stated]:
+        """The compiled module, the share of its operators on the device, and what it states."""
         import torch
         import torch_neuronx
 
-        trace = neuron.documented(torch_neuronx, "trace", versions)
-        model, example = source.load_model(), common.tensors(source.example)
+        trace = neuron.find_function(torch_neuronx, "trace", versions)
+        model, example = source.load_model(), torch_models.to_tensors(source.example)
         arguments = compiler_args(self.options, spec.precision)
         more: Dict[str, Any] = {"cpu_backend": True} if without_device else {}
         partition = self.options.partition
         if partition is not None:
             more["partitioner_config"] = _partitioner(torch_neuronx, partition, versions)
         original = shared.flat(model)
-        with torch.no_grad(), neuron.known_keywords("torch_neuronx.trace", versions):
+        with torch.no_grad(), neuron.check_keywords("torch_neuronx.trace", versions):
             traced = trace(
                 original,
                 example,
@@ -170,72 +165,48 @@ class NeuronX(shared.NeuronBackend):
             summary = "torch_neuronx.trace returned a module that has nothing for the device"
             raise TrialError(FailureKind.PARTIAL_PLACEMENT, summary)
         kept = ("target", "inline_weights", "dynamic_batch", "lazy_load", "partition")
-        how = {name: to_json(getattr(self.options, name)) for name in kept}
-        how.update({"lnc": logical_cores(self.options), "weights": shared.weights_precision(model)})
-        stated = shared.Stated(
-            precision=precision_of(arguments, how["weights"]),
-            shapes=tuple(array.shape for array in source.example),
-            dtypes=tuple(str(array.dtype) for array in source.example),
-            arguments=tuple(arguments),
-            options=how,
-            versions=versions,
-        )
-        return _Made(torch_neuronx, traced, stated, share)
+        options = {name: to_json(getattr(self.options, name)) for name in kept}
+        options.update({"lnc": count_physical_cores(self.options), "weights": shared.weights_precision(model)})
+        precision = precision_of(arguments, options["weights"])
+        return traced, share, shared.Stated.describe(source, precision, arguments, options, versions)
 
-    def loaded(self, path: Path, stated: shared.Stated, placement: Placement) -> shared.NeuronRunner:
-        import torch
+    def _set_flags(self, traced: Any, versions: Mapping[str, str]) -> None:
+        """Set what stays in the artifact; it has to be set between the trace and the save."""
+        import torch_neuronx
+
+        for name in ("dynamic_batch", "lazy_load"):
+            if getattr(self.options, name):
+                neuron.find_function(torch_neuronx, name, versions)(traced)
+
+    def make_runner(self, path: Path, stated: shared.Stated, placement: Placement) -> shared.NeuronRunner:
         import torch_neuronx  # TorchScript knows the device's operator from here on
 
-        common.use_threads(placement)
-        read: Any = torch.jit.load  # has no types of its own
         cores, versions = max(1, len(placement.cores)), self.versions()
-        dynamic = bool(stated.options.get("dynamic_batch"))
         split = cores > 1 and self.options.spread == "data_parallel"
-        with contextlib.nullcontext() if split else _on_cores(torch_neuronx, cores, versions), common.quiet():
-            module = read(str(path))
-            if not shared.on_device(module):
-                raise TrialError(FailureKind.PARTIAL_PLACEMENT, "the artifact has nothing that runs on the device")
+        with contextlib.nullcontext() if split else _on_cores(torch_neuronx, cores, versions):
+            call = shared.read_module(path)
             if not stated.options.get("inline_weights", True):
-                neuron.documented(torch_neuronx, "move_trace_to_device", versions)(module, 0)
-            call = module
+                neuron.find_function(torch_neuronx, "move_trace_to_device", versions)(call, 0)
             if split:
-                together = neuron.documented(torch_neuronx, "DataParallel", versions)
-                call = together(module, device_ids=list(range(cores)), dim=0, set_dynamic_batching=dynamic)
-            runner = shared.NeuronRunner(call, stated, placement, cores if split else 1, dynamic)
-            runner.precision = precision_of(stated.arguments, stated.options["weights"])
+                parallel = neuron.find_function(torch_neuronx, "DataParallel", versions)
+                dynamic = bool(stated.options.get("dynamic_batch"))
+                call = parallel(call, device_ids=list(range(cores)), dim=0, set_dynamic_batching=dynamic)
+            runner = shared.NeuronRunner(call, stated, placement, cores if split else 1)
             if stated.options.get("lazy_load"):  # the device gets the model at the first call, which is part of loading
-                runner.run(shared.empty_request(runner, stated.dtypes))
+                runner.run_once()
         return runner
 
 
-class _Made(NamedTuple):
-    sdk: Any
-    traced: Any
-    stated: shared.Stated
-    share: float  # of the operators, on the device
-
-    def save(self, path: Path, options: NeuronXOptions) -> None:
-        """Flags that stay in the artifact have to be set between the trace and this."""
-        import torch
-
-        if options.dynamic_batch:
-            neuron.documented(self.sdk, "dynamic_batch", self.stated.versions)(self.traced)
-        if options.lazy_load:
-            neuron.documented(self.sdk, "lazy_load", self.stated.versions)(self.traced)
-        with common.quiet():
-            torch.jit.save(self.traced, str(path), _extra_files={shared.STATED: self.stated.text()})
-
-
 def target_of(hardware: Mapping[str, Any]) -> Optional[str]:
-    """What a compiler calls a hardware: its `target`, or its instance type's family (trn2 of `trn2u.48xlarge`)."""
-    named = hardware.get("target")
-    if named:
-        return str(named)
+    """The compiler's name of a hardware: its `target`, or its instance type's family (trn2 of `trn2u.48xlarge`)."""
+    target = hardware.get("target")
+    if target:
+        return str(target)
     family = str(hardware.get("instance_type") or "").partition(".")[0]
     if family in CORES_OF:
         return family
-    found = re.match(r"(?:inf|trn)\d+", family)
-    return found.group() if found else None
+    match = re.match(r"(?:inf|trn)\d+", family)
+    return match.group() if match else None
 
 
 def compiler_args(options: NeuronXOptions, precision: str) -> List[str]:
@@ -246,60 +217,60 @@ def compiler_args(options: NeuronXOptions, precision: str) -> List[str]:
     words += ["--auto-cast-type", precision] if cast != "none" else []
     narrow = "enable" if options.mixed_precision_accumulation else "disable"
     words.append("--%s-mixed-precision-accumulation" % narrow)
-    cores = logical_cores(options)
+    cores = count_physical_cores(options)
     words += ["--logical-nc-config", str(cores)] if cores else []
     return [*words, *options.extra_args]
 
 
-def logical_cores(options: NeuronXOptions) -> Optional[int]:
-    """Physical cores in a logical one, where there is such a thing."""
+def count_physical_cores(options: NeuronXOptions) -> Optional[int]:
+    """How many physical cores a logical one has; None for hardware without logical cores."""
     return (options.lnc or 2) if options.target == "trn2" else None
 
 
 def precision_of(arguments: Sequence[str], weights: str) -> str:
-    """What is computed, by the flags that the compiler was given; without a cast it is what the weights are."""
-    cast = neuron.value_of(arguments, "--auto-cast")
-    return weights if cast == "none" else neuron.value_of(arguments, "--auto-cast-type") or "unknown"
+    """The precision that these flags of the compiler lead to; without a cast that of the weights."""
+    cast = neuron.find_value(arguments, "--auto-cast")
+    return weights if cast == "none" else neuron.find_value(arguments, "--auto-cast-type") or "unknown"
 
 
 def _partitioner(sdk: Any, wanted: Mapping[str, Any], versions: Mapping[str, str]) -> Any:
     given = dict(wanted)
     if given.get("ops_to_partition") is not None:
         given["ops_to_partition"] = set(given["ops_to_partition"])
-    with neuron.known_keywords("PartitionerConfig", versions):
-        return neuron.documented(sdk, "PartitionerConfig", versions)(**given)
+    with neuron.check_keywords("PartitionerConfig", versions):
+        return neuron.find_function(sdk, "PartitionerConfig", versions)(**given)
 
 
 def _on_cores(sdk: Any, count: int, versions: Mapping[str, str]) -> ContextManager[Any]:
-    """Where what is loaded inside goes: from this process's first core on, a copy on each of `count`."""
+    """Load what is loaded inside onto the first `count` cores of this process, a copy on each."""
     for home in (sdk, getattr(sdk, "experimental", None)):  # its name until SDK 2.24 was experimental
         placing = getattr(home, "neuron_cores_context", None)
         if placing is not None:
-            made: ContextManager[Any] = placing(start_nc=0, nc_count=count)
-            return made
+            context: ContextManager[Any] = placing(start_nc=0, nc_count=count)
+            return context
     if count > 1:
-        neuron.documented(sdk, "neuron_cores_context", versions)
+        neuron.find_function(sdk, "neuron_cores_context", versions)
     return contextlib.nullcontext()  # the process sees one core
 
 
-def _hermetic(workdir: Path, options: NeuronXOptions) -> None:
-    """What a shell or an earlier build left must not change this one."""
+def _isolate(workdir: Path, options: NeuronXOptions) -> None:
+    """Keep what a shell or an earlier build left from changing this build."""
     workdir.mkdir(exist_ok=True)
     flags = os.environ.pop("NEURON_CC_FLAGS", None)
     if flags:
         print("NEURON_CC_FLAGS=%s is left out: use backend.options.extra_args" % flags, flush=True)
     os.environ["NEURON_COMPILE_CACHE_URL"] = str(workdir / "cache")  # failures are cached too
-    cores = logical_cores(options)
+    cores = count_physical_cores(options)
     if cores:
         os.environ[neuron.LNC] = str(cores)
 
 
 @contextlib.contextmanager
 def _without_device(wish: Union[bool, str]) -> Iterator[bool]:
-    """True where the trace has to do without a device: there is none, or another build of ours has it just now."""
+    """True if the trace has no device: there is none, or another build of ours is using it."""
     if wish != "auto":
         if wish is False:
-            neuron.one_core_for_building()
+            neuron.limit_to_one_core()
         yield bool(wish)
         return
     if not neuron.has_device():
@@ -312,5 +283,5 @@ def _without_device(wish: Union[bool, str]) -> Iterator[bool]:
         except OSError:
             yield True
             return
-        neuron.one_core_for_building()
+        neuron.limit_to_one_core()
         yield False

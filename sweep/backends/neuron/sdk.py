@@ -1,4 +1,4 @@
-"""What every backend for Neuron devices needs: the cores of a process, device memory, an SDK of the right age, flags.
+"""What all backends for Neuron devices need: the cores of a process, device memory, the right SDK, flags.
 
 Built on the documented interfaces of the AWS Neuron SDK alone, and never run on a device by this project. Worker side,
 Python 3.8.
@@ -10,11 +10,14 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
+from typing import Any, Iterable, Iterator, List, Mapping, Optional, Sequence
 
+from sweep.backends.options import Options
 from sweep.files import find_neuron_tool
 from sweep.spec import FailureKind, Placement, TrialError
+from sweep.spec.declared import setting
 
 VISIBLE, COUNT, LNC = "NEURON_RT_VISIBLE_CORES", "NEURON_RT_NUM_CORES", "NEURON_LOGICAL_NC_CONFIG"
 GROUPS = "NEURONCORE_GROUP_SIZES"  # of the runtime before 2022; where a shell still sets it, old releases obey
@@ -27,8 +30,8 @@ MB = float(1 << 20)
 # --- cores ------------------------------------------------------------------------------------------------------------
 
 
-def cores_text(cores: Sequence[int]) -> str:
-    """`2` or `2-3`, as the runtime takes them: one number or one range."""
+def format_cores(cores: Sequence[int]) -> str:
+    """`2` or `2-3`: the runtime takes a number or a range."""
     first, last = min(cores), max(cores)
     if sorted(cores) != list(range(first, last + 1)):
         raise ValueError("NeuronCores %s are not consecutive" % (tuple(cores),))
@@ -36,18 +39,18 @@ def cores_text(cores: Sequence[int]) -> str:
 
 
 def claim(placement: Placement, modules: Iterable[str]) -> None:
-    """Tell the runtime, which is not there yet, which cores this process gets; a core belongs to one process.
+    """Set the cores of this process before the runtime is loaded; a core belongs to a single process.
 
     Args:
-        modules: those that start the runtime; none may have been imported with other cores.
+        modules: they start the runtime, so none may have been imported with other cores.
 
     Raises:
-        TrialError: one was.
+        TrialError: a module was.
     """
     os.environ.pop(GROUPS, None)
     if not placement.cores:
         return
-    wanted = cores_text(placement.cores)
+    wanted = format_cores(placement.cores)
     loaded = [name for name in modules if name in sys.modules]
     if loaded and os.environ.get(VISIBLE) != wanted:
         summary = "%s was imported with %s=%s and cannot change to %s: each replica needs a process of its own" % (
@@ -58,11 +61,11 @@ def claim(placement: Placement, modules: Iterable[str]) -> None:
         )
         raise TrialError(FailureKind.CORE_UNAVAILABLE, summary)
     os.environ[VISIBLE] = wanted
-    os.environ.pop(COUNT, None)  # the other one wins anyway; said once, it is clear
+    os.environ.pop(COUNT, None)  # VISIBLE has precedence anyway
 
 
-def one_core_for_building() -> None:
-    """A trace on a host with devices takes one core: not all, which other builds and replicas may need."""
+def limit_to_one_core() -> None:
+    """Let a build use one core, not all: other builds and replicas may need them."""
     visible = os.environ.get(VISIBLE, "").partition("-")[0]
     if visible:
         os.environ[VISIBLE] = visible
@@ -71,102 +74,113 @@ def one_core_for_building() -> None:
 
 
 def has_device() -> bool:
-    """True where this host has a Neuron device: a device file, or neuron-ls lists one."""
+    """Whether this host has a Neuron device: there is a device file, or neuron-ls lists a device."""
     if any(Path("/dev").glob("neuron[0-9]*")):
         return True
     command = find_neuron_tool("neuron-ls")
     if command is None:
         return False
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [command, "--json-output"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=LS_SECONDS
         )
-        return done.returncode == 0 and bool(json.loads(done.stdout.decode("utf-8", "replace")))
+        return result.returncode == 0 and bool(json.loads(result.stdout.decode("utf-8", "replace")))
     except (OSError, ValueError, subprocess.SubprocessError):
         return False
 
 
 def device_memory_mb(cores: Sequence[int], physical: int = 1, root: Path = Path("/")) -> float:
-    """Device memory that is taken on these cores as the driver counts it, 0 where it does not.
+    """Device memory in MiB that is used on these cores, by the driver; 0 if it does not say.
 
     Args:
         physical: cores in one of these numbers (Trn2: 2).
     """
-    found = sorted(
-        (number(path.parent.name), number(path.name), path) for path in (root / SYSFS).glob("neuron*/neuron_core*")
-    )
-    taken = 0
+    folders = sorted((root / SYSFS).glob("neuron*/neuron_core*"), key=_read_numbers)
+    used = 0
     for core in cores:
-        for _, _, path in found[core * physical : (core + 1) * physical]:
-            for present in path.glob("stats/memory_usage/device_mem/*/present"):
+        for folder in folders[core * physical : (core + 1) * physical]:
+            for present in folder.glob("stats/memory_usage/device_mem/*/present"):
                 with contextlib.suppress(OSError, ValueError):
-                    taken += int(present.read_text())
-    return taken / MB
+                    used += int(present.read_text())
+    return used / MB
 
 
-def number(name: str) -> int:
-    """12 of `neuron12`."""
-    digits = re.search(r"\d+$", name)
-    return int(digits.group()) if digits else -1
+def _read_numbers(folder: Path) -> List[int]:
+    """[3, 1] of `neuron3/neuron_core1`."""
+    return [int(digits) for name in folder.parts[-2:] for digits in re.findall(r"\d+$", name)]
 
 
 # --- what the SDK must have -------------------------------------------------------------------------------------------
 
 
-def own_programs() -> None:
-    """Put the interpreter's own folder first on PATH: nobody activates an environment that is named by its python."""
+def put_own_programs_first() -> None:
+    """Put the interpreter's folder first on PATH: an environment that is named by its python is not activated."""
     own = str(Path(sys.executable).parent)
     if os.environ.get("PATH", "").split(os.pathsep)[:1] != [own]:
         os.environ["PATH"] = os.pathsep.join(filter(None, [own, os.environ.get("PATH", "")]))
 
 
-def documented(module: Any, name: str, versions: Mapping[str, str]) -> Any:
+def find_function(module: Any, name: str, versions: Mapping[str, str]) -> Any:
     """A function of the SDK.
 
     Raises:
         TrialError: this release has none of that name.
     """
-    found = getattr(module, name, None)
-    if found is None:
-        raise TrialError(FailureKind.TOOLCHAIN_MISSING, "%s has no %s: %s" % (module.__name__, name, other(versions)))
-    return found
+    function = getattr(module, name, None)
+    if function is None:
+        summary = "%s has no %s: %s" % (module.__name__, name, _ask_for_release(versions))
+        raise TrialError(FailureKind.TOOLCHAIN_MISSING, summary)
+    return function
 
 
-def other(versions: Mapping[str, str]) -> str:
-    """What is here, and that another release is needed."""
+def _ask_for_release(versions: Mapping[str, str]) -> str:
+    """The versions that are here, and that another release is needed."""
     here = ", ".join("%s %s" % item for item in sorted(versions.items()))
     return "here are %s; this backend needs the release that its page in the docs names" % (here or "unknown versions")
 
 
 @contextlib.contextmanager
-def known_keywords(module: str, versions: Mapping[str, str]) -> Iterator[None]:
-    """Around a call of the SDK: a keyword that its release does not know is a toolchain of another age."""
+def check_keywords(module: str, versions: Mapping[str, str]) -> Iterator[None]:
+    """Around a call of the SDK: if its release does not know a keyword, the toolchain is at fault."""
     try:
         yield
     except TypeError as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown is None:
             raise
-        summary = "%s does not know the keyword %s: %s" % (module, unknown.group(1), other(versions))
+        summary = "%s does not know the keyword %s: %s" % (module, unknown.group(1), _ask_for_release(versions))
         raise TrialError(FailureKind.TOOLCHAIN_MISSING, summary) from error
 
 
 # --- flags ------------------------------------------------------------------------------------------------------------
 
 
-def value_of(arguments: Sequence[str], flag: str) -> Optional[str]:
-    """What a command line says of a flag: the rightmost wins. None where it is not there."""
-    found = None
+@dataclass(frozen=True)
+class NeuronxCompilerOptions(Options):
+    """The options that the torch and the TensorFlow backend of neuronx-cc share."""
+
+    auto_cast: str = setting(
+        "all", "what precision=bf16 or fp16 computes narrow; precision=fp32 casts nothing", choices=("all", "matmult")
+    )
+    optlevel: int = setting(2, "1 compiles sooner", choices=(1, 2, 3))
+    model_type: str = setting(
+        "generic", "what the compiler takes the model for", choices=("generic", "transformer", "unet-inference")
+    )
+
+
+def find_value(arguments: Sequence[str], flag: str) -> Optional[str]:
+    """The value of a flag on a command line: the rightmost counts. None without the flag."""
+    value = None
     for place, word in enumerate(arguments):
         if word == flag and place + 1 < len(arguments):
-            found = arguments[place + 1]
+            value = arguments[place + 1]
         elif word.startswith(flag + "="):
-            found = word[len(flag) + 1 :]
-    return found
+            value = word[len(flag) + 1 :]
+    return value
 
 
-def taken_flag(extra: Sequence[str], own: Mapping[str, str]) -> Optional[str]:
-    """Why free arguments cannot be passed on: one of them is the business of an option."""
+def refuse_own_flags(extra: Sequence[str], own: Mapping[str, str]) -> Optional[str]:
+    """None, or why free arguments cannot be passed on: an option sets one of them."""
     for word in extra:
         flag = word.partition("=")[0]
         if flag in own:

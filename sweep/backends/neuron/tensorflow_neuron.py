@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, List, Mapping, Optional, Sequence, Union
 
 from sweep.backends.base import Source
-from sweep.backends.neuron.sdk import value_of
+from sweep.backends.neuron.sdk import find_value
 from sweep.backends.tensorflow import common
 from sweep.spec import BuildSpec
 from sweep.spec.declared import setting
@@ -79,7 +79,7 @@ class TensorFlowNeuronInf1(common.TensorFlowNeuron):
 
     def precision(self, flags: Sequence[str], tf1: bool) -> str:
         """Without a flag neuron-cc casts to bf16, and TensorFlow 2 asks it for fp16."""
-        asked = value_of(flags, "--fp32-cast") or value_of(flags, "--fast-math") or ("" if tf1 else "matmult-fp16")
+        asked = find_value(flags, "--fp32-cast") or find_value(flags, "--fast-math") or ("" if tf1 else "matmult-fp16")
         return "fp16" if asked.endswith("fp16") else "bf16"
 
     def plugin(self) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, List, Mapping, Optional, Sequence
 
-from sweep.backends.neuron.sdk import value_of
+from sweep.backends.neuron.sdk import NeuronxCompilerOptions, find_value
 from sweep.backends.tensorflow import common
 from sweep.spec import BuildSpec, Json, Trial, from_json
 from sweep.spec.declared import setting
@@ -17,15 +17,8 @@ TARGETS = ("inf2", "trn1", "trn1n")
 
 
 @dataclass(frozen=True)
-class TensorFlowNeuronXOptions(common.TensorFlowOptions):
+class TensorFlowNeuronXOptions(NeuronxCompilerOptions, common.TensorFlowOptions):
     target: Optional[str] = setting("auto", "auto: that of the hardware", choices=("auto", *TARGETS))
-    auto_cast: str = setting(
-        "all", "what is cast to `precision`; with precision=fp32 nothing is", choices=("all", "matmult")
-    )
-    optlevel: int = setting(2, "1 compiles sooner", choices=(1, 2, 3))
-    model_type: str = setting(
-        "generic", "what the compiler takes the model for", choices=("generic", "transformer", "unet-inference")
-    )
 
 
 class TensorFlowNeuronX(common.TensorFlowNeuron):
@@ -86,8 +79,8 @@ class TensorFlowNeuronX(common.TensorFlowNeuron):
         return [*words, *map(str, options.extra_args)]
 
     def precision(self, flags: Sequence[str], tf1: bool) -> str:
-        cast = value_of(flags, "--auto-cast") or "none"
-        return "fp32" if cast == "none" else value_of(flags, "--auto-cast-type") or "bf16"
+        cast = find_value(flags, "--auto-cast") or "none"
+        return "fp32" if cast == "none" else find_value(flags, "--auto-cast-type") or "bf16"
 
     def plugin(self) -> Any:
         import tensorflow_neuronx

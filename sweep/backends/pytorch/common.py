@@ -5,27 +5,26 @@ import json
 import logging
 import warnings
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, List, Optional, Tuple, Type, Union
-
-import numpy as np
+from typing import Any, Iterator, List, Optional, Tuple, Type, Union
 
 from sweep.backends import dynamic
 from sweep.backends.base import Arrays, Backend, Runner, Shapes, Source
 from sweep.backends.options import Options
 from sweep.spec import BuildSpec, FailureKind, Json, Placement, TrialError
 from sweep.spec.declared import setting
+from sweep.workloads import torch_models
 
 NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
-def unsupported(spec: BuildSpec, name: str) -> Optional[str]:
-    """The rules of precision that all of the family have, or None."""
+def refuse_precision(spec: BuildSpec, name: str) -> Optional[str]:
+    """None, or why no backend of the family has this precision on this device."""
     if spec.precision == "fp16" and spec.device == "cpu":
         return "%s fp16 is for device=cuda: on a CPU use precision=bf16" % name
     return None
 
 
-def devices() -> List[str]:
+def list_devices() -> List[str]:
     import torch
 
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -38,30 +37,9 @@ def dtype_of(precision: str) -> Any:
 
 
 def precision_of(dtypes: Any) -> str:
-    """The precision that a collection of dtypes amounts to: that of its floats, joined where there are several."""
+    """The precision of the floats among some dtypes; several are joined by a plus."""
     known = {"torch." + long: short for short, long in NAMES.items()}
-    found = sorted({known[str(dtype)] for dtype in dtypes if str(dtype) in known})
-    return "+".join(found)
-
-
-def tensors(inputs: Arrays) -> Tuple[Any, ...]:
-    """Tensors that own their memory, whatever owned the arrays."""
-    import torch
-
-    return tuple(torch.from_numpy(np.array(array)) for array in inputs)
-
-
-def leaves(raw: Any) -> List[Any]:
-    """The tensors in what a model returned, in order, out of tuples, lists and dicts."""
-    import torch
-    from torch.utils._pytree import tree_flatten
-
-    return [leaf for leaf in tree_flatten(raw)[0] if isinstance(leaf, torch.Tensor)]
-
-
-def arrays(raw: Any) -> Arrays:
-    """Host arrays of what a model returned; floats of any width as float32."""
-    return tuple((t.float() if t.is_floating_point() else t).detach().cpu().numpy() for t in leaves(raw))
+    return "+".join(sorted({known[str(dtype)] for dtype in dtypes if str(dtype) in known}))
 
 
 @dataclass(frozen=True)
@@ -75,8 +53,8 @@ class TorchOptions(Options):
         return precision != "fp32" if self.channels_last == "auto" else bool(self.channels_last)
 
 
-def converted(model: Any, precision: str, device: str, channels_last: bool) -> Any:
-    """The model itself, moved in place to a device, a precision and a memory layout."""
+def convert(model: Any, precision: str, device: str, channels_last: bool) -> Any:
+    """Move the model in place to a device, a precision and a memory layout."""
     import torch
 
     if device != "cpu":
@@ -89,19 +67,19 @@ def converted(model: Any, precision: str, device: str, channels_last: bool) -> A
 
 
 def check_cuda(device: str) -> None:
-    """Nothing where `cuda` or `cuda:1` is here.
+    """Check that a device such as `cuda` or `cuda:1` is here.
 
     Raises:
-        TrialError: where it is not.
+        TrialError: it is not.
     """
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if number_of(device) >= count:
+    if read_device_number(device) >= count:
         raise TrialError(FailureKind.CORE_UNAVAILABLE, "there is no device %s: torch sees %d of them" % (device, count))
 
 
-def number_of(device: str) -> int:
+def read_device_number(device: str) -> int:
     """1 of `cuda:1`, 0 of `cuda`."""
     return int(device.partition(":")[2] or 0)
 
@@ -128,57 +106,47 @@ def cast_inside(model: Any, precision: str, channels_last: bool) -> Any:
                 if channels_last and tensor.dim() == 4:
                     tensor = tensor.contiguous(memory_format=layout)
                 ready.append(tensor)
-            return tuple(t.float() if t.is_floating_point() else t for t in leaves(self.inner(*ready)))
+            return tuple(
+                t.float() if t.is_floating_point() else t for t in torch_models.list_tensors(self.inner(*ready))
+            )
 
     module = Cast()
     module.training = False  # not eval(): the model is in that mode, and an exported one refuses to be asked
     return module
 
 
-def exported(module: Any, source: Source, device: str = "cpu") -> Any:
-    """The program that torch.export makes of `cast_inside`'s module, with the free axes of the source free.
+def export(module: Any, source: Source, device: str = "cpu") -> Any:
+    """Export a module of `cast_inside` with torch.export; the free axes of the source stay free.
 
-    Which limits there are and which axes must be equal is left to torch: positions may end at 512, a picture's side may
-    have to be a multiple of 32, and the model says so itself.
+    torch itself derives limits and equal axes from the model: positions may end at 512, and a picture's side may have
+    to be a multiple of 32.
 
     Raises:
-        TrialError: of the kind dynamic_shape, where the model fixes a size.
+        TrialError: of the kind dynamic_shape, if the model fixes a size.
     """
     import torch
 
-    example = tuple(tensor.to(device) for tensor in tensors(source.example))
+    example = tuple(tensor.to(device) for tensor in torch_models.to_tensors(source.example))
     if not source.dynamic:
         return torch.export.export(module, example)
     axes = tuple(dict.fromkeys(source.dynamic.get(name, ()), torch.export.Dim.DYNAMIC) for name in source.input_names)
     try:
         program = torch.export.export(module, example, dynamic_shapes=(axes,))
     except Exception as error:
-        raise dynamic.explained(error) from error
-    dynamic.check(source, answering(program.module(), device), answering(module, device))
+        raise dynamic.explain(error) from error
+    dynamic.check(source, torch_models.take_arrays(program.module(), device), torch_models.take_arrays(module, device))
     return program
 
 
-def answering(call: Any, device: str = "cpu") -> Callable[[Arrays], Arrays]:
-    """Host arrays in, host arrays out."""
-
-    def answer(inputs: Arrays) -> Arrays:
-        import torch
-
-        with torch.no_grad():
-            return arrays(call(*(tensor.to(device) for tensor in tensors(inputs))))
-
-    return answer
-
-
-def stated(precision: str, shapes: Shapes) -> str:
-    """What an artifact says about itself, to be kept inside it: precision and shapes, null for any size."""
+def format_stated(precision: str, shapes: Shapes) -> str:
+    """What an artifact says about itself, for a file inside it: precision and shapes, null for any size."""
     return json.dumps({"precision": precision, "shapes": [list(shape) for shape in shapes]})
 
 
 def read_stated(text: str) -> Tuple[str, Shapes]:
-    """Precision and shapes of `stated`."""
-    found = json.loads(text)
-    return str(found["precision"]), tuple(tuple(shape) for shape in found["shapes"])
+    """Precision and shapes that `format_stated` wrote."""
+    stated = json.loads(text)
+    return str(stated["precision"]), tuple(tuple(shape) for shape in stated["shapes"])
 
 
 def use_threads(placement: Placement) -> None:
@@ -193,7 +161,7 @@ def use_threads(placement: Placement) -> None:
 
 
 class TorchBackend(Backend):
-    """What eager torch and TorchScript say of themselves alike."""
+    """What eager torch and TorchScript have in common."""
 
     packages = ("torch",)
     preload_build = ("torch",)
@@ -207,10 +175,10 @@ class TorchBackend(Backend):
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:
-        return super().supports(spec) or unsupported(spec, cls.name)
+        return super().supports(spec) or refuse_precision(spec, cls.name)
 
     def probe(self) -> Json:
-        return {"versions": dict(self.versions()), "devices": devices()}
+        return {"versions": dict(self.versions()), "devices": list_devices()}
 
 
 class TorchRunner(Runner):
@@ -235,25 +203,25 @@ class TorchRunner(Runner):
             torch.cuda.reset_peak_memory_stats()
 
     def prepare(self, inputs: Arrays) -> Any:
-        ready = tensors(self.fitting(inputs))
+        ready = torch_models.to_tensors(self.check_shapes(inputs))
         return tuple(tensor.pin_memory() for tensor in ready) if self.asynchronous else ready
 
-    def moved(self, request: Any) -> Any:
-        """The request's tensors on the device."""
+    def move(self, request: Any) -> Any:
+        """Copy the request's tensors to the device."""
         if not self.asynchronous:
             return request
         return tuple(tensor.to(self.device, non_blocking=True) for tensor in request)
 
     def run(self, request: Any) -> Any:
         with self._without_gradients():
-            return self.call(*self.moved(request))
+            return self.call(*self.move(request))
 
     def synchronize(self) -> None:
         if self.asynchronous:
             self._torch.cuda.synchronize()
 
     def outputs(self, raw: Any) -> Arrays:
-        return arrays(raw)
+        return torch_models.to_arrays(raw)
 
     def count_threads(self) -> Optional[int]:
         return None if self.asynchronous else int(self._torch.get_num_threads())
@@ -269,7 +237,7 @@ class TorchRunner(Runner):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Around an export: torch's notes to its own developers say nothing about the model. Errors still raise."""
+    """Around an export: silence torch's notes to its own developers. Errors still raise."""
     names = ("torch.onnx", "torch.export", "torch._inductor", "torch._dynamo")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]

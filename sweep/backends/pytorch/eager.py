@@ -25,7 +25,7 @@ class TorchEager(common.TorchBackend):
     def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> "EagerRunner":
         common.use_threads(placement)
         channels_last = self._channels_last(spec)
-        model = common.converted(source.load_model(), spec.precision, placement.device, channels_last)
+        model = common.convert(source.load_model(), spec.precision, placement.device, channels_last)
         common.use_threads(placement)  # again: the model's own code may have set another number
         return EagerRunner(model, spec.precision, placement.device, channels_last)
 
@@ -45,8 +45,8 @@ class EagerRunner(common.TorchRunner):
     def run(self, request: Any) -> Any:
         with self._without_gradients():
             if self._dtype is None and self._layout is self._torch.preserve_format:
-                return self.call(*self.moved(request))
-            return self.call(*(self._ready(tensor) for tensor in self.moved(request)))
+                return self.call(*self.move(request))
+            return self.call(*(self._ready(tensor) for tensor in self.move(request)))
 
     def _ready(self, tensor: Any) -> Any:
         dtype = self._dtype if tensor.is_floating_point() and self._dtype is not None else tensor.dtype

@@ -42,22 +42,23 @@ class Inductor(Backend):
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:
-        return super().supports(spec) or common.unsupported(spec, cls.name)
+        return super().supports(spec) or common.refuse_precision(spec, cls.name)
 
     @classmethod
     def missing(cls) -> Optional[str]:
-        if shutil.which(_compiler()) is None:
-            return "inductor needs a C++ compiler and there is no %s: apt-get install g++, or set CXX" % _compiler()
+        compiler = _name_compiler()
+        if shutil.which(compiler) is None:
+            return "inductor needs a C++ compiler and there is no %s: apt-get install g++, or set CXX" % compiler
         return None
 
     @classmethod
     def versions(cls, precision: str = "") -> Dict[str, str]:
-        found = dict(super().versions(precision))
-        compiler = _compiler_version()
-        return {**found, "c++": compiler} if compiler else found
+        versions = dict(super().versions(precision))
+        compiler = _read_compiler_version()
+        return {**versions, "c++": compiler} if compiler else versions
 
     def probe(self) -> Json:
-        return {"versions": self.versions(), "devices": common.devices()}
+        return {"versions": self.versions(), "devices": common.list_devices()}
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
         reason = self.missing()
@@ -66,17 +67,17 @@ class Inductor(Backend):
         import torch
 
         channels_last = self.options.wants_channels_last(spec.precision)
-        model = common.converted(source.load_model(), spec.precision, spec.device, channels_last)
+        model = common.convert(source.load_model(), spec.precision, spec.device, channels_last)
         precision = common.precision_of(tensor.dtype for tensor in model.parameters()) or spec.precision
         with common.quiet(), torch.no_grad():
             plain = common.cast_inside(model, spec.precision, channels_last)
-            program = common.exported(plain, source, spec.device)
-            self._compile(program, common.stated(precision, dynamic.shapes(source)), folder)
-        notes = {"channels_last": channels_last, "portable": False, "instructions": _instructions()}
+            program = common.export(plain, source, spec.device)
+            self._compile(program, common.format_stated(precision, dynamic.find_shapes(source)), folder)
+        notes = {"channels_last": channels_last, "portable": False, "instructions": _pick_instructions()}
         return BuildInfo(precision=precision, versions=self.versions(), notes=notes)
 
     def _compile(self, program: Any, stated: str, folder: Path) -> None:
-        """In a cache of its own, which goes with the build: what an earlier one left there must not shorten it."""
+        """Compile in a cache of its own, which is then deleted: an earlier build must not make this one quicker."""
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes for one file
         cache, before = folder / "cache", os.environ.get("TORCHINDUCTOR_CACHE_DIR")
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
@@ -99,7 +100,7 @@ class Inductor(Backend):
             "aot_inductor.precompile_headers": False,  # 150 MB a header, to save less than they cost for one build
             "aot_inductor.metadata": {STATED: stated},
         }
-        if int(_compiler_version().partition(".")[0] or 0) >= KNOWS_ALL_INSTRUCTIONS:
+        if int(_read_compiler_version().partition(".")[0] or 0) >= KNOWS_ALL_INSTRUCTIONS:
             settings["cpp.vec_isa_ok"] = True  # spares seconds of trial compilations
         return settings
 
@@ -107,7 +108,7 @@ class Inductor(Backend):
         from torch._inductor import aoti_load_package
 
         common.use_threads(placement)
-        number = -1 if spec.device == "cpu" else common.number_of(placement.device)
+        number = -1 if spec.device == "cpu" else common.read_device_number(placement.device)
         with common.quiet(), artifact.reading(folder / MODEL) as path:
             package = aoti_load_package(str(path), device_index=number)
         precision, shapes = common.read_stated(package.loader.get_metadata()[STATED])
@@ -120,23 +121,24 @@ class InductorRunner(common.TorchRunner):
     """A package takes and returns float32; it allocates its outputs anew in each call."""
 
     def run(self, request: Arrays) -> Any:
-        return self.call(*self.moved(request))
+        return self.call(*self.move(request))
 
 
-def _compiler() -> str:
+def _name_compiler() -> str:
     return os.environ.get("CXX", "g++")
 
 
-def _compiler_version() -> str:
-    """As the compiler says it, or "" where there is none."""
+def _read_compiler_version() -> str:
+    """The compiler's version; empty without a compiler."""
     try:
-        answer = subprocess.run([_compiler(), "-dumpfullversion"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        command = [_name_compiler(), "-dumpfullversion"]
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     except OSError:
         return ""
-    return answer.stdout.decode("ascii", "replace").strip() if answer.returncode == 0 else ""
+    return result.stdout.decode("ascii", "replace").strip() if result.returncode == 0 else ""
 
 
-def _instructions() -> str:
+def _pick_instructions() -> str:
     """The vector instructions that the code was compiled for, as inductor names them."""
     from torch._inductor.cpu_vec_isa import pick_vec_isa
 

@@ -14,6 +14,7 @@ from sweep.backends.base import Source
 from sweep.backends.pytorch import common
 from sweep.spec import BuildInfo, BuildSpec, Placement
 from sweep.spec.declared import setting
+from sweep.workloads import torch_models
 
 MODEL = "model.pt"
 STATED = "sweep.json"  # a file inside the archive
@@ -35,16 +36,18 @@ class TorchScript(common.TorchBackend):
 
         trace: Any = torch.jit.trace  # has no types of its own
         channels_last = self.options.wants_channels_last(spec.precision)
-        model = common.converted(source.load_model(), spec.precision, spec.device, channels_last)
-        example = tuple(tensor.to(spec.device) for tensor in common.tensors(source.example))
+        model = common.convert(source.load_model(), spec.precision, spec.device, channels_last)
+        example = tuple(tensor.to(spec.device) for tensor in torch_models.to_tensors(source.example))
         with common.quiet(), torch.no_grad():
             plain = common.cast_inside(model, spec.precision, channels_last)
             traced = trace(plain, example, check_trace=False)
             frozen = torch.jit.freeze(traced.eval())
             frozen(*example)
-            dynamic.check(source, common.answering(frozen, spec.device), common.answering(plain, spec.device))
+            dynamic.check(
+                source, torch_models.take_arrays(frozen, spec.device), torch_models.take_arrays(plain, spec.device)
+            )
             precision = _precision(frozen)
-            stated = {STATED: common.stated(precision, dynamic.shapes(source))}
+            stated = {STATED: common.format_stated(precision, dynamic.find_shapes(source))}
             torch.jit.save(frozen, str(folder / MODEL), _extra_files=stated)
         notes = {"channels_last": channels_last, "optimised": "when loaded"}
         return BuildInfo(precision=precision, versions=self.versions(), notes=notes)

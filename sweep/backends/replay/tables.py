@@ -1,7 +1,7 @@
-"""Results that others published, as tables of one schema: one row a result, CSV, facts with their source.
+"""Tables of results that others published: CSV files with the same columns, one result a row.
 
-The tables that come with sweep lie in `published/`; `published/README.md` says what each column means and where every
-table comes from. A table is read whole or not at all. An empty cell means: not stated.
+The tables that come with sweep lie in `published/`, whose README.md explains the columns and names the sources. A table
+is read whole or not at all. An empty cell means: not stated.
 """
 
 import csv
@@ -14,13 +14,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union, get_type_hints
 
-from sweep.spec import BuildSpec, FailureKind, Json, Status, UserError, digest, meant, to_json
+from sweep.spec import BuildSpec, FailureKind, Json, Status, UserError, digest, from_json, meant, to_json
 from sweep.spec.facts import SourceFacts
 
 FOLDER = Path(__file__).resolve().parent / "published"
 REQUIRED = ("model", "instance", "stack", "status", "source")
 _DATE = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
-# What says which result it is; two rows of a table may not agree in all of them.
+# Columns that identify a result: no two rows of a table agree in all of them.
 _IDENTITY = (
     *("model", "shape", "instance", "stack", "versions", "precision", "batch", "cores", "replicas"),
     *("request_batch", "in_flight", "source", "date", "note"),
@@ -96,15 +96,15 @@ class Row:
 
     @property
     def metrics(self) -> Dict[str, float]:
-        """What is stated of the numbers that a trial has."""
+        """The numbers that a trial has, too, as far as they are stated."""
         return {name: float(value) for name in METRICS if (value := getattr(self, name)) is not None}
 
     def source_facts(self, table: str) -> SourceFacts:
-        """Where this result comes from; `table`: the file, with the line."""
+        """Where this result comes from. `table` is the file with the line."""
         return SourceFacts(self.source, self.date or "not stated", self.mistakes, table, self.to_json())
 
     def to_json(self) -> Json:
-        """What is stated, without the line."""
+        """The values that are stated, without the line."""
         plain: Json = to_json(self)
         return {name: value for name, value in plain.items() if name != "line" and value not in (None, [])}
 
@@ -122,7 +122,7 @@ def shipped() -> Dict[str, Path]:
 
 
 def find(name: Union[str, Path]) -> Path:
-    """The file of a table: a path, or the name of a shipped one, with or without `published/` and `.csv`.
+    """Find the file of a table: a path, or the name of a shipped table with or without `published/` and `.csv`.
 
     Raises:
         UserError: there is none.
@@ -143,20 +143,20 @@ def find(name: Union[str, Path]) -> Path:
 
 @functools.lru_cache(maxsize=None)  # functools.cache came with Python 3.9
 def mistakes() -> Dict[str, str]:
-    """What is known to be wrong with published results: one sentence by id."""
+    """Known mistakes of published results: sentences by id."""
     return dict(json.loads((FOLDER / "mistakes.json").read_text(encoding="utf-8")))
 
 
-def content(rows: Tuple[Row, ...]) -> str:
-    """Equal for tables that say the same, however they are written."""
+def digest_rows(rows: Tuple[Row, ...]) -> str:
+    """A digest that is equal for tables with the same results, however they are written."""
     return digest([row.to_json() for row in rows])
 
 
 def read(path: Union[str, Path]) -> Tuple[Row, ...]:
-    """Every row of a table, all checked before any is returned.
+    """Read a table; all rows are checked before any is returned.
 
     Raises:
-        UserError: with `file:line`, for the first thing that is wrong.
+        UserError: with `file:line`, for the first mistake.
     """
     path = Path(path)
     reader = _Reader(path, _text(path))
@@ -205,17 +205,15 @@ class _Reader:
         return UserError("%s:%d: %s" % (self._path, line or self._lines.line_num, text))
 
     def rows(self) -> Iterator[Row]:
+        columns = len(self._header)
         for line, cells in self._cells():
-            if len(cells) != len(self._header):
-                text = "%d cells where the header has %d columns: the row is not whole" % (
-                    len(cells),
-                    len(self._header),
-                )
+            if len(cells) != columns:
+                text = "%d cells where the header has %d columns: the row is not whole" % (len(cells), columns)
                 raise self.wrong(text, line)
             yield self._row(line, dict(zip(self._header, (cell.strip() for cell in cells))))
 
     def _cells(self) -> Iterator[Tuple[int, List[str]]]:
-        """Lines that hold anything; a line is the one on which its row begins."""
+        """The rows that hold anything, with the line on which each begins."""
         while True:
             line = self._lines.line_num + 1
             try:
@@ -253,13 +251,12 @@ class _Reader:
         return row
 
     def _value(self, line: int, name: str, text: str) -> Any:
-        kind = self._hints[name]
         if name in NUMBERS:
-            return self._number(line, name, text, whole=kind == Optional[int])
+            return self._number(line, name, text, whole=self._hints[name] == Optional[int])
         if name == "status":
             return Status(self._choice(line, name, text, [status.value for status in Status]))
         if name == "failure_kind":
-            return FailureKind(self._choice(line, name, text, [one.value for one in FailureKind]))
+            return FailureKind(self._choice(line, name, text, [kind.value for kind in FailureKind]))
         if name == "mistakes":
             words = tuple(word.strip() for word in text.split(";") if word.strip())
             return tuple(self._choice(line, name, word, mistakes()) for word in words)
@@ -289,13 +286,18 @@ class _Reader:
         return int(value)
 
 
-def row_of(spec: BuildSpec) -> Json:
-    """The row that a build was made from, as `Row.to_json` gave it."""
-    return dict(spec.options.get("row") or {})
+def read_row(spec: BuildSpec) -> Row:
+    """The row that answers a build, from its options; they have no line."""
+    return from_json(Row, {"line": 0, **spec.options["row"]})
 
 
 def same_model(published: object, ours: object) -> bool:
     """`ResNet-50` and `resnet50` are one model, and `resnet50_keras` is a variant of it; `resnet501` is not."""
     parts = re.split(r"[\W_]+", str(ours).lower())
-    wanted = re.sub(r"[\W_]", "", str(published).lower())
+    wanted = simplify(published)
     return any("".join(parts[:end]) == wanted for end in range(1, len(parts) + 1))
+
+
+def simplify(name: object) -> str:
+    """`resnet50` for `ResNet-50`."""
+    return re.sub(r"[\W_]", "", str(name).lower())

@@ -21,7 +21,6 @@ from typing import (
     Dict,
     List,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -36,7 +35,7 @@ from sweep.backends.base import Arrays, Backend, Runner, Source
 from sweep.backends.neuron import sdk
 from sweep.backends.neuron.monitor import Monitor
 from sweep.backends.options import Options
-from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError, from_json
+from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError, from_json, to_json
 from sweep.spec.declared import setting
 from sweep.workloads import tensorflow_models as models
 
@@ -53,8 +52,9 @@ OPERATORS = {
 }
 
 
-class Stated(NamedTuple):
-    """What an artifact says of itself."""
+@dataclass(frozen=True)
+class Stated:
+    """What an artifact says about itself."""
 
     tf1: bool
     precision: str
@@ -66,11 +66,7 @@ class Stated(NamedTuple):
     @classmethod
     def read(cls, folder: Path) -> "Stated":
         with artifact.reading(folder / STATED) as path:
-            found: Json = json.loads(path.read_text())
-            shapes = tuple(tuple(shape) for shape in found["shapes"])
-            return cls(
-                **{**found, "shapes": shapes, "dtypes": tuple(found["dtypes"]), "inputs": tuple(found["inputs"])}
-            )
+            return from_json(cls, json.loads(path.read_text()))
 
 
 @dataclass(frozen=True)
@@ -83,12 +79,12 @@ class TensorFlowOptions(Options):
 
 
 class TensorFlowNeuron(Backend):
-    """The whole of a backend but what its compiler is told; subclasses say that, and which module compiles."""
+    """A backend without the flags of its compiler; subclasses add them, and the module that compiles."""
 
     compiler = ""
     targets: Tuple[str, ...] = ()  # generations of hardware that it is for
-    elsewhere = ""  # what is for the others
-    own_flags: Mapping[str, str] = {}  # flag of the compiler -> the option that says it
+    elsewhere = ""  # what to use on others
+    own_flags: Mapping[str, str] = {}  # flag of the compiler -> the option that sets it
     preload_build = ("numpy",)  # never TensorFlow: importing it loads the Neuron plug-in, which must see its cores
     preload_run = ("numpy",)
     formats = models.FORMATS
@@ -103,7 +99,7 @@ class TensorFlowNeuron(Backend):
             most = REPLICATED_CORES_MAX
             text = "auto_multicore replicates over at most %d cores in one process: use cores=%d replicas=%d"
             return text % (most, most, -(-cores // most))
-        return sdk.taken_flag([*map(str, options.extra_args)], cls.own_flags) or super().supports(spec)
+        return sdk.refuse_own_flags([*map(str, options.extra_args)], cls.own_flags) or super().supports(spec)
 
     @classmethod
     def runs(cls, trial: Trial) -> Optional[str]:
@@ -130,11 +126,11 @@ class TensorFlowNeuron(Backend):
         return Monitor(folder) if self.options.monitor else super().watch(folder)
 
     def flags(self, spec: BuildSpec, tf1: bool) -> List[str]:
-        """What the compiler is told, each word `--name` or `--name=value`: all that matters, as defaults change."""
+        """The flags of the compiler, each `--name` or `--name=value`: all that matter, as defaults change."""
         raise NotImplementedError
 
     def precision(self, flags: Sequence[str], tf1: bool) -> str:
-        """What these flags make the device compute with; the rightmost of equal flags counts."""
+        """The precision that these flags lead to; the rightmost of equal flags counts."""
         raise NotImplementedError
 
     def plugin(self) -> Any:
@@ -142,23 +138,25 @@ class TensorFlowNeuron(Backend):
         raise NotImplementedError
 
     def build(self, source: Source, spec: BuildSpec, folder: Path) -> BuildInfo:
-        """The artifact, however much of it runs on the device: `placement` says that, and `fallback` why."""
+        """Build, however much of it runs on the device: `placement` says how much, and `fallback` why not all."""
         ignored = forget_environment()
-        path = compiler_path(self.compiler)
+        path = find_compiler(self.compiler)
         tf1 = self.versions()["tensorflow"].startswith("1.")
         flags = self.flags(spec, tf1)
-        with compiler_output.captured() as said:
+        with compiler_output.capture() as printed:
             share = (self.convert if tf1 else self.trace)(source, spec, folder / MODEL, flags)
         shapes = tuple(array.shape for array in source.example)
         dtypes = tuple(array.dtype.name for array in source.example)
         dynamic, inputs = self.options.dynamic_batch, tuple(spec.model.get("inputs") or ())
         stated = Stated(tf1, self.precision(flags, tf1), shapes, dtypes, dynamic, inputs)
-        (folder / STATED).write_text(json.dumps(stated._asdict()))
+        (folder / STATED).write_text(json.dumps(to_json(stated)))
         notes: Dict[str, Any] = {"on_neuron_ratio": share, "compiler": path, "flags": flags}
-        counts = {name: pattern.findall(said.text) for name, pattern in OPERATORS.items()}
-        notes.update({"operators": {name: int(each[-1]) for name, each in counts.items() if each}} if tf1 else {})
-        notes.update({"ignored_environment": ignored} if ignored else {})
-        why = compiler_output.reason(said.text) if share < 1.0 else ""
+        if tf1:
+            counts = {name: pattern.findall(printed.text) for name, pattern in OPERATORS.items()}
+            notes["operators"] = {name: int(numbers[-1]) for name, numbers in counts.items() if numbers}
+        if ignored:
+            notes["ignored_environment"] = ignored
+        why = compiler_output.find_reason(printed.text) if share < 1.0 else ""
         return BuildInfo(stated.precision, share, self.versions(), notes, fallback=why)
 
     def convert(self, source: Source, spec: BuildSpec, folder: Path, flags: List[str]) -> float:
@@ -166,7 +164,7 @@ class TensorFlowNeuron(Backend):
         raise TrialError(FailureKind.TOOLCHAIN_MISSING, "%s needs TensorFlow 2, here is TensorFlow 1" % self.name)
 
     def trace(self, source: Source, spec: BuildSpec, folder: Path, flags: List[str]) -> float:
-        """TensorFlow 2: likewise. It takes options from the environment alone, and has no deadline of its own."""
+        """TensorFlow 2: the same. It takes options from the environment alone, and has no deadline of its own."""
         os.environ[FLAGS] = " ".join(map(shlex.quote, flags))
         plugin = self.plugin()
         function, given = models.traceable(source.load_model(), source.example)
@@ -181,7 +179,7 @@ class TensorFlowNeuron(Backend):
         return share
 
     def multicore(self) -> Any:
-        """The function that tags a traced model for several cores."""
+        """The function that spreads a traced model over several cores."""
         return self.plugin().auto_multicore
 
     def load(self, folder: Path, spec: BuildSpec, placement: Placement, source: Source) -> "NeuronRunner":
@@ -195,7 +193,7 @@ class TensorFlowNeuron(Backend):
             use_threads(placement)
         self.plugin()
         with artifact.reading(folder / MODEL / "saved_model.pb") as path:
-            prepare, call = _loaded(str(path.parent), stated)
+            prepare, call = _load_model(str(path.parent), stated)
         return NeuronRunner(prepare, call, stated)
 
 
@@ -204,33 +202,24 @@ class NeuronRunner(Runner):
 
     def __init__(self, prepare: Callable[[Arrays], Any], call: Callable[[Any], Any], stated: Stated) -> None:
         self.precision = stated.precision
-        self.shapes = stated.shapes
+        self.shapes = tuple((None, *shape[1:]) if stated.dynamic_batch else shape for shape in stated.shapes)
         self._call = call
         self._prepare = prepare
-        self._dynamic = stated.dynamic_batch
         zeros = tuple(np.zeros(shape, dtype) for shape, dtype in zip(stated.shapes, stated.dtypes))
         models.arrays(call(prepare(zeros)))
 
     def run(self, request: Any) -> Any:
         return self._call(request)
 
-    def fitting(self, inputs: Arrays) -> Arrays:
-        """With dynamic batching the first size may be any, the same for all inputs; everything else is as built."""
-        within = tuple(array.shape[1:] for array in inputs)
-        free = self._dynamic and len({len(array) for array in inputs}) == 1
-        if free and within == tuple(shape[1:] for shape in self.shapes or ()):
-            return inputs
-        return super().fitting(inputs)
-
     def prepare(self, inputs: Arrays) -> Any:
-        return self._prepare(self.fitting(inputs))
+        return self._prepare(self.check_shapes(inputs))
 
     def outputs(self, raw: Any) -> Arrays:
         return models.arrays(raw)
 
 
-def _loaded(path: str, stated: Stated) -> Tuple[Callable[[Arrays], Any], Callable[[Any], Any]]:
-    """What makes a request of arrays, and what answers it."""
+def _load_model(path: str, stated: Stated) -> Tuple[Callable[[Arrays], Any], Callable[[Any], Any]]:
+    """A function that makes a request of arrays, and a function that answers it."""
     if stated.tf1:
         signature = models.Signature(path, stated.inputs)
         return signature.prepare, signature.run
@@ -244,7 +233,7 @@ def _loaded(path: str, stated: Stated) -> Tuple[Callable[[Arrays], Any], Callabl
 
 
 def forget_environment() -> Dict[str, str]:
-    """Take what a shell may have set for other programs out of this process; what that was."""
+    """Remove from this process what a shell may have set for other programs; return it."""
     return {name: os.environ.pop(name) for name in FOREIGN if name in os.environ}
 
 
@@ -257,16 +246,15 @@ def use_threads(placement: Placement) -> None:
         threading.set_intra_op_parallelism_threads(max(1, placement.threads))
 
 
-def compiler_path(name: str) -> str:
-    """Where TensorFlow will find the compiler: beside the interpreter, else on PATH.
+def find_compiler(name: str) -> str:
+    """The compiler as TensorFlow will find it: beside the interpreter, else on PATH.
 
     Raises:
-        TrialError: where it will not, which TensorFlow itself hardly says.
+        TrialError: there is none, which TensorFlow itself hardly says.
     """
     places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-    found = shutil.which(name, path=os.pathsep.join(places))
-    if found is None:
-        raise TrialError(
-            FailureKind.TOOLCHAIN_MISSING, "%s is not found: %s -m pip install %s" % (name, sys.executable, name)
-        )
-    return found
+    path = shutil.which(name, path=os.pathsep.join(places))
+    if path is None:
+        summary = "%s is not found: %s -m pip install %s" % (name, sys.executable, name)
+        raise TrialError(FailureKind.TOOLCHAIN_MISSING, summary)
+    return path

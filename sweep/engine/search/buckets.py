@@ -14,17 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sweep.engine.references import Reference, load_sizes, pair_key
+from sweep.engine.references import Reference, load_sizes
 from sweep.spec import AUTO, DYNAMIC, Buckets, Record, Status, Trial, UserError
 from sweep.spec.settings import Bucketing
 from sweep.text import axis_text
 from sweep.verdict.buckets import lists as bucket_lists
-from sweep.verdict.buckets.bucketing import Choice, Traffic
-from sweep.verdict.buckets.cost import describe_excess, rank
-from sweep.verdict.buckets.lists import Search
+from sweep.verdict.buckets.cost import Choice, describe_excess, rank
+from sweep.verdict.buckets.traffic import Traffic
 
 if TYPE_CHECKING:
-    from sweep.config.command_line import Job
     from sweep.engine.session import Sweep
 
 GAIN = 0.01  # that a new list must promise over the best of those that were measured
@@ -35,18 +33,16 @@ LATER = "buckets=auto: these are measured first; the best lists follow from what
 class AutoTrial:
     """A trial with `buckets=auto`, and the lists that are tried first."""
 
-    job: "Job"
+    trial: Trial
     traffic: Traffic
     guesses: dict[Buckets, str]
 
-    def jobs(self, lists: Sequence[Buckets]) -> list["Job"]:
-        return [_with_buckets(self.job, buckets) for buckets in lists]
-
-    def record(self, records: Mapping[str, Record], buckets: Buckets) -> Record:
-        return records[replace(self.job.trial, buckets=buckets).key]
+    def expand(self, lists: Sequence[Buckets]) -> list[Trial]:
+        """The trial with each of these lists."""
+        return [_with_buckets(self.trial, buckets) for buckets in lists]
 
 
-def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
+def run(sweep: "Sweep", trials: Sequence[Trial]) -> list[Record]:
     """`Sweep.run`, where a trial with `buckets=auto` becomes those that are worth measuring.
 
     The record of such a trial is that of the list with the best prediction that was measured. If its model or data
@@ -55,62 +51,65 @@ def run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
     Raises:
         UserError: in a search, which would search within a search; or see `_load_traffics`.
     """
-    if not any(job.trial.buckets == AUTO for job in jobs):
-        return sweep.run(jobs)
+    if not any(trial.buckets == AUTO for trial in trials):
+        return sweep.run(trials)
     with sweep.writable():
-        return _run(sweep, jobs)
+        return _run(sweep, trials)
 
 
-def _run(sweep: "Sweep", jobs: Sequence["Job"]) -> list[Record]:
+def _run(sweep: "Sweep", trials: Sequence[Trial]) -> list[Record]:
     if sweep.search:
         raise UserError("buckets=auto searches by itself: leave out hydra/sweeper=optuna, or list the buckets")
     sweep.stages.several = True
-    pairs = {pair_key(job.trial): job.trial for job in jobs if job.trial.buckets == AUTO}
-    traffics = _load_traffics(sweep, pairs)
-    sweep.ask(list({job.trial.key: job.trial for job in jobs if job.trial.buckets == AUTO}.values()))
+    wanted = {trial.key: trial for trial in trials if trial.buckets == AUTO}
+    traffics = _load_traffics(sweep, {trial.pair_key: trial for trial in wanted.values()})
+    sweep.ask(list(wanted.values()))
     autos: dict[str, AutoTrial] = {}
     plain = []
-    for job in jobs:
-        traffic = traffics[pair_key(job.trial)] if job.trial.buckets == AUTO else None
+    for trial in trials:
+        traffic = traffics[trial.pair_key] if trial.buckets == AUTO else None
         if traffic is None:
-            plain.append(job if job.trial.buckets != AUTO else _with_buckets(job, ()))
+            plain.append(trial if trial.buckets != AUTO else _with_buckets(trial, ()))
         else:
-            autos[job.trial.key] = AutoTrial(job, traffic, bucket_lists.list_guesses(job.trial, traffic))
-    named = {job.trial.key for job in plain}  # after a `resume` the guesses too
-    first = [job for auto in autos.values() for job in auto.jobs(list(auto.guesses))]
-    sweep.run([*plain, *(job for job in first if job.trial.key not in named)])
+            autos[trial.key] = AutoTrial(trial, traffic, bucket_lists.list_guesses(trial, traffic))
+    named = {trial.key for trial in plain}  # after a `resume` the guesses too
+    first = [trial for auto in autos.values() for trial in auto.expand(list(auto.guesses))]
+    sweep.run([*plain, *(trial for trial in first if trial.key not in named)])
     if sweep.settings.plan == "only":
         sweep.display.note(LATER)
         return []
     best = _measure_best(sweep, autos) if sweep.settings.plan != "build" and not sweep.interrupted else {}
-    return [_find_record(sweep, job, autos.get(job.trial.key), best.get(job.trial.key)) for job in jobs]
+    lists = {key: best.get(key) or next(iter(auto.guesses)) for key, auto in autos.items()}
+    measured = [_with_buckets(t, lists.get(t.key, ())) if t.buckets == AUTO else t for t in trials]
+    return [sweep.records[trial.key] for trial in measured]
 
 
 def _measure_best(sweep: "Sweep", autos: Mapping[str, AutoTrial]) -> dict[str, Buckets]:
     """Choose lists, measure the best of them, and return the one with the best prediction for each trial."""
     best: dict[str, Buckets] = {}
     for _ in range(sweep.settings.bucketing.rounds):
-        wanted = [job for key, auto in autos.items() for job in _plan_jobs(sweep, key, auto, best)]
+        wanted = [trial for key, auto in autos.items() for trial in _list_next(sweep, key, auto, best)]
         if not wanted or sweep.interrupted:
             break
         sweep.run(wanted)
     return best
 
 
-def _plan_jobs(sweep: "Sweep", key: str, auto: AutoTrial, best: dict[str, Buckets]) -> list["Job"]:
-    """The best lists that were not measured yet.
+def _list_next(sweep: "Sweep", key: str, auto: AutoTrial, best: dict[str, Buckets]) -> list[Trial]:
+    """The trial with the best lists that were not measured yet.
 
     What was measured before is marked to be measured again beside them, so that drift does not pass for a difference.
     """
     settings, known = sweep.settings.bucketing, _find_measured(sweep, auto)
-    search = _search_lists(auto, known, settings)
-    if search is None:
+    curve = bucket_lists.build_curve(list(known.values()), auto.trial.request_items)
+    if not curve:  # nothing was measured
         return []
+    search = bucket_lists.find(auto.traffic, curve, settings)
     before = sweep.stages.searches.get(key)
     if before is None:
         sweep.stages.searches[key] = search
         if search.problem:
-            sweep.display.note(f"{auto.job.trial.label}: {search.problem}")
+            sweep.display.note(f"{auto.trial.label}: {search.problem}")
     first = _pick_best(search.choices, settings)
     if before is not None:
         limits = bucket_lists.collect_limits(settings)
@@ -124,10 +123,10 @@ def _plan_jobs(sweep: "Sweep", key: str, auto: AutoTrial, best: dict[str, Bucket
         measured = tuple(choice for choice in before.choices if choice.buckets in known)
         sweep.stages.searches[key] = replace(search, earlier=(*before.earlier, *measured))
     best[key] = first[0].buckets
-    jobs = [job for job in auto.jobs([choice.buckets for choice in first]) if job.trial.key not in sweep.records]
-    if jobs:
+    trials = [trial for trial in auto.expand([c.buckets for c in first]) if trial.key not in sweep.records]
+    if trials:
         sweep.stages.again |= {record.key: record for record in known.values()}
-    return jobs
+    return trials
 
 
 def _find_measured(sweep: "Sweep", auto: AutoTrial) -> dict[Buckets, Record]:
@@ -135,7 +134,7 @@ def _find_measured(sweep: "Sweep", auto: AutoTrial) -> dict[Buckets, Record]:
     mine = [
         (trial, sweep.records[key])
         for key, trial in sweep.trials.items()
-        if key in sweep.records and replace(trial, buckets=AUTO).key == auto.job.trial.key
+        if key in sweep.records and replace(trial, buckets=AUTO).key == auto.trial.key
     ]
     ok = [(trial, record) for trial, record in mine if record.status is Status.OK]
     last = max((record.measured_together or 0.0 for _, record in ok), default=0.0)
@@ -150,20 +149,13 @@ def _promises_gain(choice: Choice, over: Choice, settings: Bucketing) -> bool:
     return rank(choice, settings.minimise)[0] < (1 - GAIN) * rank(over, settings.minimise)[0]
 
 
-def _find_record(sweep: "Sweep", job: "Job", auto: AutoTrial | None, best: Buckets | None) -> Record:
-    if auto is None:
-        return sweep.records[job.trial.key if job.trial.buckets != AUTO else _with_buckets(job, ()).trial.key]
-    return auto.record(sweep.records, best or next(iter(auto.guesses)))
+def _with_buckets(trial: Trial, buckets: Buckets) -> Trial:
+    from sweep.config.overrides import format_value
 
-
-def _with_buckets(job: "Job", buckets: Buckets) -> "Job":
-    from sweep.config.command_line import Job
-    from sweep.config.overrides import text
-
-    own = [line for line in job.overrides if not line.startswith("buckets=")]
-    trial = replace(job.trial, buckets=buckets)
-    lists = f"buckets={trial.bucket_word or text([list(bucket) for bucket in buckets])}"
-    return Job((*own, lists), replace(trial, overrides=(*own, lists)))
+    own = [line for line in trial.overrides if not line.startswith("buckets=")]
+    trial = replace(trial, buckets=buckets)
+    lists = f"buckets={trial.bucket_word or format_value([list(bucket) for bucket in buckets])}"
+    return replace(trial, overrides=(*own, lists))
 
 
 def _load_traffics(sweep: "Sweep", pairs: Mapping[str, Trial]) -> dict[str, Traffic | None]:
@@ -209,14 +201,8 @@ def _check_fit(traffic: Traffic, data: Traffic | None, file: str, trial: Trial) 
 
 def _load_traffic(sweep: "Sweep", trial: Trial) -> Traffic | None:
     reference = sweep.reference(trial)
-    sizes = load_sizes(trial, reference) if isinstance(reference, Reference) else None
+    sizes = load_sizes(trial, reference.data_folder) if isinstance(reference, Reference) else None
     return None if sizes is None else Traffic.of(sizes)
-
-
-def _search_lists(auto: AutoTrial, known: Mapping[Buckets, Record], settings: Bucketing) -> Search | None:
-    """The best list for every number of buckets; None if nothing was measured."""
-    curve = bucket_lists.build_curve(list(known.values()), auto.job.trial.request_items)
-    return bucket_lists.find(auto.traffic, curve, settings) if curve else None
 
 
 def _pick_best(choices: Sequence[Choice], settings: Bucketing) -> list[Choice]:

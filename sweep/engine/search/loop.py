@@ -33,13 +33,13 @@ from sweep.config import axes, overrides
 from sweep.engine.search import space as search_space
 from sweep.engine.search.options import Options
 from sweep.files import write_json
-from sweep.spec import Json, Origin, Record, Status, UserError, digest, metrics
+from sweep.spec import Json, Origin, Record, Status, UserError, digest, metrics, to_json
 from sweep.store import ledger
 from sweep.text import count, duration, quantity, relative
 
 if TYPE_CHECKING:
     from sweep.config.compose import Composer
-    from sweep.engine.search.space import Lazy, Planned, Point
+    from sweep.engine.search.space import Point, SearchSpace
     from sweep.engine.search.study import Direction, Guide, Mirror
     from sweep.engine.session import Sweep
     from sweep.spec.plan import Plan
@@ -125,15 +125,15 @@ def make_resume_command(folder: Path) -> list[str]:
     outputs = folder.parent.parent
     return [
         *notes["arguments"],
-        f"outputs={overrides.text(str(outputs))}",
-        f"search.resume={overrides.text(folder.name)}",
+        f"outputs={overrides.format_value(str(outputs))}",
+        f"search.resume={overrides.format_value(folder.name)}",
     ]
 
 
 @dataclass
 class _Search:
     options: Options
-    space: "Planned | Lazy"
+    space: "SearchSpace"
     launcher: Launcher
     sweep: "Sweep"
     arguments: list[str]
@@ -143,7 +143,6 @@ class _Search:
     warm: int = 0
     points: dict[str, "Point"] = field(default_factory=dict)
     first: list["Point"] = field(default_factory=list)  # left unfinished by an earlier process
-    suggestions: Json = field(default_factory=dict)  # counts of the sampler's own proposals, see `Steering`
     complained: bool = False  # about the storage
 
     def __post_init__(self) -> None:
@@ -207,8 +206,6 @@ class _Search:
         records = [done.return_value for done in returns]
         trials = [guide.tell(trial, record) for (trial, _), record in zip(batch, records, strict=True)]
         self.trials_spent += sum(record.origin is not Origin.REUSED for record in records)
-        by = guide.steering
-        self.suggestions = {"all": by.suggested, "repeated": by.repeated, "refused": by.refused}
         mirror.add(trials)
         if mirror.problem and not self.complained:
             self.complained = True
@@ -217,11 +214,11 @@ class _Search:
 
     def _study(self) -> "tuple[Guide, Mirror]":
         """The sampler with all known results, and the storage."""
-        from sweep.engine.search.study import Guide, open_mirror
+        from sweep.engine.search.study import Guide, Mirror
 
         options, settings = self.options, self.sweep.settings
         directions: list[Direction] = ["maximize" if up else "minimize" for up in self.objectives.values()]
-        mirror = open_mirror(self.storage, self.study, directions)
+        mirror = Mirror(self.storage, self.study, directions)
         startup = max(4, min(8, (options.budget.trials or 24) // 3))
         seed = settings.seed + len(self.sweep.records)  # a resumed search draws anew
         guide = Guide(
@@ -318,7 +315,6 @@ class _Search:
             "space": self.space.identity,
             "seconds": self._spent(),
             "points": self.space.declared,
-            "suggestions": self.suggestions,
         }
         write_json(self.sweep.folder / NOTES, notes)
 
@@ -330,22 +326,22 @@ class _Search:
                 f"sweep {name} searched another space: `python -m sweep resume {name}` uses its own command"
             )
         effort = before.history.header.get("settings", {}).get("effort")
-        if effort != self.sweep.settings.to_json()["effort"]:
+        if effort != to_json(self.sweep.settings.effort):
             raise UserError(f"sweep {name} measured with another effort: `python -m sweep resume {name}` uses its own")
 
 
 def _strip_resume(arguments: Sequence[str], composer: "Composer") -> list[str]:
     """The command line, usable from any folder and without `search.resume`."""
-    from sweep.config.compose import conf_dir
+    from sweep.config.compose import find_conf_dir
 
     flags: list[str] = []
     for element in composer.loader.get_search_path().get_path():
         path = str(element.path).removeprefix("file://")
         if element.provider == "command-line":
             flags += ["--config-dir", path]
-        elif element.provider == "main" and Path(path) != conf_dir():
+        elif element.provider == "main" and Path(path) != find_conf_dir():
             flags += ["--config-path", path]
     if composer.config_name != "config":
         flags += ["--config-name", composer.config_name]
-    ours = [line for line in arguments if axes.bare(line.partition("=")[0]) != "search.resume"]
+    ours = [line for line in arguments if axes.strip_sign(line.partition("=")[0]) != "search.resume"]
     return [*flags, *composer.hydra_overrides, *ours]

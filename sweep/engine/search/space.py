@@ -43,8 +43,8 @@ class Exhausted(Exception):  # noqa: N818  # a search that is through is no erro
     """No point that can run is left."""
 
 
-class SearchSpace:
-    """Base of both kinds of space. `axes` maps every key that varies to its values: numbers ascending, words sorted."""
+class _Axes:
+    """The axes of a space: every key that varies, and its values; numbers ascending, words sorted."""
 
     def __init__(self, axes: Mapping[str, tuple[Value, ...]], identity: str) -> None:
         self.axes = dict(axes)
@@ -52,30 +52,6 @@ class SearchSpace:
         self.taken: set[str] = set()  # keys of the trials that the search has chosen
         self._ranks = [{value: rank for rank, value in enumerate(values)} for values in self.axes.values()]
         self._ordered = [all(not isinstance(value, str) for value in values) for values in self.axes.values()]
-
-    def draw(self, rng: random.Random) -> Point:
-        """A random point that can run and is not taken; all are equally likely.
-
-        Raises:
-            Exhausted: there is none.
-        """
-        raise NotImplementedError
-
-    def nearest(self, values: Sequence[Value], rng: random.Random) -> Point:
-        """The point that can run, is not taken and is nearest to these values; a random one among equals.
-
-        Raises:
-            Exhausted: there is none.
-        """
-        raise NotImplementedError
-
-    def find(self, trial: Trial) -> Point | None:
-        """The point of exactly this trial, taken or not."""
-        raise NotImplementedError
-
-    def can_run(self, values: Sequence[Value]) -> bool:
-        """Whether these values are a declared point that the rules let through."""
-        raise NotImplementedError
 
     def distance(self, values: Sequence[Value], other: Sequence[Value]) -> float:
         """How many axes differ; two numbers on an axis count as the share of the axis between them."""
@@ -86,7 +62,7 @@ class SearchSpace:
         return total
 
 
-class Planned(SearchSpace):
+class Planned(_Axes):
     """A space that was judged as a whole: the points that can run, and the plan, which says why others cannot."""
 
     def __init__(
@@ -96,26 +72,25 @@ class Planned(SearchSpace):
         self.plan = plan
         self.declared = declared
         self._points = {point.key: point for point in points}
-        self._runnable = {point.values for point in self._points.values()}
 
     @property
     def valid(self) -> tuple[Point, ...]:
         return tuple(self._points.values())
 
     def draw(self, rng: random.Random) -> Point:
+        """A random point that can run and is not taken; all are equally likely. Raises Exhausted if there is none."""
         return rng.choice(self._free())
 
     def nearest(self, values: Sequence[Value], rng: random.Random) -> Point:
+        """Of the points that `draw` may give, the one nearest to these values; a random one among equals."""
         free = self._free()
         far = [self.distance(point.values, values) for point in free]
         least = min(far)
         return rng.choice([point for point, distance in zip(free, far, strict=True) if distance <= least + 1e-9])
 
     def find(self, trial: Trial) -> Point | None:
+        """The point of exactly this trial, taken or not."""
         return self._points.get(trial.key)
-
-    def can_run(self, values: Sequence[Value]) -> bool:
-        return tuple(values) in self._runnable
 
     def _free(self) -> list[Point]:
         free = [point for point in self._points.values() if point.key not in self.taken]
@@ -124,8 +99,11 @@ class Planned(SearchSpace):
         return free
 
 
-class Lazy(SearchSpace):
-    """A space too large to be judged as a whole: each point is judged when the search comes to it."""
+class Lazy(_Axes):
+    """A space too large to be judged as a whole: each point is judged when the search comes to it.
+
+    Its methods are those of `Planned`; `nearest` looks at the points that differ on one axis only.
+    """
 
     def __init__(
         self,
@@ -172,9 +150,6 @@ class Lazy(SearchSpace):
         point = self._at(values) if known else None
         return point if point is not None and point.key == trial.key else None
 
-    def can_run(self, values: Sequence[Value]) -> bool:
-        return self._at(tuple(values)) is not None
-
     def _any(self, rng: random.Random) -> list[str]:
         space = rng.choices(self._spaces, [len(space) for space in self._spaces])[0]
         chosen = [rng.choice(lines) for lines in space.axes.values()]
@@ -210,7 +185,10 @@ class Lazy(SearchSpace):
         return self._judged[values]
 
 
-def make_space(spaces: Sequence[axes.Space], composer: "Composer", survey: Survey) -> Planned | Lazy:
+SearchSpace = Planned | Lazy
+
+
+def make_space(spaces: Sequence[axes.Space], composer: "Composer", survey: Survey) -> SearchSpace:
     """The space of a command line, judged by `survey`, which also opens the sweep.
 
     Raises:
@@ -238,7 +216,7 @@ def encode(lines: Sequence[str], composer: "Composer") -> dict[str, Value]:
         key, _, typed = line.partition("=")
         value = composer.item(line).value
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        values[axes.bare(key)] = value if number else typed
+        values[axes.strip_sign(key)] = value if number else typed
     return values
 
 

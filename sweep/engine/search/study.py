@@ -14,7 +14,8 @@ search in 7 %. Most raw suggestions of TPE were points that it had seen or that 
 
 import random
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import optuna
@@ -146,18 +147,13 @@ class Guide:
 
 
 class Steering(BaseSampler):
-    """Keeps another sampler to new points that can run.
-
-    `suggested` counts the proposals of the other sampler, `repeated` those that were chosen before, and `refused` those
-    that cannot run.
-    """
+    """Keeps another sampler to new points that can run."""
 
     def __init__(self, space: SearchSpace, inner: BaseSampler | None, seed: int) -> None:
         self.space = space
         self.inner = inner
         self.queue: list[Point] = []
         self.point: Point | None = None
-        self.suggested = self.repeated = self.refused = 0
         self._rng = random.Random(seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -176,25 +172,18 @@ class Steering(BaseSampler):
         self, study: Study, trial: FrozenTrial | None, search_space: dict[str, BaseDistribution] | None = None
     ) -> None:
         """Set `point` to the next point, and take it."""
-        proposal = None
         if self.queue:
             self.point = self.queue.pop(0)
         elif self.inner is None or trial is None or not search_space:
             self.point = self.space.draw(self._rng)
         else:
             proposal = self.inner.sample_relative(study, trial, search_space)
-            self.point = self._steered(proposal) if proposal else self.space.draw(self._rng)
+            self.point = self._find_nearest(proposal) if proposal else self.space.draw(self._rng)
         self.space.taken.add(self.point.key)
 
-    def _steered(self, proposal: Mapping[str, Value]) -> Point:
+    def _find_nearest(self, proposal: Mapping[str, Value]) -> Point:
         values = [proposal.get(name, self._rng.choice(choices)) for name, choices in self.space.axes.items()]
-        point = self.space.nearest(values, self._rng)
-        self.suggested += 1
-        if point.values != tuple(values):
-            runs = self.space.can_run(values)
-            self.repeated += runs
-            self.refused += not runs
-        return point
+        return self.space.nearest(values, self._rng)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -215,14 +204,18 @@ class Steering(BaseSampler):
 
 
 class Mirror:
-    """The study in a storage, one for each space and choice of objectives; every trial names its sweep."""
+    """The study in a storage, one for each space and choice of objectives; every trial names its sweep.
+
+    Raises:
+        UserError: the storage cannot be used.
+    """
 
     def __init__(self, url: str, name: str, directions: Sequence[Direction]) -> None:
-        """Raises whatever the storage raises."""
-        self.study = optuna.create_study(
-            storage=_open_storage(url), study_name=name, directions=directions, load_if_exists=True
-        )
-        self._known = {self._name(trial) for trial in self.trials()}
+        with _explain_errors(url):
+            self.study = optuna.create_study(
+                storage=_open_storage(url), study_name=name, directions=directions, load_if_exists=True
+            )
+            self._known = {self._name(trial) for trial in self.trials()}
         self.problem = ""
 
     def trials(self) -> list[FrozenTrial]:
@@ -249,24 +242,22 @@ class Mirror:
 
 def check_storage(url: str) -> None:
     """Raises UserError if the storage cannot be used."""
-    try:
+    with _explain_errors(f"search.storage={url}"):
         _open_storage(url).get_all_studies()
-    except Exception as error:  # whatever a database driver raises
-        raise UserError(f"cannot use search.storage={url}: {_take_first_line(error)}") from error
-
-
-def open_mirror(url: str, name: str, directions: Sequence[Direction]) -> Mirror:
-    """Raises UserError if the storage cannot be used."""
-    try:
-        return Mirror(url, name, directions)
-    except Exception as error:  # whatever a database driver raises
-        raise UserError(f"cannot use {url}: {_take_first_line(error)}") from error
 
 
 def measure_overshoots(record: Record, objective: Objective) -> dict[str, float]:
     """For each limit of the objective, how far the record is over it, as a share of the limit; 1 if not known."""
     values = {limit: record.number(limit.metric.name) for limit in objective.limits}
     return {limit.name: 1.0 if value is None else limit.relative(value) for limit, value in values.items()}
+
+
+@contextmanager
+def _explain_errors(storage: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever a database driver raises
+        raise UserError(f"cannot use {storage}: {_take_first_line(error)}") from error
 
 
 def _open_storage(url: str) -> optuna.storages.RDBStorage:

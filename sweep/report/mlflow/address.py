@@ -1,6 +1,5 @@
 """The address of the MLflow store and of its artifacts, and the settings of the MLflow client."""
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -58,11 +57,3 @@ def is_server(uri: str) -> bool:
 def artifact_location(settings: Settings, uri: str) -> str | None:
     """The place of a new experiment's artifacts; None: the server decides."""
     return None if is_server(uri) else (settings.outputs_path.absolute() / "mlartifacts").as_uri()
-
-
-def prepare_client() -> None:
-    """Set what MLflow reads when it is imported; what the user has set stays."""
-    for name, value in CLIENT.items():
-        os.environ.setdefault(name, value)
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)

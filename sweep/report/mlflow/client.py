@@ -4,11 +4,16 @@ Importing this module imports MLflow, which takes seconds and reads the environm
 read runs.
 """
 
+import logging
+import os
 import warnings
 
-from sweep.report.mlflow.address import prepare_client
+from sweep.report.mlflow.address import CLIENT
 
-prepare_client()
+for name, value in CLIENT.items():  # what MLflow reads when it is imported; what the user has set stays
+    os.environ.setdefault(name, value)
+for name in ("alembic", "mlflow"):
+    logging.getLogger(name).setLevel(logging.WARNING)
 with warnings.catch_warnings():  # of MLflow's own dependencies; nothing that a user could act on
     warnings.simplefilter("ignore")
     from mlflow.tracking import MlflowClient

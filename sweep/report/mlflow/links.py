@@ -8,9 +8,8 @@ import json
 import urllib.parse
 from collections.abc import Collection, Sequence
 
-from sweep.report.mlflow.address import is_server, store_uri
 from sweep.spec import Json, metrics
-from sweep.spec.settings import Objective, Settings
+from sweep.spec.settings import Objective
 
 PORT = 5000
 VIEW_TAG = "mlflow.sharedViewState."
@@ -18,32 +17,24 @@ COLUMNS = tuple(metric.name for metric in metrics.COLUMNS)
 _ALL = 'tags.`sweep.kind` = "trial"'
 
 
-def base_url(settings: Settings, port: int = PORT) -> str:
-    """The address of the UI: the tracking server itself, or where `python -m sweep ui` listens."""
-    uri = store_uri(settings)
-    return uri if uri and is_server(uri) else f"http://127.0.0.1:{port}"
-
-
 def make_links(
-    settings: Settings,
+    base: str,
     experiment_id: str,
-    objective: Objective | None = None,
+    objective: Objective,
     *,
     parent: str | None = None,
     sweep_id: str | None = None,
     top: Sequence[str] = (),
-    base: str | None = None,
 ) -> dict[str, str]:
     """Links by name: `trials` (of all sweeps, best first), `sweep` (its trials, best first), `parent`, `compare`.
 
     Args:
+        base: address of the UI.
         parent: MLflow run id of the sweep.
         sweep_id: for `sweep`.
         top: MLflow run ids of the best trials, for `compare`.
-        base: address of the UI; None: `base_url`.
     """
-    objective = objective or settings.objective
-    root = f"{base or base_url(settings)}/#"
+    root = f"{base}/#"
     page = f"{root}/experiments/{experiment_id}"
     urls = {"trials": f"{page}/runs?{_query(_ALL, objective)}"}
     if sweep_id:

@@ -1,4 +1,7 @@
-"""Descriptions of sweeps and trials as Markdown, for MLflow's pages: they must be enough without other sources."""
+"""Descriptions of experiments, sweeps and trials as Markdown, for MLflow's pages: they need no other source.
+
+Links are relative: they work wherever the UI is served, as long as they are followed inside it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweep.report import events, story
+from sweep.report.mlflow.links import link_comparison, link_view
 from sweep.report.names import (
     describe_common,
     describe_failure,
@@ -16,8 +20,9 @@ from sweep.report.names import (
     sort_ranked,
 )
 from sweep.spec import Record, Status
-from sweep.spec.metrics import COLUMNS, LATENCIES, METRICS, SAMPLES, Unit
-from sweep.text import UNKNOWN, cell, count, count_range, describe_numbers, duration, number, status_text
+from sweep.spec.metrics import COLUMNS, METRICS, SAMPLES
+from sweep.text import cell, count, count_range, describe_numbers, duration, status_text
+from sweep.verdict import claims
 
 if TYPE_CHECKING:
     from sweep.spec.plan import Plan
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
 
 TOP = 10
+PAGE = "report.html"
+OURS = "python -m sweep"  # in a description that may be replaced
 RUN = "{run}"  # stands for the run's id, which is not known before the run is made
 
 
@@ -52,6 +59,47 @@ def describe(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def describe_sweep(
+    markdown: str,
+    experiment_id: str,
+    sweep_id: str,
+    runs: Mapping[str, str],
+    best: Sequence[str],
+    files: Sequence[str],
+) -> str:
+    """The description of a sweep: the verdict, links, then the rest.
+
+    Args:
+        markdown: what `describe` returned: it begins with the verdict.
+        runs: MLflow run ids under `parent`, and under `winner` if there is one.
+        best: run ids of the best trials, best first.
+        files: names of the artifacts of the sweep's run.
+    """
+    page = f"#/experiments/{experiment_id}"
+    parent = f"{page}/runs/{runs['parent']}"
+    entries = [f"[all trials, best first](#{link_view(experiment_id, sweep_id)})"]
+    if len(best) > 1:
+        entries.append(f"[the best {len(best)} side by side](#{link_comparison(experiment_id, best)})")
+    if runs.get("winner"):
+        entries.append(f"[the chosen trial]({page}/runs/{runs['winner']})")
+    if PAGE in files:
+        entries.append(f"[the report]({parent}/artifacts/{PAGE})")
+    elif files:
+        entries.append(f"[the files]({parent}/artifacts)")
+    head, gap, rest = markdown.partition("\n\n")
+    return f"{head}\n\n{' · '.join(entries)}{gap}{rest}"
+
+
+def describe_experiment(experiment_id: str, sweep_id: str, settings: Settings) -> str:
+    """The description of an experiment: what its runs are, and a link to the newest sweep."""
+    objective = settings.objective.name.replace("_", " ")
+    return (
+        f"Newest: [sweep {sweep_id}, best by {objective} first](#{link_view(experiment_id, sweep_id)})\n\n"
+        f"Each run called *sweep …* is one sweep (`{OURS}`): its description has the verdict, its artifacts the "
+        "report. The runs below it are its trials, one setup each.\n"
+    )
+
+
 def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
     """The rank of a trial, its numbers and sample counts, what happened, and how to run it again.
 
@@ -62,13 +110,12 @@ def describe_trial(record: Record, trials: int, verdict: Verdict | None) -> str:
     parts = [f"**{_escape(_outcome(record, trials, verdict))}**", _escape(describe_common([record.settings]))]
     numbers = record.numbers if record.status is Status.REJECTED else story.comparable_numbers(record)
     facts = describe_numbers(numbers)
-    if "latency" in facts:
-        facts["latency"] = _latencies(numbers)
     if facts:
         parts.append(
             "\n".join(["| | |", "|:--|:--|", *(f"| {name} | {_escape(text)} |" for name, text in facts.items())])
         )
-    happened = [*_claims(record, verdict), *events.describe_events(record)]
+    proofs = verdict.claims.get(record.key, {}) if verdict else {}
+    happened = [*map(claims.describe, proofs.values()), *events.describe_events(record)]
     if happened:
         parts.append("\n".join(f"- {_escape(' '.join(line.split()))}" for line in happened))
     if record.origin.is_evidence:
@@ -100,16 +147,6 @@ def _outcome(record: Record, trials: int, verdict: Verdict | None) -> str:
     return f"Rank {place} of {count(trials, 'trial')}: {reason}" if place else reason
 
 
-def _claims(record: Record, verdict: Verdict | None) -> list[str]:
-    """Sentences about what the samples prove of the limits on latency."""
-    from sweep.spec import from_json
-    from sweep.verdict import claims
-    from sweep.verdict.claims import Claim
-
-    proofs = verdict.claims.get(record.key, {}) if verdict else {}
-    return [claims.describe(from_json(Claim, claim)) for claim in proofs.values()]
-
-
 def _counts(settings: Settings, plan: Plan | None, records: Sequence[Record]) -> str:
     text = f"{count(len(records), 'trial')} ({describe_statuses(records)})" if records else "no trials"
     if plan is not None:
@@ -127,33 +164,17 @@ def _repeats(settings: Settings) -> str:
 def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None) -> str:
     """The best trials, with the columns that any of them has."""
     axes = find_varying([record.settings for record in records])
-    cells = {record.key: _cells(record) for record in good[:TOP]}
-    heads = [head for head in next(iter(cells.values())) if any(row[head] != UNKNOWN for row in cells.values())]
+    known = {name for record in good[:TOP] for name in record.numbers}
+    shown = [metric for metric in METRICS if metric.name in known and (metric in COLUMNS or metric.name == SAMPLES)]
+    heads = [metric.column for metric in shown]
     rows = ["| " + " | ".join(["", "trial", *heads]) + " |", "|:--|:--|" + "--:|" * len(heads)]
     for place, record in enumerate(good[:TOP], 1):
         name = _escape(short_name(record.settings, axes) or record.label)
         name = f"**{name}**" if record.key == winner else name
-        rows.append("| " + " | ".join([str(place), name, *(cells[record.key][head] for head in heads)]) + " |")
+        rows.append("| " + " | ".join([str(place), name, *(cell(metric, record.numbers) for metric in shown)]) + " |")
     if len(good) > TOP:
         rows.append(f"\n… and {len(good) - TOP:,} more in `results.csv`.")
     return "\n".join(rows)
-
-
-def _cells(record: Record) -> dict[str, str]:
-    """Cells by the head of their column, which has the unit if the cell has none; a dash for unknown numbers."""
-    cells = {}
-    for metric in METRICS:
-        if metric.unit is Unit.SECONDS and metric in COLUMNS:
-            cells[metric.label] = duration(record.numbers.get(metric.name))
-        elif metric in COLUMNS or metric.name == SAMPLES:
-            cells[metric.label if metric.unit is Unit.SHARE else metric.column] = cell(metric, record.numbers)
-    return cells
-
-
-def _latencies(numbers: Mapping[str, float]) -> str:
-    known = [metric for metric in LATENCIES if metric.quantile and metric.name in numbers]
-    samples = f" of {int(numbers[SAMPLES]):,}" if SAMPLES in numbers else ""
-    return ", ".join(f"{metric.label} {number(numbers[metric.name])} ms" for metric in known) + samples
 
 
 def _failure(text: str, group: Sequence[Record]) -> str:

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.report.mlflow.address import artifact_location
 from sweep.report.mlflow.database import make_database, open_client
-from sweep.report.mlflow.markdown import RUN
-from sweep.report.mlflow.pages import OURS
+from sweep.report.mlflow.markdown import OURS, RUN
 from sweep.spec import Record, Status
 from sweep.spec.metrics import COLUMNS
 from sweep.spec.settings import Settings
-from sweep.verdict.buckets import metrics as bucket_metrics
+from sweep.text import axis_text
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -74,7 +73,7 @@ class RunStore:
         sent = {**tags, **_note(note, run_id), _SENT: fingerprint}
         self._trial_files(run_id, record, files)
         params = _new_params(run, _params(list_params(record)))
-        self._batch(run_id, ended, {**record.numbers, **bucket_metrics.flatten(record)}, params, sent)
+        self._batch(run_id, ended, {**record.numbers, **flatten_buckets(record)}, params, sent)
         # Last, so that the status shows whether a run is complete.
         self._client.set_terminated(run_id, _RUN_STATUS.get(record.status, "FAILED"), ended)
         self._sent[record.key] = sent
@@ -236,6 +235,18 @@ def list_params(record: Record) -> dict[str, Any]:
     """
     load = {f"load.{name}": value for name, value in record.load.items() if name != "name" and value is not None}
     return {**record.settings, **({"load": record.load["name"]} if record.load.get("name") else {}), **load}
+
+
+def flatten_buckets(record: Record) -> dict[str, float]:
+    """The numbers of all buckets, with names like `bucket_128x224/latency_ms_p50`."""
+    numbers: dict[str, float] = {}
+    for bucket in record.buckets:
+        start = f"bucket_{axis_text([bucket.bucket])}/"
+        numbers |= {
+            start + name: float(value) for name, value in vars(bucket).items() if isinstance(value, int | float)
+        }
+        numbers |= {f"{start}latency_ms_{name}": float(value) for name, value in bucket.latency_ms.items()}
+    return numbers
 
 
 def _params(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 from sweep.report import story
 from sweep.report.mlflow.address import is_server, store_uri, with_tracking
 from sweep.report.mlflow.links import make_shared_view
-from sweep.report.mlflow.markdown import describe_trial
-from sweep.report.mlflow.pages import describe_experiment, describe_sweep
+from sweep.report.mlflow.markdown import describe_experiment, describe_sweep, describe_trial
 from sweep.report.mlflow.store import RunStore, list_params
 from sweep.report.names import find_varying, sort_ranked
 from sweep.spec import Json, Origin, Outcome, Record, Status, from_json, to_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger, query
-from sweep.text import one_line
+from sweep.text import to_single_line
 from sweep.verdict import select
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def describe_retry(settings: Settings, sweep_id: str, reason: object) -> str:
     """Say in one line which store does not work, why, and how to send the sweep later."""
     uri = str(store_uri(settings))
     what = f"MLflow server {uri} is away" if is_server(uri) else f"MLflow store {uri} cannot be written"
-    detail = one_line(str(reason))
+    detail = to_single_line(str(reason))
     short = detail if len(detail) <= 160 else detail[:157] + "..."
     return f"{what} ({short}): everything is in the ledger; send it later with `python -m sweep sync {sweep_id}`"
 
@@ -140,7 +139,7 @@ class _Sending:
             except Exception as error:
                 if not _is_about_data(error):
                     raise
-                refused.append(f"{record.label}: {one_line(str(error))[:200]}")
+                refused.append(f"{record.label}: {to_single_line(str(error))[:200]}")
         store.add_parent_files([*self.files, self.folder / "environment.json"])
         self._close_parent(store)
         if refused:
@@ -161,7 +160,8 @@ class _Sending:
     def _close_parent(self, store: RunStore) -> None:
         """Describe and end the sweep's own run, and describe the experiment."""
         records, verdict, sweep_id = self.records, self.verdict, self.request.sweep_id
-        winner, leader, best = _winner(records, verdict), self._leader(), self._best()
+        winner = next((r for r in records if verdict is not None and r.key == verdict.winner), None)
+        leader = None if verdict is None else story.find_leader(records, verdict)  # whose numbers the sweep's run shows
         known = {name for record in records for name in record.numbers}
         store.tag_experiment(*make_shared_view(self.settings.objective, sweep_id, _varying(records), known))
         store.describe_experiment(describe_experiment(store.experiment_id, sweep_id, self.settings))
@@ -172,13 +172,9 @@ class _Sending:
             {**(leader.numbers if leader else {}), **counts, **_work(records)},
             list_params(winner) if winner and not self.request.interrupted else {},
             _parent_tags(self.settings, verdict, winner, leader),
-            describe_sweep(self.request.markdown, store.experiment_id, sweep_id, pages, best, files),
+            describe_sweep(self.request.markdown, store.experiment_id, sweep_id, pages, self._best(), files),
             "KILLED" if self.request.interrupted else "FINISHED" if counts["trials_ok"] else "FAILED",
         )
-
-    def _leader(self) -> Record | None:
-        """The trial whose numbers the sweep's own run shows."""
-        return None if self.verdict is None else story.find_leader(self.records, self.verdict)
 
     def _best(self) -> list[str]:
         """The run ids of the best trials, best first."""
@@ -190,10 +186,6 @@ class _Sending:
 def _is_about_data(error: Exception) -> bool:
     """Whether the store works and refused the data of this call."""
     return getattr(error, "error_code", "") in _DATA_ERRORS or isinstance(error, (ValueError, TypeError))
-
-
-def _winner(records: Sequence[Record], verdict: Verdict | None) -> Record | None:
-    return next((r for r in records if verdict is not None and r.key == verdict.winner), None)
 
 
 def _varying(records: Sequence[Record]) -> list[str]:

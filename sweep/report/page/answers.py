@@ -48,13 +48,8 @@ def _classes(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
         return ""
     agreements = [_of(group) for group in groups]
     labelled = any(agreement.get("accuracy") is not None for agreement in agreements)
-    lows = [float(agreement.get("agreement_low") or agreement["agreement"]) for agreement in agreements]
-    if labelled:
-        lows += [
-            float(agreement.get("accuracy_low") or agreement["accuracy"])
-            for agreement in agreements
-            if agreement.get("accuracy") is not None
-        ]
+    shares = [(agreement, name) for agreement in agreements for name in ("agreement", "accuracy")]
+    lows = [float(a.get(f"{name}_low") or a[name]) for a, name in shares if a.get(name) is not None]
     span = (max(0.0, min(lows) - 0.02), 1.0)
     columns = [Column("trials"), Column("items", "answered and compared", True)]
     columns.append(Column("agreement", "share with the original's top class; 95 % interval by Wilson", False, True))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweep.report.page import svg
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, swatch, table
 from sweep.report.page.svg import Drawn
-from sweep.report.plots.drawing import Hit, clipped, stretch
+from sweep.report.plots.drawing import Hit, clipped, draw_legend, stretch
 from sweep.spec import Record, metrics
 from sweep.spec.facts import CapacityFacts, ProbeFacts
 from sweep.spec.metrics import CAPACITY
@@ -60,9 +60,8 @@ def _draw(facts: Facts, results: Sequence[Result], wide: bool) -> Drawn:
     axes.minorticks_off()
     axes.set_xlabel("rate of arrivals, items/s")
     axes.set_ylabel("late items")
-    axes.grid(True, color="#EEEEEE", lw=0.8)
-    axes.set_axisbelow(True)
-    _legend(facts, axes, results, wide)
+    axes.grid(True)
+    draw_legend(figure, [_in_legend(facts, record, wide) for record, _ in results], 4 if wide else 2)
     return figure, hits
 
 
@@ -83,16 +82,11 @@ def _curve(facts: Facts, axes: Axes, record: Record, curve: Sequence[ProbeFacts]
     return hits
 
 
-def _legend(facts: Facts, axes: Axes, results: Sequence[Result], wide: bool) -> None:
+def _in_legend(facts: Facts, record: Record, wide: bool) -> Any:
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D([], [], marker="o", color=facts.colour(r), ms=4.5, label=clipped(facts.name(r), 28 if wide else 20))
-        for r, _ in results
-    ]
-    figure = axes.get_figure()
-    if figure is not None:
-        figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=4 if wide else 2, fontsize=8)
+    name = clipped(facts.name(record), 28 if wide else 20)
+    return Line2D([], [], marker="o", color=facts.colour(record), ms=4.5, label=name)
 
 
 def _table(facts: Facts, results: Sequence[Result]) -> str:

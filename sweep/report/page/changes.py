@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
 from sweep.report.terminal import whatif
-from sweep.text import count, number, share
+from sweep.text import count
 
 if TYPE_CHECKING:
     from sweep.verdict.whatif.answers import View
@@ -52,25 +52,16 @@ def _fleets(facts: Facts, view: View) -> str:
     fleet = facts.settings.fleet
     if fleet.items_per_s is None or not view.fleets:
         return ""
-    spare = f"{count(fleet.spare_hosts, 'host')} may be lost"
-    head = f"Hosts for {number(fleet.items_per_s)} items/s; {share(fleet.headroom)} of each kept free, {spare}"
-    columns = [
-        Column("trial"),
-        Column("items/s a host", "", True, True),
-        Column("hosts", "", True),
-        Column("load", "share of what all hosts can do while none is lost", True, True),
-        Column("USD/h", "", True),
-        Column("USD/month", "730 hours", True),
-        Column("$/M items", "of the load, idle hosts included", True),
-        Column(""),
-    ]
+    head = whatif.describe_load(fleet)
+    hints = {"load": "share of what all hosts can do while none is lost", "USD/month": "730 hours"}
+    hints["$/M items"] = "of the load, idle hosts included"
+    columns = [Column("trial"), *(Column(name, hints.get(name, ""), bool(name)) for name in whatif.FLEET_HEADS)]
     rows = []
     for option in view.fleets[:MOST]:
         hosts, name = option.hosts, facts.name(option.record)
         money = (hosts.usd_per_hour, hosts.usd_per_month, hosts.usd_per_million_items)
-        cells = [Cell(esc(name), name), Cell(number(option.rate), option.rate), Cell(f"{hosts.hosts:,}", hosts.hosts)]
-        cells.append(Cell(esc(share(hosts.load, 0)), hosts.load))
-        cells += [Cell("unknown" if value is None else number(value), value) for value in money]
-        cells.append(Cell(esc(option.idle)))
-        rows.append(Row(cells, {"class": "chosen" if option.record.key == facts.verdict.winner else ""}))
-    return f"<h3>{esc(head)}</h3>" + table(columns, rows, name="fleets")
+        values = (option.rate, hosts.hosts, hosts.load, *money, option.idle)
+        cells = [Cell(esc(text), value) for text, value in zip(whatif.format_fleet(option), values, strict=True)]
+        css = "chosen" if option.record.key == facts.verdict.winner else ""
+        rows.append(Row([Cell(esc(name), name), *cells], {"class": css}))
+    return f"<h3>{esc(head[0].upper() + head[1:])}</h3>" + table(columns, rows, name="fleets")

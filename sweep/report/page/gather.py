@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sweep.files import read_json
 from sweep.report import story
-from sweep.report.names import find_varying, short_name, sort_ranked
+from sweep.report.names import find_varying, short_name
 from sweep.report.plots.drawing import COLOURS
 from sweep.spec import Json, Measurement, Record, Status, StopReason, UserError, from_json
 from sweep.spec.settings import Settings
@@ -20,8 +20,9 @@ from sweep.store import ledger, query
 from sweep.store.layout import SweepFolder
 from sweep.store.query import Stored
 from sweep.text import duration, relative
-from sweep.verdict import race, select
+from sweep.verdict import select
 from sweep.verdict.noise import series
+from sweep.verdict.repeats import compute_metrics
 
 if TYPE_CHECKING:
     from sweep.verdict.select import Verdict
@@ -32,19 +33,10 @@ SHOWN = len(PALETTE)  # trials that are drawn side by side
 
 
 @dataclass(frozen=True)
-class Repeat:
-    """One repeat in the ledger."""
-
-    time: float  # seconds since the epoch, when it ended
-    trial: str  # its key
-    measurement: Measurement
-
-
-@dataclass(frozen=True)
 class Times:
     """When things happened, by the ledger."""
 
-    repeats: Sequence[Repeat]  # in the order in which they were measured
+    repeats: Sequence[tuple[str, Measurement]]  # with the keys of their trials, in the order of measurement
     last: float  # the last entry about the sweep itself
     interrupted: bool  # by its last entry
 
@@ -56,7 +48,7 @@ class Times:
             if kind != "runs":  # sent to MLflow, perhaps a year later
                 last = when
             if kind == "repeat":
-                repeats.append(Repeat(when, str(entry["trial"]), from_json(Measurement, entry["measurement"])))
+                repeats.append((str(entry["trial"]), from_json(Measurement, entry["measurement"])))
             elif kind == "finish":
                 interrupted = bool(entry.get("interrupted"))
         return Times(repeats, last, interrupted)
@@ -143,6 +135,12 @@ class Facts:
         until = " to the first look" if self.settings.effort.repeats_max else ""
         return duration(sum(known)) + until if known else ""
 
+    @cached_property
+    def took(self) -> str:
+        """How long the sweep took until its last entry; empty if that is not known."""
+        began = float(self.book.header.get("time") or 0.0)
+        return duration(max(0.0, self.times.last - began)) if began and self.times.last else ""
+
     @property
     def outputs(self) -> str:
         """The option that a command needs to find this sweep from here."""
@@ -179,46 +177,31 @@ def read(folder: Path, verdict: Verdict | None = None, over: bool = False) -> Fa
     entries = list(ledger.entries(folder))
     times = Times.of(entries)
     done: dict[str, dict[int, Measurement]] = {}
-    for repeat in times.repeats:
-        done.setdefault(repeat.trial, {})[repeat.measurement.index] = repeat.measurement
+    for key, repeat in times.repeats:
+        done.setdefault(key, {})[repeat.index] = repeat
     records = [_with_repeats(book, record, done.get(record.key, {})) for record in query.records(book)]
     chosen = verdict or select.choose(records, settings.objective)
     return Facts(
         book,
         times,
         settings,
-        _ordered(records, chosen, settings),
+        story.sort_results(records, chosen.ranking, settings.objective),
         chosen,
         _state(book, times, over, records),
-        _json(SweepFolder(folder).plan),
+        read_json(SweepFolder(folder).plan),
         _drift(folder, settings, entries),
-        _json(SweepFolder(folder).environment),
+        read_json(SweepFolder(folder).environment),
     )
-
-
-def _ordered(records: Sequence[Record], chosen: Verdict, settings: Settings) -> list[Record]:
-    """The records as ranked; then those with numbers and no rank, by the objective; then the rest."""
-
-    def place(record: Record) -> tuple[int, float]:
-        if record.key in chosen.ranking:
-            return 0, 0.0
-        return (1, race.ranking_value(record, settings.objective)) if story.has_numbers(record) else (2, 0.0)
-
-    return sorted(sort_ranked(records, chosen.ranking), key=place)
 
 
 def _with_repeats(book: ledger.History, record: Record, done: Mapping[int, Measurement]) -> Record:
     """A trial that has not ended, with the numbers of its finished repeats; any other trial unchanged."""
     if record.key in book.records or not done:
         return record
-    from sweep.verdict.stats import intervals
-
     where = Stored(book, record)
     repeats = tuple(done[index] for index in sorted(done))
-    metrics = intervals.summarize(
-        [replace(repeat, samples=str(where.file(repeat.samples) or repeat.samples)) for repeat in repeats]
-    )
-    return replace(record, repeats=repeats, metrics=metrics)
+    here = tuple(replace(m, samples=str(where.file(m.samples) or m.samples)) for m in repeats)
+    return replace(record, repeats=repeats, metrics=compute_metrics(replace(record, repeats=here)))
 
 
 def _state(book: ledger.History, times: Times, over: bool, records: Sequence[Record]) -> str:
@@ -242,21 +225,12 @@ def _held(path: Path) -> bool:
 
 def _drift(folder: Path, settings: Settings, entries: Sequence[Json]) -> Json:
     """The machine's speed by `drift.json`; if the sweep has not written it yet, by the entries so far."""
-    document = _json(SweepFolder(folder).drift)
+    document = read_json(SweepFolder(folder).drift)
     if document:
         return document
     seen = series.read(entries)
     drift, levels = series.judge(seen, settings.objective.margin / 2, settings.seed)
     return series.build_document(seen, drift, levels)
-
-
-def _json(path: Path) -> Json:
-    """The content of a file; empty if it is missing, or was cut off when the sweep was killed."""
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def format_day(seconds: float) -> str:

@@ -115,8 +115,7 @@ def _curves(
             axes.plot(*curves[record.key], color=facts.colour(record), lw=1.5, drawstyle="steps-post")
     axes.set_ylim(0, 1.02)
     axes.set_yticks([0, *LEVELS], ["0", *(f"{100 * level:.0f} %" for level in LEVELS)])
-    axes.grid(True, axis="x", color="#E6E6E6", lw=0.8)
-    axes.set_axisbelow(True)
+    axes.grid(True, axis="x")
     axes.set_xlabel("ms")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -12,8 +12,9 @@ from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, esc, paragraph, table
 from sweep.report.page.svg import Drawn
 from sweep.report.plots.drawing import RASTER, Hit
-from sweep.spec import Json
+from sweep.spec import Json, from_json
 from sweep.text import count, number, share
+from sweep.verdict.noise.series import Reading
 
 TESTS = (("level shift", "shift_p"), ("trend", "trend_p"))
 BLUE, GREY, ORANGE = "#0072B2", "#737d86", "#D55E00"
@@ -26,19 +27,6 @@ HOST = {  # name in the telemetry: its meaning, and the function that formats it
     "gpu_mhz": ("GPU clock, MHz", number),
     "gpu_celsius": ("GPU, °C", number),
 }
-
-
-@dataclass(frozen=True)
-class Point:
-    """One measurement relative to the usual rate of its trial."""
-
-    minutes: float  # since the first
-    relative: float  # 1: the usual rate of its trial
-    trial: str
-    block: int
-    repeat: int | None  # None: measured for the control alone
-    control: bool  # of the trial that is repeated to watch the machine
-    level: float  # estimated speed of the machine; 1: its usual speed
 
 
 def section(facts: Facts) -> Section | None:
@@ -56,70 +44,58 @@ def section(facts: Facts) -> Section | None:
     return Section("noise", "Noise", _findings(facts) + html + _host(facts))
 
 
-def _points(facts: Facts) -> list[Point]:
-    """All finished repeats in the order in which they were measured, and the extra measurements of the control."""
-    rows: list[Json] = facts.drift.get("points") or []
-    first = min((float(row["time"]) for row in rows), default=0.0)
-    return [
-        Point(
-            (float(row["time"]) - first) / 60,
-            float(row["relative"]),
-            str(row["trial"]),
-            int(row["block"]),
-            row["repeat"],
-            row["trial"] == facts.drift.get("control"),
-            float(row["level"]),
-        )
-        for row in rows
-    ]
+def _points(facts: Facts) -> list[Reading]:
+    """All finished repeats in order, and the extra measurements of the control; `time` in minutes since the first."""
+    readings = from_json(tuple[Reading, ...], facts.drift.get("points") or [])
+    first = min((reading.time for reading in readings), default=0.0)
+    return [replace(reading, time=(reading.time - first) / 60) for reading in readings]
 
 
-def _has_levels(points: Sequence[Point]) -> bool:
+def _has_levels(points: Sequence[Reading]) -> bool:
     return any(point.level != 1.0 for point in points)
 
 
-def _draw(facts: Facts, points: Sequence[Point], wide: bool) -> Drawn:
+def _draw(facts: Facts, points: Sequence[Reading], wide: bool) -> Drawn:
     figure = svg.canvas(wide, 2.7 if wide else 2.5)
     axes = figure.add_subplot()
     axes.axhline(1.0, color="#CCCCCC", lw=0.8, zorder=0)
     for edge in _blocks(points):
         axes.axvline(edge, color="#E3E6EA", lw=0.8, zorder=0)
-    others = [point for point in points if not point.control]
-    control = [point for point in points if point.control]
+    others = [point for point in points if point.trial != facts.drift.get("control")]
+    control = [point for point in points if point.trial == facts.drift.get("control")]
     raster = len(points) > RASTER
     style: dict[str, Any] = {"ls": "", "mew": 0, "rasterized": raster}
-    axes.plot([p.minutes for p in others], [p.relative for p in others], "o", ms=4.2, color=GREY, alpha=0.8, **style)
+    axes.plot([p.time for p in others], [p.relative for p in others], "o", ms=4.2, color=GREY, alpha=0.8, **style)
     if control:
-        times, values = [p.minutes for p in control], [p.relative for p in control]
+        times, values = [p.time for p in control], [p.relative for p in control]
         axes.plot(times, values, "-o", ms=4.6, lw=1.2, color=BLUE, mec="white", mew=0.6, zorder=3)
     if _has_levels(points):
-        times, values = [p.minutes for p in points], [p.level for p in points]
+        times, values = [p.time for p in points], [p.level for p in points]
         axes.plot(times, values, color=ORANGE, lw=1.6, drawstyle="steps-mid", zorder=2)
     low, high = min(p.relative for p in points), max(p.relative for p in points)
     axes.set_ylim(min(low, 0.95) - 0.02, max(high, 1.05) + 0.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.set_xlabel("minutes since the first repeat" + ("; lines: blocks" if len(_blocks(points)) else ""))
     axes.set_ylabel("relative to its trial's usual rate")
-    axes.grid(True, axis="y", color="#EEEEEE", lw=0.8)
-    axes.set_axisbelow(True)
+    axes.grid(True, axis="y")
     hits = []
     if not raster:
         for point in points:
             name = facts.name(facts.by_key[point.trial]) if point.trial in facts.by_key else point.trial
             which = "control" if point.repeat is None else f"repeat {point.repeat + 1}"
             tip = f"{name}\n{which}: {100 * point.relative:.1f} % of its usual rate"
-            hits.append(Hit(axes, point.minutes, point.relative, GREY, facts.place.get(point.trial), tip))
+            hits.append(Hit(axes, point.time, point.relative, GREY, facts.place.get(point.trial), tip))
     return figure, hits
 
 
-def _blocks(points: Sequence[Point]) -> list[float]:
+def _blocks(points: Sequence[Reading]) -> list[float]:
     """The times between two blocks, in minutes; none if repeats are not interleaved, as in a search."""
     edges, last = [], None
     for point in points:
         if last is not None and point.block < last.block:
             return []
         if last is not None and point.block > last.block:
-            edges.append((last.minutes + point.minutes) / 2)
+            edges.append((last.time + point.time) / 2)
         last = point
     return edges
 

@@ -86,19 +86,18 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
 def _time(facts: Facts) -> list[tuple[str, str]]:
     """The forecast, the time that the sweep took, and where it went."""
     began = float(facts.book.header.get("time") or 0.0)
-    seconds = [repeat.measurement.wall_seconds or 0.0 for repeat in facts.times.repeats]
+    seconds = [repeat.wall_seconds or 0.0 for _, repeat in facts.times.repeats]
     built = {
         str(b.get("key")): float(b.get("seconds") or 0.0)
         for r in facts.records
         for b in r.builds
         if not b.get("reused")
     }
-    ended = facts.times.last
     return [
         ("began", esc(format_day(began))),
-        ("ended" if facts.over else "last entry", esc(format_day(ended))),
+        ("ended" if facts.over else "last entry", esc(format_day(facts.times.last))),
         ("forecast", esc(facts.forecast)),
-        ("took", esc(duration(max(0.0, ended - began))) if ended and began else ""),
+        ("took", esc(facts.took)),
         ("measuring", esc(f"{duration(sum(seconds))} in {count(len(seconds), 'repeat')}") if seconds else ""),
         ("building", esc(f"{duration(sum(built.values()))} in {count(len(built), 'build')}") if built else ""),
     ]

@@ -9,7 +9,7 @@ from sweep.report import story
 from sweep.report.names import count_statuses, describe_common, list_axes
 from sweep.report.page.gather import INTERRUPTED, KILLED, RUNNING, Facts, format_day
 from sweep.report.page.markup import Section, badge, commands, details, esc, fact_list, paragraph
-from sweep.spec import Origin, Record, from_json, metrics
+from sweep.spec import Origin, Record, metrics
 from sweep.text import axis_text, count, count_range, describe_numbers, duration, number, percent, quantity, status_text
 from sweep.verdict import claims
 from sweep.verdict.wording import MANY
@@ -149,7 +149,7 @@ def _noise(facts: Facts) -> str:
 def _settles(facts: Facts) -> str:
     """How many more repeats would decide, and how long they take."""
     verdict = facts.verdict
-    if not facts.over or verdict.kind in ("none",):
+    if not facts.over or verdict.kind == "none":
         return ""
     if not verdict.more_repeats:
         return "nothing more is needed" if verdict.kind in ("winner", "tie") else ""
@@ -167,7 +167,7 @@ def _claims(facts: Facts) -> str:
     """What the samples of the chosen trial or leader prove of the limits on latency."""
     first, _ = find_first_and_second(facts)
     proofs = facts.verdict.claims.get(first.key, {}) if first else {}
-    return "<br>".join(esc(claims.describe(from_json(claims.Claim, dict(claim)))) for claim in proofs.values())
+    return "<br>".join(esc(claims.describe(claim)) for claim in proofs.values())
 
 
 def _evidence(facts: Facts) -> str:
@@ -180,10 +180,8 @@ def _evidence(facts: Facts) -> str:
 
 
 def _time(facts: Facts) -> str:
-    began = float(facts.book.header.get("time") or 0.0)
-    took = duration(max(0.0, facts.times.last - began)) if began and facts.times.last else ""
     forecast = f" (forecast: {facts.forecast})" if facts.forecast else ""
-    return f"took {took}{forecast}" if took else ""
+    return f"took {facts.took}{forecast}" if facts.took else ""
 
 
 def _card(facts: Facts, record: Record, role: str, css: str) -> str:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sweep.report import story
 from sweep.report.names import NUMBERS, count_statuses, describe_failure
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, badge, bar, commands, details, esc, fact_list, table
-from sweep.spec import REQUESTS, Origin, Record, Status
+from sweep.spec import REQUESTS, Record, Status
 from sweep.spec.metrics import COLUMNS, SAMPLES, THROUGHPUT, Better, Metric, Pooled, find
 from sweep.text import (
     axis_text,
     cell,
     describe_numbers,
-    one_line,
     percent,
     relative,
     status_text,
-    stop_text,
+    to_single_line,
 )
 from sweep.verdict.stats.intervals import samples_needed
 
@@ -140,25 +140,20 @@ def _cell(facts: Facts, record: Record, name: str, place: int, fastest: float) -
 
 
 def _status(facts: Facts, record: Record) -> Cell:
-    verdict, order = facts.verdict, list(Status).index(record.status)
-    if record.status is Status.OK and facts.over:
-        if record.key == verdict.winner:
-            return Cell('<span class="tag best">best</span>', -1)
-        if record.key in verdict.outside:
-            return Cell(badge(Status.STOPPED, "excluded"), 0.5)
-        if record.key in verdict.tied:
-            return Cell(badge(Status.OK, "tie" if verdict.kind == "tie" else "undecided"), -0.5)
-    text = "" if record.origin is Origin.MEASURED or record.status is not Status.OK else record.origin.value
-    if record.status is Status.STOPPED and record.metrics:
-        text = stop_text(record)
     if record.key not in facts.book.records:
         text = f"{len(record.repeats)} of {facts.settings.effort.repeats} repeats" if record.repeats else "open"
-    return Cell(badge(record.status, text), order)
+        return Cell(badge(record.status, text), list(Status).index(record.status))
+    state = story.describe_state(record, facts.verdict if facts.over else None)
+    order = {"best": -1.0, "tie": -0.5, "undecided": -0.5, "excluded": 0.5}.get(state)
+    if state == "best":
+        return Cell('<span class="tag best">best</span>', order)
+    colour = Status.STOPPED if state == "excluded" else record.status
+    return Cell(badge(colour, state), list(Status).index(record.status) if order is None else order)
 
 
 def _why(facts: Facts, record: Record) -> Cell:
     """The reason; unfolded also the label, the key, the log and the command that runs it again."""
-    reason = one_line(
+    reason = to_single_line(
         facts.verdict.reasons.get(record.key, "") if record.status is Status.OK else describe_failure(record)
     )
     if record.key == facts.verdict.winner and facts.over:

@@ -104,8 +104,7 @@ def paint(
     axes.set_yticks([place - raised for place in range(len(shapes))], names)
     axes.set_ylim(len(shapes) - 0.4, -0.5)
     axes.tick_params(axis="y", length=0)
-    axes.grid(True, axis="x", color="#E6E6E6", lw=0.8)
-    axes.set_axisbelow(True)
+    axes.grid(True, axis="x")
 
 
 def make_shape(trial: Stored) -> Box | Marks | None:
@@ -161,9 +160,9 @@ def _medians(shapes: Sequence[Box | Marks]) -> str:
     if len(shapes) != 2 or any(isinstance(shape, Marks) and "p50" not in shape.values for shape in shapes):
         return ""
     first, second = (find_middle(shape) for shape in shapes)
-    return (
-        f"medians {number(first)} and {number(second)} ms, {naming.format_ratio(second / first)}" if first > 0 else ""
-    )
+    if first <= 0:
+        return ""
+    return f"medians {number(first)} and {number(second)} ms, {number(max(second / first, first / second))}-fold"
 
 
 def _without(trials: Sequence[Stored]) -> str:

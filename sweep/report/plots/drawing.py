@@ -19,11 +19,13 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK, FAINT = "#333333", "#BBBBBB"
 STYLE: Any = {
     "font.size": 9,
+    "axes.axisbelow": True,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 10,
+    "grid.color": "#E9E9E9",
     "text.color": INK,
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "xtick.color": INK,
@@ -56,8 +58,11 @@ def sheet(width: float, height: float, title: str, words: Sequence[str]) -> Figu
     return figure
 
 
-def save(draw: Callable[[], Figure], path: Path) -> None:
+def save(draw: Callable[[], Figure | None], path: Path) -> bool:
     """Draw in the house style into a file; its suffix says the kind: png, svg or pdf.
+
+    Returns:
+        Whether there was something to draw.
 
     Raises:
         UserError: the kind of file is not known, or the file cannot be written.
@@ -66,6 +71,8 @@ def save(draw: Callable[[], Figure], path: Path) -> None:
 
     with matplotlib.rc_context(STYLE):
         figure = draw()
+        if figure is None:
+            return False
         kinds = figure.canvas.get_supported_filetypes()
         if path.suffix.lower().lstrip(".") not in kinds:
             raise UserError(f"{path.name} cannot be drawn: end it in .png, .svg or .pdf")
@@ -74,11 +81,17 @@ def save(draw: Callable[[], Figure], path: Path) -> None:
             figure.savefig(path, dpi=DPI)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}; --output says where else") from None
+    return True
 
 
 def clipped(text: str, most: int) -> str:
     """A text of at most `most` letters, because a long name must leave room for the drawing."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def draw_legend(figure: Figure, handles: Sequence[Any], across: int, place: Any = "outside lower center") -> None:
+    """Draw a legend below the picture, `across` entries a line."""
+    figure.legend(handles=list(handles), frameon=False, loc=place, ncols=across, fontsize=8.5)
 
 
 def stretch(axes: Axes, name: str, low: float, high: float) -> None:

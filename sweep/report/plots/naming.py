@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweep.report.names import describe_common, find_varying, short_name
+from sweep.report.plots import drawing
 from sweep.report.plots.drawing import COLOURS
 from sweep.spec import Json, Record, Status
 from sweep.store import query
-from sweep.text import count_range, number, status_text
+from sweep.text import count_range, status_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,9 +91,4 @@ def draw_legend(figure: Figure, handles: Sequence[Any]) -> None:
     """Draw the legend below the picture, in as many lines as it needs."""
     lines = -(-sum(len(handle.get_label()) + 9 for handle in handles) // 125)
     across = -(-len(handles) // max(1, lines))
-    figure.legend(handles=list(handles), frameon=False, loc="outside lower left", ncols=across, fontsize=8.5)
-
-
-def format_ratio(ratio: float) -> str:
-    """`7.0-fold`: how many times one value is the other."""
-    return f"{number(max(ratio, 1 / ratio))}-fold"
+    drawing.draw_legend(figure, handles, across, "outside lower left")

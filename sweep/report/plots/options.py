@@ -6,6 +6,7 @@ would be read as a number; its gap says why.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -55,9 +56,8 @@ def draw(trials: Sequence[Stored], objective: Objective) -> Figure:
         _shares(panels[1], shown, fills, quality)
     for panel in panels:
         panel.tick_params(axis="y", length=0)
-        panel.grid(True, axis="x", color="#E6E6E6", lw=0.8)
-        panel.set_axisbelow(True)
-    _legend(figure, shown, palette, quality)
+        panel.grid(True, axis="x")
+    _legend(figure, shown, groups, palette, quality)
     return figure
 
 
@@ -143,22 +143,22 @@ def _gap(axes: Axes, place: int, trial: Stored | None) -> None:
     axes.text(0.012, place, words, transform=axes.get_yaxis_transform(), va="center", fontsize=8, color=colour)
 
 
-def _legend(figure: Figure, shown: Sequence[Stored], palette: dict[str, str], quality: str | None) -> None:
+def _legend(
+    figure: Figure, shown: Sequence[Stored], groups: Sequence[str], palette: dict[str, str], quality: str | None
+) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    drawn = [trial for trial in shown if trial.record.status is Status.OK]
     handles: list[Patch | Line2D] = []
-    groups = naming.assign_colours(shown)[2]
-    used = {group for group, trial in zip(groups, shown, strict=True) if {THROUGHPUT, quality} & set(_metrics(trial))}
+    is_barred = [bool({THROUGHPUT, quality} & set(_metrics(trial))) for trial in shown]
+    used = set(itertools.compress(groups, is_barred))
     if len(used) > 1:
         handles += [Patch(facecolor=colour, label=name) for name, colour in palette.items() if name in used]
-    barred = [trial for trial in drawn if {THROUGHPUT, quality} & set(_metrics(trial))]
-    origins = dict.fromkeys(trial.record.origin for trial in barred)
+    origins = dict.fromkeys(trial.record.origin for trial in itertools.compress(shown, is_barred))
     for origin in (origin for origin in origins if origin in HATCHES):
         patch = Patch(facecolor="#999999", edgecolor="white", hatch=HATCHES[origin], lw=0, label=UNMEASURED[origin])
         handles.append(patch)
-    if quality == "accuracy" and any("reference_accuracy" in _metrics(trial) for trial in drawn):
+    if quality == "accuracy" and any("reference_accuracy" in _metrics(trial) for trial in shown):
         handles.append(Line2D([], [], marker="|", ls="", ms=11, mew=1.6, color="black", label="original model"))
     if any(THROUGHPUT not in _metrics(trial) for trial in shown):
         handles.append(Patch(facecolor=GAP, edgecolor="#DDDDDD", label="no result"))

@@ -8,6 +8,7 @@ a hatch or a word always says the same as the colour. matplotlib is imported whe
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +16,16 @@ from sweep.report.names import describe_common, describe_statuses, find_varying,
 from sweep.report.plots import heatmap
 from sweep.report.plots.drawing import (
     COLOURS,
-    DPI,
     FAINT,
     INK,
     MARKERS,
     RASTER,
-    STYLE,
     Hit,
     Point,
     clipped,
+    draw_legend,
     find_points,
+    save,
     sheet,
     stretch,
 )
@@ -46,17 +47,8 @@ CLEAR = 60  # points; more of them would disappear behind the lines to their p99
 
 def write(records: Sequence[Record], verdict: Verdict, folder: Path) -> list[Path]:
     """Write `throughput_latency.png`, and `batch_cores.png` if batch or cores vary; returns their paths."""
-    import matplotlib
-
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    with matplotlib.rc_context(STYLE):
-        for name, picture in (("throughput_latency.png", draw_sheet), ("batch_cores.png", heatmap.draw_sheet)):
-            figure = picture(records, verdict)
-            if figure is not None:
-                figure.savefig(folder / name, dpi=DPI)
-                written.append(folder / name)
-    return written
+    pictures = {"throughput_latency.png": draw_sheet, "batch_cores.png": heatmap.draw_sheet}
+    return [folder / name for name, draw in pictures.items() if save(partial(draw, records, verdict), folder / name)]
 
 
 def draw_sheet(records: Sequence[Record], verdict: Verdict) -> Figure:
@@ -153,8 +145,7 @@ def _scales(axes: Axes, points: Sequence[Point], tails: bool, wide: bool) -> Non
     }
     for name, (low, high) in spans.items():
         stretch(axes, name, low, high)
-    axes.grid(True, color="#EEEEEE", lw=0.8)
-    axes.set_axisbelow(True)
+    axes.grid(True)
     axes.minorticks_off()
 
 
@@ -172,8 +163,7 @@ def _legend(figure: Figure, looks: _Looks, chosen: bool, front: bool, wide: bool
         handles.append(mark("o", INK, "chosen", ms=10, mfc="none", mew=1.3))
     if front:
         handles.append(Line2D([], [], color=FAINT, ls="--", label="Pareto front"))
-    across = min(7 if wide else 3, len(handles))
-    figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=across, fontsize=8.5)
+    draw_legend(figure, handles, min(7 if wide else 3, len(handles)))
 
 
 def _place_labels(axes: Axes, points: Sequence[Point], named: Sequence[Point], names: Sequence[str]) -> None:

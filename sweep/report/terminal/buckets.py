@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sweep.report.terminal.layout import STYLES, Column, as_table, fit_columns, paragraph
 from sweep.spec import Status
-from sweep.text import axis_text, count, number, one_line, share, status_text
+from sweep.text import axis_text, count, number, share, status_text, to_single_line
 from sweep.verdict.buckets.results import ListGroup, ListResult, ListRow, Prediction
 
 if TYPE_CHECKING:
@@ -67,17 +67,14 @@ def find_best(group: ListGroup, lists: bool = False) -> ListRow | None:
     Args:
         lists: only among those with buckets.
     """
-    known = []
-    for row, result in _compared(group):
-        latency = result.latency_ms_p99 if group.minimise == "p99" else result.item_latency_ms_mean
-        if latency is not None and not row.over and (result.buckets or not lists):
-            known.append((latency, row.k or 0, row))
+    rows = [row for row in group.rows if not row.over and (row.shapes or not lists)]
+    known = [(latency, row.k or 0, row) for row in rows if (latency := group.measured_ms(row)) is not None]
     return min(known, key=lambda entry: entry[:2])[2] if known else None
 
 
 def describe_gain(group: ListGroup) -> str:
     """Whether static buckets pay on this backend, compared with pad to maximum and any size."""
-    rows = [(row, _rate(group, result)) for row, result in _compared(group)]
+    rows = [(row, _rate(group, result)) for row in group.rows if (result := group.believe(row))]
     lists = [(row, rate) for row, rate in rows if row.shapes and row.k and row.k > 1 and not row.over]
     rivals = [(row.name, rate) for name in ("pad to max", "dynamic") for row, rate in rows if row.name == name]
     sizes = group.traffic.sizes if group.traffic else ()
@@ -103,12 +100,6 @@ def describe_gain(group: ListGroup) -> str:
 
 def _do(names: Sequence[str]) -> str:
     return "does" if list(names) == [_rival("pad to max")] else "do"
-
-
-def _compared(group: ListGroup) -> list[tuple[ListRow, ListResult]]:
-    """The lists whose measured latency and throughput are those of the traffic, or come near them."""
-    rows = ((row, row.measured) for row in group.rows if row.measured is not None)
-    return [(row, result) for row, result in rows if group.is_own_traffic or result.is_of_traffic]
 
 
 def _rate(group: ListGroup, result: ListResult) -> float:
@@ -215,7 +206,7 @@ def _blank(text: str) -> str:
 def _reasons(group: ListGroup) -> list[Part]:
     """Why lists have no numbers."""
     return [
-        (paragraph(f"{_name(row)}: {status_text(row.status)}: {one_line(row.reason)}", 2), "red")
+        (paragraph(f"{_name(row)}: {status_text(row.status)}: {to_single_line(row.reason)}", 2), "red")
         for row in group.rows
         if row.status not in (None, Status.OK)
     ]

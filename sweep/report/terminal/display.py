@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from sweep.report.terminal.layout import make_plan_parts, paragraph
 from sweep.report.terminal.results import make_result_parts
-from sweep.text import duration, one_line
+from sweep.text import duration, to_single_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -61,15 +61,11 @@ class Display:
         """Print what was declared: the trials, why some cannot run, the distinct builds, the forecast."""
         self._print(*make_plan_parts(plan, settings))
 
-    def begin(self, phase: str, total: int, live: bool = False) -> None:
-        """Begin a phase of `total` steps, and end an earlier one that still runs.
-
-        Args:
-            live: let a thread redraw once a second, so that the clock runs. Never while anything is measured.
-        """
+    def begin(self, phase: str, total: int) -> None:
+        """Begin a phase of `total` steps, and end an earlier one that still runs."""
         with self._lock:
             self.end()
-            self._phase = _Phase(phase, total, None if self.plain else self._console, live)
+            self._phase = _Phase(phase, total, None if self.plain else self._console)
 
     def advance(self, text: str = "", failed: bool = False) -> None:
         """Count one step of the phase as done.
@@ -79,7 +75,7 @@ class Display:
         """
         with self._lock:
             if self._phase is not None:
-                line = self._phase.advance(one_line(text), failed)
+                line = self._phase.advance(to_single_line(text), failed)
                 if line:
                     self._print((line, "red" if failed else ""))
 
@@ -92,7 +88,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """Print a line above the progress; a terminal breaks it between words."""
-        line = one_line(text)
+        line = to_single_line(text)
         self._print((line if self.plain else paragraph(line), "yellow"))
 
     def show(self, parts: Sequence[Part]) -> None:
@@ -167,12 +163,12 @@ class Display:
 class _Phase:
     """The progress of one phase: a bar on a terminal, lines elsewhere."""
 
-    def __init__(self, name: str, total: int, console: Console | None, live: bool) -> None:
+    def __init__(self, name: str, total: int, console: Console | None) -> None:
         self.name, self.total = name, total
         self.done = self.failed = 0
         self._started = time.monotonic()
         self._last_line = 0.0
-        self._progress = None if console is None else _bar(console, live)
+        self._progress = None if console is None else _bar(console)
         if self._progress is not None:
             self._task = self._progress.add_task(name, total=max(total, 1), left="", text="")
             self._progress.start()
@@ -209,7 +205,7 @@ class _Phase:
         return f"about {duration(round(seconds))} left" if seconds >= 1 else ""
 
 
-def _bar(console: Console, live: bool) -> Progress:
+def _bar(console: Console) -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns: list[Any] = [
@@ -219,4 +215,4 @@ def _bar(console: Console, live: bool) -> Progress:
         TextColumn("{task.fields[left]}", style="dim", markup=False),
         TextColumn("{task.fields[text]}", style="dim", markup=False),
     ]
-    return Progress(*columns, console=console, auto_refresh=live, refresh_per_second=1, transient=True)
+    return Progress(*columns, console=console, auto_refresh=False, transient=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.report.names import describe_common, find_varying
 from sweep.spec import REQUESTS, BuildSpec, Status
-from sweep.text import axis_text, count, duration, one_line, status_text
+from sweep.text import axis_text, count, duration, status_text, to_single_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -77,7 +77,7 @@ def _plan_table(plan: Plan) -> list[Part]:
     columns = make_axis_columns(settings, [entry.trial.label for entry in plan.entries])
     states = [status_text(entry.status) if entry.status else "to run" for entry in plan.entries]
     columns.append(Column("plan", states))
-    reasons = Column("why", [one_line(entry.reason) for entry in plan.entries])
+    reasons = Column("why", [to_single_line(entry.reason) for entry in plan.entries])
     if not reasons.empty:
         columns.append(reasons)
     return [(as_table(columns, [STYLES[e.status] if e.status else "" for e in plan.entries], folding="why"), "")]
@@ -91,7 +91,7 @@ def _plan_summary(plan: Plan) -> list[Part]:
     groups: dict[tuple[Status, str], list[Entry]] = {}
     for entry in plan.entries:
         if entry.status is not None:
-            groups.setdefault((entry.status, one_line(entry.reason)), []).append(entry)
+            groups.setdefault((entry.status, to_single_line(entry.reason)), []).append(entry)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     for (status, reason), entries in ordered[:GROUPS]:
         parts.append((paragraph(f"{len(entries):,} {status_text(status)}: {reason}", 2), "dim"))

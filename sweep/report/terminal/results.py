@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweep.report import story
-from sweep.report.names import describe_common, group_failures, sort_ranked
+from sweep.report.names import describe_common, group_failures
 from sweep.report.terminal.layout import (
     GROUPS,
     ROWS,
@@ -22,10 +22,9 @@ from sweep.report.terminal.layout import (
     make_axis_columns,
     paragraph,
 )
-from sweep.spec import Origin, Record, Status
+from sweep.spec import Record, Status
 from sweep.spec.metrics import CAPACITY, COLUMNS, SAMPLES, THROUGHPUT, Metric
 from sweep.text import cell, count, list_some, relative, status_text, stop_text
-from sweep.verdict.race import ranking_value
 from sweep.verdict.stats.intervals import samples_needed
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def make_result_parts(
 ) -> list[Part]:
     """The ranked table, the failures, the verdict with its story, and `lines`: the commands for what comes next."""
     parts: list[Part] = [("", "")]
-    ordered = _ordered(records, verdict, settings.objective)
+    ordered = story.sort_results(records, verdict.ranking if verdict else (), settings.objective)
     shown = ordered if len(ordered) <= ROWS else [r for r in ordered if story.has_numbers(r)][:ROWS]
     if shared := describe_common([record.settings for record in records]):
         parts += [(shared, "dim"), ("", "")]
@@ -58,19 +57,6 @@ def make_result_parts(
     if verdict is not None:
         parts += [("", ""), *_verdict(records, verdict, settings)]
     return [*parts, ("", ""), *((line, "") for line in lines)]
-
-
-def _ordered(records: Sequence[Record], verdict: Verdict | None, objective: Objective) -> list[Record]:
-    """The records as ranked; then those stopped early, the best first; then those without numbers."""
-    ranking = verdict.ranking if verdict else ()
-
-    def place(record: Record) -> tuple[int, float]:
-        if not story.has_numbers(record):
-            return 2, 0.0
-        is_early = record.status is Status.STOPPED and record.key not in ranking
-        return (1, ranking_value(record, objective)) if is_early else (0, 0.0)
-
-    return sorted(sort_ranked(records, ranking), key=place)
 
 
 def _verdict(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Part]:
@@ -113,7 +99,7 @@ def _table(
             )
             for metric in known
         ),
-        Column("status", [_state(record, verdict) for record in shown], spare=0),
+        Column("status", [story.describe_state(record, verdict) for record in shown], spare=0),
     ]
     styles = [_row_style(record, verdict) for record in shown]
     return as_table(fit_columns([c for c in columns if not c.empty], width), styles), ""
@@ -142,22 +128,6 @@ def _counted(shown: Sequence[Record]) -> str:
 
 def _blank(text: str) -> str:
     return "" if text == "–" else text
-
-
-def _state(record: Record, verdict: Verdict | None) -> str:
-    if verdict is not None and _in_race(record, verdict):
-        if record.key == verdict.winner:
-            return "best"
-        if record.key in verdict.tied:
-            return "tie" if verdict.kind == "tie" else "undecided"
-        if record.key in verdict.outside:
-            return "excluded"  # over a limit, or it is not known whether it is
-    if record.status is Status.STOPPED:
-        return "ok" if verdict is not None and _in_race(record, verdict) else stop_text(record)
-    text = status_text(record.status)
-    if record.status is Status.OK:
-        return text if record.origin is Origin.MEASURED else record.origin.value
-    return f"{record.origin.value}, {text}" if record.origin is Origin.REPORTED else text
 
 
 def _in_race(record: Record, verdict: Verdict) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sweep.verdict.whatif.flips import Steps
 
 FLEETS = 5  # rows
+FLEET_HEADS = ("items/s a host", "hosts", "load", "USD/h", "USD/month", "$/M items", "")
 
 
 def make_parts(answer: Answer, flips: Sequence[Steps], fleet: Fleet, kind: str | None, width: int) -> list[Part]:
@@ -54,15 +55,17 @@ def _prices(hosts: Sequence[Host], kind: str | None) -> list[Part]:
 def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int) -> list[Part]:
     if fleet.items_per_s is None:
         return []
-    spare = count(fleet.spare_hosts, "host") + " may be lost"
-    title = f"hosts for {number(fleet.items_per_s)} items/s, {share(fleet.headroom)} of each kept free, {spare}"
+    title = describe_load(fleet)
     if not answer.fleets:
         return [("", ""), (f"{title}: no trial that meets the constraints has a rate", "")]
     chosen = answer.verdict.winner
     shown = list(answer.fleets[:FLEETS])
     shown += [option for option in answer.fleets[FLEETS:] if option.record.key == chosen]
-    rows = [_fleet(option, labels[option.record.key], option.record.key == chosen) for option in shown]
-    names = ("", "trial", "items/s a host", "hosts", "load", "USD/h", "USD/month", "$/M items", "")
+    rows = [
+        ("→" if option.record.key == chosen else "", labels[option.record.key], *format_fleet(option))
+        for option in shown
+    ]
+    names = ("", "trial", *FLEET_HEADS)
     spares = (0, 0, 1, 0, 3, 2, 0, 4, 5)
     cells = list(zip(*rows, strict=True))
     columns = [
@@ -78,12 +81,17 @@ def _fleets(answer: Answer, fleet: Fleet, labels: Mapping[str, str], width: int)
     return parts
 
 
-def _fleet(option: TrialFleet, label: str, is_chosen: bool) -> tuple[str, ...]:
+def describe_load(fleet: Fleet) -> str:
+    """`hosts for 1,000 items/s, 20 % of each kept free, 1 host may be lost`; for a declared load."""
+    spare = f"{count(fleet.spare_hosts, 'host')} may be lost"
+    return f"hosts for {number(fleet.items_per_s)} items/s, {share(fleet.headroom)} of each kept free, {spare}"
+
+
+def format_fleet(option: TrialFleet) -> tuple[str, ...]:
+    """The cells of a fleet, in the order of `FLEET_HEADS`."""
     hosts = option.hosts
     hourly, monthly, million = hosts.usd_per_hour, hosts.usd_per_month, hosts.usd_per_million_items
     return (
-        "→" if is_chosen else "",
-        label,
         number(option.rate),
         f"{hosts.hosts:,}",
         share(hosts.load, 0),

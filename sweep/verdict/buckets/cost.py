@@ -108,10 +108,8 @@ def evaluate(traffic: Traffic, cost: Curve, buckets: "np.ndarray | Sequence[int 
     import numpy as np
 
     shapes = as_shapes(buckets, traffic.dimensions)
-    served = serve(traffic, shapes)
     seconds = cost.values("seconds", units(shapes))
-    hits = np.bincount(served, traffic.weights, len(shapes))
-    shares = hits / hits.sum()
+    shares = share_out(traffic, shapes)
     order = np.argsort(seconds, kind="stable")
     slowest = order[np.searchsorted(np.cumsum(shares[order]), SHARE)]
     build_seconds, memory_mb = (
@@ -123,7 +121,7 @@ def evaluate(traffic: Traffic, cost: Curve, buckets: "np.ndarray | Sequence[int 
         len(shapes),
         float(shares @ seconds) / cost.batch,
         float(seconds[slowest]),
-        waste(traffic, buckets),
+        waste(traffic, shapes),
         build_seconds,
         memory_mb,
         tuple(float(share) for share in shares),
@@ -146,26 +144,30 @@ def serve(traffic: Traffic, buckets: "np.ndarray | Sequence[int | Shape]") -> "n
     return served
 
 
+def share_out(traffic: Traffic, buckets: "np.ndarray | Sequence[int | Shape]") -> "np.ndarray":
+    """(n,): the share of the items that each bucket serves, in order of size.
+
+    Raises:
+        UserError: no bucket fits some size.
+    """
+    import numpy as np
+
+    shapes = as_shapes(buckets, traffic.dimensions)
+    hits = np.bincount(serve(traffic, shapes), traffic.weights, len(shapes))
+    shares: np.ndarray = hits / hits.sum()
+    return shares
+
+
 def waste(traffic: Traffic, buckets: "np.ndarray | Sequence[int | Shape]") -> float:
     """Share of the elements that is padding: 1 - elements of the items / elements of the buckets that serve them."""
     held = units(as_shapes(buckets, traffic.dimensions))[serve(traffic, buckets)]
     return float(traffic.weights @ (held - units(traffic.sizes)) / (traffic.weights @ held))
 
 
-def pad_to_max(largest: int | Shape) -> tuple[Shape, ...]:
-    """One bucket that everything fits in."""
-    return ((largest,) if isinstance(largest, int) else tuple(largest),)
-
-
-def powers_of_two(largest: int | Shape, k: int | None = None, *, most: int | None = None) -> tuple[Shape, ...]:
-    """The k largest powers of two up to the one that covers `largest`, from the smallest; default all from 1.
-
-    Along several dimensions all are halved together. `most`: what the model takes at most; larger ones become that.
-    """
-    (top,) = pad_to_max(largest)
-    powers = [1 << (size - 1).bit_length() for size in top]
-    depth = max(powers).bit_length() if k is None else k
-    shapes = {tuple(min(max(1, power >> step), most or power) for power in powers) for step in range(depth)}
+def powers_of_two(largest: Shape) -> tuple[Shape, ...]:
+    """Powers of two from 1 up to the first that covers `largest`; along several dimensions all are halved together."""
+    powers = [1 << (size - 1).bit_length() for size in largest]
+    shapes = {tuple(max(1, power >> step) for power in powers) for step in range(max(powers).bit_length())}
     return tuple(sorted(shapes, key=lambda shape: (math.prod(shape), shape)))
 
 
@@ -177,13 +179,6 @@ def describe_excess(choice: Choice, limits: Mapping[str, float]) -> str:
         if needed is not None and needed > limit * (1 + 1e-12):
             return f"needs {needed:.6g} {named[name]}, the limit is {limit:.6g}"
     return ""
-
-
-def no_list(choice: Choice, limits: dict[str, float]) -> UserError:
-    """The error where not even this single bucket fits."""
-    return UserError(
-        f"no list of buckets fits: {list(choice.buckets[-1])} alone {describe_excess(choice, limits)}; raise it"
-    )
 
 
 def rank(choice: Choice, objective: str) -> tuple[float, ...]:

@@ -19,11 +19,11 @@ from sweep.spec import DYNAMIC, Buckets, Record, Status, Trial, UserError
 from sweep.spec.facts import BucketFacts
 from sweep.spec.settings import Bucketing
 from sweep.verdict.buckets import bucketing
-from sweep.verdict.buckets.bucketing import Choice, Curve, Point, Traffic
-from sweep.verdict.buckets.cost import describe_excess
+from sweep.verdict.buckets.cost import Choice, Curve, Point, describe_excess, evaluate, powers_of_two, serve
 from sweep.verdict.buckets.measured import summarize_list
-from sweep.verdict.buckets.metrics import mean_known
 from sweep.verdict.buckets.results import ANY_SIZE, ListGroup, ListResult, ListRow, Movement, Prediction, TrafficFacts
+from sweep.verdict.buckets.traffic import Traffic
+from sweep.verdict.repeats import mean_known
 
 GRID = 8  # shapes on the cost curve, at most
 POWERS, MAXIMUM, ANY, BEST, REQUESTED = "powers of two", "pad to max", ANY_SIZE, "best", "asked"
@@ -54,15 +54,20 @@ class Group:
     search: Search | None = None  # of `buckets=auto`
     before: Mapping[str, Record] = field(default_factory=dict)  # of guesses, from the time of the curve
 
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that the search kept to; empty without one."""
+        return collect_limits(self.settings) if self.search else {}
+
 
 def list_guesses(trial: Trial, traffic: Traffic) -> dict[Buckets, str]:
     """What people guess, with its name: powers of two that serve any item, pad to maximum, any size if possible.
 
     The first two also give the cost curve. A list that is chosen has to be better than all of them.
     """
-    powers = bucketing.powers_of_two(traffic.largest)
-    used = sorted({int(number) for number in bucketing.serve(traffic, powers)})
-    named: dict[Buckets, str] = {bucketing.pad_to_max(traffic.largest): MAXIMUM}
+    powers = powers_of_two(traffic.largest)
+    used = sorted({int(number) for number in serve(traffic, powers)})
+    named: dict[Buckets, str] = {(traffic.largest,): MAXIMUM}
     guesses = {tuple(powers[number] for number in used[-GRID:]): POWERS, **named}
     if backends.get(str(trial.backend["name"])).dynamic_sizes:
         guesses[DYNAMIC] = ANY
@@ -128,7 +133,7 @@ def compare(group: Group, records: Mapping[str, Record]) -> ListGroup:
         batch=first.request_items,
         auto=group.search is not None,
         minimise=group.settings.minimise,
-        limits=collect_limits(group.settings) if group.search else {},
+        limits=group.limits,
         problem=group.search.problem if group.search else "",
         traffic=TrafficFacts(tuple(map(tuple, sizes)), tuple(weights), group.source, group.own),
         curve=tuple(curve.points) if curve else (),
@@ -167,25 +172,22 @@ def _list_choices(group: Group) -> tuple[Choice, ...]:
 
 
 def _row(group: Group, trial: Trial, record: Record | None, curve: Curve | None, beside: Curve | None) -> ListRow:
-    buckets = trial.buckets or bucketing.pad_to_max(group.traffic.largest)
-    chosen, earlier = (
-        {choice.buckets for choice in choices}
-        for choices in ((group.search.choices, group.search.earlier) if group.search else ((), ()))
-    )
+    buckets = trial.buckets or (group.traffic.largest,)
+    chosen = {choice.buckets for choice in group.search.choices} if group.search else set()
+    earlier = {choice.buckets for choice in group.search.earlier} if group.search else set()
     names = list_guesses(trial, group.traffic)
     choice = next((c for c in _list_choices(group) if c.buckets == buckets), None) or evaluate_list(
         group.traffic, curve, buckets
     )
     named = names.get(buckets) or (BEST if buckets in chosen else EARLIER if buckets in earlier else REQUESTED)
     seen = summarize_list(record, trial, group.traffic, group.own) if record else None
-    known = collect_limits(group.settings) if group.search else {}
     then = evaluate_list(group.traffic, beside, buckets) if seen and buckets not in names else None
     return ListRow(
         buckets=ANY_SIZE if buckets == DYNAMIC else buckets,
         name=named if record or named != REQUESTED else BEST,
         k=None if buckets == DYNAMIC else len(buckets),
         best_for_k=buckets in chosen,
-        over=describe_excess(choice, known) if choice else _describe_dynamic_excess(seen, known),
+        over=describe_excess(choice, group.limits) if choice else _describe_dynamic_excess(seen, group.limits),
         predicted=predict(choice, trial.request_items) if choice else None,
         beside=Prediction(_item_latency_ms(then, trial.request_items)) if then else None,
         measured=seen,
@@ -200,7 +202,7 @@ def evaluate_list(traffic: Traffic, curve: Curve | None, buckets: Buckets) -> Ch
     if curve is None or buckets == DYNAMIC:
         return None
     try:
-        return bucketing.evaluate(traffic, curve, buckets)
+        return evaluate(traffic, curve, buckets)
     except UserError:  # a file's traffic may have larger sizes than a list that somebody wrote
         return None
 

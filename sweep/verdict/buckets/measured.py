@@ -1,10 +1,12 @@
 """Results of a trial with buckets for given traffic: measured latencies, weighted with the traffic's shares."""
 
+from dataclasses import fields, replace
+from typing import Any
+
 from sweep.spec import DYNAMIC, Record, Status, Trial, UserError
-from sweep.verdict.buckets import bucketing
-from sweep.verdict.buckets.bucketing import Curve, Point, Traffic
-from sweep.verdict.buckets.cost import as_shapes
+from sweep.verdict.buckets.cost import Curve, Point, as_shapes, share_out
 from sweep.verdict.buckets.results import ListResult
+from sweep.verdict.buckets.traffic import Traffic, units
 from sweep.worker.batching import widen
 
 
@@ -16,19 +18,13 @@ def summarize_list(record: Record, trial: Trial, traffic: Traffic, own: bool) ->
     window = metrics.get("item_latency_ms_mean") or metrics.get("latency_ms_mean")
     weighted = window if trial.buckets == () else _weighted(record, trial, traffic, own)
     rate = metrics["throughput_items_per_s"]
-    return ListResult(
+    known: dict[str, Any] = {field.name: metrics.get(field.name, field.default) for field in fields(ListResult)}
+    return replace(
+        ListResult(**known),
         item_latency_ms_mean=weighted or window,
         weights="traffic" if weighted else "window",
         window_item_latency_ms_mean=window,
-        latency_ms_p50=metrics.get("latency_ms_p50"),
-        latency_ms_p99=metrics.get("latency_ms_p99"),
-        throughput_items_per_s=rate,
         traffic_items_per_s=rate * window / weighted if weighted and window else rate if own else None,
-        padding=metrics.get("padding"),
-        padding_flops=metrics.get("padding_flops"),
-        build_seconds=metrics.get("build_seconds"),
-        artifact_mb=metrics.get("artifact_mb"),
-        loaded_mb=metrics.get("loaded_mb"),
         buckets=record.buckets,
         sizes=record.sizes,
     )
@@ -36,20 +32,16 @@ def summarize_list(record: Record, trial: Trial, traffic: Traffic, own: bool) ->
 
 def _weighted(record: Record, trial: Trial, traffic: Traffic, own: bool) -> float | None:
     """The mean latency of an item's request at the traffic's shares; None if a bucket that it needs was not hit."""
-    import numpy as np
-
     if trial.buckets == DYNAMIC:
         return None if own else _dynamic_weighted(record, trial, traffic)
     seen = {widen(row.bucket, traffic.dimensions): row.latency_ms_mean for row in record.buckets}
     try:
-        served = bucketing.serve(traffic, trial.buckets)
+        shares = share_out(traffic, trial.buckets)
     except UserError:
         return None
-    wide = [tuple(shape) for shape in as_shapes(trial.buckets, traffic.dimensions).tolist()]
-    shares = np.bincount(served, traffic.weights, len(wide)) / traffic.weights.sum()
     total = 0.0
-    for share, bucket in zip(shares, wide, strict=True):
-        latency = seen.get(bucket)
+    for share, bucket in zip(shares, as_shapes(trial.buckets, traffic.dimensions).tolist(), strict=True):
+        latency = seen.get(tuple(bucket))
         if share > 0 and latency is None:
             return None
         total += share * (latency or 0.0)
@@ -58,8 +50,6 @@ def _weighted(record: Record, trial: Trial, traffic: Traffic, own: bool) -> floa
 
 def _dynamic_weighted(record: Record, trial: Trial, traffic: Traffic) -> float | None:
     """The same for any size; None for requests of several items, whose mix differs from traffic to traffic."""
-    from sweep.verdict.buckets.traffic import units
-
     groups = [group for group in record.sizes if group.latency_ms_mean]
     if trial.request_items > 1 or not groups:
         return None

@@ -117,3 +117,23 @@ class ListGroup:
     @property
     def is_own_traffic(self) -> bool:
         return self.traffic is None or self.traffic.own
+
+    @property
+    def is_p99(self) -> bool:
+        """Whether the p99 of requests is minimised, and not the mean latency of the request that an item is in."""
+        return self.minimise == "p99"
+
+    def believe(self, row: ListRow) -> ListResult | None:
+        """What a list took, if it was measured and holds for this traffic or comes near it."""
+        result = row.measured
+        return result if result is not None and (self.is_own_traffic or result.is_of_traffic) else None
+
+    def measured_ms(self, row: ListRow) -> float | None:
+        """What is minimised, in ms; None where it is not known."""
+        result = self.believe(row)
+        return (result.latency_ms_p99 if self.is_p99 else result.item_latency_ms_mean) if result else None
+
+    def expected_ms(self, row: ListRow) -> float | None:
+        """The same as predicted."""
+        hope = row.predicted
+        return (hope.item_latency_ms_p99 if self.is_p99 else hope.item_latency_ms) if hope else None

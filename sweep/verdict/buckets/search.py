@@ -74,7 +74,7 @@ class Search:
     def __init__(
         self, fits: np.ndarray, weights: np.ndarray, seconds: np.ndarray, use: np.ndarray, objective: str
     ) -> None:
-        """S sizes and n candidates in order of size.
+        """S sizes and n candidates in order of size. Sizes that the same candidates hold count as one.
 
         Args:
             fits: (S, n) whether a candidate holds a size.
@@ -83,7 +83,9 @@ class Search:
             use: (limits, n) share of each limit that a candidate takes.
             objective: as for `bucketing.solve`.
         """
-        self._fits, self._weights, self._seconds, self._use = fits, weights / weights.sum(), seconds, use
+        self._fits, number = np.unique(fits, axis=0, return_inverse=True)
+        self._weights = np.bincount(number.ravel(), weights) / weights.sum()
+        self._seconds, self._use = seconds, use
         self._p99 = objective == "p99"
 
     def whole(self, k: int) -> Key | None:

@@ -3,15 +3,12 @@
 Entries of the ledger stand in the order of measurement, over all stages and resumes, whatever the clock did.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean, median
 
 from sweep.spec import Json, Measurement, Trial, from_json, to_json
-from sweep.store.layout import SweepFolder
 from sweep.text import count, percent, percent_range
 from sweep.verdict.noise import drift
 from sweep.verdict.noise.drift import Drift, Finding, Point
@@ -37,6 +34,20 @@ class Series:
     labels: Mapping[str, str] = field(default_factory=dict)  # of the trials, by key
     control: str | None = None  # key of the trial that was measured again to watch the machine
     settled: Mapping[int, float] = field(default_factory=dict)  # levels that are on record, by number of the point
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One measurement as `drift.json` has it."""
+
+    trial: str
+    repeat: int | None  # None: measured for the control alone
+    block: int
+    position: int
+    time: float
+    relative: float  # its rate / the usual rate of its trial
+    level: float  # estimated speed of the machine; 1: its usual speed
+    host: Mapping[str, float] = field(default_factory=dict)
 
 
 def read(entries: Iterable[Json], blocks: int | None = None) -> Series:
@@ -117,11 +128,11 @@ def build_document(series: Series, drift: Drift, levels: Sequence[float]) -> Jso
     sentences   the same for people, with the marks
     control     key of the control trial, None if the sweep was too short to need one
     marks       see `find_marks`
-    points      every measurement: trial, repeat (None: for the control alone), block, position, time, level, host,
-                `relative` (its rate / the usual rate of its trial)
+    points      every measurement, as `Reading`
     """
     marks = find_marks(series.points)
     usual = _find_usual_rates(series.points, levels)
+    relatives = [round(point.value / usual[point.group], 5) for point in series.points]
     return {
         "findings": [to_json(finding) for finding in drift.findings],
         "sentences": [describe_finding(finding, series.points) for finding in drift.findings]
@@ -137,17 +148,8 @@ def build_document(series: Series, drift: Drift, levels: Sequence[float]) -> Jso
         "labels": {p.trial: series.labels.get(p.trial, p.trial) for p in series.points},
         "marks": marks,
         "points": [
-            {
-                "trial": point.trial,
-                "repeat": point.repeat,
-                "block": point.block,
-                "position": point.position,
-                "time": point.time,
-                "relative": round(point.value / usual[point.group], 5),
-                "level": round(level, 5),
-                "host": point.host.known(),
-            }
-            for point, level in zip(series.points, levels, strict=True)
+            to_json(Reading(p.trial, p.repeat, p.block, p.position, p.time, relative, round(level, 5), p.host.known()))
+            for p, relative, level in zip(series.points, relatives, levels, strict=True)
         ],
     }
 
@@ -177,19 +179,6 @@ def describe_marks(marks: Sequence[Json], points: Sequence[Point]) -> list[str]:
             text = words.format(value=worst).replace("%", " %")
             sentences.append(f"{often[0].upper()}{often[1:]} {text}{' at worst' * (len(values) > 1)}.")
     return sentences
-
-
-def load_document(folder: Path) -> Json:
-    """What `drift.json` says; empty if it cannot be read."""
-    try:
-        return dict(json.loads(SweepFolder(folder).drift.read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-def load_sentences(folder: Path) -> list[str]:
-    """The sentences of `drift.json`; none if nothing is known or nothing happened."""
-    return [str(line) for line in load_document(folder).get("sentences", ())]
 
 
 def judge(series: Series, least: float, seed: int) -> tuple[Drift, list[float]]:

@@ -8,18 +8,12 @@ or None, never NaN. numpy and scipy are imported inside functions, because start
 
 import bisect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from sweep.spec import Measurement
-from sweep.spec.metrics import LATENCIES, METRICS, QUANTILES, SAMPLES, Pooled
-from sweep.store.samples import load_samples
 from sweep.verdict.stats import student
-
-if TYPE_CHECKING:
-    import numpy as np
 
 BEYOND = 5  # samples that must lie beyond a percentile before it is shown: p99 needs 500, p50 needs 10
 
@@ -111,6 +105,20 @@ class Ratio:
         low, high = self.log_interval(confidence)
         return Interval(self.estimate, _exp(low), _exp(high))
 
+    def is_different(self, confidence: float) -> bool:
+        """Whether the two surely differ: said of equal ones at most 1 - confidence of the time."""
+        low, high = self.log_interval(confidence)
+        return low > 0 or high < 0
+
+    def is_within(self, margin: float, confidence: float) -> bool:
+        """Whether the two surely differ by no more than the margin.
+
+        Two one-sided tests (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657-680), each at `confidence`, with the
+        limits +-log(1 + margin): this equals a 2 confidence - 1 interval inside the limits.
+        """
+        low, high = self.log_interval(2 * confidence - 1)
+        return max(-low, high) <= math.log1p(margin)
+
     def inverse(self) -> "Ratio":
         return Ratio(-self.log, self.standard_error, self.degrees, self.repeats, self.paired)
 
@@ -143,45 +151,6 @@ def ratio_interval(a: Values, b: Values, confidence: float = 0.95) -> Interval |
     return None if compared is None else compared.interval(confidence)
 
 
-@dataclass(frozen=True)
-class Equivalence:
-    """Whether two sets of repeats differ by more than anybody cares about."""
-
-    verdict: str  # same | different | undecided
-    change: float | None  # a / b - 1
-    low: float | None  # of the change, at the confidence asked for
-    high: float | None
-    margin: float
-    repeats: int
-
-    @property
-    def plus_minus(self) -> float | None:
-        """Half the width of the interval of the change."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
-
-
-def equivalence(a: Values, b: Values, margin: float = 0.05, confidence: float = 0.95) -> Equivalence:
-    """Compare a with b: `same` within the margin, `different`, or too little data to say either.
-
-    same: two one-sided tests (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657-680) at 1 - confidence each on the
-    log-ratio, with the limits +-log(1 + margin); this equals a 1 - 2 (1 - confidence) interval inside the limits.
-    different: otherwise, and the two-sided interval at `confidence` leaves out "no change", so identical trials are
-    called different at most 1 - confidence of the time. Swapping a and b never changes the verdict.
-    """
-    compared = ratio(a, b)
-    repeats = min(len(a), len(b))
-    if compared is None:
-        return Equivalence("undecided", None, None, None, margin, repeats)
-    inner_low, inner_high = compared.log_interval(2 * confidence - 1)
-    low, high = compared.log_interval(confidence)
-    limit = math.log1p(margin)
-    if -limit < inner_low and inner_high < limit:
-        verdict = "same"
-    else:
-        verdict = "different" if low > 0 or high < 0 else "undecided"
-    return Equivalence(verdict, compared.estimate - 1, _exp(low) - 1, _exp(high) - 1, margin, repeats)
-
-
 def repeats_to_decide(compared: Ratio, margin: float, confidence: float, comparisons: int = 1, most: int = 1000) -> int:
     """Repeats in all after which this pair is expected to be decided, if its difference and spread stay as observed.
 
@@ -200,48 +169,7 @@ def repeats_to_decide(compared: Ratio, margin: float, confidence: float, compari
     return 2 + bisect.bisect_left(range(2, most), True, key=decided)
 
 
-def summarize(
-    measurements: Sequence[Measurement],
-    samples: "Callable[[str], np.ndarray]" = load_samples,
-    confidence: float = 0.95,
-) -> dict[str, float]:
-    """The metrics of one trial from its repeats, under the names that tables and tracking use.
-
-    Latencies are pooled over all requests of all repeats and replicas; a percentile that their count does not support
-    is absent, as is anything else that is not known. Throughput is the mean over repeats. `_low` and `_high` are
-    Student's t intervals over repeats and absent where there is one repeat. The order of repeats does not matter.
-    """
-    import numpy as np
-
-    repeats = sorted(measurements, key=lambda m: m.index)
-    if not repeats:
-        return {}
-    metrics: dict[str, float] = {"repeats": float(len(repeats))}
-    for metric in METRICS:
-        values = [value for m in repeats if (value := m.number(metric.name)) is not None and math.isfinite(value)]
-        if metric.pooled is Pooled.LARGEST and values and max(values) > 0:
-            metrics[metric.name] = max(values)
-        elif metric.pooled is Pooled.MEAN and values:
-            spread = mean_interval(values, confidence)
-            metrics[metric.name] = spread.estimate
-            if metric.interval:
-                _add_ends(metrics, metric.name, spread)
-    per_repeat = [samples(m.samples) for m in repeats]
-    pooled = np.concatenate(per_repeat)
-    metrics[SAMPLES] = float(pooled.size)
-    if pooled.size:
-        # Whole nanoseconds add up exactly, so the mean does not depend on the order.
-        known = {"mean": int(pooled.sum()) / pooled.size, "max": float(pooled.max())}
-        carried = {label: q for label, q in QUANTILES.items() if percentile_supported(pooled.size, q)}
-        known |= {label: float(np.percentile(pooled, q)) for label, q in carried.items()}
-        metrics |= {metric.name: known[metric.label] / 1e6 for metric in LATENCIES if metric.label in known}
-    if "latency_ms_p50" in metrics:
-        medians = [float(np.median(array)) / 1e6 for array in per_repeat if array.size]
-        _add_ends(metrics, "latency_ms_p50", mean_interval(medians, confidence))
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
-
-
-def _add_ends(metrics: dict[str, float], name: str, spread: Interval) -> None:
+def add_ends(metrics: dict[str, float], name: str, spread: Interval) -> None:
     """Ends that hold the estimate: a pooled median need not lie inside the interval of the repeats' mean median."""
     if spread.low is not None and spread.high is not None:
         metrics[name + "_low"] = max(0.0, min(spread.low, metrics[name]))

@@ -93,8 +93,9 @@ def parse_question(words: Sequence[str], settings: Settings, hardware: Sequence[
             traffic, file = Traffic.read(value), value
         else:
             raise UserError(f"{name!r} is nothing that `best` can change: {_suggest(name)}")
-    objective = compose.changed("objective", settings.objective, rest["objective"])
-    return Question(objective, compose.changed("fleet", settings.fleet, rest["fleet"]), usd_per_hour, traffic, file)
+    objective = compose.change_section("objective", settings.objective, rest["objective"])
+    fleet = compose.change_section("fleet", settings.fleet, rest["fleet"])
+    return Question(objective, fleet, usd_per_hour, traffic, file)
 
 
 def _suggest(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from sweep.spec import Record, metrics
 from sweep.spec.metrics import COST, LATENCIES, Limit, Metric, Side
 from sweep.spec.settings import Objective
-from sweep.verdict import race, select
+from sweep.verdict import race
 from sweep.verdict.costs import money
 from sweep.verdict.stats import intervals
 from sweep.verdict.whatif.answers import View, hardware_name
@@ -120,7 +120,7 @@ def _break_even_interval(mine: Record, rival: Record, at: float, objective: Obje
 
 
 def _list_rates(record: Record) -> list[float]:
-    return intervals.drop_indexes(select.repeat_values(record, money.find_rate_metric(record.metrics or {})))
+    return intervals.drop_indexes(race.repeat_values(record, money.find_rate_metric(record.metrics or {})))
 
 
 def _rank_at_price(view: View, name: str, value: float, needed: Iterable[Record]) -> tuple[Record, ...]:
@@ -146,8 +146,7 @@ def _find_price_limit(view: View, name: str, ranking: Sequence[Record]) -> Steps
     price = next((host.price for host in view.hosts if host.name == name), None)
     now = price.usd_per_hour if price else None
     steps = _keep_nearest(Steps(f"price of {name}", "USD/h", now, *_find_stairs(most, rising=False)))
-    by_key = {record.key: record for record in ranking}
-    needed = [by_key[key] for key in steps.keys if key]
+    needed = [record for record in ranking if record.key in steps.keys]
     return _confirm(steps, lambda value: _rank_at_price(view, name, value, needed))
 
 
@@ -165,8 +164,7 @@ def _find_limit_flips(view: View, metric: Metric) -> Steps | None:
     ranking = view.feasible if now is None else view.ranked(_set_limit(view.objective, name, None))
     known = [(record, value) for record in ranking if (value := record.number(metric.name)) is not None]
     steps = _keep_nearest(Steps(metric.name, "ms", now, *_find_stairs(known, rising=True)))
-    by_key = {record.key: record for record in ranking}
-    needed = [by_key[key] for key in steps.keys if key]
+    needed = [record for record in ranking if record.key in steps.keys]
 
     def rank(value: float) -> tuple[Record, ...]:
         return view.choose_among(_keep_few(view, needed), _set_limit(view.objective, name, value))

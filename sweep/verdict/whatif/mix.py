@@ -15,12 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.spec import Measurement, Record, Trial, UserError
 from sweep.spec.facts import BucketFacts
-from sweep.spec.metrics import LATENCIES, QUANTILES
-from sweep.spec.metrics import THROUGHPUT as RATE
-from sweep.verdict.buckets import bucketing
-from sweep.verdict.buckets.bucketing import Curve, Point, Traffic
-from sweep.verdict.buckets.cost import as_shapes
-from sweep.verdict.buckets.traffic import units
+from sweep.spec.metrics import LATENCIES, QUANTILES, THROUGHPUT
+from sweep.verdict.buckets.cost import Curve, Point, as_shapes, share_out, waste
+from sweep.verdict.buckets.traffic import Traffic, units
 from sweep.verdict.stats import intervals
 from sweep.worker.batching import widen
 
@@ -74,13 +71,15 @@ def _reweigh_buckets(stored: "Stored", trial: Trial, traffic: Traffic) -> Record
     buckets = tuple(replace(row, share=float(share)) for row, share in zip(whole, shares, strict=True))
     metrics = _replace_metrics(record, repeats)
     if "padding" in metrics:
-        metrics["padding"] = bucketing.waste(traffic, order)
+        metrics["padding"] = waste(traffic, order)
     metrics.pop("padding_flops", None)
     means = np.array([row.latency_ms_mean or 0.0 for row in whole])
     metrics["item_latency_ms_mean"] = float(shares @ means)
     metrics["latency_ms_mean"] = fmean(repeat.latency_ms_mean for repeat in repeats)
     metrics |= _pool_latencies(np.concatenate(latencies), np.concatenate(weights))
-    _set_median_interval(metrics, repeats)
+    medians = [repeat.latency_ms["p50"] for repeat in repeats if "p50" in repeat.latency_ms]
+    if "latency_ms_p50" in metrics and medians:
+        intervals.add_ends(metrics, "latency_ms_p50", intervals.mean_interval(medians))
     return replace(record, metrics=metrics, repeats=tuple(repeats), buckets=buckets)
 
 
@@ -92,13 +91,12 @@ def _bucket_shares(rows: Sequence[BucketFacts], traffic: Traffic) -> "np.ndarray
         raise _Unknown(f"their buckets have {len(rows[0].bucket)} dimensions, the traffic {traffic.dimensions}")
     wide = [widen(row.bucket, traffic.dimensions) for row in rows]
     try:
-        served = bucketing.serve(traffic, wide)
+        shares = share_out(traffic, wide)
     except UserError:
         largest = "x".join(map(str, traffic.largest))
         raise _Unknown(f"a length of {largest} fits none of their buckets") from None
-    ordered = [tuple(shape) for shape in as_shapes(wide, traffic.dimensions).tolist()]  # as `serve` counts them
-    hits = np.bincount(served, traffic.weights, len(ordered)) / traffic.weights.sum()
-    return np.array([hits[ordered.index(shape)] for shape in wide])
+    ordered = [tuple(shape) for shape in as_shapes(wide, traffic.dimensions).tolist()]  # as `share_out` counts them
+    return np.array([shares[ordered.index(shape)] for shape in wide])
 
 
 def _reweigh_repeat(
@@ -178,9 +176,8 @@ def _replace_metrics(record: Record, repeats: Sequence[Measurement]) -> dict[str
     latencies = {name for metric in LATENCIES for name in metric.names}
     known = {name: value for name, value in (record.metrics or {}).items() if name not in latencies}
     spread = intervals.mean_interval([repeat.throughput_items_per_s for repeat in repeats])
-    known[RATE] = spread.estimate
-    if spread.low is not None and spread.high is not None:
-        known |= {RATE + "_low": max(0.0, spread.low), RATE + "_high": spread.high}
+    known[THROUGHPUT] = spread.estimate
+    intervals.add_ends(known, THROUGHPUT, spread)
     return known
 
 
@@ -206,13 +203,3 @@ def _weighted_percentiles(latency: "np.ndarray", weight: "np.ndarray") -> dict[s
     order = order[weight[order] > 0]
     middles = (np.cumsum(weight[order]) - weight[order] / 2) / weight[order].sum()
     return {name: float(np.interp(q / 100, middles, latency[order])) for name, q in QUANTILES.items()}
-
-
-def _set_median_interval(metrics: dict[str, float], repeats: Sequence[Measurement]) -> None:
-    """The interval of the median, over repeats, as `statistics.summarize` gives it."""
-    medians = [repeat.latency_ms["p50"] for repeat in repeats if "p50" in repeat.latency_ms]
-    if "latency_ms_p50" not in metrics or len(medians) < 2:
-        return
-    spread = intervals.mean_interval(medians)
-    metrics["latency_ms_p50_low"] = max(0.0, min(spread.low or 0.0, metrics["latency_ms_p50"]))
-    metrics["latency_ms_p50_high"] = max(spread.high or 0.0, metrics["latency_ms_p50"])

@@ -8,50 +8,32 @@ Worker side, Python 3.8.
 """
 
 import math
-from typing import Any, Dict, Mapping, NamedTuple, Sequence
+from typing import Any, Mapping, Sequence, Tuple
 
 import numpy as np
 
 from sweep.spec.facts import LoadFacts
-from sweep.worker.load.generator import OpenWindow
+from sweep.worker.window import Totals
 
 BLOCKS = 10  # parts of a window in which the queue's growth is looked at
 T_QUANTILE = 4.297  # Student's t with BLOCKS - 1 degrees of freedom: exceeded by chance once in 1,000
-Arrays = Dict[str, np.ndarray]
 
 
-def pack_arrays(opened: OpenWindow) -> Arrays:
-    """What one replica leaves for `sum_up` beside its requests: see `OpenWindow`."""
-    return {
-        **opened.items,
-        "ready_ns": opened.ready_ns,
-        "arrived_ns": opened.arrived_ns,
-        "window_ns": np.array([opened.start_ns, round(opened.seconds * 1e9)], np.int64),
-    }
+def sum_up(load: Mapping[str, Any], parts: Sequence[Mapping[str, np.ndarray]]) -> Totals:
+    """One repeat of an open load; its seconds go from the start to the last answer, and are at least the window's.
 
-
-class Account(NamedTuple):
-    """One repeat of an open load."""
-
-    rate: float  # items/s: answered items over `seconds`
-    seconds: float  # from the start to the last answer, at least the window
-    items: Arrays  # due_ns, done_ns of every item that was answered, in the order in which they were due
-    facts: LoadFacts
-
-
-def sum_up(load: Mapping[str, Any], parts: Sequence[Mapping[str, np.ndarray]]) -> Account:
-    """
     Args:
-        parts: of each replica: start_ns, end_ns and items of its requests, and what `pack_arrays` returned.
+        parts: of each replica: start_ns and end_ns of its requests, and what `generator.collect_window` returned.
     """
     due, done = (np.concatenate([part[name] for part in parts]) for name in ("due_ns", "done_ns"))
     order = np.argsort(due, kind="stable")
+    due, done = due[order], done[order]
     arrived = parts[0]["arrived_ns"]
     start, length = (int(number) for number in parts[0]["window_ns"])
     span = max([length / 1e9, *((part["end_ns"].max() - start) / 1e9 for part in parts if len(part["end_ns"]))])
     requests = sum(len(part["start_ns"]) for part in parts)
     busy = sum(float((part["end_ns"] - part["start_ns"]).sum()) for part in parts)
-    lag = _measure_lag(parts, busy)
+    lag_ms_mean, lag_ms_p50, lag_ms_p99, own_share = _measure_lag(parts, busy)
     facts = LoadFacts(
         scenario=str(load["name"]),
         rate=load.get("rate", len(arrived) / (length / 1e9) if length else None),
@@ -60,25 +42,18 @@ def sum_up(load: Mapping[str, Any], parts: Sequence[Mapping[str, np.ndarray]]) -
         left=len(arrived) - len(due),
         batch_mean=len(due) / max(1, requests),
         busy_share=min(1.0, busy / (len(parts) * span * 1e9)),
-        lag_ms_mean=lag.mean_ms,
-        lag_ms_p50=lag.p50_ms,
-        lag_ms_p99=lag.p99_ms,
-        own_share=lag.own_share,
+        lag_ms_mean=lag_ms_mean,
+        lag_ms_p50=lag_ms_p50,
+        lag_ms_p99=lag_ms_p99,
+        own_share=own_share,
         overloaded=bool(length) and is_growing(count_waiting(arrived, done, start, length)),
     )
-    return Account(len(due) / span, span, {"due_ns": due[order], "done_ns": done[order]}, facts)
+    latency, items = (done - due) / 1e6, {"due_ns": due, "done_ns": done}
+    return Totals(len(due) / span, span, latency, float(latency.mean()), np.ones(requests, bool), items, facts)
 
 
-class _Lag(NamedTuple):
-    """See `LoadFacts`."""
-
-    mean_ms: float
-    p50_ms: float
-    p99_ms: float
-    own_share: float
-
-
-def _measure_lag(parts: Sequence[Mapping[str, np.ndarray]], busy_ns: float) -> _Lag:
+def _measure_lag(parts: Sequence[Mapping[str, np.ndarray]], busy_ns: float) -> Tuple[float, float, float, float]:
+    """Mean, p50 and p99 of the lag in ms, and the share of own time: see `LoadFacts`."""
     lag, own = [], []
     for part in parts:
         free = np.concatenate([part["window_ns"][:1], part["end_ns"][:-1]])[: len(part["start_ns"])]
@@ -89,7 +64,7 @@ def _measure_lag(parts: Sequence[Mapping[str, np.ndarray]], busy_ns: float) -> _
     lags, owns = np.concatenate(lag) / 1e6, float(np.concatenate(own).sum())
     p50, p99 = np.percentile(lags, [50, 99]).tolist() if len(lags) else (0.0, 0.0)
     requests = sum(len(part["start_ns"]) for part in parts)
-    return _Lag(float(lags.sum()) / max(1, requests), p50, p99, owns / max(1.0, owns + busy_ns))
+    return float(lags.sum()) / max(1, requests), p50, p99, owns / max(1.0, owns + busy_ns)
 
 
 def count_waiting(arrived_ns: np.ndarray, done_ns: np.ndarray, start_ns: int, length_ns: int) -> np.ndarray:

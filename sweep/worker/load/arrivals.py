@@ -5,24 +5,12 @@ repeat give the same arrivals to every trial of a sweep (common random numbers),
 how they serve them.
 """
 
-from typing import NamedTuple, Sequence
+from typing import Sequence
 
 import numpy as np
 
 from sweep.spec import UserError
 from sweep.worker.load import trace as traces
-
-
-class Arrivals(NamedTuple):
-    """Items that arrive at one server and are shared by its replicas."""
-
-    due_ns: np.ndarray  # (n,) int64, ascending, from the window's start
-    item: np.ndarray  # (n,) number of the sample that each asks for
-
-    @staticmethod
-    def of(due_ns: np.ndarray, order: np.ndarray) -> "Arrivals":
-        """The samples in `order` arrive one after the other, round and round."""
-        return Arrivals(due_ns, order[np.arange(len(due_ns)) % len(order)])
 
 
 def draw_poisson(rate: float, seconds: float, seed: Sequence[int]) -> np.ndarray:
@@ -48,8 +36,3 @@ def replay_trace(file: str, sha256: str, speed: float) -> np.ndarray:
     times = np.array(recorded.times_s)
     moments: np.ndarray = np.round((times - times[0]) * (1e9 / speed)).astype(np.int64)
     return moments
-
-
-def at_once(count: int) -> np.ndarray:
-    """All items arrive at the start."""
-    return np.zeros(count, np.int64)

@@ -17,7 +17,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from sweep.spec.facts import ProbeFacts
+from sweep.spec.facts import CapacityFacts, ProbeFacts
 
 LATE = 0.01  # share of the items that may be late: a p99
 PRECISION = 1.03  # the bracket's ends are at most so far apart when the search ends
@@ -47,21 +47,12 @@ class Probe(NamedTuple):
         return self.late_share <= LATE
 
 
-class Capacity(NamedTuple):
-    """What the probes say together."""
-
-    items_per_s: float  # 0: no rate meets the service level
-    curve: Tuple[ProbeFacts, ...]  # every probe in the order of the search, with the fitted late share at its rate
-    converged: bool  # the bracket is narrow, and both ends were probed twice
-    note: str  # one line for people, or empty
-
-
-def search(probe: Callable[[float], Probe], first_rate: float, slo_p99_ms: float, limit: int) -> Capacity:
+def search(probe: Callable[[float], Probe], first_rate: float, slo_p99_ms: float, limit: int) -> CapacityFacts:
     """Call `probe` at most `limit` times, beginning at `first_rate`.
 
     Args:
         first_rate: items/s, best somewhat below what the server can do at most.
-        slo_p99_ms: only for the note; `probe` counts the late items.
+        slo_p99_ms: for the result and its note; `probe` counts the late items.
     """
     probes: List[Probe] = []
     while len(probes) < limit:
@@ -131,8 +122,12 @@ def _find_bracket(votes: Dict[float, Tuple[int, int]]) -> Tuple[Optional[float],
     return low, min(missed) if missed else None
 
 
-def conclude(probes: Sequence[Probe], slo_p99_ms: float, converged: bool) -> Capacity:
-    """What the probes say together."""
+def conclude(probes: Sequence[Probe], slo_p99_ms: float, converged: bool) -> CapacityFacts:
+    """What the probes say together.
+
+    Args:
+        converged: the bracket is narrow, and both ends were probed twice.
+    """
     counted = _judge_probes(probes)
     rates, shares = _fit_late_shares(_select_counted(probes))
     fitted = dict(zip(rates, shares))
@@ -154,14 +149,15 @@ def conclude(probes: Sequence[Probe], slo_p99_ms: float, converged: bool) -> Cap
     least = min(votes)
     if not met and 0 < votes[least][0] >= votes[least][1]:  # no probe was left for a lower rate
         note = "%.4g items/s met %g ms in some probes, not in all together: raise load.probes" % (least, slo_p99_ms)
-        return Capacity(least, curve, False, note)
+        return CapacityFacts(slo_p99_ms, least, False, curve, note)
     if not met:
-        return Capacity(0.0, curve, converged, _describe_no_capacity(probes, slo_p99_ms, converged))
+        note = _describe_no_capacity(probes, slo_p99_ms, converged)
+        return CapacityFacts(slo_p99_ms, 0.0, converged, curve, note)
     last = met[-1]
-    notes: List[str] = []
     if last + 1 == len(rates):
-        notes.append("%g ms were kept at every rate up to %.4g items/s: raise load.probes" % (slo_p99_ms, rates[-1]))
-        return Capacity(rates[-1], curve, False, "; ".join(notes))
+        note = "%g ms were kept at every rate up to %.4g items/s: raise load.probes" % (slo_p99_ms, rates[-1])
+        return CapacityFacts(slo_p99_ms, rates[-1], False, curve, note)
+    notes: List[str] = []
     items_per_s = _find_crossing(rates[last : last + 2], shares[last : last + 2])
     if all(probe.late <= LATE * probe.items for probe in probes if probe.rate > rates[last]):
         # If items may wait longer than the window, late ones do not show where the server is full
@@ -173,7 +169,7 @@ def conclude(probes: Sequence[Probe], slo_p99_ms: float, converged: bool) -> Cap
     few = min(probe.items for probe in probes if probe.rate in rates[last : last + 2])
     if few < 1 / LATE:
         notes.append("from %d items a probe, too few for a p99: raise effort.window_seconds" % few)
-    return Capacity(items_per_s, curve, converged, "; ".join(notes))
+    return CapacityFacts(slo_p99_ms, items_per_s, converged, curve, "; ".join(notes))
 
 
 def _judge_probes(probes: Sequence[Probe]) -> List[bool]:

@@ -31,13 +31,8 @@ class Saturate:
 
 
 @dataclass(frozen=True)
-class Single:
-    """It has no settings."""
-
-
-@dataclass(frozen=True)
-class Offline:
-    """It has no settings."""
+class Plain:
+    """A load without settings."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +59,8 @@ class Capacity:
 
 LOADS: Dict[str, Type[Any]] = {
     "saturate": Saturate,
-    "single": Single,
-    "offline": Offline,
+    "single": Plain,
+    "offline": Plain,
     "poisson": Poisson,
     "trace": Trace,
     "capacity": Capacity,

@@ -18,7 +18,6 @@ from sweep.spec import UserError
 from sweep.spec.settings import Effort
 from sweep.worker import window as measuring
 from sweep.worker.load import arrivals
-from sweep.worker.load.arrivals import Arrivals
 from sweep.worker.load.batcher import Stock
 from sweep.worker.load.queue import NEVER, Claim, Queue, Shared
 from sweep.worker.window import Warm, Window
@@ -88,35 +87,25 @@ def serve(queue: Queue, stock: Stock, start_ns: int, until_ns: int, keep: int, c
     return served
 
 
-class OpenWindow(NamedTuple):
-    """One replica's part of a window. Moments are in ns on the clock."""
-
-    window: Window
-    items: Dict[str, np.ndarray]  # due_ns and done_ns of every item that it answered
-    ready_ns: np.ndarray  # of every request: when it could have left
-    arrived_ns: np.ndarray  # of every item that arrived, whoever answered it
-    start_ns: int
-    seconds: float  # for which items arrived; 0: all at once
+# One replica's part of a window, and these arrays, whose moments are in ns on the clock:
+# due_ns, done_ns   of every item that it answered
+# ready_ns          of every request: when it could have left
+# arrived_ns        of every item that arrived, whoever answered it
+# window_ns         its start, and for how long items arrived; 0: all at once
+OpenWindow = Tuple[Window, Dict[str, np.ndarray]]
 
 
 def collect_window(served: Served, queue: Queue, stock: Stock, start_ns: int, seconds: float) -> OpenWindow:
     """What `serve` did, as arrays."""
     due = [queue.due_of(claim) for claim in served.claims]
-    counts = [claim.size for claim in served.claims]
-    done = np.repeat(np.array(served.end_ns, np.int64), counts)
-    return OpenWindow(
-        Window.of(
-            served.start_ns,
-            served.end_ns,
-            served.kept,
-            [stock.ask(claim.bucket, queue.items(claim)) for claim in served.claims],
-        ),
-        {"due_ns": start_ns + np.concatenate([*due, np.zeros(0, np.int64)]), "done_ns": done},
-        start_ns + np.array([claim.ready_ns for claim in served.claims], np.int64),
-        start_ns + queue.due_ns,
-        start_ns,
-        seconds,
-    )
+    requests = [stock.ask(claim.bucket, queue.items(claim)) for claim in served.claims]
+    return Window.of(served.start_ns, served.end_ns, served.kept, requests), {
+        "due_ns": start_ns + np.concatenate([*due, np.zeros(0, np.int64)]),
+        "done_ns": np.repeat(np.array(served.end_ns, np.int64), [claim.size for claim in served.claims]),
+        "ready_ns": start_ns + np.array([claim.ready_ns for claim in served.claims], np.int64),
+        "arrived_ns": start_ns + queue.due_ns,
+        "window_ns": np.array([start_ns, round(seconds * 1e9)], np.int64),
+    }
 
 
 def run_window(
@@ -142,8 +131,7 @@ def run_window(
 
 def make_queue(stock: Stock, due_ns: np.ndarray, max_wait_ms: float, shared: Shared, first_cell: int = 0) -> Queue:
     """The queue in which the stock's samples arrive in turn."""
-    arriving = Arrivals.of(due_ns, stock.order)
-    return Queue(arriving, stock.bucket_of, stock.rows, round(max_wait_ms * 1e6), shared, first_cell)
+    return Queue(due_ns, stock.order, stock.bucket_of, stock.rows, round(max_wait_ms * 1e6), shared, first_cell)
 
 
 def plan_arrivals(load: Mapping[str, Any], effort: Effort, repeat: int) -> Tuple[np.ndarray, float]:
@@ -170,5 +158,5 @@ def _run_offline(warm: Warm, stock: Stock, effort: Effort, shared: Shared) -> Op
     shared.add(together, math.ceil(warm.pace * items * measuring.stretch_window(effort, warm.pace)))
     start = warm.start()
     passes = max(1, round(shared.cells[together] / len(stock.order)))
-    queue = make_queue(stock, arrivals.at_once(passes * len(stock.order)), 0.0, shared)
+    queue = make_queue(stock, np.zeros(passes * len(stock.order), np.int64), 0.0, shared)
     return collect_window(serve(queue, stock, start, NEVER, warm.keep), queue, stock, start, 0.0)

@@ -49,11 +49,7 @@ class Team(NamedTuple):
 def run_search(
     warm: Warm, stock: Stock, load: Mapping[str, Any], effort: Effort, repeat: int, team: Team
 ) -> Tuple[OpenWindow, CapacityFacts]:
-    """One replica's part of the search, and of the window at the capacity.
-
-    Returns:
-        that window, and the result of the search.
-    """
+    """One replica's part of the window at the capacity, and the result of the search."""
     items = np.mean([len(request.items) for request in warm.requests])
     team.shared.add(0, round(1e3 * warm.pace * float(items)))
     warm.start()  # all have loaded and are warm
@@ -71,8 +67,7 @@ def run_search(
     rate = result.items_per_s or min(probe.rate for probe in result.curve)
     last = _Window(stock, load, effort, repeat, rate, team, load["probes"])
     start, served = last.serve((DRAIN - 1) * last.seconds, warm.keep)
-    facts = CapacityFacts(load["slo_p99_ms"], result.items_per_s, result.converged, result.curve, result.note)
-    return collect_window(served, last.queue, stock, start, last.seconds), facts
+    return collect_window(served, last.queue, stock, start, last.seconds), result
 
 
 class _Window:

@@ -15,8 +15,6 @@ from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from sweep.worker.load.arrivals import Arrivals
-
 NEVER = 1 << 62  # ns
 
 
@@ -47,7 +45,8 @@ class Queue:
 
     def __init__(
         self,
-        arrivals: Arrivals,
+        due_ns: np.ndarray,
+        order: np.ndarray,
         bucket_of: np.ndarray,
         batch: int,
         max_wait_ns: int,
@@ -56,16 +55,19 @@ class Queue:
     ) -> None:
         """
         Args:
+            due_ns: (n,) int64, when items arrive, ascending, from the window's start.
+            order: the samples that they ask for, one after the other, round and round.
             bucket_of: (N,) number of the bucket that takes each sample of the data.
             shared: its cells from `first_cell` on, one for each bucket: how many items of its line are taken. They
                 belong to this window alone and must be 0 at its start.
         """
-        bucket = bucket_of[arrivals.item]
-        self.due_ns = arrivals.due_ns
+        samples = order[np.arange(len(due_ns)) % len(order)]
+        bucket = bucket_of[samples]
+        self.due_ns = due_ns
         lines = [np.flatnonzero(bucket == number) for number in range(int(bucket_of.max()) + 1)]
-        self._items = [arrivals.item[line] for line in lines]
+        self._items = [samples[line] for line in lines]
         # A view gives Python's own integers, several times as fast as an array does.
-        self._due = [arrivals.due_ns[line].data for line in lines]
+        self._due = [due_ns[line].data for line in lines]
         self._batch, self._max_wait_ns = batch, max_wait_ns
         self._taken = shared.cells[first_cell : first_cell + len(lines)]
         self._lock = shared.lock

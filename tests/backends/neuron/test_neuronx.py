@@ -227,10 +227,10 @@ def test_the_sdk_is_never_imported_before_the_fork(name: str) -> None:
 
 
 def test_cores_that_are_not_consecutive_cannot_be_said() -> None:
-    assert sdk.cores_text((4,)) == "4"
-    assert sdk.cores_text((2, 3, 4)) == "2-4"
+    assert sdk.format_cores((4,)) == "4"
+    assert sdk.format_cores((2, 3, 4)) == "2-4"
     with pytest.raises(ValueError, match="not consecutive"):
-        sdk.cores_text((0, 2))
+        sdk.format_cores((0, 2))
 
 
 def test_cores_cannot_change_once_the_sdk_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,14 +273,15 @@ def test_dynamic_batching_takes_requests_of_any_size(bench: Bench) -> None:
 @pytest.mark.process
 def test_a_request_of_another_shape_is_refused_before_the_device(bench: Bench, built: Built) -> None:
     assert _summary(bench.measure(built, request_batch=3)) == "built for inputs of shape 2x8, called with 3x8"
-    stated = torch_common.Stated("bf16", ((2, 8), (2, 3)), ("float32", "float32"), (), {}, {})
+    options = {"dynamic_batch": True}
+    stated = torch_common.Stated("bf16", ((2, 8), (2, 3)), ("float32", "float32"), (), options, {})
     pytest.importorskip("torch")
-    runner = torch_common.NeuronRunner(None, stated, Placement("neuron", (0,)), 1, dynamic=True)
+    runner = torch_common.NeuronRunner(None, stated, Placement("neuron", (0,)))
     good = (np.zeros((5, 8), np.float32), np.zeros((5, 3), np.float32))
-    assert runner.fitting(good) == good
+    assert runner.check_shapes(good) == good
     for bad in ((good[0], good[1][:4]), (good[0][:, :7], good[1]), good[:1]):
-        with pytest.raises(TrialError, match="only the first number may be another one") as caught:
-            runner.fitting(bad)
+        with pytest.raises(TrialError, match="built for inputs of shape anyx8, anyx3, called with") as caught:
+            runner.check_shapes(bad)
         assert caught.value.kind is K.SHAPE_MISMATCH
 
 
@@ -291,7 +292,7 @@ def test_what_dynamic_batching_cannot_split_is_a_wrong_shape() -> None:
         raise ValueError("dim 0 differs")
 
     stated = torch_common.Stated("bf16", ((2, 8),), ("float32",), (), {}, {})
-    runner = torch_common.NeuronRunner(refuses, stated, Placement("neuron", (0,)), 1, dynamic=True)
+    runner = torch_common.NeuronRunner(refuses, stated, Placement("neuron", (0,)))
     with pytest.raises(TrialError, match="the device refuses the request: dim 0 differs") as caught:
         runner.run((1,))
     assert caught.value.kind is K.SHAPE_MISMATCH
@@ -387,7 +388,7 @@ def test_the_runtimes_line_goes_before_the_exception() -> None:
     line = "ERROR NRT:nrt_allocate_neuron_cores NeuronCore(s) not available - Requested:nc1-nc1 Available:0"
 
     def start() -> None:
-        with output.explained():
+        with output.explain():
             subprocess.run(["echo", line], check=True)
             raise RuntimeError("Neuron runtime cannot be initialized; cannot determine the number of cores")
 

@@ -73,22 +73,21 @@ class Laboratory:
         return [trial for batch in self.batches for trial in batch]
 
     def survey(self, job_overrides: Sequence[Sequence[str]]) -> Plan:
-        from sweep.hardware import rules as hardware_rules
+        from sweep.hardware.host import detect
 
-        jobs = self._composer.jobs(job_overrides)
+        trials = self._composer.trials(job_overrides)
         if self.sweep is None:
             made = self._composer.settings(job_overrides)
             folder = made.outputs_path / "sweeps" / f"lab-{len(ledger.sweeps(made.outputs_path))}"
             if made.plan != "only":
                 book = ledger.Ledger(folder)
-                book.append("sweep", id=folder.name, settings=made.to_json())
+                book.append("sweep", id=folder.name, settings=made)
                 book.close()
             self.sweep = SimpleNamespace(settings=made, records={}, interrupted=False, folder=folder, display=Screen())
-        trials = [job.trial for job in jobs]
-        return rules.make_plan(trials, hardware_rules.detect(), lambda _, names: dict.fromkeys(names, "1"))
+        return rules.make_plan(trials, detect(), lambda _, names: dict.fromkeys(names, "1"))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-        trials = [job.trial for job in self._composer.jobs(job_overrides)]
+        trials = self._composer.trials(job_overrides)
         self.batches.append(trials)
         records = [self._record(trial, self._result(trial)) for trial in trials]
         book = ledger.Ledger(self.sweep.folder)

@@ -11,11 +11,14 @@ import sys
 import threading
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sweep.files import write_json
 from sweep.hardware import environment
 from sweep.isolate.pool import Limits, Workers
 from sweep.report.mlflow import address, database, store, tracker
@@ -41,18 +44,9 @@ def _own_environment(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory):
-    """An empty store: making its tables takes seconds, copying it does not."""
-    outputs = tmp_path_factory.mktemp("template")
-    settings = make_settings(outputs, name="nothing")
-    database.make_database(str(store_uri(settings, {})))
-    return outputs / "mlflow.db"
-
-
 @pytest.fixture
-def settings(tmp_path, template):
-    shutil.copy(template, tmp_path / "mlflow.db")
+def settings(tmp_path, mlflow_store):
+    shutil.copy(mlflow_store, tmp_path / "mlflow.db")
     return make_settings(tmp_path)
 
 
@@ -113,7 +107,7 @@ def test_sweep_is_sent_with_params_metrics_tags_and_files(settings, folder, tmp_
         repeats=(replace(records[0].repeats[0], samples=str(samples)),),
         metrics={**records[0].metrics, "odd % name (x)": 1.23456789, "not_known": float("nan")},
     )
-    environment.write(folder / "environment.json")
+    write_json(folder / "environment.json", environment.capture())
     table = tmp_path / "results.csv"
     table.write_text("a,b\n")
     logged = send(settings, folder, records, [table, tmp_path / "not there"], "**The** description")
@@ -477,18 +471,21 @@ def test_more_trials_get_more_time(tmp_path):
 
 @pytest.mark.process
 def test_sync_completes_what_a_killed_worker_left(settings, folder):
-    records = [make_record(batch=n) for n in range(1, 121)]
+    records = [make_record(batch=n) for n in range(1, 41)]
     ledger_of(settings, folder, records)
     request = SendRequest(str(folder), settings)
-    outcomes = []
-    with Workers() as workers:
-        thread = threading.Thread(target=lambda: outcomes.append(worker(workers, request, folder, 300)))
-        thread.start()
-        begun = wait_for_children(settings, 2)
-        workers.cancel()
-        thread.join()
-    assert outcomes[0].failure.kind is FailureKind.PREEMPTED
-    assert begun <= len(children(settings)) < len(records)
+    with Workers() as workers, ThreadPoolExecutor() as threads:
+        sending = threads.submit(worker, workers, request, folder, 300)
+        with closing(sqlite3.connect(settings.outputs_path / "mlflow.db", timeout=60, isolation_level=None)) as store:
+            while count_children(store) < 2:
+                assert not sending.done(), sending.result()
+                time.sleep(0.02)
+            store.execute("begin immediate")  # now nobody else writes: the worker is killed before it has sent all
+            begun = count_children(store)
+            workers.cancel()
+            outcome = sending.result()
+    assert outcome.failure.kind is FailureKind.PREEMPTED
+    assert begun == len(children(settings)) < len(records)
     assert send(settings, folder, records).problem is None
     trials = [run for run in runs_of(settings) if run.data.tags["sweep.kind"] == "trial"]
     assert sorted(run.data.tags["sweep.key"] for run in trials) == sorted(record.key for record in records)
@@ -496,17 +493,9 @@ def test_sync_completes_what_a_killed_worker_left(settings, folder):
     assert len(runs_of(settings)) == len(records) + 1
 
 
-def wait_for_children(settings, some):
-    """Until at least so many trials have a run; how many have."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        with sqlite3.connect(settings.outputs_path / "mlflow.db") as database:
-            (count,) = database.execute("select count(*) from tags where key='sweep.key'").fetchone()
-        database.close()
-        if count >= some:
-            return count
-        time.sleep(0.02)
-    raise AssertionError("nothing was sent")
+def count_children(store):
+    """How many trials have a run."""
+    return store.execute("select count(*) from tags where key='sweep.key'").fetchone()[0]
 
 
 def tracked(name, uri=None):
@@ -632,8 +621,8 @@ def test_artifacts_stay_in_outputs_unless_a_server_decides(tmp_path):
 
 
 def test_links_open_sorted_and_filtered(tmp_path):
-    settings = make_settings(tmp_path)
-    found = make_links(settings, "3", parent="p1", sweep_id=ID, top=["r1", "r2"], base="http://127.0.0.1:5001")
+    settings, ui = make_settings(tmp_path), "http://127.0.0.1:5001"
+    found = make_links(ui, "3", settings.objective, parent="p1", sweep_id=ID, top=["r1", "r2"])
     page, _, query = found["trials"].partition("?")
     values = dict(urllib.parse.parse_qsl(query))
     assert page == "http://127.0.0.1:5001/#/experiments/3/runs"
@@ -652,25 +641,18 @@ def test_links_open_sorted_and_filtered(tmp_path):
     assert view["columnOrder"][:2] == ["params.`batch`", view["orderByKey"]]
     assert "params.`batch`" in view["selectedColumns"]
     latency = replace(settings.objective, metric="latency_ms_p50", maximize=False)
-    assert "orderByAsc=true" in make_links(settings, "3", latency)["trials"]
-    assert "compare" not in make_links(settings, "3", top=["one"])
-    assert make_links(served(settings, "http://h:9"), "3")["trials"].startswith("http://h:9/#/")
+    assert "orderByAsc=true" in make_links(ui, "3", latency)["trials"]
+    assert "compare" not in make_links(ui, "3", latency, top=["one"])
 
 
-def test_captured_environment_is_an_allow_list(monkeypatch, tmp_path):
+def test_captured_environment_is_an_allow_list(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hush-hush")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    environment.write(tmp_path / "environment.json")
-    text = (tmp_path / "environment.json").read_text()
-    assert "hush-hush" not in text
-    found = json.loads(text)
-    assert found["variables"]["OMP_NUM_THREADS"] == "3"
-    assert found["packages"]["mlflow"].startswith("3.")
-    monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    environment.write(tmp_path / "environment.json")  # what stands there is what the sweep ran with
-    assert (tmp_path / "environment.json").read_text() == text
-    environment.write(tmp_path / "no" / "such" / "folder.json")
+    captured = environment.capture()
+    assert "hush-hush" not in json.dumps(captured)
+    assert captured["variables"]["OMP_NUM_THREADS"] == "3"
+    assert captured["packages"]["mlflow"].startswith("3.")
 
 
 @pytest.mark.process

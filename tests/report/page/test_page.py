@@ -15,7 +15,20 @@ import pytest
 
 from sweep.__main__ import run
 from sweep.report import page
-from sweep.report.page import gather, markup, surroundings, top
+from sweep.report.page import (
+    answers,
+    builds,
+    capacity,
+    failures,
+    gather,
+    latency,
+    markup,
+    noise,
+    surroundings,
+    top,
+    tradeoff,
+)
+from sweep.report.page import trials as table
 from sweep.report.page.markup import Cell, Column, Row, Section
 from sweep.spec import Status, StopReason, UserError
 from sweep.spec.facts import CapacityFacts, HostFacts, ProbeFacts
@@ -28,6 +41,8 @@ from tests.support.records import make_load, make_measurement
 from tests.support.running import sweep
 from tests.support.stored_sweeps import Member
 
+FAILED = [Member({}, "build_failed")]  # nothing to draw
+PLAIN = (top.choice, table.section, answers.section, failures.section, builds.section, surroundings.environment)
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 HOSTILE = "<script>alert('x')</script>\"'&<img src=x onerror=alert(1)>"
 
@@ -179,7 +194,7 @@ def test_page_without_trials(tmp_path: Path) -> None:
 def test_running_sweep_says_so(tmp_path: Path) -> None:
     folder = store(tmp_path, finished=False)
     book = ledger.Ledger(folder)
-    words = read(html(folder))
+    words = read(html(folder, *PLAIN))
     book.close()
     assert "still running" in words
     assert "No verdict yet" in words
@@ -215,7 +230,7 @@ def test_interrupted_sweep_has_a_verdict_and_says_so(tmp_path: Path) -> None:
     book = ledger.Ledger(folder)
     book.append("finish", verdict=None, interrupted=True)
     book.close()
-    words = read(html(folder))
+    words = read(html(folder, *PLAIN))
     assert "was interrupted" in words
     assert "No verdict yet" not in words
 
@@ -231,7 +246,7 @@ def test_percentiles_of_too_few_samples_are_not_printed(tmp_path: Path) -> None:
         book.append("record", record=replace(record, metrics=known))
     book.append("finish", verdict=None, interrupted=False)
     book.close()
-    words = read(html(folder))
+    words = read(html(folder, *PLAIN, latency.section))
     assert "a p95 needs 100, a p99 needs 500" in words
     assert "60 requests; too few for a p99" in words
     assert "n = 60" in words
@@ -265,7 +280,7 @@ def test_agreement_shows_who_was_right_and_how_certain_that_is(tmp_path: Path) -
         "mcnemar_p": 0.625,
         "who_was_right": {"both": 949, "only_reference": 3, "only_candidate": 1, "neither": 47},
     }
-    words = read(html(store(tmp_path, agreement=agreement)))
+    words = read(html(store(tmp_path, agreement=agreement), answers.section))
     assert "99.6 %" in words
     assert "949 3 1 47 0.62" in words
     assert "3 v 1 says nothing about accuracy" in words
@@ -273,7 +288,8 @@ def test_agreement_shows_who_was_right_and_how_certain_that_is(tmp_path: Path) -
 
 
 def test_answers_without_classes_are_compared_by_distance(tmp_path: Path) -> None:
-    words = read(html(store(tmp_path, agreement={"samples": 9, "max_abs_error": 0.25, "cosine_min": 0.999})))
+    agreement = {"samples": 9, "max_abs_error": 0.25, "cosine_min": 0.999}
+    words = read(html(store(tmp_path, agreement=agreement), answers.section))
     assert "largest difference" in words
     assert "0.999000" in words
 
@@ -285,7 +301,7 @@ def test_capacity_is_drawn_with_its_probes(tmp_path: Path) -> None:
     ]
     found = CapacityFacts(20.0, 210.0, False, tuple(curve), "raise load.probes")
     repeats = tuple(replace(make_measurement(n), capacity=found) for n in range(2))
-    text = html(store(tmp_path, repeats=repeats))
+    text = html(store(tmp_path, repeats=repeats), capacity.section)
     words = read(text)
     assert "Capacity" in headings(text)
     assert "longer than 20.0 ms" in words
@@ -296,7 +312,7 @@ def test_capacity_is_drawn_with_its_probes(tmp_path: Path) -> None:
 def test_open_load_says_whether_it_was_served(tmp_path: Path) -> None:
     load = make_load(finished=880, left=20, overloaded=True)
     repeats = tuple(replace(make_measurement(n), load=load) for n in range(2))
-    words = read(html(store(tmp_path, repeats=repeats)))
+    words = read(html(store(tmp_path, repeats=repeats), latency.section))
     assert "queue grows in 2 of 2 repeats" in words
 
 
@@ -307,7 +323,7 @@ def test_drift_is_drawn_and_described(tmp_path: Path) -> None:
     sentence = "The machine became 10 % slower in block 2."
     document = {**told.drift, "points": points, "sentences": [sentence], "findings": [{"kind": "shift"}]}
     (folder / "drift.json").write_text(json.dumps({**document, "control": points[0]["trial"]}))
-    text = html(folder)
+    text = html(folder, noise.section)
     words = read(text)
     assert words.count(sentence) >= 2, "in the head and beside the picture"
     assert "Orange: the level" in words
@@ -352,7 +368,7 @@ def test_race_says_how_far_its_forecast_reached(tmp_path: Path) -> None:
 
 def headed(folder: Path, name: str, following: str) -> str:
     """One entry of the head."""
-    tiles = read(html(folder)).partition("Evidence")[2]
+    tiles = read(f"<div>{top.header(gather.read(folder))}</div>").partition("Evidence")[2]
     return tiles.partition(name)[2].partition(following)[0].strip()
 
 
@@ -361,7 +377,7 @@ def test_bug_in_one_part_leaves_the_rest_of_the_page(tmp_path: Path, monkeypatch
         raise ValueError("a <bug>")
 
     monkeypatch.setattr("sweep.report.page.tradeoff.section", broken)
-    text = html(store(tmp_path))
+    text = html(store(tmp_path, [Member({}, latencies_ms=latencies(0, 1.0))]))
     assert f"{page.MISSING} test_page-broken: ValueError: a &lt;bug&gt;" in text
     assert "Latency" in headings(text)
 
@@ -384,11 +400,11 @@ def test_logs_are_found_in_moved_outputs(tmp_path: Path) -> None:
     log.write_text("it said so")
     elsewhere = "/home/somebody/outputs/store/builds/KEY/artifact/log.txt"
     some = [Member({"batch": n}, "build_failed", more={"log": elsewhere}) for n in (1, 2)]
-    assert "it said so" in read(html(store(tmp_path, some)))
+    assert "it said so" in read(html(store(tmp_path, some), failures.section))
 
 
 def test_verb_writes_the_page_and_prints_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = store(tmp_path)
+    folder = store(tmp_path, FAILED)
     assert run(["report", SWEEP, f"--outputs={tmp_path}"]) == 0
     assert capsys.readouterr().out.strip().endswith("report.html")
     assert (folder / "report.html").exists()
@@ -414,7 +430,7 @@ def test_impossible_report_is_one_line_of_error(
 
 
 def test_unwritable_folder_is_one_line_of_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store(tmp_path)
+    store(tmp_path, FAILED)
     (tmp_path / "file").write_text("")
     assert run(["report", f"--outputs={tmp_path}", f"--output={tmp_path / 'file' / 'page.html'}"]) == 1
     assert "cannot write" in capsys.readouterr().err
@@ -501,9 +517,9 @@ def test_trials_stopped_by_a_race_keep_numbers_and_are_no_failures(tmp_path: Pat
     told = gather.read(folder)
     rates = [r.numbers["throughput_items_per_s"] for r in told.records if r.metrics]
     assert rates == sorted(rates, reverse=True), "they follow those with a rank"
-    text = html(folder)
+    text = html(folder, table.section, tradeoff.section, failures.section, builds.section)
     read(text)
     assert text.count('<span class="tag stopped">dominated</span>') == 3
-    failures = text[text.index('<section id="failures">') : text.index('<section id="builds">')]
-    assert "dominated" not in failures
+    part = text[text.index('<section id="failures">') : text.index('<section id="builds">')]
+    assert "dominated" not in part
     assert text.count('class="hit"') >= 2 * 5, "they are drawn"

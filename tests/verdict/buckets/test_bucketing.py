@@ -11,18 +11,9 @@ from hypothesis import strategies as st
 from sweep.spec import UserError
 from sweep.verdict.buckets import bucketing
 from sweep.verdict.buckets import search as bucket_search
-from sweep.verdict.buckets.bucketing import (
-    Choice,
-    Curve,
-    Point,
-    Traffic,
-    evaluate,
-    pad_to_max,
-    powers_of_two,
-    serve,
-    solve,
-    waste,
-)
+from sweep.verdict.buckets.bucketing import solve
+from sweep.verdict.buckets.cost import Choice, Curve, Point, evaluate, powers_of_two, serve, waste
+from sweep.verdict.buckets.traffic import Traffic
 from sweep.worker.batching import route
 
 # The first call imports scipy, which a deadline would count.
@@ -210,8 +201,8 @@ def test_buckets_are_sizes_that_occur_where_the_curve_rises(histogram: dict[int,
 @given(histograms, curves(), ks)
 def test_solve_is_never_worse_than_powers_of_two(histogram: dict[int, float], cost: Curve, k_max: int) -> None:
     traffic = traffic_of(histogram)
-    choices = solve(traffic, cost, k_max, candidates=[*range(1, 65)])
-    guess = powers_of_two(traffic.largest, k_max)
+    choices = solve(traffic, cost, k_max)
+    guess = powers_of_two(traffic.largest)[-k_max:]
     assert choices[-1].expected_seconds <= evaluate(traffic, cost, guess).expected_seconds * (1 + 1e-9)
 
 
@@ -361,15 +352,11 @@ def test_curve_refuses_impossible_points(points: list[Point]) -> None:
 # Baselines, routing, waste
 
 
-def test_powers_of_two_and_pad_to_max() -> None:
-    assert powers_of_two(100, 3) == ((32,), (64,), (128,))
-    assert powers_of_two(128, 2) == ((64,), (128,))
-    assert powers_of_two(5) == ((1,), (2,), (4,), (8,))
-    assert powers_of_two(1, 4) == ((1,),)
-    assert powers_of_two(300, 2, most=384) == ((256,), (384,))
-    assert powers_of_two((100, 40), 2) == ((64, 32), (128, 64))
-    assert pad_to_max(7) == ((7,),)
-    assert pad_to_max((3, 4)) == ((3, 4),)
+def test_powers_of_two() -> None:
+    assert powers_of_two((5,)) == ((1,), (2,), (4,), (8,))
+    assert powers_of_two((8,)) == ((1,), (2,), (4,), (8,))
+    assert powers_of_two((1,)) == ((1,),)
+    assert powers_of_two((100, 40))[-2:] == ((64, 32), (128, 64))
 
 
 def test_waste_is_padding_as_share_of_all_elements() -> None:
@@ -383,15 +370,11 @@ def test_solve_refuses_sizes_that_no_bucket_fits() -> None:
     traffic = Traffic.of([10, 200])
     with pytest.raises(UserError, match=r"fits size \[200\]: add \[200\]"):
         serve(traffic, [10, 100])
-    with pytest.raises(UserError, match=r"no candidate covers the largest size: add \[200\]"):
-        solve(traffic, Curve([Point((10,), 1.0)]), 2, candidates=[10, 100])
     with pytest.raises(UserError, match="alone needs 200 MB of memory, the limit is 90"):
         solve(traffic, Curve([Point((10,), 1.0, 10.0)]), 2, memory_mb=90)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"k_max": 0}, {"objective": "p50"}, {"memory_mb": 0}, {"memory_mb": math.nan}, {"candidates": []}]
-)
+@pytest.mark.parametrize("wrong", [{"k_max": 0}, {"objective": "p50"}, {"memory_mb": 0}, {"memory_mb": math.nan}])
 def test_solve_refuses_impossible_options(wrong: dict[str, object]) -> None:
     options = {"k_max": 2, **wrong}
     with pytest.raises(UserError):
@@ -436,8 +419,6 @@ def test_many_heights_and_widths_are_searched_by_exchange() -> None:
     assert all((choice.memory_mb or 0) <= 200 for choice in limited)
     with pytest.raises(UserError, match="alone needs"):
         solve(traffic, cost, 4, memory_mb=20)
-    with pytest.raises(UserError, match="do not cover every size"):
-        solve(traffic, cost, 4, candidates=[(64, 64), (64, 128)])
 
 
 def test_squares_are_solved_like_one_dimension() -> None:

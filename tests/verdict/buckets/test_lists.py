@@ -12,10 +12,10 @@ from sweep.spec import DYNAMIC, Record, Status, Trial
 from sweep.spec.facts import BucketFacts, SizeFacts
 from sweep.spec.settings import Bucketing
 from sweep.verdict.buckets import lists as bucket_lists
-from sweep.verdict.buckets.bucketing import Traffic
 from sweep.verdict.buckets.lists import Group
 from sweep.verdict.buckets.measured import summarize_list
 from sweep.verdict.buckets.results import ListGroup, ListResult, ListRow, Movement
+from sweep.verdict.buckets.traffic import Traffic
 
 TWO = Bucketing(max=2)
 TRAFFIC = Traffic.of([10, 60], [3, 1])

@@ -232,8 +232,8 @@ def test_the_list_names_every_type_and_what_is_not_known(tmp_path: Path, capsys:
     assert "prices" in VERBS
     assert verbs.run(["prices", "--outputs", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    known = [each for each in compose.hardware_types() if each["price"]]
-    assert all(str(each["name"]) in shown for each in compose.hardware_types() if not each.get("withdrawn"))
+    known = [each for each in compose.load_hardware_types() if each["price"]]
+    assert all(str(each["name"]) in shown for each in compose.load_hardware_types() if not each.get("withdrawn"))
     assert sum("on_demand" in line for line in shown.splitlines()) >= len(known) - 1
     assert "Not known: " in shown
     assert "prices.csv" not in shown

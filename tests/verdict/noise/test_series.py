@@ -1,6 +1,5 @@
 """The series of a sweep from its ledger, and what is told of it."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sweep import files
 from sweep.spec import Json, to_json
 from sweep.spec.facts import HostFacts
-from sweep.store.layout import SweepFolder
 from sweep.verdict.noise import series
 from sweep.verdict.noise.drift import Point
 from tests.support.machine_laws import log_normal, simulated, speed
@@ -95,15 +94,15 @@ def test_the_document_and_its_sentence(tmp_path: Path) -> None:
     slower = [p["relative"] for p in made["points"] if p["level"] < 1.0]
     assert np.mean(usual) == pytest.approx(1.0, abs=0.01)
     assert np.mean(slower) == pytest.approx(1 / 1.1, abs=0.01)
-    SweepFolder(tmp_path).drift.write_text(json.dumps(made))
-    assert series.load_sentences(tmp_path) == [said]
+    files.write_json(tmp_path / "drift.json", made)
+    assert files.read_json(tmp_path / "drift.json")["sentences"] == [said]
 
 
-def test_unknown_drift_gives_no_sentences(tmp_path: Path) -> None:
-    assert series.load_sentences(tmp_path) == []
-    SweepFolder(tmp_path).drift.write_text("{")
-    assert series.load_sentences(tmp_path) == []
-    assert series.load_document(tmp_path) == {}
+def test_document_that_is_missing_or_cut_off_is_empty(tmp_path: Path) -> None:
+    assert files.read_json(tmp_path / "drift.json") == {}
+    for cut in ("{", "[1]"):
+        (tmp_path / "drift.json").write_text(cut)
+        assert files.read_json(tmp_path / "drift.json") == {}
 
 
 def test_trend_has_a_sentence() -> None:

@@ -1,5 +1,4 @@
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -7,10 +6,9 @@ from typing import TypeVar
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.spec import Measurement
 from sweep.store import samples
 from sweep.verdict.stats import intervals
 
@@ -26,13 +24,6 @@ shares = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.
 def known(value: T | None) -> T:
     assert value is not None
     return value
-
-
-def measurement(index: int, throughput: float = 100.0, **changes: object) -> Measurement:
-    base = Measurement(
-        index, throughput, 1.0, 100, 100, 1.0, {"p50": 1.0}, 0.5, 3.0, {}, 120.0 + index, 1.0, str(index), ""
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]  # fields by name
 
 
 def test_wilson_matches_published_interval() -> None:
@@ -118,7 +109,6 @@ def test_pairing_does_not_depend_on_the_order_of_the_repeats() -> None:
 def test_ratio_is_unknown_from_too_few_or_impossible_values(values: list[float]) -> None:
     assert intervals.ratio(values, [1.0, 2.0]) is None
     assert intervals.ratio_interval([1.0, 2.0], values) is None
-    assert intervals.equivalence(values, [1.0, 2.0]).verdict == "undecided"
 
 
 @given(repeats, repeats, st.floats(0.5, 0.9999))
@@ -132,10 +122,10 @@ def test_ratio_interval_is_finite_and_mirrors(a: list[float], b: list[float], co
 
 @given(repeats, repeats, st.floats(0.001, 0.5), st.floats(0.6, 0.999))
 def test_equivalence_is_symmetric(a: list[float], b: list[float], margin: float, confidence: float) -> None:
-    forward = intervals.equivalence(a, b, margin, confidence)
-    backward = intervals.equivalence(b, a, margin, confidence)
-    assert forward.verdict == backward.verdict
-    assert (1 + known(forward.change)) * (1 + known(backward.change)) == pytest.approx(1.0)
+    forward, backward = known(intervals.ratio(a, b)), known(intervals.ratio(b, a))
+    assert forward.is_within(margin, confidence) == backward.is_within(margin, confidence)
+    assert forward.is_different(confidence) == backward.is_different(confidence)
+    assert forward.estimate * backward.estimate == pytest.approx(1.0)
 
 
 @given(repeats, repeats, st.floats(0.01, 0.5))
@@ -147,20 +137,19 @@ def test_equivalence_is_two_one_sided_tests(a: list[float], b: list[float], marg
     below = scipy.stats.ttest_ind(log_a - limit, log_b, equal_var=False, alternative="less").pvalue
     p = max(above, below)
     if abs(p - 0.05) > 1e-9:
-        assert (intervals.equivalence(a, b, margin).verdict == "same") == (p < 0.05)
+        assert known(intervals.ratio(a, b)).is_within(margin, 0.95) == (p < 0.05)
 
 
-def test_equivalence_says_same_different_or_undecided() -> None:
+def test_trials_are_within_a_margin_or_different_or_neither() -> None:
     steady = [100.0, 100.4, 99.7, 100.1, 99.9]
     slower = [value * 0.94 for value in steady]
     noisy = [100.0, 131.0, 82.0, 109.0, 77.0]
-    assert intervals.equivalence(steady, list(reversed(steady)), 0.02).verdict == "same"
-    drifted = intervals.equivalence(slower, steady, 0.02)
-    assert drifted.verdict == "different"
-    assert drifted.change == pytest.approx(-0.06, abs=1e-9)
-    assert known(drifted.low) < -0.06 < known(drifted.high) < 0
-    assert drifted.plus_minus == pytest.approx((known(drifted.high) - known(drifted.low)) / 2)
-    assert intervals.equivalence(noisy, steady, 0.02).verdict == "undecided"
+
+    def judge(a: list[float]) -> tuple[bool, bool]:
+        ratio = known(intervals.ratio(a, steady))
+        return ratio.is_within(0.02, 0.95), ratio.is_different(0.95)
+
+    assert [judge(values) for values in (steady[::-1], slower, noisy)] == [(True, False), (False, True), (False, False)]
 
 
 def test_equal_trials_are_called_different_as_rarely_as_promised_and_slow_ones_found() -> None:
@@ -169,8 +158,8 @@ def test_equal_trials_are_called_different_as_rarely_as_promised_and_slow_ones_f
     equal = slower = 0
     for _ in range(runs):
         a, b = random.lognormal(0.0, 0.01, (2, 5))
-        equal += intervals.equivalence(a.tolist(), b.tolist(), 0.02).verdict == "different"
-        slower += intervals.equivalence((a * 0.95).tolist(), b.tolist(), 0.02).verdict == "different"
+        equal += known(intervals.ratio(a.tolist(), b.tolist())).is_different(0.95)
+        slower += known(intervals.ratio((a * 0.95).tolist(), b.tolist())).is_different(0.95)
     assert equal <= 0.05 * runs
     assert slower >= 0.95 * runs
 
@@ -192,70 +181,6 @@ def test_repeats_to_decide_is_the_first_that_decides() -> None:
         return float(scipy.stats.t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
 
     assert half(wanted) < 0.02 <= half(wanted - 1)
-
-
-def loader(latencies_ns: dict[str, np.ndarray]):  # type: ignore[no-untyped-def]  # a lambda, like load_samples
-    return lambda path: latencies_ns[path]
-
-
-def test_summary_pools_requests_and_averages_throughput() -> None:
-    latencies = {"0": np.arange(1, 301) * 1000, "1": np.arange(301, 601) * 1000}
-    found = intervals.summarize([measurement(0, 100.0), measurement(1, 110.0)], loader(latencies))
-    pooled = np.arange(1, 601) / 1000
-    assert found["sample_count"] == 600
-    assert found["repeats"] == 2
-    assert found["throughput_items_per_s"] == 105.0
-    assert found["latency_ms_mean"] == pytest.approx(pooled.mean())
-    assert found["latency_ms_max"] == 0.6
-    for name, q in (("p50", 50), ("p90", 90), ("p95", 95), ("p99", 99)):
-        assert found["latency_ms_" + name] == pytest.approx(np.percentile(pooled, q))
-    assert found["load_seconds"] == 0.5
-    assert found["first_request_ms"] == 3.0
-    assert found["peak_memory_mb"] == 121.0
-
-
-def test_summary_leaves_out_what_the_count_does_not_support() -> None:
-    found = intervals.summarize([measurement(0)], loader({"0": np.full(71, 1000)}))
-    assert {"latency_ms_p50", "latency_ms_p90"} <= set(found)
-    assert not {"latency_ms_p95", "latency_ms_p99", "throughput_items_per_s_low", "latency_ms_p50_low"} & set(found)
-    empty = intervals.summarize([measurement(0)], loader({"0": np.empty(0, np.int64)}))
-    assert empty["sample_count"] == 0
-    assert not [name for name in empty if name.startswith("latency")]
-    assert intervals.summarize([]) == {}
-
-
-@settings(max_examples=50)
-@given(st.lists(st.lists(st.integers(1, 10**9), max_size=40), min_size=1, max_size=6), st.randoms())
-def test_summary_is_finite_ordered_and_blind_to_the_order_of_repeats(
-    latencies: Sequence[Sequence[int]],
-    random: "np.random.Generator",
-) -> None:
-    arrays = {str(i): np.array(each, np.int64) for i, each in enumerate(latencies)}
-    done = [measurement(i, 10.0 + 3 * (i % 3)) for i in range(len(latencies))]
-    found = intervals.summarize(done, loader(arrays))
-    shuffled = list(done)
-    random.shuffle(shuffled)  # type: ignore[arg-type]  # numpy takes any list
-    assert intervals.summarize(shuffled, loader(arrays)) == found
-    assert all(math.isfinite(value) for value in found.values())
-    for name in ("throughput_items_per_s", "latency_ms_p50"):
-        if name + "_low" in found:
-            assert 0 <= found[name + "_low"] <= found[name] <= found[name + "_high"]
-
-
-def test_summary_never_holds_what_is_not_finite() -> None:
-    broken = measurement(0, math.nan, load_seconds=math.inf, first_request_ms=math.nan, peak_memory_mb=math.nan)
-    found = intervals.summarize([broken], loader({"0": np.full(20, 10)}))
-    assert not {"throughput_items_per_s", "load_seconds", "first_request_ms", "peak_memory_mb"} & set(found)
-
-
-def test_samples_are_read_from_the_file_of_a_repeat(tmp_path: Path) -> None:
-    path = tmp_path / "samples.npz"
-    start = np.array([5, 10, 20], np.int64)
-    np.savez(path, start_ns=start, end_ns=start + 1_000_000, replica=np.array([0, 0, 1]))
-    assert samples.load_samples(str(path)).tolist() == [1_000_000] * 3
-    found = intervals.summarize([measurement(i, samples=str(path)) for i in range(4)])
-    assert found["latency_ms_p50"] == 1.0
-    assert found["sample_count"] == 12
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut off", b"not an archive"])

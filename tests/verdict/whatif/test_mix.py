@@ -14,9 +14,8 @@ from sweep import verbs
 from sweep.spec import Measurement, Origin, Record, Trial
 from sweep.spec.facts import BucketFacts, SizeFacts
 from sweep.store import ledger, query
-from sweep.verdict.buckets import metrics as bucket_metrics
 from sweep.verdict.buckets.traffic import Traffic
-from sweep.verdict.stats import intervals
+from sweep.verdict.repeats import compute_metrics, pool_buckets
 from sweep.verdict.whatif import mix
 from sweep.verdict.whatif.answers import Question, View
 from tests.support.priced_sweeps import NAME
@@ -76,9 +75,9 @@ def store(
             np.savez(path, **arrays)
         repeats.append(measured(arrays, str(path), index))
     made = make_record(batch=BATCH, buckets=BUCKETS)
-    buckets = tuple(bucket_metrics.pool_buckets(repeats, [{}] * 3))
+    buckets = tuple(pool_buckets(repeats, [{}] * 3))
     record = replace(made, key=trial.key, repeats=tuple(repeats), builds=({},) * 3, buckets=buckets)
-    record = replace(record, metrics=intervals.summarize(repeats) | bucket_metrics.compute_metrics(record))
+    record = replace(record, metrics=compute_metrics(record))
     keep(outputs, [trial], [record])
     return trial, record
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sweep.spec import Measurement, to_json
 from sweep.spec.facts import CapacityFacts
+from sweep.verdict.repeats import summarize
 from sweep.verdict.stats import intervals
 from sweep.worker.load import capacity
 from sweep.worker.load.capacity import Probe
@@ -223,11 +224,11 @@ def measurement(index: int, items_per_s: float | None) -> Measurement:
 
 
 def test_capacity_metric_is_the_mean_of_repeats_with_interval() -> None:
-    found = intervals.summarize([measurement(n, rate) for n, rate in enumerate((80.0, 84.0, 82.0))])
+    found = summarize([measurement(n, rate) for n, rate in enumerate((80.0, 84.0, 82.0))])
     expected = intervals.mean_interval([80.0, 84.0, 82.0])
     names = ("capacity_items_per_s", "capacity_items_per_s_low", "capacity_items_per_s_high")
     assert tuple(found[name] for name in names) == pytest.approx(tuple(expected))
     assert found["throughput_items_per_s"] == 90.0
-    none = intervals.summarize([measurement(0, 0.0), measurement(1, 0.0)])
+    none = summarize([measurement(0, 0.0), measurement(1, 0.0)])
     assert (none["capacity_items_per_s"], none["capacity_items_per_s_high"]) == (0.0, 0.0)
-    assert "capacity_items_per_s" not in intervals.summarize([measurement(0, None)])
+    assert "capacity_items_per_s" not in summarize([measurement(0, None)])

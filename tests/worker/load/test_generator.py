@@ -16,7 +16,7 @@ from sweep.spec.facts import LoadFacts
 from sweep.spec.settings import Gates
 from sweep.verdict import gates
 from sweep.worker import window as measure
-from sweep.worker.load import account, arrivals, clients, config, generator, summary
+from sweep.worker.load import account, arrivals, clients, config, generator
 from sweep.worker.load.batcher import Padded, Stock
 from sweep.worker.load.generator import Clock, OpenWindow
 from sweep.worker.load.queue import Shared
@@ -198,26 +198,23 @@ def served(
     start = time.ns
     done = generator.serve(queue, stock, start, round(2e9 * seconds), 100, time.clock)
     opened = generator.collect_window(done, queue, stock, start, seconds)
-    return opened, account.sum_up(POISSON, [parts(opened)]).facts
+    return opened, account.sum_up(POISSON, [parts(opened)]).load
 
 
 def parts(opened: OpenWindow) -> dict[str, np.ndarray]:
-    window = opened.window
-    items = np.array([len(request.items) for request in window.requests])
-    return {"start_ns": window.start_ns, "end_ns": window.end_ns, "items": items, **account.pack_arrays(opened)}
+    window, more = opened
+    return {"start_ns": window.start_ns, "end_ns": window.end_ns, **more}
 
 
 def latency_ms(opened: OpenWindow) -> np.ndarray:
-    return (opened.items["done_ns"] - opened.items["due_ns"]) / 1e6
+    return (opened[1]["done_ns"] - opened[1]["due_ns"]) / 1e6
 
 
 def test_a_replica_serves_as_theory_says() -> None:
     time, due = Time(), arrivals.draw_poisson(80.0, 20.0, (0, 0))
     time.ns = 12345
     opened, load = served(time, Device(time, 10 * MS), due, 20.0)
-    assert (opened.items["done_ns"] - opened.items["due_ns"]).tolist() == queueing_theory.latencies(
-        due, 10 * MS
-    ).tolist()
+    assert (opened[1]["done_ns"] - opened[1]["due_ns"]).tolist() == queueing_theory.latencies(due, 10 * MS).tolist()
     assert (load.arrived, load.finished, load.left) == (len(due), len(due), 0)
     assert (load.lag_ms_mean, load.own_share, load.overloaded) == (0.0, 0.0, False)
     assert load.busy_share == pytest.approx(len(due) * 0.01 / 20.0, rel=0.01)
@@ -226,11 +223,11 @@ def test_a_replica_serves_as_theory_says() -> None:
 def test_outputs_cover_one_pass_and_filled_rows_do_not_count() -> None:
     time = Time()
     due = np.array([0, 0, 0, 100, 200, 200, 300, 300, 400, 400, 400]) * MS
-    opened, load = served(time, Device(time, MS), due, 0.5, batch=3, wait_ms=1.0)
-    assert [len(request.items) for request in opened.window.requests] == [3, 1, 2, 2, 3]
+    (window, _), load = served(time, Device(time, MS), due, 0.5, batch=3, wait_ms=1.0)
+    assert [len(request.items) for request in window.requests] == [3, 1, 2, 2, 3]
     assert load.batch_mean == 11 / 5
-    assert len(opened.window.kept) == 4  # eight samples have been seen
-    index, (answers,) = measure.collect_outputs(opened.window)
+    assert len(window.kept) == 4  # eight samples have been seen
+    index, (answers,) = measure.collect_outputs(window)
     assert index.tolist() == list(range(8))
     assert (answers == index * 2.0).all()
 
@@ -278,13 +275,11 @@ def test_latency_far_below_capacity_is_the_service_time() -> None:
 def test_account_sums_replicas_even_if_one_is_idle() -> None:
     time, due = Time(), np.array([0, 100]) * MS
     opened, _ = served(time, Device(time, 2 * MS), due, 1.0)
-    idle = opened._replace(
-        window=measure.Window.of([], [], [], []),
-        items={name: array[:0] for name, array in opened.items.items()},
-        ready_ns=opened.ready_ns[:0],
-    )
+    none = {name: opened[1][name][:0] for name in ("due_ns", "done_ns", "ready_ns")}
+    idle = measure.Window.of([], [], [], []), {**opened[1], **none}
     found = account.sum_up(POISSON, [parts(idle), parts(opened)])
-    assert (found.facts.finished, found.facts.left) == (2, 0)
+    assert found.load is not None
+    assert (found.load.finished, found.load.left) == (2, 0)
     assert found.items["due_ns"].tolist() == due.tolist()
 
 
@@ -336,28 +331,6 @@ def test_littles_law_holds_in_closed_loops_only() -> None:
     evidence = gates.Evidence([opened], {}, (), "fp32", limits, None, None)
     assert gates.little(evidence) is None
     assert gates.generator(evidence) is None
-
-
-def test_load_metrics_of_several_repeats() -> None:
-    load = make_load(rate=100.0, left=3, batch_mean=2.0, overloaded=True, lag_ms_p99=0.1)
-    calm = replace(load, left=0, overloaded=False, batch_mean=3.0)
-    repeats = [measured(load, 5.0), measured(calm, 5.0, 1)]
-    assert summary.metrics(repeats) == {
-        "arrival_rate_items_per_s": 100.0,
-        "batch_items_mean": 2.5,
-        "left_items": 3.0,
-        "overloaded_share": 0.5,
-        "generator_lag_ms_p99": 0.1,
-    }
-    assert summary.notes(repeats) == {
-        "overloaded": "the queue grew in 1 of 2 repeats: 100 items/s arrived and 100 were answered"
-    }
-    assert (
-        summary.metrics([measured(None, 5.0)])
-        == summary.notes([measured(None, 5.0)])
-        == summary.notes(repeats[1:])
-        == {}
-    )
 
 
 # --- clients that wait

@@ -111,7 +111,7 @@ def _references(axes: Axes, view: View) -> tuple[list[Line2D], list[float]]:
         style = {"color": LOOKS["dynamic"][0], "lw": 1.3, "marker": ".", "ms": 4}
         axes.plot([size for size, _ in points], [value for _, value in points], zorder=3, **style)
         seen += [value for _, value in points]
-        label = "dynamic, mean" if view.batch == 1 else "dynamic, mean by the\nlargest of a request"
+        label = "dynamic, mean" if view.group.batch == 1 else "dynamic, mean by the\nlargest of a request"
         handles.append(Line2D([], [], label=label, **style))
     return handles, seen
 
@@ -120,9 +120,9 @@ def _curve(axes: Axes, view: View) -> list[float]:
     """Draw the cost curve with its measured points; the latencies of those within the axis, in ms."""
     import numpy as np
 
-    from sweep.verdict.buckets.bucketing import Curve
+    from sweep.verdict.buckets.cost import Curve
 
-    curve = Curve(view.curve, view.batch)
+    curve = Curve(view.curve, view.group.batch)
     at = np.array([float(prod(point.size)) for point in curve.points])
     fine = np.unique(np.append(np.linspace(at[0], at[-1], 300), at))
     axes.plot(fine, 1000 * curve.values("seconds", fine), color=GREY, lw=1.0, zorder=2.5)
@@ -134,24 +134,24 @@ def _curve(axes: Axes, view: View) -> list[float]:
 
 def list_rows(view: View) -> list[ListRow]:
     """The lists in `draw_by_k`: the best of every k, and all that were measured or failed."""
-    known = [row for row in view.static if view.measured(row) or view.expected(row)]
-    return [row for row in known if row.best_for_k or view.measured(row) or row.has_failed]
+    known = [row for row in view.static if view.group.measured_ms(row) or view.group.expected_ms(row)]
+    return [row for row in known if row.best_for_k or view.group.measured_ms(row) or row.has_failed]
 
 
 def draw_by_k(axes: Axes, view: View) -> None:
     """Predicted and measured latency of the best list of every k, and of all other measured lists."""
     from matplotlib.lines import Line2D
 
-    best = [row for row in view.static if row.best_for_k and view.expected(row)]
-    line = [len(row.shapes) for row in best], [view.expected(row) or 0.0 for row in best]
+    best = [row for row in view.static if row.best_for_k and view.group.expected_ms(row)]
+    line = [len(row.shapes) for row in best], [view.group.expected_ms(row) or 0.0 for row in best]
     handles: list[Any] = []
     if best:
         style: Any = {"color": GREY, "marker": "o", "mfc": "white", "mec": GREY, "ms": 5, "lw": 1.2}
         axes.plot(*line, zorder=2, **style)
         handles.append(Line2D([], [], label="best list, predicted\n(numbers in brackets)", **style))
-    shown = [row for row in list_rows(view) if view.measured(row)]
-    reference = view.measured(view.dynamic) if view.dynamic else None
-    values = [value for row in list_rows(view) if (value := view.measured(row) or view.expected(row))]
+    shown = [row for row in list_rows(view) if view.group.measured_ms(row)]
+    reference = view.group.measured_ms(view.dynamic) if view.dynamic else None
+    values = [value for row in list_rows(view) if (value := view.group.measured_ms(row) or view.group.expected_ms(row))]
     values += [reference] if reference else []
     tails = [row.measured.latency_ms_p99 for row in shown if row.measured and row.measured.latency_ms_p99]
     _scale(axes, min(values), max(max(values), min(max(tails, default=0.0), CUT * max(values))))
@@ -171,7 +171,7 @@ def draw_by_k(axes: Axes, view: View) -> None:
         axes.axhline(reference, zorder=1, **style)
         handles.append(Line2D([], [], label=f"dynamic: {number(reference)} ms", **style))
     axes.set_ylabel("latency, ms")
-    what = "p99 of a request" if view.is_p99 else "latency of the request that an item is in, mean over items"
+    what = "p99 of a request" if view.group.is_p99 else "latency of the request that an item is in, mean over items"
     title = "What each further bucket gains" if best else "What the lists take"
     axes.set_title(f"{title}: {what}", loc="left")
     _numbers(axes, view)
@@ -183,7 +183,7 @@ def _rows(axes: Axes, view: View) -> None:
     """A marker for every list that was measured, on a line from p50 to p99, and a cross for those that failed."""
     taken: list[float] = []
     for row in list_rows(view):
-        value, expected = view.measured(row), view.expected(row)
+        value, expected = view.group.measured_ms(row), view.group.expected_ms(row)
         place = float(len(row.shapes))
         if row.has_failed and row.status and expected:
             axes.plot(place, expected, "x", color=WRONG, ms=8, mew=2, zorder=5)
@@ -224,15 +224,16 @@ def _numbers(axes: Axes, view: View) -> None:
     shown = list_rows(view)
     rows = {len(row.shapes): row for row in shown if row.best_for_k}
     is_searched = bool(rows)
-    for row in sorted((row for row in shown if view.measured(row)), key=lambda row: view.measured(row) or 0.0):
+    measured = [row for row in shown if view.group.measured_ms(row)]
+    for row in sorted(measured, key=lambda row: view.group.measured_ms(row) or 0.0):
         if not is_searched:
             rows.setdefault(len(row.shapes), row)
     if len(rows) > NUMBERED:
         return
-    crowd = Counter(len(row.shapes) for row in shown if view.measured(row))
+    crowd = Counter(len(row.shapes) for row in measured)
     before: float | None = None
     for k, row in sorted(rows.items()):
-        expected, seen = view.expected(row), view.measured(row)
+        expected, seen = view.group.expected_ms(row), view.group.measured_ms(row)
         gain = 100 * (1 - expected / before) if is_searched and before and expected else 0.0
         less = f"\N{MINUS SIGN}{gain:.{0 if gain >= 1 else 1}f} %" if gain >= 0.05 else ""
         words = f"{number(seen)} ms" + (f"\n({less})" if less else "")
@@ -251,7 +252,7 @@ def _numbers(axes: Axes, view: View) -> None:
 def _ticks(axes: Axes, view: View) -> None:
     """Write the best list of so many buckets under each k, or else any list."""
     rows: dict[int, ListRow] = {}
-    for row in sorted(list_rows(view), key=lambda row: (not row.best_for_k, view.measured(row) or 0.0)):
+    for row in sorted(list_rows(view), key=lambda row: (not row.best_for_k, view.group.measured_ms(row) or 0.0)):
         rows.setdefault(len(row.shapes), row)
     low, high = min(rows), max(rows)
     room = LINE_LETTERS // (high - low + 2)

@@ -11,14 +11,15 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.report.plots.buckets import latency as bucket_latency
 from sweep.report.plots.buckets import sizes as bucket_sizes
 from sweep.report.plots.buckets.view import View, list_sizes
-from sweep.report.plots.drawing import DPI, HEADING_INCHES, STYLE, sheet
-from sweep.spec import UserError, from_json
+from sweep.report.plots.drawing import HEADING_INCHES, clipped, save, sheet
+from sweep.spec import from_json
 from sweep.store.layout import SweepFolder
 from sweep.text import axis_text, count
 from sweep.verdict.buckets.results import ListGroup
@@ -35,16 +36,8 @@ Panel = Callable[["Axes", View], None]
 
 def write(folder: Path) -> list[Path]:
     """`buckets-<label>.png` of every group of a sweep's `buckets.json`, if there is one; the paths written."""
-    import matplotlib
-
-    written = []
-    with matplotlib.rc_context(STYLE):
-        for name, group in load_groups(folder):
-            figure = draw(group)
-            if figure is not None:
-                figure.savefig(folder / f"{name}.png", dpi=DPI)
-                written.append(folder / f"{name}.png")
-    return written
+    pictures = {folder / f"{name}.png": group for name, group in load_groups(folder)}
+    return [path for path, group in pictures.items() if save(partial(draw, group), path)]
 
 
 def load_groups(folder: Path, keys: Collection[str] | None = None) -> list[tuple[str, ListGroup]]:
@@ -63,18 +56,6 @@ def load_groups(folder: Path, keys: Collection[str] | None = None) -> list[tuple
     return [(name, group) for name, group in pairs if keys is None or any(row.key in keys for row in group.rows)]
 
 
-def draw_group(group: ListGroup) -> Figure:
-    """As `draw`.
-
-    Raises:
-        UserError: there is nothing to draw.
-    """
-    figure = draw(group)
-    if figure is None:
-        raise UserError(f"nothing is known of the bucket lists of {group.label}: measure one")
-    return figure
-
-
 def draw(group: ListGroup) -> Figure | None:
     """The panels of one group; None where it has neither a list nor sizes that vary."""
     view = View(group)
@@ -82,7 +63,7 @@ def draw(group: ListGroup) -> Figure | None:
     if not panels or (not view.static and view.dynamic is None):
         return None
     height = HEADING_INCHES + sum(inches + BETWEEN_INCHES for _, inches, _ in panels)
-    title = f"Bucket lists: {view.label if len(view.label) <= TITLE else view.label[: TITLE - 2] + ' …'}"
+    title = f"Bucket lists: {clipped(group.label, TITLE)}"
     figure = sheet(WIDTH_INCHES, height, title, _words(view))
     column = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[inches for _, inches, _ in panels])[:, 0]
     sized = [axes for axes, (_, _, by_size) in zip(column, panels, strict=True) if by_size]
@@ -93,8 +74,7 @@ def draw(group: ListGroup) -> Figure | None:
                 axes.tick_params(axis="x", labelbottom=False)
                 axes.set_xlabel("")
         panel(axes, view)
-        axes.grid(True, axis="y", color="#EEEEEE", lw=0.8)
-        axes.set_axisbelow(True)
+        axes.grid(True, axis="y")
     return figure
 
 
@@ -117,26 +97,26 @@ def _panels(view: View) -> list[tuple[Panel, float, bool]]:
 def _words(view: View) -> list[str]:
     """Whose sizes these are, which list is drawn, and how good predictions were."""
     words = []
-    if view.traffic is not None:
+    if view.traffic is not None and view.group.traffic is not None:
         low, high = (int(view.elements[place]) for place in (0, -1))
         what = "length" if view.dimensions == 1 else "elements"
         span = f"{what}: {low:,}" if low == high else f"{what}: {low:,} to {high:,}, median {view.median:,.0f}"
         items = float(view.traffic.weights.sum())
         number = count(round(items), "item") if items.is_integer() and items >= len(view.sizes) else ""
-        words += [" of ".join(filter(None, (number, Path(view.source).name))), span]
-    words.append(f"batch {view.batch}")
+        words += [" of ".join(filter(None, (number, Path(view.group.traffic.source).name))), span]
+    words.append(f"batch {view.group.batch}")
     if view.drawn is not None:
         drawn = textwrap.shorten(axis_text(view.drawn.buckets), 60, placeholder=" …")
-        how = "the fastest measured" if view.measured(view.drawn) else "not measured"
+        how = "the fastest measured" if view.group.measured_ms(view.drawn) else "not measured"
         words.append(f"buckets drawn: {drawn} ({how})")
     known = [point.size for point in view.curve]  # a list of nothing but these is no prediction
     predicted = [row for row in view.static if row.best_for_k and any(size not in known for size in row.shapes)]
-    pairs = [(view.measured(row), view.expected(row)) for row in predicted]
+    pairs = [(view.group.measured_ms(row), view.group.expected_ms(row)) for row in predicted]
     far = sorted(100 * (seen / expected - 1) for seen, expected in pairs if seen and expected)
     if far:
         ends = [f"{value:+.1f} %" for value in (far if len(far) == 1 else (far[0], far[-1]))]
         words.append(f"best lists measured against predicted: {' to '.join(ends)}")
-    moved = view.control.moved if view.control else 0.0
+    moved = view.group.control.moved if view.group.control else 0.0
     if abs(moved) >= MOVED:
         words.append(f"the machine itself moved by {100 * moved:+.1f} % meanwhile")
     return words

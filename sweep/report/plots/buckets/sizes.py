@@ -94,8 +94,7 @@ def draw_rectangles(axes: Axes, view: View) -> None:
     axes.set_xlabel("second size (width)")
     axes.set_ylabel("first size (height)")
     axes.set_title("How large the items are (area of a dot: how many), and which bucket serves them", loc="left")
-    axes.grid(True, color="#EEEEEE", lw=0.8)
-    axes.set_axisbelow(True)
+    axes.grid(True)
     _legend(axes, view)
 
 

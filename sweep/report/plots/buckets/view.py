@@ -7,7 +7,6 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from sweep.report.plots.drawing import COLOURS
-from sweep.spec import Status
 from sweep.spec.facts import BucketFacts, SizeFacts
 from sweep.verdict.buckets.results import ANY_SIZE, ListGroup, ListRow
 from sweep.verdict.buckets.traffic import Traffic, units
@@ -35,14 +34,8 @@ class View:
     """A group and what follows from it."""
 
     def __init__(self, group: ListGroup) -> None:
-        self.label = group.label
-        self.batch = group.batch
-        self.rows = group.rows
+        self.group = group
         self.curve = [point for point in group.curve if point.seconds]
-        self.source = group.traffic.source if group.traffic else ""
-        self.control = group.control
-        self.own = group.is_own_traffic
-        self.is_p99 = group.minimise == "p99"
         self.traffic = Traffic.of(group.traffic.sizes, group.traffic.weights) if group.traffic else None
 
     @cached_property
@@ -54,29 +47,13 @@ class View:
     @cached_property
     def static(self) -> list[ListRow]:
         """Rows with a list of buckets, fewer buckets first."""
-        return sorted((row for row in self.rows if row.shapes), key=lambda row: len(row.shapes))
+        return sorted((row for row in self.group.rows if row.shapes), key=lambda row: len(row.shapes))
 
     @cached_property
     def dynamic(self) -> ListRow | None:
         """The row of sizes that vary, if it was measured."""
-        rows = [row for row in self.rows if row.buckets == ANY_SIZE]
-        return next((row for row in rows if self.measured(row) is not None or list_sizes(row)), None)
-
-    def measured(self, row: ListRow) -> float | None:
-        """What is minimised, in ms: the mean latency of the request that an item is in, or the p99 of requests.
-
-        None where it was not measured, is not believed, or does not hold for this traffic.
-        """
-        result = row.measured
-        if result is None or row.status not in (None, Status.OK) or not (self.own or result.is_of_traffic):
-            return None
-        return (result.latency_ms_p99 if self.is_p99 else result.item_latency_ms_mean) or None
-
-    def expected(self, row: ListRow) -> float | None:
-        """The same as predicted."""
-        if row.predicted is None:
-            return None
-        return (row.predicted.item_latency_ms_p99 if self.is_p99 else row.predicted.item_latency_ms) or None
+        rows = [row for row in self.group.rows if row.buckets == ANY_SIZE]
+        return next((row for row in rows if self.group.measured_ms(row) is not None or list_sizes(row)), None)
 
     def named(self, name: str) -> ListRow | None:
         return next((row for row in self.static if row.name == name), None)
@@ -85,7 +62,7 @@ class View:
     def drawn(self) -> ListRow | None:
         """The list whose buckets are drawn: the fastest that was measured, or else that is expected to be."""
         rows = [row for row in self.static if not row.over]  # no limit excludes it
-        for value in (self.measured, self.expected):
+        for value in (self.group.measured_ms, self.group.expected_ms):
             known = [(latency, number) for number, row in enumerate(rows) if (latency := value(row)) is not None]
             if known:
                 return rows[min(known)[1]]

@@ -33,6 +33,12 @@ def found() -> Json:
 
 
 @pytest.fixture(scope="module")
+def small(found: Json) -> Json:
+    """A group with one panel, for tests of files: a whole picture takes a second."""
+    return with_rows(found, found["rows"][:1], traffic=None)
+
+
+@pytest.fixture(scope="module")
 def figure(found: Json) -> Any:
     return drawn(found, laid_out=True)
 
@@ -299,9 +305,9 @@ def test_many_buckets_are_summarised() -> None:
     assert "more:" in told[-1]
 
 
-def test_sweep_writes_one_safely_named_file_per_group(found: Json, tmp_path: Path) -> None:
+def test_sweep_writes_one_safely_named_file_per_group(small: Json, tmp_path: Path) -> None:
     labels = ["a/b c", "a/b c", "x" * 300]
-    (tmp_path / "buckets.json").write_text(json.dumps([{**found, "label": label} for label in labels]))
+    (tmp_path / "buckets.json").write_text(json.dumps([{**small, "label": label} for label in labels]))
     paths = summary.write(tmp_path, make_settings(tmp_path), [], [], make_verdict([]))
     pictures = [path for path in paths if path.suffix == ".png"]
     assert [path.name for path in pictures][:2] == ["buckets-a_b_c-1.png", "buckets-a_b_c-2.png"]
@@ -316,7 +322,7 @@ def test_sweep_without_lists_has_no_picture(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def stored_lists(found: Json, tmp_path: Path) -> Path:
+def stored_lists(small: Json, tmp_path: Path) -> Path:
     """A sweep of three trials, two of which have lists of buckets."""
     members = [Member({"batch": batch}) for batch in (1, 5, 8)]
     folder = store_sweep(tmp_path, "20260101-000000", members)
@@ -324,7 +330,7 @@ def stored_lists(found: Json, tmp_path: Path) -> Path:
 
     keys = list(ledger.History(folder).records)
     groups = [
-        {**with_rows(found, [{**found["rows"][0], "key": key}, *found["rows"][1:]]), "label": f"list-b{batch}"}
+        {**with_rows(small, [{**small["rows"][0], "key": key}]), "label": f"list-b{batch}"}
         for key, batch in zip(keys[:2], (1, 5), strict=True)
     ]
     (folder / "buckets.json").write_text(json.dumps(groups))

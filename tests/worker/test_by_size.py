@@ -1,4 +1,4 @@
-"""What is told by bucket and by size: in repeats, records, tables and MLflow, and where a build does not load."""
+"""What a repeat says by bucket and by size, also in tables and MLflow, and where a build does not load."""
 
 import csv
 import io
@@ -17,6 +17,7 @@ from sweep import verbs, workloads
 from sweep.backends.base import Arrays, Runner
 from sweep.isolate.pool import Limits, Workers
 from sweep.report import tables
+from sweep.report.mlflow.store import flatten_buckets
 from sweep.report.terminal.display import Display
 from sweep.spec import (
     BuildSpec,
@@ -28,15 +29,15 @@ from sweep.spec import (
     Status,
     TrialError,
     UserError,
+    from_json,
 )
-from sweep.spec.facts import BucketFacts, ReplicaFacts, SizeFacts
+from sweep.spec.facts import ReplicaFacts, SizeFacts
 from sweep.spec.requests import Artifact, BuildRequest, MeasureRequest, Padding
 from sweep.spec.settings import Settings
-from sweep.verdict.buckets import metrics as bucket_metrics
 from sweep.worker import arrays, by_size, requests, window
 from sweep.workloads import Dataset
 from tests.engine.search.test_buckets import BAG, EXACT, SLOW
-from tests.support.records import EFFORT, make_measurement, make_record
+from tests.support.records import EFFORT, make_measurement
 from tests.support.running import TINY, sweep
 
 # MLflow has its own
@@ -78,7 +79,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             padding=Padding(DIMS),
             **more,
         )
-        return requests.prepare_requests(request, Placement(), 0.0)[0]
+        return list(requests.load_server(request, Placement()).form_requests(0.0))
 
     return make
 
@@ -147,40 +148,6 @@ def test_operations_are_extrapolated_above_the_largest_counted_size() -> None:
     assert found.tolist() == [10.0, 20.0, 30.0, 50.0]
 
 
-def test_record_pools_its_repeats() -> None:
-    def bucket(size: int, requests: int, p50: float | None) -> BucketFacts:
-        facts = BucketFacts((size,), requests, 2 * requests, memory_mb=50.0 + requests / 100)
-        latency = {} if p50 is None else {"p50": p50, "p99": p50 + 2}
-        return facts if p50 is None else replace(facts, latency_ms_mean=p50 + 1, latency_ms=latency)
-
-    repeats = (
-        repeat(0, buckets=(bucket(8, 100, 1.0), bucket(16, 0, None)), padding=0.25, loaded_mb=100.0),
-        repeat(1, buckets=(bucket(8, 500, 3.0), bucket(16, 150, 9.0)), padding=0.75, loaded_mb=104.0),
-    )
-    builds = ({"seconds": 2.0, "artifact_mb": 5.0}, {"seconds": 3.0, "artifact_mb": None})
-    small, large = bucket_metrics.pool_buckets(repeats, builds)
-    assert small == BucketFacts(
-        (8,),
-        600,
-        1200,
-        pytest.approx((100 * 2 + 500 * 4) / 600),
-        {"p50": 2.0, "p99": 4.0},
-        memory_mb=53.0,
-        share=0.8,
-        build_seconds=2.0,
-        artifact_mb=5.0,
-    )
-    assert (large.latency_ms, large.artifact_mb) == ({"p50": 9.0}, None)  # 150 requests carry no p99
-    record = replace(make_record(), repeats=repeats, builds=builds, buckets=(small, large))
-    assert bucket_metrics.compute_metrics(record) == {
-        "padding": 0.5,
-        "item_latency_ms_mean": pytest.approx((1200 * 11 / 3 + 300 * 10) / 1500),
-        "loaded_mb": 102.0,
-    }
-    plain = replace(record, repeats=(repeat(loaded_mb=9.0),), buckets=())
-    assert bucket_metrics.compute_metrics(plain) == {}  # nothing varies
-
-
 @pytest.mark.usefixtures("warm_pool")
 def test_sweep_reports_every_bucket_and_its_sums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, history = sweep(tmp_path, "buckets=[],[32,64,128]", "batch=4", *EXACT, "tracking=local", base=BAG[:-1])
@@ -204,7 +171,7 @@ def test_sweep_reports_every_bucket_and_its_sums(tmp_path: Path, capsys: pytest.
     assert 0 <= min(each.memory_mb or 0 for each in told) <= metrics["loaded_mb"]
     assert metrics["loaded_mb"] > 0
     assert (plain.metrics or {})["padding"] > metrics["padding"] > 0
-    assert _logged(tmp_path, record) == pytest.approx({**record.numbers, **bucket_metrics.flatten(record)}, rel=1e-5)
+    assert _logged(tmp_path, record) == pytest.approx({**record.numbers, **flatten_buckets(record)}, rel=1e-5)
     assert _logged(tmp_path, record)["bucket_128/items"] == told[-1].items
     rows = list(csv.DictReader(io.StringIO(tables.results_csv([record, plain]))))
     assert float(rows[0]["padding"]) == metrics["padding"]
@@ -242,7 +209,7 @@ def test_padding_column_appears_only_where_items_are_padded(tmp_path: Path, caps
     (head,) = [line for line in capsys.readouterr().out.splitlines() if "  items/s  " in line]
     assert "padding" not in head
     _, history = sweep(tmp_path / "bag", "buckets=[32,64,128]", "batch=1,4", *SLOW, base=BAG)
-    settings = Settings.from_json(history.header["settings"])
+    settings = from_json(Settings, history.header["settings"])
     capsys.readouterr()
     heads = {}
     for width in (120, 60, 50, 40):
@@ -264,8 +231,8 @@ def test_loading_more_builds_takes_more_memory() -> None:
             held[-1][place] = 1
         return Echo()
 
-    alone = by_size.load_builds([None], one).memory_mb
-    four = by_size.load_builds([(n,) for n in (1, 2, 3, 4)], one).memory_mb
+    alone = by_size.load_builds([None], one)[1]
+    four = by_size.load_builds([(n,) for n in (1, 2, 3, 4)], one)[1]
     assert alone[0] is not None
     assert alone[0] > 0
     assert sum(each or 0.0 for each in four) / alone[0] == pytest.approx(4.0, rel=0.1)
@@ -274,7 +241,7 @@ def test_loading_more_builds_takes_more_memory() -> None:
 def test_small_change_of_resident_memory_is_no_build(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = iter([100.0, 130.0, 130.0078125, 129.5, 131.0])
     monkeypatch.setattr(by_size, "resident_mb", lambda: next(seen))
-    assert by_size.load_builds([(n,) for n in (1, 2, 3, 4)], lambda number: Echo()).memory_mb == [30.0, 0.0, 0.0, 1.5]
+    assert by_size.load_builds([(n,) for n in (1, 2, 3, 4)], lambda number: Echo())[1] == [30.0, 0.0, 0.0, 1.5]
 
 
 def test_device_memory_takes_precedence_over_host_memory() -> None:
@@ -285,7 +252,7 @@ def test_device_memory_takes_precedence_over_host_memory() -> None:
         def device_memory_mb(self) -> float:
             return self.peak
 
-    assert by_size.load_builds([(1,), (2,)], lambda number: OnDevice(100.0 + 50 * number)).memory_mb == [100.0, 50.0]
+    assert by_size.load_builds([(1,), (2,)], lambda number: OnDevice(100.0 + 50 * number))[1] == [100.0, 50.0]
 
 
 @pytest.mark.parametrize(
@@ -347,7 +314,7 @@ def killed_while_loading(request: Json, folder: Path) -> Json:
 @pytest.mark.process
 def test_worker_killed_while_loading_leaves_the_name_of_the_bucket(tmp_path: Path) -> None:
     with Workers() as workers:
-        entry = {"entry": "tests.verdict.buckets.test_metrics:killed_while_loading"}
+        entry = {"entry": "tests.worker.test_by_size:killed_while_loading"}
         outcome = workers.run(entry, tmp_path / "task", limits=Limits(60.0))
     assert outcome.failure is not None
     assert outcome.failure.summary.startswith("loading bucket 64, the 2nd of 2: killed by SIGKILL")
