@@ -38,7 +38,7 @@ class Dataset(NamedTuple):
     the samples to calibrate with.
     """
 
-    inputs: Dict[str, np.ndarray]  # (N, ...) each, in the order of the model's arguments
+    inputs: Dict[str, np.ndarray]  # (N, ...) each, named like the model's inputs, or in their order
     labels: Optional[np.ndarray]  # (N,)
     calibration: Dict[str, np.ndarray]  # (M, ...) each
     task: str = "classification"

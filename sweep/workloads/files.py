@@ -17,7 +17,7 @@ APART_MAX = 200
 
 
 def onnx(path: str) -> OnnxFile:
-    """A model in an ONNX file. Its inputs are taken in the order of the data set's."""
+    """A model in an ONNX file."""
     return OnnxFile(str(existing(path, "the ONNX file")))
 
 
