@@ -43,14 +43,16 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Whoever asks for real workers runs a sweep, and so does everything in the folder of sweeps."""
+    """Whoever asks for a pool runs a sweep, and so does everything in the folder of sweeps; a store is a real one."""
     for item in items:
-        if _has_workers(item) or SWEEPS in item.path.parents:
+        if SWEEPS in item.path.parents or _asks_for(item, "fake_pool") or _asks_for(item, "warm_pool"):
             item.add_marker("sweep")
+        if _asks_for(item, "mlflow_store"):
+            item.add_marker("process")
 
 
-def _has_workers(item: pytest.Item) -> bool:
-    return "warm_pool" in getattr(item, "fixturenames", ())
+def _asks_for(item: pytest.Item, fixture: str) -> bool:
+    return fixture in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -66,7 +68,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def _guarded(item: pytest.Item) -> "nullcontext[None]":
-    may_start = _has_workers(item) or any(item.get_closest_marker(marker) for marker in MARKERS)
+    may_start = _asks_for(item, "warm_pool") or any(item.get_closest_marker(marker) for marker in MARKERS)
     return nullcontext() if may_start else GUARD.forbidden(item.name)  # type: ignore[return-value]  # a context either way
 
 

@@ -274,7 +274,7 @@ json_values = st.recursive(
 )
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(json_values)
 def test_values_of_experiment_files_survive_the_override_grammar(value: Any) -> None:
     from sweep.config.overrides import format_value

@@ -161,6 +161,7 @@ def test_every_page_can_be_reached_from_another() -> None:
     assert [name_of(page) for page in DOCS if page.resolve() not in linked] == []
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("words", SWEEPS)
 def test_every_sweep_that_is_shown_can_be_planned(
     words: list[str], inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

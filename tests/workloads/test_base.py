@@ -135,6 +135,7 @@ def test_return_value_of_a_factory_is_checked() -> None:
         workloads.load_data({"name": "mine", "_target_": OWN + "not_a_dataset"})
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["torchscript", "exported"])
 def test_files_that_can_run_code_need_an_opt_in(kind: str) -> None:
     config = {"name": kind, "_target_": f"sweep.workloads.files.{kind}", "path": "absent", "format": kind}
@@ -151,6 +152,7 @@ def test_an_unknown_format_names_the_nearest() -> None:
 # --- models -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_reserved_keys_stay_outside_and_the_module_is_ready_to_infer() -> None:
     reserved = {key: None for key in workloads.RESERVED if key not in ("_target_", "format")}
     model = workloads.load_model({**reserved, "_target_": OWN + "linear", "format": "module", "weight": 2.0})
@@ -161,6 +163,7 @@ def test_reserved_keys_stay_outside_and_the_module_is_ready_to_infer() -> None:
     assert answer.tolist() == [[6.0] * 3] * 4
 
 
+@pytest.mark.process
 def test_digest_follows_weights_settings_and_nothing_else() -> None:
     one = {"name": "a", "_target_": OWN + "linear", "weight": 1.0}
     same = workloads.model_digest(workloads.load_model({**one, "name": "b"}))
@@ -319,6 +322,7 @@ def onnx_product(path: Path, batch: int | str) -> str:
     return str(path)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("batch", [4, "n"])
 def test_an_onnx_file_is_its_own_reference_also_with_a_fixed_batch(tmp_path: Path, batch: int | str) -> None:
     path = onnx_product(tmp_path / "m.onnx", batch)
@@ -338,6 +342,7 @@ def test_digest_of_an_onnx_file_follows_its_bytes(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["torchscript", "exported"])
 def test_torch_files_load_with_trust_and_answer_as_the_module_did(tmp_path: Path, kind: str) -> None:
     import torch

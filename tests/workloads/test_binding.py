@@ -5,30 +5,38 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from sweep import workloads
 from sweep.spec import UserError
 from sweep.workloads import Dataset, NumpyModel, OnnxFile
 
+pytestmark = pytest.mark.process  # for its torch models
 MODEL, DATA = {"name": "net"}, {"name": "mine"}
 LEFT = np.array([[1.0], [2.0], [3.0]], np.float32)
 RIGHT = np.array([[10.0], [20.0], [30.0]], np.float32)
 DIFFERENCE = LEFT - RIGHT
 
 
-class Difference(torch.nn.Module):
-    """Its answer says which array came where."""
+def make_difference() -> Any:
+    """A module whose answer says which array came where."""
+    import torch
 
-    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        return left - right
+    class Difference(torch.nn.Module):
+        def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+            return left - right
+
+    return Difference()
 
 
-class WithOptions(torch.nn.Module):
+def make_optional() -> Any:
     """As models of transformers: every input has a default, and what is given need not stand side by side."""
+    import torch
 
-    def forward(self, left: Any = None, mask: Any = None, right: Any = None, **options: Any) -> Any:
-        return left - right if mask is None else left - right + mask
+    class Optional(torch.nn.Module):
+        def forward(self, left: Any = None, mask: Any = None, right: Any = None, **options: Any) -> Any:
+            return left - right if mask is None else left - right + mask
+
+    return Optional()
 
 
 class NumpyDifference(NumpyModel):
@@ -54,19 +62,23 @@ def onnx_difference(folder: Path) -> OnnxFile:
 
 
 def scripted(folder: Path) -> Any:
-    torch.jit.save(torch.jit.trace(Difference(), (torch.ones(1, 1), torch.ones(1, 1))), folder / "net.pt")
+    import torch
+
+    torch.jit.save(torch.jit.trace(make_difference(), (torch.ones(1, 1), torch.ones(1, 1))), folder / "net.pt")
     return torch.jit.load(folder / "net.pt")
 
 
 def exported(folder: Path) -> Any:
-    program = torch.export.export(Difference(), (torch.ones(3, 1), torch.ones(3, 1)))
+    import torch
+
+    program = torch.export.export(make_difference(), (torch.ones(3, 1), torch.ones(3, 1)))
     torch.export.save(program, folder / "net.pt2")
     return torch.export.load(folder / "net.pt2").module()
 
 
 MODELS = {
-    "module": lambda folder: Difference(),
-    "options": lambda folder: WithOptions(),
+    "module": lambda folder: make_difference(),
+    "options": lambda folder: make_optional(),
     "numpy": lambda folder: NumpyDifference(),
     "onnx": onnx_difference,
     "torchscript": scripted,
@@ -93,17 +105,17 @@ def test_arrays_reach_the_inputs_of_their_names_whatever_their_order(kind: str, 
 @pytest.mark.parametrize("config", [{"inputs": ["right", "left"]}, {}])
 def test_a_list_wins_over_names(config: dict[str, Any]) -> None:
     data = {**DATA, **config}
-    bound, binding = workloads.bind(Difference(), MODEL, swapped(), data)
+    bound, binding = workloads.bind(make_difference(), MODEL, swapped(), data)
     assert binding.by == ("list" if config else "name")
     expected = RIGHT - LEFT if config else DIFFERENCE
-    np.testing.assert_array_equal(ask(Difference(), bound, data), expected)
+    np.testing.assert_array_equal(ask(make_difference(), bound, data), expected)
 
 
 def test_position_decides_where_no_name_matches() -> None:
     dataset = Dataset({"a": LEFT, "b": RIGHT}, None, {}, "regression")
-    bound, binding = workloads.bind(Difference(), MODEL, dataset, DATA)
+    bound, binding = workloads.bind(make_difference(), MODEL, dataset, DATA)
     assert (binding.by, binding.describe()) == ("position", "a -> left, b -> right")
-    np.testing.assert_array_equal(ask(Difference(), bound), DIFFERENCE)
+    np.testing.assert_array_equal(ask(make_difference(), bound), DIFFERENCE)
 
 
 @pytest.mark.parametrize("kind", ["module", "numpy", "onnx", "torchscript", "exported"])
@@ -128,14 +140,14 @@ def test_nothing_is_dropped_and_nothing_is_missing(
 
 
 def test_inputs_with_a_default_are_not_missing() -> None:
-    bound, _ = workloads.bind(WithOptions(), MODEL, swapped(mask=LEFT), DATA)
+    bound, _ = workloads.bind(make_optional(), MODEL, swapped(mask=LEFT), DATA)
     assert list(bound.inputs) == ["left", "mask", "right"]
     with pytest.raises(UserError, match="array other, which no input of model net takes; it takes left, mask, right"):
-        workloads.bind(WithOptions(), MODEL, swapped(other=LEFT), DATA)
+        workloads.bind(make_optional(), MODEL, swapped(other=LEFT), DATA)
 
 
 def test_a_model_is_wrapped_only_where_its_inputs_do_not_stand_side_by_side() -> None:
-    plain, options = Difference(), WithOptions()
+    plain, options = make_difference(), make_optional()
     assert workloads.load_keywords(plain, ["left", "right"], DATA) is plain
     assert workloads.load_keywords(plain, ["a", "b"], DATA) is plain
     assert workloads.load_keywords(options, ["left"], DATA) is options

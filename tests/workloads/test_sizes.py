@@ -210,6 +210,7 @@ def test_bucket_dims_are_part_of_the_reference_key(tmp_path: Path) -> None:
         ask(tmp_path / "c", bucket_dims={"input_ids": [1]})
 
 
+@pytest.mark.process
 def test_operations_are_counted_without_padding() -> None:
     import torch
 
@@ -317,6 +318,7 @@ def test_fit_is_at_the_minimum_of_its_loss(seed: int, penalty: float) -> None:
     assert abs(off.sum()) < 1e-4
 
 
+@pytest.mark.process
 def test_fit_equals_that_of_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
 
@@ -367,12 +369,14 @@ def test_minilm_needs_its_mask(encoder: Any, some: Any) -> None:
     assert workloads.model_digest(deaf) != workloads.model_digest(encoder)
 
 
+@pytest.mark.process
 @needs_text
 def test_a_sample_of_padding_alone_gives_numbers(encoder: Any, some: Any) -> None:
     inputs = tuple(np.zeros_like(array[:2]) for array in some.inputs.values())
     assert all(np.isfinite(array).all() for array in workloads.run_reference(encoder, inputs))
 
 
+@pytest.mark.process
 @needs_text
 def test_install_path_is_not_part_of_the_model_digest(encoder: Any) -> None:
     place = str(Path(str(find_spec(snippets.WEIGHTS).origin)).parent)  # type: ignore[union-attr]  # it is installed
@@ -393,6 +397,7 @@ def pictures() -> Any:
 FRAMES = {"image": [2, 3], "mask": [2, 3]}
 
 
+@pytest.mark.process
 def test_photographs_come_in_sizes_of_their_own(pictures: Any) -> None:
     assert pictures.inputs["image"].shape == (20, 3, 320, 320)
     assert pictures.inputs["mask"].shape == (20, 1, 320, 320)

@@ -285,6 +285,7 @@ def test_a_request_of_another_shape_is_refused_before_the_device(bench: Bench, b
         assert caught.value.kind is K.SHAPE_MISMATCH
 
 
+@pytest.mark.process
 def test_what_dynamic_batching_cannot_split_is_a_wrong_shape() -> None:
     pytest.importorskip("torch")
 
@@ -329,6 +330,7 @@ def test_what_the_compiler_does_not_take_may_stay_on_the_host(bench: Bench) -> N
     assert "below the threshold" in narrow.summary
 
 
+@pytest.mark.process
 def test_the_share_on_the_device_is_what_is_not_left_in_the_graph() -> None:
     torch = pytest.importorskip("torch")
     library = torch.library.Library("neuron", "FRAGMENT")  # as an SDK registers its operator

@@ -91,7 +91,7 @@ def best_of(choices: tuple[Choice, ...], k: int) -> Choice:
     return [choice for choice in choices if choice.k <= k][-1]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(histograms, curves(), ks)
 def test_solve_equals_brute_force_over_sizes_and_measured_shapes(
     histogram: dict[int, float], cost: Curve, k_max: int
@@ -104,7 +104,7 @@ def test_solve_equals_brute_force_over_sizes_and_measured_shapes(
     assert all(choice.exact for choice in choices)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.dictionaries(st.integers(1, 11), st.integers(1, 5), min_size=1, max_size=5), curves())
 def test_no_other_size_is_better_than_the_candidates(histogram: dict[int, float], cost: Curve) -> None:
     """Any whole number may be a bucket, also none of the sizes: the curve may fall between two of them."""
@@ -115,7 +115,7 @@ def test_no_other_size_is_better_than_the_candidates(histogram: dict[int, float]
     assert best_of(solve(traffic, cost, 2), 2).expected_seconds == pytest.approx(expected[0], rel=1e-9)
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(histograms, curves(), ks, st.floats(0.3, 4.0), st.floats(0.3, 4.0), st.sampled_from(["memory", "build", "both"]))
 def test_solve_equals_brute_force_under_limits(
     histogram: dict[int, float], cost: Curve, k_max: int, memory: float, build: float, kind: str
@@ -145,7 +145,7 @@ def test_solve_equals_brute_force_under_limits(
     assert all(choice.exact and fits(tuple(sizes_of(choice))) for choice in choices)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(histograms, curves(), ks, st.one_of(st.none(), st.floats(1.0, 4.0)))
 def test_solve_for_p99_equals_brute_force(
     histogram: dict[int, float], cost: Curve, k_max: int, memory: float | None
