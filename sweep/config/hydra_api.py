@@ -49,9 +49,9 @@ def config_loader(main: Path, extra: Path | None) -> ConfigLoader:
     path = create_config_search_path(str(main))
     if extra is not None:
         path.prepend(provider="command-line", path=f"file://{extra}", anchor=SearchPathQuery(provider="schema"))
-    made = ConfigLoaderImpl(config_search_path=path)
-    made.repository = _Repository(path)
-    return made
+    loader = ConfigLoaderImpl(config_search_path=path)
+    loader.repository = _Repository(path)
+    return loader
 
 
 class _Repository(ConfigRepository):

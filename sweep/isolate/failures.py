@@ -32,6 +32,12 @@ _STATUS = re.compile(
     re.IGNORECASE,
 )
 _NAMED_STATUS = re.compile(r"\bNRT Error \w+\((?P<code>\d+)\)|\bnrt_\w+\b[^\n]{0,80}\breturned (?P<code2>\d+)\b")
+# Lines of messages that say where a framework failed, or that more follows, and nothing of the cause
+_HEAD = re.compile(
+    r"^(?:Exception from |Check '|While validating |FrontEnd API failed)|:$|\bNext steps:", re.IGNORECASE
+)
+_SUMMARY = re.compile(r"^#* *Exception summary", re.IGNORECASE)
+_CLASS = re.compile(r"^<class '(?:\w+\.)*(\w+)'>")
 _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+) in (\S+)', re.MULTILINE)
 
 
@@ -100,6 +106,20 @@ def shorten(text: str) -> str:
     return line if len(line) <= SUMMARY_CHARACTERS else line[: SUMMARY_CHARACTERS - 1].rstrip() + "\u2026"
 
 
+def pick_cause(message: str) -> str:
+    """The line of an exception's message that names the cause: frameworks put places in their own source in front.
+
+    The first line, unless it says only where something failed or announces what follows.
+    """
+    lines = [line.strip() for line in message.splitlines() if any(character.isalnum() for character in line)]
+    if not lines or not _HEAD.search(lines[0]):
+        return shorten(message)
+    for number, line in enumerate(lines[:-1]):
+        if _SUMMARY.search(line):
+            return shorten(_CLASS.sub(r"\1", lines[number + 1]))
+    return shorten(next((line for line in lines if not _HEAD.search(line)), lines[0]))
+
+
 def pick_line(text: str, row: Optional[Row] = None) -> str:
     """The first line that the row matches, else the last line about an error, else the last line."""
     lines = [line for line in _CONTROL.sub(" ", text.replace("\r", "\n")).split("\n") if line.strip()]
@@ -133,7 +153,7 @@ def _describe(error: BaseException, full: bool = False) -> str:
     except Exception:  # an exception may fail to print itself
         message = ""
     name = type(error).__name__
-    return "%s: %s" % (name, message) if full else shorten("%s: %s" % (name, shorten(message)) if message else name)
+    return "%s: %s" % (name, message) if full else shorten("%s: %s" % (name, pick_cause(message)) if message else name)
 
 
 def _find_kind(error: BaseException) -> Optional[FailureKind]:

@@ -28,7 +28,9 @@ def meant(word: str, choices: Iterable[str], *, listed: bool = True) -> str:
     """What was probably meant: "did you mean 'digits'? (here: digits, tiny)", to stand after "no model 'digts': "."""
     known = sorted({str(choice) for choice in choices})
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    close = close or [one for one in known if len(word) > 1 and (one.startswith(word) or sorted(one) == sorted(word))]
+    close = close or [
+        name for name in known if len(word) > 1 and (name.startswith(word) or sorted(name) == sorted(word))
+    ]
     close.sort(key=len)  # of several that begin so, the plainest
     here = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
     if not close:

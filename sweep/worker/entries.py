@@ -11,7 +11,7 @@ import shutil
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, Callable, ContextManager, List, Mapping, Optional
+from typing import Any, Callable, ContextManager, List, Mapping, Optional, Tuple
 
 from sweep import backends, workloads
 from sweep.isolate import procfs
@@ -24,7 +24,7 @@ from sweep.spec import (
     from_json,
     installed,
 )
-from sweep.spec.facts import ReferenceInfo
+from sweep.spec.facts import BindingFacts, ReferenceInfo
 from sweep.spec.requests import (
     BuildRequest,
     MeasureRequest,
@@ -58,16 +58,8 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
     wanted = from_json(ReferenceRequest, request)
     toolchain = installed.versions(workloads.packages(wanted.model))
     _note_versions(folder, {name: version for name, version in toolchain.items() if version})
-    dataset = workloads.load_data(wanted.data)
-    model = workloads.load_model(wanted.model)
-    dataset, binding = workloads.bind(model, wanted.model, dataset, wanted.data)
-    dims = wanted.model.get("bucket_dims")
-    name = str(wanted.data.get("name"))
-    workloads.check_fit(dataset.sizes, dataset.inputs, dims, name)
-    workloads.check_fit(dataset.calibration_sizes, dataset.calibration, dims, name + ": calibration")
-    data_key = arrays.data_digest(dataset)
-    model_key = workloads.model_digest(model)
-    model = workloads.load_keywords(model, list(dataset.inputs), wanted.data)
+    dataset, model, model_key, binding = _load_workload(wanted)
+    data_key, dims = arrays.data_digest(dataset), wanted.model.get("bucket_dims")
     if not Path(wanted.data_root, data_key).is_dir():
         arrays.write_data(dataset, folder / "data")
     reference_key = digest([model_key, data_key, toolchain, *([] if dataset.sizes is None else [dims])])
@@ -95,6 +87,20 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
         flops_per_item=workloads.average_flops(flops, dataset.sizes),
         flops_by_size=tuple((tuple(size), count) for size, count in flops),
     )
+
+
+def _load_workload(request: ReferenceRequest) -> Tuple[workloads.Dataset, Any, str, BindingFacts]:
+    """The data in the order of the model's inputs, the model, its identity, and which array goes where."""
+    dataset, original = workloads.load_data(request.data), workloads.load_model(request.model)
+    dataset, binding = workloads.bind(original, request.model, dataset, request.data)
+    dims, name = request.model.get("bucket_dims"), str(request.data.get("name"))
+    workloads.check_fit(dataset.sizes, dataset.inputs, dims, name)
+    workloads.check_fit(dataset.calibration_sizes, dataset.calibration, dims, name + ": calibration")
+    key = workloads.model_digest(original)
+    model = workloads.load_keywords(original, list(dataset.inputs), request.data)
+    if model is not original:  # the same arrays by position have other answers, which may be stored
+        key = digest([key, list(dataset.inputs)])
+    return dataset, model, key, binding
 
 
 def _count_flops(model: Any, dataset: workloads.Dataset, dims: Optional[workloads.Dims]) -> List[Any]:

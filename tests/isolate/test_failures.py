@@ -227,6 +227,38 @@ def test_shorten_takes_first_line_with_text() -> None:
     assert len(failures.shorten("x" * 1000)) == failures.SUMMARY_CHARACTERS
 
 
+EXPORT = """Failed to export the model with torch.export. \x1b[96mThis is step 1/3\x1b[0m of exporting. Next steps:
+- Modify the model code for `torch.export.export` to succeed.
+
+## Exception summary
+
+<class 'torch.fx.experimental.symbolic_shapes.GuardOnDataDependentSymNode'>: Could not guard on Eq(u0, 1)
+
+(Refer to the full stack trace above for more information.)"""
+CONVERT = """Exception from src/inference/src/cpp/core.cpp:109:
+Exception from src/inference/src/dev/plugin.cpp:54:
+Check 'false' failed at src/frontends/onnx/frontend/src/frontend.cpp:411:
+FrontEnd API failed with OpConversionFailure:
+No conversion rule for the operator com.example.Foo
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        (EXPORT, "GuardOnDataDependentSymNode: Could not guard on Eq(u0, 1)"),
+        (CONVERT, "No conversion rule for the operator com.example.Foo"),
+        ("plain\nsecond", "plain"),
+        ("Exception from src/a.cpp:1:\n", "Exception from src/a.cpp:1:"),
+        ("mat1 and mat2 shapes cannot be multiplied (4x3 and 4x3)\nmore", "mat1 and mat2 shapes cannot be multiplied"),
+        ("", ""),
+    ],
+)
+def test_shown_line_names_the_cause_and_not_the_place(message: str, cause: str) -> None:
+    assert failures.pick_cause(message).startswith(cause)
+    assert failures.classify(RuntimeError(message), "")[1].startswith(f"RuntimeError: {cause}" if cause else "Runtime")
+
+
 @given(st.text())
 def test_shorten_gives_one_short_printable_line(text: str) -> None:
     line = failures.shorten(text)

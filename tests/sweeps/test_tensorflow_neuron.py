@@ -17,7 +17,7 @@ from sweep.store.ledger import History
 from tests.support.neuron_machine import NeuronHost, NeuronHosts
 from tests.support.planning import plan_trials
 from tests.support.published_sweep import BATCHES, CORES, FAILED, RESCUED, SECONDS, inject
-from tests.support.running import QUICK, entries, sweep
+from tests.support.running import BUSY, QUICK, entries, sweep
 
 SCHEDULER = "Scheduler Failure! (AssertionError at job.Scheduler.3)"
 TF1, TF2, TF2X = "tensorflow_neuron_1", "tensorflow_neuron", "tensorflow_neuronx"
@@ -60,6 +60,7 @@ def asked(host: NeuronHost, data: Path, backend: str = "tensorflow_neuron", pyth
         *(f"backend={backend}", f"backend.python={python or host.python}"),
         f"hardware={json.loads((host.state / 'host.json').read_text())['instance_type'].replace('.', '_')}",
         *ONCE,
+        *BUSY,
     ]
 
 

@@ -270,7 +270,7 @@ def _without_device(wish: Union[bool, str]) -> Iterator[bool]:
     """True if the trace has no device: there is none, or another build of ours is using it."""
     if wish != "auto":
         if wish is False:
-            neuron.limit_to_one_core()
+            neuron.limit_to_single_core()
         yield bool(wish)
         return
     if not neuron.has_device():
@@ -283,5 +283,5 @@ def _without_device(wish: Union[bool, str]) -> Iterator[bool]:
         except OSError:
             yield True
             return
-        neuron.limit_to_one_core()
+        neuron.limit_to_single_core()
         yield False

@@ -64,7 +64,7 @@ def claim(placement: Placement, modules: Iterable[str]) -> None:
     os.environ.pop(COUNT, None)  # VISIBLE has precedence anyway
 
 
-def limit_to_one_core() -> None:
+def limit_to_single_core() -> None:
     """Let a build use one core, not all: other builds and replicas may need them."""
     visible = os.environ.get(VISIBLE, "").partition("-")[0]
     if visible:

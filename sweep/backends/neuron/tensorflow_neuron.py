@@ -79,8 +79,8 @@ class TensorFlowNeuronInf1(common.TensorFlowNeuron):
 
     def precision(self, flags: Sequence[str], tf1: bool) -> str:
         """Without a flag neuron-cc casts to bf16, and TensorFlow 2 asks it for fp16."""
-        asked = find_value(flags, "--fp32-cast") or find_value(flags, "--fast-math") or ("" if tf1 else "matmult-fp16")
-        return "fp16" if asked.endswith("fp16") else "bf16"
+        cast = find_value(flags, "--fp32-cast") or find_value(flags, "--fast-math") or ("" if tf1 else "matmult-fp16")
+        return "fp16" if cast.endswith("fp16") else "bf16"
 
     def plugin(self) -> Any:
         import tensorflow.neuron
@@ -109,8 +109,8 @@ def _saved(model: Any, folder: Path) -> Path:
     """A Keras model of TensorFlow 1 as a SavedModel whose names sort in the order of its inputs and outputs."""
     import tensorflow
 
-    inputs = {"input_%03d" % number: each for number, each in enumerate(model.inputs)}
-    outputs = {"output_%03d" % number: each for number, each in enumerate(model.outputs)}
+    inputs = {"input_%03d" % number: tensor for number, tensor in enumerate(model.inputs)}
+    outputs = {"output_%03d" % number: tensor for number, tensor in enumerate(model.outputs)}
     session = tensorflow.keras.backend.get_session()
     tensorflow.saved_model.simple_save(session, str(folder), inputs=inputs, outputs=outputs)
     return folder

@@ -48,10 +48,10 @@ class TensorFlowNeuronX(common.TensorFlowNeuron):
     @classmethod
     def build_options(cls, trial: Trial) -> Json:
         """`target: auto` is the hardware's."""
-        found = super().build_options(trial)
-        if found.get("target", "auto") == "auto":
-            found["target"] = trial.hardware.get("target")
-        return found
+        options = super().build_options(trial)
+        if options.get("target", "auto") == "auto":
+            options["target"] = trial.hardware.get("target")
+        return options
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:

@@ -123,7 +123,7 @@ def _host(facts: Facts) -> str:
         values = [look[name] for look in looks if name in look]
         if values:
             texts = [written(value) for value in (min(values), median(values), max(values))]
-            rows.append(Row([Cell(esc(text)), *(Cell(esc(each)) for each in texts), Cell(f"{len(values):,}")]))
+            rows.append(Row([Cell(esc(text)), *(Cell(esc(number)) for number in texts), Cell(f"{len(values):,}")]))
     if not rows:
         return ""
     columns = [

@@ -225,8 +225,8 @@ def _command(facts: Facts) -> str:
     if not typed:
         return ""
     lines = [typed, f"python -m sweep ui{facts.outputs}    # browse in MLflow"]
-    if asked := _why_arguments(facts):
-        lines.insert(1, f"python -m sweep why {asked}{facts.outputs}    # why it was not chosen")
+    if words := _why_arguments(facts):
+        lines.insert(1, f"python -m sweep why {words}{facts.outputs}    # why it was not chosen")
     return "<h3>The command of this sweep, and how to go on</h3>" + commands(lines)
 
 

@@ -91,17 +91,17 @@ def _fraction(a: float, b: float, x: float) -> float:
     """The continued fraction of the incomplete beta function (DLMF 8.17.22), inverted, by the method of Lentz (1976,
     Applied Optics 15:668-671) as Thompson and Barnett changed it (1986, J. Computational Physics 64:490-509)."""
     c, d = 1.0, 1 / _off_zero(1 - (a + b) * x / (a + 1))
-    found = d
+    fraction = d
     for m in range(1, TERMS):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         for term in (even, odd):
             d = 1 / _off_zero(1 + term * d)
             c = _off_zero(1 + term / c)
-            found *= c * d
+            fraction *= c * d
         if abs(c * d - 1) < 1e-15:
             break
-    return found
+    return fraction
 
 
 def _off_zero(value: float) -> float:
