@@ -29,10 +29,10 @@ threads, seconds = int(sys.argv[1]), float(sys.argv[2])
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 import torch
 from sweep import workloads
-from sweep.config.compose import conf_dir
+from sweep.config.compose import find_conf_dir
 from omegaconf import OmegaConf
 torch.set_num_threads(threads)
-config = lambda path: {"name": "x", **OmegaConf.to_container(OmegaConf.load(conf_dir() / path))}
+config = lambda path: {"name": "x", **OmegaConf.to_container(OmegaConf.load(find_conf_dir() / path))}
 model = workloads.load_model(config("model/efficientnet_lite0.yaml"))
 data = workloads.load_data(config("data/photographs.yaml"))
 inputs = [torch.from_numpy(image[None].copy()) for image in next(iter(data.inputs.values()))]
