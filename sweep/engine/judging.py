@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 
 from sweep import backends, files
 from sweep.engine import padding, plan
@@ -151,33 +150,3 @@ def _compare(task: Candidate, repeats: Sequence[Measurement], comparisons: Compa
             [array[index] for array in reference], outputs, None if labels is None else labels[index], kind
         )
     return comparisons[key]
-
-
-def compute_load_metrics(repeats: Sequence[Measurement]) -> dict[str, float]:
-    """Metrics of an open load; empty for a closed loop.
-
-    arrival_rate_items_per_s and batch_items_mean: means over the repeats; left_items: the sum of those that were
-    never answered; overloaded_share: of the repeats; generator_lag_ms_p99: the largest.
-    """
-    loads = [repeat.load for repeat in repeats if repeat.load is not None]
-    if not loads:
-        return {}
-    known = {
-        "batch_items_mean": fmean(load.batch_mean for load in loads),
-        "left_items": float(sum(load.left for load in loads)),
-        "overloaded_share": fmean(float(load.overloaded) for load in loads),
-        "generator_lag_ms_p99": max(load.lag_ms_p99 for load in loads),
-    }
-    rates = [load.rate for load in loads if load.rate is not None]
-    return {**known, **({"arrival_rate_items_per_s": fmean(rates)} if rates else {})}
-
-
-def note_overload(repeats: Sequence[Measurement]) -> Json:
-    """`overloaded` for a record's notes: one line if the queue grew in any repeat, else nothing."""
-    grew = [repeat for repeat in repeats if repeat.load is not None and repeat.load.overloaded]
-    if not grew:
-        return {}
-    arrived = fmean(repeat.load.rate for repeat in grew if repeat.load is not None and repeat.load.rate is not None)
-    answered = fmean(repeat.throughput_items_per_s for repeat in grew)
-    rates = f"{arrived:.4g} items/s arrived and {answered:.4g} were answered"
-    return {"overloaded": f"the queue grew in {len(grew)} of {len(repeats)} repeats: {rates}"}

@@ -145,3 +145,25 @@ def test_record_pools_its_repeats() -> None:
     }
     plain = replace(record, repeats=(repeat(loaded_mb=9.0),), buckets=())
     assert summarize_sizes(plain) == {}  # nothing varies
+
+
+def test_overload_note_has_what_the_overloaded_repeats_answered() -> None:
+    load = make_load(rate=100.0, left=3, batch_mean=2.0, overloaded=True, lag_ms_p99=0.1)
+    calm = replace(load, left=0, overloaded=False, batch_mean=3.0)
+    repeats = [replace(make_measurement(number, 95.0), load=facts) for number, facts in enumerate((load, calm))]
+    assert summarize_load(repeats) == {
+        "arrival_rate_items_per_s": 100.0,
+        "batch_items_mean": 2.5,
+        "left_items": 3.0,
+        "overloaded_share": 0.5,
+        "generator_lag_ms_p99": 0.1,
+    }
+    assert list_notes(repeats) == {
+        "overloaded": "the queue grew in 1 of 2 repeats: 100 items/s arrived and 95 were answered"
+    }
+    assert list_notes(repeats[1:]) == {}
+
+
+def test_closed_loop_has_no_load_metrics() -> None:
+    assert summarize_load([make_measurement()]) == {}
+    assert list_notes([make_measurement()]) == {}
