@@ -121,14 +121,22 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
     if difference is None or difference > SELF_TOLERANCE:
         size = "not finite" if difference is None else f"up to {difference:.3g}"
         context.display.note(f"{name}: the original model does not agree with itself when asked twice ({size})")
-    binding = info.binding
-    if binding is not None and binding.by == "position" and len(binding.inputs) > 1:
-        context.display.note(f"{name}: no array has the name of an input, so they go by position: {binding.describe()}")
+    if info.binding is not None and len(info.binding.inputs) > 1:
+        context.display.note(f"{name}: {_explain_binding(info.binding)}")
     if info.warning:
         context.display.note(f"{name}: {info.warning}")
     return Reference(
-        info.model, info.data, info.reference, data, answers, info.flops_per_item, info.flops_by_size, binding
+        info.model, info.data, info.reference, data, answers, info.flops_per_item, info.flops_by_size, info.binding
     )
+
+
+def _explain_binding(binding: BindingFacts) -> str:
+    """Which array goes to which input, and why, where that may be a mistake."""
+    crossed = any(name != own and name in binding.inputs.values() for name, own in binding.inputs.items())
+    why = "no array has the name of an input, so they go by position: " if binding.by == "position" else ""
+    if binding.by == "list" and crossed:
+        why = "a list of inputs sends arrays to others than those of their names: "
+    return f"{why or 'inputs: '}{binding.describe()}"
 
 
 def _adopt(draft: Path, final: Path) -> Path:

@@ -28,8 +28,9 @@ class BindingFacts:
     inputs: Mapping[str, str]  # array -> input, in the model's order; to itself where the inputs have no names
 
     def describe(self) -> str:
-        """The pairs on one line."""
-        return ", ".join(name if name == own else "%s -> %s" % (name, own) for name, own in self.inputs.items())
+        """The pairs on one line, and what decided them: `a -> left, b -> right (by position)`."""
+        pairs = [name if name == own else "%s -> %s" % (name, own) for name, own in self.inputs.items()]
+        return "%s (%s)" % (", ".join(pairs), {"list": "as listed"}.get(self.by, "by " + self.by))
 
 
 @dataclass(frozen=True)

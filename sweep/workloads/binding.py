@@ -36,7 +36,7 @@ def bind(
     Raises:
         UserError: for an array that no input takes, or an input without an array and without a default.
     """
-    names, listed = list(dataset.inputs), data.get("inputs") or config.get("inputs")
+    names, listed = list(dataset.inputs), _has_list(model, data)
     fallback = "list" if listed else "position"
     slots = list_inputs(model, len(names))
     if slots is None:
@@ -60,13 +60,20 @@ def load_keywords(model: Any, names: Sequence[str], data: Mapping[str, Any]) -> 
         names: of the arrays, in the order in which they are given.
         data: config of the data set.
     """
-    if data.get("inputs") or not hasattr(model, "named_modules"):
+    if _has_list(model, data) or not hasattr(model, "named_modules"):
         return model
     slots = list_inputs(model, len(names)) or []
     known = [slot.name for slot in slots]
     if not set(names) <= set(known) or known[: len(names)] == list(names):
         return model
     return _call_by_keyword(model, tuple(names))
+
+
+def _has_list(model: Any, data: Mapping[str, Any]) -> bool:
+    """Whether a config lists the inputs. A factory's own argument `inputs` may be anything else, such as a width."""
+    names = data.get("inputs")
+    by_data = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    return bool(by_data and names) or bool(isinstance(model, SavedModel) and model.inputs)
 
 
 def list_inputs(model: Any, count: int) -> Optional[Sequence[Slot]]:
@@ -126,7 +133,7 @@ def _check_names(slots: Sequence[Slot], names: Sequence[str], titles: Tuple[str,
             "%s has the array %s, which no input of %s takes; it takes %s: rename the array, or list the arrays to use,"
         )
         text += " data.inputs=[%s]; labels are called `labels`"
-        kept = ",".join(name for name in names if name not in surplus)
+        kept = ",".join(slot.name for slot in slots if slot.name in names)  # in the model's order: a list wins
         raise UserError(text % (data, ", ".join(surplus), model, taken, kept))
     missing = [slot.name for slot in slots if slot.required and slot.name not in names]
     if missing:

@@ -85,3 +85,40 @@ def torch_bag() -> Any:
             return (self.table[input_ids] * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
 
     return TorchBag()
+
+
+def bert_like() -> Any:
+    """A torch module whose inputs have the names of BERT's in the order of its `forward`, not of its tokenizer."""
+    import torch
+
+    class BertLike(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.words, self.kinds = torch.nn.Embedding(WORDS, 16), torch.nn.Embedding(WORDS, 16)
+            self.scores = torch.nn.Linear(16, 5)
+
+        def forward(
+            self, input_ids: Any, attention_mask: Any = None, position_ids: Any = None, token_type_ids: Any = None
+        ) -> Any:
+            counted = attention_mask.unsqueeze(-1).to(self.scores.weight.dtype)
+            states = (self.words(input_ids) + self.kinds(token_type_ids)) * counted
+            return self.scores(states.sum(dim=1) / counted.sum(dim=1).clamp(min=1))
+
+    return BertLike().eval()
+
+
+def tokens(count: int = 96) -> Dataset:
+    """What a tokenizer writes, in its order, labelled by `bert_like` called by name."""
+    import torch
+
+    random = np.random.default_rng(0)
+    mask = (np.arange(LONGEST) < random.integers(2, LONGEST, count)[:, None]).astype(np.int64)
+    arrays = {
+        "input_ids": random.integers(1, WORDS, mask.shape) * mask,
+        "token_type_ids": random.integers(0, 2, mask.shape),
+        "attention_mask": mask,
+    }
+    with torch.no_grad():
+        scores = bert_like()(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+    return Dataset(arrays, scores.numpy().argmax(1), {n: a[:8] for n, a in arrays.items()}, "classification", 5)

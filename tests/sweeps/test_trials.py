@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from sweep.__main__ import run
+from sweep.report import page
 from sweep.spec import FailureKind, Origin, Record, Status
-from tests.support.running import ROOT, TINY, entries, sweep
+from tests.support.running import QUICK, ROOT, TINY, entries, sweep
 
 pytestmark = pytest.mark.usefixtures("fake_pool")
 
@@ -32,6 +34,31 @@ def test_trials_end_in_one_status_and_share_builds(tmp_path: Path) -> None:
     assert len(entries(history, "record")) == 6
     assert all(len(r.repeats) == 3 and r.metrics and r.metrics["throughput_items_per_s"] > 0 for r in good)
     assert all(r.agreement and r.agreement["agreement"] == 1.0 for r in good)
+
+
+@pytest.mark.usefixtures("warm_pool")
+def test_arrays_of_a_tokenizer_reach_the_inputs_of_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = "tests.support.text_workloads"
+    status, history = sweep(
+        tmp_path,
+        *("model=custom", f"model._target_={texts}.bert_like", "data=custom", f"data._target_={texts}.tokens"),
+        *("backend=torch,torchscript,onnxruntime,openvino", "batch=4"),
+        base=[*QUICK, "effort.repeats=1"],
+    )
+    pairs = "input_ids, attention_mask, token_type_ids (by name)"
+    assert status == 0
+    assert len(history.records) == 4
+    for record in history.records.values():
+        assert record.status is Status.OK
+        assert (record.agreement or {})["accuracy"] == (record.agreement or {})["reference_accuracy"] == 1.0
+        assert record.binding is not None
+        assert record.binding.describe() == pairs
+    assert pairs in capsys.readouterr().out
+    assert run(["why", "batch=4", "--outputs", str(tmp_path)]) == 0
+    assert f"inputs   {pairs}" in capsys.readouterr().out
+    assert pairs in page.write(history.folder).read_text()
 
 
 def test_repeats_are_interleaved_in_blocks(tmp_path: Path) -> None:

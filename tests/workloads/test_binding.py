@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep import workloads
-from sweep.spec import UserError
+from sweep import backends, workloads
+from sweep.backends.base import Source
+from sweep.spec import BuildSpec, Placement, UserError
 from sweep.workloads import Dataset, NumpyModel, OnnxFile
+from tests.support.running import ROOT
+from tests.support.tensorflow_interpreters import ONE, TWO, Lab, told
 
 pytestmark = pytest.mark.process  # for its torch models
 MODEL, DATA = {"name": "net"}, {"name": "mine"}
@@ -114,7 +117,7 @@ def test_a_list_wins_over_names(config: dict[str, Any]) -> None:
 def test_position_decides_where_no_name_matches() -> None:
     dataset = Dataset({"a": LEFT, "b": RIGHT}, None, {}, "regression")
     bound, binding = workloads.bind(make_difference(), MODEL, dataset, DATA)
-    assert (binding.by, binding.describe()) == ("position", "a -> left, b -> right")
+    assert (binding.by, binding.describe()) == ("position", "a -> left, b -> right (by position)")
     np.testing.assert_array_equal(ask(make_difference(), bound), DIFFERENCE)
 
 
@@ -153,3 +156,76 @@ def test_a_model_is_wrapped_only_where_its_inputs_do_not_stand_side_by_side() ->
     assert workloads.load_keywords(options, ["left"], DATA) is options
     assert workloads.load_keywords(options, ["left", "right"], DATA) is not options
     assert workloads.load_keywords(options, ["left", "right"], {"inputs": ["left", "right"]}) is options
+
+
+def test_a_factory_may_have_an_argument_called_inputs() -> None:
+    for model, data in (({**MODEL, "inputs": 2}, DATA), ({**MODEL, "inputs": [2, 1]}, DATA), (MODEL, {"inputs": 2})):
+        bound, binding = workloads.bind(make_difference(), model, swapped(), data)
+        assert binding.by == "name"
+        np.testing.assert_array_equal(ask(make_difference(), bound, data), DIFFERENCE)
+
+
+def test_the_list_of_an_error_names_arrays_in_the_order_of_the_model() -> None:
+    with pytest.raises(UserError, match=r"data\.inputs=\[left,right\];"):
+        workloads.bind(make_difference(), MODEL, swapped(y=LEFT), DATA)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("kind", "backend"),
+    [("options", name) for name in ("torch", "torchscript", "onnxruntime", "openvino")]
+    + [("onnx", name) for name in ("onnxruntime", "openvino")],
+)
+def test_builds_of_every_runtime_take_arrays_as_the_original_does(kind: str, backend: str, tmp_path: Path) -> None:
+    model = MODELS[kind](tmp_path)
+    bound, _ = workloads.bind(model, MODEL, swapped(), DATA)
+    inputs = tuple(bound.inputs.values())
+    source = Source(
+        lambda: workloads.load_keywords(model, list(bound.inputs), DATA), inputs, lambda: iter(()), tuple(bound.inputs)
+    )
+    config = {**MODEL, "format": "onnx" if kind == "onnx" else "module"}
+    spec = BuildSpec(config, DATA, backend, {}, "fp32", len(LEFT))
+    builder, folder = backends.get(backend)({}), tmp_path / "build"
+    folder.mkdir()
+    builder.build(source, spec, folder)
+    runner = builder.load(folder, spec, Placement(), source)
+    np.testing.assert_array_equal(runner.outputs(runner.run(runner.prepare(inputs)))[0], DIFFERENCE)
+
+
+BY_NAME = """
+import sys
+sys.path.insert(0, {root!r})
+from sweep import workloads
+net = two()
+a, b = np.ones((5, 3), "float32"), np.full((5, 3), 2, "float32")
+data = workloads.Dataset({{"b": b, "a": a}}, None, {{"b": b, "a": a}}, "regression")
+{save}
+for model in (net, workloads.SavedModel("kept"), workloads.SavedModel("kept", ("b", "a"))):
+    bound, binding = workloads.bind(model, {{"name": "net"}}, data, {{"name": "mine"}})
+    answers = workloads.run_reference(model, tuple(bound.inputs.values()))[0]
+    tell([binding.describe(), list(bound.calibration), same(answers, net.predict([a, b]))])
+more = workloads.Dataset({{"b": b, "a": a, "c": a}}, None, {{}}, "regression")
+refused(lambda: workloads.bind(workloads.SavedModel("kept"), {{"name": "net"}}, more, {{"name": "mine"}}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("wheel", "save"),
+    [
+        (
+            ONE,
+            'tf.saved_model.simple_save(tf.keras.backend.get_session(), "kept", '
+            'dict(zip("ab", net.inputs)), {"answers": net.outputs[0]})',
+        ),
+        (TWO, 'tf.saved_model.save(net, "kept")'),
+    ],
+)
+def test_arrays_reach_the_inputs_of_keras_and_of_a_signature(wheel: str, save: str, tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    try:
+        ran = lab.run(wheel, lab.host(wheel), BY_NAME.format(root=str(ROOT), save=save))
+    finally:
+        lab.close()
+    by_name = ["a, b (by name)", ["a", "b"], True]
+    assert told(ran.out)[:3] == [by_name, by_name, ["b, a (as listed)", ["b", "a"], True]], ran.err
+    assert "data mine has the array c, which no input of model net takes; it takes a, b" in told(ran.out)[3][1]

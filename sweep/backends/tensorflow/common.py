@@ -147,7 +147,7 @@ class TensorFlowNeuron(Backend):
             share = (self.convert if tf1 else self.trace)(source, spec, folder / MODEL, flags)
         shapes = tuple(array.shape for array in source.example)
         dtypes = tuple(array.dtype.name for array in source.example)
-        dynamic, inputs = self.options.dynamic_batch, tuple(spec.model.get("inputs") or ())
+        dynamic, inputs = self.options.dynamic_batch, _list_inputs(spec)
         stated = Stated(tf1, self.precision(flags, tf1), shapes, dtypes, dynamic, inputs)
         (folder / STATED).write_text(json.dumps(to_json(stated)))
         notes: Dict[str, Any] = {"on_neuron_ratio": share, "compiler": path, "flags": flags}
@@ -216,6 +216,11 @@ class NeuronRunner(Runner):
 
     def outputs(self, raw: Any) -> Arrays:
         return models.arrays(raw)
+
+
+def _list_inputs(spec: BuildSpec) -> Tuple[str, ...]:
+    """What `model.inputs` lists of a SavedModel; a factory of Keras may have such an argument for something else."""
+    return tuple(spec.model.get("inputs") or ()) if spec.model.get("format") == "saved_model" else ()
 
 
 def _load_model(path: str, stated: Stated) -> Tuple[Callable[[Arrays], Any], Callable[[Any], Any]]:

@@ -55,7 +55,17 @@ def section(facts: Facts) -> Section | None:
     )
     if len(uses) > MOST:
         html += paragraph(f"The {MOST} that took longest of {len(uses):,}.", "soft")
-    return Section("builds", "Builds", html)
+    return Section("builds", "Builds", html + _inputs(facts))
+
+
+def _inputs(facts: Facts) -> str:
+    """Which array went to which input, for each model with several inputs and its data."""
+    lines = {
+        f"{record.settings.get('model')} · {record.settings.get('data')}: {record.binding.describe()}": None
+        for record in facts.records
+        if record.binding is not None and len(record.binding.inputs) > 1
+    }
+    return "".join(paragraph(f"Inputs of {esc(line)}", "soft") for line in lines)
 
 
 def _uses(facts: Facts) -> list[Use]:

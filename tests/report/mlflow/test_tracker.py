@@ -26,6 +26,7 @@ from sweep.report.mlflow.address import store_uri
 from sweep.report.mlflow.links import make_links, make_shared_view
 from sweep.report.mlflow.tracker import SendRequest, Sent
 from sweep.spec import FailureKind, UserError
+from sweep.spec.facts import BindingFacts
 from sweep.store import ledger
 from sweep.verbs import ui
 from tests.support.records import make_record, make_records, make_settings, make_verdict
@@ -105,6 +106,7 @@ def test_sweep_is_sent_with_params_metrics_tags_and_files(settings, folder, tmp_
         records[0],
         builds=({"key": "b", "seconds": 2.5, "folder": str(log.parent)},),
         repeats=(replace(records[0].repeats[0], samples=str(samples)),),
+        binding=BindingFacts("position", {"a": "left", "b": "right"}),
         metrics={**records[0].metrics, "odd % name (x)": 1.23456789, "not_known": float("nan")},
     )
     write_json(folder / "environment.json", environment.capture())
@@ -132,6 +134,7 @@ def test_sweep_is_sent_with_params_metrics_tags_and_files(settings, folder, tmp_
         "sweep.status": "ok",
         "sweep.failure_kind": "",
         "sweep.origin": "measured",
+        "sweep.inputs": "a -> left, b -> right (by position)",
     }
     assert run.data.params == {
         "model": "digits",
