@@ -138,20 +138,6 @@ def test_artifact_without_its_description_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "tf1", "precision"),
-    [
-        (["--fp32-cast=all"], False, "bf16"),
-        (["--fp32-cast=matmult-fp16"], True, "fp16"),
-        ([], True, "bf16"),
-        ([], False, "fp16"),
-        (["--fp32-cast=all", "--fp32-cast", "all-fp16"], True, "fp16"),
-    ],
-)
-def test_precision_follows_the_flags(flags: list[str], tf1: bool, precision: str) -> None:
-    assert backends.get("tensorflow_neuron")({}).precision(flags, tf1) == precision  # type: ignore[attr-defined]  # of this backend alone
-
-
-@pytest.mark.parametrize(
     ("text", "kind"),
     [
         ("InternalError: adaptor.cc:240:Nrt::Load failed on NeuronCores 0: nrt_load: status=4, error", "DEVICE_OOM"),
@@ -178,3 +164,17 @@ def test_precision_follows_the_flags(flags: list[str], tf1: bool, precision: str
 )
 def test_output_of_tensorflow_is_classified(text: str, kind: str) -> None:
     assert failures.classify(None, text)[0] is FailureKind[kind]
+
+
+@pytest.mark.parametrize(
+    ("flags", "tf1", "precision"),
+    [
+        (["--fp32-cast=all"], False, "bf16"),
+        (["--fp32-cast=matmult-fp16"], True, "fp16"),
+        ([], True, "bf16"),
+        ([], False, "fp16"),
+        (["--fp32-cast=all", "--fp32-cast", "all-fp16"], True, "fp16"),
+    ],
+)
+def test_precision_follows_the_flags(flags: list[str], tf1: bool, precision: str) -> None:
+    assert backends.get("tensorflow_neuron")({}).precision(flags, tf1) == precision  # type: ignore[attr-defined]  # of this backend alone
