@@ -36,6 +36,7 @@ from sweep.spec import (
     from_json,
     installed,
 )
+from sweep.workloads.types import to_float32
 
 Arrays = Tuple[np.ndarray, ...]
 Shape = Tuple[Any, ...]  # None for an axis that may have any size
@@ -87,7 +88,7 @@ class Runner(abc.ABC):
 
     def outputs(self, raw: Any) -> Arrays:
         """The host arrays (float32 or integer) of what `run` returned."""
-        return tuple(np.asarray(array) for array in raw)
+        return tuple(to_float32(np.asarray(array)) for array in raw)
 
     def device_memory_mb(self) -> float:
         """Peak device memory, 0 where the device is the host."""

@@ -10,7 +10,7 @@ from sweep.backends import dynamic
 from sweep.backends.base import Source, format_shapes
 from sweep.backends.pytorch import common
 from sweep.spec import BuildSpec, FailureKind, TrialError
-from sweep.workloads import torch_models
+from sweep.workloads import onnx_files, torch_models
 
 PRELOAD = ("torch", "torch._dynamo", "onnx", "onnxscript")  # what an export imports, for a fork server to have ahead
 
@@ -59,15 +59,10 @@ def _copy(given: Path, path: Path, source: Source) -> None:
     Raises:
         TrialError: the file fixes a dimension to another size, or one that should be free.
     """
-    import onnx
-    from onnx.external_data_helper import uses_external_data
-
-    model = onnx.load(str(given))
-    constants = {tensor.name for tensor in model.graph.initializer}
-    entries = [entry for entry in model.graph.input if entry.name not in constants]
-    for entry, shape in zip(entries, dynamic.find_shapes(source)):
+    model = onnx_files.read(str(given))
+    for entry, shape in zip(onnx_files.list_free_inputs(model), dynamic.find_shapes(source)):
         dims = entry.type.tensor_type.shape.dim
-        fixed = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
+        fixed = tuple(map(onnx_files.read_size, dims))
         dynamic.check_free(entry.name, fixed, shape)
         if len(fixed) != len(shape) or any(have not in (None, size) for have, size in zip(fixed, shape)):
             here, wanted = format_shapes((fixed,)), format_shapes((shape,))
@@ -76,6 +71,4 @@ def _copy(given: Path, path: Path, source: Source) -> None:
         for dim, size in zip(dims, shape):
             if size is not None:
                 dim.dim_value = size
-    header = onnx.load(str(given), load_external_data=False)
-    beside = any(uses_external_data(tensor) for tensor in header.graph.initializer)
-    onnx.save(model, str(path), save_as_external_data=beside, location=path.name + ".data" if beside else None)
+    onnx_files.save(model, str(path), beside=bool(onnx_files.list_weight_files(str(given))))

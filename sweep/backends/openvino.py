@@ -16,7 +16,7 @@ from sweep.backends.options import Options
 from sweep.backends.pytorch import common
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError, UserError
 from sweep.spec.declared import setting
-from sweep.workloads import torch_models
+from sweep.workloads import onnx_files, torch_models
 
 MODEL = "model.xml"
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -111,7 +111,7 @@ class OpenVinoRunner(Runner):
         return self._infer(request, share_inputs=True, share_outputs=False)
 
     def outputs(self, raw: Any) -> Arrays:
-        return tuple(raw[number] for number in range(len(raw)))
+        return super().outputs(raw[number] for number in range(len(raw)))
 
     def close(self) -> None:
         self._infer = None
@@ -125,7 +125,8 @@ def _convert(source: Source, spec: BuildSpec) -> Any:
     sizes = [[-1 if size is None else size for size in shape] for shape in dynamic.find_shapes(source)]
     shapes = [openvino.PartialShape(shape) for shape in sizes]
     if spec.model.get("format") == "onnx":
-        converted = openvino.convert_model(model.path)
+        with onnx_files.on_disk(model.path) as path:
+            converted = openvino.convert_model(path)
         _reshape_file(converted, source, shapes)
         dynamic.check(source, _make_answer(converted))
         return converted

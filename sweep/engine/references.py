@@ -121,7 +121,7 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
     if difference is None or difference > SELF_TOLERANCE:
         size = "not finite" if difference is None else f"up to {difference:.3g}"
         context.display.note(f"{name}: the original model does not agree with itself when asked twice ({size})")
-    if info.binding is not None and len(info.binding.inputs) > 1:
+    if info.binding is not None and info.binding.notable:
         context.display.note(f"{name}: {_explain_binding(info.binding)}")
     if info.warning:
         context.display.note(f"{name}: {info.warning}")
@@ -133,7 +133,8 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
 def _explain_binding(binding: BindingFacts) -> str:
     """Which array goes to which input, and why, where that may be a mistake."""
     crossed = any(name != own and name in binding.inputs.values() for name, own in binding.inputs.items())
-    why = "no array has the name of an input, so they go by position: " if binding.by == "position" else ""
+    several = len(binding.inputs) > 1
+    why = "no array has the name of an input, so they go by position: " if binding.by == "position" and several else ""
     if binding.by == "list" and crossed:
         why = "a list of inputs sends arrays to others than those of their names: "
     return f"{why or 'inputs: '}{binding.describe()}"

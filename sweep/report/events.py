@@ -19,7 +19,7 @@ def describe_events(record: Record) -> list[str]:
             lines.append(f"build    {_format_options(build, names)}: used")
     for attempt in record.attempts:
         lines.append(f"attempt  {attempt.kind.value} after {attempt.seconds:.1f} s: {attempt.summary}")
-    if record.binding is not None and len(record.binding.inputs) > 1:
+    if record.binding is not None and record.binding.notable:
         lines.append(f"inputs   {record.binding.describe()}")
     lines += describe_buckets(record)
     if (place := record.deployment) is not None:

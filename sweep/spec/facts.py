@@ -26,11 +26,20 @@ class BindingFacts:
 
     by: str  # "name"; "position", where no name matches; "list", where a config has a list `inputs`
     inputs: Mapping[str, str]  # array -> input, in the model's order; to itself where the inputs have no names
+    casts: Mapping[str, str] = field(default_factory=dict)  # array -> `float64 to float16`, where the model declares it
 
     def describe(self) -> str:
         """The pairs on one line, and what decided them: `a -> left, b -> right (by position)`."""
-        pairs = [name if name == own else "%s -> %s" % (name, own) for name, own in self.inputs.items()]
+        pairs = []
+        for name, own in self.inputs.items():
+            pair = name if name == own else "%s -> %s" % (name, own)
+            pairs.append(pair + (" [%s]" % self.casts[name] if name in self.casts else ""))
         return "%s (%s)" % (", ".join(pairs), {"list": "as listed"}.get(self.by, "by " + self.by))
+
+    @property
+    def notable(self) -> bool:
+        """Whether a person has to see it: with several inputs, or where values were cast."""
+        return len(self.inputs) > 1 or bool(self.casts)
 
 
 @dataclass(frozen=True)

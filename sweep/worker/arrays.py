@@ -12,6 +12,7 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from urllib.parse import quote
 
 import numpy as np
 
@@ -22,12 +23,13 @@ from sweep.spec import Json, UserError, digest
 
 REFERENCE_BATCH_BYTES = 32 << 20
 SELF_CHECK_ITEMS = 4
+FILE_NAME_CHARACTERS = 200
 
 
 def read_data(folder: Path, kind: str = "inputs") -> Dict[str, np.ndarray]:
     """Arrays by input name, mapped and not loaded. `kind`: inputs or calibration."""
     names = json.loads((folder / "data.json").read_text())[kind]
-    return {name: np.load(folder / kind / (name + ".npy"), mmap_mode="r") for name in names}
+    return {name: np.load(_find_array(folder / kind, name), mmap_mode="r") for name in names}
 
 
 def read_labels(folder: Path) -> Tuple[Optional[np.ndarray], str]:
@@ -43,11 +45,23 @@ def read_sizes(folder: Path, kind: str = "inputs") -> Optional[np.ndarray]:
     return np.load(path) if path.exists() else None
 
 
+def name_file(name: str) -> str:
+    """The file of an array: inputs may be called `serving/x:0`, or have names longer than those of files."""
+    quoted = quote(name, safe="")
+    return (quoted if len(quoted) <= FILE_NAME_CHARACTERS else digest(name)) + ".npy"
+
+
+def _find_array(folder: Path, name: str) -> Path:
+    """The file of an array; earlier versions wrote its name as it is."""
+    path = folder / name_file(name)
+    return path if path.is_file() else folder / (name + ".npy")
+
+
 def write_data(dataset: "workloads.Dataset", folder: Path) -> None:
     for kind, arrays in (("inputs", dataset.inputs), ("calibration", dataset.calibration)):
         (folder / kind).mkdir(parents=True)
         for name, array in arrays.items():
-            np.save(folder / kind / (name + ".npy"), np.ascontiguousarray(array))
+            np.save(folder / kind / name_file(name), np.ascontiguousarray(array))
     if dataset.labels is not None:
         np.save(folder / "labels.npy", dataset.labels)
     if dataset.sizes is not None:
@@ -110,7 +124,7 @@ def write_reference(model: Any, dataset: "workloads.Dataset", dims: Optional[wor
             whole[items] = part
         if len(items) > most:  # the size that most samples have
             few = workloads.run_reference(model, tuple(array[:SELF_CHECK_ITEMS] for array in inputs))
-            most, difference = len(items), max(float(np.abs(a[: len(b)] - b).max()) for a, b in zip(parts, few))
+            most, difference = len(items), max(_find_difference(a[: len(b)], b) for a, b in zip(parts, few))
     labels = dataset.labels if dataset.task == "classification" else None
     warning = None if labels is None else workloads.check_labels(labels, answers[0])
     for number, array in enumerate(answers):
@@ -122,6 +136,11 @@ def write_reference(model: Any, dataset: "workloads.Dataset", dims: Optional[wor
     }
     (folder / "reference.json").write_text(json.dumps(facts))
     return facts
+
+
+def _find_difference(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference between two answers, of numbers of any type or of truth values."""
+    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
 
 
 def run_in_batches(model: Any, inputs: Arrays) -> List[np.ndarray]:

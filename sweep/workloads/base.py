@@ -26,6 +26,7 @@ FORMATS: Mapping[str, str] = {
 }
 NEEDS_TRUST = ("torchscript", "exported", "saved_model")  # loading these files can run code that stands in them
 TASKS = ("classification", "regression")
+LARGEST_FLOAT = 8  # bytes
 
 
 class Dataset(NamedTuple):
@@ -134,7 +135,7 @@ def load_data(config: Mapping[str, Any]) -> Dataset:
 
 
 def check_dataset(dataset: Dataset, name: str) -> Dataset:
-    """The same data with floats as float32.
+    """The same data: contiguous arrays in the byte order of this processor.
 
     Raises:
         UserError: for everything that would spoil a result later.
@@ -179,18 +180,22 @@ def _array(value: Any, what: str) -> np.ndarray:
     array = np.asarray(value)
     if array.ndim == 0 or array.dtype.kind not in "fiub":
         raise UserError("data %s must be an array of numbers with one row per sample, not %s" % (what, array.dtype))
-    if array.dtype.kind == "f":
-        array = np.ascontiguousarray(array, dtype=np.float32)
-        _finite(array, what)
-    return np.ascontiguousarray(array)
-
-
-def _finite(array: np.ndarray, what: str) -> None:
-    bad = ~np.isfinite(array)
-    count = int(np.count_nonzero(bad))
-    if count:
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    if array.dtype.itemsize > LARGEST_FLOAT and array.dtype.kind == "f":  # no framework has them
+        array = array.astype(np.float64)
+    where = find_not_finite(array)
+    if where is not None:
+        count = int(np.count_nonzero(~np.isfinite(array)))
         raise UserError("data %s has %d values that are NaN or infinite, the first at index %s" % (what, count, where))
+    return array
+
+
+def find_not_finite(array: np.ndarray) -> Optional[Tuple[int, ...]]:
+    """Index of the first value that is NaN or infinite, None if there is none."""
+    if array.dtype.kind != "f":
+        return None
+    finite = np.isfinite(array)
+    return None if finite.all() else tuple(int(i) for i in np.unravel_index(finite.argmin(), array.shape))
 
 
 def _labels(dataset: Dataset, name: str, count: int) -> np.ndarray:

@@ -5,13 +5,14 @@ Arrays are handed to a model in the order of its inputs. A model whose given inp
 """
 
 import inspect
+from dataclasses import replace
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from sweep.spec import UserError
 from sweep.spec.facts import BindingFacts
-from sweep.workloads import tensorflow_models
+from sweep.workloads import onnx_files, tensorflow_models, types
 from sweep.workloads.base import Dataset, OnnxFile, SavedModel
 
 
@@ -20,12 +21,13 @@ class Slot(NamedTuple):
 
     name: str
     required: bool = True
+    dtype: str = ""  # of numpy, where the model declares it
 
 
 def bind(
     model: Any, config: Mapping[str, Any], dataset: Dataset, data: Mapping[str, Any]
 ) -> Tuple[Dataset, BindingFacts]:
-    """The data set with its arrays in the order of the model's inputs.
+    """The data set with its arrays in the order of the model's inputs, and in the types that the model declares.
 
     A list `inputs` in one of the configs wins; then names decide; the position does where no name matches.
 
@@ -34,14 +36,25 @@ def bind(
         data: config of the data set.
 
     Raises:
-        UserError: for an array that no input takes, or an input without an array and without a default.
+        UserError: for an array that no input takes, or an input without an array and without a default, or values
+            that the declared type cannot hold.
     """
-    names, listed = list(dataset.inputs), _has_list(model, data)
+    slots = list_inputs(model, len(dataset.inputs))
+    titles = "data %s" % data.get("name"), "model %s" % config.get("name")
+    dataset, facts = _order(slots, dataset, _has_list(model, data), titles)
+    by_input = {slot.name: slot.dtype for slot in slots or ()}
+    declared = {name: by_input.get(own, "") for name, own in facts.inputs.items()}
+    dataset, changes = types.cast(dataset, declared, str(data.get("name")))
+    return dataset, replace(facts, casts=changes)
+
+
+def _order(
+    slots: Optional[Sequence[Slot]], dataset: Dataset, listed: bool, titles: Tuple[str, str]
+) -> Tuple[Dataset, BindingFacts]:
+    names = list(dataset.inputs)
     fallback = "list" if listed else "position"
-    slots = list_inputs(model, len(names))
     if slots is None:
         return dataset, BindingFacts(fallback, {name: name for name in names})
-    titles = "data %s" % data.get("name"), "model %s" % config.get("name")
     if listed or not {slot.name for slot in slots} & set(names):
         _check_count(slots, names, titles)
         return dataset, BindingFacts(fallback, _pair(names, slots))
@@ -83,23 +96,15 @@ def list_inputs(model: Any, count: int) -> Optional[Sequence[Slot]]:
         count: of the arrays. The signature of a SavedModel is read only for more than one, since it takes seconds.
     """
     if isinstance(model, OnnxFile):
-        return _list_onnx_inputs(model.path)
+        return [Slot(entry.name, dtype=entry.dtype) for entry in onnx_files.list_inputs(model.path)]
     if isinstance(model, SavedModel) and count == 1 and not model.inputs:
         return None
     if tensorflow_models.owns(model):
-        names = tensorflow_models.list_input_names(model)
-        return None if names is None else [Slot(name) for name in names]
+        inputs = tensorflow_models.list_inputs(model)
+        return None if inputs is None else [Slot(name, dtype=dtype) for name, dtype in inputs]
     if hasattr(model, "named_modules"):
         return _list_module_inputs(model)
     return _list_parameters(model.__call__)
-
-
-def _list_onnx_inputs(path: str) -> Sequence[Slot]:
-    import onnx
-
-    graph = onnx.load(path, load_external_data=False).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    return [Slot(entry.name) for entry in graph.input if entry.name not in constants]
 
 
 def _list_module_inputs(model: Any) -> Optional[Sequence[Slot]]:
@@ -109,8 +114,14 @@ def _list_module_inputs(model: Any) -> Optional[Sequence[Slot]]:
         return [Slot(entry.name, not entry.has_default_value()) for entry in schema.arguments[1:]]
     graph = getattr(model, "graph", None)
     if graph is not None and hasattr(graph, "nodes"):
-        return [Slot(str(node.target)) for node in graph.nodes if node.op == "placeholder"]
+        return [Slot(str(node.target), dtype=_name_dtype(node)) for node in graph.nodes if node.op == "placeholder"]
     return _list_parameters(model.forward)
+
+
+def _name_dtype(node: Any) -> str:
+    """The type of a placeholder of an exported program, as numpy names it; empty where it has none there."""
+    dtype = str(getattr(node.meta.get("val"), "dtype", "")).rpartition(".")[2]
+    return dtype if dtype in types.KNOWN else ""
 
 
 def _list_parameters(function: Any) -> Optional[Sequence[Slot]]:

@@ -3,14 +3,14 @@
 import contextlib
 import hashlib
 import inspect
-from pathlib import Path
 from typing import Any, Callable, ContextManager, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from sweep.workloads import tensorflow_models, torch_models
+from sweep.workloads import onnx_files, tensorflow_models, torch_models
 from sweep.workloads.base import Dataset, OnnxFile
 from sweep.workloads.sizes import Dims, pick_sizes, remove_padding
+from sweep.workloads.types import to_float32
 
 Arrays = Tuple[np.ndarray, ...]
 
@@ -50,7 +50,7 @@ def _rows(inputs: Arrays, begin: int, batch: int) -> Arrays:
 def _numpy_call(model: Any) -> Callable[[Arrays], Arrays]:
     def call(inputs: Arrays) -> Arrays:
         raw = model(*inputs)
-        return tuple(np.asarray(array) for array in (raw if isinstance(raw, (tuple, list)) else (raw,)))
+        return tuple(to_float32(np.asarray(array)) for array in (raw if isinstance(raw, (tuple, list)) else (raw,)))
 
     return call
 
@@ -60,21 +60,22 @@ def _onnx_call(model: OnnxFile) -> Tuple[Callable[[Arrays], Arrays], Optional[in
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.path, options, providers=["CPUExecutionProvider"])
-    slots = session.get_inputs()
-    batch = slots[0].shape[0] if slots and slots[0].shape else None
+    with onnx_files.on_disk(model.path) as path:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    slots = onnx_files.list_inputs(model.path)
+    batch = next((slot.shape[0] for slot in slots if slot.shape), None)
 
     def call(inputs: Arrays) -> Arrays:
-        return tuple(session.run(None, {slot.name: array for slot, array in zip(slots, inputs)}))
+        return tuple(map(to_float32, session.run(None, {slot.name: array for slot, array in zip(slots, inputs)})))
 
-    return call, batch if isinstance(batch, int) else None
+    return call, batch
 
 
 def model_digest(model: Any) -> str:
     """Identity of a model: its weights, its settings and the source of its own classes. Equal in every process."""
     state = hashlib.sha256()
     if isinstance(model, OnnxFile):
-        for path in _onnx_files(model.path):
+        for path in (model.path, *onnx_files.list_weight_files(model.path)):
             with open(path, "rb") as file:
                 for block in iter(lambda: file.read(1 << 20), b""):
                     state.update(block)
@@ -87,17 +88,6 @@ def model_digest(model: Any) -> str:
         for name, value in sorted(vars(model).items()):
             _digest_array(name, np.asarray(value), state)
     return state.hexdigest()[:32]
-
-
-def _onnx_files(path: str) -> List[str]:
-    """The model's file and the files that hold its weights."""
-    import onnx
-    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
-    graph = onnx.load(path, load_external_data=False).graph
-    folder = Path(path).parent
-    names = {ExternalDataInfo(t).location for t in graph.initializer if uses_external_data(t)}
-    return [path, *(str(folder / name) for name in sorted(names))]
 
 
 def _digest_module(model: Any, state: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from sweep.spec import UserError
+from sweep.workloads import types
 from sweep.workloads.base import SavedModel
 
 Arrays = Tuple[np.ndarray, ...]
@@ -42,12 +43,22 @@ def reference_call(model: Any) -> Tuple[Callable[[Arrays], Arrays], Optional[int
     return call, _fixed_batch(inputs[0].shape) if inputs else None
 
 
-def list_input_names(model: Any) -> Optional[Sequence[str]]:
-    """Names of a model's inputs in the order in which it takes arrays; None for a Keras model that has none yet."""
+def list_inputs(model: Any) -> Optional[Sequence[Tuple[str, str]]]:
+    """Name and type of a model's inputs in the order in which it takes arrays; None for a Keras model without any yet.
+
+    Types are those of numpy, empty where numpy has none of it.
+    """
     if isinstance(model, SavedModel):
-        return Signature(model.path, model.inputs).inputs
+        signature = Signature(model.path, model.inputs)
+        return [(name, _name_dtype(signature.dtypes[name])) for name in signature.inputs]
     inputs = getattr(model, "inputs", None)
-    return [str(tensor.name).partition(":")[0] for tensor in inputs] if inputs else None
+    return [(str(t.name).partition(":")[0], _name_dtype(t.dtype)) for t in inputs] if inputs else None
+
+
+def _name_dtype(dtype: Any) -> str:
+    """A type of TensorFlow, or its name, as numpy names it."""
+    name = str(getattr(dtype, "name", dtype))
+    return name if name in types.KNOWN else ""
 
 
 def leaves(raw: Any) -> List[Any]:
@@ -79,7 +90,9 @@ class Signature:
     def __init__(self, path: str, inputs: Sequence[str] = ()) -> None:
         self._tf1 = is_tf1()
         # What was loaded is kept: the variables of a function live only as long as it
-        self._loaded, self.function, shapes = _predictor(path) if self._tf1 else _signature(path)
+        self._loaded, self.function, specs = _predictor(path) if self._tf1 else _signature(path)
+        shapes = {name: spec.shape for name, spec in specs.items()}
+        self.dtypes = {name: spec.dtype for name, spec in specs.items()}
         self.inputs = tuple(inputs) or tuple(sorted(shapes))
         if sorted(self.inputs) != sorted(shapes):
             have, named = ", ".join(sorted(shapes)), ", ".join(self.inputs)
@@ -117,21 +130,21 @@ def tensor(array: np.ndarray) -> Any:
 
 
 def _signature(path: str) -> Tuple[Any, Any, Dict[str, Any]]:
-    """What TensorFlow 2 loads, its function, and the shape of each input."""
+    """What TensorFlow 2 loads, its function, and what it says of each input: its shape and type."""
     import tensorflow
 
     loaded = tensorflow.saved_model.load(path)
     function = loaded.signatures[SIGNATURE]
     specs = function.structured_input_signature[1]
-    return loaded, function, {name: spec.shape for name, spec in specs.items()}
+    return loaded, function, dict(specs)
 
 
 def _predictor(path: str) -> Tuple[Any, Any, Dict[str, Any]]:
-    """The predictor of TensorFlow 1, twice, and the shape of each input."""
+    """The predictor of TensorFlow 1, twice, and its symbol of each input, which has a shape and a type."""
     import tensorflow
 
     predictor = tensorflow.contrib.predictor.from_saved_model(path)
-    return predictor, predictor, {name: symbol.shape for name, symbol in predictor.feed_tensors.items()}
+    return predictor, predictor, dict(predictor.feed_tensors)
 
 
 def _fixed_batch(shape: Any) -> Optional[int]:

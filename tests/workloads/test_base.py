@@ -79,10 +79,12 @@ def test_bad_data_is_one_clear_line(changes: dict[str, Any], words: str) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_floats_arrive_as_float32_and_integers_as_they_are() -> None:
-    inputs = {"x": np.zeros((6, 2), np.float64), "ids": np.zeros((6, 4), np.int32)}
-    made = check_dataset(dataset(inputs=inputs, calibration={}), "mine")
-    assert {name: array.dtype for name, array in made.inputs.items()} == {"x": np.float32, "ids": np.int32}
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i8", ">u2", "<f2"])
+def test_arrays_arrive_whole_in_the_byte_order_of_the_processor_and_contiguous(dtype: str) -> None:
+    values = np.asfortranarray(np.arange(12).reshape(6, 2)).astype(dtype, order="F")
+    array = check_dataset(dataset(inputs={"x": values}, calibration={}), "mine").inputs["x"]
+    assert (array.dtype.isnative, array.flags.c_contiguous, array.dtype.name) == (True, True, np.dtype(dtype).name)
+    np.testing.assert_array_equal(array, values)
 
 
 def test_calibration_comes_in_the_order_of_the_inputs() -> None:

@@ -59,11 +59,11 @@ def section(facts: Facts) -> Section | None:
 
 
 def _inputs(facts: Facts) -> str:
-    """Which array went to which input, for each model with several inputs and its data."""
+    """Which array went to which input, where it is notable."""
     lines = {
         f"{record.settings.get('model')} · {record.settings.get('data')}: {record.binding.describe()}": None
         for record in facts.records
-        if record.binding is not None and len(record.binding.inputs) > 1
+        if record.binding is not None and record.binding.notable
     }
     return "".join(paragraph(f"Inputs of {esc(line)}", "soft") for line in lines)
 
