@@ -131,7 +131,7 @@ class Backend(abc.ABC):
     optional_packages: Mapping[str, Tuple[str, ...]] = {}  # precision -> distributions needed for it alone
     preload_build: Tuple[str, ...] = ()  # modules that a fork server imports ahead for build workers
     preload_run: Tuple[str, ...] = ()  # likewise for measure workers
-    precisions: Tuple[str, ...] = ("fp32",)
+    precisions: Tuple[str, ...] = ("fp32",)  # first, without fp32: what the compiler makes of an fp32 model
     formats: Tuple[str, ...] = ("module",)  # of the original: see workloads.FORMATS; (): it loads none
     devices: Tuple[str, ...] = ("cpu",)
     build_packages: Tuple[str, ...] = ()  # those of `packages` that only a build needs: `plan=measure` goes without

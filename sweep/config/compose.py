@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sweep import backends
 from sweep.config import buckets as bucket_config
 from sweep.config import overrides as trees
 from sweep.config import schema
@@ -50,6 +51,7 @@ class Composer:
         self._options: dict[str, list[str]] = {}
         self._bases: dict[tuple[str, ...], _Base] = {}
         self._default_data: dict[tuple[str, ...], str] = {}
+        self._cast: dict[str, None] = {}  # what `precision=auto` became where it is not fp32, a line each
         self._reordered: dict[str, str] = {}  # list of buckets as it was written -> as it is taken
 
     def parse(self, line: str) -> "Override":
@@ -95,8 +97,18 @@ class Composer:
         part: dict[str, Any] = {name: self._section(base, items, name) for name in schema.AXES}
         if part["replicas"] == "auto":
             part["replicas"] = rules.count_replicas(part["hardware"], part["backend"]["device"], part["cores"])
+        if part["precision"] == "auto":
+            part["precision"] = self._choose_precision(part["hardware"], part["backend"])
         part["buckets"] = bucket_config.fit_to_model(part["buckets"], part["model"])
         return Trial(**part, overrides=tuple(overrides))
+
+    def _choose_precision(self, hardware: Json, backend: Json) -> str:
+        """What `precision=auto` stands for; the trial holds the answer, so that it is the trial of that precision."""
+        name = str(backend["name"])
+        chosen = rules.choose_precision(hardware, str(backend["device"]), backends.get(name).precisions)
+        if chosen != "fp32":
+            self._cast[f"{name} has no fp32 on {hardware['name']}, so precision=auto is {chosen}"] = None
+        return chosen
 
     def settings(self, job_overrides: Sequence[Sequence[str]]) -> Settings:
         """The settings that all of a sweep's trials share.
@@ -129,9 +141,12 @@ class Composer:
     def remarks(self) -> list[str]:
         """Lines about settings that were taken in another way than written; a second call has only new ones."""
         texts = [f"{written} as {taken}" for written, taken in self._reordered.items()]
+        casts = list(self._cast)
         self._reordered.clear()
+        self._cast.clear()
         more = f" and {len(texts) - REMARKS} more" if len(texts) > REMARKS else ""
-        return [f"buckets are taken sorted, each once: {', '.join(texts[:REMARKS])}{more}"] if texts else []
+        sorting = [f"buckets are taken sorted, each once: {', '.join(texts[:REMARKS])}{more}"] if texts else []
+        return [*sorting, *casts]
 
     def remember(self, groups: Sequence[str], master: Any) -> None:
         """Take the data set that a model names from a config that Hydra has composed anyway."""

@@ -13,7 +13,7 @@ from sweep.workloads import FORMATS
 class Axes:
     """The axes that are plain values."""
 
-    precision: str = field(metadata=within(choices=PRECISIONS))
+    precision: str = field(metadata=within(choices=(*PRECISIONS, "auto")))
     batch: int = field(metadata=within(least=1))
     cores: int = field(metadata=within(least=1))
     replicas: int | str = field(metadata=within(least=1, choices=("auto",), wanted="an integer >= 1 or auto"))

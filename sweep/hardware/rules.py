@@ -1,7 +1,7 @@
 """Declared hardware and this host: what they have, how many replicas fit, and whether a trial can run here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweep.hardware.host import Host, detect
@@ -34,6 +34,18 @@ def fill(declared: Mapping[str, Any], host: Host | None = None) -> Json:
     """A declared hardware with what detection adds to `local`; every other type is what its file says."""
     detected = describe_local(host or detect()) if declared.get("name") == "local" else {}
     return {**declared, **{key: value for key, value in detected.items() if declared.get(key) is None}}
+
+
+def choose_precision(hardware: Mapping[str, Any], device: str, of_backend: Sequence[str]) -> str:
+    """`precision: auto`: fp32 where hardware and backend have it, else what the compiler makes of an fp32 model.
+
+    Args:
+        of_backend: `precisions` of the backend's class, whose first is that of its compiler.
+    """
+    counted = _counted_device(hardware, device)
+    of_hardware = hardware.get("precisions") if counted == hardware.get("device") else None
+    common = [name for name in of_backend if name in (of_hardware or of_backend)] or list(of_backend)
+    return "fp32" if "fp32" in common else common[0]
 
 
 def count_available(hardware: Mapping[str, Any], device: str) -> int | None:
@@ -167,4 +179,4 @@ def _no_precision(hardware: Mapping[str, Any], device: str, trial: Trial) -> str
     precisions = hardware.get("precisions") or []
     if not precisions or trial.precision in precisions or device != hardware.get("device"):
         return None
-    return f"{hardware.get('name')} has no {trial.precision}: it has {', '.join(precisions)}"
+    return f"{hardware.get('name')} has no {trial.precision}: it has {', '.join(precisions)}; or use precision=auto"

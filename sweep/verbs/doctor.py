@@ -73,9 +73,8 @@ def _to_verify() -> Sequence[Any]:
     for name in backends.names():
         backend = backends.get(name)
         if "neuron" in backend.devices:
-            precision = "fp32" if "fp32" in backend.precisions else backend.precisions[0]
             model = "digits" if "module" in backend.formats else "MINE"
-            lines.append(f"python -m sweep backend={name} model={model} precision={precision} effort=quick")
+            lines.append(f"python -m sweep backend={name} model={model} effort=quick")
     if not lines:
         return ()
     table = make_table("Neuron backends: never run on a device by this project. To verify, on an instance:")

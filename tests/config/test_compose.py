@@ -19,8 +19,9 @@ from sweep.config import command_line, compose, schema
 from sweep.config.axes import expand
 from sweep.hardware import rules
 from sweep.hardware.host import detect
-from sweep.spec import Trial, UserError, nearest
+from sweep.spec import Status, Trial, UserError, nearest
 from sweep.spec.settings import PRECISIONS, Effort, Gates, Objective
+from tests.support.planning import plan_trials
 from tests.support.running import ROOT
 
 FAKE = ["model=tiny", "backend=fake"]
@@ -50,6 +51,56 @@ def complaint(*arguments: str) -> str:
     line = str(caught.value)
     assert "\n" not in line
     return line
+
+
+# --- precision=auto
+
+PUBLISHED = ("model=resnet50_keras", "backend=tensorflow_neuron", "hardware=inf1_xlarge", "batch=1,5", "cores=1,4")
+
+
+def test_fp32_by_auto_is_the_same_trial_as_fp32() -> None:
+    by_default, auto, fp32 = (trials(*FAKE, *more)[0] for more in ((), ("precision=auto",), ("precision=fp32",)))
+    assert by_default.key == auto.key == fp32.key
+    assert by_default.label == auto.label == "tiny-fake-fp32-b1-c1"
+
+
+@pytest.mark.parametrize(
+    ("backend", "hardware", "precision"),
+    [
+        ("tensorflow_neuron", "inf1_xlarge", "bf16"),
+        ("neuron", "inf1_6xlarge", "bf16"),
+        ("neuron", "local", "bf16"),
+        ("neuronx", "inf2_xlarge", "fp32"),
+        ("tensorflow_neuronx", "trn1_2xlarge", "fp32"),
+        ("torch", "inf1_xlarge", "fp32"),  # on the CPUs of that machine
+        ("torch", "g4dn_xlarge", "fp32"),
+        ("replay", "inf1_xlarge", "bf16"),
+        ("replay", "c5_2xlarge", "fp32"),
+    ],
+)
+def test_auto_is_fp32_or_what_the_compiler_makes_of_it(backend: str, hardware: str, precision: str) -> None:
+    composer = compose.Composer(compose.make_loader())
+    model = "model=resnet50_keras" if backend != "torch" else "model=digits"
+    (trial,) = composer.trials([[model, f"backend={backend}", f"hardware={hardware}"]])
+    assert trial.precision == trial.settings["precision"] == precision
+    said = [f"{backend} has no fp32 on {hardware}, so precision=auto is bf16"] if precision == "bf16" else []
+    assert composer.remarks() == said
+    assert composer.remarks() == []
+
+
+def test_published_command_is_refused_by_no_rule() -> None:
+    plan = plan_trials(*PUBLISHED)
+    assert [entry.status for entry in plan.entries] == [Status.UNAVAILABLE] * 4  # this is no inf1.xlarge
+    assert all("tensorflow_neuron-bf16" in entry.trial.label for entry in plan.entries)
+    by_hand = plan_trials(*PUBLISHED, "precision=fp32")
+    assert [entry.status for entry in by_hand.entries] == [Status.INVALID] * 4
+    assert by_hand.entries[0].reason == "inf1_xlarge has no fp32: it has bf16, fp16; or use precision=auto"
+
+
+def test_auto_beside_what_it_stands_for_is_one_trial() -> None:
+    plan = plan_trials(*FAKE, "precision=auto,fp32,fp16")
+    assert [entry.trial.precision for entry in plan.entries] == ["fp32", "fp16"]
+    assert plan.duplicates == 1
 
 
 # --- defaults
@@ -186,7 +237,7 @@ def test_buckets_are_tuples_in_one_order() -> None:
         ("batch=[1", "cannot read 'batch=[1'"),
         ("cores=abc", "cores must be an integer >= 1, not 'abc'"),
         ("replicas=some", "replicas must be an integer >= 1 or auto, not 'some'"),
-        ("precision=fp8", "precision must be one of fp32, bf16, fp16, int8, not 'fp8'"),
+        ("precision=fp8", "precision must be one of fp32, bf16, fp16, int8, auto, not 'fp8'"),
         ("precision=bf61", "did you mean 'bf16'?"),
         ("buckets=128,224", "buckets must be a list like [128,224], auto or dynamic, not 128"),
         ("buckets=[64,[1,2]]", "same number of dimensions"),

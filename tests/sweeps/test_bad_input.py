@@ -27,7 +27,7 @@ WRONG = {
     ("data=tini",): "no data 'tini': did you mean 'tiny'?",
     ("hardware=trn1",): "did you mean 'trn1_2xlarge'?",
     ("objective=max_througput",): "did you mean 'max_throughput'?",
-    ("precision=fp31",): "must be one of fp32, bf16, fp16, int8, not 'fp31': did you mean 'fp32'?",
+    ("precision=fp31",): "must be one of fp32, bf16, fp16, int8, auto, not 'fp31': did you mean 'fp32'?",
     ("batch=0",): "batch must be an integer >= 1, not 0",
     ("batch=1,0",): "batch must be an integer >= 1, not 0",
     ("batch=-3",): "batch must be an integer >= 1, not -3",

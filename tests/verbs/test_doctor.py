@@ -117,7 +117,7 @@ def test_commands_to_verify_neuron_backends_are_printed(says: Say, monkeypatch: 
     monkeypatch.setattr(doctor.backends, "get", lambda name: {"cast": Cast, "plain": Plain}[name])
     printed = says(HOST)
     assert "never run on a device by this project" in " ".join(printed.split())
-    assert "python -m sweep backend=cast model=digits precision=bf16 effort=quick" in " ".join(printed.split())
+    assert "python -m sweep backend=cast model=digits effort=quick" in " ".join(printed.split())
     assert "backend=plain" not in printed
 
 
