@@ -140,6 +140,7 @@ class Backend(abc.ABC):
     compiles_cores: bool = False  # True where the number of cores is fixed by the compiler
     dynamic_sizes = False  # True where one build can take any size along the bucket dimensions (`spec.bucket == ()`)
     origin = Origin.MEASURED  # REPLAYED: a table of results answers, nothing is compiled, loaded or timed
+    obeys: Tuple[str, ...] = ("allocator", "gc")  # settings of `process` that change how it runs
     concurrent = False  # True where a loaded copy may be asked by several threads at once, and gains by it
     build_entry = "sweep.worker.entries:build"  # what answers a build and a repeat in their workers
     measure_entry = "sweep.worker.entries:measure"

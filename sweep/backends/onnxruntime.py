@@ -18,6 +18,7 @@ import numpy as np
 from sweep.backends import artifact, cpu, dynamic, onnx_export
 from sweep.backends.base import Arrays, Backend, Runner, Source
 from sweep.backends.options import Options
+from sweep.isolate import denormals
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial, TrialError
 from sweep.spec.declared import setting
 
@@ -52,6 +53,7 @@ class OnnxRuntime(Backend):
     precisions = ("fp32", "int8")
     formats = ("module", "exported", "onnx")
     dynamic_sizes = True
+    obeys = ("allocator", "denormals", "gc")  # its threads are its own, not OpenMP's: see allow_spinning
     concurrent = True  # sessions are made to be shared by threads
 
     @classmethod
@@ -90,6 +92,7 @@ class OnnxRuntime(Backend):
         options.inter_op_num_threads = 1
         spinning = "1" if self.options.allow_spinning else "0"
         options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+        options.add_session_config_entry("session.set_denormal_as_zero", "1" if denormals.are_flushed() else "0")
         with artifact.reading(folder / MODEL) as path:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         return OnnxRunner(session)

@@ -14,6 +14,7 @@ from sweep.backends import artifact, cpu, dynamic
 from sweep.backends.base import Arrays, Backend, Runner, Shape, Source, format_shapes
 from sweep.backends.options import Options
 from sweep.backends.pytorch import common
+from sweep.isolate import denormals
 from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, TrialError, UserError
 from sweep.spec.declared import setting
 from sweep.workloads import onnx_files, torch_models
@@ -55,6 +56,7 @@ class OpenVino(Backend):
     precisions = ("fp32", "bf16", "int8")
     formats = ("module", "torchscript", "exported", "onnx")
     dynamic_sizes = True
+    obeys = ("allocator", "denormals", "gc")
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:
@@ -219,6 +221,7 @@ def _compile(path: Path, spec: BuildSpec, placement: Placement) -> Any:
         "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # the process is pinned to its cores already
+        **({"CPU_DENORMALS_OPTIMIZATION": True} if denormals.are_flushed() else {}),
     }
     return openvino.Core().compile_model(str(path), "CPU", settings)
 

@@ -101,7 +101,7 @@ def _put_at(node: Any, item: Item, depth: int) -> Any:
 
 def _is_open(place: tuple[str, ...]) -> bool:
     """Whether keys of any name may be added there: what takes them is not ours to know."""
-    return bool(place) and place[0] in schema.AXES and place != ("backend", "options")
+    return bool(place) and place[0] in schema.AXES and place not in (("backend", "options"), ("process",))
 
 
 def _put_in_list(node: list[Any], item: Item, depth: int) -> list[Any]:

@@ -18,6 +18,7 @@ from sweep.config.groups import Axes, Backend, Data, Deployment, Hardware, Model
 from sweep.config.structure import as_mapping, check_value, make_error, structure
 from sweep.spec import Json, Trial, UserError, meant, to_json
 from sweep.spec.declared import rules_of
+from sweep.spec.process import Process
 from sweep.spec.settings import Bucketing, Effort, Fleet, Gates, Limits, Objective, Settings
 from sweep.worker.load import trace
 from sweep.worker.load.config import LOADS
@@ -165,6 +166,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "tracking": _group,
     "deployment": _deployment,
     "buckets": bucket_config.check_list,
+    "process": partial(structure, Process),
     "effort": partial(structure, Effort),
     "objective": partial(structure, Objective),
     "limits": partial(structure, Limits),

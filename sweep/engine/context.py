@@ -90,11 +90,13 @@ class Context:
         python: str | None = None,
         preload: Sequence[str] = (),
         cores: Sequence[int] = (),
+        env: Mapping[str, str] | None = None,
     ) -> Outcome:
         """Run one worker in a folder of its own, `<phase>/<name>`, with a number added if that name is taken.
 
         Args:
             preload: modules that the server imports ahead; that of another interpreter imports none.
+            env: variables to set before anything is imported.
         """
         folder = make_fresh_folder(self.folder / phase, name)
         return self.workers.run(
@@ -104,6 +106,7 @@ class Context:
             python=python,
             preload=() if python else (*preload, *OURS),
             cores=cores,
+            env=env,
         )
 
 

@@ -11,21 +11,26 @@ from sweep.engine.context import Context
 from sweep.engine.placement import list_cpus, place_replicas
 from sweep.engine.references import Reference
 from sweep.engine.tasks import Built, Candidate
+from sweep.hardware.environment import find_of_speed
 from sweep.isolate.pool import format_rerun
 from sweep.spec import Failure, Json, Measurement, Record, Status, StopReason, Trial, deployment, digest
 from sweep.spec.facts import LadderFacts
 from sweep.spec.metrics import OF_ANSWERS
 from sweep.verdict.repeats import compute_metrics, list_notes, pool_buckets, pool_sizes
 
-CODE = 1  # raised when measuring or judging changes so that older results are no longer comparable
+CODE = 2  # raised when measuring or judging changes so that older results are no longer comparable
 Comparisons = dict[tuple[str, str], Json]
 
 
 def compute_identity(context: Context, trial: Trial, builds: Sequence[Built], reference: Reference) -> str:
-    """Equal for results that may replace each other: same trial, content of the builds, answers, host type and code."""
-    host = context.host
+    """Equal for results that may replace each other.
+
+    They have the same trial, content of the builds, answers, host type, code, and variables that change speed.
+    """
+    host, variables = context.host, find_of_speed()
+    where = [host.cpu, len(host.cpus), host.instance_type, CODE]
     return digest(
-        [trial.key, [built.key for built in builds], reference.key, host.cpu, len(host.cpus), host.instance_type, CODE]
+        [trial.key, [built.key for built in builds], reference.key, *where, *([variables] if variables else [])]
     )
 
 
@@ -49,6 +54,7 @@ def make_unmeasured_record(
         failure=failure,
         sweep=context.folder.name,
         load=trial.load,
+        process=trial.process.list_unusual(),
     )
 
 
@@ -130,7 +136,7 @@ def _add_evidence(context: Context, task: Candidate, repeat: Measurement, failur
         exit_code=0,
         seconds=task.seconds,
         versions=plan.find_toolchain(task.builds[0].spec, context.installed),
-        command=format_rerun(folder, python=python, cores=cores),
+        command=format_rerun(folder, python=python, cores=cores, env=task.trial.process.environment),
     )
 
 

@@ -129,6 +129,7 @@ def run(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome
         python=first.backend.get("python"),
         preload=tuple(dict.fromkeys(needed)),
         cores=list_cpus(places),
+        env=first.process.environment,
     )
     after = telemetry.look(list_cpus(places), gpus)
     return replace(outcome, host=telemetry.between(before, after, outcome.cpu_seconds))
@@ -159,6 +160,7 @@ def _make_request(context: Context, task: Candidate, repeat: int) -> MeasureRequ
         toolchain=plan.find_toolchain(task.builds[0].spec, context.installed),
         flops_by_size=task.reference.flops_by_size,
         label=trial.label,
+        process=trial.process,
         entry=backends.get(str(trial.backend["name"])).measure_entry,
     )
 

@@ -52,6 +52,7 @@ def _broken_rules(trial: Trial, host: "Host", installed: Installed, mode: str) -
     yield from _bucket_rules(trial, backend)
     yield from _ladder_rules(trial, backend)
     yield from _load_rules(trial, backend)
+    yield from _process_rules(trial, backend)
     for spec in list_build_specs(trial):
         refused = backend.supports(spec)
         if refused:
@@ -85,6 +86,20 @@ def _load_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
         yield Status.INVALID, f"{backend.name} {advice}"
     if name == "single" and trial.replicas > 1:
         yield Status.INVALID, "load=single has one client, whom one replica answers: use replicas=1"
+
+
+def _process_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
+    """A setting without effect would be a row that claims something."""
+    on_cpu = str(trial.backend.get("device") or "cpu") == "cpu"
+    for name in trial.process.list_unusual():
+        if name not in backend.obeys:
+            known = ", ".join(f"process.{other}" for other in backend.obeys) or "no setting of the process"
+            yield Status.INVALID, f"process.{name} changes nothing for {backend.name}, which has {known}: leave it out"
+        elif name in ("omp_wait_policy", "denormals") and not on_cpu:
+            yield Status.INVALID, f"process.{name} is for what runs on CPUs: leave it out"
+    others = [part.get("process") or {} for part in trial.deployment.get("trials", ())]
+    if any(other.get("omp_wait_policy", "default") != trial.process.omp_wait_policy for other in others):
+        yield Status.INVALID, "members of a deployment share one process.omp_wait_policy: set it for all"
 
 
 def _deployment_rules(trial: Trial, have: int | None) -> Iterator[Verdict]:

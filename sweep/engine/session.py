@@ -223,6 +223,11 @@ class Sweep:
             SweepFolder(folder).environment,
             environment.capture(to_json(vars(self.host) | {"gpus": len(self.host.gpus)})),
         )
+        variables = [f"{name}={value}" for name, value in environment.find_of_speed().items()]
+        if variables:
+            self.display.note(
+                f"this shell sets {', '.join(variables)}: workers have it, as a script of this shell would"
+            )
         if self._history is None:
             book.append("sweep", id=folder.name, settings=self.settings, command=self.command, version=__version__)
         return self._context

@@ -47,7 +47,9 @@ class Server:
         OSError: there is no such interpreter.
     """
 
-    def __init__(self, python: str, preload: Tuple[str, ...], own: bool) -> None:
+    def __init__(
+        self, python: str, preload: Tuple[str, ...], variables: Tuple[Tuple[str, str], ...], own: bool
+    ) -> None:
         self.dead = False
         self._serves = self._ending = False
         self._why_not = "it ended at once"
@@ -61,7 +63,7 @@ class Server:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         _CHANNELS.add(self._channel)
         try:
-            self._process = self._start(preload, own, theirs)
+            self._process = self._start(preload, {**_make_environment(python, own), **dict(variables)}, theirs)
         except OSError:
             self._tidy()
             raise
@@ -74,14 +76,16 @@ class Server:
         self._thread = threading.Thread(target=self._read, name="sweep-workers", daemon=True)
         self._thread.start()
 
-    def _start(self, preload: Tuple[str, ...], own: bool, channel: socket.socket) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, preload: Tuple[str, ...], env: Dict[str, str], channel: socket.socket
+    ) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [self._python, "-m", "sweep.isolate.server", *preload],
             stdin=channel.fileno(),
             stdout=self._messages.fileno(),
             stderr=self._messages.fileno(),
             cwd=self._private,  # `-m` looks here first, so it is this package that starts and no other of that name
-            env=_make_environment(self._python, own),
+            env=env,
             start_new_session=True,
         )
 

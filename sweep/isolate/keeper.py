@@ -111,7 +111,6 @@ class Order(NamedTuple):
     seconds: float
     memory_mb: Optional[float]
     cores: List[int]
-    env: Json
 
 
 def send(channel: socket.socket, message: Json) -> None:

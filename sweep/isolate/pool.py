@@ -1,7 +1,7 @@
 """Run a worker: a fresh process with a deadline and a memory limit. Whatever happens to it, there is an `Outcome`.
 
-The parent's side. Each pair of interpreter and preloaded modules has a `server`; `run` sends it an order and sleeps
-until the worker's keeper reports. Nothing here polls: while a worker is measured the parent uses no CPU.
+The parent's side. Each set of interpreter, preloaded modules and variables has a `server`; `run` sends it an order and
+sleeps until the worker's keeper reports. Nothing here polls: while a worker is measured the parent uses no CPU.
 
 A task folder holds `request.json` (its `entry` is "module:function"), and afterwards `log.txt` and `result.json`. An
 entry may write `versions.json` ({distribution: version}) early, so that a failure has the versions even after a crash.
@@ -26,6 +26,7 @@ from sweep.isolate.client import PACKAGE, GoneError, Server
 from sweep.spec import Failure, FailureKind, Json, Outcome, UserError, to_json
 
 TAIL_BYTES = 16384  # at the end of a log, searched for the reason of a failure
+Variables = Tuple[Tuple[str, str], ...]  # of an environment, sorted
 NEAR_LIMIT = 0.9  # share of the memory limit from which an unexplained SIGKILL is taken as out of memory
 
 
@@ -49,13 +50,13 @@ class Workers:
     """Starts workers. Safe to use from several threads; close it, or use it as a context manager.
 
     Args:
-        server: starts the server of (interpreter, modules to preload, whether the interpreter is ours).
+        server: starts the server of (interpreter, modules to preload, variables, whether the interpreter is ours).
     """
 
-    def __init__(self, server: Callable[[str, Tuple[str, ...], bool], Server] = Server) -> None:
+    def __init__(self, server: Callable[[str, Tuple[str, ...], Variables, bool], Server] = Server) -> None:
         self._lock = threading.Lock()
         self._start = server
-        self._servers: Dict[Tuple[str, Tuple[str, ...]], Server] = {}
+        self._servers: Dict[Tuple[str, Tuple[str, ...], Variables], Server] = {}
         self._closed = False
         self._finalizer = weakref.finalize(self, _close_all, self._servers)
 
@@ -68,7 +69,7 @@ class Workers:
     def warm(self, preload: Sequence[str], python: Optional[str] = None) -> None:
         """Start a server in the background, so that its imports are done when the first worker is needed."""
         try:
-            self._server(python, preload)
+            self._server(python, preload, {})
         except (OSError, GoneError):  # the run that needs it reports this
             pass
 
@@ -90,7 +91,7 @@ class Workers:
             python: another interpreter, or None for ours.
             preload: modules for the server to import once. They may only import, not compute.
             cores: CPU numbers to run on; none means all.
-            env: variables to set in the worker, so after the preloaded modules were imported.
+            env: variables to set before anything is imported: workers with other variables have another server.
 
         Raises:
             UserError: the folder cannot be written.
@@ -110,7 +111,7 @@ class Workers:
         begun = time.monotonic()
         for attempt in (1, 2):
             try:
-                return task.outcome(self._server(python, preload).run(task.order, limits.seconds))
+                return task.outcome(self._server(python, preload, task.env).run(task.order, limits.seconds))
             except GoneError as gone:
                 if self._closed:
                     return task.failed(FailureKind.PREEMPTED, "stopped: no worker was started", begun)
@@ -134,10 +135,10 @@ class Workers:
             self._closed = True
         self._finalizer()
 
-    def _server(self, python: Optional[str], preload: Sequence[str]) -> Server:
+    def _server(self, python: Optional[str], preload: Sequence[str], env: Mapping[str, str]) -> Server:
         path = _find_interpreter(python)
         own = path == sys.executable
-        key = (path, tuple(preload))
+        key = (path, tuple(preload), tuple(sorted(env.items())))
         with self._lock:
             if self._closed:
                 raise GoneError("closed", final=True)
@@ -171,7 +172,6 @@ class _Task:
             "seconds": self.limits.seconds,
             "memory_mb": self.limits.memory_mb,
             "cores": list(self.cores),
-            "env": dict(self.env),
         }
 
     def outcome(self, report: Json) -> Outcome:

@@ -34,10 +34,10 @@ def adopt_orphans() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc's allocator not to give freed memory back to the system, as long-running servers are set up.
+    """Tell glibc's allocator not to give freed memory back to the system (`process.allocator=keep`).
 
     By default the top of the heap goes back after a request or stays, depending on the accident of what lies above it:
-    the same model then runs up to a quarter slower, busy with page faults. See mallopt(3).
+    the same model then may run 1.5 times slower, busy with page faults. See mallopt(3).
     """
     if _libc is not None and hasattr(_libc, "mallopt"):
         _libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)

@@ -218,7 +218,6 @@ def _open_text(descriptor: int) -> TextIO:
 
 def _work(order: keeper.Order) -> int:
     folder = Path(order.folder)
-    os.environ.update({str(name): str(value) for name, value in order.env.items()})
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         Path("/proc/self/oom_score_adj").write_text("500")  # if the kernel must kill, a worker and not the parent

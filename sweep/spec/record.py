@@ -211,6 +211,7 @@ class Record:
     seconds: float = 0.0
     notes: Mapping[str, Any] = field(default_factory=dict)  # for people
     load: Mapping[str, Any] = field(default_factory=dict)  # the trial's; `settings` name what is not usual of it
+    process: Mapping[str, str] = field(default_factory=dict)  # the trial's, what is not the default
     attempts: Tuple[Failure, ...] = ()  # transient failures of repeats that were tried again
     ladder: Tuple[LadderFacts, ...] = ()
     buckets: Tuple[BucketFacts, ...] = ()  # over all repeats

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from sweep.spec.codec import Json, to_json
+from sweep.spec.process import Process
 from sweep.spec.settings import Effort
 from sweep.spec.trial import BuildSpec, Placement
 
@@ -104,6 +105,7 @@ class MeasureRequest:
     toolchain: Mapping[str, str] = field(default_factory=dict)  # versions
     flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.count_flops_by_size`
     label: str = ""  # of the trial, for messages
+    process: Process = field(default_factory=Process)
     entry: str = "sweep.worker.entries:measure"
 
     from_earlier_version = staticmethod(_nest_padding)

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from sweep.spec.codec import Json, digest
+from sweep.spec.process import Process
 
 _NOT_IN_LABELS = ("_target_", "path", "file", "name", "table", "where", "python")
 _USUAL_LOADS = (None, "saturate", "closed")  # the last is what earlier versions called it
 _OPTIONS_IN_LABELS = 60  # characters; of longer options the shortest are named, and a hash stands for the rest
-_WITHIN_GROUPS = ("model.", "data.", "hardware.", "backend.", "load.")
+_WITHIN_GROUPS = ("model.", "data.", "hardware.", "backend.", "load.", "process.")
 
 Buckets = Tuple[Tuple[int, ...], ...]  # each a size per bucket dimension of the model
 AUTO: Buckets = ((0,),)  # buckets=auto: lists are chosen from the traffic and a cost curve
@@ -35,6 +36,7 @@ class Trial:
     overrides: Tuple[str, ...] = ()  # as typed; not part of the identity
     request_batch: Optional[int] = None  # items that a client sends at once; None: the compiled batch
     deployment: Mapping[str, Any] = field(default_factory=dict)  # measured together with others: see `spec.deployment`
+    process: Process = field(default_factory=Process)
 
     @functools.cached_property
     def key(self) -> str:
@@ -44,6 +46,8 @@ class Trial:
             del identity["request_batch"]
         if not self.deployment:
             del identity["deployment"]
+        if self.process == Process():
+            del identity["process"]
         return digest(identity)
 
     @functools.cached_property

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Callable, ContextManager, List, Mapping, Optional, Tuple
 
 from sweep import backends, workloads
-from sweep.isolate import procfs
 from sweep.spec import (
     BuildInfo,
     Json,
@@ -132,7 +131,6 @@ def measure(request: Json, folder: Path) -> Measurement:
     """
     wanted = from_json(MeasureRequest, request)
     os.environ["SWEEP_REPEAT"] = str(wanted.repeat)
-    procfs.keep_freed_memory()
     _note_versions(folder, wanted.toolchain)
     copies = _list_copies(wanted, folder)
     with _watch(wanted, folder) as facts:
@@ -150,7 +148,6 @@ def measure_together(request: Json, folder: Path) -> Measurements:
     """
     members = from_json(TogetherRequest, request).members
     os.environ["SWEEP_REPEAT"] = str(members[0].repeat)
-    procfs.keep_freed_memory()
     _note_versions(folder, {name: text for member in members for name, text in member.toolchain.items()})
     folders = [folder / ("member-%d" % number) for number in range(len(members))]
     copies: List[Copy] = []

@@ -16,7 +16,7 @@ from sweep.spec import FailureKind, Measurement, TrialError
 from sweep.spec.facts import CapacityFacts, ReplicaFacts, Timing
 from sweep.spec.requests import MeasureRequest
 from sweep.worker import arrays as materials
-from sweep.worker import by_size, requests
+from sweep.worker import by_size, process, requests
 from sweep.worker import window as measuring
 from sweep.worker.load import account, clients, generator, probing
 from sweep.worker.load import config as load_config
@@ -84,6 +84,7 @@ def measure_replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[me
     request, placement = copy.request, copy.placement
     if placement.cores and placement.device == "cpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, placement.cores)
+    process.set_up(request.process)
     how = _Open(copy) if load_config.is_open_loop(request.load) else _Closed(copy)
 
     ready: List[Request] = []
@@ -93,7 +94,7 @@ def measure_replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[me
         loaded()
         return ready
 
-    facts, window = measuring.run_replica(load, request.effort, how.drive, barrier)
+    facts, window = measuring.run_replica(load, request.effort, how.drive, barrier, request.process.gc == "default")
     check_resources(placement, ready[0].runner.count_threads())
     work = by_size.sum_work(window)
     of_requests = {"start_ns": window.start_ns, "end_ns": window.end_ns, "client": window.client, **work.arrays}

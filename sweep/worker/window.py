@@ -235,13 +235,18 @@ Drive = Callable[[Warm], Window]  # sends the requests of one window
 
 
 def run_replica(
-    load: Callable[[], Sequence[Request]], effort: Effort, drive: Drive, barrier: Optional[Barrier] = None
+    load: Callable[[], Sequence[Request]],
+    effort: Effort,
+    drive: Drive,
+    barrier: Optional[Barrier] = None,
+    collects: bool = True,
 ) -> Tuple[ReplicaFacts, Window]:
     """One replica from load to the end of its window.
 
     Args:
         load: loads the artifacts and prepares the requests.
         barrier: as `Warm.start`; None for a single replica, which may start at once.
+        collects: whether Python may collect garbage inside the window.
 
     Returns:
         its facts without `elements` and `flops`, and the window.
@@ -253,8 +258,9 @@ def run_replica(
     warmup = warm_up(requests, effort.warmup_seconds, effort.warmup_seconds_max)
     request_ms = warmup["chunk_ms_p50"][-1:] or [1000 * warmup["seconds"] / warmup["requests"]]
     keep = max(1, KEPT_BYTES // max(1, output_bytes))
-    gc.collect()  # before the common start, because it takes a while; none happens inside the window
-    gc.disable()
+    gc.collect()  # before the common start, because it takes a while: a window begins alike in every repeat
+    if not collects:
+        gc.disable()
     try:
         window = drive(Warm(requests, 1000.0 / max(request_ms[0], 1e-6), keep, barrier or clock))
     finally:

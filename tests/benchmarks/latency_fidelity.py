@@ -1,52 +1,88 @@
-"""Latency that a sweep reports over the latency of the thinnest possible loop on the same model, at 1 and at 2 threads.
+"""Does a trial measure what a plain Python script gives? Latency of a worker over that of a script on the same model.
 
-    python tests/benchmarks/latency_fidelity.py [--rounds 7] [--slices 40]
+    python -m tests.benchmarks.latency_fidelity [--rounds 20] [--models efficientnet,minilm,digits] [--cores 1,2]
 
-Two comparisons, both of eager torch on efficientnet_lite0 at batch 1; run them with nothing else on the machine.
+Run it with nothing else on the machine: 20 rounds take half an hour. Two comparisons.
 
-same process    the program's timed loop and a bare loop take turns every 12 requests, so that drift of the machine
-                cancels: what the loop itself adds.
-own processes   a bare script and a one-repeat sweep take turns, each in fresh processes: what everything around the
-                loop does. The ratio is that of the medians of each round, as noisy as the machine is.
+own processes   a worker, as a sweep starts it, and a bare script take turns, each in a fresh process, for both settings
+                of `process.allocator` (for `keep` the script calls mallopt itself): what everything around the model
+                does. Printed are the median ratio of the rounds and its interval, whose ends are values of rounds
+                (at least 95 % by the binomial law of ranks); the median has to lie from 0.98 to 1.02.
+same process    the timed loop of a worker and a bare loop take turns every 12 requests, so that drift of the machine
+                cancels: what the loop itself adds. Eager torch on efficientnet_lite0.
 """
 
 import argparse
+import itertools
 import json
+import math
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from sweep.store import ledger
+from sweep import backends
+from sweep.engine.context import OURS
+from sweep.isolate.pool import Limits, Workers
+from sweep.spec import from_json, to_json
+from sweep.spec.process import Process
+from sweep.spec.requests import MeasureRequest
 
 SECONDS = 2.0
-SETTINGS = ["model=efficientnet_lite0", "backend=torch", "tracking=none", "effort.repeats=1"]
-SETTINGS += [f"effort.window_seconds={SECONDS}", "effort.warmup_seconds=1.0"]
-RAW = """
-import os, sys, time
-threads, seconds = int(sys.argv[1]), float(sys.argv[2])
-os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-import torch
-from sweep import workloads
-from sweep.config.compose import find_conf_dir
-from omegaconf import OmegaConf
-torch.set_num_threads(threads)
-config = lambda path: {"name": "x", **OmegaConf.to_container(OmegaConf.load(find_conf_dir() / path))}
-model = workloads.load_model(config("model/efficientnet_lite0.yaml"))
-data = workloads.load_data(config("data/photographs.yaml"))
-inputs = [torch.from_numpy(image[None].copy()) for image in next(iter(data.inputs.values()))]
+WITHIN = (0.98, 1.02)
+EFFORT = ["effort=quick", "effort.repeats=1", f"effort.window_seconds={SECONDS}", "effort.warmup_seconds=1.0"]
+MODELS = {
+    "efficientnet": ["model=efficientnet_lite0", "backend=torch", "batch=4"],
+    "minilm": ["model=minilm", "backend=torch"],
+    "digits": ["model=digits", "backend=onnxruntime"],
+}
+SCRIPT = """
+import ctypes, json, os, sys, time
+from pathlib import Path
+spec = json.loads(sys.argv[1])
+os.sched_setaffinity(0, spec["cores"])
+if spec["keep"]:
+    libc = ctypes.CDLL(None)
+    libc.mallopt(-3, 32 << 20)
+    libc.mallopt(-1, (1 << 31) - 1)
+import numpy
+data, batch = Path(spec["data"]), spec["batch"]
+names = json.loads((data / "data.json").read_text())["inputs"]
+arrays = {name: numpy.load(data / "inputs" / (name + ".npy")) for name in names}
+count = len(next(iter(arrays.values()))) // batch
+batches = [{name: array[n * batch : (n + 1) * batch].copy() for name, array in arrays.items()} for n in range(count)]
+if spec["backend"] == "torch":
+    import torch
+    from sweep import workloads
+    torch.set_num_threads(len(spec["cores"]))
+    model = workloads.load_model(spec["model"])
+    inputs = [tuple(torch.from_numpy(array) for array in batch.values()) for batch in batches]
+    def call(tensors):
+        with torch.inference_mode():
+            return model(*tensors)
+else:
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(spec["cores"])
+    path = spec["artifact"] + "/model.onnx"
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+    inputs = [dict(zip(names, batch.values())) for batch in batches]
+    def call(feed):
+        return session.run(None, feed)
 times = []
-with torch.inference_mode():
-    end = time.perf_counter() + 1.0
-    number = 0
-    while time.perf_counter() < end:
-        model(inputs[number % len(inputs)]); number += 1
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
+for seconds in (1.0, spec["seconds"]):
+    times.clear()
+    number, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end or number < 20:
+        entry = inputs[number % count]
         begin = time.perf_counter()
-        model(inputs[number % len(inputs)]); number += 1
+        call(entry)
         times.append(time.perf_counter() - begin)
+        number += 1
 print(sorted(times)[len(times) // 2] * 1e3)
 """
 TURNS = """
@@ -55,13 +91,11 @@ from pathlib import Path
 threads, slices = int(sys.argv[2]), int(sys.argv[3])
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 import torch
-from sweep.isolate import procfs as processes
 from sweep.worker import requests as sources
 from sweep.worker import window as measure
 from sweep.spec.requests import MeasureRequest
-from sweep.spec import Placement, from_json
+from sweep.spec import from_json
 request = from_json(MeasureRequest, json.loads(Path(sys.argv[1]).read_text()))
-processes.keep_freed_memory()
 server = sources.load_server(request, Placement("cpu", tuple(range(threads)), threads))
 requests = list(server.form_requests(0.0))
 model, tensors = requests[0].runner.call, [entry.inputs[0] for entry in requests]
@@ -86,55 +120,98 @@ print(json.dumps([mine / its for mine, its in pairs]))
 """
 
 
-def raw_ms(threads: int) -> float:
-    line = [sys.executable, "-c", RAW, str(threads), str(SECONDS)]
+def make_request(model: str, cores: int, outputs: Path) -> MeasureRequest:
+    """What a sweep asks a worker for; the sweep is run for it once."""
+    line = [sys.executable, "-m", "sweep", *MODELS[model], f"cores={cores}", *EFFORT, "tracking=none", "report=none"]
+    subprocess.run([*line, f"outputs={outputs}"], check=True, stdout=subprocess.DEVNULL)
+    return from_json(MeasureRequest, json.loads(next(outputs.glob("sweeps/*/repeats/*/request.json")).read_text()))
+
+
+def run_worker(workers: Workers, request: MeasureRequest, folder: Path) -> float:
+    """The median latency in ms that a fresh worker reports."""
+    preload = (*backends.get(request.builds[0].spec.backend).preload_run, *OURS)
+    cores = request.placements[0].cores
+    outcome = workers.run(request, folder, limits=Limits(600.0), preload=preload, cores=cores)
+    assert outcome.result is not None, outcome.failure
+    return float(outcome.result["latency_ms"]["p50"])
+
+
+def run_script(request: MeasureRequest) -> float:
+    """The median latency in ms of a script that knows nothing of workers."""
+    build = request.builds[0]
+    spec = {
+        "cores": list(request.placements[0].cores),
+        "keep": request.process.allocator == "keep",
+        "data": request.data_folder,
+        "batch": request.batch,
+        "backend": build.spec.backend,
+        "model": to_json(build.spec.model),
+        "artifact": build.folder,
+        "seconds": SECONDS,
+    }
+    line = [sys.executable, "-c", SCRIPT, json.dumps(spec)]
     return float(subprocess.run(line, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def sweep_ms(threads: int, outputs: Path) -> float:
-    line = [sys.executable, "-m", "sweep", *SETTINGS, f"cores={threads}", f"outputs={outputs}"]
-    subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
-    (record,) = ledger.History(ledger.find(outputs, "last")).records.values()
-    return record.repeats[0].latency_ms["p50"]
+def find_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of an interval for the median that holds it in at least 95 % of samples, from the smallest value on.
+
+    Two order statistics: Conover, Practical Nonparametric Statistics, 3rd edition, 3.2. Under 6 values, their range.
+    """
+    ordered, count = sorted(values), len(values)
+    below, cut = 0.0, 0
+    while (below := below + math.comb(count, cut) / 2**count) <= 0.025:
+        cut += 1
+    return ordered[max(0, cut - 1)], ordered[min(count - 1, count - cut)]
 
 
-def turns(threads: int, slices: int, outputs: Path) -> list[float]:
+def compare(workers: Workers, requests: dict[str, MeasureRequest], rounds: int, folder: Path) -> dict[str, list[float]]:
+    """Ratios of worker to script by case, one a round; all cases take turns, and both sides begin in turn."""
+    ratios: dict[str, list[float]] = {name: [] for name in requests}
+    for number in range(rounds):
+        for name, request in requests.items():
+            sides = {"worker": 0.0, "script": 0.0}
+            for side in sorted(sides, reverse=bool(number % 2)):
+                sides[side] = run_script(request) if side == "script" else run_worker(workers, request, folder)
+            ratios[name].append(sides["worker"] / sides["script"])
+            print(
+                f"round {number}, {name}: worker {sides['worker']:.4g} ms, script {sides['script']:.4g} ms", flush=True
+            )
+    return ratios
+
+
+def run_turns(request: MeasureRequest, slices: int, folder: Path) -> list[float]:
     """Ratios of the loop's latency to the bare one, one a pair of neighbouring slices in one process."""
-    request = next((ledger.find(outputs, "last") / "repeats").glob("*/request.json"))
-    line = [sys.executable, "-c", TURNS, str(request), str(threads), str(slices)]
+    path = folder / "turns.json"
+    path.write_text(json.dumps(to_json(request)))
+    line = [sys.executable, "-c", TURNS, str(path), str(len(request.placements[0].cores)), str(slices)]
     done = subprocess.run(line, check=True, capture_output=True, text=True)
     return [float(ratio) for ratio in json.loads(done.stdout.splitlines()[-1])]
 
 
-def show(what: str, ratios: list[float]) -> None:
-    low, high = statistics.quantiles(ratios, n=10)[0], statistics.quantiles(ratios, n=10)[-1]
-    half = 1.253 * statistics.stdev(ratios) / len(ratios) ** 0.5 * 1.96  # of a median, if ratios are about normal
-    print(f"{what}: median {statistics.median(ratios):.3f} +- {half:.3f}, 10 % to 90 %: {low:.3f} to {high:.3f}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--slices", type=int, default=40)
+    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--cores", default="1,2")
     options = parser.parse_args()
-    ratios: dict[int, list[float]] = {1: [], 2: []}
-    right = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(options.rounds):
-            raw, ours = {}, {}
-            for threads in (1, 2):
-                order = [("raw", raw), ("ours", ours)] if number % 2 else [("ours", ours), ("raw", raw)]
-                for name, found in order:
-                    found[threads] = raw_ms(threads) if name == "raw" else sweep_ms(threads, Path(folder))
-                ratios[threads].append(ours[threads] / raw[threads])
-            right += (raw[1] > raw[2]) == (ours[1] > ours[2])
-            shown = ", ".join(f"{t} thread: raw {raw[t]:.2f} ms, sweep {ours[t]:.2f} ms" for t in (1, 2))
-            print(f"round {number}: {shown}", flush=True)
-        for threads in (1, 2):
-            show(f"{threads} thread, same process ", turns(threads, options.slices, Path(folder)))
-    for threads, values in ratios.items():
-        show(f"{threads} thread, own processes", values)
-    print(f"ranking of 1 against 2 threads as in the bare loop: {right} of {options.rounds} rounds")
+    models, counts = options.models.split(","), [int(cores) for cores in options.cores.split(",")]
+    with tempfile.TemporaryDirectory() as name, Workers() as workers:
+        folder, requests, turns = Path(name), {}, {}
+        for model, cores in itertools.product(models, counts):
+            plain = make_request(model, cores, folder / f"{model}-{cores}")
+            for allocator in ("default", "keep"):
+                process = Process(allocator=allocator)
+                requests[f"{model:12}  {cores}  {allocator:9}"] = replace(plain, process=process)
+            if model == "efficientnet":
+                turns[f"{model:12}  {cores}  same process"] = run_turns(plain, options.slices, folder)
+        ratios = compare(workers, requests, options.rounds, folder / "task")
+    print(f"\n{'model':12}  cores  allocator   median ratio  interval         {WITHIN[0]} to {WITHIN[1]}")
+    for case, values in {**ratios, **turns}.items():
+        middle, (low, high) = statistics.median(values), find_interval(values)
+        verdict = "yes" if WITHIN[0] <= middle <= WITHIN[1] else "NO"
+        print(f"{case:30}  {middle:12.3f}  {low:.3f} to {high:.3f}   {verdict}")
 
 
 if __name__ == "__main__":

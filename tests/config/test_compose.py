@@ -595,3 +595,20 @@ def test_an_installed_copy_in_an_empty_folder(tmp_path: Path) -> None:
     )
     assert done.stdout.splitlines() == [f"{site}/sweep/conf 2 {empty}/outputs", "[]"]
     assert list(empty.iterdir()) == []
+
+
+# --- the process around the model
+
+
+def test_settings_of_the_process_are_axes() -> None:
+    default, keep = trials("process.allocator=default,keep", *FAKE)
+    assert (default.process.allocator, keep.process.allocator) == ("default", "keep")
+    assert keep.settings["allocator"] == "keep"
+    assert "allocator=keep" in keep.label
+    assert default.key == shared().trial(FAKE).key != keep.key
+
+
+def test_wrong_settings_of_the_process_are_named() -> None:
+    assert complaint("process.allocator=jemalloc", *FAKE).startswith("process.allocator must be one of default, keep")
+    assert "did you mean" in complaint("process.alocator=keep", *FAKE)
+    assert "process.speed" in complaint("+process.speed=1", *FAKE)

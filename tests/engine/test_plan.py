@@ -12,6 +12,7 @@ from sweep.engine import forecast, plan, rules
 from sweep.hardware.host import Host
 from sweep.spec import BuildSpec, Status, Trial, from_json, to_json
 from sweep.spec.plan import Plan
+from sweep.spec.process import Process
 from sweep.spec.settings import Effort
 
 HOST = Host(cpus=(0, 1, 2, 3), cores=4, memory_mb=8192.0, cpu="test", features=())
@@ -153,3 +154,19 @@ def test_digits_need_no_distribution_although_their_config_names_one() -> None:
     assert make(replace(trial(), data=data), installed=installed).entries[0].status is None
     (other,) = make(replace(trial(), data={**data, "_target_": "mine.images"}), installed=installed).entries
     assert other.reason.startswith("not installed: mlxtend")
+
+
+@pytest.mark.parametrize(
+    ("backend", "process", "reason"),
+    [
+        ("fake", Process(allocator="keep", gc="off"), ""),
+        ("openvino", Process(denormals="flush"), ""),
+        ("openvino", Process(omp_wait_policy="active"), "process.omp_wait_policy changes nothing for openvino"),
+        ("fake", Process(denormals="flush"), "process.denormals changes nothing for fake"),
+    ],
+)
+def test_settings_of_the_process_without_effect_are_refused(backend: str, process: Process, reason: str) -> None:
+    model = {**MODEL, "format": "module"} if backend == "openvino" else MODEL
+    (entry,) = make(trial(backend={**OPENVINO, "name": backend}, model=model, process=process)).entries
+    assert entry.reason.startswith(reason)
+    assert (entry.status is Status.INVALID) == bool(reason)

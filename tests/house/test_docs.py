@@ -360,7 +360,7 @@ def test_every_setting_stands_in_the_reference_with_its_default() -> None:
     rows = [line.split(" | ") for line in (REFERENCE / "config.md").read_text(encoding="utf-8").splitlines()]
     shown = {row[0].strip("| `"): [cell.strip() for cell in row[1:-1]] for row in rows if row[0].startswith("| `")}
     config = yaml.safe_load((find_conf_dir() / "config.yaml").read_text())
-    sections = ("limits", "gates", "bucketing", "fleet", "search")
+    sections = ("process", "limits", "gates", "bucketing", "fleet", "search")
     once = ("precision", "batch", "request_batch", "cores", "replicas", "buckets", "name", "outputs", "plan", "report")
     defaults = {name: [config[name]] for name in (*once, "reuse", "retry_failed", "seed")}
     defaults |= {f"{section}.{name}": [value] for section in sections for name, value in config[section].items()}

@@ -222,6 +222,24 @@ def test_the_signal_is_named(
     assert summary in failed(outcome)[1]
 
 
+def test_variables_are_there_before_modules_are_imported(
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "reads_at_import.py").write_text("import os; VALUE = os.environ.get('SWEEP_TEST')")
+    seen = []
+    for index, env in enumerate(({"SWEEP_TEST": "early"}, {}, {"SWEEP_TEST": "early"})):
+        outcome = workers.run(
+            request("value_of", module="reads_at_import"),
+            tmp_path / f"{index}",
+            limits=LONG,
+            preload=("reads_at_import",),
+            env=env,
+        )
+        seen.append((outcome.result or {})["value"])
+    assert seen == ["early", None, "early"]
+
+
 def test_an_exit_code_is_recorded(workers: Workers, tmp_path: Path) -> None:
     outcome = workers.run(request("leave_hard", code=7), tmp_path, limits=LONG)
     assert outcome.failure is not None

@@ -24,10 +24,10 @@ import pytest
 
 from sweep.backends import fake
 from sweep.engine import context, control, repeats, resolve
-from sweep.isolate import procfs, server
+from sweep.isolate import server
 from sweep.isolate.pool import Workers
 from sweep.spec import Json, to_json
-from sweep.worker import repeat, replicas, window
+from sweep.worker import process, repeat, replicas, window
 from sweep.worker.load import generator, probing
 
 LOOK_NS = 200  # that pass with every look at the clock
@@ -104,7 +104,7 @@ class FakePool:
 
     def workers(self) -> Workers:
         """In the place of the class."""
-        return Workers(lambda python, preload, own: _Server(self))  # type: ignore[arg-type,return-value]  # it stands in
+        return Workers(lambda python, preload, variables, own: _Server(self))  # type: ignore[arg-type,return-value]  # it stands in
 
     def run(self, order: Json) -> Json:
         """What the keeper of a real worker reports."""
@@ -126,7 +126,6 @@ class FakePool:
         with _same_process(folder / "log.txt"):
             self.clock.sleep(START_SECONDS)
             self.clock.deadline_ns = self.clock.ns + 1e9 * order["seconds"]
-            os.environ.update({str(name): str(value) for name, value in order["env"].items()})
             try:
                 self.before(self.entries[-1])
                 return server.execute(folder)
@@ -148,7 +147,7 @@ class FakePool:
             patch.setattr(probing.Team.__new__, "__defaults__", (real,))
             patch.setattr(probing, "time", clock)
             patch.setattr(replicas, "run", self._replicas)
-            patch.setattr(procfs, "keep_freed_memory", _nothing)
+            patch.setattr(process, "set_up", lambda settings: None)  # of the process of all tests
             patch.setattr(repeat, "check_resources", _ignore_resources)
             patch.setattr(server, "encode_failure", _failure_of)
             for name, stand_in in _of_fake_backend(clock).items():

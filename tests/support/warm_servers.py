@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.isolate.client import GoneError, Server
-from sweep.isolate.pool import Workers
+from sweep.isolate.pool import Variables, Workers
 from sweep.spec import Json
 
 KEPT = 4  # each holds a framework in memory
@@ -70,16 +70,17 @@ class Shelf:
         """In the place of the class."""
         return Workers(self._server)
 
-    def _server(self, python: str, preload: tuple[str, ...], own: bool) -> Server:
+    def _server(self, python: str, preload: tuple[str, ...], variables: Variables, own: bool) -> Server:
         if not own:
             preload = self.preload_elsewhere
         environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+        environment.update(variables)
         like = (python, preload, sorted(environment.items()), list(sys.path), Path.cwd(), os.sched_getaffinity(0))
         for server in reversed(self.servers):
             if server.like == like and not server.dead:
                 self.servers.remove(server)
                 return server
-        return Kept(self, like, python, preload, own)
+        return Kept(self, like, python, preload, variables, own)
 
     def take(self, server: Kept) -> bool:
         if not self.open:

@@ -36,6 +36,12 @@ def about(request, folder):
     }
 
 
+def value_of(request, folder):
+    import importlib
+
+    return {"value": importlib.import_module(request["module"]).VALUE}
+
+
 def chance(request, folder):
     import random
 

@@ -171,6 +171,7 @@ class TorchBackend(Backend):
     devices = ("cpu", "cuda")
     options_type: Type[Options] = TorchOptions
     options: TorchOptions
+    obeys = ("allocator", "omp_wait_policy", "denormals", "gc")
     concurrent = True
 
     @classmethod

@@ -30,6 +30,7 @@ class InductorOptions(common.TorchOptions):
 
 class Inductor(Backend):
     name = "inductor"
+    obeys = common.TorchBackend.obeys
     options_type = InductorOptions
     options: InductorOptions
     packages = ("torch",)

@@ -64,6 +64,7 @@ class Replay(Backend):
     devices = ("replay",)
     compiles_cores = True  # a row is about one number of cores
     origin = Origin.REPLAYED
+    obeys = ()  # nothing runs
     concurrent = True  # `runs` says which loads a table has
     preload_build = ("numpy",)
     preload_run = ("numpy",)

@@ -230,12 +230,15 @@ def _note(note: str, run_id: str) -> dict[str, str]:
 
 
 def list_params(record: Record) -> dict[str, Any]:
-    """The settings of a trial with those of its load, which tell runs under several loads apart.
+    """The settings of a trial with those of its load and its process, which tell runs under several of them apart.
 
     `load` is the scenario; the rest is `load.rate`, `load.slo_p99_ms`, `load.concurrency`, `load.max_wait_ms`, ...
+    `process.allocator` and the like are there where they are not the default.
     """
     load = {f"load.{name}": value for name, value in record.load.items() if name != "name" and value is not None}
-    return {**record.settings, **({"load": record.load["name"]} if record.load.get("name") else {}), **load}
+    process = {f"process.{name}": value for name, value in record.process.items()}
+    scenario = {"load": record.load["name"]} if record.load.get("name") else {}
+    return {**record.settings, **scenario, **load, **process}
 
 
 def flatten_buckets(record: Record) -> dict[str, float]:
