@@ -94,7 +94,7 @@ import torch
 from sweep.worker import requests as sources
 from sweep.worker import window as measure
 from sweep.spec.requests import MeasureRequest
-from sweep.spec import from_json
+from sweep.spec import Placement, from_json
 request = from_json(MeasureRequest, json.loads(Path(sys.argv[1]).read_text()))
 server = sources.load_server(request, Placement("cpu", tuple(range(threads)), threads))
 requests = list(server.form_requests(0.0))
