@@ -18,6 +18,7 @@ from sweep.config import buckets as bucket_config
 from sweep.config import overrides as trees
 from sweep.config import schema
 from sweep.config.overrides import put
+from sweep.config.structure import check_value
 from sweep.hardware import rules
 from sweep.spec import Json, Trial, UserError, deployment, meant, no_key, to_json
 from sweep.spec.settings import Settings
@@ -89,8 +90,12 @@ class Composer:
         if group["member"] is None:
             return self._make_single(overrides)
         rest = deployment.drop_member(overrides)
-        lines = [[f"{key}={trees.format_value(value)}" for key, value in member.items()] for member in group["members"]]
-        return deployment.make_member([self._make_single([*rest, *own]) for own in lines], group["member"], overrides)
+        together, devices = [], []
+        for member in group["members"]:
+            own = [f"{key}={trees.format_value(value)}" for key, value in member.items() if key != deployment.DEVICE]
+            together.append(self._make_single([*rest, *own]))
+            devices.append(_check_device(member.get(deployment.DEVICE), together[-1]))
+        return deployment.make_member(together, group["member"], overrides, devices)
 
     def _make_single(self, overrides: Sequence[str]) -> Trial:
         base, items = self._split(overrides)
@@ -249,6 +254,16 @@ class Composer:
             rows = [row[0] if len(row) == 1 else list(row) for row in value]
             self._reordered[trees.format_value(written)] = trees.format_value(rows)
         return rules.fill(value) if name == "hardware" else value
+
+
+def _check_device(number: Any, trial: Trial) -> int | None:
+    """The GPU that a member of a deployment declares for its first copy; None if it declares none."""
+    if number is None:
+        return None
+    if trial.backend.get("device") != deployment.GPU:
+        name = trial.backend["name"]
+        raise UserError(f"a member's device is a GPU, and {name} is given cores in the order of loading: leave it out")
+    return int(check_value("deployment.members: device", number, int))
 
 
 @contextmanager

@@ -63,6 +63,7 @@ class Hardware(Open):
     neuron_cores: int | None = None
     cores_per_chip: int | None = None
     core_memory_mb: float | None = None
+    exclusive: bool | None = None
     target: str | None = None
     withdrawn: str | None = None
     precisions: tuple[str, ...] | None = setting(None, choices=PRECISIONS)

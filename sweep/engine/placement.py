@@ -20,8 +20,7 @@ def place_replicas(context: Context, trial: Trial) -> list[Placement]:
         left = replace(context.host, cpus=context.host.cpus[first:])
         return [Placement("cpu", cpus, trial.cores) for cpus in left.place(trial.cores, trial.replicas)]
     if device == "cuda":
-        copies = range(deployment.find_first_copy(trial), deployment.find_first_copy(trial) + trial.replicas)
-        return [Placement(f"cuda:{copy}", (), trial.cores) for copy in copies]
+        return [Placement(f"cuda:{gpu}", (), trial.cores) for gpu in deployment.list_own_gpus(trial)]
     first += context.host.neuron_first  # where this process may use only some of them
     ranges = [range(first + n * trial.cores, first + (n + 1) * trial.cores) for n in range(trial.replicas)]
     return [Placement(device, tuple(cores)) for cores in ranges]

@@ -118,7 +118,7 @@ def run(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome
     needed = [name for task in together for name in backends.get(str(task.trial.backend["name"])).preload_run]
     key = deployment.group_key(first)
     places = [place for task in together for place in place_replicas(context, task.trial)]
-    gpus = [int(place.device.partition(":")[2] or 0) for place in places if place.device.startswith("cuda")]
+    gpus = sorted({int(place.device.partition(":")[2] or 0) for place in places if place.device.startswith("cuda")})
     before = telemetry.look(list_cpus(places), gpus)
     outcome = context.run(
         request,

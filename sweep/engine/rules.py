@@ -103,11 +103,27 @@ def _process_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
 
 
 def _deployment_rules(trial: Trial, have: int | None) -> Iterator[Verdict]:
+    yield from _gpu_rules(trial)
     if trial.deployment and have is not None and deployment.count_all_cores(trial) > have:
         shares = " + ".join(f"{member['replicas']} x {member['cores']}" for member in trial.deployment["members"])
         total = deployment.count_all_cores(trial)
         reason = f"the deployment asks for {shares} = {total} cores, there are {have}: use fewer cores or replicas"
         yield Status.INVALID, reason
+
+
+def _gpu_rules(trial: Trial) -> Iterator[Verdict]:
+    """Whether the members of a deployment can be on the GPUs that they have been given."""
+    if not trial.deployment or trial.backend.get("device") != deployment.GPU:
+        return
+    name, count = trial.hardware.get("name"), deployment.count_gpus(trial.hardware)
+    own, everyone = deployment.list_own_gpus(trial), [gpu for gpus in deployment.list_gpus(trial) for gpu in gpus]
+    if max(own) >= count:
+        reason = f"the deployment has a copy of this member on GPU {max(own)}, {name} has {count}, counted from 0: use"
+        yield Status.INVALID, f"{reason} a smaller device or fewer replicas"
+    shared = [gpu for gpu in own if everyone.count(gpu) > 1]
+    if shared and trial.hardware.get("exclusive"):
+        reason = f"the deployment has {everyone.count(shared[0])} copies on GPU {shared[0]} of {name}, which takes one"
+        yield Status.INVALID, f"{reason} process at a time: use fewer members, or nvidia-smi --compute-mode=DEFAULT"
 
 
 def _ladder_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:

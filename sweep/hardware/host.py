@@ -19,6 +19,7 @@ from sweep.isolate.procfs import read_processor
 FEATURES = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_fp16", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "fma")
 ARM_FEATURES = {"asimd": "neon", "asimddp": "dotprod", "i8mm": "i8mm", "bf16": "bf16", "sve": "sve"}  # kernel's -> ours
 NVIDIA_SECONDS = 20.0  # nvidia-smi may have to wake the driver
+MODES = ("Default", "Exclusive_Process", "Exclusive_Thread", "Prohibited")  # of a GPU: only the first is shared
 MEMORY_STEP_MB = 256  # the kernel's total moves a little from boot to boot; the identity of a trial must not
 
 
@@ -28,6 +29,7 @@ class Gpu:
 
     name: str
     memory_mb: float | None = None
+    exclusive: bool = False  # it takes one process at a time, or none (compute mode)
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,7 @@ def _gpus(root: Path) -> tuple[Gpu, ...]:
     """NVIDIA GPUs from nvidia-smi, or without memory sizes from the driver; CUDA_VISIBLE_DEVICES is respected."""
     if not (root / "proc/driver/nvidia").exists():
         return ()
-    rows = [line.rpartition(",") for line in query_gpus("name,memory.total", NVIDIA_SECONDS)]
-    gpus = [Gpu(name.strip(), float(size) if size.strip().isdigit() else None) for name, _, size in rows]
+    gpus = [_read_gpu(line) for line in query_gpus("name,memory.total,compute_mode", NVIDIA_SECONDS)]
     if not gpus:
         texts = (_read(path / "information") for path in sorted(root.glob("proc/driver/nvidia/gpus/*")))
         gpus = [Gpu(text.partition("Model:")[2].partition("\n")[0].strip() or "NVIDIA GPU") for text in texts]
@@ -159,6 +160,15 @@ def _gpus(root: Path) -> tuple[Gpu, ...]:
         return tuple(gpus)  # not set, or names of devices: leave it to CUDA
     numbers = [int(part) for part in visible.split(",") if part.strip()]
     return tuple(gpus[number] for number in numbers if 0 <= number < len(gpus))
+
+
+def _read_gpu(row: str) -> Gpu:
+    """A GPU from `name, MiB, compute mode`; a name may hold commas, and the mode may be missing."""
+    whole, _, mode = (part.strip() for part in row.rpartition(","))
+    if mode not in MODES:
+        whole, mode = row, ""
+    name, _, size = (part.strip() for part in whole.rpartition(","))
+    return Gpu(name, float(size) if size.isdigit() else None, mode in MODES[1:])
 
 
 def query_gpus(fields: str, seconds: float) -> list[str]:

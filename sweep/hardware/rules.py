@@ -27,6 +27,7 @@ def describe_local(host: Host) -> Json:
         "target": host.neuron_family,
         "cores_per_chip": host.neuron_per_chip or None,
         "core_memory_mb": core_memory_mb,
+        **({"exclusive": True} if any(gpu.exclusive for gpu in host.gpus) else {}),
     }
 
 
@@ -64,8 +65,7 @@ def count_replicas(hardware: Mapping[str, Any], device: str, cores: int) -> int:
     """`replicas: auto`: as many as get physical cores (GPUs, NeuronCores of all chips) of their own, at least one."""
     device = _counted_device(hardware, device)
     if device == "cuda":
-        gpus = hardware.get("gpus")
-        return max(1, len(gpus) if gpus is not None else int(hardware.get("cores") or 1))
+        return deployment.count_gpus(hardware)
     count = hardware.get("cores") if hardware.get("device") == device else count_available(hardware, device)
     return max(1, int(count or 1) // cores)
 

@@ -24,7 +24,9 @@ def describe_events(record: Record) -> list[str]:
     lines += describe_buckets(record)
     if (place := record.deployment) is not None:
         others = [member["label"] for number, member in enumerate(place.members) if number != place.member]
-        lines.append(f"beside   {', '.join(others)}; its first core is {place.first_core}")
+        gpus = ", ".join(map(str, place.gpus[place.member])) if place.gpus else ""
+        where = f"it is on GPU {gpus}" if gpus else f"its first core is {place.first_core}"
+        lines.append(f"beside   {', '.join(others)}; {where}")
     if record.unsteady_warmups:
         lines.append(f"warm-up  not steady in {record.unsteady_warmups} of {len(record.repeats)} repeats")
     return lines

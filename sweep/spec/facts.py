@@ -190,6 +190,7 @@ class DeploymentFacts:
     member: int
     first_core: int
     members: Tuple[Mapping[str, Any], ...]  # {"label", "key", "cores", "replicas"}, in the order of loading
+    gpus: Tuple[Tuple[int, ...], ...] = ()  # of each member's copies, where they share GPUs or declare them
 
 
 @dataclass(frozen=True)

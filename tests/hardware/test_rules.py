@@ -119,11 +119,13 @@ def test_gpus_from_the_driver_and_the_visible_ones(tmp_path: Path, monkeypatch: 
 @pytest.mark.usefixtures("four")
 def test_gpus_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 'NVIDIA A10G, 23028'\necho 'Big, one, [N/A]'\n")
+    rows = ("NVIDIA A10G, 23028, Default", "NVIDIA A10G, 23028", "Big, one, [N/A], Exclusive_Process")
+    tool.write_text("#!/bin/sh\n" + "".join(f"echo '{row}'\n" for row in rows))
     tool.chmod(0o755)
     (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
     monkeypatch.setattr("shutil.which", lambda _: str(tool))
-    assert detect(tmp_path).gpus == (Gpu("NVIDIA A10G", 23028.0), Gpu("Big, one", None))
+    assert detect(tmp_path).gpus == (*[Gpu("NVIDIA A10G", 23028.0)] * 2, Gpu("Big, one", None, exclusive=True))
+    assert rules.describe_local(detect(tmp_path))["exclusive"]
     tool.write_text("#!/bin/sh\nexit 9\n")
     detect.cache_clear()
     assert detect(tmp_path).gpus == ()

@@ -1,6 +1,7 @@
 """Trials that are measured together: cores of their own in a fixed order, one window, all or nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.engine import placement
-from sweep.spec import Status, Trial, deployment
+from sweep.config import axes
+from sweep.engine import placement, rules
+from sweep.hardware.host import detect
+from sweep.report import events
+from sweep.spec import Status, Trial, UserError, deployment
 from sweep.store.samples import load_samples
-from tests.support.records import make_trial
+from tests.support.planning import shared_composer
+from tests.support.records import make_record, make_trial
 from tests.support.running import TINY, entries, sweep
 
 pytestmark = pytest.mark.usefixtures("fake_pool")
@@ -117,9 +122,89 @@ class _OnNeuron:
 
 
 def _on_neuron(trial: Trial) -> Trial:
-    from dataclasses import replace
-
     return replace(trial, backend={**trial.backend, "device": "neuron"})
+
+
+def _compose(*devices: str, gpus: int = 1, **hardware: object) -> list[Trial]:
+    """Members like `{cores:1,device:0}` on torch and CUDA, on a host with so many GPUs."""
+    local = [f"++hardware.{name}={value}" for name, value in hardware.items()]
+    cards = ",".join(["{name:T4,memory_mb:16384}"] * gpus)
+    cuda = ["model=digits", "backend=torch", "backend.device=cuda", f"hardware.gpus=[{cards}]", *local]
+    lines = axes.expand([*cuda, f"deployment.members=[{','.join(devices)}]"], shared_composer())
+    return shared_composer().trials(lines)
+
+
+def _places(trials: list[Trial]) -> list[list[str]]:
+    return [[place.device for place in placement.place_replicas(_OnNeuron(), trial)] for trial in trials]  # type: ignore[arg-type]  # stand-in
+
+
+@pytest.mark.parametrize(
+    ("members", "gpus", "expected"),
+    [
+        (["{cores:1}", "{cores:1}"], 1, [["cuda:0"], ["cuda:0"]]),
+        (["{cores:1}", "{cores:1}"], 2, [["cuda:0"], ["cuda:1"]]),
+        (["{cores:1}", "{cores:1,replicas:2}"], 2, [["cuda:0"], ["cuda:1", "cuda:0"]]),
+        (["{cores:1,device:1}", "{cores:1,device:1}"], 2, [["cuda:1"], ["cuda:1"]]),
+        (["{cores:1,device:0}", "{cores:2}"], 2, [["cuda:0"], ["cuda:1"]]),
+        (["{cores:1,device:0,replicas:2}", "{cores:2}"], 2, [["cuda:0", "cuda:1"], ["cuda:0"]]),
+        (["{backend.device:cpu}", "{cores:1}"], 1, [["cpu"], ["cuda:0"]]),  # the CPU takes no GPU
+    ],
+)
+def test_members_share_gpus_where_there_are_too_few_or_where_they_say_so(
+    members: list[str], gpus: int, expected: list[list[str]]
+) -> None:
+    trials = _compose(*members, gpus=gpus)
+    for trial, places in zip(trials, expected, strict=True):
+        if places != ["cpu"]:
+            assert _places([trial]) == [places]
+    again = deployment.restore_group(trials[1], lambda trial: trial)
+    assert [trial.key for trial in again] == [trial.key for trial in trials]
+
+
+def test_gpus_of_their_own_leave_the_identity_as_it_was() -> None:
+    own, shared = (_compose("{cores:1}", "{cores:1}", gpus=gpus)[0].deployment for gpus in (2, 1))
+    assert set(own) == {"member", "first_core", "members", "trials"}
+    assert shared["gpus"] == [[0], [0]]
+
+
+@pytest.mark.parametrize(
+    ("members", "hardware", "reason"),
+    [
+        (["{cores:1,device:0}", "{cores:1,device:3}"], {}, "has a copy of this member on GPU 3, local has 1, counted"),
+        (["{cores:1}", "{cores:1}"], {"exclusive": "true"}, "2 copies on GPU 0 of local, which takes one process at a"),
+    ],
+)
+def test_gpus_that_cannot_be_had_are_a_reason(members: list[str], hardware: dict[str, object], reason: str) -> None:
+    trial = _compose(*members, **hardware)[1]
+    plan = rules.make_plan([trial], detect(), lambda python, packages: dict.fromkeys(packages, "1"))
+    assert plan.entries[0].status is Status.INVALID
+    assert reason in plan.entries[0].reason
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        (("{cores:1,device:-1}", "{cores:1}"), "deployment.members: device must be an integer >= 0, not -1"),
+        (("{backend.device:cpu,device:0}", "{cores:1}"), "a member's device is a GPU, and torch is given cores"),
+    ],
+)
+def test_wrong_device_of_a_member_is_one_line_of_error(members: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        _compose(*members)
+
+
+def test_cores_are_counted_for_each_kind_of_core() -> None:
+    hosts = [make_trial(cores=2), _on_neuron(make_trial(cores=4)), make_trial(cores=1), _on_neuron(make_trial())]
+    members = [deployment.make_member(hosts, number, ()) for number in range(4)]
+    assert [deployment.find_first_core(trial) for trial in members] == [0, 0, 2, 4]
+    assert [deployment.count_all_cores(trial) for trial in members] == [3, 5, 3, 5]
+
+
+def test_where_a_member_is_stands_in_its_record() -> None:
+    facts = deployment.describe(_compose("{cores:1}", "{cores:1}")[1])
+    assert facts.gpus == ((0,), (0,))
+    (line,) = events.describe_events(replace(make_record(), deployment=facts))
+    assert line.endswith("; it is on GPU 0")
 
 
 def test_request_may_exceed_the_compiled_batch_where_it_is_split(tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ def describe_idle(trial: Trial) -> str:
         return ""
     have = rules.count_replicas(trial.hardware, device, 1)
     unit = {"cuda": "GPUs", "neuron": "NeuronCores"}.get(device, "cores")
-    used = trial.replicas if device == "cuda" else deployment.count_all_cores(trial)
+    gpus = {number for numbers in deployment.list_gpus(trial) for number in numbers}
+    used = len(gpus) if device == "cuda" else deployment.count_all_cores(trial)
     return f"uses {used} of {have} {unit}" if used < have else ""
 
 
