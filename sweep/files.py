@@ -4,13 +4,14 @@ Worker side, Python 3.8.
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Dict, Iterator, Optional
+from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, Iterator, Optional
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,40 @@ def make_draft(parent: Path, name: str) -> Path:
     folder = parent / f"{DRAFT}{name}-{os.urandom(4).hex()}"
     folder.mkdir(parents=True)
     return folder
+
+
+@contextmanager
+def hold_draft(parent: Path, name: str, wait: Callable[[], None]) -> Iterator[Path]:
+    """The one draft of `name`, which nobody else has meanwhile; it may hold what a killed process has begun.
+
+    Somebody else may have finished `parent/name` while this waited, so look again.
+
+    Args:
+        wait: called before every further try while another process has the draft.
+    """
+    folder = parent / f"{DRAFT}{name}"
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # it was renamed just now
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_open_as(lock, folder):
+                yield folder
+                return
+        except BlockingIOError:
+            wait()
+        finally:
+            os.close(lock)
+
+
+def _is_open_as(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def describe(artifact: Path) -> Dict[str, Any]:

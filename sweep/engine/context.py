@@ -4,12 +4,13 @@ import errno
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep import files
+from sweep.engine import watching
 from sweep.isolate.pool import Limits, Request, Workers
 from sweep.spec import Failure, Outcome, UserError, installed
 from sweep.spec.facts import Price
@@ -91,23 +92,26 @@ class Context:
         preload: Sequence[str] = (),
         cores: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
+        watched: bool = False,
     ) -> Outcome:
         """Run one worker in a folder of its own, `<phase>/<name>`, with a number added if that name is taken.
 
         Args:
             preload: modules that the server imports ahead; that of another interpreter imports none.
             env: variables to set before anything is imported.
+            watched: show its progress meanwhile. Not while anything is timed: this process wakes up every second.
         """
         folder = make_fresh_folder(self.folder / phase, name)
-        return self.workers.run(
-            request,
-            folder,
-            limits=Limits(seconds, memory_mb),
-            python=python,
-            preload=() if python else (*preload, *OURS),
-            cores=cores,
-            env=env,
-        )
+        with watching.show_progress(self.display, folder, name) if watched else nullcontext():
+            return self.workers.run(
+                request,
+                folder,
+                limits=Limits(seconds, memory_mb),
+                python=python,
+                preload=() if python else (*preload, *OURS),
+                cores=cores,
+                env=env,
+            )
 
 
 def retry_transient(run: Callable[[], Outcome], retries: int) -> tuple[Outcome, list[Failure]]:

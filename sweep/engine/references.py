@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import backends, files
+from sweep import backends
 from sweep.engine.context import Context
-from sweep.spec import Failure, Status, Trial, UserError, from_json
+from sweep.spec import Failure, Status, Trial, from_json
 from sweep.spec.facts import BindingFacts, ReferenceInfo
 from sweep.spec.requests import Padding, ReferenceRequest
 
@@ -106,15 +106,13 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
         memory_mb=context.settings.limits.build_memory_mb,
         python=trial.model.get("python"),
         preload=list_preloads(trial),
+        watched=True,
     )
     if outcome.failure is not None or outcome.result is None:
         context.display.advance(f"{name}: failed", failed=True)
         assert outcome.failure is not None, "there is no result"
         return Unusable(Status.INVALID if outcome.user_error else Status.BUILD_FAILED, outcome.failure)
     info = from_json(ReferenceInfo, outcome.result)
-    folder = Path(outcome.log).parent
-    data = _adopt(folder / "data", data_root / info.data)
-    answers = _adopt(folder / "reference", reference_root / info.reference)
     context.ledger.append("reference", pair=trial.pair_key, seconds=outcome.seconds, result=info)
     context.display.advance(name)
     difference = info.self_difference
@@ -126,7 +124,14 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
     if info.warning:
         context.display.note(f"{name}: {info.warning}")
     return Reference(
-        info.model, info.data, info.reference, data, answers, info.flops_per_item, info.flops_by_size, info.binding
+        info.model,
+        info.data,
+        info.reference,
+        data_root / info.data,
+        reference_root / info.reference,
+        info.flops_per_item,
+        info.flops_by_size,
+        info.binding,
     )
 
 
@@ -138,15 +143,3 @@ def _explain_binding(binding: BindingFacts) -> str:
     if binding.by == "list" and crossed:
         why = "a list of inputs sends arrays to others than those of their names: "
     return f"{why or 'inputs: '}{binding.describe()}"
-
-
-def _adopt(draft: Path, final: Path) -> Path:
-    """Move what the worker left into the store, unless another sweep was first."""
-    if draft.is_dir():
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            files.move(draft, final)
-        except OSError as error:
-            raise UserError(files.describe_write_error(error, final.parent)) from error
-        files.remove(draft)
-    return final

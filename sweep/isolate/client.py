@@ -14,7 +14,7 @@ import weakref
 from pathlib import Path
 from typing import IO, Callable, Dict, Optional, Tuple
 
-from sweep.isolate import failures
+from sweep.isolate import failures, procfs
 from sweep.spec import Json
 
 START_SECONDS = 300.0  # for a server to import its modules
@@ -89,8 +89,10 @@ class Server:
             start_new_session=True,
         )
 
-    def run(self, order: Callable[[int], Json], seconds: float) -> Json:
+    def run(self, order: Callable[[int], Json], seconds: float, folder: str = "") -> Json:
         """Send an order under a number of its own, and sleep until its report comes, at most `seconds` and some grace.
+
+        A worker that writes its progress into `folder` has as much time again.
 
         Raises:
             GoneError: no worker was started.
@@ -101,7 +103,7 @@ class Server:
             if not self._start_worker(waiting, number, order):
                 return {"why": "cancelled", "seconds": time.monotonic() - begun}
             begun = time.monotonic()
-            if not waiting.done.wait(seconds + GRACE_SECONDS):
+            if not _wait(waiting.done, seconds, folder):
                 self.kill()  # its keepers see that, and end their workers
                 waiting.done.wait(GRACE_SECONDS)
         except BaseException:  # Ctrl-C while asleep: take the worker along
@@ -208,6 +210,17 @@ class Server:
         self._channel.close()
         self._messages.close()
         shutil.rmtree(self._private, ignore_errors=True)
+
+
+def _wait(done: threading.Event, seconds: float, folder: str) -> bool:
+    """Wait for a worker for longer than its keeper does, who looks at its progress once in `seconds`."""
+    patience, progress = seconds + GRACE_SECONDS, 0
+    while not done.wait(patience):
+        before, progress = progress, procfs.read_progress_ns(folder)
+        if progress == before:
+            return False
+        patience = 2 * seconds + GRACE_SECONDS
+    return True
 
 
 _CHANNELS: "weakref.WeakSet[socket.socket]" = weakref.WeakSet()

@@ -198,7 +198,7 @@ class _Keeper:
     def _watch(self) -> str:
         """Sleep until the worker ends, or must be ended. Returns why it must be ended, or ""."""
         waiting = [self.output, self.wakeup.read, self.life]
-        end = self.started + self.order.seconds
+        end, progress = self.started + self.order.seconds, 0
         while True:
             pause = max(0.0, end - time.monotonic())
             if self.order.memory_mb is not None:
@@ -216,7 +216,10 @@ class _Keeper:
             if self._over_memory():
                 return "memory"
             if time.monotonic() >= end:
-                return "deadline"
+                before, progress = progress, procfs.read_progress_ns(self.order.folder)
+                if progress == before:
+                    return "deadline"
+                end += self.order.seconds
 
     def _drain(self) -> bool:
         """Store what the worker has written; False if there is nothing now, or nothing more will come."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 from sweep import files
-from sweep.isolate import failures
+from sweep.isolate import failures, procfs
 from sweep.isolate.client import PACKAGE, GoneError, Server
 from sweep.spec import Failure, FailureKind, Json, Outcome, UserError, to_json
 
@@ -40,7 +40,7 @@ class Request(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """When a worker is ended: wall seconds, and MiB of resident memory of its whole process tree."""
+    """When a worker is ended: wall seconds without progress, and MiB of memory of its whole process tree."""
 
     seconds: float
     memory_mb: Optional[float] = None
@@ -100,7 +100,7 @@ class Workers:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for path in (
-                *(folder / name for name in ("result.json", "log.txt", "versions.json")),
+                *(folder / name for name in ("result.json", "log.txt", "versions.json", procfs.PROGRESS)),
                 *_list_doing(folder),
             ):
                 path.unlink(missing_ok=True)
@@ -111,7 +111,8 @@ class Workers:
         begun = time.monotonic()
         for attempt in (1, 2):
             try:
-                return task.outcome(self._server(python, preload, task.env).run(task.order, limits.seconds))
+                server = self._server(python, preload, task.env)
+                return task.outcome(server.run(task.order, limits.seconds, str(folder)))
             except GoneError as gone:
                 if self._closed:
                     return task.failed(FailureKind.PREEMPTED, "stopped: no worker was started", begun)

@@ -10,6 +10,7 @@ from typing import Dict, FrozenSet, List, NamedTuple, Optional
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 MB = float(1 << 20)
+PROGRESS = "progress.json"  # in a task's folder: a worker that changes it goes on beyond its deadline
 _HAS_CHILDREN = Path("/proc/self/task/%d/children" % os.getpid()).exists()  # of CONFIG_PROC_CHILDREN
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -141,6 +142,14 @@ def read_processor(root: Path = Path("/")) -> Processor:
     facts = {key.strip(): value.strip() for key, _, value in pairs}
     words = facts.get("flags") or facts.get("Features") or ""
     return Processor(facts.get("model name", ""), frozenset(words.split()))
+
+
+def read_progress_ns(folder: str) -> int:
+    """When a worker has last written its progress, in ns; 0 if it never has."""
+    try:
+        return os.stat(os.path.join(folder, PROGRESS)).st_mtime_ns  # noqa: PTH116, PTH118  # as its callers have it
+    except OSError:
+        return 0
 
 
 def count_oom_kills() -> int:

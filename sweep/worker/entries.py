@@ -11,7 +11,7 @@ import shutil
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, Callable, ContextManager, List, Mapping, Optional, Tuple
+from typing import Any, Callable, ContextManager, Iterator, List, Mapping, Optional, Tuple
 
 from sweep import backends, workloads
 from sweep.spec import (
@@ -32,7 +32,8 @@ from sweep.spec.requests import (
     TogetherRequest,
     VersionsRequest,
 )
-from sweep.worker import arrays, repeat, replicas, requests
+from sweep.worker import answers, arrays, data_sets, repeat, replicas, requests
+from sweep.worker.progress import Progress
 from sweep.worker.replicas import Copy
 
 
@@ -48,30 +49,22 @@ def versions(request: Json, folder: Path) -> Json:
 
 
 def reference(request: Json, folder: Path) -> ReferenceInfo:
-    """Materialise the data and the answers of the original model (fp32, eager); stored ones are skipped.
+    """Put the data and the answers of the original model (fp32, eager) into the store, unless they are there already.
 
     Samples are answered without padding, as `bucket_dims` of the model and the sizes of the data define it.
-
-    Leaves `data/` and `reference/` in the task's folder, unless their digest is in the roots already.
     """
     wanted = from_json(ReferenceRequest, request)
     toolchain = installed.versions(workloads.packages(wanted.model))
     _note_versions(folder, {name: version for name, version in toolchain.items() if version})
-    dataset, model, model_key, binding = _load_workload(wanted)
-    data_key, dims = arrays.data_digest(dataset), wanted.model.get("bucket_dims")
-    if not Path(wanted.data_root, data_key).is_dir():
-        arrays.write_data(dataset, folder / "data")
+    progress, dims = Progress(folder), wanted.model.get("bucket_dims")
+    dataset, model, model_key, data_key, binding = _load_workload(wanted, progress)
     reference_key = digest([model_key, data_key, toolchain, *([] if dataset.sizes is None else [dims])])
-    known = Path(wanted.reference_root, reference_key, "reference.json")
-    answers = (
-        json.loads(known.read_text())
-        if known.is_file()
-        else arrays.write_reference(model, dataset, dims, folder / "reference")
-    )
+    root = Path(wanted.reference_root)
+    facts = answers.obtain_answers(reference_key, model, dataset, dims, root, progress)
     flops: List[Any] = []
     if wanted.flops:
-        stored = known.parent if known.is_file() else folder / "reference"
-        flops = arrays.read_or_write(stored / "flops.json", lambda: _count_flops(model, dataset, dims))
+        counted = root / reference_key / "flops.json"
+        flops = arrays.read_or_write(counted, lambda: _count_flops(model, dataset, dims))
     return ReferenceInfo(
         model=model_key,
         data=data_key,
@@ -79,27 +72,39 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
         items=len(next(iter(dataset.inputs.values()))),
         inputs={name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in dataset.inputs.items()},
         versions=toolchain,
-        self_difference=answers["self_difference"],
-        outputs=answers["outputs"],
+        self_difference=facts["self_difference"],
+        outputs=facts["outputs"],
         binding=binding,
-        warning=answers.get("warning") or "",
+        warning=facts.get("warning") or "",
         flops_per_item=workloads.average_flops(flops, dataset.sizes),
         flops_by_size=tuple((tuple(size), count) for size, count in flops),
     )
 
 
-def _load_workload(request: ReferenceRequest) -> Tuple[workloads.Dataset, Any, str, BindingFacts]:
-    """The data in the order of the model's inputs, the model, its identity, and which array goes where."""
-    dataset, original = workloads.load_data(request.data), workloads.load_model(request.model)
-    dataset, binding = workloads.bind(original, request.model, dataset, request.data)
+def _load_workload(
+    request: ReferenceRequest, progress: Progress
+) -> Tuple[workloads.Dataset, Any, str, str, BindingFacts]:
+    """The data in the order of the model's inputs, the model, the identities of both, and which array goes where."""
+    original = workloads.load_model(request.model)
     dims, name = request.model.get("bucket_dims"), str(request.data.get("name"))
+    bindings: List[BindingFacts] = []
+
+    def read() -> Iterator[workloads.Dataset]:
+        loaded = workloads.load_pieces(request.data)
+        for piece, facts in workloads.bind_pieces(original, request.model, loaded, request.data):
+            bindings[:] = [facts]
+            yield piece
+
+    root = Path(request.data_root)
+    data_key = data_sets.obtain_data(request.data, read, root, progress)
+    dataset = arrays.open_data(root / data_key)
     workloads.check_fit(dataset.sizes, dataset.inputs, dims, name)
     workloads.check_fit(dataset.calibration_sizes, dataset.calibration, dims, name + ": calibration")
     key = workloads.model_digest(original)
     model = workloads.load_keywords(original, list(dataset.inputs), request.data)
     if model is not original:  # the same arrays by position have other answers, which may be stored
         key = digest([key, list(dataset.inputs)])
-    return dataset, model, key, binding
+    return dataset, model, key, data_key, bindings[0]
 
 
 def _count_flops(model: Any, dataset: workloads.Dataset, dims: Optional[workloads.Dims]) -> List[Any]:

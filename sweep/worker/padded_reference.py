@@ -13,6 +13,7 @@ from sweep.spec import Json, from_json
 from sweep.spec.requests import PaddedReferenceRequest
 from sweep.worker import arrays as materials
 from sweep.worker import batching
+from sweep.worker.answers import run_in_batches
 from sweep.worker.batching import Bucket
 
 ANSWERS = "answers.npz"
@@ -33,7 +34,7 @@ def check(request: Json, folder: Path) -> Json:
     for items, bucket in _group_by_shape(wanted):
         arrays = batching.fit_samples(inputs, items, bucket, padding, sizes)
         index.append(items)
-        parts.append(materials.run_in_batches(model, arrays))
+        parts.append(run_in_batches(model, arrays))
     every = np.concatenate(index)
     order = np.argsort(every)
     outputs = [np.concatenate(arrays)[order] for arrays in zip(*parts)]

@@ -13,12 +13,12 @@ from sweep.workloads.base import (
     OnnxFile,
     SavedModel,
     check_dataset,
-    load_data,
     load_model,
     refusal,
 )
-from sweep.workloads.binding import bind, load_keywords
+from sweep.workloads.binding import bind, bind_pieces, load_keywords
 from sweep.workloads.labels import check_labels
+from sweep.workloads.pieces import cut, load_data, load_pieces
 from sweep.workloads.reference import (
     average_flops,
     count_flops_by_size,
@@ -28,7 +28,7 @@ from sweep.workloads.reference import (
     packages,
     run_reference,
 )
-from sweep.workloads.sizes import Dims, check_fit, group_by_size
+from sweep.workloads.sizes import Dims, check_fit, group_by_size, take_samples
 
 __all__ = [
     "FORMATS",
@@ -40,18 +40,22 @@ __all__ = [
     "SavedModel",
     "average_flops",
     "bind",
+    "bind_pieces",
     "check_dataset",
     "check_fit",
     "check_labels",
     "count_flops_by_size",
     "count_flops_per_item",
+    "cut",
     "group_by_size",
     "interpolate_flops",
     "load_data",
     "load_keywords",
     "load_model",
+    "load_pieces",
     "model_digest",
     "packages",
     "refusal",
     "run_reference",
+    "take_samples",
 ]

@@ -90,14 +90,16 @@ def load_model(config: Mapping[str, Any]) -> Any:
     reason = refusal(config)
     if reason:
         raise UserError(reason)
-    model = _call(config, "model")
+    model = call_factory(config, "model")
     if config.get("format") in _CHECKS:
-        _CHECKS[config["format"]](model, _target(config))
+        _CHECKS[config["format"]](model, read_target(config))
         return model
     if isinstance(model, OnnxFile) or config.get("format") == "numpy":
         return model
     if not hasattr(model, "state_dict") or not callable(model):
-        raise UserError("model %s must return a torch.nn.Module, it returned %s" % (_target(config), _kind(model)))
+        raise UserError(
+            "model %s must return a torch.nn.Module, it returned %s" % (read_target(config), describe_kind(model))
+        )
     try:
         model.eval()
     except NotImplementedError:
@@ -109,33 +111,24 @@ def load_model(config: Mapping[str, Any]) -> Any:
 
 def _is_keras(model: Any, target: str) -> None:
     if not (hasattr(model, "get_weights") and hasattr(model, "predict")):
-        raise UserError("model %s must return a tf.keras.Model, it returned %s" % (target, _kind(model)))
+        raise UserError("model %s must return a tf.keras.Model, it returned %s" % (target, describe_kind(model)))
 
 
 def _is_saved(model: Any, target: str) -> None:
     if not isinstance(model, SavedModel):
-        raise UserError("model %s must return a sweep.workloads.SavedModel, it returned %s" % (target, _kind(model)))
+        raise UserError(
+            "model %s must return a sweep.workloads.SavedModel, it returned %s" % (target, describe_kind(model))
+        )
 
 
 _CHECKS: Mapping[str, Callable[[Any, str], None]] = {"keras": _is_keras, "saved_model": _is_saved}
 
 
-def load_data(config: Mapping[str, Any]) -> Dataset:
-    """The data set that a config names, checked.
-
-    Raises:
-        UserError: for a mistake in the config, or for data that nothing can be measured with.
-    """
-    dataset = _call(config, "data")
-    if not isinstance(dataset, Dataset):
-        raise UserError(
-            "data %s must return a sweep.workloads.Dataset, it returned %s" % (_target(config), _kind(dataset))
-        )
-    return check_dataset(dataset, str(config.get("name", _target(config))))
-
-
-def check_dataset(dataset: Dataset, name: str) -> Dataset:
+def check_dataset(dataset: Dataset, name: str, row: int = 0, calibrated: int = 0) -> Dataset:
     """The same data: contiguous arrays in the byte order of this processor.
+
+    Args:
+        row, calibrated: numbers of the first sample and of the first to calibrate with, if it is a piece of a data set.
 
     Raises:
         UserError: for everything that would spoil a result later.
@@ -144,7 +137,7 @@ def check_dataset(dataset: Dataset, name: str) -> Dataset:
         raise UserError("data %s has no inputs" % name)
     if dataset.task not in TASKS:
         raise UserError("data %s: task %r is not known: %s" % (name, dataset.task, meant(dataset.task, TASKS)))
-    inputs = {key: _array(array, "%s: input %s" % (name, key)) for key, array in dataset.inputs.items()}
+    inputs = {key: _array(array, "%s: input %s" % (name, key), row) for key, array in dataset.inputs.items()}
     rows = {key: len(array) for key, array in inputs.items()}
     first = next(iter(rows))
     if rows[first] == 0:
@@ -154,20 +147,21 @@ def check_dataset(dataset: Dataset, name: str) -> Dataset:
             raise UserError(
                 "data %s: input %s has %d samples, input %s has %d" % (name, key, count, first, rows[first])
             )
-    labels = None if dataset.labels is None else _labels(dataset, name, rows[first])
-    sizes = None if dataset.sizes is None else check_sizes(dataset.sizes, inputs, name)
-    calibration = _calibration(dataset, inputs, name)
+    labels = None if dataset.labels is None else _labels(dataset, name, rows[first], row)
+    sizes = None if dataset.sizes is None else check_sizes(dataset.sizes, inputs, name, row)
+    calibration = _calibration(dataset, inputs, name, calibrated)
     apart = dataset.calibration_sizes
     if apart is not None:
-        apart = check_sizes(apart, calibration, name + ": calibration") if calibration else None
+        apart = check_sizes(apart, calibration, name + ": calibration", calibrated) if calibration else None
     return dataset._replace(inputs=inputs, labels=labels, calibration=calibration, sizes=sizes, calibration_sizes=apart)
 
 
-def _calibration(dataset: Dataset, inputs: Mapping[str, np.ndarray], name: str) -> Dict[str, np.ndarray]:
-    samples = {k: _array(a, "%s: calibration of %s" % (name, k)) for k, a in dataset.calibration.items() if len(a)}
+def _calibration(dataset: Dataset, inputs: Mapping[str, np.ndarray], name: str, row: int) -> Dict[str, np.ndarray]:
+    given = {key: array for key, array in dataset.calibration.items() if len(array)}
+    samples = {key: _array(array, "%s: calibration of %s" % (name, key), row) for key, array in given.items()}
     if samples and set(samples) != set(inputs):
-        given, wanted = ", ".join(sorted(samples)), ", ".join(sorted(inputs))
-        raise UserError("data %s: calibration is for %s, the inputs are %s" % (name, given, wanted))
+        names, wanted = ", ".join(sorted(samples)), ", ".join(sorted(inputs))
+        raise UserError("data %s: calibration is for %s, the inputs are %s" % (name, names, wanted))
     if len({len(array) for array in samples.values()}) > 1:
         raise UserError("data %s: calibration arrays have different lengths" % name)
     for key, array in samples.items():
@@ -176,7 +170,7 @@ def _calibration(dataset: Dataset, inputs: Mapping[str, np.ndarray], name: str) 
     return {key: samples[key] for key in inputs} if samples else {}
 
 
-def _array(value: Any, what: str) -> np.ndarray:
+def _array(value: Any, what: str, row: int) -> np.ndarray:
     array = np.asarray(value)
     if array.ndim == 0 or array.dtype.kind not in "fiub":
         raise UserError("data %s must be an array of numbers with one row per sample, not %s" % (what, array.dtype))
@@ -186,6 +180,7 @@ def _array(value: Any, what: str) -> np.ndarray:
     where = find_not_finite(array)
     if where is not None:
         count = int(np.count_nonzero(~np.isfinite(array)))
+        where = (row + where[0], *where[1:])
         raise UserError("data %s has %d values that are NaN or infinite, the first at index %s" % (what, count, where))
     return array
 
@@ -198,12 +193,12 @@ def find_not_finite(array: np.ndarray) -> Optional[Tuple[int, ...]]:
     return None if finite.all() else tuple(int(i) for i in np.unravel_index(finite.argmin(), array.shape))
 
 
-def _labels(dataset: Dataset, name: str, count: int) -> np.ndarray:
+def _labels(dataset: Dataset, name: str, count: int, row: int) -> np.ndarray:
     labels = np.asarray(dataset.labels)
     if len(labels) != count:
         raise UserError("data %s has %d labels for %d samples" % (name, len(labels), count))
     if dataset.task == "regression":
-        return _array(labels, "%s: labels" % name)
+        return _array(labels, "%s: labels" % name, row)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise UserError("data %s: labels must be class numbers, one per sample, not %s" % (name, labels.dtype))
     labels = labels.astype(np.int64)
@@ -212,18 +207,23 @@ def _labels(dataset: Dataset, name: str, count: int) -> np.ndarray:
         at = int(np.argmax(bad))
         limit = "below 0" if dataset.classes is None else "outside 0 to %d" % (dataset.classes - 1)
         raise UserError(
-            "data %s has %d labels %s, the first is %d at index %d" % (name, bad.sum(), limit, labels[at], at)
+            "data %s has %d labels %s, the first is %d at index %d" % (name, bad.sum(), limit, labels[at], row + at)
         )
     return labels
 
 
-def _call(config: Mapping[str, Any], group: str) -> Any:
-    factory = _import(_target(config), group)
+def call_factory(config: Mapping[str, Any], group: str) -> Any:
+    """What the factory of a config returns; `group` is model or data.
+
+    Raises:
+        UserError: if there is no such factory.
+    """
+    factory = _import(read_target(config), group)
     arguments = {key: value for key, value in config.items() if key not in RESERVED}
     return factory(**arguments)
 
 
-def _target(config: Mapping[str, Any]) -> str:
+def read_target(config: Mapping[str, Any]) -> str:
     return str(config.get("_target_", ""))
 
 
@@ -251,7 +251,7 @@ def _import(target: str, group: str) -> Callable[..., Any]:
         raise UserError("%s._target_=%s: module %s has no %s: %s" % (group, target, module_name, name, hint))
     factory = getattr(module, name)
     if not callable(factory):
-        raise UserError("%s._target_=%s is not callable: it is %s" % (group, target, _kind(factory)))
+        raise UserError("%s._target_=%s is not callable: it is %s" % (group, target, describe_kind(factory)))
     return factory  # type: ignore[no-any-return]  # callable() was asked above
 
 
@@ -267,7 +267,7 @@ def _sibling(module_name: str) -> str:
     return ": " + meant(last, names) if names else ""
 
 
-def _kind(value: Any) -> str:
+def describe_kind(value: Any) -> str:
     return "%s.%s" % (type(value).__module__, type(value).__qualname__)
 
 

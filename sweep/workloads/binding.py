@@ -6,7 +6,7 @@ Arrays are handed to a model in the order of its inputs. A model whose given inp
 
 import inspect
 from dataclasses import replace
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -27,7 +27,14 @@ class Slot(NamedTuple):
 def bind(
     model: Any, config: Mapping[str, Any], dataset: Dataset, data: Mapping[str, Any]
 ) -> Tuple[Dataset, BindingFacts]:
-    """The data set with its arrays in the order of the model's inputs, and in the types that the model declares.
+    """A whole data set as `bind_pieces` gives it, which see."""
+    return next(bind_pieces(model, config, (dataset,), data))
+
+
+def bind_pieces(
+    model: Any, config: Mapping[str, Any], pieces: Iterable[Dataset], data: Mapping[str, Any]
+) -> Iterator[Tuple[Dataset, BindingFacts]]:
+    """The pieces of a data set with arrays in the order of the model's inputs, and in the types that it declares.
 
     A list `inputs` in one of the configs wins; then names decide; the position does where no name matches.
 
@@ -39,13 +46,16 @@ def bind(
         UserError: for an array that no input takes, or an input without an array and without a default, or values
             that the declared type cannot hold.
     """
-    slots = list_inputs(model, len(dataset.inputs))
     titles = "data %s" % data.get("name"), "model %s" % config.get("name")
-    dataset, facts = _order(slots, dataset, _has_list(model, data), titles)
-    by_input = {slot.name: slot.dtype for slot in slots or ()}
-    declared = {name: by_input.get(own, "") for name, own in facts.inputs.items()}
-    dataset, changes = types.cast(dataset, declared, str(data.get("name")))
-    return dataset, replace(facts, casts=changes)
+    slots: Optional[Sequence[Slot]] = None
+    for number, piece in enumerate(pieces):
+        if not number:
+            slots = list_inputs(model, len(piece.inputs))
+        piece, facts = _order(slots, piece, _has_list(model, data), titles)
+        by_input = {slot.name: slot.dtype for slot in slots or ()}
+        declared = {name: by_input.get(own, "") for name, own in facts.inputs.items()}
+        piece, changes = types.cast(piece, declared, str(data.get("name")))
+        yield piece, replace(facts, casts=changes)
 
 
 def _order(

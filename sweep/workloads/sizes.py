@@ -1,6 +1,6 @@
 """Samples of different sizes: checks of the sizes, and samples without their padding."""
 
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -10,8 +10,8 @@ Arrays = Mapping[str, np.ndarray]
 Dims = Mapping[str, Sequence[int]]  # input -> its axes that a bucket sets, as in `model.bucket_dims`
 
 
-def check_sizes(given: np.ndarray, inputs: Arrays, name: str) -> np.ndarray:
-    """Sizes (N, D) int64 of the samples; (N,) counts as one dimension.
+def check_sizes(given: np.ndarray, inputs: Arrays, name: str, row: int = 0) -> np.ndarray:
+    """Sizes (N, D) int64 of the samples; (N,) counts as one dimension. `row` is the number of the first.
 
     Raises:
         UserError: if they cannot be sizes of these samples, whatever the model.
@@ -27,7 +27,7 @@ def check_sizes(given: np.ndarray, inputs: Arrays, name: str) -> np.ndarray:
         raise UserError("data %s has %d sizes for %d samples" % (name, len(sizes), count))
     if (sizes < 1).any():
         at = int(np.argmax((sizes < 1).any(axis=1)))
-        raise UserError("data %s: sample %d has the size %s: sizes begin at 1" % (name, at, sizes[at].tolist()))
+        raise UserError("data %s: sample %d has the size %s: sizes begin at 1" % (name, row + at, sizes[at].tolist()))
     return np.ascontiguousarray(sizes, dtype=np.int64)
 
 
@@ -76,17 +76,20 @@ def _check_padding(sizes: np.ndarray, array: np.ndarray, axes: Sequence[int], wh
             )
 
 
-def group_by_size(
-    inputs: Arrays, sizes: Optional[np.ndarray], dims: Optional[Dims]
-) -> Iterator[Tuple[np.ndarray, Tuple[np.ndarray, ...]]]:
-    """The samples of each distinct size: their numbers and their arrays without padding. One group if all are alike."""
-    if sizes is None or not dims:
-        yield np.arange(len(next(iter(inputs.values())))), tuple(inputs.values())
-        return
+def group_by_size(sizes: Optional[np.ndarray], count: int) -> List[Tuple[np.ndarray, Optional[List[int]]]]:
+    """(numbers of the samples, their size) of each distinct size (N, D); one group without a size if there is none."""
+    if sizes is None:
+        return [(np.arange(count), None)]
     distinct, which = np.unique(sizes, axis=0, return_inverse=True)
-    for number, size in enumerate(distinct):
-        items = np.flatnonzero(which.ravel() == number)
-        yield items, remove_padding({name: array[items] for name, array in inputs.items()}, size.tolist(), dims)
+    return [(np.flatnonzero(which.ravel() == number), size) for number, size in enumerate(distinct.tolist())]
+
+
+def take_samples(
+    inputs: Arrays, items: np.ndarray, size: Optional[Sequence[int]], dims: Optional[Dims]
+) -> Tuple[np.ndarray, ...]:
+    """Copies of some samples of one size, without their padding."""
+    rows = {name: np.array(array[items]) for name, array in inputs.items()}
+    return tuple(rows.values()) if size is None or not dims else remove_padding(rows, size, dims)
 
 
 def remove_padding(arrays: Arrays, size: Sequence[int], dims: Dims) -> Tuple[np.ndarray, ...]:

@@ -21,8 +21,7 @@ from sweep.spec.settings import Gates
 from sweep.store import ledger
 from sweep.verdict import gates
 from sweep.verdict.stats import agreement
-from sweep.worker import arrays as materials
-from sweep.worker import batching, padded_reference
+from sweep.worker import batching, data_sets, padded_reference
 from sweep.workloads.base import check_dataset
 from tests.support.running import QUICK, ROOT, kill_group, start, sweep
 from tests.support.text_workloads import DIMS, texts
@@ -297,7 +296,7 @@ def test_samples_are_padded_to_their_bucket_or_request() -> None:
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_worker_pads_as_requests_are_padded(tmp_path: Path, side: str) -> None:
     data = check_dataset(texts(), "mine")
-    materials.write_data(data, tmp_path / "data")
+    data_sets.write_data([data], tmp_path / "data")
     assert data.sizes is not None
     shapes = padded_reference.find_padded_sizes([(4,), (12,)], data.sizes, [12], 1)
     assert shapes is not None

@@ -14,7 +14,7 @@ from sweep import backends
 from sweep.isolate.pool import Limits, Request, Workers
 from sweep.spec import BuildInfo, BuildSpec, Failure, Outcome, Placement, from_json
 from sweep.spec.requests import Artifact, BuildRequest, MeasureRequest
-from sweep.worker import arrays
+from sweep.worker import data_sets
 from sweep.workloads import Dataset
 from tests.support.neuron_machine import NeuronHost
 from tests.support.records import make_effort
@@ -93,7 +93,7 @@ class Bench:
         self._numbers = itertools.count()
         (self.host.site / "sweep_test_models.py").write_text(MODELS)
         x = np.random.RandomState(0).randn(12, 8).astype(np.float32)
-        arrays.write_data(Dataset({"x": x}, None, {}, "regression", None), folder / "data")
+        data_sets.write_data([Dataset({"x": x}, None, {}, "regression", None)], folder / "data")
 
     def spec(self, model: str = "net", precision: str = "bf16", batch: int = 2, **options: Any) -> BuildSpec:
         cores = options.pop("cores", 1) if backends.get(self.backend).compiles_cores else None

@@ -189,7 +189,7 @@ class _Server:
     def __init__(self, pool: FakePool) -> None:
         self._pool = pool
 
-    def run(self, order: Callable[[int], Json], seconds: float) -> Json:
+    def run(self, order: Callable[[int], Json], seconds: float, folder: str = "") -> Json:
         return self._pool.run(order(1))
 
     def cancel(self) -> None:

@@ -29,9 +29,9 @@ class Kept(Server):
         self.shelf, self.like = shelf, like
         self.disturbed = self.ending = False
 
-    def run(self, order: Callable[[int], Json], seconds: float) -> Json:
+    def run(self, order: Callable[[int], Json], seconds: float, folder: str = "") -> Json:
         try:
-            report = super().run(order, seconds)
+            report = super().run(order, seconds, folder)
         except GoneError:
             raise
         except BaseException:

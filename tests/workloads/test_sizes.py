@@ -1,5 +1,6 @@
 """Samples of different sizes, and the two workloads that have them: MiniLM on rated texts, Lite0 on framed pictures."""
 
+import hashlib
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from sweep import workloads
 from sweep.spec import UserError, digest, to_json
 from sweep.spec.facts import ReferenceInfo
+from sweep.worker import answers as original
 from sweep.worker import arrays as materials
-from sweep.worker import entries
-from sweep.workloads import Dataset, check_dataset, check_fit, group_by_size, minilm, snippets
+from sweep.worker import data_sets, entries
+from sweep.workloads import Dataset, check_dataset, check_fit, group_by_size, minilm, snippets, take_samples
 from sweep.workloads.sizes import pick_sizes, remove_padding
 from tests.support import text_workloads
 from tests.support.text_workloads import DIMS, LONGEST, texts
@@ -92,7 +94,8 @@ def test_groups_hold_every_sample_once_whole_and_without_padding(count: int, lon
     data = check_dataset(texts(count, longest, seed), "mine")
     assert data.sizes is not None
     seen: list[int] = []
-    for items, (ids, mask) in group_by_size(data.inputs, data.sizes, DIMS):
+    for items, size in group_by_size(data.sizes, count):
+        ids, mask = take_samples(data.inputs, items, size, DIMS)
         seen += items.tolist()
         assert set(data.sizes[items, 0]) == {ids.shape[1]}
         assert mask.all()
@@ -102,7 +105,8 @@ def test_groups_hold_every_sample_once_whole_and_without_padding(count: int, lon
 
 def test_samples_of_one_size_are_one_group_as_they_are() -> None:
     data = check_dataset(texts()._replace(sizes=None), "mine")
-    ((items, arrays),) = group_by_size(data.inputs, None, DIMS)
+    ((items, size),) = group_by_size(None, 40)
+    arrays = take_samples(data.inputs, items, size, None)
     assert items.tolist() == list(range(40))
     assert [array.shape for array in arrays] == [(40, LONGEST)] * 2
 
@@ -124,14 +128,18 @@ def test_picked_sizes_hold_the_smallest_and_the_largest() -> None:
 # --- materials and references -----------------------------------------------------------------------------------------
 
 
+def identify(data: Dataset) -> str:
+    return data_sets.write_data([data], None).digest()
+
+
 def test_sizes_are_stored_and_belong_to_the_data(tmp_path: Path) -> None:
     data = check_dataset(texts(), "mine")
-    materials.write_data(data, tmp_path / "with")
+    data_sets.write_data([data], tmp_path / "with")
     np.testing.assert_array_equal(materials.read_sizes(tmp_path / "with"), data.sizes)
-    materials.write_data(data._replace(sizes=None), tmp_path / "without")
+    data_sets.write_data([data._replace(sizes=None)], tmp_path / "without")
     assert materials.read_sizes(tmp_path / "without") is None
     assert data.sizes is not None
-    keys = {materials.data_digest(data._replace(sizes=sizes)) for sizes in (None, data.sizes, data.sizes + 1)}
+    keys = {identify(data._replace(sizes=sizes)) for sizes in (None, data.sizes, data.sizes + 1)}
     assert len(keys) == 3
 
 
@@ -139,8 +147,12 @@ def test_data_without_sizes_keeps_its_digest() -> None:
     """What was stored before there were sizes is still found."""
     data = Dataset({"x": np.zeros((2, 3), np.float32)}, np.array([0, 1]), {}, "classification", 2)
     arrays = [("inputs", "x", data.inputs["x"]), ("labels", "labels", data.labels)]
-    old = [[kind, name, list(a.shape), str(a.dtype), materials._sha256(a)] for kind, name, a in arrays if a is not None]
-    assert materials.data_digest(data) == digest(["classification", old])
+    old = [
+        [kind, name, list(a.shape), str(a.dtype), hashlib.sha256(a.tobytes()).hexdigest()]
+        for kind, name, a in arrays
+        if a is not None
+    ]
+    assert identify(data) == digest(["classification", old])
 
 
 def test_reference_answers_are_those_of_single_samples_without_padding(tmp_path: Path) -> None:
@@ -148,7 +160,7 @@ def test_reference_answers_are_those_of_single_samples_without_padding(tmp_path:
         check_dataset(texts(), "mine"),
         text_workloads.model("unmasked"),
     )  # it would answer otherwise to padding
-    facts = materials.write_reference(model, data, DIMS, tmp_path / "reference")
+    facts = original.write_reference(model, data, DIMS, tmp_path / "reference")
     assert facts == {"self_difference": 0.0, "outputs": 1, "warning": None}
     (answers,) = materials.read_reference(tmp_path / "reference")
     assert data.sizes is not None
@@ -162,7 +174,7 @@ def test_padded_answers_differ_only_if_the_mask_is_ignored(tmp_path: Path) -> No
     differences = {}
     for kind in ("bag", "unmasked"):
         model = text_workloads.model(kind)
-        materials.write_reference(model, data, DIMS, tmp_path / kind)
+        original.write_reference(model, data, DIMS, tmp_path / kind)
         (own,) = materials.read_reference(tmp_path / kind)
         differences[kind] = float(np.abs(model(*data.inputs.values()) - own).max())
     assert differences["bag"] < 1e-6
@@ -173,9 +185,7 @@ def test_answers_that_change_shape_with_the_size_are_refused(tmp_path: Path) -> 
     with pytest.raises(
         UserError, match=r"output 0 of the model has a row of shape \(1, 3\) for some .*let the model pool"
     ):
-        materials.write_reference(
-            text_workloads.model("unpooled"), check_dataset(texts(), "mine"), DIMS, tmp_path / "r"
-        )
+        original.write_reference(text_workloads.model("unpooled"), check_dataset(texts(), "mine"), DIMS, tmp_path / "r")
 
 
 def ask(folder: Path, **model: Any) -> ReferenceInfo:
@@ -195,7 +205,7 @@ def test_reference_stores_sizes_and_answers(tmp_path: Path) -> None:
     assert told.items == 40
     assert told.inputs["input_ids"] == {"shape": [40, LONGEST], "dtype": "int64"}
     assert told.flops_per_item is None
-    sizes = materials.read_sizes(tmp_path / "a" / "data")
+    sizes = materials.read_sizes(tmp_path / "a" / "none" / told.data)
     assert sizes is not None
     assert sizes.max() == LONGEST
     json.dumps(to_json(told))
@@ -345,7 +355,7 @@ def some() -> Any:
 @pytest.mark.process
 @needs_text
 def test_minilm_tells_good_from_bad_and_padding_makes_no_difference(encoder: Any, some: Any, tmp_path: Path) -> None:
-    materials.write_reference(encoder, some, DIMS, tmp_path / "reference")
+    original.write_reference(encoder, some, DIMS, tmp_path / "reference")
     scores, embedding = materials.read_reference(tmp_path / "reference")
     assert (scores.shape, embedding.shape) == ((32, 2), (32, 384))
     np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, rtol=1e-5)

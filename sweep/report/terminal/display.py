@@ -79,6 +79,19 @@ class Display:
                 if line:
                     self._print((line, "red" if failed else ""))
 
+    def report(self, text: str, done: int, total: int) -> None:
+        """Say how far one step of the phase is: on a terminal beside the bar, elsewhere in a line for each tenth.
+
+        Args:
+            text: which step, and what it does.
+            done, total: samples; a total of 0 is not known.
+        """
+        with self._lock:
+            if self._phase is not None:
+                line = self._phase.report(to_single_line(text), done, total)
+                if line:
+                    self._print((line, ""))
+
     def end(self) -> None:
         """End the phase; one line says how long it took."""
         with self._lock:
@@ -168,6 +181,7 @@ class _Phase:
         self.done = self.failed = 0
         self._started = time.monotonic()
         self._last_line = 0.0
+        self._tenths: dict[str, int] = {}  # of each step that has reported, those that a line was printed for
         self._progress = None if console is None else _bar(console)
         if self._progress is not None:
             self._task = self._progress.add_task(name, total=max(total, 1), left="", text="")
@@ -189,6 +203,18 @@ class _Phase:
         self._last_line = now
         words = (f"{self.name} {self.done}/{self.total}", "FAILED" * failed, text, left)
         return "  ".join(word for word in words if word)
+
+    def report(self, text: str, done: int, total: int) -> str:
+        """Show how far a step is; the line to print now, or an empty one."""
+        line = f"{text}: {done:,} of {total:,} samples" if total else f"{text}: {done:,} samples" if done else text
+        if self._progress is not None:
+            self._progress.update(self._task, text=line, refresh=True)
+            return ""
+        tenth = 10 * done // total if total else 0
+        if self._tenths.get(text, -1) >= tenth:
+            return ""
+        self._tenths[text] = tenth
+        return f"{self.name} {line}"
 
     def close(self) -> str:
         if self._progress is not None:
