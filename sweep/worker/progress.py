@@ -14,10 +14,10 @@ SECONDS = 1.0  # between two writings
 
 
 class Progress:
-    """Writes the file, at most once in `SECONDS`."""
+    """Writes the file, at most once in so many seconds."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / PROGRESS
+    def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
+        self._path, self._seconds = folder / PROGRESS, seconds
         self._written = time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int = 0) -> None:
@@ -27,6 +27,6 @@ class Progress:
             done, total: samples; a total of 0 is not known.
         """
         now = time.monotonic()
-        if now - self._written >= SECONDS:
+        if now - self._written >= self._seconds:
             self._written = now
             write_json(self._path, {"stage": stage, "done": done, "total": total})
