@@ -45,10 +45,10 @@ def hold_draft(parent: Path, name: str, wait: Callable[[], None]) -> Iterator[Pa
     """
     folder = parent / f"{DRAFT}{name}"
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:  # it was renamed just now
+        except (FileNotFoundError, FileExistsError):  # it was renamed just now
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
