@@ -53,7 +53,8 @@ def folder(
             return {}
         pictures = np.stack([_read(file, side, resize or side) for file in some])
         if mean is not None:
-            pictures = ((pictures / np.float32(255) - np.float32(mean)) / np.float32(std)).astype(np.float32)
+            middle, spread = np.array(mean, np.float32), np.array(std, np.float32)
+            pictures = (pictures.astype(np.float32) / 255 - middle) / spread
         return {name: np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)) if channels == "first" else pictures}
 
     for at in range(0, len(scored), PIECE):

@@ -75,14 +75,14 @@ def test_data_has_the_type_that_the_file_declares(dtype: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["serving/x:0", "a b", "größe", "../x", "x" * 300])
 def test_inputs_have_any_name(name: str, tmp_path: Path) -> None:
-    from sweep.worker import arrays
+    from sweep.worker import arrays, data_sets
 
     model = write_product(tmp_path / "net.onnx", name=name)
     np.savez(tmp_path / "data.npz", **{name: VALUES})
     data = workloads.load_data({"_target_": "sweep.workloads.files.npz", "path": str(tmp_path / "data.npz")})
     dataset, facts = workloads.bind(model, {"name": "net"}, data, {"name": "mine"})
     assert facts.by == "name"
-    arrays.write_data(dataset, tmp_path / "data")
+    data_sets.write_data([dataset], tmp_path / "data")
     assert {path.parent for path in tmp_path.rglob("*.npy")} == {tmp_path / "data/inputs"}
     read = arrays.read_data(tmp_path / "data")
     assert list(read) == [name]
@@ -94,7 +94,7 @@ def test_inputs_have_any_name(name: str, tmp_path: Path) -> None:
 def test_arrays_of_earlier_versions_are_read_by_their_plain_name(tmp_path: Path) -> None:
     from sweep.worker import arrays
 
-    arrays.write_data(Dataset({"a b": VALUES}, None, {}, "regression"), tmp_path / "data")
+    data_sets.write_data([Dataset({"a b": VALUES}, None, {}, "regression")], tmp_path / "data")
     folder = tmp_path / "data/inputs"
     (folder / arrays.name_file("a b")).rename(folder / "a b.npy")
     np.testing.assert_array_equal(arrays.read_data(tmp_path / "data")["a b"], VALUES)
