@@ -92,7 +92,7 @@ def test_inputs_have_any_name(name: str, tmp_path: Path) -> None:
 
 
 def test_arrays_of_earlier_versions_are_read_by_their_plain_name(tmp_path: Path) -> None:
-    from sweep.worker import arrays
+    from sweep.worker import arrays, data_sets
 
     data_sets.write_data([Dataset({"a b": VALUES}, None, {}, "regression")], tmp_path / "data")
     folder = tmp_path / "data/inputs"
