@@ -2,7 +2,7 @@
 
 import sys
 
-from sweep.spec import UserError
+from sweep.spec import UserError, exits
 
 VERBS = (
     *("trials", "why", "best", "plot", "compare", "buckets", "report", "prices", "import", "verify"),
@@ -11,7 +11,7 @@ VERBS = (
 
 
 def main() -> None:
-    """Exit status: 0, 1 on the user's error, 2 if nothing could be measured, 130 if interrupted."""
+    """The exit status is one of `spec.exits`."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -33,12 +33,12 @@ def run(arguments: list[str]) -> int:
         return command_line.run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return exits.USER_ERROR
     except BrokenPipeError:  # `python -m sweep trials | head`
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
-        return 130
+        return exits.INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def main_argv(argv: Sequence[str]) -> list[str]:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Do what the command line says; the exit status of the sweep (0, or 2 if nothing could be measured).
+    """Do what the command line says; the exit status of the sweep: see `spec.exits`.
 
     Raises:
         UserError: for bad input. The caller shows it as one line and exits 1.

@@ -20,14 +20,16 @@ from sweep.config import schema
 from sweep.config.overrides import put
 from sweep.config.structure import check_value
 from sweep.hardware import rules
-from sweep.spec import Json, Trial, UserError, deployment, meant, no_key, to_json
-from sweep.spec.settings import Settings
+from sweep.spec import Json, Trial, UserError, deployment, meant, metrics, no_key, to_json
+from sweep.spec.settings import Objective, Settings
 
 if TYPE_CHECKING:
     from sweep.config.hydra_api import ConfigLoader, Override
 
 GROUPS = ("model", "data", "hardware", "backend", "load", "effort", "objective", "tracking", "experiment")
 REMARKS = 4  # of a kind, that are printed
+OF_OBJECTIVE = ("name", "metric", "maximize")  # what the choice of an objective changes, with the limits that it sets
+LIMITS = ("_max", "_min", "_ms")  # ends of the names of these limits
 
 
 @dataclass
@@ -135,6 +137,7 @@ class Composer:
             for name, value in other.items():
                 if value != sections[name]:
                     raise UserError(f"{name} is set once a sweep, and these trials ask for two; start a sweep for each")
+        check_direction(sections["objective"])
         name = sections["name"] or (next(iter(models)) if len(models) == 1 else "several_models")
         return Settings(**{**sections, "name": name})
 
@@ -343,7 +346,10 @@ def load_settings(overrides: Sequence[str] = ()) -> Settings:
 
 
 def change_section(section: str, stored: T, changes: Sequence[str]) -> T:
-    """A stored section, like `objective` or `fleet`, with overrides of it such as `fleet.items_per_s=1000`."""
+    """A stored section, like `objective` or `fleet`, with overrides of it such as `fleet.items_per_s=1000`.
+
+    A group like `objective=min_cost` changes what is best, and the limits that it sets; all others stay.
+    """
     if not changes:
         return stored
     composer = Composer(make_loader())
@@ -356,11 +362,25 @@ def change_section(section: str, stored: T, changes: Sequence[str]) -> T:
     tree: Json = {section: to_json(stored)}
     groups = [item.line for item in items if item.group]
     if groups:
-        tree = {section: to_json(composer.config(groups, (section,))[section])}
+        group = to_json(composer.config(groups, (section,))[section])
+        limits = {name: value for name, value in group.items() if name.endswith(LIMITS) and value}
+        tree[section] |= limits | {name: group[name] for name in OF_OBJECTIVE if name in group}
     for item in items:
         tree = tree if item.group else put(tree, item)
     value: T = schema.check(section, tree[section])
+    if isinstance(value, Objective):
+        check_direction(value)
     return value
+
+
+def check_direction(objective: Objective) -> None:
+    """Raises UserError if the objective wants more of what should be small, or less of what should be large."""
+    higher = metrics.find(objective.metric).better is metrics.Better.HIGHER
+    if objective.maximize is not higher:
+        raise UserError(
+            f"objective.metric={objective.metric}: {'more' if higher else 'less'} of it is better, but objective="
+            f"{objective.name} wants {'less' if higher else 'more'}: add objective.maximize={str(higher).lower()}"
+        )
 
 
 def load_hardware_types() -> list[Json]:

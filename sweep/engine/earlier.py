@@ -30,7 +30,14 @@ def find_result(context: Context, histories: Sequence[ledger.History], trial: Tr
             continue
         hours = (time.time() - record.started) / 3600
         reuse = ReuseFacts(record.sweep, hours, history.runs.get(trial.key))
-        return replace(record, origin=Origin.REUSED, sweep=context.folder.name, overrides=trial.overrides, reuse=reuse)
+        return replace(
+            record,
+            origin=Origin.REUSED,
+            sweep=context.folder.name,
+            overrides=trial.overrides,
+            reuse=reuse,
+            min_requests=context.settings.effort.min_requests,
+        )
     return None
 
 

@@ -12,10 +12,12 @@ from sweep.engine.placement import list_cpus, place_replicas
 from sweep.engine.references import Reference
 from sweep.engine.tasks import Built, Candidate
 from sweep.hardware.environment import find_of_speed
+from sweep.hardware.host import Host
 from sweep.isolate.pool import format_rerun
 from sweep.spec import Failure, Json, Measurement, Record, Status, StopReason, Trial, deployment, digest
 from sweep.spec.facts import LadderFacts
 from sweep.spec.metrics import OF_ANSWERS
+from sweep.text import count
 from sweep.verdict.repeats import compute_metrics, list_notes, pool_buckets, pool_sizes
 
 CODE = 2  # raised when measuring or judging changes so that older results are no longer comparable
@@ -55,7 +57,13 @@ def make_unmeasured_record(
         sweep=context.folder.name,
         load=trial.load,
         process=trial.process.list_unusual(),
+        deployment=deployment.describe(trial) if trial.deployment else None,
     )
+
+
+def describe_machine(host: Host) -> str:
+    """What machines of one type have in common, like `AMD EPYC 9R14, 2 CPUs`; none of it names this one."""
+    return ", ".join(filter(None, (host.instance_type, host.cpu, count(len(host.cpus), "CPU"))))
 
 
 def make_record(context: Context, task: Candidate) -> Record:
@@ -74,10 +82,11 @@ def make_record(context: Context, task: Candidate) -> Record:
         ladder=tuple(LadderFacts(b.spec.options, len(b.attempts)) for b in task.builds if b.attempts),
         buckets=tuple(pool_buckets(repeats, builds)),
         sizes=tuple(pool_sizes(repeats)),
-        deployment=deployment.describe(trial) if trial.deployment else None,
         binding=task.reference.binding,
         look=task.look,
         dominated_by=task.out.by if task.out is not None else None,
+        min_requests=context.settings.effort.min_requests,
+        machine=describe_machine(context.host),
     )
     if task.failure is not None:
         summary = task.failure.summary

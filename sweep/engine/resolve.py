@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweep.engine import builds, deciding, earlier, judging, ladder, providers, references, repeats
+from sweep.engine import builds, deciding, earlier, foresight, judging, ladder, providers, references, repeats
 from sweep.engine.context import Context
 from sweep.engine.plan import list_build_specs
 from sweep.engine.references import Reference, Unusable
@@ -36,6 +36,7 @@ class Resolver:
         self._references: dict[providers.Measured, dict[str, Reference | Unusable]] = {}
         self._builds: dict[tuple[str, str], Built] = {}
         self._comparisons: judging.Comparisons = {}
+        self._examined: set[str] = set()  # pairs of model and data whose original was held to the limits
 
     def reference(self, trial: Trial, context: Context) -> Reference | Unusable:
         """The data and the original's answers of one trial, which need not be declared."""
@@ -101,11 +102,22 @@ class Resolver:
             if isinstance(reference, Unusable):
                 status, failure = reference.status, reference.failure
                 self._settle(judging.make_unmeasured_record(context, entry.trial, status, failure.summary, failure))
-            elif problem := references.explain_misfit(entry.trial, reference):
+            elif problem := self._refuse(entry.trial, reference):
                 self._settle(judging.make_unmeasured_record(context, entry.trial, Status.INVALID, problem))
             else:
                 usable.append((entry, reference))
         return usable
+
+    def _refuse(self, trial: Trial, reference: Reference) -> str | None:
+        """Why data and original show that a trial cannot work, or cannot keep to a limit; None if they do not."""
+        objective = self._context.settings.objective
+        problem = references.explain_misfit(trial, reference)
+        problem = problem or foresight.refuse_unlabelled(trial, reference, objective)
+        if problem is None and trial.pair_key not in self._examined:
+            self._examined.add(trial.pair_key)
+            if line := foresight.describe_high_accuracy(trial, reference, objective):
+                self._context.display.note(line)
+        return problem
 
     def _build(self, usable: Sequence[tuple[Entry, Reference]]) -> list[Candidate]:
         """Build. Returns the trials to measure; those with a failed build are settled."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from sweep import __version__
-from sweep.engine import bucket_tables, builds, earlier, forecast, judging, rules
+from sweep import __version__, files
+from sweep.engine import bucket_tables, builds, earlier, forecast, foresight, judging, rules
 from sweep.engine.context import Context, writable
 from sweep.engine.references import Reference, Unusable
 from sweep.engine.resolve import Resolver, make_entries
@@ -21,7 +21,7 @@ from sweep.isolate.pool import Workers
 from sweep.report.mlflow import tracker
 from sweep.report.mlflow.address import store_uri
 from sweep.report.terminal.display import Display
-from sweep.spec import Record, Status, StopReason, Trial, deployment, to_json
+from sweep.spec import Record, StopReason, Trial, UserError, deployment, exits, to_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger
 from sweep.store.builds import Store
@@ -120,6 +120,15 @@ class Sweep:
         """Judge trials by the rules without declaring them: a search surveys its whole space first."""
         return rules.make_plan(trials, self.host, self._open().installed, self.settings.plan)
 
+    def foresee(self, plan: "Plan", goals: Sequence[str]) -> None:
+        """Say what no trial of a search can reach; `goals`: the metrics that it aims at.
+
+        Raises:
+            UserError: no valid trial can be chosen.
+        """
+        with self.writable():
+            self._foresee(self._open(), plan, goals)
+
     def writable(self) -> AbstractContextManager[None]:
         """End the sweep with one line that says why, if its records cannot be written inside."""
         return writable(self.settings.outputs_path, self._stack)
@@ -134,7 +143,7 @@ class Sweep:
         """Write the verdict, tables and plots, and send them to MLflow.
 
         Returns:
-            The exit status: 0, 2 if nothing could be measured, 130 if interrupted.
+            The exit status: see `spec.exits`.
         """
         context = self._context
         if context is None or self.settings.plan == "only":
@@ -151,17 +160,14 @@ class Sweep:
         bucket_tables.write(context, list(self.trials.values()), self.records, self.stages)
         records = list(self.records.values())
         verdict = select.choose(records, self.settings.objective)
-        files = summary.write(context.folder, self.settings, self._plans, records, verdict)
+        written = summary.write(context.folder, self.settings, self._plans, records, verdict)
         context.ledger.append("finish", verdict=verdict, interrupted=self.interrupted)
-        runs = self._send(context, records, verdict, files)
+        runs = self._send(context, records, verdict, written)
         self.display.results(
             records, verdict, self.settings, summary.list_next_steps(context.folder, verdict, records, runs)
         )
         self._stack.close()
-        if self.interrupted:
-            return 130
-        done = any(r.status is Status.OK or r.stop is StopReason.BUILT or select.is_stopped_early(r) for r in records)
-        return 0 if done else 2
+        return exits.INTERRUPTED if self.interrupted else summary.find_exit_status(records, verdict)
 
     def reference(self, trial: Trial) -> Reference | Unusable:
         """The data and the original's answers of one trial, which need not be declared."""
@@ -171,7 +177,7 @@ class Sweep:
         return self._resolving(context).reference(trial, context)
 
     def _send(
-        self, context: Context, records: Sequence[Record], verdict: select.Verdict, files: Sequence[Path]
+        self, context: Context, records: Sequence[Record], verdict: select.Verdict, written: Sequence[Path]
     ) -> Mapping[str, str]:
         """Send everything to MLflow in a worker. Returns run ids by trial key, as far as MLflow answers."""
         if store_uri(self.settings) is None:
@@ -181,7 +187,7 @@ class Sweep:
         text = markdown.describe(
             self.settings, self._plans[0] if self._plans else None, records, verdict, [self.command]
         )
-        paths = tuple(str(path) for path in files)
+        paths = tuple(str(path) for path in written)
         request = tracker.SendRequest(str(context.folder), self.settings, paths, text, self.interrupted)
         try:
             with terminate_as_interrupt():
@@ -242,7 +248,27 @@ class Sweep:
         self._plans.append(plan)
         if not self.search:  # which has shown its whole space
             self.display.plan(plan, self.settings)
+            self._foresee(context, plan)
         return plan
+
+    def _foresee(self, context: Context, plan: "Plan", goals: Sequence[str] = ()) -> None:
+        """Say what no trial can reach, before anything is built.
+
+        Raises:
+            UserError: no valid trial can be chosen.
+        """
+        if self.settings.plan == "build" or self._history is not None or len(self._plans) > 1:
+            return
+        trials = [entry.trial for entry in plan.valid]
+        objective, effort = self.settings.objective, self.settings.effort
+        try:
+            lines = foresight.examine(trials, objective, effort, context.price_table, goals)
+        except UserError:  # nothing was done yet
+            self._stack.close()
+            files.remove(context.folder)
+            raise
+        for line in lines:
+            self.display.note(line)
 
     def _resolve(self, context: Context, plan: "Plan") -> None:
         """Bring every entry of the plan to a record."""

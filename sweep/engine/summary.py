@@ -10,10 +10,11 @@ from sweep.report import page, tables
 from sweep.report.names import find_varying
 from sweep.report.plots import scatter
 from sweep.report.plots.buckets import plots as bucket_plots
-from sweep.spec import Json, Origin, Record, Status, UserError, to_json
+from sweep.spec import Json, Origin, Record, Status, StopReason, UserError, exits, to_json
 from sweep.spec.settings import Settings
 from sweep.store.layout import SweepFolder
 from sweep.text import axis_text, relative
+from sweep.verdict import select
 
 if TYPE_CHECKING:
     from sweep.spec.plan import Plan
@@ -69,6 +70,15 @@ def encode_plan(plans: Sequence["Plan"]) -> Json:
     }
 
 
+def find_exit_status(records: Sequence[Record], verdict: "Verdict") -> int:
+    """The exit status of a sweep that came to its end: see `spec.exits`."""
+    done = [r for r in records if r.status is Status.OK or r.stop is StopReason.BUILT or select.is_stopped_early(r)]
+    if not done:
+        return exits.NOTHING_MEASURED
+    measured = any(record.metrics for record in done)
+    return exits.NO if measured and verdict.is_missed_by_all else exits.OK
+
+
 def list_next_steps(folder: Path, verdict: "Verdict", records: Sequence[Record], runs: Mapping[str, str]) -> list[str]:
     """Lines that say where the page is, and how to browse, to reproduce the winner and to ask why not another."""
     outputs = relative(str(folder.parent.parent))
@@ -84,7 +94,7 @@ def list_next_steps(folder: Path, verdict: "Verdict", records: Sequence[Record],
         ]
     steps.append(f"browse     python -m sweep ui{which}{where}")
     keys = {record.key for record in ran}
-    best = verdict.winner or next((key for key in verdict.ranking if key in keys), None)
+    best = next((key for key in (*verdict.chosen, *verdict.tied, *verdict.ranking) if key in keys), None)
     if best is not None:
         steps.append(f"reproduce  python -m sweep reproduce {runs.get(best, best)}{where}")
     others = [record for record in ran if record.key != best]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sweep.spec.settings import Objective, Settings
     from sweep.verdict.select import Verdict
 
+REUSED = Origin.REUSED.value
 WIDTH = 8  # of the names
 FOREIGN = 0.05  # share of the machine's CPU time that others may take before a line says so
 
@@ -37,17 +38,30 @@ class Line:
 
 def describe(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Line]:
     """The lines about a verdict, in the order in which a person asks; none if nothing was measured."""
+    if verdict.parts:
+        return _describe_parts(records, verdict, settings)
     leader = find_leader(records, verdict)
     if leader is None:
         return []
     story = [
         Line("next", _next(records, verdict, leader)),
         Line("sure", _sure(records, verdict, settings)),
+        Line("rests on", verdict.rests),
         Line("noise", "; ".join(describe_noise(records).values()), warns=True),
         Line("load", _load(leader), warns=any(repeat.load.overloaded for repeat in leader.repeats if repeat.load)),
         Line("cost", _cost(leader, settings)),
     ]
     return [line for line in story if line.text]
+
+
+def _describe_parts(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Line]:
+    """The lines about each question, which they begin with, and those about the sweep."""
+    lines: dict[Line, None] = {}
+    for part, own in zip(verdict.parts, verdict.split(), strict=True):
+        mine = [record for record in records if record.key in part.keys]
+        for line in describe(mine, own, settings):
+            lines[line if line.name == "noise" else Line(line.name, f"{part.question}: {line.text}", line.warns)] = None
+    return list(lines)
 
 
 def has_numbers(record: Record) -> bool:
@@ -74,10 +88,10 @@ def describe_state(record: Record, verdict: Verdict | None) -> str:
     """
     counts = record.status is Status.OK or (verdict is not None and record.key in verdict.ranking)
     if verdict is not None and counts:
-        if record.key == verdict.winner:
-            return "best"
-        if record.key in verdict.tied:
-            return "tie" if verdict.kind == "tie" else "undecided"
+        if record.key in verdict.chosen:
+            return f"best, {REUSED}" if record.origin is Origin.REUSED else "best"
+        if kind := next((own.kind for own in verdict.split() if record.key in own.tied), None):
+            return "tie" if kind == "tie" else "undecided"
         if record.key in verdict.outside:
             return "excluded"  # over a limit, or it is not known whether it is
     if record.status is Status.STOPPED:
@@ -96,11 +110,12 @@ def comparable_numbers(record: Record) -> Mapping[str, float]:
 
 
 def find_leader(records: Sequence[Record], verdict: Verdict) -> Record | None:
-    """The winner, or the leader while nothing is decided; None if no trial qualifies."""
+    """The winner, or the leader while nothing is decided; of several questions the first. None if nobody qualifies."""
     if verdict.kind == "none":
         return None
-    key = verdict.winner or next(iter(verdict.ranking), None)
-    return next((record for record in records if record.key == key), None)
+    parts = [part for part in verdict.split() if part.kind != "none"]
+    keys = [part.winner or next(iter((*part.tied, *part.ranking)), None) for part in parts]
+    return next((record for key in keys for record in records if record.key == key), None)
 
 
 def find_runner_up(records: Sequence[Record], verdict: Verdict) -> Record | None:
@@ -110,7 +125,13 @@ def find_runner_up(records: Sequence[Record], verdict: Verdict) -> Record | None
     wanted = [*verdict.tied, *verdict.ranking, *(r.key for r in records if r.status is Status.STOPPED)]
     for key in dict.fromkeys(wanted):
         record = by_key.get(key)
-        if record is None or record is first or not has_numbers(record) or not _qualifies(record, verdict):
+        if (
+            record is None
+            or record is first
+            or key in verdict.chosen
+            or not has_numbers(record)
+            or not _qualifies(record, verdict)
+        ):
             continue
         if record.origin.is_evidence:
             return record

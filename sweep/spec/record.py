@@ -226,6 +226,8 @@ class Record:
     look: int = 0  # of a race at which it was judged last, from 1; 0: there was none
     stop: Optional[StopReason] = None  # for the status `stopped`: `reason` as a value
     dominated_by: Optional[str] = None  # key of the trial that a race found surely better
+    min_requests: int = 0  # in all repeats, before it can be chosen: `effort.min_requests` when it was measured
+    machine: str = ""  # on which it was measured, in words: equal for machines of one type
 
     @property
     def unsteady_warmups(self) -> int:

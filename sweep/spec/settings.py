@@ -37,7 +37,7 @@ class Objective:
     name: str  # max_throughput | min_latency | min_cost
     metric: str = field(metadata=within(choices=GOALS))
     maximize: bool
-    tie_break: str = setting("build_seconds", choices=GOALS)  # metric, smaller is better, among trials that tie
+    tie_break: str = setting("build_seconds", choices=GOALS)  # metric that chooses among trials that tie
     margin: float = setting(0.02, most=1)  # relative difference that nobody cares about
     confidence: float = setting(0.95, least=0.5, most=0.9999)
     claim_confidence: float = setting(0.99, least=0.5, most=0.9999)  # that a limit on latency is proved or refuted

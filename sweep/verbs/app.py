@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from sweep.spec import UserError
+from sweep.spec import UserError, exits
 from sweep.text import to_single_line
 from sweep.verbs import (
     best,
@@ -27,7 +27,8 @@ from sweep.verbs import (
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Look at sweeps, resume them, reproduce their trials.",
+    help="Look at sweeps, resume them, reproduce their trials. Exit status: 0 yes, 1 your mistake, 2 nothing measured, "
+    "3 measured and the answer is no, 4 cannot say, 130 interrupted (docs/reference/statuses.md).",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -52,6 +53,6 @@ def run(arguments: Sequence[str]) -> int:
         if hasattr(error, "format_message"):
             raise UserError(to_single_line(error.format_message())) from None
         if type(error).__name__ == "Abort":
-            return 130
+            return exits.INTERRUPTED
         raise
     return int(status or 0)

@@ -24,8 +24,12 @@ def best(
     include: Include = None,
     as_json: AsJson = False,
     outputs: Outputs = OUTPUTS,
-) -> None:
-    """Choose again from stored results, under other limits, prices, loads or lengths; say what would change it."""
+) -> int:
+    """Choose again from stored results, under other limits, prices, loads or lengths; say what would change it.
+
+    Exit status 3: trials were measured, and none meets the limits.
+    """
+    from sweep.engine import summary
     from sweep.report import events
     from sweep.report.terminal import whatif as telling
     from sweep.report.terminal.display import Display
@@ -41,12 +45,16 @@ def best(
     answer, steps = view.answer(), flips.find_flips(view)
     if as_json:
         print(json.dumps(telling.to_plain(answer, steps), indent=1))
-        return
+        return summary.find_exit_status(answer.records, answer.verdict)
     changed = replace(settings, objective=question.objective, fleet=question.fleet)
     show(history, answer.records, changed, answer.verdict)
     display = Display()
+    if changes and (kept := answers.describe_kept_limits(settings.objective, question.objective)):
+        display.note(kept)
     display.show(telling.make_parts(answer, steps, question.fleet, question.objective.price, display.width))
-    leader = answer.verdict.winner or next(iter(answer.verdict.ranking), None)
     for record in answer.records:
-        if record.key == leader and (lines := events.describe_buckets(record)):
+        if record.key in (answer.verdict.chosen or answer.verdict.ranking[:1]) and (
+            lines := events.describe_buckets(record)
+        ):
             print("\n".join(["", record.label, *(f"  {line}" for line in lines)]))
+    return summary.find_exit_status(answer.records, answer.verdict)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sweep import files
-from sweep.spec import UserError
+from sweep.spec import UserError, exits
 from sweep.store import query
 from sweep.store.layout import SweepFolder
 from sweep.store.ledger import History
@@ -49,7 +49,7 @@ def report(
     return 0
 
 
-EXIT = {"no regression": 0, "regression": 3, "nothing": 4}
+EXIT = {"no regression": exits.OK, "regression": exits.NO, "nothing": exits.CANNOT_SAY}
 
 
 def compare_sweeps(before: History, after: History, path: Path) -> int:

@@ -14,7 +14,7 @@ from sweep.hardware import environment, rules
 from sweep.hardware.environment import list_differences
 from sweep.hardware.host import detect
 from sweep.report.mlflow.database import open_client
-from sweep.spec import Json, Origin, Record, Status, Trial, UserError, deployment, from_json
+from sweep.spec import Json, Origin, Record, Status, Trial, UserError, deployment, exits, from_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger
 from sweep.store.layout import OutputsFolder, SweepFolder, TrialFolder
@@ -22,7 +22,7 @@ from sweep.verbs.arguments import OUTPUTS, Outputs
 
 MARGIN = 0.05  # a smaller relative change counts as none
 CONFIDENCE = 0.95
-EXIT = {"reproduced": 0, "drifted": 3, "cannot judge": 4}
+EXIT = {"reproduced": exits.OK, "drifted": exits.NO, "cannot judge": exits.CANNOT_SAY}
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def reproduce(
     trial = trials[past.trial.deployment.get("member", 0)]
     sweep.run(trials)
     status = sweep.finish()
-    if status == 130:
+    if status == exits.INTERRUPTED:
         return status
     verdict, sentence = compare(past.record, sweep.records[trial.key])
     changed = list_differences(past.environment, now)

@@ -11,6 +11,7 @@ from sweep.verdict import select
 def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     """Finish a sweep or a search that was stopped or killed; what was measured is kept."""
     from sweep.config import command_line
+    from sweep.engine import summary
     from sweep.engine.search import buckets as auto_buckets
     from sweep.engine.search import loop as search
     from sweep.engine.session import Sweep
@@ -24,7 +25,8 @@ def resume(sweep: SweepName = "last", outputs: Outputs = OUTPUTS) -> int:
     open_keys = {record.key for record in stopped if not select.is_stopped_early(record)}
     if not open_keys and history.finished:
         print(f"sweep {history.folder.name} is complete: nothing to do")
-        return 0
+        records = query.records(history)
+        return summary.find_exit_status(records, select.choose(records, query.settings(history).objective))
     settings = replace(query.settings(history), outputs=str(outputs.absolute()))
     resumed = Sweep(settings, command=f"python -m sweep resume {history.folder.name}", history=history)
     auto_buckets.run(resumed, [*history.trials.values(), *history.asked.values()])

@@ -13,7 +13,7 @@ import typer
 
 from sweep.backends.replay import tables as reported
 from sweep.backends.replay.tables import Row, same_model
-from sweep.spec import Json, Record, Status, UserError
+from sweep.spec import Json, Record, Status, UserError, exits
 from sweep.store import query
 from sweep.store.ledger import History
 from sweep.text import count, number
@@ -22,7 +22,7 @@ from sweep.verdict import plausibility
 
 EQUAL = ("model", "instance", "precision", "batch", "request_batch", "cores")
 NEAR = ("stack", "replicas", "in_flight")
-EXIT = {"inside": 0, "outside": 3, "nothing": 4}
+EXIT = {"inside": exits.OK, "outside": exits.NO, "nothing": exits.CANNOT_SAY}
 
 
 @dataclass(frozen=True)

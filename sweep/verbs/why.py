@@ -26,7 +26,7 @@ def why(
     verdict = select.choose(records, query.settings(history).objective)
     for record in chosen:
         reason = verdict.reasons.get(record.key) or (
-            "chosen: " + verdict.sentence if record.key == verdict.winner else record.reason
+            "chosen: " + verdict.sentence if record.key in verdict.chosen else record.reason
         )
         print(f"{record.label}  {status_text(record.status)}\n  {reason}")
         for line in events.describe_events(record):

@@ -13,10 +13,15 @@ from enum import Enum
 from sweep.spec import Record, metrics
 from sweep.spec.metrics import Limit, Metric
 from sweep.spec.settings import Objective
-from sweep.verdict import claims, wording
+from sweep.verdict import alternatives, claims, wording
 from sweep.verdict.claims import Claim
 from sweep.verdict.race import repeat_values
 from sweep.verdict.stats import intervals
+
+OF_WHOLE = (metrics.COST,)  # limits on a deployment as a whole: its host is paid for once
+# A capacity is the rate at which 1 % come late by all probes, so in the windows that confirm it chance alone moves the
+# p99 to both sides of the service level. Beyond this multiple the rate was not sustained.
+CONFIRMED = 1.5
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Miss:
 
     text: str
     size: float  # relative to the limit; infinite where the value is not known
+    is_shortage: bool = False  # too few requests to be chosen, and no limit
 
 
 class Standing(Enum):
@@ -35,12 +41,49 @@ class Standing(Enum):
     OPEN = "open"
 
 
+ORDER = (Standing.MISSED, Standing.OPEN, Standing.MET)  # of members, the first of these is that of their deployment
+
+
 def find_misses(record: Record, objective: Objective) -> list[Miss]:
-    """The constraints that a trial misses by its estimates."""
+    """The constraints that an alternative misses by its estimates; in a deployment every member has to meet them."""
+    members = alternatives.list_members(record)
+    known = _is_known(record, objective.metric)
+    misses = [] if known else [Miss(describe_unknown(record, objective.metric), math.inf)]
+    if len(members) == 1:
+        return misses + _find_own_misses(record, objective, objective.limits)
+    whole = [limit for limit in objective.limits if limit.metric.name in OF_WHOLE]
+    misses += _find_missed(record, objective, whole)
+    for member in members:
+        missed = _find_own_misses(member, objective, [limit for limit in objective.limits if limit not in whole])
+        misses += [replace(miss, text=f"{member.label}: {miss.text}") for miss in missed]
+    return misses
+
+
+def _find_own_misses(record: Record, objective: Objective, limits: Sequence[Limit]) -> list[Miss]:
+    return [*_find_demand_misses(record), *_find_missed(record, objective, limits), *_find_shortage(record)]
+
+
+def _find_shortage(record: Record) -> list[Miss]:
+    lacking = alternatives.count_lacking_requests(record)
+    return [Miss(wording.describe_few_requests(record), lacking / record.min_requests, True)] if lacking else []
+
+
+def _find_demand_misses(record: Record) -> list[Miss]:
+    """What the load demands and was not served: the rate that was offered, the service level of a capacity."""
+    load, overloaded = record.load, record.number("overloaded_share")
+    if not record.origin.is_evidence:
+        return []
+    if load.get("name") in ("poisson", "trace") and overloaded is not None and overloaded > 0.5:
+        return [Miss(wording.describe_overload(record), overloaded)]
+    level, p99 = load.get("slo_p99_ms"), record.number("latency_ms_p99")
+    if load.get("name") == "capacity" and level and p99 is not None and p99 > CONFIRMED * level:
+        return [Miss(wording.describe_unconfirmed(record, float(level), p99), p99 / level - 1)]
+    return []
+
+
+def _find_missed(record: Record, objective: Objective, limits: Sequence[Limit]) -> list[Miss]:
     misses = []
-    if not _is_known(record, objective.metric):
-        misses.append(Miss(describe_unknown(record, objective.metric), math.inf))
-    for limit in objective.limits:
+    for limit in limits:
         value = record.number(limit.metric.name)
         if value is None:
             if limit.metric.name != objective.metric and (text := _describe_unshown(record, objective, limit)):
@@ -56,6 +99,15 @@ def find_standing(record: Record, objective: Objective, confidence: float) -> tu
     Args:
         confidence: at which a trial must miss a limit to be left out. Claims that a limit is met have the objective's.
     """
+    members = alternatives.list_members(record)
+    if len(members) > 1:
+        standings = [find_standing(member, objective, confidence) for member in members]
+        return min(standings, key=lambda standing: ORDER.index(standing[0]))
+    if _find_shortage(record):
+        return Standing.OPEN, ""
+    if demands := _find_demand_misses(record):
+        always = record.number("overloaded_share") == 1.0
+        return (Standing.MISSED if always else Standing.OPEN), demands[0].text
     proofs = claims.judge_record(record, objective)
     stricter = max(confidence, objective.claim_confidence)
     doubts = claims.judge_record(record, replace(objective, claim_confidence=stricter)) if proofs else {}
@@ -160,6 +212,9 @@ def find_nearest(ranked: Sequence[Record], missed: Mapping[str, Sequence[Miss]])
 
 def describe_claims(record: Record, objective: Objective) -> str:
     """The claims about a record's limits, and the first other limit that the estimate meets and its interval misses."""
+    members = alternatives.list_members(record)
+    if len(members) > 1:
+        return "".join(describe_claims(member, objective) for member in members)
     known = claims.judge_record(record, objective)
     sentences = [f"{claims.describe(known[limit.name])}." for limit in objective.limits if limit.name in known]
     for limit in objective.limits:

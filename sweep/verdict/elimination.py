@@ -25,7 +25,7 @@ from statistics import median
 
 from sweep.spec import Record, Status, StopReason
 from sweep.spec.settings import Objective
-from sweep.verdict import constraints, race, select, wording
+from sweep.verdict import alternatives, constraints, race, select, wording
 from sweep.verdict.constraints import Standing
 from sweep.verdict.stats.intervals import Ratio
 
@@ -59,7 +59,19 @@ def look(records: Sequence[Record], objective: Objective, number: int, trials: i
         number: of the look, from 1.
         trials: how many were in the race when it began.
     """
-    running = [replace(r, look=number) for r in records if r.status is Status.OK and r.metrics]
+    questions = alternatives.group_questions(records)
+    looks = [_look(group, objective, number, trials) for group in questions.values()]
+    if len(looks) == 1:
+        return looks[0]
+    verdict = select.choose([replace(record, look=number) for record in records], objective)
+    out = {key: left for result in looks for key, left in result.out.items()}
+    return Look(verdict, all(result.decided for result in looks), out)
+
+
+def _look(records: Sequence[Record], objective: Objective, number: int, trials: int) -> Look:
+    """Judge the trials of one question, deployments as a whole."""
+    united = alternatives.unite_deployments(records)
+    running = [replace(r, look=number) for r in united if r.status is Status.OK and r.metrics]
     confidence = race.confidence_at(objective.confidence, number, max(1, trials * (1 + len(objective.limits))))
     standings = {r.key: constraints.find_standing(r, objective, confidence) for r in running}
     whole = select.choose(running, objective)
@@ -77,6 +89,8 @@ def look(records: Sequence[Record], objective: Objective, number: int, trials: i
         out |= _find_dominated(best, [r for r in left if r is not best], objective, confidence)
     left = [r for r in left if r.key not in out]
     verdict = select.choose(left, objective)
+    members = {r.key: alternatives.list_members(r) for r in running}
+    out = {member.key: why for key, why in out.items() for member in members[key]}
     return Look(verdict, _is_over(verdict, left, objective, confidence), out)
 
 

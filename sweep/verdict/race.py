@@ -109,8 +109,7 @@ def decide(race: Race, stopped: Record | None = None) -> Decision:
             "winner", race.leader, (), wording.describe_winner(race.leader, next_one, ratio, race.objective)
         )
     if safe:
-        tie_break = race.objective.tie_break
-        choice = min(safe, key=lambda r: (_value_or_infinity(r, tie_break), race.rank[r.key]))
+        choice = min(safe, key=lambda r: (_tie_break_value(r, race.objective), race.rank[r.key]))
         tied = [race.leader, *close]
         return Decision("tie", choice, tied, wording.describe_tie(choice, tied, safe, race.objective), safe=safe)
     more = race.more_repeats(open_ones)
@@ -245,8 +244,9 @@ def _keep_common(first: intervals.Values, second: intervals.Values) -> tuple[int
     return {index: first[index] for index in both}, {index: second[index] for index in both}
 
 
-def _value_or_infinity(record: Record, metric: str) -> float:
-    value = record.number(metric)
+def _tie_break_value(record: Record, objective: Objective) -> float:
+    """The number that ties are broken by, smaller is better; infinite if it is not known."""
+    value = wording.tie_break_cost(record, objective)
     return math.inf if value is None else value
 
 

@@ -1,5 +1,8 @@
 """From finished trials to a verdict: which setup to choose, how sure that is, and why not each of the others.
 
+What is compared are alternatives (`alternatives`): trials that answer one question, and deployments as a whole. Trials
+of several questions, like two offered rates, get a verdict each (`Part`).
+
 Trials that meet the constraints (`constraints`) are ranked by the objective, and the leader is compared with each of
 the others by the ratio of their repeats (`race`).
 
@@ -11,8 +14,9 @@ tie: no other trial can be better than the choice by more than the margin that n
     may qualify and the tie-break picks one, so these claims are Bonferroni-corrected for the trials still in the race:
     those that the leader does not beat at a level corrected for all trials (Gupta 1965, Technometrics 7:225-245).
 undecided: neither can be shown yet; how many repeats should do it is estimated from the observed spread, how many
-    minutes from what repeats took.
+    minutes from what repeats took. Likewise where every trial has too few requests to be chosen.
 none: nothing meets the constraints, or nothing ran.
+several: the trials answer several questions; `parts` has the verdicts.
 
 What others reported (`Record.origin`: reported, or replayed from a table) is ranked among the rest by its number, but
 never wins, ties or is beaten: a published number has no spread.
@@ -24,11 +28,12 @@ are not ranked, as long as the reason holds: for another objective or at other p
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 
 from sweep.spec import Record, Status, StopReason
 from sweep.spec.settings import Objective
-from sweep.verdict import claims, constraints, race, wording
+from sweep.verdict import alternatives, basis, claims, constraints, race, wording
 from sweep.verdict.claims import Claim
 from sweep.verdict.constraints import Miss
 from sweep.verdict.race import Decision, Race
@@ -37,27 +42,138 @@ SHOWN = 20  # trials whose limits are judged as claims, which reads their sample
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What to choose. Trials are named by the keys of their records."""
+class Part:
+    """The verdict on the trials of one question. The fields are those of `Verdict`."""
 
-    kind: str  # winner | tie | undecided | none
-    winner: str | None  # the trial to choose; None where undecided or none
+    question: str  # the settings that its trials have in common, and others not: `load.rate=50`
+    keys: tuple[str, ...]  # of its trials
+    kind: str
+    winner: str | None
+    tied: tuple[str, ...]
+    sentence: str
+    ranking: tuple[str, ...]
+    rests: str = ""
+    more_repeats: Mapping[str, int] = field(default_factory=dict)
+    more_seconds: float | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to choose. Trials are named by the keys of their records, deployments by that of their first member."""
+
+    kind: str  # winner | tie | undecided | none | several
+    winner: str | None  # the trial to choose; None where undecided, none or several
     tied: tuple[str, ...]  # best first; tie: the choice and those it ties with; undecided: the leader and its rivals
     sentence: str  # one line for a person
     ranking: tuple[str, ...]  # every ok trial, best first; those that meet the constraints come before the others
     reasons: Mapping[str, str]  # for every trial that was not chosen
     front: tuple[str, ...]  # ok trials that no other beats in throughput and latency_ms_p50 at once; fastest first
     more_repeats: Mapping[str, int] = field(default_factory=dict)  # undecided: about how many more of each decide
-    outside: tuple[str, ...] = ()  # ok trials that miss a constraint
+    outside: tuple[str, ...] = ()  # ok trials that miss a constraint, or have too few requests to be chosen
     more_seconds: float | None = None  # that those repeats take in all; None: not known
     confidence: float | None = None  # of the verdict: above the objective's after a race of many looks
     # By trial and constraint what its samples prove, for those at the head of the ranking
     claims: Mapping[str, Mapping[str, Claim]] = field(default_factory=dict)
+    rests: str = ""  # what it rests on: requests, repeats, items, when and where they were measured
+    parts: tuple[Part, ...] = ()  # of `several`
+    deployments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by their key, the keys of all members
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The trials to choose: the winner, or one for each question; of a deployment all members."""
+        winners = [part.winner for part in self.parts] if self.parts else [self.winner]
+        return tuple(key for winner in winners if winner for key in self.deployments.get(winner, (winner,)))
+
+    @property
+    def is_missed_by_all(self) -> bool:
+        """Whether trials have numbers and none of them meets the constraints."""
+        kinds = {part.kind for part in self.parts} or {self.kind}
+        return kinds == {"none"} and set(self.ranking) <= set(self.outside)
+
+    def split(self) -> list["Verdict"]:
+        """A verdict for each question; itself where there is one."""
+        if not self.parts:
+            return [self]
+        names = {part_field.name for part_field in fields(Part)} - {"question", "keys"}
+        return [replace(self, parts=(), **{name: getattr(part, name) for name in names}) for part in self.parts]
 
 
 def choose(records: Sequence[Record], objective: Objective) -> Verdict:
     """Choose among the records of a sweep, whatever their order."""
-    everyone = _reopen(_distinguish_labels(sorted(records, key=lambda r: (r.key, r.started))), objective)
+    ordered = _distinguish_labels(sorted(records, key=lambda r: (r.key, r.started)))
+    questions = alternatives.group_questions(ordered)
+    verdicts = {name: _choose_one(group, objective) for name, group in questions.items()}
+    if len(verdicts) == 1:
+        return next(iter(verdicts.values()))
+    parts = [_make_part(name, questions[name], verdict) for name, verdict in verdicts.items()]
+    return _combine(parts, list(verdicts.values()))
+
+
+def _make_part(question: str, records: Sequence[Record], verdict: Verdict) -> Part:
+    shared = {name: getattr(verdict, name) for name in Part.__dataclass_fields__ if name not in ("question", "keys")}
+    return Part(question=question, keys=_keys(records), **shared)
+
+
+def _combine(parts: Sequence[Part], verdicts: Sequence[Verdict]) -> Verdict:
+    """Several questions: their verdicts beside each other, and no winner of all."""
+
+    def join(name: str) -> tuple[str, ...]:
+        return tuple(chain.from_iterable(getattr(verdict, name) for verdict in verdicts))
+
+    def merge(name: str) -> dict[str, object]:
+        return {key: value for verdict in verdicts for key, value in getattr(verdict, name).items()}
+
+    mappings: dict[str, dict[str, object]] = {name: merge(name) for name in ("reasons", "claims", "deployments")}
+    ranking, outside = join("ranking"), set(join("outside"))
+    ranked = tuple(key for missed in (False, True) for key in ranking if (key in outside) is missed)
+    return Verdict(
+        kind="several",
+        winner=None,
+        tied=(),
+        sentence=wording.describe_several([(part.question, part.sentence) for part in parts]),
+        ranking=ranked,
+        front=join("front"),
+        outside=join("outside"),
+        confidence=max((verdict.confidence for verdict in verdicts if verdict.confidence), default=None),
+        parts=tuple(parts),
+        **mappings,  # type: ignore[arg-type]  # merged by name
+    )
+
+
+def _choose_one(records: Sequence[Record], objective: Objective) -> Verdict:
+    """The verdict on the records of one question."""
+    united = alternatives.unite_deployments(records)
+    members = {r.key: _keys(alternatives.list_members(r)) for r in united}
+    verdict = _judge(united, objective)
+    return _expand(verdict, {key: keys for key, keys in members.items() if len(keys) > 1})
+
+
+def _expand(verdict: Verdict, deployments: Mapping[str, tuple[str, ...]]) -> Verdict:
+    """The verdict where every member of a deployment stands beside the first."""
+    if not deployments:
+        return verdict
+
+    def spread(keys: Sequence[str]) -> tuple[str, ...]:
+        return tuple(member for key in keys for member in deployments.get(key, (key,)))
+
+    def copy(values: Mapping[str, str]) -> dict[str, str]:
+        return {member: value for key, value in values.items() for member in deployments.get(key, (key,))}
+
+    return replace(
+        verdict,
+        tied=spread(verdict.tied),
+        ranking=spread(verdict.ranking),
+        front=spread(verdict.front),
+        outside=spread(verdict.outside),
+        reasons=copy(verdict.reasons),
+        deployments=deployments,
+    )
+
+
+def _judge(records: Sequence[Record], objective: Objective) -> Verdict:
+    """The verdict on alternatives."""
+    everyone = _reopen(records, objective)
     objective = replace(objective, confidence=race.verdict_confidence(everyone, objective))
     reasons = {r.key: wording.describe_no_result(r) for r in everyone if r.status is not Status.OK or not r.metrics}
     ok = [r for r in everyone if r.key not in reasons]
@@ -71,8 +187,18 @@ def choose(records: Sequence[Record], objective: Objective) -> Verdict:
     result = replace(
         result, outside=_keys([r for r in ranked if misses[r.key]]), claims=_list_claims(ranked, misses, objective)
     )
+    short = [r for r in ranked if misses[r.key] and all(miss.is_shortage for miss in misses[r.key])]
     if not feasible:
         reasons.update({r.key: wording.describe_published(r, None, objective) for r in published})
+        if short:
+            rests = basis.describe(short[0])
+            return replace(
+                result,
+                kind="undecided",
+                tied=_keys(short),
+                sentence=wording.describe_shortage(short[0], objective),
+                rests=rests,
+            )
         return replace(result, sentence=_describe_nobody(everyone, ranked, misses, published, objective))
     contest = Race(feasible, objective)
     stopped = [r for r in everyone if is_stopped_early(r)]
@@ -84,6 +210,12 @@ def choose(records: Sequence[Record], objective: Objective) -> Verdict:
     reasons.update({r.key: wording.describe_published(r, chosen, objective) for r in published})
     sentence = decision.sentence + wording.describe_left_out(len(stopped), len(ok) + len(stopped))
     sentence += constraints.describe_claims(chosen, objective)
+    sentence += basis.describe_doubts(chosen, feasible, objective)
+    ahead = [r for r in short if race.ranking_value(r, objective) < race.ranking_value(chosen, objective)]
+    if ahead:
+        sentence += " " + wording.describe_short_better(
+            min(ahead, key=lambda r: race.ranking_value(r, objective)), objective
+        )
     if published and ranked.index(published[0]) < ranked.index(chosen):
         sentence += " " + wording.describe_published_better(published[0], objective)
     return replace(
@@ -94,6 +226,7 @@ def choose(records: Sequence[Record], objective: Objective) -> Verdict:
         sentence=sentence,
         more_repeats=decision.more,
         more_seconds=decision.more_seconds,
+        rests=basis.describe(chosen),
     )
 
 
@@ -155,7 +288,9 @@ def _list_claims(
 ) -> dict[str, Mapping[str, Claim]]:
     """What samples prove of the limits on latency, for the best trials inside and the best outside the constraints."""
     shown = [r for r in ranked if not misses[r.key]][:SHOWN] + [r for r in ranked if misses[r.key]][:SHOWN]
-    judged = {r.key: claims.judge_record(r, objective) for r in shown}
+    judged = {
+        member.key: claims.judge_record(member, objective) for r in shown for member in alternatives.list_members(r)
+    }
     return {key: known for key, known in judged.items() if known}
 
 

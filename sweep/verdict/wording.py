@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sweep.spec import Origin, Record, Status, metrics
-from sweep.spec.metrics import Limit, Side, Unit
+from sweep.spec.metrics import Better, Limit, Side, Unit
 from sweep.spec.settings import Objective
 from sweep.text import count, duration, percent, percent_range, plain, quantity
 from sweep.verdict.costs import money
@@ -25,7 +25,15 @@ UNPROVEN = {
     Origin.REPLAYED: "replayed: what was reported, no evidence",
 }
 INTERVALS = 0.95  # confidence of the `_low` and `_high` of a metric: see `repeats.summarize`
+QUESTIONS = 4  # whose verdicts a sentence has
 MANY = 100  # more repeats than this are not worth counting
+
+
+def tie_break_cost(record: Record, objective: Objective) -> float | None:
+    """The number that a tie is broken by: smaller is better, so it is negative where more of the metric is better."""
+    value = record.number(objective.tie_break)
+    higher = metrics.find(objective.tie_break).better is Better.HIGHER
+    return -value if value is not None and higher else value
 
 
 # --- the verdict ------------------------------------------------------------------------------------------------------
@@ -35,11 +43,11 @@ def describe_winner(record: Record, second: Record | None, ratio: Ratio | None, 
     start = f"{record.label} wins: {_format_interval(record, objective)}"
     if second is None:
         return start + "; no other trial qualifies."
-    factor = f"{_factor(record, second, ratio, objective):.3g}x"
+    factor, ends = f"{_factor(record, second, ratio, objective):.3g}x", _format_ratio_interval(ratio, objective)
     if objective.maximize:
-        return f"{start}, {factor} the next ({second.label})."
+        return f"{start}, {factor} the next ({second.label}{ends})."
     verb, amount = AS_MUCH.get(metrics.find(objective.metric).unit, ("has", "much"))
-    return f"{start}; the next ({second.label}) {verb} {factor} as {amount}."
+    return f"{start}; the next ({second.label}) {verb} {factor} as {amount}{ends}."
 
 
 def describe_tie(choice: Record, tied: Sequence[Record], safe: Sequence[Record], objective: Objective) -> str:
@@ -50,12 +58,14 @@ def describe_tie(choice: Record, tied: Sequence[Record], safe: Sequence[Record],
     if len(safe) == 1:
         return f"Tie: {start}: it is ahead of {_names(rivals)}, and nothing can be better by more than {margin}."
     metric = objective.tie_break
-    mine = choice.number(metric)
-    others = [value for r in safe if r is not choice and (value := r.number(metric)) is not None]
+    mine = tie_break_cost(choice, objective)
+    others = [value for r in safe if r is not choice and (value := tie_break_cost(r, objective)) is not None]
     if mine is None or not others or min(others) <= mine:
         why = f"being ahead ({metric} does not tell them apart)"
     else:
-        why = f"for its smaller {metric}: {quantity(metric, mine)} against {quantity(metric, min(others))}"
+        word = "smaller" if metrics.find(metric).better is Better.LOWER else "larger"
+        values = f"{quantity(metric, abs(mine))} against {quantity(metric, abs(min(others)))}"
+        why = f"for its {word} {metric}: {values}"
     return f"Tie within {margin}: {start} over {_names(rivals)}, {why}."
 
 
@@ -89,7 +99,7 @@ def describe_left_out(stopped: int, trials: int) -> str:
 def describe_published_better(record: Record, objective: Objective) -> str:
     """After the verdict: a published number ranks above the choice."""
     value = _format_value(record, objective)
-    return f"Reported as better, but not run here: {record.label}, {value} ({UNPROVEN[record.origin]})."
+    return f"Reported as better, but not run here: {record.label}, {value} ({_describe_unproven(record)})."
 
 
 def describe_fragile(limit: Limit, end: float) -> str:
@@ -98,6 +108,57 @@ def describe_fragile(limit: Limit, end: float) -> str:
     return (
         f"Mind that {metric} keeps to its limit of {quantity(metric, limit.bound)} by its estimate only: "
         f"the interval reaches {quantity(metric, end)}."
+    )
+
+
+def describe_several(parts: Sequence[tuple[str, str]]) -> str:
+    """The verdict on several questions.
+
+    Args:
+        parts: by question its sentence.
+    """
+    shown = " ".join(f"{question}: {sentence}" for question, sentence in parts[:QUESTIONS])
+    more = f" And {count(len(parts) - QUESTIONS, 'more question')}." if len(parts) > QUESTIONS else ""
+    return f"{len(parts):,} questions, whose trials are no alternatives to each other. {shown}{more}"
+
+
+def describe_few_requests(record: Record) -> str:
+    """Why a measured trial cannot be chosen, and what to change."""
+    sent = sum(repeat.requests for repeat in record.repeats)
+    seconds = math.fsum(repeat.window_seconds for repeat in record.repeats)
+    each = seconds / sent / len(record.repeats) if sent else 0.0
+    fix = f"effort.window_seconds={_round_up(each * record.min_requests):g} or " if each else ""
+    return (
+        f"{count(sent, 'request')} in {count(len(record.repeats), 'repeat')}, and effort.min_requests="
+        f"{record.min_requests} are needed to be chosen: {fix}a smaller batch gives them"
+    )
+
+
+def describe_shortage(record: Record, objective: Objective) -> str:
+    """The verdict where all that meet the constraints have too few requests."""
+    value = _format_interval(record, objective)
+    return f"Not enough data: {record.label} leads with {value}, but has {describe_few_requests(record)}."
+
+
+def describe_short_better(record: Record, objective: Objective) -> str:
+    """After the verdict: a trial with too few requests ranks above the choice."""
+    value = _format_value(record, objective)
+    return f"Not counted: {record.label}, {value}, has {describe_few_requests(record)}."
+
+
+def describe_overload(record: Record) -> str:
+    """Why a trial does not serve the load that it was offered."""
+    rate = record.number("arrival_rate_items_per_s")
+    offered = f"the {quantity('arrival_rate_items_per_s', rate)} that arrive" if rate else "what arrives"
+    return f"it cannot serve {offered}: the queue grows"
+
+
+def describe_unconfirmed(record: Record, level_ms: float, p99_ms: float) -> str:
+    """Why a capacity is not believed."""
+    rate = quantity(metrics.CAPACITY, record.number(metrics.CAPACITY) or 0.0)
+    return (
+        f"its windows at {rate} have a p99 of {quantity('latency_ms_p99', p99_ms)}, load.slo_p99_ms is {level_ms:g}: "
+        "the rate was not sustained, more load.probes or a larger effort.window_seconds find a lower one"
     )
 
 
@@ -120,7 +181,9 @@ def describe_only_published(records: Sequence[Record], objective: Objective) -> 
     value = _format_value(best, objective)
     if best.origin is Origin.REPLAYED and second is not None:
         value += f", {_factor(best, second, None, objective):.3g}x the next ({second.label})"
-    return f"Nothing was run: the best {best.origin.value} number is {best.label}, {value} ({UNPROVEN[best.origin]})."
+    return (
+        f"Nothing was run: the best {best.origin.value} number is {best.label}, {value} ({_describe_unproven(best)})."
+    )
 
 
 def describe_no_published(records: Sequence[Record], nearest: tuple[Record, str] | None) -> str:
@@ -174,12 +237,12 @@ def describe_behind(chosen: Record, record: Record, ratio: Ratio | None, objecti
 def describe_tied(chosen: Record, record: Record, ratio: Ratio | None, objective: Objective, qualifies: bool) -> str:
     """`qualifies`: the tie-break could have chosen it."""
     metric = objective.tie_break
-    best, other = chosen.number(metric), record.number(metric)
+    best, other = tie_break_cost(chosen, objective), tie_break_cost(record, objective)
     text = f"tied with {chosen.label} ({_distance(chosen, record, ratio, objective)})"
     if not qualifies:
         return f"{text}, but not surely within {percent(objective.margin, 3)} of the best"
     if best is not None and other is not None and other > best:
-        return f"{text}, but its {metric} is {quantity(metric, other)} against {quantity(metric, best)}"
+        return f"{text}, but its {metric} is {quantity(metric, abs(other))} against {quantity(metric, abs(best))}"
     return f"{text}, and {metric} is no reason to prefer it"
 
 
@@ -190,11 +253,17 @@ def describe_open(leader: Record, record: Record, ratio: Ratio | None, objective
 
 def describe_published(record: Record, chosen: Record | None, objective: Objective) -> str:
     """A number that somebody else reported, beside the `chosen` trial that ran here."""
-    text = f"{UNPROVEN[record.origin]}: {_format_value(record, objective)}"
+    text = f"{_describe_unproven(record)}: {_format_value(record, objective)}"
     if chosen is None:
         return text
     gap, _ = _gap(chosen, record, None, objective)
     return f"{text}, {gap} than {chosen.label} by that number alone"
+
+
+def _describe_unproven(record: Record) -> str:
+    """What is to be known about a published number, with the known mistakes of its source."""
+    mistakes = record.source.mistakes if record.source else ()
+    return UNPROVEN[record.origin] + (f"; known mistakes: {', '.join(mistakes)}" if mistakes else "")
 
 
 # --- parts of sentences -----------------------------------------------------------------------------------------------
@@ -222,6 +291,8 @@ def _format_interval(record: Record, objective: Objective) -> str:
     value = _format_value(record, objective)
     if low is None or high is None:
         return value
+    if low <= 0:  # cut: the repeats scatter so much that the interval of their mean reaches below 0
+        return f"{value} ({percent(INTERVALS, 3)} interval up to {plain(high)}: the repeats scatter)"
     return f"{value} ({percent(INTERVALS, 3)} interval {plain(low)} to {plain(high)})"
 
 
@@ -230,6 +301,28 @@ def _cost_interval(record: Record, cost: float) -> tuple[float | None, float | N
     known = metrics.find(money.find_rate_metric(record.numbers))
     rate, low, high = (record.number(name) for name in known.names)
     return (cost * rate / high, cost * rate / low) if rate and low and high else (None, None)
+
+
+def _format_ratio_interval(ratio: Ratio | None, objective: Objective) -> str:
+    """The interval of the ratio that decides, at the confidence of the verdict; empty where it is not known."""
+    if ratio is None:
+        return ""
+    _, low, high = ratio.interval(objective.confidence)
+    if low is None or high is None:
+        return ""
+    return f"; {_format_confidence(objective.confidence)} interval {_format_factors(low, high)}"
+
+
+def _format_factors(low: float, high: float) -> str:
+    """`1.27x to 1.33x`, with as many digits as tell the ends apart."""
+    digits = next((n for n in range(3, 9) if f"{low:.{n}g}" != f"{high:.{n}g}"), 3)
+    return f"{low:.{digits}g}x to {high:.{digits}g}x"
+
+
+def _round_up(value: float) -> float:
+    """Two significant digits, never less than the value."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return round(math.ceil(round(value / step, 6)) * step, 9)
 
 
 def _factor(best: Record, other: Record, ratio: Ratio | None, objective: Objective) -> float:

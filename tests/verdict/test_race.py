@@ -200,7 +200,7 @@ def test_verdict_names_the_best_of_the_stopped() -> None:
     ]
     found = select.choose([first, *others], THROUGHPUT)
     assert (found.kind, found.winner, found.ranking) == ("winner", "a", ("a",))
-    assert "1.67x the next (net-b, stopped early). 2 of 3 trials were stopped early." in found.sentence
+    assert "1.67x the next (net-b, stopped early; 98.8 % interval 1.64x to 1.69x). 2 of 3 trials" in found.sentence
     assert found.reasons["b"] == "stopped: because"
 
 

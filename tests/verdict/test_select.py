@@ -41,7 +41,10 @@ def test_a_clear_winner_and_a_reason_for_each_of_the_others() -> None:
     found = select.choose(records, THROUGHPUT)
     check_whole(records, found)
     assert (found.kind, found.winner, found.ranking) == ("winner", "a", ("a", "b"))
-    assert found.sentence == "net-a wins: 23,400 items/s (95 % interval 22,930 to 23,870), 1.3x the next (net-b)."
+    assert found.sentence == (
+        "net-a wins: 23,400 items/s (95 % interval 22,930 to 23,870), 1.3x the next "
+        "(net-b; 95 % interval 1.29x to 1.31x)."
+    )
     assert found.reasons["b"].startswith("23 % slower than net-a (95 % interval 2")
     assert found.reasons["b"].endswith("dominated by net-a (throughput and latency)")
     assert found.reasons["f"] == "build failed: timeout: no end"

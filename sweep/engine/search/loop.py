@@ -166,6 +166,7 @@ class _Search:
         display, settings, options = self.sweep.display, self.sweep.settings, self.options
         if isinstance(self.space, Planned):
             display.plan(self.space.plan, settings)
+            self.sweep.foresee(self.space.plan, tuple(self.objectives))
             size = f"{len(self.space.valid):,} points"
         else:
             names = ", ".join(f"{name} ({len(values)})" for name, values in self.space.axes.items())

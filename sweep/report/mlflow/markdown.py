@@ -48,7 +48,7 @@ def describe(
     parts.append(_counts(settings, plan, records))
     good = [record for record in sort_ranked(records, verdict.ranking if verdict else ()) if story.has_numbers(record)]
     if good:
-        parts.append(_table(good, records, verdict.winner if verdict else None))
+        parts.append(_table(good, records, verdict.chosen if verdict else ()))
     failures = group_failures([r for r in records if not story.has_numbers(r)])
     if failures:
         parts.append("**What did not work**\n\n" + "\n".join(_failure(text, group) for text, group in failures[:TOP]))
@@ -136,7 +136,7 @@ def _outcome(record: Record, trials: int, verdict: Verdict | None) -> str:
         return f"{status_text(record.status)}: {describe_failure(record)}"
     if verdict is None:
         return "measured; the sweep goes on"
-    if record.key == verdict.winner:
+    if record.key in verdict.chosen:
         return f"Chosen among {count(trials, 'trial')}. {verdict.sentence}"
     reason = verdict.reasons.get(record.key) or record.reason
     if record.status is Status.STOPPED and record.key not in verdict.ranking:
@@ -161,7 +161,7 @@ def _repeats(settings: Settings) -> str:
     return count_range((effort.repeats, max(effort.repeats, effort.repeats_max or 0)), "repeat")
 
 
-def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None) -> str:
+def _table(good: Sequence[Record], records: Sequence[Record], chosen: Sequence[str]) -> str:
     """The best trials, with the columns that any of them has."""
     axes = find_varying([record.settings for record in records])
     known = {name for record in good[:TOP] for name in record.numbers}
@@ -170,7 +170,7 @@ def _table(good: Sequence[Record], records: Sequence[Record], winner: str | None
     rows = ["| " + " | ".join(["", "trial", *heads]) + " |", "|:--|:--|" + "--:|" * len(heads)]
     for place, record in enumerate(good[:TOP], 1):
         name = _escape(short_name(record.settings, axes) or record.label)
-        name = f"**{name}**" if record.key == winner else name
+        name = f"**{name}**" if record.key in chosen else name
         rows.append("| " + " | ".join([str(place), name, *(cell(metric, record.numbers) for metric in shown)]) + " |")
     if len(good) > TOP:
         rows.append(f"\n… and {len(good) - TOP:,} more in `results.csv`.")

@@ -171,7 +171,7 @@ class _Sending:
         store.close_parent(
             {**(leader.numbers if leader else {}), **counts, **_work(records)},
             list_params(winner) if winner and not self.request.interrupted else {},
-            _parent_tags(self.settings, verdict, winner, leader),
+            _parent_tags(self.settings, verdict, [r for r in records if verdict and r.key in verdict.chosen], leader),
             describe_sweep(self.request.markdown, store.experiment_id, sweep_id, pages, self._best(), files),
             "KILLED" if self.request.interrupted else "FINISHED" if counts["trials_ok"] else "FAILED",
         )
@@ -219,11 +219,11 @@ def _work(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _parent_tags(
-    settings: Settings, verdict: Verdict | None, winner: Record | None, leader: Record | None
+    settings: Settings, verdict: Verdict | None, chosen: Sequence[Record], leader: Record | None
 ) -> dict[str, str]:
     tags = {"sweep.objective": settings.objective.name}
     if verdict is not None:
         tags["sweep.verdict"] = str(verdict.kind)
-        tags["sweep.winner"] = winner.label if winner else ""
+        tags["sweep.winner"] = ", ".join(record.label for record in chosen)
         tags["sweep.leader"] = leader.label if leader else ""
     return tags

@@ -62,6 +62,6 @@ def _fleets(facts: Facts, view: View) -> str:
         money = (hosts.usd_per_hour, hosts.usd_per_month, hosts.usd_per_million_items)
         values = (option.rate, hosts.hosts, hosts.load, *money, option.idle)
         cells = [Cell(esc(text), value) for text, value in zip(whatif.format_fleet(option), values, strict=True)]
-        css = "chosen" if option.record.key == facts.verdict.winner else ""
+        css = "chosen" if option.record.key in facts.verdict.chosen else ""
         rows.append(Row([Cell(esc(name), name), *cells], {"class": css}))
     return f"<h3>{esc(head[0].upper() + head[1:])}</h3>" + table(columns, rows, name="fleets")

@@ -20,6 +20,7 @@ KINDS = {
     "tie": "Tie",
     "undecided": "Not decided yet",
     "none": "Nothing to choose",
+    "several": "Several questions",
 }
 
 
@@ -38,8 +39,8 @@ def header(facts: Facts) -> str:
 
 def title(facts: Facts) -> str:
     """The title of the window and the bookmark."""
-    chosen = facts.by_key.get(facts.verdict.winner or "")
-    return f"{facts.settings.name}: " + (chosen.label if chosen and facts.over else f"sweep {facts.folder.name}")
+    chosen = [facts.by_key[key].label for key in facts.verdict.chosen if key in facts.by_key] if facts.over else []
+    return f"{facts.settings.name}: " + (", ".join(chosen) or f"sweep {facts.folder.name}")
 
 
 def choice(facts: Facts) -> Section:
@@ -48,10 +49,14 @@ def choice(facts: Facts) -> Section:
     if first is None:
         return Section("choice", "", _command(facts))
     named = {"winner": "Chosen", "tie": "Chosen by the tie-break", "undecided": "Leads, not surely"}
-    role = named.get(facts.verdict.kind, "Nearest, but outside the limits")
+    parts = facts.verdict.parts
+    kind = next((part.kind for part in parts if first.key in part.keys), facts.verdict.kind)
+    role = named.get(kind, "Nearest, but outside the limits")
+    if parts:
+        role += f" for {next((part.question for part in parts if first.key in part.keys), '')}"
     if not facts.over:
         role = "Leads so far"
-    cards = [_card(facts, first, role, "card first" if facts.verdict.winner and facts.over else "card")]
+    cards = [_card(facts, first, role, "card first" if first.key in facts.verdict.chosen and facts.over else "card")]
     if second is not None:
         cards.append(_card(facts, second, "Next", "card"))
     return Section("choice", "The choice", f'<div class="cards">{"".join(cards)}</div>{_command(facts)}')
@@ -122,6 +127,7 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
         ("How sure", esc(lines.get("sure", ""))),
         ("What would settle it", _settles(facts)),
         ("Service levels", _claims(facts)),
+        ("Rests on", esc(lines.get("rests on", ""))),
         ("Load", esc(lines.get("load", ""))),
         ("Cost", esc(lines.get("cost", ""))),
         ("Evidence", esc(_evidence(facts))),
@@ -193,7 +199,7 @@ def _card(facts: Facts, record: Record, role: str, css: str) -> str:
         big += f" ({number(ends[0])} to {number(ends[1])})"
     start, _, interval = big.partition(" (")
     small = f"<small>{percent(facts.settings.objective.confidence, 4)} interval {esc(interval[:-1])}</small>"
-    reason = "" if record.key == facts.verdict.winner else facts.verdict.reasons.get(record.key, "")
+    reason = "" if record.key in facts.verdict.chosen else facts.verdict.reasons.get(record.key, "")
     settings = [(name, esc(axis_text(record.settings[name]))) for name in list_axes([record.settings])]
     run = facts.book.runs.get(record.key)
     lines = (

@@ -78,7 +78,7 @@ def _hint(metric: Metric, confidence: float) -> str:
 def _row(facts: Facts, record: Record, place: int, names: Sequence[str], fastest: float) -> Row:
     cells = [_cell(facts, record, name, place, fastest) for name in names]
     css = [
-        "chosen" if record.key == facts.verdict.winner and facts.over else "",
+        "chosen" if record.key in facts.verdict.chosen and facts.over else "",
         "" if record.status is Status.OK and record.key not in facts.verdict.outside else "out",
         "far" if place >= ON_PAPER else "",
     ]
@@ -144,9 +144,9 @@ def _status(facts: Facts, record: Record) -> Cell:
         text = f"{len(record.repeats)} of {facts.settings.effort.repeats} repeats" if record.repeats else "open"
         return Cell(badge(record.status, text), list(Status).index(record.status))
     state = story.describe_state(record, facts.verdict if facts.over else None)
-    order = {"best": -1.0, "tie": -0.5, "undecided": -0.5, "excluded": 0.5}.get(state)
-    if state == "best":
-        return Cell('<span class="tag best">best</span>', order)
+    if facts.over and record.key in facts.verdict.chosen:
+        return Cell(f'<span class="tag best">{esc(state)}</span>', -1.0)
+    order = {"tie": -0.5, "undecided": -0.5, "excluded": 0.5}.get(state)
     colour = Status.STOPPED if state == "excluded" else record.status
     return Cell(badge(colour, state), list(Status).index(record.status) if order is None else order)
 
@@ -156,7 +156,7 @@ def _why(facts: Facts, record: Record) -> Cell:
     reason = to_single_line(
         facts.verdict.reasons.get(record.key, "") if record.status is Status.OK else describe_failure(record)
     )
-    if record.key == facts.verdict.winner and facts.over:
+    if record.key in facts.verdict.chosen and facts.over:
         reason = ""
     known: list[tuple[str, str]] = [("trial", esc(record.label)), ("key", f"<code>{esc(record.key)}</code>")]
     run = facts.book.runs.get(record.key)

@@ -33,7 +33,12 @@ if TYPE_CHECKING:
     from sweep.spec.settings import Objective, Settings
     from sweep.verdict.select import Verdict
 
-VERDICT_STYLES = {"winner": "bold green", "tie": "bold cyan", "undecided": "bold yellow", "none": "bold red"}
+VERDICT_STYLES = {
+    "winner": "bold green",
+    "tie": "bold cyan",
+    "undecided": "bold yellow",
+    "none": "bold red",
+}
 
 
 def make_result_parts(
@@ -62,6 +67,11 @@ def make_result_parts(
 def _verdict(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Part]:
     """The sentence of the verdict, and the lines of its story."""
     parts: list[Part] = [(paragraph(f"→ {verdict.sentence}"), VERDICT_STYLES.get(verdict.kind, "bold"))]
+    if verdict.parts:
+        parts = [
+            (paragraph(f"→ {part.question}: {part.sentence}"), VERDICT_STYLES.get(part.kind, "bold"))
+            for part in verdict.parts
+        ]
     for line in story.describe(records, verdict, settings):
         parts.append((_hanging(line.name, line.text), "yellow" if line.warns else ""))
     return parts
@@ -136,7 +146,7 @@ def _in_race(record: Record, verdict: Verdict) -> bool:
 
 
 def _row_style(record: Record, verdict: Verdict | None) -> str:
-    if verdict is not None and record.key == verdict.winner:
+    if verdict is not None and record.key in verdict.chosen:
         return "bold green"
     inside = record.status is Status.OK or (verdict is not None and _in_race(record, verdict))
     return "" if inside else STYLES[record.status]

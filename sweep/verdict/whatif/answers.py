@@ -98,6 +98,15 @@ def parse_question(words: Sequence[str], settings: Settings, hardware: Sequence[
     return Question(objective, fleet, usd_per_hour, traffic, file)
 
 
+def describe_kept_limits(before: Objective, now: Objective) -> str:
+    """The limits of the sweep that hold under another objective too; empty if there are none."""
+    kept = [limit for limit in now.limits if limit in before.limits]
+    if not kept or before.metric == now.metric:
+        return ""
+    words = ", ".join(f"{limit.name}={limit.bound:g}" for limit in kept)
+    return f"the limits of the sweep hold: {words} (objective.{kept[0].name}=null drops one)"
+
+
 def _suggest(name: str) -> str:
     if name == "price":
         return "say objective.price=... or price.<hardware>=..."

@@ -83,8 +83,13 @@ class Laboratory:
                 book = ledger.Ledger(folder)
                 book.append("sweep", id=folder.name, settings=made)
                 book.close()
-            self.sweep = SimpleNamespace(settings=made, records={}, interrupted=False, folder=folder, display=Screen())
+            self.sweep = SimpleNamespace(
+                settings=made, records={}, interrupted=False, folder=folder, display=Screen(), foresee=self._foresee
+            )
         return rules.make_plan(trials, detect(), lambda _, names: dict.fromkeys(names, "1"))
+
+    def _foresee(self, plan: Plan, goals: Sequence[str]) -> None:
+        """Nothing is looked at ahead: here results are made up."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
         trials = self._composer.trials(job_overrides)
@@ -464,6 +469,13 @@ def test_front_has_exactly_the_undominated_records(pairs: list[tuple[int, int]])
         if any(a >= up and b <= down and (a, b) != (up, down) for a, b in pairs)
     }
     assert {record.key for record in guide.best(records)} == {record.key for record in records} - beaten
+
+
+def test_a_second_objective_has_the_direction_of_its_metric(tmp_path: Path) -> None:
+    goals = "search.objectives=[latency_ms_p50,capacity_items_per_s,peak_memory_mb]"
+    explore(tmp_path, rate, *SPACE, goals, "search.budget=1 trials")
+    (study,) = STORAGES[f"sqlite:///{tmp_path / 'search.db'}"].get_all_studies()
+    assert [direction.name for direction in study.directions] == ["MINIMIZE", "MAXIMIZE", "MINIMIZE"]
 
 
 def test_search_with_several_objectives_ends_in_a_front(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sweep import files
 from sweep.spec import Json, to_json
 from sweep.spec.facts import HostFacts
 from sweep.verdict.noise import series
-from sweep.verdict.noise.drift import Point
+from sweep.verdict.noise.drift import Finding, Point
 from tests.support.machine_laws import log_normal, simulated, speed
 from tests.support.records import make_measurement, make_trial
 
@@ -76,6 +76,19 @@ def test_later_blocks_are_left_out_unless_on_record() -> None:
 def slow_sweep() -> series.Series:
     points = simulated(np.random.default_rng(2), log_normal(0.005), speeds=speed(0.6))
     return series.Series(tuple(points), {"0": "first"}, "0")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "words"),
+    [
+        (0.8, 0.75, 0.85, "20 % slower (95 % interval 15 to 25 %)"),
+        (0.97, 0.92, 1.03, "3 % slower (95 % interval 3 % faster to 8 % slower)"),
+        (1.03, 0.98, 1.08, "3 % faster (95 % interval 2 % slower to 8 % faster)"),
+    ],
+)
+def test_the_interval_of_a_change_keeps_its_sign(ratio: float, low: float, high: float, words: str) -> None:
+    change = Finding("trend", 0, 0, 0, ratio, low, high, 0.01)
+    assert words in series.describe_finding(change, ())
 
 
 def test_the_document_and_its_sentence(tmp_path: Path) -> None:

@@ -444,3 +444,24 @@ def test_a_user_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
         capsys.readouterr().err
         == "error: no hardware 'smal' in this sweep: did you mean 'small'? (here: large, small)\n"
     )
+
+
+def test_limits_of_the_sweep_stay_under_another_objective(tmp_path: Path) -> None:
+    limited = replace(
+        CHEAP, name="min_latency", metric="latency_ms_p50", latency_ms_p99_max=20.0, accuracy_min=0.9, margin=0.1
+    )
+    settings = make_settings(tmp_path, objective=limited)
+    asked = answers.parse_question(["objective=max_throughput"], settings, []).objective
+    assert (asked.name, asked.metric, asked.maximize) == ("max_throughput", "throughput_items_per_s", True)
+    assert (asked.latency_ms_p99_max, asked.accuracy_min, asked.margin) == (20.0, 0.9, 0.1)
+    kept = answers.describe_kept_limits(limited, asked)
+    assert kept.startswith("the limits of the sweep hold: latency_ms_p99_max=20, accuracy_min=0.9 (objective.latency")
+    free = answers.parse_question(["objective=max_throughput", "objective.latency_ms_p99_max=null"], settings, [])
+    assert (free.objective.latency_ms_p99_max, free.objective.accuracy_min) == (None, 0.9)
+
+
+def test_less_of_what_should_be_large_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"objective\.metric=latency_ms_p99: less of it is better"):
+        answers.parse_question(
+            ["objective.metric=latency_ms_p99", "objective.maximize=true"], settings_of(tmp_path), []
+        )
