@@ -10,7 +10,7 @@ from sweep.backends import dynamic
 from sweep.backends.base import Source, format_shapes
 from sweep.backends.pytorch import common
 from sweep.spec import BuildSpec, FailureKind, TrialError
-from sweep.workloads import onnx_files, torch_models
+from sweep.workloads import OnnxFile, onnx_files, torch_models
 
 PRELOAD = ("torch", "torch._dynamo", "onnx", "onnxscript")  # what an export imports, for a fork server to have ahead
 
@@ -24,7 +24,7 @@ def export(source: Source, spec: BuildSpec, path: Path) -> None:
     """
     model = source.load_model()
     if spec.model.get("format") == "onnx":
-        _copy(Path(model.path), path, source)
+        _copy(model, path, source)
         return
     import torch
 
@@ -53,13 +53,13 @@ def _check_inputs(path: Path, names: Any) -> None:
         raise RuntimeError("the exported model takes %s, not %s" % (kept, list(names)))
 
 
-def _copy(given: Path, path: Path, source: Source) -> None:
+def _copy(given: OnnxFile, path: Path, source: Source) -> None:
     """Copy the file, with its weights, and fix its free dimensions to those of the example, or leave them free.
 
     Raises:
         TrialError: the file fixes a dimension to another size, or one that should be free.
     """
-    model = onnx_files.read(str(given))
+    model = onnx_files.read(given)
     for entry, shape in zip(onnx_files.list_free_inputs(model), dynamic.find_shapes(source)):
         dims = entry.type.tensor_type.shape.dim
         fixed = tuple(map(onnx_files.read_size, dims))
@@ -71,4 +71,4 @@ def _copy(given: Path, path: Path, source: Source) -> None:
         for dim, size in zip(dims, shape):
             if size is not None:
                 dim.dim_value = size
-    onnx_files.save(model, str(path), beside=bool(onnx_files.list_weight_files(str(given))))
+    onnx_files.save(model, str(path), beside=bool(onnx_files.list_weight_files(given.path)))

@@ -127,7 +127,7 @@ def _convert(source: Source, spec: BuildSpec) -> Any:
     sizes = [[-1 if size is None else size for size in shape] for shape in dynamic.find_shapes(source)]
     shapes = [openvino.PartialShape(shape) for shape in sizes]
     if spec.model.get("format") == "onnx":
-        with onnx_files.on_disk(model.path) as path:
+        with onnx_files.on_disk(model) as path:
             converted = openvino.convert_model(path)
         _reshape_file(converted, source, shapes)
         dynamic.check(source, _make_answer(converted))

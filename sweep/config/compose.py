@@ -22,6 +22,7 @@ from sweep.config.structure import check_value
 from sweep.hardware import rules
 from sweep.spec import Json, Trial, UserError, deployment, meant, metrics, no_key, to_json
 from sweep.spec.settings import Objective, Settings
+from sweep.workloads import handling
 
 if TYPE_CHECKING:
     from sweep.config.hydra_api import ConfigLoader, Override
@@ -106,6 +107,9 @@ class Composer:
             part["replicas"] = rules.count_replicas(part["hardware"], part["backend"]["device"], part["cores"])
         if part["precision"] == "auto":
             part["precision"] = self._choose_precision(part["hardware"], part["backend"])
+        for key in handling.KEYS:  # of a model that is called as it is nothing is noted: its results stay its own
+            if part["model"].get(key) is None:
+                part["model"].pop(key, None)
         part["buckets"] = bucket_config.fit_to_model(part["buckets"], part["model"])
         return Trial(**part, overrides=tuple(overrides))
 

@@ -32,6 +32,9 @@ class Model(Open):
     bucket_dims: Any = None
     pad_value: Any = None
     pad_side: Any = None
+    outputs: Any = None
+    constants: Any = None
+    batch_axis: Any = None
     trust: bool = False
     python: Any = None
 

@@ -124,6 +124,7 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
         context.settings.gates,
         task.reference.flops_per_item,
         (trial.hardware.get("peak_flops") or {}).get(trial.precision),
+        "int8" if trial.precision == "fp32" and "int8" in task.reference.weights else "",
     )
     failure, comparison = padding.explain_failure(context, task, failure, comparison, comparisons)
     record = replace(base, metrics=metrics, agreement=comparison, price=price)

@@ -34,6 +34,8 @@ class Reference:
     flops_per_item: float | None = None
     flops_by_size: tuple[tuple[tuple[int, ...], float], ...] = ()
     binding: BindingFacts | None = None
+    weights: str = ""  # see `ReferenceInfo`
+    batch: int | None = None  # see `ReferenceInfo`
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,23 @@ def list_preloads(trial: Trial) -> tuple[str, ...]:
 
 
 def explain_misfit(trial: Trial, reference: Reference) -> str | None:
+    """Say why a trial cannot be one of this model and these data; None if it can."""
+    if trial.precision == "int8" and "int8" in reference.weights:
+        return (
+            f"model {trial.model['name']} is int8 already, and is not quantised twice: precision=fp32 runs it as it is"
+        )
+    fixed = reference.batch
+    if fixed and trial.batch != fixed and not _can_reshape(trial):
+        return f"model {trial.model['name']} takes {fixed} samples at once and no other number: use batch={fixed}"
+    return _explain_buckets(trial, reference)
+
+
+def _can_reshape(trial: Trial) -> bool:
+    """Whether the backend may give a file another size than it declares."""
+    return trial.backend["name"] == "openvino" and trial.model.get("format") == "onnx"
+
+
+def _explain_buckets(trial: Trial, reference: Reference) -> str | None:
     """Say why the buckets do not hold all inputs; None if they do. Inputs are never cut."""
     if not trial.buckets or trial.bucket_word:
         return None
@@ -121,6 +140,9 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
         context.display.note(f"{name}: the original model does not agree with itself when asked twice ({size})")
     if info.binding is not None and info.binding.notable:
         context.display.note(f"{name}: {_explain_binding(info.binding)}")
+    if info.weights:
+        how = "it stays so" if info.weights == "int8" else "the reference computes in fp32"
+        context.display.note(f"{name}: the original is {info.weights}; {how}")
     if info.warning:
         context.display.note(f"{name}: {info.warning}")
     return Reference(
@@ -132,6 +154,8 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
         info.flops_per_item,
         info.flops_by_size,
         info.binding,
+        info.weights,
+        info.batch,
     )
 
 

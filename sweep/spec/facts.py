@@ -56,6 +56,8 @@ class ReferenceInfo:
     outputs: int
     binding: Optional[BindingFacts] = None  # None in what earlier versions stored
     warning: str = ""  # about the labels
+    weights: str = ""  # type of the original's, where it is not fp32; half precision is read as fp32, int8 stays
+    batch: Optional[int] = None  # the only number of samples that the model takes at once
     flops_per_item: Optional[float] = None
     flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.count_flops_by_size`
 

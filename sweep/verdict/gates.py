@@ -30,6 +30,7 @@ class Evidence:
     flops_per_item: float | None
     peak_flops: float | None  # of the whole device at this precision, FLOP/s
     instead_of_advice: str = ""  # follows the numbers of a wrong answer, where its cause is known
+    original: str = ""  # see `check`
 
     @property
     def samples(self) -> int:
@@ -51,6 +52,7 @@ def check(
     gates: Gates,
     flops_per_item: float | None = None,
     peak_flops: float | None = None,
+    original: str = "",
 ) -> Failure | None:
     """The reason to reject a measured trial, or None: it can be believed.
 
@@ -58,9 +60,12 @@ def check(
         comparison: `accuracy.compare` of the outputs of the timed run. None is no evidence, so it does not pass.
         builds: at least `precision`, as read back from what was built, and `placement` where it is known.
         flops_per_item, peak_flops: unknown (None) skips the gate on FLOP/s; they are never guessed.
+        original: precision of the original model where it is not fp32: a model of int8 stays so.
     """
     plain = [vars(build) if isinstance(build, BuildInfo) else build for build in builds]
-    evidence = Evidence(measurements, comparison or {}, plain, precision, gates, flops_per_item, peak_flops)
+    evidence = Evidence(
+        measurements, comparison or {}, plain, precision, gates, flops_per_item, peak_flops, original=original
+    )
     return next((failure for gate in GATES if (failure := gate(evidence)) is not None), None)
 
 
@@ -292,7 +297,7 @@ def precision(evidence: Evidence) -> Failure | None:
     read_back = [build.get("precision") for build in evidence.builds]
     read_back += [m.precision for m in evidence.measurements if m.precision]
     for ran in read_back:
-        if ran != evidence.precision:
+        if ran not in (evidence.precision, evidence.original):
             what = f"{ran} runs" if ran else "the build does not say what runs"
             text = (
                 f"{evidence.precision} was asked for and {what}: choose another precision, or set the backend's options"

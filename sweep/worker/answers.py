@@ -108,12 +108,13 @@ def write_reference(
 
     Returns:
         self_difference (largest difference when a few samples are run again; None if not finite), outputs (their
-        number), warning (a line about the labels, or None).
+        number), warning (a line about the labels, or None), batch (the only number of samples that the model takes).
 
     Raises:
         UserError: if the shape of an answer depends on the size of the sample, or the labels cannot be the model's.
     """
     folder.mkdir(exist_ok=True)
+    original = workloads.Original(model)
     answers = _Answers(folder, len(next(iter(dataset.inputs.values()))))
     samples = 0
     by_size: Dict[Tuple[int, ...], List[Batch]] = {}
@@ -124,27 +125,32 @@ def write_reference(
             continue
         inputs = workloads.take_samples(dataset.inputs, batch.items, batch.size, dims)
         release_pages(dataset.inputs.values())
-        answers.add(batch, workloads.run_reference(model, inputs), inputs)
+        answers.add(batch, original(inputs), inputs)
         if progress is not None:
             progress("answers of the original model", samples, answers.count)
     most = max(by_size.values(), key=lambda batches: sum(len(batch.items) for batch in batches))
-    difference = _ask_again(model, dataset, dims, most[0], answers.outputs)
+    difference = _ask_again(original, dataset, dims, most[0], answers.outputs)
     labels = dataset.labels if dataset.task == "classification" else None
     facts = {
         "self_difference": difference if np.isfinite(difference) else None,
         "outputs": len(answers.outputs),
         "warning": None if labels is None else workloads.check_labels(labels, answers.outputs[0]),
+        "batch": original.batch,
     }
     answers.finish(facts)
     return facts
 
 
 def _ask_again(
-    model: Any, dataset: workloads.Dataset, dims: Optional[workloads.Dims], batch: Batch, outputs: Sequence[np.ndarray]
+    original: workloads.Original,
+    dataset: workloads.Dataset,
+    dims: Optional[workloads.Dims],
+    batch: Batch,
+    outputs: Sequence[np.ndarray],
 ) -> float:
     """Largest difference to the answers when a few samples are run again."""
     items = batch.items[:SELF_CHECK_ITEMS]
-    again = workloads.run_reference(model, workloads.take_samples(dataset.inputs, items, batch.size, dims))
+    again = original(workloads.take_samples(dataset.inputs, items, batch.size, dims))
     return max(_find_difference(a[items], b) for a, b in zip(outputs, again))
 
 
@@ -179,11 +185,11 @@ def obtain_answers(
     return files.read_json(final / "reference.json")
 
 
-def run_in_batches(model: Any, inputs: Arrays) -> List[np.ndarray]:
+def run_in_batches(original: workloads.Original, inputs: Arrays) -> List[np.ndarray]:
     """Answers of the original model to a few samples at a time."""
     batch = _count_batch(inputs)
     starts = range(0, len(inputs[0]), batch)
-    parts = [workloads.run_reference(model, tuple(array[at : at + batch] for array in inputs)) for at in starts]
+    parts = [original(tuple(array[at : at + batch] for array in inputs)) for at in starts]
     return [np.concatenate(arrays) for arrays in zip(*parts)]
 
 

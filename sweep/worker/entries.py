@@ -57,7 +57,7 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
     toolchain = installed.versions(workloads.packages(wanted.model))
     _note_versions(folder, {name: version for name, version in toolchain.items() if version})
     progress, dims = Progress(folder), wanted.model.get("bucket_dims")
-    dataset, model, model_key, data_key, binding = _load_workload(wanted, progress)
+    dataset, model, model_key, data_key, binding, weights = _load_workload(wanted, progress)
     reference_key = digest([model_key, data_key, toolchain, *([] if dataset.sizes is None else [dims])])
     root = Path(wanted.reference_root)
     facts = answers.obtain_answers(reference_key, model, dataset, dims, root, progress)
@@ -75,6 +75,8 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
         self_difference=facts["self_difference"],
         outputs=facts["outputs"],
         binding=binding,
+        weights=weights,
+        batch=facts.get("batch"),
         warning=facts.get("warning") or "",
         flops_per_item=workloads.average_flops(flops, dataset.sizes),
         flops_by_size=tuple((tuple(size), count) for size, count in flops),
@@ -83,15 +85,18 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
 
 def _load_workload(
     request: ReferenceRequest, progress: Progress
-) -> Tuple[workloads.Dataset, Any, str, str, BindingFacts]:
-    """The data in the order of the model's inputs, the model, the identities of both, and which array goes where."""
+) -> Tuple[workloads.Dataset, Any, str, str, BindingFacts, str]:
+    """The data in the order of the model's inputs, the model, the identities of both, which array goes where, and the
+    type of the model's weights."""
     original = workloads.load_model(request.model)
+    key, weights = workloads.model_digest(original), workloads.describe_weights(original)
+    handled = workloads.handle(original, request.model)
     dims, name = request.model.get("bucket_dims"), str(request.data.get("name"))
     bindings: List[BindingFacts] = []
 
     def read() -> Iterator[workloads.Dataset]:
         loaded = workloads.load_pieces(request.data)
-        for piece, facts in workloads.bind_pieces(original, request.model, loaded, request.data):
+        for piece, facts in workloads.bind_pieces(handled, request.model, loaded, request.data):
             bindings[:] = [facts]
             yield piece
 
@@ -100,11 +105,13 @@ def _load_workload(
     dataset = arrays.open_data(root / data_key)
     workloads.check_fit(dataset.sizes, dataset.inputs, dims, name)
     workloads.check_fit(dataset.calibration_sizes, dataset.calibration, dims, name + ": calibration")
-    key = workloads.model_digest(original)
-    model = workloads.load_keywords(original, list(dataset.inputs), request.data)
-    if model is not original:  # the same arrays by position have other answers, which may be stored
+    model = workloads.wrap_call(handled, request.model, list(dataset.inputs), request.data)
+    handling = workloads.read_handling(request.model).describe()
+    if model is not handled:  # the same arrays by position have other answers, which may be stored
         key = digest([key, list(dataset.inputs)])
-    return dataset, model, key, data_key, bindings[0]
+    if handling or (weights and weights != "int8"):  # earlier versions stored answers of half precision
+        key = digest([key, handling, weights])
+    return dataset, model, key, data_key, bindings[0], weights
 
 
 def _count_flops(model: Any, dataset: workloads.Dataset, dims: Optional[workloads.Dims]) -> List[Any]:

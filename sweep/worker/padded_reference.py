@@ -28,13 +28,13 @@ def check(request: Json, folder: Path) -> Json:
     data, padding = Path(wanted.data_folder), wanted.padding
     inputs = materials.read_data(data)
     sizes = batching.find_own_sizes(inputs, materials.read_sizes(data), padding)
-    model = workloads.load_keywords(workloads.load_model(wanted.model), tuple(inputs), wanted.data)
+    original = workloads.Original(workloads.load_original(wanted.model, tuple(inputs), wanted.data))
     index: List[np.ndarray] = []
     parts: List[List[np.ndarray]] = []
     for items, bucket in _group_by_shape(wanted):
         arrays = batching.fit_samples(inputs, items, bucket, padding, sizes)
         index.append(items)
-        parts.append(run_in_batches(model, arrays))
+        parts.append(run_in_batches(original, arrays))
     every = np.concatenate(index)
     order = np.argsort(every)
     outputs = [np.concatenate(arrays)[order] for arrays in zip(*parts)]

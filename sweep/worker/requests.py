@@ -28,9 +28,7 @@ def make_source(request: Union[BuildRequest, MeasureRequest], spec: BuildSpec) -
     data = _Data(request)
     first = batching.choose_examples(data.sizes, spec.bucket or None, spec.batch, data.count)
     return Source(
-        load_model=lambda: workloads.load_keywords(
-            workloads.load_model(dict(spec.model)), tuple(data.inputs), spec.data
-        ),
+        load_model=lambda: workloads.load_original(dict(spec.model), tuple(data.inputs), spec.data),
         example=data.fit(first, spec.bucket or None),
         calibration=lambda: _batch_calibration(data.folder, spec, data.padding),
         input_names=tuple(data.inputs),

@@ -14,12 +14,14 @@ from sweep.workloads.base import (
     SavedModel,
     check_dataset,
     load_model,
+    read_handling,
     refusal,
 )
-from sweep.workloads.binding import bind, bind_pieces, load_keywords
+from sweep.workloads.binding import bind, bind_pieces, describe_weights, handle, load_original, wrap_call
 from sweep.workloads.labels import check_labels
 from sweep.workloads.pieces import cut, load_data, load_pieces
 from sweep.workloads.reference import (
+    Original,
     average_flops,
     count_flops_by_size,
     count_flops_per_item,
@@ -37,6 +39,7 @@ __all__ = [
     "Dims",
     "NumpyModel",
     "OnnxFile",
+    "Original",
     "SavedModel",
     "average_flops",
     "bind",
@@ -47,15 +50,19 @@ __all__ = [
     "count_flops_by_size",
     "count_flops_per_item",
     "cut",
+    "describe_weights",
     "group_by_size",
+    "handle",
     "interpolate_flops",
     "load_data",
-    "load_keywords",
     "load_model",
+    "load_original",
     "load_pieces",
     "model_digest",
     "packages",
+    "read_handling",
     "refusal",
     "run_reference",
     "take_samples",
+    "wrap_call",
 ]

@@ -1,19 +1,22 @@
 """The types of workloads, and how a config becomes a model or a checked data set."""
 
 import importlib
+import inspect
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from sweep.spec import UserError, meant
+from sweep.workloads import handling
+from sweep.workloads.handling import Handling
 from sweep.workloads.sizes import check_sizes
 
 RESERVED = (
     *("name", "_target_", "format", "requires", "extra", "data", "trust", "python"),
     *("bucket_dims", "pad_value", "pad_side"),
 )
-"""Keys of a model's or a data set's config that are not passed to its factory."""
+"""Keys of a model's or a data set's config that are not passed to its factory; see also `handling.KEYS`."""
 
 FORMATS: Mapping[str, str] = {
     "module": "a torch.nn.Module",
@@ -49,9 +52,11 @@ class Dataset(NamedTuple):
 
 
 class OnnxFile(NamedTuple):
-    """A model that is a file: backends that read ONNX take it as it is."""
+    """A model that is a file, and how it is called."""
 
     path: str
+    handling: Handling = Handling()
+    weights: str = ""  # of what type, where they are no fp32
 
 
 class SavedModel(NamedTuple):
@@ -220,7 +225,32 @@ def call_factory(config: Mapping[str, Any], group: str) -> Any:
     """
     factory = _import(read_target(config), group)
     arguments = {key: value for key, value in config.items() if key not in RESERVED}
+    if group == "model":
+        own = _list_own(factory)
+        for key in handling.KEYS:
+            if key not in own or arguments.get(key) is None:
+                arguments.pop(key, None)
     return factory(**arguments)
+
+
+def read_handling(config: Mapping[str, Any]) -> Handling:
+    """How the config of a model wants it to be called.
+
+    Raises:
+        UserError: for a value of the wrong form.
+    """
+    if not any(config.get(key) is not None for key in handling.KEYS):
+        return Handling()
+    return handling.read(config, _list_own(_import(read_target(config), "model")))
+
+
+def _list_own(factory: Callable[..., Any]) -> Tuple[str, ...]:
+    """The keys of handling that are arguments of a factory's own."""
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return ()
+    return tuple(key for key in handling.KEYS if key in parameters)
 
 
 def read_target(config: Mapping[str, Any]) -> str:

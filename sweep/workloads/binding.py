@@ -12,8 +12,9 @@ import numpy as np
 
 from sweep.spec import UserError
 from sweep.spec.facts import BindingFacts
-from sweep.workloads import onnx_files, tensorflow_models, types
-from sweep.workloads.base import Dataset, OnnxFile, SavedModel
+from sweep.workloads import onnx_files, tensorflow_models, torch_models, types
+from sweep.workloads.base import Dataset, OnnxFile, SavedModel, load_model, read_handling
+from sweep.workloads.handling import Handling, refuse, wrap_module
 
 
 class Slot(NamedTuple):
@@ -50,7 +51,7 @@ def bind_pieces(
     slots: Optional[Sequence[Slot]] = None
     for number, piece in enumerate(pieces):
         if not number:
-            slots = list_inputs(model, len(piece.inputs))
+            slots = _drop_constants(list_inputs(model, len(piece.inputs)), read_handling(config).constants)
         piece, facts = _order(slots, piece, _has_list(model, data), titles)
         by_input = {slot.name: slot.dtype for slot in slots or ()}
         declared = {name: by_input.get(own, "") for name, own in facts.inputs.items()}
@@ -76,20 +77,52 @@ def _order(
     )
 
 
-def load_keywords(model: Any, names: Sequence[str], data: Mapping[str, Any]) -> Any:
-    """The model, called by keyword where arrays of these names would otherwise reach other inputs.
+def handle(model: Any, config: Mapping[str, Any]) -> Any:
+    """The original model in fp32 where it is of other floats; a file also as `model.outputs` and its like want it."""
+    if isinstance(model, OnnxFile):
+        return model._replace(handling=read_handling(config), weights=describe_weights(model))
+    return torch_models.widen(model) if hasattr(model, "named_modules") else model
+
+
+def describe_weights(model: Any) -> str:
+    """`bf16`, `fp16`, `fp64` or `int8` where a model's weights are no fp32; several are joined by a plus."""
+    if isinstance(model, OnnxFile):
+        return onnx_files.describe_weights(model.path)
+    return torch_models.describe_weights(model) if hasattr(model, "named_modules") else ""
+
+
+def wrap_call(model: Any, config: Mapping[str, Any], names: Sequence[str], data: Mapping[str, Any]) -> Any:
+    """The model as it takes arrays of these names, in this order; the same model where it is called as it is.
 
     Args:
+        config: of the model.
         names: of the arrays, in the order in which they are given.
         data: config of the data set.
     """
-    if _has_list(model, data) or not hasattr(model, "named_modules"):
+    handling = read_handling(config)
+    if isinstance(model, OnnxFile):
         return model
-    slots = list_inputs(model, len(names)) or []
-    known = [slot.name for slot in slots]
-    if not set(names) <= set(known) or known[: len(names)] == list(names):
+    if not hasattr(model, "named_modules"):
+        refuse(handling, "a model of format %s" % config.get("format"))
         return model
-    return _call_by_keyword(model, tuple(names))
+    slots = _drop_constants(list_inputs(model, len(names)), handling.constants) or []
+    own = [slot.name for slot in slots]
+    listed = _has_list(model, data) or not set(names) <= set(own)
+    order = own[: len(names)] if listed else list(names)
+    keywords = bool(handling.constants) or (not listed and own[: len(names)] != list(names))
+    if handling == Handling() and not keywords:
+        return model
+    return wrap_module(model, handling, order or list(names), keywords)
+
+
+def load_original(config: Mapping[str, Any], names: Sequence[str], data: Mapping[str, Any]) -> Any:
+    """The original model of a config as it takes arrays of these names: see `load_model`, `handle` and `wrap_call`."""
+    return wrap_call(handle(load_model(config), config), config, names, data)
+
+
+def _drop_constants(slots: Optional[Sequence[Slot]], constants: Mapping[str, Any]) -> Optional[Sequence[Slot]]:
+    """The inputs that arrays have to be given for."""
+    return None if slots is None else [slot for slot in slots if slot.name not in constants]
 
 
 def _has_list(model: Any, data: Mapping[str, Any]) -> bool:
@@ -106,7 +139,7 @@ def list_inputs(model: Any, count: int) -> Optional[Sequence[Slot]]:
         count: of the arrays. The signature of a SavedModel is read only for more than one, since it takes seconds.
     """
     if isinstance(model, OnnxFile):
-        return [Slot(entry.name, dtype=entry.dtype) for entry in onnx_files.list_inputs(model.path)]
+        return [Slot(entry.name, dtype=entry.dtype) for entry in onnx_files.list_inputs(model)]
     if isinstance(model, SavedModel) and count == 1 and not model.inputs:
         return None
     if tensorflow_models.owns(model):
@@ -182,19 +215,3 @@ def _pair(names: Sequence[str], slots: Sequence[Slot]) -> Dict[str, str]:
 
 def _sorted(arrays: Mapping[str, np.ndarray], order: Sequence[str]) -> Dict[str, np.ndarray]:
     return {name: arrays[name] for name in order if name in arrays}
-
-
-def _call_by_keyword(model: Any, names: Tuple[str, ...]) -> Any:
-    import torch
-
-    class ByKeyword(torch.nn.Module):
-        """A module that hands its arguments on by name."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, *arrays: Any) -> Any:
-            return self.model(**dict(zip(names, arrays)))
-
-    return ByKeyword().eval()

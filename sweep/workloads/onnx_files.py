@@ -1,6 +1,7 @@
 """What an ONNX file declares, read in one way for the reference and for every build.
 
-Files write a dimension of any size as a name, as nothing, and some exporters as -1 or 0.
+Files write a dimension of any size as a name, as nothing, and some exporters as -1 or 0. Weights of half precision are
+read as fp32, and a config may choose outputs, give inputs a value, or say where the batch is (`handling`).
 """
 
 import contextlib
@@ -8,7 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
-from sweep.workloads import types
+import numpy as np
+
+from sweep.spec import UserError
+from sweep.workloads import handling, onnx_graphs, types
+from sweep.workloads.base import OnnxFile
+
+WIDENED = {"FLOAT16": "fp16", "BFLOAT16": "bf16"}
 
 
 class Entry(NamedTuple):
@@ -19,18 +26,18 @@ class Entry(NamedTuple):
     shape: Tuple[Optional[int], ...]  # None: any size
 
 
-def list_inputs(path: str) -> List[Entry]:
+def list_inputs(model: OnnxFile) -> List[Entry]:
     """The inputs that a caller has to give, in the order of the file."""
     return [
         Entry(entry.name, _name_dtype(entry), tuple(map(read_size, entry.type.tensor_type.shape.dim)))
-        for entry in list_free_inputs(read_header(path))
+        for entry in list_free_inputs(_handle(read_header(model.path), model))
     ]
 
 
-def list_free_inputs(model: Any) -> List[Any]:
+def list_free_inputs(graph_model: Any) -> List[Any]:
     """The graph's inputs without those that have a value in the file."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    return [entry for entry in model.graph.input if entry.name not in constants]
+    constants = {tensor.name for tensor in graph_model.graph.initializer}
+    return [entry for entry in graph_model.graph.input if entry.name not in constants]
 
 
 def read_header(path: str) -> Any:
@@ -54,9 +61,73 @@ def list_weight_files(path: str) -> List[str]:
     return [str(folder / name) for name in sorted(names)]
 
 
-def free_sizes(model: Any) -> None:
+def describe_weights(path: str) -> str:
+    """`fp16`, `bf16` or `int8` where a file computes with weights of it; several are joined by a plus."""
+    from onnx import TensorProto
+
+    graph = read_header(path).graph
+    kinds = {WIDENED.get(TensorProto.DataType.Name(tensor.data_type)) for tensor in onnx_graphs.list_constants(graph)}
+    if any(onnx_graphs.is_quantised(node.op_type) for node in onnx_graphs.list_nodes(graph)):
+        kinds.add("int8")
+    return "+".join(sorted(filter(None, kinds)))
+
+
+def read(model: OnnxFile) -> Any:
+    """The whole model with its weights, as it is called."""
+    import onnx
+
+    return _handle(onnx.load(model.path), model)
+
+
+@contextlib.contextmanager
+def on_disk(model: OnnxFile) -> Iterator[str]:
+    """A file that runtimes can read: the model's own, or a copy that lives as long as the context."""
+    header = read_header(model.path)
+    before = header.SerializeToString(deterministic=True)
+    if _handle(header, model).SerializeToString(deterministic=True) == before:
+        yield model.path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = str(Path(folder) / "model.onnx")
+        save(read(model), copy, beside=bool(list_weight_files(model.path)))
+        yield copy
+
+
+def save(graph_model: Any, path: str, beside: bool) -> None:
+    """Write a model.
+
+    Args:
+        beside: its weights into the file of its name with `.data` behind, as files above 2 GiB must have it.
+    """
+    import onnx
+
+    location = Path(path).name + ".data" if beside else None
+    onnx.save(graph_model, path, save_as_external_data=beside, location=location)
+
+
+def _handle(graph_model: Any, model: OnnxFile) -> Any:
+    """Change a model in place to what is called: the handling of its config, free sizes by name, and fp32 for half."""
+    graph, wanted = graph_model.graph, model.handling
+    _free_sizes(graph)
+    if set(model.weights.split("+")) & set(WIDENED.values()):
+        onnx_graphs.widen(graph)
+    inputs = [entry.name for entry in list_free_inputs(graph_model)]
+    unknown = [name for name in wanted.constants if name not in inputs]
+    if unknown:
+        raise UserError("model.constants names %s; the model takes %s" % (", ".join(unknown), ", ".join(inputs)))
+    places = handling.find_outputs(wanted, [entry.name for entry in graph.output], inputs)
+    onnx_graphs.keep_outputs(graph, places)
+    for name, value in wanted.constants.items():
+        onnx_graphs.fix_input(graph, name, np.asarray(value))
+    for entry in list_free_inputs(graph_model):
+        onnx_graphs.move_batch_of_input(graph, entry, wanted.input_axis(entry.name))
+    for number, entry in enumerate(graph.output):
+        onnx_graphs.move_batch_of_output(graph, entry, wanted.output_axis(number, entry.name))
+    return graph_model
+
+
+def _free_sizes(graph: Any) -> None:
     """Write every dimension of any size as a name, in place: runtimes take -1 and 0 for sizes."""
-    graph = model.graph
     for entry in (*graph.input, *graph.output, *graph.value_info):
         for axis, dim in enumerate(entry.type.tensor_type.shape.dim):
             if dim.HasField("dim_value") and dim.dim_value <= 0:
@@ -68,39 +139,3 @@ def _name_dtype(entry: Any) -> str:
 
     name = helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type).name
     return name if name in types.KNOWN else ""
-
-
-def read(path: str) -> Any:
-    """The whole model with its weights, and its sizes as `free_sizes` writes them."""
-    import onnx
-
-    model = onnx.load(path)
-    free_sizes(model)
-    return model
-
-
-@contextlib.contextmanager
-def on_disk(path: str) -> Iterator[str]:
-    """A file that runtimes can read: the file itself, or a copy that lives as long as the context."""
-    header = read_header(path)
-    before = header.SerializeToString(deterministic=True)
-    free_sizes(header)
-    if header.SerializeToString(deterministic=True) == before:
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = str(Path(folder) / "model.onnx")
-        save(read(path), copy, beside=bool(list_weight_files(path)))
-        yield copy
-
-
-def save(model: Any, path: str, beside: bool) -> None:
-    """Write a model.
-
-    Args:
-        beside: its weights into the file of its name with `.data` behind, as files above 2 GiB must have it.
-    """
-    import onnx
-
-    location = Path(path).name + ".data" if beside else None
-    onnx.save(model, path, save_as_external_data=beside, location=location)

@@ -7,10 +7,15 @@ from typing import Any, Callable, ContextManager, Iterator, List, Mapping, Optio
 
 import numpy as np
 
+from sweep.spec import TrialError, UserError
 from sweep.workloads import onnx_files, tensorflow_models, torch_models
 from sweep.workloads.base import Dataset, OnnxFile
+from sweep.workloads.results import Named, check_rows, list_arrays
 from sweep.workloads.sizes import Dims, pick_sizes, remove_padding
 from sweep.workloads.types import to_float32
+
+Call = Callable[[Tuple[np.ndarray, ...]], Named]
+SIZES = (1, 2, 4, 8, 16, 32, 64, *(size for size in range(3, 64) if size & (size - 1)))  # tried, likely ones first
 
 Arrays = Tuple[np.ndarray, ...]
 
@@ -23,22 +28,77 @@ def packages(config: Mapping[str, Any]) -> List[str]:
 
 
 def run_reference(model: Any, inputs: Arrays) -> Arrays:
-    """Answers of the original, fp32 and without a compiler, as host arrays with one row per sample.
+    """Answers of the original, fp32 and without a compiler, as host arrays with one row per sample."""
+    return Original(model)(inputs)
 
-    A model file with a fixed batch size runs in batches of that size.
+
+class Original:
+    """The original model as a function of arrays.
+
+    A model that takes one batch size alone is asked in batches of that size: what a file declares, else what turns out.
     """
+
+    def __init__(self, model: Any) -> None:
+        self._call, self.batch = _make_call(model)
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """Host arrays with one row a sample.
+
+        Raises:
+            UserError: if an output has other rows, or is no array of numbers.
+            Exception: the model's own.
+        """
+        count = len(inputs[0])
+        if self.batch is None:
+            try:
+                answers = self._call(inputs)
+            except (UserError, TrialError, MemoryError):
+                raise
+            except Exception as error:
+                if "memory" in str(error).lower() or not self._find_batch(inputs, SIZES):
+                    raise
+            else:
+                rows = {leaf.shape[:1] for _, leaf in answers if hasattr(leaf, "shape")}
+                other = [size[0] for size in rows if size and size[0] > 1] if len(rows) == 1 else []
+                if other in ([], [count]) or not self._find_batch(inputs, other):
+                    return _take(answers, count)
+        assert self.batch is not None
+        if self.batch == count:
+            return _take(self._call(inputs), count)
+        starts = range(0, count, self.batch)
+        parts = [_take(self._call(_rows(inputs, begin, self.batch)), self.batch) for begin in starts]
+        return tuple(np.concatenate(arrays)[:count] for arrays in zip(*parts))
+
+    def _find_batch(self, inputs: Arrays, sizes: Sequence[int]) -> bool:
+        """Look for a batch size that the model takes, at two places of the data."""
+        for size in sizes:
+            if size != len(inputs[0]) and all(self._takes(_rows(inputs, begin, size)) for begin in (0, size)):
+                self.batch = size
+                return True
+        return False
+
+    def _takes(self, inputs: Arrays) -> bool:
+        try:
+            _take(self._call(inputs), len(inputs[0]))
+        except Exception:  # whatever it is, this size does not work
+            return False
+        return True
+
+
+def _take(answers: Named, count: int) -> Arrays:
+    check_rows(answers, count)
+    return tuple(array for _, array in answers)
+
+
+def _make_call(model: Any) -> Tuple[Call, Optional[int]]:
+    """The model as a function of arrays, and the batch size that it declares."""
     if isinstance(model, OnnxFile):
-        call, batch = _onnx_call(model)
-    elif tensorflow_models.owns(model):
-        call, batch = tensorflow_models.reference_call(model)
-    elif hasattr(model, "state_dict"):
-        call, batch = torch_models.take_arrays(model), getattr(model, "sweep_batch", None)
-    else:
-        call, batch = _numpy_call(model), None
-    if batch is None or batch == len(inputs[0]):
-        return call(inputs)
-    parts = [call(_rows(inputs, begin, batch)) for begin in range(0, len(inputs[0]), batch)]
-    return tuple(np.concatenate(arrays)[: len(inputs[0])] for arrays in zip(*parts))
+        return _onnx_call(model)
+    if tensorflow_models.owns(model):
+        return tensorflow_models.reference_call(model)
+    if hasattr(model, "state_dict"):
+        return torch_models.take_named(model), getattr(model, "sweep_batch", None)
+    return lambda inputs: [(name, to_float32(np.asarray(leaf))) for name, leaf in list_arrays(model(*inputs))], None
 
 
 def _rows(inputs: Arrays, begin: int, batch: int) -> Arrays:
@@ -47,26 +107,19 @@ def _rows(inputs: Arrays, begin: int, batch: int) -> Arrays:
     return tuple(array[index] for array in inputs)
 
 
-def _numpy_call(model: Any) -> Callable[[Arrays], Arrays]:
-    def call(inputs: Arrays) -> Arrays:
-        raw = model(*inputs)
-        return tuple(to_float32(np.asarray(array)) for array in (raw if isinstance(raw, (tuple, list)) else (raw,)))
-
-    return call
-
-
-def _onnx_call(model: OnnxFile) -> Tuple[Callable[[Arrays], Arrays], Optional[int]]:
+def _onnx_call(model: OnnxFile) -> Tuple[Call, Optional[int]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    with onnx_files.on_disk(model.path) as path:
+    with onnx_files.on_disk(model) as path:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    slots = onnx_files.list_inputs(model.path)
+    slots, names = onnx_files.list_inputs(model), [entry.name for entry in session.get_outputs()]
     batch = next((slot.shape[0] for slot in slots if slot.shape), None)
 
-    def call(inputs: Arrays) -> Arrays:
-        return tuple(map(to_float32, session.run(None, {slot.name: array for slot, array in zip(slots, inputs)})))
+    def call(inputs: Arrays) -> Named:
+        raw = session.run(None, {slot.name: array for slot, array in zip(slots, inputs)})
+        return [(name, to_float32(leaf) if hasattr(leaf, "dtype") else leaf) for name, leaf in zip(names, raw)]
 
     return call, batch
 

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from sweep.spec import UserError
-from sweep.workloads import types
+from sweep.workloads import results, types
 from sweep.workloads.base import SavedModel
 
 Arrays = Tuple[np.ndarray, ...]
@@ -29,15 +29,15 @@ def is_tf1() -> bool:
     return str(tensorflow.__version__).startswith("1.")
 
 
-def reference_call(model: Any) -> Tuple[Callable[[Arrays], Arrays], Optional[int]]:
+def reference_call(model: Any) -> Tuple[Callable[[Arrays], results.Named], Optional[int]]:
     """The model as a function of arrays, run by TensorFlow on the CPU, and its batch size where that is fixed."""
     if isinstance(model, SavedModel):
         signature = Signature(model.path, model.inputs)
-        return signature, signature.batch
+        return lambda given: name_arrays(signature.run(signature.prepare(given))), signature.batch
 
-    def call(inputs: Arrays) -> Arrays:
+    def call(inputs: Arrays) -> results.Named:
         given = list(inputs)
-        return arrays(model.predict(given if len(given) > 1 else given[0], batch_size=len(inputs[0]), verbose=0))
+        return name_arrays(model.predict(given if len(given) > 1 else given[0], batch_size=len(inputs[0]), verbose=0))
 
     inputs = getattr(model, "inputs", None)
     return call, _fixed_batch(inputs[0].shape) if inputs else None
@@ -61,18 +61,21 @@ def _name_dtype(dtype: Any) -> str:
     return name if name in types.KNOWN else ""
 
 
-def leaves(raw: Any) -> List[Any]:
-    """The tensors in what a model returned, those of a dict in the order of their names, as TensorFlow flattens it."""
+def _sort(raw: Any) -> Any:
+    """What a model returned with dicts in the order of their names, as TensorFlow flattens them."""
     if isinstance(raw, Mapping):
-        return [leaf for name in sorted(raw) for leaf in leaves(raw[name])]
-    if isinstance(raw, (tuple, list)):
-        return [leaf for part in raw for leaf in leaves(part)]
-    return [raw]
+        return {name: _sort(raw[name]) for name in sorted(raw)}
+    return [_sort(part) for part in raw] if isinstance(raw, (tuple, list)) else raw
+
+
+def name_arrays(raw: Any) -> results.Named:
+    """Host arrays of what a model returned, with their names; floats of any width as float32."""
+    return [(name, _host(leaf)) for name, leaf in results.list_arrays(_sort(raw))]
 
 
 def arrays(raw: Any) -> Arrays:
-    """Host arrays of what a model returned; floats of any width as float32."""
-    return tuple(map(_host, leaves(raw)))
+    """The same without names."""
+    return tuple(array for _, array in name_arrays(raw))
 
 
 def _host(leaf: Any) -> np.ndarray:

@@ -7,6 +7,10 @@ from typing import Any, Callable, List, Tuple
 
 import numpy as np
 
+from sweep.spec import FailureKind, TrialError
+from sweep.workloads import results
+from sweep.workloads.types import to_float32
+
 Arrays = Tuple[np.ndarray, ...]
 
 
@@ -18,25 +22,70 @@ def to_tensors(inputs: Arrays) -> Tuple[Any, ...]:
 
 
 def list_tensors(raw: Any) -> List[Any]:
-    """The tensors in what a model returned, in order, out of tuples, lists and dicts."""
-    import torch
-    from torch.utils._pytree import tree_flatten
+    """The tensors in what a model returned, in order, whatever they are packed in.
 
-    return [leaf for leaf in tree_flatten(raw)[0] if isinstance(leaf, torch.Tensor)]
+    Raises:
+        TrialError: there is none, so nothing that a compiler could follow.
+    """
+    import torch
+
+    named = results.list_arrays(raw)
+    if named and not any(isinstance(leaf, torch.Tensor) for _, leaf in named):
+        what = "the model returns arrays of numpy, which a compiler cannot follow: return tensors, or use backend=torch"
+        raise TrialError(FailureKind.UNSUPPORTED_OPERATOR, what)
+    return [leaf for _, leaf in named if isinstance(leaf, torch.Tensor)]
 
 
 def to_arrays(raw: Any) -> Arrays:
     """Host arrays of what a model returned; floats of any width as float32."""
-    return tuple((t.float() if t.is_floating_point() else t).detach().cpu().numpy() for t in list_tensors(raw))
+    return tuple(array for _, array in name_arrays(raw))
+
+
+def name_arrays(raw: Any) -> results.Named:
+    """The same with their names."""
+    return [(name, _to_host(leaf)) for name, leaf in results.list_arrays(raw)]
+
+
+def _to_host(leaf: Any) -> np.ndarray:
+    if not hasattr(leaf, "detach"):
+        return to_float32(np.asarray(leaf))
+    tensor = leaf.dequantize() if leaf.is_quantized else leaf
+    host: np.ndarray = (tensor.float() if tensor.is_floating_point() else tensor).detach().cpu().numpy()
+    return host
+
+
+WIDENED = {"torch.bfloat16": "bf16", "torch.float16": "fp16", "torch.float64": "fp64"}
+
+
+def describe_weights(model: Any) -> str:
+    """`bf16`, `fp16`, `fp64` or `int8` where the weights are no fp32; several are joined by a plus."""
+    tensors = [*model.parameters(), *model.buffers()]
+    kinds = {WIDENED[str(tensor.dtype)] for tensor in tensors if str(tensor.dtype) in WIDENED}
+    graph = getattr(model, "inlined_graph", None)
+    packed = any(".quantized" in type(module).__module__ for module in model.modules())
+    if packed or (graph is not None and "quantized::" in str(graph)):
+        kinds.add("int8")
+    return "+".join(sorted(kinds))
+
+
+def widen(model: Any) -> Any:
+    """The model in fp32, in place; weights of int8 stay."""
+    return model.float() if set(describe_weights(model).split("+")) & set(WIDENED.values()) else model
 
 
 def take_arrays(call: Any, device: str = "cpu") -> Callable[[Arrays], Arrays]:
     """The model `call` as a function from host arrays to host arrays, without gradients."""
+    named = take_named(call, device)
+    return lambda inputs: tuple(array for _, array in named(inputs))
 
-    def answer(inputs: Arrays) -> Arrays:
+
+def take_named(call: Any, device: str = "cpu") -> Callable[[Arrays], results.Named]:
+    """The same with the names of the outputs."""
+
+    def answer(inputs: Arrays) -> results.Named:
         import torch
 
         with torch.no_grad():
-            return to_arrays(call(*(tensor.to(device) for tensor in to_tensors(inputs))))
+            return name_arrays(call(*(tensor.to(device) for tensor in to_tensors(inputs))))
 
     return answer

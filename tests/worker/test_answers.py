@@ -64,7 +64,7 @@ def test_killed_sweep_goes_on_where_it_ended(tmp_path: Path) -> None:
 def test_answers_that_are_there_are_not_asked_for(tmp_path: Path) -> None:
     obtain(tmp_path, Doubles())
     nobody = Doubles(end=1)
-    assert obtain(tmp_path, nobody) == {"self_difference": 0.0, "outputs": 2, "warning": None}
+    assert obtain(tmp_path, nobody) == {"self_difference": 0.0, "outputs": 2, "warning": None, "batch": None}
     assert nobody.calls == 0
 
 

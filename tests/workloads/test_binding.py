@@ -91,7 +91,7 @@ MODELS = {
 
 def ask(model: Any, dataset: Dataset, data: dict[str, Any] = DATA) -> np.ndarray:
     """The model's answer, asked as a reference and as a build's original are."""
-    model = workloads.load_keywords(model, list(dataset.inputs), data)
+    model = workloads.wrap_call(model, MODEL, list(dataset.inputs), data)
     return workloads.run_reference(model, tuple(dataset.inputs.values()))[0]
 
 
@@ -151,11 +151,11 @@ def test_inputs_with_a_default_are_not_missing() -> None:
 
 def test_a_model_is_wrapped_only_where_its_inputs_do_not_stand_side_by_side() -> None:
     plain, options = make_difference(), make_optional()
-    assert workloads.load_keywords(plain, ["left", "right"], DATA) is plain
-    assert workloads.load_keywords(plain, ["a", "b"], DATA) is plain
-    assert workloads.load_keywords(options, ["left"], DATA) is options
-    assert workloads.load_keywords(options, ["left", "right"], DATA) is not options
-    assert workloads.load_keywords(options, ["left", "right"], {"inputs": ["left", "right"]}) is options
+    assert workloads.wrap_call(plain, MODEL, ["left", "right"], DATA) is plain
+    assert workloads.wrap_call(plain, MODEL, ["a", "b"], DATA) is plain
+    assert workloads.wrap_call(options, MODEL, ["left"], DATA) is options
+    assert workloads.wrap_call(options, MODEL, ["left", "right"], DATA) is not options
+    assert workloads.wrap_call(options, MODEL, ["left", "right"], {"inputs": ["left", "right"]}) is options
 
 
 def test_a_factory_may_have_an_argument_called_inputs() -> None:
@@ -181,7 +181,10 @@ def test_builds_of_every_runtime_take_arrays_as_the_original_does(kind: str, bac
     bound, _ = workloads.bind(model, MODEL, swapped(), DATA)
     inputs = tuple(bound.inputs.values())
     source = Source(
-        lambda: workloads.load_keywords(model, list(bound.inputs), DATA), inputs, lambda: iter(()), tuple(bound.inputs)
+        lambda: workloads.wrap_call(model, MODEL, list(bound.inputs), DATA),
+        inputs,
+        lambda: iter(()),
+        tuple(bound.inputs),
     )
     config = {**MODEL, "format": "onnx" if kind == "onnx" else "module"}
     spec = BuildSpec(config, DATA, backend, {}, "fp32", len(LEFT))

@@ -50,7 +50,7 @@ def build(runtime: str, model: OnnxFile, inputs: tuple[np.ndarray, ...], folder:
 @pytest.mark.parametrize("batch", [-1, 0, "n", None, 4])
 def test_a_size_is_free_however_the_file_writes_it(batch: Any, tmp_path: Path) -> None:
     model = write_product(tmp_path / "net.onnx", batch)
-    assert onnx_files.list_inputs(model.path)[0].shape == (4 if batch == 4 else None, 2)
+    assert onnx_files.list_inputs(model)[0].shape == (4 if batch == 4 else None, 2)
     (answer,) = workloads.run_reference(model, (VALUES,))
     np.testing.assert_allclose(answer, VALUES @ WEIGHT)
     for runtime in RUNTIMES:
