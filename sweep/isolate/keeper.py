@@ -249,7 +249,7 @@ class _Keeper:
             return False
         self.looked = now
         tree = procfs.list_descendants(os.getpid())
-        used = procfs.sum_resident_mb(tree)
+        used = procfs.sum_held_mb(tree)
         if used > limit and len(tree) > 1:  # forks share memory: count it once before ending anything
             used = procfs.sum_proportional_mb(tree)
         self.peak_mb = max(self.peak_mb, used)

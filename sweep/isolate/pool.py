@@ -210,7 +210,9 @@ class _Task:
         """Kind and summary of a worker without a result."""
         why, code, limit = report.get("why", ""), report.get("code"), self.limits.memory_mb
         if why == "deadline":
-            return FailureKind.TIMEOUT, f"not finished after {self.limits.seconds:g} s: killed at the deadline"
+            reported = (self.folder / procfs.PROGRESS).is_file()
+            what = "no progress for" if reported else "not finished after"
+            return FailureKind.TIMEOUT, f"{what} {self.limits.seconds:g} s: killed at the deadline"
         if why == "memory":
             return FailureKind.HOST_OOM, f"held {peak:,.0f} MB of memory, the limit is {limit:,.0f} MB: killed"
         if why == "cancelled":

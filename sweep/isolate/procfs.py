@@ -6,7 +6,7 @@ Worker side, Python 3.8, standard library. Without /proc (macOS) no process is f
 import os
 import signal
 from pathlib import Path
-from typing import Dict, FrozenSet, List, NamedTuple, Optional
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 MB = float(1 << 20)
@@ -110,7 +110,7 @@ def read_name(pid: int) -> str:
 
 
 def sum_resident_mb(pids: List[int]) -> float:
-    """Sum of the resident sets. Shared memory counts once for every process: see `sum_proportional_mb`."""
+    """Sum of the resident sets, with what is mapped from files. Shared memory counts once for every process."""
     pages = 0
     for pid in pids:
         fields = _read("/proc/%d/statm" % pid).split()
@@ -118,14 +118,24 @@ def sum_resident_mb(pids: List[int]) -> float:
     return pages * PAGE_BYTES / MB
 
 
+def sum_held_mb(pids: List[int]) -> float:
+    """Sum of the memory that the kernel cannot take back: resident without pages of files, such as mapped data sets.
+
+    Shared memory counts once for every process: see `sum_proportional_mb`.
+    """
+    return sum(_sum_lines("/proc/%d/status" % pid, ("RssAnon:", "RssShmem:")) for pid in pids)
+
+
 def sum_proportional_mb(pids: List[int]) -> float:
-    """Sum of the proportional sets: shared memory counts once. Slower than `sum_resident_mb`: it walks page tables."""
-    total = 0.0
-    for pid in pids:
-        text = _read("/proc/%d/smaps_rollup" % pid)
-        lines = [line for line in text.splitlines() if line.startswith("Pss:")]
-        total += int(lines[0].split()[1]) / 1024.0 if lines else sum_resident_mb([pid])
-    return total
+    """As `sum_held_mb`, but shared memory counts once. Slower: the kernel walks page tables."""
+    return sum(
+        _sum_lines("/proc/%d/smaps_rollup" % pid, ("Pss_Anon:", "Pss_Shmem:")) or sum_held_mb([pid]) for pid in pids
+    )
+
+
+def _sum_lines(path: str, names: Tuple[str, ...]) -> float:
+    """Sum in MB of the lines of a file that begin with one of `names` and give kB."""
+    return sum(int(line.split()[1]) for line in _read(path).splitlines() if line.startswith(names)) / 1024.0
 
 
 class Processor(NamedTuple):

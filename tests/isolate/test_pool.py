@@ -306,6 +306,19 @@ def test_the_memory_limit(workers: Workers, tmp_path: Path) -> None:
     assert outcome.peak_memory_mb > 120.0
 
 
+def test_mapped_files_are_no_memory_that_is_held(workers: Workers, tmp_path: Path) -> None:
+    outcome = workers.run(request("map_file", mb=300), tmp_path, limits=Limits(60.0, memory_mb=120.0))
+    assert outcome.result == {"total": 0}
+
+
+def test_worker_with_progress_has_more_time(workers: Workers, tmp_path: Path) -> None:
+    outcome = workers.run(request("write_progress", steps=20), tmp_path / "goes-on", limits=Limits(0.5))
+    assert outcome.result == {"steps": 20}
+    stuck = workers.run(request("write_progress", steps=20, hang=True), tmp_path / "hangs", limits=Limits(0.5))
+    assert failed(stuck) == (FailureKind.TIMEOUT, "no progress for 0.5 s: killed at the deadline")
+    assert 2.0 < stuck.seconds < 30.0
+
+
 def test_memory_under_the_limit_is_measured(workers: Workers, tmp_path: Path) -> None:
     limits = Limits(60.0, memory_mb=2000.0)
     outcome = workers.run(request("eat_memory", steps=8, mb=8), tmp_path, limits=limits)

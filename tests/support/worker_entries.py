@@ -115,6 +115,28 @@ def eat_memory(request, folder):
     return {"held": len(held)}
 
 
+def map_file(request, folder):
+    """Touch every page of a mapped file, as a reader of stored arrays does."""
+    import mmap
+
+    with open(folder / "mapped", "w+b") as file:
+        file.truncate(request["mb"] << 20)
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        total = sum(mapped[:: mmap.PAGESIZE])
+        time.sleep(0.6)  # for two looks of the watchdog
+    return {"total": total}
+
+
+def write_progress(request, folder):
+    """Say for some seconds that there is progress, then hang if asked to."""
+    for number in range(request["steps"]):
+        (folder / "progress.json").write_text(str(number))
+        time.sleep(0.1)
+    if request.get("hang"):
+        time.sleep(600)
+    return {"steps": request["steps"]}
+
+
 def grandchildren(request, folder):
     """One child in our group, one with its own session, one orphan of its own session; then end or hang."""
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
