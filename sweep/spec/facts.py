@@ -161,6 +161,7 @@ class ReplicaFacts:
     elements: Tuple[float, float] = (0.0, 0.0)  # size units of its items, and of what was computed for them
     flops: Tuple[float, float] = (0.0, 0.0)  # likewise operations, where they are known
     memory_mb: Tuple[Optional[float], ...] = ()  # that loading each build took; None where it cannot be known
+    samples_of_data: Optional[int] = None
     capacity: Optional[CapacityFacts] = None
 
 

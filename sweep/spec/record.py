@@ -149,6 +149,8 @@ class Measurement:
     load: Optional[LoadFacts] = None  # where items arrive by themselves
     capacity: Optional[CapacityFacts] = None
     host: HostFacts = field(default_factory=HostFacts)
+    samples_rotated: Optional[int] = None  # distinct ones in the requests of the window
+    samples_of_data: Optional[int] = None
 
     @staticmethod
     def of(index: int, timing: Timing, latency_ms: Mapping[str, float], folder: Path) -> "Measurement":

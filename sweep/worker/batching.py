@@ -70,6 +70,11 @@ def make_batches(items: np.ndarray, batch: int, offset: int) -> List[np.ndarray]
     return list(np.resize(turned, count * batch).reshape(count, batch))
 
 
+def split(items: np.ndarray, batch: int) -> List[np.ndarray]:
+    """Batches that hold each of `items` once; the last may be short."""
+    return [items[at : at + batch] for at in range(0, len(items), batch)]
+
+
 def queue_batches(chosen: np.ndarray, batch: int, offset: int) -> List[Tuple[int, np.ndarray]]:
     """(bucket, samples) of every request that forms when samples arrive in order, from `offset` on.
 

@@ -21,6 +21,7 @@ from sweep.worker import window as measuring
 from sweep.worker.load import account, clients, generator, probing
 from sweep.worker.load import config as load_config
 from sweep.worker.load.queue import Shared
+from sweep.worker.progress import Progress
 from sweep.worker.replicas import Copy
 from sweep.worker.resources import check_resources
 from sweep.worker.window import Request, Totals, Warm, Window
@@ -64,7 +65,8 @@ class _Open(_Closed):
 
     def prepare(self) -> Sequence[Request]:
         share = self.copy.request.share
-        self.stock = self.server.stock(share)
+        progress, pieces = Progress(self.copy.folder), itertools.count(2)
+        self.stock = self.server.stock(share, lambda: progress("pieces of the data", next(pieces)))
         return list(itertools.islice(self.server.form_requests(share), WARM))
 
     def drive(self, warm: Warm) -> Window:
@@ -100,10 +102,19 @@ def measure_replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[me
     of_requests = {"start_ns": window.start_ns, "end_ns": window.end_ns, "client": window.client, **work.arrays}
     arrays = {**of_requests, **how.arrays}
     if len(window.start_ns):  # in an open load one replica may have served nothing
+        used = [window.requests[number].items for number in np.unique(window.number).tolist()]
+        arrays["rotated"] = np.unique(np.concatenate(used))
         arrays.update(materials.name_outputs(*measuring.collect_outputs(window)))
     files.save_arrays(_arrays_path(copy.folder, copy.number), arrays)
     memory = tuple(how.server.memory_mb)
-    return replace(facts, elements=work.elements, flops=work.flops, memory_mb=memory, capacity=how.capacity)
+    return replace(
+        facts,
+        elements=work.elements,
+        flops=work.flops,
+        memory_mb=memory,
+        capacity=how.capacity,
+        samples_of_data=how.server.data.count,
+    )
 
 
 def _arrays_path(folder: Path, number: int) -> Path:
@@ -145,6 +156,8 @@ def combine(
         _arrays_path(folder, number).unlink()
     counted["latency_ms"] = (counted["end_ns"] - counted["start_ns"]) / 1e6  # of requests, whatever the load
     repeat = _merge_facts(request, folder, replicas, served, counted)
+    rotated = np.unique(np.concatenate([left[number]["rotated"] for number in serving]))
+    repeat = replace(repeat, samples_rotated=len(rotated), samples_of_data=replicas[0].samples_of_data)
     repeat = replace(repeat, notes={"device": device} if device else {})
     return by_size.add_sizes(repeat, [build.spec.bucket for build in request.builds], replicas, counted)
 

@@ -4,7 +4,7 @@ Worker side, Python 3.8.
 """
 
 from pathlib import Path
-from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from sweep.spec.requests import BuildRequest, MeasureRequest, Padding
 from sweep.worker import arrays, batching, by_size
 from sweep.worker import window as measuring
 from sweep.worker.load import config as load_config
-from sweep.worker.load.batcher import Padded, Stock, Together
+from sweep.worker.load.batcher import Padded, Piecewise, Stock, Together
+
+TOUCHED = 64  # samples that are read at once
 
 
 def make_backend(request: MeasureRequest, spec: BuildSpec) -> Backend:
@@ -63,6 +65,26 @@ class _Data:
         self.count = len(next(iter(self.inputs.values())))
         self.bytes = max(1, sum(array.nbytes for array in self.inputs.values()) // self.count)  # of a stored sample
 
+    def turn(self, share: float) -> np.ndarray:
+        """All samples, from this share of them on."""
+        return np.roll(np.arange(self.count), -int(share * self.count))
+
+    def pick(self, share: float, passes: int = 1) -> np.ndarray:
+        """All samples, from this share of them on; as many at random as fit into `PREPARED_BYTES` so many times."""
+        fitting = max(1, measuring.PREPARED_BYTES // (passes * self.bytes))
+        if self.count <= fitting:
+            return self.turn(share)
+        return np.random.RandomState(int(share * self.count)).permutation(self.count)[:fitting]
+
+    def touch(self, items: np.ndarray) -> None:
+        """Read samples, so that none has to come from the disk in the timed region."""
+        for some in batching.split(items, TOUCHED):
+            self.fit(some, None)
+
+    def release(self) -> None:
+        """Give back the memory that the mapped samples take."""
+        arrays.release_pages(self.inputs.values())
+
     def fit(self, items: np.ndarray, bucket: Optional[batching.Bucket]) -> Arrays:
         return batching.fit_samples(self.inputs, items, bucket, self.padding, self.sizes)
 
@@ -77,14 +99,28 @@ class Server(NamedTuple):
     data: _Data
     work: "_Work"
 
-    def stock(self, share: float) -> Stock:
-        """The samples, padded so that any that have arrived can form a request."""
+    def stock(self, share: float, moved: Callable[[], None]) -> Stock:
+        """The samples, padded so that any that have arrived can form a request.
+
+        Args:
+            share: of the data at which the first sample stands.
+            moved: called after each further piece of the data that is read.
+        """
         data, specs = self.data, self.specs
-        order = np.roll(np.arange(data.count), -int(share * data.count))
-        order = order[: max(1, measuring.PREPARED_BYTES // data.bytes)]
+        whole = self.request.load.get("name") == "offline"  # all the data at once, piece by piece if it is large
+        order = data.turn(share) if whole else data.pick(share)
         bucket_of = _route_samples(specs, data)
-        together = [self.together(number, order[bucket_of[order] == number]) for number in range(len(specs))]
-        return Stock(self.runners, together, order, bucket_of, self.request.batch, self.ask)
+        lines = [order[bucket_of[order] == number] for number in range(len(specs))]
+        most = max(self.request.batch, measuring.PREPARED_BYTES // data.bytes)
+        together = [
+            Piecewise(line, most, self.read(number)) if len(line) > most else self.together(number, line)
+            for number, line in enumerate(lines)
+        ]
+        return Stock(self.runners, together, order, bucket_of, self.request.batch, self.ask, moved)
+
+    def read(self, number: int) -> Callable[[np.ndarray], Together]:
+        """What reads a piece of the samples of one bucket."""
+        return lambda samples: self.together(number, samples)
 
     def ask(self, number: int, items: np.ndarray) -> measuring.Request:
         """A request for samples of one bucket, without its inputs."""
@@ -95,7 +131,7 @@ class Server(NamedTuple):
     def form_requests(self, share: float) -> Iterator[measuring.Request]:
         """Requests over the data in the order of sending, each in the smallest bucket that fits.
 
-        They end when their inputs fill `PREPARED_BYTES`.
+        Where the data does not fit into `PREPARED_BYTES`, they are of samples drawn at random.
 
         Args:
             share: of the data at which the first request begins.
@@ -103,16 +139,19 @@ class Server(NamedTuple):
         Raises:
             TrialError: if a sample fits no bucket.
         """
-        room, count = measuring.PREPARED_BYTES, self.data.count
-        batch, offset = load_config.request_items(self.request.load, self.request.batch), int(share * count)
+        room = measuring.PREPARED_BYTES
+        batch = load_config.request_items(self.request.load, self.request.batch)
         if not self.specs[0].bucket or self.data.sizes is None:
-            formed = [(0, some) for some in batching.make_batches(np.arange(count), batch, offset)]
+            formed = [(0, some) for some in batching.make_batches(self.data.pick(share), batch, 0)]
         else:
-            formed = batching.queue_batches(_route_samples(self.specs, self.data), batch, offset)
+            order = self.data.pick(share, batching.PASSES if batch > 1 else 1)
+            queued = batching.queue_batches(_route_samples(self.specs, self.data)[order], batch, 0)
+            formed = [(number, order[places]) for number, places in queued]
         for number, some in formed:
             rows = np.resize(some, self.request.batch)  # a short batch is filled up with rows that do not count
             arrays = self.data.fit(rows, batching.choose_shape(self.specs[number].bucket, self.data.sizes, some))
             yield self.ask(number, some)._replace(inputs=self.runners[number].prepare(arrays))
+            self.data.release()
             room -= sum(array.nbytes for array in arrays)
             if room <= 0:
                 return
@@ -121,8 +160,11 @@ class Server(NamedTuple):
         """What puts samples of one bucket together; they are padded ahead, unless the size depends on the batch."""
         bucket, data = self.specs[number].bucket, self.data
         if bucket == () and data.sizes is not None:
+            data.touch(samples)
             return lambda rows: data.fit(rows, batching.choose_shape((), data.sizes, rows))
-        return Padded(samples, data.fit(samples, bucket))
+        padded = Padded(samples, data.fit(samples, bucket))
+        data.release()
+        return padded
 
 
 def load_server(request: MeasureRequest, placement: Placement, doing: Optional[Path] = None) -> Server:

@@ -38,6 +38,43 @@ class Padded:
         return tuple(array.take(places, axis=0) for array in self._arrays)
 
 
+class Piecewise:
+    """The samples of one bucket, of which one piece at a time is in memory, where all would take too much."""
+
+    def __init__(self, samples: np.ndarray, most: int, read: Callable[[np.ndarray], Together]) -> None:
+        """
+        Args:
+            samples: (n,) their numbers, in the order in which they are asked for, round and round.
+            most: samples of a piece.
+            read: what puts the samples of a piece together, which it reads.
+        """
+        self._place = np.zeros(1 + int(samples.max(initial=-1)), np.int64)
+        self._place[samples] = np.arange(len(samples))
+        self._samples, self._read = samples, read
+        self._most = min(most, len(samples))
+        self._begin = 0
+        self._piece = read(samples[: self._most])
+
+    def __call__(self, rows: np.ndarray) -> Arrays:
+        return self._piece(rows)
+
+    def holds(self, rows: np.ndarray) -> bool:
+        """Whether samples that follow each other are in memory."""
+        ahead = (int(self._place[rows[0]]) - self._begin) % len(self._samples)
+        return self._most == len(self._samples) or ahead + len(rows) <= self._most
+
+    def load(self, rows: np.ndarray) -> None:
+        """Read the piece that begins with these samples; the one before it is given up first."""
+        self._begin = int(self._place[rows[0]])
+        self._piece = _forget
+        piece = np.arange(self._begin, self._begin + self._most)
+        self._piece = self._read(self._samples.take(piece, mode="wrap"))
+
+
+def _forget(rows: np.ndarray) -> Arrays:
+    raise AssertionError("no piece is loaded")
+
+
 class Stock(NamedTuple):
     """What one replica serves from."""
 
@@ -47,6 +84,16 @@ class Stock(NamedTuple):
     bucket_of: np.ndarray  # (N,) bucket of each sample of the data
     rows: int  # of every request
     ask: Callable[[int, np.ndarray], Request]  # (bucket, samples) -> the request without its inputs
+    moved: Callable[[], None] = lambda: None  # is called after each piece that was loaded
+
+    def load(self, bucket: int, samples: np.ndarray) -> bool:
+        """Read the inputs of a batch into memory; False if they are there, as nearly always."""
+        together = self.together[bucket]
+        if not isinstance(together, Piecewise) or together.holds(samples):
+            return False
+        together.load(samples)
+        self.moved()
+        return True
 
     def inputs(self, bucket: int, samples: np.ndarray) -> Tuple[Runner, Any]:
         """The runner of a batch, and its prepared inputs."""

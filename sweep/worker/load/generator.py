@@ -56,6 +56,9 @@ class Served(NamedTuple):
 def serve(queue: Queue, stock: Stock, start_ns: int, until_ns: int, keep: int, clock: Clock = REAL) -> Served:
     """Answer arrivals until none is left, or until `until_ns`; a request that has begun is finished.
 
+    Where the data does not fit into memory, the clock of this replica stands still while it reads the next piece: all
+    times that are returned are without these pauses.
+
     Args:
         start_ns: of the window, on the clock; arrivals and `until_ns` count from there.
         keep: outputs of at most this many requests are kept, and of one pass through the data.
@@ -63,22 +66,26 @@ def serve(queue: Queue, stock: Stock, start_ns: int, until_ns: int, keep: int, c
     now, wait = clock
     served = Served([], [], [], [])
     unseen = len(stock.order)
+    paused = 0  # ns
     while True:
         ready = queue.ready_ns()
         if ready >= until_ns:
             break
-        wait(start_ns + ready)
-        begin = now()
+        wait(start_ns + paused + ready)
+        begin = now() - paused
         if begin - start_ns >= until_ns:
             break
         claim = queue.claim(begin - start_ns)
         if claim is None:  # another replica was faster
             continue
-        runner, inputs = stock.inputs(claim.bucket, queue.items(claim))
+        samples = queue.items(claim)
+        if stock.load(claim.bucket, samples):
+            paused = now() - begin
+        runner, inputs = stock.inputs(claim.bucket, samples)
         output = runner.run(inputs)
         if runner.asynchronous:
             runner.synchronize()
-        served.end_ns.append(now())
+        served.end_ns.append(now() - paused)
         served.start_ns.append(begin)
         if unseen > 0 and len(served.kept) < keep:
             served.kept.append((len(served.claims), output))
