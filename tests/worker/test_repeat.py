@@ -22,6 +22,7 @@ PART = ReplicaFacts(
     peak_memory_mb=10.0,
     device_memory_mb=0.0,
     memory_mb=(0.0,),
+    samples_of_data=9,
 )
 
 
@@ -37,6 +38,7 @@ def told(folder: Path, *replicas: tuple[float, list[float]], items: int = 2) -> 
             "bucket": np.zeros(count, np.int64),
             "size": np.zeros((count, 0), np.int64),
             "client": np.zeros(count, np.int64),
+            "rotated": np.array([number, 7]),
             "index": np.array([number]),
             "output_0": np.zeros((1, 3)),
         }
@@ -57,6 +59,7 @@ def test_requests_after_the_common_window_do_not_count(tmp_path: Path) -> None:
     assert repeat.throughput_items_per_s == pytest.approx(2 * (1000 + 500))
     assert repeat.latency_ms["max"] == pytest.approx(2.0)
     assert (repeat.requests, repeat.items) == (150, 300)
+    assert (repeat.samples_rotated, repeat.samples_of_data) == (3, 9)  # 0, 1 and 7
     assert in_flight(repeat) == pytest.approx(2)
     assert (repeat.index, repeat.in_flight, repeat.precision) == (3, 2.0, "fp32")
     assert (repeat.samples, repeat.outputs) == (str(tmp_path / "samples.npz"), str(tmp_path / "outputs.npz"))
