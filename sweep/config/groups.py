@@ -46,6 +46,7 @@ class Data(Open):
     name: str
     requires: Any = ()
     extra: Any = ""
+    score_items: int | str = setting("auto", least=1, choices=("auto", "all"), wanted="auto, all or an integer >= 1")
 
 
 @dataclass(frozen=True)

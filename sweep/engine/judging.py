@@ -1,18 +1,17 @@
 """Last phase: turn repeats into a record, with agreement, gates, metrics and cost."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sweep import backends, files
-from sweep.engine import padding, plan
+from sweep.engine import padding, plan, scoring
 from sweep.engine.context import Context
 from sweep.engine.placement import list_cpus, place_replicas
 from sweep.engine.references import Reference
 from sweep.engine.tasks import Built, Candidate
 from sweep.hardware.environment import find_of_speed
-from sweep.hardware.host import Host
+from sweep.hardware.host import Host, name_processor
 from sweep.isolate.pool import format_rerun
 from sweep.spec import Failure, Json, Measurement, Record, Status, StopReason, Trial, deployment, digest
 from sweep.spec.facts import LadderFacts
@@ -30,7 +29,7 @@ def compute_identity(context: Context, trial: Trial, builds: Sequence[Built], re
     They have the same trial, content of the builds, answers, host type, code, and variables that change speed.
     """
     host, variables = context.host, find_of_speed()
-    where = [host.cpu, len(host.cpus), host.instance_type, CODE]
+    where = [name_processor(host), len(host.cpus), host.instance_type, CODE]
     return digest(
         [trial.key, [built.key for built in builds], reference.key, *where, *([variables] if variables else [])]
     )
@@ -83,6 +82,7 @@ def make_record(context: Context, task: Candidate) -> Record:
         buckets=tuple(pool_buckets(repeats, builds)),
         sizes=tuple(pool_sizes(repeats)),
         binding=task.reference.binding,
+        score=task.score,
         look=task.look,
         dominated_by=task.out.by if task.out is not None else None,
         min_requests=context.settings.effort.min_requests,
@@ -94,7 +94,7 @@ def make_record(context: Context, task: Candidate) -> Record:
             summary += f" (after {len(repeats)} whole repeats)"
         status = Status.INVALID if task.user_error else Status.RUN_FAILED
         return replace(base, status=status, reason=summary, failure=task.failure)
-    if not repeats and task.out is not None:
+    if task.out is not None and (not repeats or task.score is None):
         return replace(base, status=Status.STOPPED, reason=task.out.reason, stop=task.out.why)
     return base
 
@@ -104,15 +104,19 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
 
     Args:
         base: from `make_record`.
-        comparisons: agreements already computed in this sweep, by (builds, digest of the outputs): trials that differ
-            only in cores give the same outputs and are compared once.
+        comparisons: those already made in this sweep, by what was compared: trials with the same score, or a repeat
+            that is judged once more, are compared once.
     """
     from sweep.verdict import gates
 
     trial, repeats = task.trial, base.repeats
-    comparison = _compare(task, repeats, comparisons)
+    comparison = _compare(context, task, comparisons)
+    comparable = [] if comparison["mismatch"] else repeats
+    windows = [_compare_window(context, task, repeat, comparisons) for repeat in comparable]
     metrics = compute_metrics(base)
     metrics |= {name: comparison[name] for name in OF_ANSWERS if comparison.get(name) is not None}
+    if task.score is not None:
+        metrics |= {"scored_items": float(task.score.items), "score_seconds": task.score.seconds}
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
     cost, price = context.compute_cost(trial.hardware, metrics)
     metrics |= cost
@@ -125,6 +129,7 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
         task.reference.flops_per_item,
         (trial.hardware.get("peak_flops") or {}).get(trial.precision),
         "int8" if trial.precision == "fp32" and "int8" in task.reference.weights else "",
+        windows=windows,
     )
     failure, comparison = padding.explain_failure(context, task, failure, comparison, comparisons)
     record = replace(base, metrics=metrics, agreement=comparison, price=price)
@@ -150,19 +155,44 @@ def _add_evidence(context: Context, task: Candidate, repeat: Measurement, failur
     )
 
 
-def _compare(task: Candidate, repeats: Sequence[Measurement], comparisons: Comparisons) -> Json:
+def _compare(context: Context, task: Candidate, comparisons: Comparisons) -> Json:
+    """The answers of the scoring pass beside the original model's."""
     from sweep.verdict.stats import agreement
     from sweep.worker import arrays
+    from sweep.worker import scoring as stored
 
-    index, outputs = arrays.merge_outputs([files.load_arrays(Path(repeat.outputs)) for repeat in repeats])
-    content = hashlib.sha256(index.tobytes())
-    for array in outputs:
-        content.update(array.tobytes())
-    key = ("/".join([built.key for built in task.builds] + [task.reference.key]), content.hexdigest())
+    assert task.score is not None, "nothing is judged before it is scored"
+    key = ("score", task.score.key)
     if key not in comparisons:
-        reference = arrays.read_reference(task.reference.folder)
+        index, outputs = stored.read_answers(scoring.find_folder(context.store.root, task.score))
         labels, kind = arrays.read_labels(task.reference.data_folder)
-        comparisons[key] = agreement.compare(
-            [array[index] for array in reference], outputs, None if labels is None else labels[index], kind
-        )
+        reference = arrays.read_reference(task.reference.folder)
+        if len(index) < task.score.of:
+            reference, labels = [array[index] for array in reference], None if labels is None else labels[index]
+        comparisons[key] = agreement.compare(reference, outputs, labels, kind)
+    return comparisons[key]
+
+
+def _compare_window(context: Context, task: Candidate, repeat: Measurement, comparisons: Comparisons) -> Json:
+    """The answers of a timed window beside those of the scoring pass, or the original's where a sample has no score."""
+    import numpy as np
+
+    from sweep.verdict.stats import agreement
+    from sweep.worker import arrays
+    from sweep.worker import scoring as stored
+
+    assert task.score is not None, "nothing is judged before it is scored"
+    key = ("window", repeat.outputs)
+    if key not in comparisons:
+        index, outputs = arrays.merge_outputs([files.load_arrays(Path(repeat.outputs))])
+        scored, answers = stored.read_answers(scoring.find_folder(context.store.root, task.score))
+        places = np.searchsorted(scored, index).clip(max=len(scored) - 1)
+        expected = [array[places] for array in answers]
+        missing = scored[places] != index
+        if missing.any():
+            original = arrays.read_reference(task.reference.folder)
+            for array, own in zip(expected, original, strict=True):
+                array[missing] = own[index[missing]]
+        kind = arrays.read_labels(task.reference.data_folder)[1]
+        comparisons[key] = agreement.compare(expected, outputs, task=kind)
     return comparisons[key]

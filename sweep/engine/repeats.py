@@ -38,7 +38,7 @@ def measure_all(context: Context, tasks: Sequence[Candidate], run: Run, decider:
         decider: says after `effort.repeats` repeats which trials get more; None: no trial does.
     """
     watch = control.Control(context, tasks, lambda task, repeat: _measure_control(context, task, repeat, run))
-    begun, upto = 0, context.settings.effort.repeats
+    begun, upto = 0, context.settings.effort.repeats if any(task.is_open for task in tasks) else 0
     while begun < upto:
         whole = _measure(context, [task for task in tasks if task.is_open], upto, watch, run)
         control.mark_drift(context, tasks, upto)
@@ -113,9 +113,8 @@ def _repeat(context: Context, together: Sequence[Candidate], repeat: int, run: R
 def run(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome:
     """One repeat of a trial in a worker, or of all the trials of a deployment side by side."""
     first, limits = together[0].trial, context.settings.limits
-    requests = [_make_request(context, task, repeat) for task in together]
+    requests = [make_request(context, task, repeat) for task in together]
     request = requests[0] if len(together) == 1 else TogetherRequest(tuple(requests))
-    needed = [name for task in together for name in backends.get(str(task.trial.backend["name"])).preload_run]
     key = deployment.group_key(first)
     places = [place for task in together for place in place_replicas(context, task.trial)]
     gpus = sorted({int(place.device.partition(":")[2] or 0) for place in places if place.device.startswith("cuda")})
@@ -127,12 +126,18 @@ def run(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome
         seconds=limits.measure_seconds,
         memory_mb=limits.measure_memory_mb,
         python=first.backend.get("python"),
-        preload=tuple(dict.fromkeys(needed)),
+        preload=list_preloads(together),
         cores=list_cpus(places),
         env=first.process.environment,
     )
     after = telemetry.look(list_cpus(places), gpus)
     return replace(outcome, host=telemetry.between(before, after, outcome.cpu_seconds))
+
+
+def list_preloads(together: Sequence[Candidate]) -> tuple[str, ...]:
+    """Modules that the server of these trials' workers imports ahead."""
+    needed = [name for task in together for name in backends.get(str(task.trial.backend["name"])).preload_run]
+    return tuple(dict.fromkeys(needed))
 
 
 def _measure_control(context: Context, task: Candidate, repeat: int, run: Run) -> Measurement | Failure:
@@ -141,7 +146,8 @@ def _measure_control(context: Context, task: Candidate, repeat: int, run: Run) -
     return outcome.failure or _read_measurements([task], outcome)[0]
 
 
-def _make_request(context: Context, task: Candidate, repeat: int) -> MeasureRequest:
+def make_request(context: Context, task: Candidate, repeat: int) -> MeasureRequest:
+    """What a worker is asked for, for one repeat of one trial."""
     trial = task.trial
     effort = context.settings.effort
     if trial.deployment:  # nobody's window is stretched: all members run from its beginning to its end

@@ -5,7 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweep.engine import builds, deciding, earlier, foresight, judging, ladder, providers, references, repeats
+from sweep.engine import (
+    builds,
+    deciding,
+    earlier,
+    foresight,
+    judging,
+    ladder,
+    providers,
+    references,
+    repeats,
+    score_items,
+    scoring,
+)
 from sweep.engine.context import Context
 from sweep.engine.plan import list_build_specs
 from sweep.engine.references import Reference, Unusable
@@ -49,6 +61,7 @@ class Resolver:
             new = [t for t in trials if providers.find_provider(t) is provider and t.pair_key not in known]
             if new:
                 known |= provider.references(context, new)
+                _tell_scored(context, new, known)
         return [self._references[providers.find_provider(trial)][trial.pair_key] for trial in trials]
 
     def refuse(self, entries: Sequence[Entry]) -> None:
@@ -73,7 +86,10 @@ class Resolver:
         return []
 
     def measure(self, tasks: Sequence[Candidate]) -> None:
-        """Run the repeats and judge them."""
+        """Score the builds, run the repeats and judge them."""
+        scoring.score_all(
+            self._context, [t for t in tasks if providers.find_provider(t.trial).can_score(t)], scoring.run
+        )
         begun = time.time()
         racing = self._context.settings.effort.repeats_max is not None and not self._stages.several
         decider = deciding.Decider(self._context, self._judge) if racing else None
@@ -192,6 +208,15 @@ def _build(context: Context, wanted: BuildTask, folder: Path, tools: Mapping[str
 
 def _repeat(context: Context, together: Sequence[Candidate], repeat: int) -> Outcome:
     return providers.find_provider(together[0].trial).repeat(context, together, repeat)
+
+
+def _tell_scored(context: Context, trials: Sequence[Trial], loaded: Mapping[str, Reference | Unusable]) -> None:
+    """Say of which data sets not all samples will be scored."""
+    for trial in {trial.pair_key: trial for trial in trials}.values():
+        reference = loaded[trial.pair_key]
+        text = score_items.describe(trial.data, reference) if isinstance(reference, Reference) else ""
+        if text:
+            context.display.note(text)
 
 
 def make_entries(trials: Sequence[Trial]) -> list[Entry]:

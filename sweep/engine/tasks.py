@@ -6,6 +6,7 @@ from pathlib import Path
 from sweep import backends
 from sweep.engine.references import Reference
 from sweep.spec import BuildInfo, BuildSpec, Failure, Json, Measurement, Origin, StopReason, Trial, to_json
+from sweep.spec.facts import ScoreFacts
 from sweep.verdict.elimination import Out
 
 
@@ -68,6 +69,7 @@ class Candidate:
     builds: tuple[Built, ...]
     reference: Reference
     done: dict[int, Measurement] = field(default_factory=dict)
+    score: ScoreFacts | None = None  # None: not yet, or a table answers
     failure: Failure | None = None
     user_error: bool = False  # it failed because of what the user wrote
     attempts: list[Failure] = field(default_factory=list)  # transient failures that were tried again

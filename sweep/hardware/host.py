@@ -91,6 +91,11 @@ def detect(root: Path = Path("/")) -> Host:
     )
 
 
+def name_processor(host: Host) -> str:
+    """The CPU's model and features: answers depend on them, those of int8 most."""
+    return f"{host.cpu} ({' '.join(host.features)})"
+
+
 def _usable_cpus(root: Path) -> tuple[tuple[int, ...], int]:
     """Usable CPU numbers, one of every physical core first, and the number of physical cores."""
     if hasattr(os, "sched_getaffinity"):

@@ -60,6 +60,19 @@ class ReferenceInfo:
     batch: Optional[int] = None  # the only number of samples that the model takes at once
     flops_per_item: Optional[float] = None
     flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.count_flops_by_size`
+    seconds_per_item: Optional[float] = None  # CPU time of the original; None in what earlier versions stored
+
+
+@dataclass(frozen=True)
+class ScoreFacts:
+    """One pass over the data with the builds of a trial while nothing else runs: its answers decide accuracy."""
+
+    items: int  # that were answered
+    of: int  # samples in the data
+    seconds: float = 0.0  # of the worker, with loading
+    key: str = ""  # in the store of scores
+    processor: str = ""  # model and features of the CPU, on which int8 answers depend
+    precision: str = ""  # that ran, read back
 
 
 @dataclass(frozen=True)

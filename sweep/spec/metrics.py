@@ -44,6 +44,7 @@ class Of(enum.Enum):
     BUILD = "build"  # all builds together; known of a trial that failed later, too
     PRICE = "price"  # a rate at the price of the hardware
     CLASSES = "classes"  # the answers beside the original's, where they are classes
+    SCORE = "score"  # the pass over the data that the answers come from
     OUTPUTS = "outputs"  # the distance of the outputs from the original's
     SIZES = "sizes"  # trials with buckets, or with inputs of several sizes
     LOAD = "load"  # trials whose requests arrive by themselves
@@ -157,6 +158,8 @@ METRICS: Tuple[Metric, ...] = (
            "all builds of the trial together"),
     Metric("load_seconds", "loading", Unit.SECONDS, _DOWN, pooled=Pooled.MEAN),
     Metric("first_request_ms", "first request", Unit.MS, _DOWN, pooled=Pooled.MEAN),
+    Metric("scored_items", "scored items", of=Of.SCORE, shown=Shown.TRIAL, decimals=0),
+    Metric("score_seconds", "scoring pass", Unit.SECONDS, _DOWN, Of.SCORE),
     Metric("max_abs_error", "largest difference", Unit.NONE, _DOWN, Of.OUTPUTS),
     Metric("relative_error", "relative error", Unit.NONE, _DOWN, Of.OUTPUTS),
     Metric("cosine_mean", "cosine, mean", Unit.NONE, _UP, Of.OUTPUTS, decimals=6),

@@ -19,6 +19,7 @@ from sweep.spec.facts import (
     LoadFacts,
     Price,
     ReuseFacts,
+    ScoreFacts,
     SizeFacts,
     SourceFacts,
     Timing,
@@ -134,7 +135,7 @@ class Measurement:
     peak_memory_mb: float
     in_flight: float  # replicas x concurrency, for Little's law
     samples: str  # .npz with start_ns and end_ns of every request, per replica
-    outputs: str  # .npz with the outputs of the timed run: index[n] and output_0[n, ...], ...
+    outputs: str  # .npz with outputs of the window: index[n] and output_0[n, ...], ...
     notes: Mapping[str, Any] = field(default_factory=dict)  # what a backend has to say to people
     precision: str = ""  # that ran, read back
     device_memory_mb: float = 0.0
@@ -220,6 +221,7 @@ class Record:
     sizes: Tuple[SizeFacts, ...] = ()  # over all repeats
     deployment: Optional[DeploymentFacts] = None
     binding: Optional[BindingFacts] = None
+    score: Optional[ScoreFacts] = None  # None in what earlier versions stored: outputs of windows were compared
     price: Optional[Price] = None  # that the cost comes from
     source: Optional[SourceFacts] = None  # of what somebody else reported
     reuse: Optional[ReuseFacts] = None

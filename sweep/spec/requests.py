@@ -120,6 +120,15 @@ class TogetherRequest:
 
 
 @dataclass(frozen=True)
+class ScoreRequest:
+    """Answer samples of the data once with the builds of a trial, on its first placement."""
+
+    trial: MeasureRequest  # what is loaded, and how requests are formed
+    items: Optional[Tuple[int, ...]] = None  # numbers of the samples, ascending; None: all
+    entry: str = "sweep.worker.entries:score"
+
+
+@dataclass(frozen=True)
 class PaddedReferenceRequest:
     """Ask the original model for its answers to padded samples."""
 

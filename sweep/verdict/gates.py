@@ -23,7 +23,7 @@ class Evidence:
     """Everything that a gate may look at."""
 
     measurements: Sequence[Measurement]
-    comparison: Mapping[str, Any]  # of `accuracy.compare`; empty: nothing was compared
+    comparison: Mapping[str, Any]  # of `agreement.compare`; empty: nothing was compared
     builds: Sequence[Mapping[str, Any]]
     precision: str  # what was asked for
     gates: Gates
@@ -31,6 +31,7 @@ class Evidence:
     peak_flops: float | None  # of the whole device at this precision, FLOP/s
     instead_of_advice: str = ""  # follows the numbers of a wrong answer, where its cause is known
     original: str = ""  # see `check`
+    windows: Sequence[Mapping[str, Any]] = ()  # `agreement.compare` of each window with the scoring pass
 
     @property
     def samples(self) -> int:
@@ -53,18 +54,22 @@ def check(
     flops_per_item: float | None = None,
     peak_flops: float | None = None,
     original: str = "",
+    windows: Sequence[Mapping[str, Any]] = (),
 ) -> Failure | None:
     """The reason to reject a measured trial, or None: it can be believed.
 
     Args:
-        comparison: `accuracy.compare` of the outputs of the timed run. None is no evidence, so it does not pass.
+        comparison: `agreement.compare` of the scoring pass with the original. None is no evidence, so it does not pass.
         builds: at least `precision`, as read back from what was built, and `placement` where it is known.
         flops_per_item, peak_flops: unknown (None) skips the gate on FLOP/s; they are never guessed.
         original: precision of the original model where it is not fp32: a model of int8 stays so.
+        windows: `agreement.compare` of the outputs of each timed window with those of the scoring pass.
     """
     plain = [vars(build) if isinstance(build, BuildInfo) else build for build in builds]
     evidence = Evidence(
-        measurements, comparison or {}, plain, precision, gates, flops_per_item, peak_flops, original=original
+        *(measurements, comparison or {}, plain, precision, gates, flops_per_item, peak_flops),
+        original=original,
+        windows=windows,
     )
     return next((failure for gate in GATES if (failure := gate(evidence)) is not None), None)
 
@@ -95,13 +100,13 @@ def measured(evidence: Evidence) -> Failure | None:
 
 
 def compared(evidence: Evidence) -> Failure | None:
-    """Outputs of the timed run must have been compared, in the shapes of the original model."""
+    """Outputs must have been compared, in the shapes of the original model."""
     mismatch = evidence.comparison.get("mismatch")
     if evidence.samples and mismatch:
         text = f"{mismatch}: compare how the model was exported with what it returns itself"
         return Failure(FailureKind.SHAPE_MISMATCH, text)
     if not evidence.samples:
-        text = "no outputs of the timed run were compared with the original model: see the log of the measurement"
+        text = "no outputs were compared with the original model: see the log of the scoring pass"
         return Failure(FailureKind.WRONG_OUTPUT, text)
     return None
 
@@ -155,6 +160,30 @@ def cosine(evidence: Evidence) -> Failure | None:
     return Failure(
         FailureKind.WRONG_OUTPUT, f"{text}: {evidence.instead_of_advice or _advise_wider('cosine', evidence)}"
     )
+
+
+def consistent(evidence: Evidence) -> Failure | None:
+    """A build must answer in its timed windows as in the scoring pass, where nothing else runs.
+
+    Not to the last bit, because other numbers of threads round otherwise: the limits of the precision hold.
+    """
+    for number, window in enumerate(evidence.windows):
+        failure = answers(window, evidence.precision, evidence.gates)
+        if failure is None and not window.get("mismatch"):
+            continue
+        share = "" if window.get("agreement") is None else f"{percent(window['agreement'], 4)} the same, "
+        text = window.get("mismatch") or f"{share}relative error {_or_unknown(window.get('relative_error'))}"
+        which = _name_repeat(evidence, evidence.measurements[number])
+        return Failure(
+            FailureKind.WRONG_OUTPUT if failure is None else failure.kind,
+            f"{which}the build answers {window['samples']} samples of its timed window otherwise than in the scoring "
+            f"pass ({text}): its answers depend on the load, on calls before or on the rest of the batch",
+        )
+    return None
+
+
+def _or_unknown(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.3g}"
 
 
 def _advise_wider(limit: str, evidence: Evidence) -> str:
@@ -323,6 +352,7 @@ GATES: tuple[Gate, ...] = (
     measured,
     compared,
     *ANSWERS,
+    consistent,
     little,
     generator,
     peak,

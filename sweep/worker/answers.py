@@ -108,7 +108,8 @@ def write_reference(
 
     Returns:
         self_difference (largest difference when a few samples are run again; None if not finite), outputs (their
-        number), warning (a line about the labels, or None), batch (the only number of samples that the model takes).
+        number), warning (a line about the labels, or None), batch (the only number of samples that the model takes),
+        seconds_per_item (CPU time of all threads; None if nothing was left to ask).
 
     Raises:
         UserError: if the shape of an answer depends on the size of the sample, or the labels cannot be the model's.
@@ -116,7 +117,8 @@ def write_reference(
     folder.mkdir(exist_ok=True)
     original = workloads.Original(model)
     answers = _Answers(folder, len(next(iter(dataset.inputs.values()))))
-    samples = 0
+    samples = asked = 0
+    seconds = 0.0
     by_size: Dict[Tuple[int, ...], List[Batch]] = {}
     for number, batch in enumerate(list_batches(dataset, dims)):
         by_size.setdefault(tuple(batch.size or ()), []).append(batch)
@@ -125,7 +127,10 @@ def write_reference(
             continue
         inputs = workloads.take_samples(dataset.inputs, batch.items, batch.size, dims)
         release_pages(dataset.inputs.values())
-        answers.add(batch, original(inputs), inputs)
+        begun = time.process_time()
+        parts = original(inputs)
+        asked, seconds = asked + len(batch.items), seconds + time.process_time() - begun
+        answers.add(batch, parts, inputs)
         if progress is not None:
             progress("answers of the original model", samples, answers.count)
     most = max(by_size.values(), key=lambda batches: sum(len(batch.items) for batch in batches))
@@ -136,6 +141,7 @@ def write_reference(
         "outputs": len(answers.outputs),
         "warning": None if labels is None else workloads.check_labels(labels, answers.outputs[0]),
         "batch": original.batch,
+        "seconds_per_item": seconds / asked if asked else None,
     }
     answers.finish(facts)
     return facts
@@ -154,9 +160,9 @@ def _ask_again(
     return max(_find_difference(a[items], b) for a, b in zip(outputs, again))
 
 
-def _find_difference(one: np.ndarray, other: np.ndarray) -> float:
+def _find_difference(first: np.ndarray, second: np.ndarray) -> float:
     """The largest difference between two answers, of numbers of any type or of truth values."""
-    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
+    return float(np.abs(first.astype(np.float64) - second.astype(np.float64)).max())
 
 
 def obtain_answers(

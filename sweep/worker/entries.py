@@ -1,4 +1,4 @@
-"""What runs inside a worker process: `probe`, `reference`, `build` and `measure`.
+"""What runs inside a worker process: `probe`, `reference`, `build`, `score` and `measure`.
 
 Each takes the JSON of a request (see `requests`) and the task's own folder, and returns what `spec.to_json` can write.
 Files that belong to the answer are left in the folder. A failure with a known reason is raised as `TrialError`, a
@@ -23,16 +23,17 @@ from sweep.spec import (
     from_json,
     installed,
 )
-from sweep.spec.facts import BindingFacts, ReferenceInfo
+from sweep.spec.facts import BindingFacts, ReferenceInfo, ScoreFacts
 from sweep.spec.requests import (
     BuildRequest,
     MeasureRequest,
     ProbeRequest,
     ReferenceRequest,
+    ScoreRequest,
     TogetherRequest,
     VersionsRequest,
 )
-from sweep.worker import answers, arrays, data_sets, repeat, replicas, requests
+from sweep.worker import answers, arrays, data_sets, repeat, replicas, requests, scoring
 from sweep.worker.progress import Progress
 from sweep.worker.replicas import Copy
 
@@ -80,6 +81,7 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
         warning=facts.get("warning") or "",
         flops_per_item=workloads.average_flops(flops, dataset.sizes),
         flops_by_size=tuple((tuple(size), count) for size, count in flops),
+        seconds_per_item=facts.get("seconds_per_item"),
     )
 
 
@@ -133,6 +135,13 @@ def build(request: Json, folder: Path) -> BuildInfo:
     except Exception:
         _empty(artifact)  # worthless now, and on a full disk the reason needs the room
         raise
+
+
+def score(request: Json, folder: Path) -> ScoreFacts:
+    """One pass over the data with the builds of a trial; see `scoring.score` for the files that it leaves."""
+    wanted = from_json(ScoreRequest, request)
+    _note_versions(folder, wanted.trial.toolchain)
+    return scoring.score(wanted, folder)
 
 
 def measure(request: Json, folder: Path) -> Measurement:

@@ -52,7 +52,7 @@ def _group_by_shape(request: PaddedReferenceRequest) -> List[Tuple[np.ndarray, O
 
 
 def find_padded_sizes(
-    buckets: Sequence[Optional[Bucket]], sizes: np.ndarray, stored: Sequence[int], batch: int
+    buckets: Sequence[Optional[Bucket]], sizes: np.ndarray, stored: Sequence[int], batch: int, items: np.ndarray
 ) -> Optional[np.ndarray]:
     """(N, D): the size to which a trial pads each sample; None if samples stay as they are stored.
 
@@ -60,17 +60,15 @@ def find_padded_sizes(
         buckets: of the trial's builds, as in `BuildSpec.bucket`.
         sizes: (N, D), of the samples.
         stored: size of the stored arrays along the bucket dimensions.
-        batch: samples in a request. With dynamic sizes its largest sample counts, and requests are those of
-            the first replica in the first repeat.
+        batch: samples in a request. With dynamic sizes its largest sample counts.
+        items: the samples that are scored, ascending; the sizes of others mean nothing where sizes are dynamic.
     """
     if buckets[0] is None:
         return None
     if buckets[0] == ():
-        padded = np.empty_like(sizes)
-        for items in reversed(
-            batching.make_batches(np.arange(len(sizes)), batch, 0)
-        ):  # what wraps round was sent before
-            padded[items] = sizes[items].max(axis=0)
+        padded = sizes.copy()
+        for some in batching.split(items, batch):
+            padded[some] = sizes[some].max(axis=0)
         return padded
     wide = np.array([batching.widen(bucket or (), len(stored)) for bucket in buckets])
     chosen: np.ndarray = wide[batching.route(sizes, [bucket or () for bucket in buckets])]

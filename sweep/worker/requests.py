@@ -148,13 +148,28 @@ class Server(NamedTuple):
             queued = batching.queue_batches(_route_samples(self.specs, self.data)[order], batch, 0)
             formed = [(number, order[places]) for number, places in queued]
         for number, some in formed:
-            rows = np.resize(some, self.request.batch)  # a short batch is filled up with rows that do not count
-            arrays = self.data.fit(rows, batching.choose_shape(self.specs[number].bucket, self.data.sizes, some))
+            arrays = self._fit(number, some)
             yield self.ask(number, some)._replace(inputs=self.runners[number].prepare(arrays))
             self.data.release()
             room -= sum(array.nbytes for array in arrays)
             if room <= 0:
                 return
+
+    def form_once(self, items: np.ndarray) -> Iterator[measuring.Request]:
+        """Requests that hold each of these samples once, bucket after bucket. Inputs are made when they are needed.
+
+        Raises:
+            TrialError: if a sample fits no bucket.
+        """
+        chosen = _route_samples(self.specs, self.data)[items]
+        for number in range(len(self.specs)):
+            for some in batching.split(items[chosen == number], self.request.batch):
+                yield self.ask(number, some)._replace(inputs=self.runners[number].prepare(self._fit(number, some)))
+
+    def _fit(self, number: int, some: np.ndarray) -> Arrays:
+        """The inputs of a request; a short batch is filled up with rows that do not count."""
+        bucket = batching.choose_shape(self.specs[number].bucket, self.data.sizes, some)
+        return self.data.fit(np.resize(some, self.request.batch), bucket)
 
     def together(self, number: int, samples: np.ndarray) -> Together:
         """What puts samples of one bucket together; they are padded ahead, unless the size depends on the batch."""

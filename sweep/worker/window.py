@@ -1,7 +1,8 @@
 """Inside a measure worker: load, warm up until steady, run one timed window, keep every sample and the outputs.
 
 The timed loop does nothing but call the runner and read the clock. Inputs are real, prepared ahead and rotate through
-the data, so that no cache answers for the device; the outputs kept for checking are those of the timed requests.
+the data, so that no cache answers for the device; outputs of the timed requests are kept, to be compared with those of
+the scoring pass.
 Loads other than one client a replica are in `sweep.worker.load`.
 """
 
@@ -177,13 +178,18 @@ def collect_outputs(window: Window) -> Tuple[np.ndarray, Arrays]:
     items = np.concatenate([request.items for request in requests])
     parts = [request.runner.outputs(raw) for request, (_, raw) in zip(requests, window.kept)]
     for request, arrays in zip(requests, parts):
-        expected = request.rows or len(request.items)
-        if any(array.ndim == 0 or len(array) != expected for array in arrays):
-            shapes = ", ".join(str(array.shape) for array in arrays)
-            raise TrialError(FailureKind.SHAPE_MISMATCH, "a batch of %d gave outputs %s" % (expected, shapes))
+        check_rows(request, arrays)
     cut = [tuple(array[: len(request.items)] for array in arrays) for request, arrays in zip(requests, parts)]
     _, first = np.unique(items, return_index=True)
     return items[first], tuple(np.concatenate(arrays)[first] for arrays in zip(*cut))
+
+
+def check_rows(request: Request, outputs: Arrays) -> None:
+    """Raises TrialError: an output does not have one row for each sample of its request."""
+    expected = request.rows or len(request.items)
+    if any(array.ndim == 0 or len(array) != expected for array in outputs):
+        shapes = ", ".join(str(array.shape) for array in outputs)
+        raise TrialError(FailureKind.SHAPE_MISMATCH, "a batch of %d gave outputs %s" % (expected, shapes))
 
 
 class Totals(NamedTuple):

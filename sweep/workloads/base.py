@@ -14,7 +14,7 @@ from sweep.workloads.sizes import check_sizes
 
 RESERVED = (
     *("name", "_target_", "format", "requires", "extra", "data", "trust", "python"),
-    *("bucket_dims", "pad_value", "pad_side"),
+    *("bucket_dims", "pad_value", "pad_side", "score_items"),
 )
 """Keys of a model's or a data set's config that are not passed to its factory; see also `handling.KEYS`."""
 

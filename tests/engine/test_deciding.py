@@ -154,7 +154,7 @@ def test_finished_race_has_nothing_to_resume(tmp_path: Path, capsys: pytest.Capt
 
 
 def _overdue_after(monkeypatch: pytest.MonkeyPatch, asked: int) -> None:
-    """The budget of time is spent when it is asked about so often, of measurements."""
+    """The budget of time is spent when it is asked about so often, of scoring passes and measurements."""
     count = iter(range(10_000))
     monkeypatch.setattr(Context, "is_overdue", lambda self, share=1.0: share == 1.0 and next(count) >= asked)
 
@@ -164,7 +164,7 @@ def test_spent_budget_judges_trials_by_the_repeats_they_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effort: list[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        _overdue_after(patch, 2)
+        _overdue_after(patch, 5)
         status, history = sweep(tmp_path, "batch=1,2,3", "effort.budget_seconds=1000", *effort)
     assert status == 0
     by_count = {len(r.repeats): r for r in history.records.values()}

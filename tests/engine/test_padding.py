@@ -281,14 +281,18 @@ def test_texts_without_their_mask_are_rejected_for_padding(tmp_path: Path, backe
 
 def test_samples_are_padded_to_their_bucket_or_request() -> None:
     sizes = np.array([[3], [9], [5], [12], [2]])
-    assert padded_reference.find_padded_sizes([None], sizes, [12], 2) is None
-    listed = padded_reference.find_padded_sizes([(12,), (4,)], sizes, [12], 2)
+    every = np.arange(5)
+    assert padded_reference.find_padded_sizes([None], sizes, [12], 2, every) is None
+    listed = padded_reference.find_padded_sizes([(12,), (4,)], sizes, [12], 2, every)
     assert listed is not None
     assert listed.ravel().tolist() == [4, 12, 12, 12, 4]
-    dynamic = padded_reference.find_padded_sizes([()], sizes, [12], 2)
+    dynamic = padded_reference.find_padded_sizes([()], sizes, [12], 2, every)
     assert dynamic is not None
-    assert dynamic.ravel().tolist() == [9, 9, 12, 12, 3]  # the last stands beside the first, which was sent before
-    wide = padded_reference.find_padded_sizes([(8,), (4, 8)], np.array([[3, 7], [5, 2]]), [8, 8], 1)
+    assert dynamic.ravel().tolist() == [9, 9, 12, 12, 2]  # the last is alone
+    some = padded_reference.find_padded_sizes([()], sizes, [12], 2, np.array([0, 2, 4]))
+    assert some is not None
+    assert some[[0, 2, 4]].ravel().tolist() == [5, 5, 2]
+    wide = padded_reference.find_padded_sizes([(8,), (4, 8)], np.array([[3, 7], [5, 2]]), [8, 8], 1, np.arange(2))
     assert wide is not None
     assert wide.tolist() == [[4, 8], [8, 8]]
 
@@ -298,7 +302,7 @@ def test_worker_pads_as_requests_are_padded(tmp_path: Path, side: str) -> None:
     data = check_dataset(texts(), "mine")
     data_sets.write_data([data], tmp_path / "data")
     assert data.sizes is not None
-    shapes = padded_reference.find_padded_sizes([(4,), (12,)], data.sizes, [12], 1)
+    shapes = padded_reference.find_padded_sizes([(4,), (12,)], data.sizes, [12], 1, np.arange(len(data.sizes)))
     assert shapes is not None
     items = [7, 1, 30, 12]
     request = {

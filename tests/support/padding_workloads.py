@@ -3,12 +3,18 @@
 import os
 import sys
 import time
+import traceback
 from typing import Any
 
 import numpy as np
 
 from sweep.workloads import Dataset, NumpyModel
 from tests.support.text_workloads import WORDS, Bag, Unmasked
+
+
+def _is_asked_for_padding() -> bool:
+    """Whether the caller asks the original what padding does to it."""
+    return any(frame.filename.endswith("padded_reference.py") for frame in traceback.extract_stack())
 
 
 class Last(Bag):
@@ -30,7 +36,7 @@ class Crashing(Unmasked):
     """Ends its process where the original is asked with padding; as a build it only answers wrongly."""
 
     def __call__(self, *inputs: np.ndarray) -> Any:
-        if not inputs[1].all() and "SWEEP_REPEAT" not in os.environ:
+        if not inputs[1].all() and _is_asked_for_padding():
             os.abort()
         return super().__call__(*inputs)
 
@@ -39,7 +45,7 @@ class Stuck(Unmasked):
     """Waits there instead, as long as the environment says so."""
 
     def __call__(self, *inputs: np.ndarray) -> Any:
-        if not inputs[1].all() and "SWEEP_REPEAT" not in os.environ and "STUCK" in os.environ:
+        if not inputs[1].all() and _is_asked_for_padding() and "STUCK" in os.environ:
             print("stuck", flush=True)
             time.sleep(600)
         return super().__call__(*inputs)

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from sweep.backends import fake
-from sweep.engine import context, control, repeats, resolve
+from sweep.engine import context, control, repeats, resolve, scoring
 from sweep.isolate import server
 from sweep.isolate.pool import Workers
 from sweep.spec import Json, to_json
@@ -138,7 +138,7 @@ class FakePool:
         clock = self.clock
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("sweep.engine.session.Workers", self.workers)
-            for module in (context, control, repeats, resolve):
+            for module in (context, control, repeats, resolve, scoring):
                 patch.setattr(module, "time", clock)
             patch.setattr(window, "clock", clock.perf_counter_ns)
             patch.setattr(window, "gc", _NO_GC)

@@ -62,9 +62,12 @@ def test_killed_sweep_goes_on_where_it_ended(tmp_path: Path) -> None:
 
 
 def test_answers_that_are_there_are_not_asked_for(tmp_path: Path) -> None:
-    obtain(tmp_path, Doubles())
+    facts = obtain(tmp_path, Doubles())
+    known = {"self_difference": 0.0, "outputs": 2, "warning": None, "batch": None}
+    assert facts == {**known, "seconds_per_item": facts["seconds_per_item"]}
+    assert facts["seconds_per_item"] > 0
     nobody = Doubles(end=1)
-    assert obtain(tmp_path, nobody) == {"self_difference": 0.0, "outputs": 2, "warning": None, "batch": None}
+    assert obtain(tmp_path, nobody) == facts
     assert nobody.calls == 0
 
 
