@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.config import schema
 from sweep.config.compose import Composer
+from sweep.config.naming import refuse_cut_path
 from sweep.config.overrides import format_value
 from sweep.spec import UserError, deployment, meant, no_key
 
@@ -133,6 +134,7 @@ def _lines(override: "Override", composer: Composer) -> tuple[str, ...]:
             raise UserError(f"no {override.key_or_group} matches {', '.join(value.include)}: {meant('', names)}")
     else:
         values = list(override.sweep_string_iterator())
+        refuse_cut_path(line, values)
     if not values:
         raise UserError(f"{line} has no values")
     return tuple(f"{key}={text}" for text in values)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sweep import backends
 from sweep.config import buckets as bucket_config
+from sweep.config import naming, schema
 from sweep.config import overrides as trees
-from sweep.config import schema
 from sweep.config.overrides import put
 from sweep.config.structure import check_value
 from sweep.hardware import rules
-from sweep.spec import Json, Trial, UserError, deployment, meant, metrics, no_key, to_json
+from sweep.spec import Json, Trial, UserError, deployment, meant, no_key, to_json
 from sweep.spec.settings import Objective, Settings
 from sweep.workloads import handling
 
@@ -84,7 +84,7 @@ class Composer:
         Raises:
             UserError: for the first wrong key, type or value.
         """
-        return [self.trial(overrides) for overrides in job_overrides]
+        return naming.tell_models_apart([self.trial(overrides) for overrides in job_overrides])
 
     def trial(self, overrides: Sequence[str]) -> Trial:
         """The trial that one list of overrides declares."""
@@ -111,7 +111,7 @@ class Composer:
             if part["model"].get(key) is None:
                 part["model"].pop(key, None)
         part["buckets"] = bucket_config.fit_to_model(part["buckets"], part["model"])
-        return Trial(**part, overrides=tuple(overrides))
+        return naming.name_model(Trial(**part, overrides=tuple(overrides)))
 
     def _choose_precision(self, hardware: Json, backend: Json) -> str:
         """What `precision=auto` stands for; the trial holds the answer, so that it is the trial of that precision."""
@@ -141,7 +141,7 @@ class Composer:
             for name, value in other.items():
                 if value != sections[name]:
                     raise UserError(f"{name} is set once a sweep, and these trials ask for two; start a sweep for each")
-        check_direction(sections["objective"])
+        schema.check_direction(sections["objective"])
         name = sections["name"] or (next(iter(models)) if len(models) == 1 else "several_models")
         return Settings(**{**sections, "name": name})
 
@@ -288,7 +288,8 @@ def translate_errors() -> Iterator[None]:
             raise UserError(_line(error)) from error
         raise UserError(f"no {group} '{choice}': {meant(choice, error.options)}") from error
     except OverrideParseException as error:
-        raise UserError(f"cannot read '{error.override}': {_line(error).partition(' See https')[0]}") from error
+        hint = naming.hint_quotes(str(error.override))
+        raise UserError(f"cannot read '{error.override}': {_line(error).partition(' See https')[0]}{hint}") from error
     except (HydraException, OmegaConfBaseException) as error:
         cause = f": {_line(error.__cause__)}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
         raise UserError(_line(error) + cause) from error
@@ -373,18 +374,8 @@ def change_section(section: str, stored: T, changes: Sequence[str]) -> T:
         tree = tree if item.group else put(tree, item)
     value: T = schema.check(section, tree[section])
     if isinstance(value, Objective):
-        check_direction(value)
+        schema.check_direction(value)
     return value
-
-
-def check_direction(objective: Objective) -> None:
-    """Raises UserError if the objective wants more of what should be small, or less of what should be large."""
-    higher = metrics.find(objective.metric).better is metrics.Better.HIGHER
-    if objective.maximize is not higher:
-        raise UserError(
-            f"objective.metric={objective.metric}: {'more' if higher else 'less'} of it is better, but objective="
-            f"{objective.name} wants {'less' if higher else 'more'}: add objective.maximize={str(higher).lower()}"
-        )
 
 
 def load_hardware_types() -> list[Json]:

@@ -16,14 +16,15 @@ from sweep import backends
 from sweep.config import buckets as bucket_config
 from sweep.config.groups import Axes, Backend, Data, Deployment, Hardware, Model, Tracking
 from sweep.config.structure import as_mapping, check_value, make_error, structure
-from sweep.spec import Json, Trial, UserError, meant, to_json
+from sweep.spec import Json, Trial, UserError, meant, metrics, to_json
 from sweep.spec.declared import rules_of
 from sweep.spec.process import Process
 from sweep.spec.settings import Bucketing, Effort, Fleet, Gates, Limits, Objective, Settings
+from sweep.spec.trial import NO_IDENTITY
 from sweep.worker.load import trace
 from sweep.worker.load.config import LOADS
 
-AXES = tuple(axis.name for axis in fields(Trial) if axis.name not in ("overrides", "deployment"))
+AXES = tuple(axis.name for axis in fields(Trial) if axis.name not in ("deployment", *NO_IDENTITY))
 ONCE = tuple(section.name for section in fields(Settings))
 OTHERS = ("experiment", "axes", "combinations", "deployment", "search")
 KNOWN = AXES + ONCE + OTHERS
@@ -178,3 +179,13 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **{name: _field(Axes) for name in ("precision", "batch", "cores", "replicas", "request_batch")},
     **{name: _field(Settings) for name in ("plan", "report", "reuse", "retry_failed", "seed")},
 }
+
+
+def check_direction(objective: Objective) -> None:
+    """Raises UserError if the objective wants more of what should be small, or less of what should be large."""
+    higher = metrics.find(objective.metric).better is metrics.Better.HIGHER
+    if objective.maximize is not higher:
+        raise UserError(
+            f"objective.metric={objective.metric}: {'more' if higher else 'less'} of it is better, but objective="
+            f"{objective.name} wants {'less' if higher else 'more'}: add objective.maximize={str(higher).lower()}"
+        )

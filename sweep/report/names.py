@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sweep.spec import REQUESTS, Record, Status
+from sweep.spec.trial import last_name
 from sweep.text import axis_text, status_text, to_single_line
 
 AXES = ("model", "data", "hardware", "backend", "precision", "batch", "request_batch", "cores", "replicas", "buckets")
@@ -22,7 +23,7 @@ def find_varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The axes in which the settings differ; empty for one trial."""
     moving = [name for name in list_axes(rows) if len({axis_text(row.get(name, "")) for row in rows}) > 1]
     moving = [name for name in moving if name != REQUESTS or not _requests_are_batches(rows)]
-    short = [name for name in moving if name not in PLACES]
+    short = [name for name in moving if last_name(name) not in PLACES]
     return [name for name in moving if name in short or not _follows(rows, name, short)]
 
 
@@ -50,7 +51,7 @@ def describe_common(rows: Sequence[Mapping[str, Any]]) -> str:
     dull = {"replicas": 1, "buckets": []}
     words = []
     for name, value in shared.items():
-        if name in PLACES or (name == REQUESTS and _requests_are_batches(rows)):
+        if last_name(name) in PLACES or (name == REQUESTS and _requests_are_batches(rows)):
             continue
         if name == "data" and value == shared.get("model"):
             continue

@@ -1,12 +1,14 @@
 """A trial, its builds, and where it runs."""
 
 import functools
+from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from sweep.spec.codec import Json, digest
 from sweep.spec.process import Process
 
+NO_IDENTITY = ("overrides", "model_name")
 _NOT_IN_LABELS = ("_target_", "path", "file", "name", "table", "where", "python")
 _USUAL_LOADS = (None, "saturate", "closed")  # the last is what earlier versions called it
 _OPTIONS_IN_LABELS = 60  # characters; of longer options the shortest are named, and a hash stands for the rest
@@ -17,6 +19,7 @@ AUTO: Buckets = ((0,),)  # buckets=auto: lists are chosen from the traffic and a
 DYNAMIC: Buckets = ((),)  # buckets=dynamic: one build for any size
 LARGEST = 2**31 - 1  # of one dimension; above that somebody gave bytes, or a time
 REQUESTS = "request_batch"
+_AXES = ("model", "data", "hardware", "backend", "precision", "batch", REQUESTS, "cores", "replicas", "buckets", "load")
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,12 @@ class Trial:
     request_batch: Optional[int] = None  # items that a client sends at once; None: the compiled batch
     deployment: Mapping[str, Any] = field(default_factory=dict)  # measured together with others: see `spec.deployment`
     process: Process = field(default_factory=Process)
+    model_name: str = ""  # in labels; empty: that of its config. Not part of the identity
 
     @functools.cached_property
     def key(self) -> str:
         """Identity: equal for equal trials, however they were written on the command line."""
-        identity = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "overrides"}
+        identity = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NO_IDENTITY}
         if self.request_batch in (None, self.batch):
             del identity["request_batch"]
         if not self.deployment:
@@ -64,7 +68,7 @@ class Trial:
     def label(self) -> str:
         """Readable name, like `digits-onnxruntime-fp32-b5-c1`. `-r2` (replicas), `-q50` (request_batch) and `-k128x224`
         (buckets) appear only if they are not the usual ones."""
-        parts = [str(self.model["name"]), str(self.backend["name"]), self.precision]
+        parts = [self.model_name or str(self.model["name"]), str(self.backend["name"]), self.precision]
         parts += ["b%d" % self.batch, "c%d" % self.cores]
         if self.replicas != 1:
             parts.append("r%d" % self.replicas)
@@ -77,7 +81,7 @@ class Trial:
         if self.buckets:
             named = self.bucket_word or "_".join("x".join(map(str, bucket)) for bucket in self.buckets)
             parts.append("k" + named)
-        options = ["%s=%s" % item for item in self._options.items() if item[0] not in _NOT_IN_LABELS]
+        options = ["%s=%s" % item for item in self._options.items() if last_name(item[0]) not in _NOT_IN_LABELS]
         return "-".join(parts + _shorten_options(options))
 
     @property
@@ -93,9 +97,15 @@ class Trial:
 
     @property
     def _options(self) -> Json:
-        """Settings inside a group, like `backend.options.allow_spinning=false`, by their last name."""
+        """Settings inside a group, like `backend.options.allow_spinning=false`.
+
+        By their last name, or by the full one where two settings have the same last name, or an axis has it.
+        """
         pairs = (override.lstrip("+").partition("=") for override in self.overrides)
-        return {key.rpartition(".")[2]: value for key, _, value in pairs if key.startswith(_WITHIN_GROUPS)}
+        given = {key: value for key, _, value in pairs if key.startswith(_WITHIN_GROUPS)}
+        counts = Counter(map(last_name, given))
+        shared = {name for name, count in counts.items() if count > 1 or name in _AXES}
+        return {key if last_name(key) in shared else last_name(key): value for key, value in given.items()}
 
     @property
     def settings(self) -> Json:
@@ -144,6 +154,11 @@ class Placement:
     device: str = "cpu"
     cores: Tuple[int, ...] = ()  # host CPU numbers, or device core numbers; () = not pinned
     threads: int = 1
+
+
+def last_name(key: str) -> str:
+    """`path` of `model.path`."""
+    return key.rpartition(".")[2]
 
 
 def _shorten_options(options: Sequence[str]) -> List[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.spec import Json, Record, Status, StopReason, UserError, from_json, meant, nearest
 from sweep.spec.settings import Settings
+from sweep.spec.trial import last_name
 from sweep.store import ledger
 from sweep.text import axis_text
 
@@ -175,7 +176,7 @@ def records(history: ledger.History) -> list[Record]:
 
 
 def parse_wanted(words: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """`batch=5 backend=torch,openvino` by name.
+    """`batch=5 backend=torch,openvino` by name; a setting inside a group by its full name or by its last.
 
     Raises:
         UserError: a word is not like that, or none of the `rows` of settings has such an axis.
@@ -186,9 +187,10 @@ def parse_wanted(words: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> dic
         name, equals, value = word.partition("=")
         if not equals:
             raise UserError(f"{word!r} is not like batch=5")
-        if name not in known:
-            raise UserError(f"no axis {name!r}: {meant(name, known)}")
-        wanted[name] = value
+        alike = [axis for axis in known if axis == name or last_name(axis) == name or axis == last_name(name)]
+        if name not in known and len(alike) != 1:
+            raise UserError(f"no axis {name!r}: {meant(name, alike or known)}")
+        wanted[name if name in known else alike[0]] = value
     return wanted
 
 

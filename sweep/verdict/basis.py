@@ -127,7 +127,9 @@ def _take_price(what: str, record: Record) -> str | None:
 
 
 def _name_model(record: Record) -> str:
-    return str(record.settings.get("model") or "")
+    lines = (line.lstrip("+").partition("=") for line in record.overrides)
+    path = next((value for key, _, value in lines if key == "model.path"), None)
+    return path or str(record.settings.get("model") or "")
 
 
 def _name_hardware(record: Record) -> str:

@@ -8,6 +8,7 @@ from sweep.files import read_json
 from sweep.hardware import environment
 from sweep.spec import REQUESTS, Record, canonical, digest, to_json
 from sweep.spec.settings import Effort
+from sweep.spec.trial import last_name
 from sweep.store import ledger, query
 from sweep.store.layout import SweepFolder
 from sweep.store.ledger import History
@@ -50,7 +51,7 @@ def _group_single(records: Iterable[Record], name: Callable[[Record], str]) -> d
 def _describe_request(history: History, record: Record, without: Sequence[str]) -> str:
     """What was requested of a trial, as one text: its settings and its load."""
     settings = {REQUESTS: record.settings.get("batch"), **record.settings}
-    settled = {name: value for name, value in settings.items() if value is not None and name not in without}
+    settled = {name: value for name, value in settings.items() if value is not None and last_name(name) not in without}
     trial = history.trials.get(record.key)
     load = dict(trial.load) if trial else {}
     load["name"] = RENAMED.get(str(load.get("name")), load.get("name"))
