@@ -9,11 +9,12 @@ import itertools
 from dataclasses import replace
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence
 
-from sweep.spec.codec import digest, from_json, to_json
+from sweep.spec.codec import Json, digest, from_json, to_json
 from sweep.spec.facts import DeploymentFacts
 from sweep.spec.trial import Trial
 
 MEMBER = "deployment.member"
+_PLAIN = Trial({}, {}, {}, {}, "", 0, 0, 0)
 DEVICE = "device"  # of a member: the GPU of its first copy
 GPU = "cuda"
 
@@ -42,10 +43,16 @@ def make_member(
         "member": number,
         "first_core": sum(count_cores(trial) for trial in together[:number] if _find_pool(trial) == pool),
         "members": [{"label": t.label, "key": t.key, "cores": t.cores, "replicas": t.replicas} for t in together],
-        "trials": [to_json(trial) for trial in together],  # so that each can say how to run them all again
+        "trials": [_store(trial) for trial in together],  # so that each can say how to run them all again
         **({"gpus": gpus, "devices": list(devices)} if gpus != _count_up(together) else {}),
     }
     return replace(together[number], deployment=place, overrides=tuple(overrides))
+
+
+def _store(trial: Trial) -> Json:
+    """The JSON of a member, without what earlier versions did not have and is not set: it is part of an identity."""
+    unset = [name for name in ("process", "model_name") if getattr(trial, name) == getattr(_PLAIN, name)]
+    return {name: value for name, value in to_json(trial).items() if name not in unset}
 
 
 def restore_group(trial: Trial, moved: Callable[[Trial], Trial]) -> List[Trial]:

@@ -18,7 +18,7 @@ from sweep.report.mlflow import store as tracking_store
 from sweep.report.mlflow.links import make_shared_view
 from sweep.report.page import gather, trials
 from sweep.report.terminal.display import Display
-from sweep.spec import Record, from_json, metrics, to_json
+from sweep.spec import Origin, Record, from_json, metrics, to_json
 from sweep.spec.metrics import Better, Limit, Metric, Of, Pooled, Shown, Side, Unit
 from sweep.spec.settings import Objective
 from sweep.text import describe_numbers, quantity
@@ -140,7 +140,7 @@ def test_a_limit_is_missed_beyond_its_bound_and_not_by_a_rounding_error(side: Si
 def test_every_limit_has_a_text_for_its_miss() -> None:
     names = [field.name for field in fields(Objective) if field.name.endswith(("_min", "_max"))]
     bounds = {name: -1.0 if name.endswith("_max") else 1e9 for name in names}
-    record = make_record(metrics={**NUMBERS, "reference_accuracy": 1.0, "accuracy": 0.5}, origin="reported")
+    record = make_record(metrics={**NUMBERS, "reference_accuracy": 1.0, "accuracy": 0.5}, origin=Origin.REPORTED)
     missed = constraints.find_misses(record, Objective("x", metrics.THROUGHPUT, True, **bounds))
     assert [miss.text.split()[0] for miss in missed] == [name.rpartition("_")[0] for name in names]
     assert all(miss.size > 0 for miss in missed)
