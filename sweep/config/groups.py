@@ -47,6 +47,10 @@ class Data(Open):
     requires: Any = ()
     extra: Any = ""
     score_items: int | str = setting("auto", least=1, choices=("auto", "all"), wanted="auto, all or an integer >= 1")
+    class_axis: int | None = setting(None, least=-8)
+    agree_on: str | None = setting(None, choices=("sample", "step"))
+    ignore_label: int | None = setting(None, least=-(2**31))
+    metrics: tuple[str, ...] | None = setting(None, wanted="a list of names like [top5_accuracy,f1_macro]")
 
 
 @dataclass(frozen=True)

@@ -162,14 +162,15 @@ def _compare(context: Context, task: Candidate, comparisons: Comparisons) -> Jso
     from sweep.worker import scoring as stored
 
     assert task.score is not None, "nothing is judged before it is scored"
-    key = ("score", task.score.key)
+    key = ("score", f"{task.score.key}/{task.trial.pair_key}")  # the data may say how answers are read
     if key not in comparisons:
         index, outputs = stored.read_answers(scoring.find_folder(context.store.root, task.score))
         labels, kind = arrays.read_labels(task.reference.data_folder)
         reference = arrays.read_reference(task.reference.folder)
         if len(index) < task.score.of:
             reference, labels = [array[index] for array in reference], None if labels is None else labels[index]
-        comparisons[key] = agreement.compare(reference, outputs, labels, kind)
+        reading = agreement.Reading.of(task.trial.data, task.reference.data_folder).select(index)
+        comparisons[key] = agreement.compare(reference, outputs, labels, kind, reading=reading)
     return comparisons[key]
 
 
@@ -194,5 +195,6 @@ def _compare_window(context: Context, task: Candidate, repeat: Measurement, comp
             for array, own in zip(expected, original, strict=True):
                 array[missing] = own[index[missing]]
         kind = arrays.read_labels(task.reference.data_folder)[1]
-        comparisons[key] = agreement.compare(expected, outputs, task=kind)
+        reading = agreement.Reading.of(task.trial.data, task.reference.data_folder).select(index)
+        comparisons[key] = agreement.compare(expected, outputs, task=kind, reading=reading)
     return comparisons[key]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sweep.spec.settings import Gates
+    from sweep.verdict.stats.agreement import Reading
 
 SAMPLES = 64  # that the original answers, at most
 ENOUGH = 16  # samples in common, to use the answers that another trial got from the original
@@ -135,36 +136,29 @@ def _compare_samples(
     """Compare on common samples: `original` with padding against without, `build` against the padded original."""
     import numpy as np
 
+    from sweep.verdict.stats import agreement
     from sweep.worker import arrays
 
     _, kind = arrays.read_labels(task.reference.data_folder)
     items, ours, theirs = np.intersect1d(index, answers["index"], return_indices=True)
     padded = [answers[f"output_{number}"][theirs] for number in range(len(answers) - 1)]
     own = [array[items] for array in arrays.read_reference(task.reference.folder)]
-    return _compare_both(own, padded, [array[ours] for array in outputs], kind)
+    reading = agreement.Reading.of(task.trial.data, task.reference.data_folder).select(items)
+    return _compare_both(own, padded, [array[ours] for array in outputs], kind, reading)
 
 
-def _compare_both(own: "list[np.ndarray]", padded: "list[np.ndarray]", build: "list[np.ndarray]", kind: str) -> Json:
+def _compare_both(
+    own: "list[np.ndarray]",
+    padded: "list[np.ndarray]",
+    build: "list[np.ndarray]",
+    kind: str,
+    reading: "Reading | None" = None,
+) -> Json:
     from sweep.verdict.stats import agreement
 
-    original = agreement.compare(own, padded, task=kind)
-    against_padded = agreement.compare(*_replace_shared_nans(padded, build), task=kind)
+    original = agreement.compare(own, padded, task=kind, reading=reading)
+    against_padded = agreement.compare(padded, build, task=kind, reading=reading)
     return {"samples": len(own[0]), "original": original, "build": against_padded}
-
-
-def _replace_shared_nans(
-    expected: "list[np.ndarray]", actual: "list[np.ndarray]"
-) -> "tuple[list[np.ndarray], list[np.ndarray]]":
-    """Both arrays, with 0 wherever both have NaN: there they agree."""
-    import numpy as np
-
-    alike = [
-        np.isnan(a) & np.isnan(b) if a.shape == b.shape else np.False_ for a, b in zip(expected, actual, strict=True)
-    ]
-    return (
-        [np.where(same, 0, array) for same, array in zip(alike, expected, strict=True)],
-        [np.where(same, 0, array) for same, array in zip(alike, actual, strict=True)],
-    )
 
 
 def _find_cause(comparisons: Json, precision: str, limits: "Gates") -> str:

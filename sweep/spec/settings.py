@@ -102,6 +102,7 @@ class Gates:
 
     agreement_min: Dict[str, float] = setting({}, choices=PRECISIONS, most=1)
     cosine_min: Dict[str, float] = setting({}, choices=PRECISIONS, least=-1, most=1)
+    relative_error_max: Dict[str, float] = setting({}, choices=PRECISIONS)  # of each output, at the 99th percentile
     little_tolerance: float = setting(0.12, most=1)
     generator_tolerance: float = setting(0.05, most=1)  # of an open load: of the latency, and of the time work waits
     placement_min: float = setting(0.9, most=1)

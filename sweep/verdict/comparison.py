@@ -89,12 +89,9 @@ def compare(a: "Stored", b: "Stored", outputs: Path, confidence: float = 0.95) -
     known = _Known(a, digests, OutputsFolder(outputs.absolute()).store, notes)
     labels = None if known.labels is None else known.labels[common]
     outputs_a, outputs_b = ([array[at] for array in arrays] for arrays, at in ((outputs_a, in_a), (outputs_b, in_b)))
-    answers = agreement.compare(outputs_a, outputs_b, labels, known.task, confidence)
-    items = (
-        _list_items(common, outputs_a[0], outputs_b[0], labels, known.original)
-        if answers["agreement"] is not None
-        else ()
-    )
+    known.reading = known.reading.select(common)
+    answers = agreement.compare(outputs_a, outputs_b, labels, known.task, confidence, known.reading)
+    items = _list_items(common, outputs_a[0], outputs_b[0], labels, known) if answers["agreement"] is not None else ()
     for name, trial in (("A", a), ("B", b)):
         if trial.record.status is not Status.OK:
             notes.append(f"{name} is {status_text(trial.record.status)}: {to_single_line(trial.record.reason)}")
@@ -170,37 +167,47 @@ class _Known:
 
         self.labels: Array | None = None
         self.original: Array | None = None
+        trial = a.history.trials.get(a.record.key)
+        self.reading = agreement.Reading.of(trial.data if trial else {})
         agrees = (a.record.agreement or {}).get("agreement")
         self.task = "other" if a.record.agreement and agrees is None else "classification"
         data, reference = (store / kind / str(digests.get(kind)) for kind in ("data", "reference"))
         if data.is_dir():
             self.labels, self.task = arrays.read_labels(data)
+            self.reading = agreement.Reading.of(trial.data if trial else {}, data)
         else:
             notes.append(f"who was right is not known: the labels are not in {store}")
         if reference.is_dir():
-            self.original = agreement.top_classes(arrays.read_reference(reference)[0])
+            answers = arrays.read_reference(reference)[0]
+            pair = agreement.pair_classes(answers, answers, self.labels, self.reading)
+            self.original = None if pair is None else pair.original
 
 
-def _list_items(
-    common: "Array", a: "Array", b: "Array", labels: "Array | None", original: "Array | None"
-) -> tuple[Item, ...]:
-    top_a, top_b = agreement.top_classes(a, undefined=-2), agreement.top_classes(b)
-    assert top_a is not None
-    assert top_b is not None
+def _list_items(common: "Array", a: "Array", b: "Array", labels: "Array | None", known: "_Known") -> tuple[Item, ...]:
+    """The samples with another class, or with another class in any step that counts."""
+    pair = agreement.pair_classes(a, b, labels, known.reading)
+    assert pair is not None
+    same = pair.original == pair.build
+    if same.ndim > 1:
+        same = (same | ~agreement.find_counted(same.shape, labels, known.reading)).reshape(len(same), -1).all(axis=1)
     return tuple(
         Item(
             int(common[at]),
-            _class_at(top_a, at),
-            _class_at(top_b, at),
-            None if labels is None else int(labels.ravel()[at]),
-            None if original is None else _class_at(original, int(common[at])),
+            _class_at(pair.original, at),
+            _class_at(pair.build, at),
+            _class_at(labels, at),
+            _class_at(known.original, int(common[at])),
         )
-        for at in (top_a != top_b).nonzero()[0]
+        for at in (~same).nonzero()[0]
     )
 
 
-def _class_at(classes: "Array", at: int) -> int | None:
-    return int(classes[at]) if classes[at] >= 0 else None
+def _class_at(classes: "Array | None", at: int) -> int | None:
+    """None if it is not known, or if the sample has many."""
+    if classes is None or classes[at].size != 1:
+        return None
+    value = int(classes[at].ravel()[0])
+    return value if value >= 0 else None
 
 
 def _compare_latency(a: "Stored", b: "Stored", confidence: float) -> Latency | None:

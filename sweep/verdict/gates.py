@@ -5,8 +5,7 @@ what to do about them.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -14,35 +13,11 @@ from sweep.spec import BuildInfo, Failure, FailureKind, Measurement
 from sweep.spec.facts import LoadFacts, Timing
 from sweep.spec.settings import Gates
 from sweep.text import percent
+from sweep.verdict import answer_gates
+from sweep.verdict.answer_gates import ANSWERS
+from sweep.verdict.evidence import Evidence, Gate
 
 WORK_RATIO_MIN, WORK_RATIO_MAX = 1.5, 3.0
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Everything that a gate may look at."""
-
-    measurements: Sequence[Measurement]
-    comparison: Mapping[str, Any]  # of `agreement.compare`; empty: nothing was compared
-    builds: Sequence[Mapping[str, Any]]
-    precision: str  # what was asked for
-    gates: Gates
-    flops_per_item: float | None
-    peak_flops: float | None  # of the whole device at this precision, FLOP/s
-    instead_of_advice: str = ""  # follows the numbers of a wrong answer, where its cause is known
-    original: str = ""  # see `check`
-    windows: Sequence[Mapping[str, Any]] = ()  # `agreement.compare` of each window with the scoring pass
-
-    @property
-    def samples(self) -> int:
-        return int(self.comparison.get("samples") or 0)
-
-    def number(self, name: str) -> float | None:
-        value = self.comparison.get(name)
-        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
-
-
-Gate = Callable[[Evidence], Failure | None]
 
 
 def check(
@@ -108,58 +83,7 @@ def compared(evidence: Evidence) -> Failure | None:
     if not evidence.samples:
         text = "no outputs were compared with the original model: see the log of the scoring pass"
         return Failure(FailureKind.WRONG_OUTPUT, text)
-    return None
-
-
-def finite(evidence: Evidence) -> Failure | None:
-    """NaN or infinity where the original model gives numbers."""
-    if evidence.comparison.get("finite") is True:
-        return None
-    text = f"outputs of {evidence.samples} samples hold NaN or infinity where the original model gives numbers"
-    advice = f"{evidence.precision} may overflow, try a precision with a wider range"
-    return Failure(FailureKind.NUMERICAL_ERROR, f"{text}: {evidence.instead_of_advice or advice}")
-
-
-def varies(evidence: Evidence) -> Failure | None:
-    """A build that answers the same whatever it is asked is fast and useless."""
-    if evidence.comparison.get("varies") is not False:
-        return None
-    text = (
-        f"outputs do not depend on the inputs: they are the same for all {evidence.samples} samples, and the original "
-        "model's are not"
-    )
-    advice = "look for constant folding or an input that is not connected"
-    return Failure(FailureKind.WRONG_OUTPUT, f"{text}; {evidence.instead_of_advice or advice}")
-
-
-def agreement(evidence: Evidence) -> Failure | None:
-    """Rejected only when chance cannot explain it: Wilson's upper end lies below the limit of this precision."""
-    limit = evidence.gates.agreement_min.get(evidence.precision)
-    share, high = evidence.number("agreement"), evidence.number("agreement_high")
-    if limit is None or share is None or high is None or high >= limit:
-        return None
-    text = (
-        f"same answer as the original model for {percent(share, 4)} of {evidence.samples} samples, at most "
-        f"{percent(high, 4)} allowing for chance, and {evidence.precision} must reach {percent(limit, 4)}"
-    )
-    return Failure(
-        FailureKind.WRONG_OUTPUT, f"{text}: {evidence.instead_of_advice or _advise_wider('agreement', evidence)}"
-    )
-
-
-def cosine(evidence: Evidence) -> Failure | None:
-    """The mean over samples is held to the limit: one odd sample is no reason, and agreement counts those."""
-    limit = evidence.gates.cosine_min.get(evidence.precision)
-    mean, least = evidence.number("cosine_mean"), evidence.number("cosine_min")
-    if limit is None or mean is None or mean >= limit:
-        return None
-    text = (
-        f"outputs point elsewhere than the original model's: mean cosine {mean:.5f}, least {least or 0:.5f}, and "
-        f"{evidence.precision} must reach {limit:.5f}"
-    )
-    return Failure(
-        FailureKind.WRONG_OUTPUT, f"{text}: {evidence.instead_of_advice or _advise_wider('cosine', evidence)}"
-    )
+    return answer_gates.numbers(evidence)
 
 
 def consistent(evidence: Evidence) -> Failure | None:
@@ -184,13 +108,6 @@ def consistent(evidence: Evidence) -> Failure | None:
 
 def _or_unknown(value: float | None) -> str:
     return "not known" if value is None else f"{value:.3g}"
-
-
-def _advise_wider(limit: str, evidence: Evidence) -> str:
-    return (
-        "try a wider precision or better calibration data, or lower "
-        f"gates.{limit}_min.{evidence.precision} if this is enough"
-    )
 
 
 GENERATOR_MS = 0.002  # between two requests, at most: see tests/benchmarks
@@ -346,7 +263,6 @@ def placement(share: float, gates: Gates) -> Failure | None:
     return Failure(FailureKind.PARTIAL_PLACEMENT, text)
 
 
-ANSWERS: tuple[Gate, ...] = (finite, varies, agreement, cosine)
 # `measured` and `compared` stand first: the others divide by what they make sure of.
 GATES: tuple[Gate, ...] = (
     measured,

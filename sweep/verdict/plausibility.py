@@ -14,7 +14,8 @@ from sweep.spec import Failure, FailureKind, Status
 from sweep.spec.facts import Timing
 from sweep.spec.metrics import QUANTILES
 from sweep.spec.settings import Gates
-from sweep.verdict import gates
+from sweep.verdict import answer_gates, gates
+from sweep.verdict.evidence import Evidence
 from sweep.verdict.stats import intervals
 
 MANY = 10**9  # requests, where their number is not stated: a window so long that its ends do not matter
@@ -34,7 +35,7 @@ def judge(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> list[F
     failures = [*_check_order(row), *_check_shares(row), *_check_zeros(row)]
     evidence = _evidence(row, limits)
     failures += _check_timing(row, types, limits)
-    for gate in (gates.placed, gates.agreement):
+    for gate in (gates.placed, answer_gates.agreement):
         failure = gate(evidence)
         failures += [failure] if failure else []
     return failures
@@ -52,13 +53,13 @@ def peak_flops(row: Row, types: Sequence[Mapping[str, Any]]) -> float | None:
     return max(known) if known and len(known) == len(peaks) else None
 
 
-def _evidence(row: Row, limits: Gates) -> gates.Evidence:
+def _evidence(row: Row, limits: Gates) -> Evidence:
     comparison: dict[str, Any] = {}
     if row.agreement is not None and row.items and row.agreement <= 1:
         high = intervals.wilson(round(row.agreement * row.items), row.items).high
         comparison = {"samples": row.items, "agreement": row.agreement, "agreement_high": high}
     builds = [] if row.placement is None or row.placement > 1 else [{"placement": row.placement}]
-    return gates.Evidence((), comparison, builds, row.precision or "", limits, None, None)
+    return Evidence((), comparison, builds, row.precision or "", limits, None, None)
 
 
 def _check_timing(row: Row, types: Sequence[Mapping[str, Any]], limits: Gates) -> Iterator[Failure]:

@@ -6,7 +6,7 @@ Worker side, Python 3.8.
 import json
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -98,6 +98,7 @@ def write_reference(
     dims: Optional[workloads.Dims],
     folder: Path,
     progress: Optional[Progress] = None,
+    data: Optional[Mapping[str, Any]] = None,
 ) -> Json:
     """Run the original model over all samples, those of each size together and without padding.
 
@@ -105,6 +106,7 @@ def write_reference(
 
     Args:
         dims: `bucket_dims` of the model's config.
+        data: config of the data set, which may say how answers are read.
 
     Returns:
         self_difference (largest difference when a few samples are run again; None if not finite), outputs (their
@@ -136,10 +138,11 @@ def write_reference(
     most = max(by_size.values(), key=lambda batches: sum(len(batch.items) for batch in batches))
     difference = _ask_again(original, dataset, dims, most[0], answers.outputs)
     labels = dataset.labels if dataset.task == "classification" else None
+    reading = [(data or {}).get(name) for name in ("class_axis", "ignore_label")]
     facts = {
         "self_difference": difference if np.isfinite(difference) else None,
         "outputs": len(answers.outputs),
-        "warning": None if labels is None else workloads.check_labels(labels, answers.outputs[0]),
+        "warning": None if labels is None else workloads.check_labels(labels, answers.outputs[0], *reading),
         "batch": original.batch,
         "seconds_per_item": seconds / asked if asked else None,
     }
@@ -166,7 +169,13 @@ def _find_difference(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def obtain_answers(
-    key: str, model: Any, dataset: workloads.Dataset, dims: Optional[workloads.Dims], root: Path, progress: Progress
+    key: str,
+    model: Any,
+    dataset: workloads.Dataset,
+    dims: Optional[workloads.Dims],
+    root: Path,
+    progress: Progress,
+    data: Optional[Mapping[str, Any]] = None,
 ) -> Json:
     """The facts that `write_reference` returns, of answers that are in `root` or are written there."""
     final = root / key
@@ -183,7 +192,7 @@ def obtain_answers(
             files.remove(draft)
         else:
             try:
-                write_reference(model, dataset, dims, draft, progress)
+                write_reference(model, dataset, dims, draft, progress, data)
             except UserError:  # the same answers are not wanted again
                 files.remove(draft)
                 raise

@@ -84,6 +84,14 @@ def read_reference(folder: Path) -> List[np.ndarray]:
     return [np.load(folder / ("output_%d.npy" % number), mmap_mode="r") for number in range(count)]
 
 
+def check_class_axis(folder: Path, data: Mapping[str, Any]) -> None:
+    """Raises UserError where `data.class_axis` is no axis of the stored answers."""
+    declared = data.get("class_axis")
+    if declared is not None:
+        first = read_reference(folder)[0]
+        workloads.find_class_axis(first.shape, first.dtype.kind, declared)
+
+
 def name_outputs(index: np.ndarray, outputs: Sequence[np.ndarray]) -> Dict[str, np.ndarray]:
     """The arrays of an outputs file: index[n], and output_0[n, ...], ..."""
     return {"index": index, **{"output_%d" % number: array for number, array in enumerate(outputs)}}

@@ -61,7 +61,8 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
     dataset, model, model_key, data_key, binding, weights = _load_workload(wanted, progress)
     reference_key = digest([model_key, data_key, toolchain, *([] if dataset.sizes is None else [dims])])
     root = Path(wanted.reference_root)
-    facts = answers.obtain_answers(reference_key, model, dataset, dims, root, progress)
+    facts = answers.obtain_answers(reference_key, model, dataset, dims, root, progress, wanted.data)
+    arrays.check_class_axis(root / reference_key, wanted.data)
     flops: List[Any] = []
     if wanted.flops:
         counted = root / reference_key / "flops.json"

@@ -18,6 +18,7 @@ from sweep.workloads.base import (
     refusal,
 )
 from sweep.workloads.binding import bind, bind_pieces, describe_weights, handle, load_original, wrap_call
+from sweep.workloads.classes import find_class_axis
 from sweep.workloads.labels import check_labels
 from sweep.workloads.pieces import cut, load_data, load_pieces
 from sweep.workloads.reference import (
@@ -51,6 +52,7 @@ __all__ = [
     "count_flops_per_item",
     "cut",
     "describe_weights",
+    "find_class_axis",
     "group_by_size",
     "handle",
     "interpolate_flops",

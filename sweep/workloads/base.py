@@ -9,6 +9,7 @@ import numpy as np
 
 from sweep.spec import UserError, meant
 from sweep.workloads import handling
+from sweep.workloads.classes import IGNORED
 from sweep.workloads.handling import Handling
 from sweep.workloads.sizes import check_sizes
 
@@ -17,6 +18,8 @@ RESERVED = (
     *("bucket_dims", "pad_value", "pad_side", "score_items"),
 )
 """Keys of a model's or a data set's config that are not passed to its factory; see also `handling.KEYS`."""
+OF_ANSWERS = ("class_axis", "agree_on", "ignore_label", "metrics")
+"""Likewise of a data set's: how answers are read and scored."""
 
 FORMATS: Mapping[str, str] = {
     "module": "a torch.nn.Module",
@@ -43,7 +46,7 @@ class Dataset(NamedTuple):
     """
 
     inputs: Dict[str, np.ndarray]  # (N, ...) each, named like the model's inputs, or in their order
-    labels: Optional[np.ndarray]  # (N,)
+    labels: Optional[np.ndarray]  # (N,), or the shape of the answers without the axis of their classes; targets: any
     calibration: Dict[str, np.ndarray]  # (M, ...) each
     task: str = "classification"
     classes: Optional[int] = None
@@ -129,11 +132,14 @@ def _is_saved(model: Any, target: str) -> None:
 _CHECKS: Mapping[str, Callable[[Any, str], None]] = {"keras": _is_keras, "saved_model": _is_saved}
 
 
-def check_dataset(dataset: Dataset, name: str, row: int = 0, calibrated: int = 0) -> Dataset:
+def check_dataset(
+    dataset: Dataset, name: str, row: int = 0, calibrated: int = 0, ignored: Optional[int] = None
+) -> Dataset:
     """The same data: contiguous arrays in the byte order of this processor.
 
     Args:
         row, calibrated: numbers of the first sample and of the first to calibrate with, if it is a piece of a data set.
+        ignored: `data.ignore_label`.
 
     Raises:
         UserError: for everything that would spoil a result later.
@@ -152,7 +158,7 @@ def check_dataset(dataset: Dataset, name: str, row: int = 0, calibrated: int = 0
             raise UserError(
                 "data %s: input %s has %d samples, input %s has %d" % (name, key, count, first, rows[first])
             )
-    labels = None if dataset.labels is None else _labels(dataset, name, rows[first], row)
+    labels = None if dataset.labels is None else _labels(dataset, name, rows[first], row, ignored)
     sizes = None if dataset.sizes is None else check_sizes(dataset.sizes, inputs, name, row)
     calibration = _calibration(dataset, inputs, name, calibrated)
     apart = dataset.calibration_sizes
@@ -198,22 +204,26 @@ def find_not_finite(array: np.ndarray) -> Optional[Tuple[int, ...]]:
     return None if finite.all() else tuple(int(i) for i in np.unravel_index(finite.argmin(), array.shape))
 
 
-def _labels(dataset: Dataset, name: str, count: int, row: int) -> np.ndarray:
+def _labels(dataset: Dataset, name: str, count: int, row: int, ignored: Optional[int]) -> np.ndarray:
     labels = np.asarray(dataset.labels)
     if len(labels) != count:
         raise UserError("data %s has %d labels for %d samples" % (name, len(labels), count))
     if dataset.task == "regression":
         return _array(labels, "%s: labels" % name, row)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise UserError("data %s: labels must be class numbers, one per sample, not %s" % (name, labels.dtype))
+    if labels.ndim < 1 or labels.dtype.kind not in "iu":
+        raise UserError("data %s: labels must be class numbers, not %s" % (name, labels.dtype))
     labels = labels.astype(np.int64)
     bad = (labels < 0) | (labels >= (np.iinfo(np.int64).max if dataset.classes is None else dataset.classes))
+    if labels.ndim > 1:
+        bad &= ~np.isin(labels, [IGNORED] if ignored is None else [IGNORED, ignored])
     if bad.any():
-        at = int(np.argmax(bad))
+        at = np.unravel_index(int(np.argmax(bad)), labels.shape)
         limit = "below 0" if dataset.classes is None else "outside 0 to %d" % (dataset.classes - 1)
-        raise UserError(
-            "data %s has %d labels %s, the first is %d at index %d" % (name, bad.sum(), limit, labels[at], row + at)
-        )
+        index = ", ".join(str(int(place)) for place in (row + at[0], *at[1:]))
+        text = "data %s has %d labels %s, the first is %d at index %s" % (name, bad.sum(), limit, labels[at], index)
+        if labels.ndim > 1:
+            text += ": data.ignore_label names the label of a step that does not count, beside %d" % IGNORED
+        raise UserError(text)
     return labels
 
 
@@ -224,7 +234,8 @@ def call_factory(config: Mapping[str, Any], group: str) -> Any:
         UserError: if there is no such factory.
     """
     factory = _import(read_target(config), group)
-    arguments = {key: value for key, value in config.items() if key not in RESERVED}
+    reserved = (*RESERVED, *OF_ANSWERS) if group == "data" else RESERVED
+    arguments = {key: value for key, value in config.items() if key not in reserved}
     if group == "model":
         own = _list_own(factory)
         for key in handling.KEYS:

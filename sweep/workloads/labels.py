@@ -5,29 +5,44 @@ from typing import Optional
 import numpy as np
 
 from sweep.spec import UserError
+from sweep.workloads.classes import find_class_axis, find_classes, find_counted
 
 ENOUGH = 20  # labelled samples from which a share says something
 SHIFTED = 0.5  # share of right answers, after moving all labels by one, that shows how the labels are meant
 
 
-def check_labels(labels: np.ndarray, answer: np.ndarray) -> Optional[str]:
+def check_labels(
+    labels: np.ndarray, answer: np.ndarray, class_axis: Optional[int] = None, ignored: Optional[int] = None
+) -> Optional[str]:
     """None, or a line that says what is odd about the labels.
 
     Args:
-        labels: (N,) class numbers.
-        answer: (N, classes), the original's first output; other shapes say nothing about classes.
+        labels: class numbers, (N,) or (N, *steps).
+        answer: the original's first output; shapes without classes say nothing.
+        class_axis: `data.class_axis`.
+        ignored: `data.ignore_label`.
 
     Raises:
         UserError: for labels that the model has no class for, and for labels that are all off by one.
     """
-    if answer.ndim != 2 or answer.shape[1] < 2:
+    axis = find_class_axis(answer.shape, answer.dtype.kind, class_axis, labels.shape)
+    if axis is None:
         return None
-    classes, top = answer.shape[1], answer.argmax(axis=1)
+    labels = labels.ravel() if labels.size == len(labels) and answer.ndim == 2 else labels
+    shape = (*answer.shape[:axis], *answer.shape[axis + 1 :])
+    if labels.shape != shape:
+        text = "labels of shape %s do not fit answers of shape %s, whose classes lie along axis %d: no accuracy"
+        return text % (labels.shape, answer.shape, axis)
+    counted = find_counted(shape, None, labels, ignored) if labels.ndim > 1 else np.ones(shape, bool)
+    if not counted.any():
+        return "no label counts: all say that their step is to be ignored"
+    top, labels, classes = find_classes(answer, axis)[counted], labels[counted], answer.shape[axis]
     highest = int(labels.max())
     if highest >= classes:
         text = "the labels go up to %d, the model has %d classes, 0 to %d" % (highest, classes, classes - 1)
         one_high = highest == classes and int(labels.min()) >= 1
-        raise UserError(text + (": they begin at 1, subtract 1" if one_high else ": do they belong to this model?"))
+        hint = ": they begin at 1, subtract 1" if one_high else ": do they belong to this model?"
+        raise UserError(text + hint + (" (data.ignore_label=255 leaves pixels out)" if highest == 255 else ""))
     right = float((top == labels).mean())
     if len(labels) < ENOUGH or right > 0:
         return None

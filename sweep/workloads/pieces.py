@@ -32,7 +32,7 @@ def load_pieces(config: Mapping[str, Any]) -> Iterator[Dataset]:
                 % (target, describe_kind(part))
             )
         for piece in cut(part):
-            checked = check_dataset(piece, name, row, calibrated)
+            checked = check_dataset(piece, name, row, calibrated, config.get("ignore_label"))
             _check_alike(first or checked, checked, name, row)
             first = first or checked
             row += _count_rows(checked.inputs)

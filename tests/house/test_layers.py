@@ -25,7 +25,7 @@ ALLOWED = {
     "hardware": "files spec isolate",
     "worker": "files spec isolate workloads backends",
     "config": "files spec workloads backends hardware worker",
-    "verdict": "files text spec backends store hardware worker config",
+    "verdict": "files text spec workloads backends store hardware worker config",
     "report": "files text spec store worker verdict",
     "engine": "files text spec isolate workloads backends store hardware worker config verdict report",
     "verbs": "files text spec isolate workloads backends store hardware worker config verdict report engine",

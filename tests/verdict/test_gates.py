@@ -11,6 +11,11 @@ from sweep.verdict import gates
 from sweep.verdict.stats import agreement
 
 LIMITS = Gates(agreement_min={"fp32": 0.99, "int8": 0.95}, cosine_min={"fp32": 0.999}, placement_min=0.9)
+ERRORS = Gates(
+    agreement_min={"fp32": 0.99, "int8": 0.8},
+    cosine_min={"fp32": 0.999, "int8": 0.95},
+    relative_error_max={"fp32": 0.01, "int8": 0.75},
+)
 # 4 requests in flight of 5 items, 8 ms each: 500 requests/s.
 GOOD = Measurement(0, 2500.0, 2.0, 1000, 5000, 8.0, {"p50": 8.0}, 0.1, 9.0, {}, 100.0, 4.0, "", "", precision="fp32")
 BUILDS = (BuildInfo("fp32"),)
@@ -93,6 +98,91 @@ def test_cosine_below_its_limit() -> None:
     turned = REFERENCE + np.sort(REFERENCE, axis=1) * 0.3
     limits = Gates(cosine_min={"fp32": 0.999})
     rejected(check(outputs=turned, limits=limits), FailureKind.WRONG_OUTPUT, "mean cosine 0.9", "gates.cosine_min.fp32")
+
+
+# --- each output by itself, and the numbers of the rejection ----------------------------------------------------------
+
+
+def check_answers(
+    reference: list[Any], build: list[Any], task: str = "regression", precision: str = "fp32", **more: Any
+) -> Failure | None:
+    return gates.answers(agreement.compare(reference, build, task=task, **more), precision, ERRORS)
+
+
+def test_answers_232_times_too_large() -> None:
+    """All top classes and all directions are the original's."""
+    failure = check_answers([REFERENCE], [232 * REFERENCE], "classification")
+    rejected(
+        failure, FailureKind.WRONG_OUTPUT, "the output is off by 3", "99 % of 1,000 samples", "gates.relative_error_max"
+    )
+    assert check_answers([REFERENCE], [1.001 * REFERENCE], "classification") is None
+
+
+def test_second_output_with_the_wrong_sign_for_half_of_the_samples() -> None:
+    """One number beside logits: one mean cosine over all outputs would hide it."""
+    score = np.random.default_rng(1).normal(3, 1, size=(1000, 1))
+    wrong = np.where(np.arange(1000)[:, None] % 2, -score, score)
+    names = agreement.Reading(names=("logits", "score"))
+    failure = check_answers([REFERENCE, score], [REFERENCE, wrong], "classification", reading=names)
+    rejected(failure, FailureKind.WRONG_OUTPUT, "output 1 (score) is off by", "fp32 must stay within 0.0100")
+    comparison = agreement.compare([REFERENCE, score], [REFERENCE, wrong])
+    limits = Gates(cosine_min={"fp32": 0.999})
+    rejected(gates.answers(comparison, "fp32", limits), FailureKind.WRONG_OUTPUT, "output 1 points elsewhere")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_29_kelvin_off_where_15_vary(precision: str) -> None:
+    kelvin = 300 + np.random.default_rng(1).uniform(-15, 15, size=(1000, 1))
+    failure = check_answers([kelvin], [kelvin + 29], precision=precision)
+    rejected(failure, FailureKind.WRONG_OUTPUT, "the output is off by 3", "largest difference 29.0", precision)
+
+
+def test_other_outputs_of_ids_are_held_to_agreement() -> None:
+    tokens = np.random.default_rng(1).integers(0, 500, size=(1000, 6))
+    other = tokens.copy()
+    other[:300, 2] += 1
+    for reference, build in (([REFERENCE, tokens], [REFERENCE, other]), ([tokens], [other])):
+        failure = check_answers(reference, build, precision="int8")
+        rejected(
+            failure, FailureKind.WRONG_OUTPUT, "is equal to the original model's for 70 % of 1,000 samples", "80 %"
+        )
+    assert check_answers([tokens], [tokens]) is None
+    positive = REFERENCE > 0
+    assert check_answers([REFERENCE, positive], [REFERENCE, positive.copy()], "classification") is None
+
+
+def test_nan_where_the_original_has_nan_passes() -> None:
+    blank = REFERENCE.copy()
+    blank[:80] = np.nan
+    assert check_answers([blank], [blank.copy()], "classification") is None
+    rejected(check_answers([REFERENCE], [blank], "classification"), FailureKind.NUMERICAL_ERROR, "NaN or infinity")
+    failure = check_answers([REFERENCE, REFERENCE], [REFERENCE, blank], "classification")
+    rejected(failure, FailureKind.NUMERICAL_ERROR, "output 1 holds NaN")
+
+
+def test_nothing_but_nan_of_the_original_is_its_own_fault() -> None:
+    nothing = np.full_like(REFERENCE, np.nan)
+    failure = gates.check((GOOD,), agreement.compare([nothing], [nothing]), BUILDS, "fp32", ERRORS)
+    rejected(failure, FailureKind.NUMERICAL_ERROR, "the original model itself answers NaN", "1,000 samples")
+
+
+def test_lines_that_are_read_differently() -> None:
+    """25 of 44 lines have one other letter: nearly all steps agree, and most lines do not."""
+    random = np.random.default_rng(1)
+    lines = random.normal(size=(44, 40, 90))
+    build = lines.copy()
+    build[:25, 7] = np.roll(build[:25, 7], 1, axis=-1)
+    failure = check_answers([lines], [build], "classification", "int8")
+    rejected(
+        failure,
+        FailureKind.WRONG_OUTPUT,
+        "same whole answer as the original model for 43.18 % of 44 samples, and for 98.58 % of their steps",
+        "int8 must reach 80 %",
+        "data.agree_on",
+    )
+    steps = agreement.Reading(unit="step")
+    comparison = agreement.compare([lines], [build], reading=steps)
+    assert gates.answers(comparison, "int8", Gates(agreement_min={"int8": 0.8})) is None
 
 
 @pytest.mark.parametrize(("factor", "why"), [(0.8, "clock misses"), (1.25, "more than one request")])

@@ -60,7 +60,7 @@ def test_nan_is_counted_and_located() -> None:
         ({"labels": np.array([0, -1, 2, 0, 1, -1])}, r"2 labels outside 0 to 2, the first is -1 at index 1"),
         ({"labels": np.array([0, -1, 2, 0, 1, 2]), "classes": None}, r"1 labels below 0, the first is -1"),
         ({"labels": np.array([0, 1])}, r"2 labels for 6 samples"),
-        ({"labels": np.zeros(6)}, r"class numbers, one per sample, not float64"),
+        ({"labels": np.zeros(6)}, r"class numbers, not float64"),
         ({"inputs": {}}, r"has no inputs"),
         ({"inputs": {"x": np.zeros((0, 2))}}, r"has no samples: input x is empty"),
         ({"inputs": {"x": np.zeros((6, 2)), "y": np.zeros((5, 2))}}, r"input y has 5 samples, input x has 6"),

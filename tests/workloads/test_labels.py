@@ -39,3 +39,18 @@ def test_no_right_answer_is_said() -> None:
     warning = check_labels((TRUE + 2) % CLASSES, ANSWER)
     assert warning == "the original model is right in 0 % of 100 labelled samples: do the labels belong to it?"
     assert check_labels(((TRUE + 2) % CLASSES)[:10], ANSWER[:10]) is None, "too few to say"
+
+
+def test_labels_of_every_step() -> None:
+    answer = ANSWER.reshape(20, 5, CLASSES)
+    labels = TRUE.reshape(20, 5).copy()
+    assert check_labels(labels, answer) is None
+    labels[:, 4] = -100
+    assert check_labels(labels, answer) is None
+    labels[:, 4] = 255
+    with pytest.raises(UserError, match=r"go up to 255.*data.ignore_label=255"):
+        check_labels(labels, answer)
+    assert check_labels(labels, answer, ignored=255) is None
+    warning = check_labels(TRUE[:20], answer)
+    assert warning is not None
+    assert "labels of shape (20,) do not fit answers of shape (20, 5, 5)" in warning

@@ -1,29 +1,25 @@
-"""Does a build still give the original model's answers? Vectorised; what cannot be known is None.
+"""Does a build still give the original model's answers? What cannot be known is None.
 
-Arrays have one row per sample and come in the order of the model's outputs. For classification the first array holds
-the logits (samples, classes), or the classes themselves as integers (samples,); errors are taken over all outputs.
-Every other output of many numbers a sample is taken for an embedding: it says which samples are alike, so their
-neighbours are compared too.
+Arrays have one row per sample and come in the order of the model's outputs. For a classification the first output says
+the classes: of a sample, of every step of a sequence, or of every pixel. How far outputs are from the original's is
+said of each by itself: see `outputs`.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.spec import Json
-from sweep.verdict.stats import intervals
+from sweep.verdict.stats import intervals, neighbours, outputs
+from sweep.workloads import classes, metrics
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
 
-NOISE = 1e-6  # relative spread over samples that rounding alone can make in single precision
-EMBEDDING_WIDTH = 16  # numbers a sample from which an output is taken for an embedding
-NEIGHBOURS = 10  # of each sample
-NEIGHBOUR_SAMPLES = 2000  # are compared at most, evenly spread: the work grows with their square
-ALIKE = 1e-6  # difference of cosines that rounding alone can make: nearer than that is equally near
-STUCK = 1e-3  # share of the reference's spread below which outputs count as not following the inputs
+SAMPLE, STEP = "sample", "step"
 
 _UNKNOWN: Json = dict.fromkeys(
     (
@@ -34,36 +30,68 @@ _UNKNOWN: Json = dict.fromkeys(
 )
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How the answers of a data set are read; the defaults go by their shapes."""
+
+    class_axis: int | None = None  # `data.class_axis`
+    unit: str | None = None  # `data.agree_on`: whole samples or steps; None: samples, but pixels of pictures
+    ignored_label: int | None = None  # `data.ignore_label`, beside -100
+    counted: "Array | None" = None  # (samples, steps), False for steps that only fill up
+    names: Sequence[str] = ()  # of the outputs, if known
+
+    @staticmethod
+    def of(config: Mapping[str, Any], folder: Path | None = None) -> "Reading":
+        """From the config of a data set, and from its arrays in the store."""
+        from sweep.worker import arrays
+
+        counted = None
+        if folder is not None:
+            counted = classes.find_counted_steps(arrays.read_data(folder), arrays.read_sizes(folder))
+        axis, unit, ignored = (config.get(name) for name in ("class_axis", "agree_on", "ignore_label"))
+        return Reading(axis, unit, ignored, counted)
+
+    def select(self, items: "Array") -> "Reading":
+        """For some of the samples, by their numbers."""
+        return self if self.counted is None else replace(self, counted=self.counted[items])
+
+
 def compare(
     reference: "Sequence[Array]",
     candidate: "Sequence[Array]",
     labels: "Array | None" = None,
     task: str = "classification",
     confidence: float = 0.95,
+    reading: Reading | None = None,
 ) -> Json:
     """Compare a candidate's outputs with the reference's on the same samples.
 
     Returns plain JSON values; None where something cannot be known:
         samples: rows compared. mismatch: text, where the two cannot be compared at all; the rest is then None.
-        finite: no NaN or infinity where the reference has none.
-        varies: outputs differ between samples beyond rounding, wherever the reference's do; None if its do not.
-        max_abs_error: largest |candidate - reference|, over all outputs.
-        relative_error: ||candidate - reference|| / ||reference|| (Euclidean norm), of the worst output.
-        cosine_mean, cosine_min: cosine similarity per sample, over all outputs; for an output of one number a sample,
-            of the whole column, since one number has no direction.
-        agreement, _low, _high: share of samples with the same top class, Wilson's interval.
+        outputs: each output by itself: number, name, and what `outputs.compare_output` returns.
+        finite, varies, max_abs_error, relative_error, cosine_mean, cosine_min: of the worst output.
+        agreement, _low, _high: share of samples with the same top class, Wilson's interval. Of a sequence all steps
+            must be the same; of pictures it is the share of pixels. The count behind the interval is always the
+            samples', since the steps of a sample depend on each other.
+        unit: sample or step, what `agreement` is a share of; only for answers of several steps, like these:
+            step_agreement, whole_agreement: share of the steps, and of the samples whose steps are all the same.
+            whole_accuracy, reference_whole_accuracy: share of the samples whose steps all have the right label.
         accuracy, _low, _high, reference_accuracy: share of labels hit, Wilson's interval of the candidate's.
         who_was_right: counts of samples: both, only_reference, only_candidate, neither. mcnemar_p: exact, two-sided.
+        rmse, mae, r2, reference_rmse, ...: of a regression with labels.
         neighbour_overlap: of the worst embedding; see the function of that name. None where no output is one, or one
             is not finite.
 
-    A row with NaN has no top class: it agrees with nothing and is wrong.
+    NaN agrees with NaN, in the same places. A row with NaN where the reference has a number agrees with nothing and is
+    wrong.
 
     Raises:
         ValueError: if there is not one label per sample.
+        UserError: if `data.class_axis` names no axis.
     """
     import numpy as np
 
+    reading = reading or Reading()
     references = [np.asarray(array) for array in reference]
     candidates = [np.asarray(array) for array in candidate]
     samples = len(references[0]) if references and references[0].ndim else 0
@@ -71,44 +99,38 @@ def compare(
     result["mismatch"] = _mismatch(references, candidates)
     if result["mismatch"] is not None:
         return result
-    pairs = [(_flat(a), _flat(b)) for a, b in zip(references, candidates, strict=True)]
-    result.update(_errors(pairs))
-    result["varies"] = _varies(pairs)
-    result["neighbour_overlap"] = _worst_overlap(references, candidates, task)
+    result["outputs"] = [
+        _compare_output(number, a, b, task, reading)
+        for number, (a, b) in enumerate(zip(references, candidates, strict=True))
+    ]
+    result.update(outputs.summarize(result["outputs"]))
+    result["neighbour_overlap"] = neighbours.find_worst_overlap(references, candidates, task)
+    if labels is not None:
+        labels = np.asarray(labels)
+        if len(labels) != samples:
+            raise ValueError(f"{len(labels)} labels for {samples} samples")
     if task == "classification":
-        classes = top_classes(references[0], undefined=-2), top_classes(candidates[0])
-        if classes[0] is not None and classes[1] is not None:
-            result.update(_agreement(classes[0], classes[1], confidence))
-            if labels is not None:
-                result.update(_who_was_right(classes[0], classes[1], np.asarray(labels).ravel(), confidence))
+        result.update(_compare_classes(references[0], candidates[0], labels, reading, confidence))
+    elif labels is not None:
+        result.update(_compare_values(references[0], candidates[0], labels))
     return result
 
 
-def neighbour_overlap(reference: "Array", candidate: "Array", neighbours: int = NEIGHBOURS) -> float | None:
-    """The share of each sample's nearest neighbours in the candidate that are among its nearest in the reference.
-
-    Args:
-        reference, candidate: embeddings (samples, values) of the same samples.
-        neighbours: how many of each sample are looked at, by cosine, itself left out. What is as near as the last of
-            the reference's counts too, so that samples that stand twice cost nothing.
-
-    Returns:
-        The mean over samples, 0 to 1. 1 for embeddings that were turned or stretched together; two that have nothing to
-        do with each other have about neighbours / (samples - 1). None for fewer than neighbours + 2 samples, of which
-        all would be neighbours, and where a value is not finite.
-    """
-    import numpy as np
-
-    step = -(-len(reference) // NEIGHBOUR_SAMPLES) if len(reference) else 1
-    a, b = _units(reference[::step]), _units(candidate[::step])
-    if len(a) < neighbours + 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
+def pair_classes(
+    reference: "Array", candidate: "Array", labels: "Array | None" = None, reading: Reading | None = None
+) -> classes.Pair | None:
+    """The top classes of each row or step, negative where there is none; None if the shape says nothing of classes."""
+    declared = None if reading is None else reading.class_axis
+    axis = classes.find_class_axis(reference.shape, reference.dtype.kind, declared, _shape(labels))
+    if not classes.names_classes(reference.shape, reference.dtype.kind, axis):
         return None
-    of_reference, of_candidate = a @ a.T, b @ b.T
-    for cosines in (of_reference, of_candidate):
-        np.fill_diagonal(cosines, -np.inf)
-    last = np.partition(of_reference, -neighbours, axis=1)[:, -neighbours]
-    theirs = np.argpartition(of_candidate, -neighbours, axis=1)[:, -neighbours:]
-    return float((np.take_along_axis(of_reference, theirs, axis=1) >= last[:, None] - ALIKE).mean())
+    return classes.pair_classes(reference, candidate, axis)
+
+
+def find_counted(shape: Sequence[int], labels: "Array | None", reading: Reading) -> "Array":
+    """Which steps count, of classes of this shape (samples, *steps)."""
+    fits = labels is not None and labels.shape == tuple(shape)
+    return classes.find_counted(shape, reading.counted, labels if fits else None, reading.ignored_label)
 
 
 def decisive(discordant: int, confidence: float = 0.95) -> int | None:
@@ -134,117 +156,61 @@ def _mismatch(references: "list[Array]", candidates: "list[Array]") -> str | Non
     return None
 
 
-def _flat(array: "Array") -> "Array":
-    """(samples, values) in double precision: half-precision and integer outputs must not overflow in a sum."""
-    import numpy as np
+def _compare_output(number: int, reference: "Array", candidate: "Array", task: str, reading: Reading) -> Json:
+    ids = outputs.are_ids(reference, number == 0, task)
+    name = reading.names[number] if number < len(reading.names) else None
+    return {"output": number, "name": name, **outputs.compare_output(reference, candidate, reading.counted, ids)}
 
-    return array.reshape(len(array), -1).astype(np.float64)
+
+def _compare_classes(
+    reference: "Array", candidate: "Array", labels: "Array | None", reading: Reading, confidence: float
+) -> Json:
+    pair = pair_classes(reference, candidate, labels, reading)
+    if pair is None:
+        return {}
+    if labels is not None and labels.size == len(labels):
+        labels = labels.ravel()
+    fits = labels is not None and labels.shape == pair.original.shape
+    if pair.original.ndim == 1:
+        result = _share("agreement", float((pair.original == pair.build).sum()), len(pair.build), confidence)
+        return {**result, **(_who_was_right(pair, labels, confidence) if labels is not None and fits else {})}
+    return _compare_steps(pair, labels if fits else None, reading, confidence)
 
 
-def _errors(pairs: "list[tuple[Array, Array]]") -> Json:
-    import numpy as np
-
-    largest, relative, cosines, finite = 0.0, 0.0, [], True
-    for a, b in pairs:
-        good = np.isfinite(a)
-        if not np.isfinite(b[good]).all():
-            finite = False
-            continue
-        # Where the reference itself is infinite (a mask, say) there is no number to be off from.
-        a, b = np.where(good, a, 0.0), np.where(good & np.isfinite(b), b, 0.0)
-        off = b - a
-        largest = max(largest, float(np.abs(off).max()))
-        norm, error = float(np.linalg.norm(a)), float(np.linalg.norm(off))
-        relative = max(relative, error / norm if norm > 0 else (0.0 if error == 0 else math.inf))
-        cosines.append(_cosine(a, b) if a.shape[1] > 1 else _cosine(a.T, b.T))
-    if not finite:
-        return {"finite": False}
-    every = np.concatenate(cosines)
+def _compare_steps(pair: classes.Pair, labels: "Array | None", reading: Reading, confidence: float) -> Json:
+    """Of sequences and pictures: (samples, *steps)."""
+    counted = find_counted(pair.original.shape, labels, reading)
+    same = classes.count_steps(pair.original == pair.build, counted)
+    unit = reading.unit or (SAMPLE if pair.original.ndim == 2 else STEP)
+    share = same.whole if unit == SAMPLE else same.steps
+    result = {
+        "unit": unit,
+        "step_agreement": same.steps,
+        "whole_agreement": same.whole,
+        **_share("agreement", share * same.samples, same.samples, confidence),
+    }
+    if labels is None:
+        return result
+    right, before = (classes.count_steps(answers == labels, counted) for answers in (pair.build, pair.original))
     return {
-        "finite": True,
-        "max_abs_error": _known(largest),
-        "relative_error": _known(relative),
-        "cosine_mean": _known(float(every.mean())),
-        "cosine_min": _known(float(every.min())),
+        **result,
+        **_share("accuracy", right.steps * right.samples, right.samples, confidence),
+        "reference_accuracy": before.steps,
+        "whole_accuracy": right.whole,
+        "reference_whole_accuracy": before.whole,
     }
 
 
-def _worst_overlap(references: "list[Array]", candidates: "list[Array]", task: str) -> float | None:
-    first = 1 if task == "classification" else 0  # the logits are no embedding, however many classes there are
-    overlaps = [
-        neighbour_overlap(a, b)
-        for a, b in zip(references[first:], candidates[first:], strict=True)
-        if a.ndim == 2 and a.dtype.kind == "f" and a.shape[1] >= EMBEDDING_WIDTH
-    ]
-    known = [share for share in overlaps if share is not None]
-    return min(known) if known and len(known) == len(overlaps) else None
+def _share(name: str, hits: float, count: int, confidence: float) -> Json:
+    if count == 0:
+        return {}
+    share = intervals.wilson(min(hits, count), count, confidence)
+    return {name: share.estimate, f"{name}_low": share.low, f"{name}_high": share.high}
 
 
-def _units(array: "Array") -> "Array":
-    """Rows scaled to length 1; what is 0 stays it."""
-    import numpy as np
-
-    rows = array.astype(np.float64)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1.0)
-
-
-def _cosine(a: "Array", b: "Array") -> "Array":
-    """Cosine similarity of each row; two zero rows are alike, a zero row is like nothing else."""
-    import numpy as np
-
-    norm_a, norm_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
-    # Scaled before the product, so that neither tiny nor huge outputs leave the range of a double.
-    unit_a = a / np.where(norm_a > 0, norm_a, 1.0)[:, None]
-    unit_b = b / np.where(norm_b > 0, norm_b, 1.0)[:, None]
-    cosine = np.clip(np.einsum("ij,ij->i", unit_a, unit_b), -1.0, 1.0)
-    return np.where((norm_a == 0) & (norm_b == 0), 1.0, cosine)
-
-
-def _varies(pairs: "list[tuple[Array, Array]]") -> bool | None:
-    """False if any output stays the same while the reference's changes: one stale output is as wrong as all."""
-    verdicts = []
-    for a, b in pairs:
-        scale_a, spread_a = _spread(a)
-        if spread_a <= NOISE * scale_a:
-            continue
-        scale_b, spread_b = _spread(b)
-        verdicts.append(spread_b > max(NOISE * scale_b, STUCK * spread_a))
-    return all(verdicts) if verdicts else None
-
-
-def _spread(array: "Array") -> tuple[float, float]:
-    """Largest magnitude, and largest distance of a value from that of the first finite row."""
-    import numpy as np
-
-    rows = array[np.isfinite(array).all(axis=1)]
-    if len(rows) == 0:
-        return 0.0, 0.0
-    return float(np.abs(rows).max()), float(np.abs(rows - rows[0]).max())
-
-
-def top_classes(array: "Array", undefined: int = -1) -> "Array | None":
-    """The class of each row, `undefined` for a row with NaN; None where the shape says nothing about classes."""
-    import numpy as np
-
-    if array.ndim == 1 and array.dtype.kind in "iub":
-        return array.astype(np.int64)
-    if array.ndim != 2 or array.shape[1] < 2:
-        return None
-    return np.where(np.isnan(array).any(axis=1), undefined, array.argmax(axis=1))
-
-
-def _agreement(reference: "Array", candidate: "Array", confidence: float) -> Json:
-    share = intervals.wilson(int((reference == candidate).sum()), len(reference), confidence)
-    return {"agreement": share.estimate, "agreement_low": share.low, "agreement_high": share.high}
-
-
-def _who_was_right(reference: "Array", candidate: "Array", labels: "Array", confidence: float) -> Json:
-    if len(labels) != len(reference):
-        raise ValueError(f"{len(labels)} labels for {len(reference)} samples")
-    a, b = reference == labels, candidate == labels
+def _who_was_right(pair: classes.Pair, labels: "Array", confidence: float) -> Json:
+    a, b = pair.original == labels, pair.build == labels
     only_reference, only_candidate = int((a & ~b).sum()), int((b & ~a).sum())
-    accuracy = intervals.wilson(int(b.sum()), len(labels), confidence)
     return {
         "who_was_right": {
             "both": int((a & b).sum()),
@@ -253,12 +219,21 @@ def _who_was_right(reference: "Array", candidate: "Array", labels: "Array", conf
             "neither": int((~a & ~b).sum()),
         },
         "mcnemar_p": intervals.mcnemar_exact(only_reference, only_candidate),
-        "accuracy": accuracy.estimate,
-        "accuracy_low": accuracy.low,
-        "accuracy_high": accuracy.high,
+        **_share("accuracy", float(b.sum()), len(labels), confidence),
         "reference_accuracy": float(a.mean()),
     }
 
 
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _compare_values(reference: "Array", candidate: "Array", labels: "Array") -> Json:
+    """Errors of both against the targets of a regression; nothing if the shapes differ."""
+    if reference.size != labels.size:
+        return {}
+    result: Json = {}
+    for prefix, answers in (("", candidate), ("reference_", reference)):
+        for name in metrics.OF_VALUES:
+            result[prefix + name] = metrics.compute(name, [answers], labels)
+    return result
+
+
+def _shape(labels: "Array | None") -> "tuple[int, ...] | None":
+    return None if labels is None else labels.shape

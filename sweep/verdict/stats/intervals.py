@@ -29,7 +29,7 @@ class Interval(NamedTuple):
     high: float | None
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
     """Score interval of a share of `successes` among `n` (Wilson 1927, JASA 22:209-212, no continuity correction).
 
     Unlike the textbook interval it stays inside [0, 1] and does not shrink to a point at 0 or n successes.
