@@ -135,11 +135,11 @@ def describe_high_accuracy(trial: Trial, reference: Reference, objective: Object
     if least is None or not reference.data_folder.is_dir():
         return ""
     labels, task = arrays.read_labels(reference.data_folder)
-    classes = agreement.top_classes(arrays.read_reference(reference.folder)[0])
-    if labels is None or classes is None or task != "classification":
+    if labels is None or task != "classification":
         return ""
-    own = float((classes == labels.ravel()).mean())
-    if own >= least:
+    reading = agreement.Reading.of(trial.data, reference.data_folder)
+    own = agreement.measure_accuracy(arrays.read_reference(reference.folder)[0], labels, reading)
+    if own is None or own >= least:
         return ""
     return (
         f"objective.accuracy_min={least:g}: the original {trial.model['name']} has an accuracy of {share(own)} itself, "

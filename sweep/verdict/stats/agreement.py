@@ -127,6 +127,12 @@ def pair_classes(
     return classes.pair_classes(reference, candidate, axis)
 
 
+def measure_accuracy(answers: "Array", labels: "Array", reading: Reading) -> float | None:
+    """Share of the labels that the first output of a model hits; None if they do not fit each other."""
+    accuracy = _compare_classes(answers, answers, labels, reading, 0.95).get("accuracy")
+    return None if accuracy is None else float(accuracy)
+
+
 def find_counted(shape: Sequence[int], labels: "Array | None", reading: Reading) -> "Array":
     """Which steps count, of classes of this shape (samples, *steps)."""
     fits = labels is not None and labels.shape == tuple(shape)
