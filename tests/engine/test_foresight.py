@@ -82,7 +82,7 @@ def reference(folder: Path, labels: np.ndarray | None) -> Reference:
     """The original says 0, 1, 0, 1."""
     for part in ("data", "reference"):
         (folder / part).mkdir(parents=True)
-    write_json(folder / "data" / "data.json", {"task": "classification"})
+    write_json(folder / "data" / "data.json", {"task": "classification", "inputs": []})
     write_json(folder / "reference" / "reference.json", {"outputs": 1})
     np.save(folder / "reference" / "output_0.npy", np.eye(2)[[0, 1, 0, 1]])
     if labels is not None:
