@@ -151,7 +151,7 @@ def check_dataset(
     inputs = {key: _array(array, "%s: input %s" % (name, key), row) for key, array in dataset.inputs.items()}
     rows = {key: len(array) for key, array in inputs.items()}
     first = next(iter(rows))
-    if rows[first] == 0:
+    if rows[first] == 0 and not row:  # a later piece may hold calibration samples alone
         raise UserError("data %s has no samples: input %s is empty" % (name, first))
     for key, count in rows.items():
         if count != rows[first]:

@@ -1,10 +1,12 @@
-"""Bring your own: models that are files, data in an `.npz`, and made-up data if there is none.
+"""Bring your own: models that are files, data in an `.npz` or a folder of `.npy`, and made-up data if there is none.
 
 Paths that are not absolute are taken from the folder of the process that loads them; the sweep makes them absolute.
 """
 
+import struct
 import zipfile
-from typing import Any, Dict, Mapping, Optional, Sequence
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, TypeVar
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from sweep.workloads.base import Dataset, OnnxFile, existing
 CALIBRATION_PREFIX = "calibration_"
 APART = 0.1  # share of the samples that is set apart if no calibration samples are given
 APART_MAX = 200
+PIECE_NUMBERS = 4 << 20  # of made-up data, that are drawn at once
+T = TypeVar("T")
+ZIP_HEAD = struct.Struct("<26x2H")  # of a file in an archive: the lengths of its name and of what follows that
 
 
 def onnx(path: str) -> OnnxFile:
@@ -58,10 +63,10 @@ def npz(
     task: str = "classification",
     classes: Optional[int] = None,
 ) -> Dataset:
-    """Arrays of an `.npz` file: one per input, in the order stored or as `inputs` lists them; `labels` if known.
+    """Arrays of an `.npz` file or of a folder of `.npy` files: one per input, and `labels` if known.
 
-    Arrays named `calibration_<input>` are used to calibrate. Without them the last tenth of the samples is set apart
-    for it, at most 200, and not scored.
+    They come in the order stored, or as `inputs` lists them. Arrays named `calibration_<input>` are used to calibrate.
+    Without them the last tenth of the samples is set apart for it, at most 200, and not scored.
     """
     arrays = _read(path)
     labels = arrays.pop("labels", None)
@@ -82,17 +87,49 @@ def npz(
 
 
 def _read(path: str) -> Dict[str, np.ndarray]:
-    """All arrays of the file."""
-    file_path = existing(path, "the data file")
-    with open(str(file_path), "rb") as file:
+    """All arrays of the file, or of the .npy files in the folder; mapped and not loaded, unless they are compressed."""
+    place = Path(path).expanduser().absolute()
+    if place.is_dir():
+        return {file.stem: _map_array(file, 0) for file in sorted(place.glob("*.npy"))}
+    with open(str(existing(path, "the data file")), "rb") as file:
         if not zipfile.is_zipfile(file):
-            raise UserError("the data file %s is no .npz: save it with np.savez(path, name=array)" % file_path)
-        file.seek(0)
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except ValueError as error:
-            raise UserError("the data file %s holds objects, not numbers: %s" % (file_path, error)) from None
+            raise UserError("the data file %s is no .npz: save it with np.savez(path, name=array)" % place)
+        with zipfile.ZipFile(file) as archive:
+            return {entry.filename[: -len(".npy")]: _read_entry(place, archive, entry) for entry in archive.infolist()}
+
+
+def _read_entry(place: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    """An array of an .npz: mapped, if it stands there as it is."""
+    if entry.compress_type == zipfile.ZIP_STORED:
+        with place.open("rb") as file:
+            file.seek(entry.header_offset)
+            head = file.read(ZIP_HEAD.size)
+        name, extra = ZIP_HEAD.unpack(head)[-2:]
+        return _map_array(place, entry.header_offset + ZIP_HEAD.size + name + extra)
+    with archive.open(entry) as member:
+        return np.asarray(_refuse_objects(place, lambda: np.lib.format.read_array(member, allow_pickle=False)))
+
+
+def _map_array(file: Path, offset: int) -> np.ndarray:
+    """The array in .npy format that begins at `offset`, not loaded."""
+    with file.open("rb") as opened:
+        opened.seek(offset)
+        version = _refuse_objects(file, lambda: np.lib.format.read_magic(opened))
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = _refuse_objects(file, lambda: read(opened))
+        begin = opened.tell()
+    if dtype.hasobject:
+        raise UserError("the data file %s holds objects, not numbers" % file)
+    if not np.prod(shape):
+        return np.zeros(shape, dtype)
+    return np.memmap(str(file), dtype, "r", begin, shape, "F" if fortran else "C")
+
+
+def _refuse_objects(file: Path, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ValueError as error:
+        raise UserError("the data file %s holds objects, not numbers: %s" % (file, error)) from None
 
 
 def _set_apart(inputs: Mapping[str, np.ndarray], labels: Any, task: str, classes: Optional[int]) -> Dataset:
@@ -113,7 +150,7 @@ def synthetic(
     count: int = 256,
     seed: int = 0,
     integers: Optional[Mapping[str, int]] = None,
-) -> Dataset:
+) -> Iterator[Dataset]:
     """Normally distributed numbers, for speed alone: there are no labels, and only agreement can be judged.
 
     Args:
@@ -122,14 +159,29 @@ def synthetic(
         integers: inputs that are whole numbers instead, from 0 to below the number given (token ids).
     """
     random = np.random.RandomState(seed)
-    extra = max(1, count // 10)
-    limits = dict(integers or {})
-    arrays: Dict[str, np.ndarray] = {}
-    for name, shape in shapes.items():
-        full = (count + extra, *(int(size) for size in shape))
-        if name in limits:
-            arrays[name] = random.randint(0, int(limits[name]), full).astype(np.int64)
-        else:
-            arrays[name] = random.standard_normal(full).astype(np.float32)
-    inputs = {name: array[:count] for name, array in arrays.items()}
-    return Dataset(inputs, None, {name: array[count:] for name, array in arrays.items()}, "regression", None)
+    limits = {name: int(limit) for name, limit in (integers or {}).items()}
+    total = count + max(1, count // 10)
+    full = {name: tuple(int(size) for size in shape) for name, shape in shapes.items()}
+    step = max(1, PIECE_NUMBERS // max(1, sum(int(np.prod(shape)) for shape in full.values())))
+    edges = sorted({*range(0, total, step), count, total})
+    spans = [(begin, edges[number + 1]) for number, begin in enumerate(edges[:-1])]
+    states = {}
+    for name in full:  # the numbers of an input follow those of the one before it: each goes on from its own place
+        states[name] = random.get_state()
+        if name != list(full)[-1]:
+            for begin, end in spans:
+                _draw(random, (end - begin, *full[name]), limits.get(name))
+    for begin, end in spans:
+        rows = {}
+        for name, shape in full.items():
+            random.set_state(states[name])
+            rows[name] = _draw(random, (end - begin, *shape), limits.get(name))
+            states[name] = random.get_state()
+        none = {name: array[:0] for name, array in rows.items()}
+        yield Dataset(*((rows, None, {}) if end <= count else (none, None, rows)), "regression", None)
+
+
+def _draw(random: np.random.RandomState, shape: Sequence[int], limit: Optional[int]) -> np.ndarray:
+    if limit is None:
+        return random.standard_normal(tuple(shape)).astype(np.float32)
+    return random.randint(0, limit, tuple(shape)).astype(np.int64)

@@ -11,7 +11,7 @@ import pytest
 from sweep import workloads
 from sweep.spec import UserError
 from sweep.worker.data_sets import write_data
-from sweep.workloads import Dataset, OnnxFile, check_dataset
+from sweep.workloads import Dataset, OnnxFile, check_dataset, files
 
 TINY: dict[str, Any] = {"name": "tiny", "_target_": "sweep.workloads.tiny.linear", "format": "numpy"}
 DIGITS: dict[str, Any] = {"name": "digits", "_target_": "sweep.workloads.digits.network", "format": "module"}
@@ -268,6 +268,26 @@ def test_npz_with_calibration_scores_everything_else(tmp_path: Path) -> None:
     assert made.labels is None
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_npz_is_mapped_unless_it_is_compressed(tmp_path: Path, compressed: bool) -> None:
+    values = np.arange(60, dtype=np.int32).reshape(20, 3)
+    save = np.savez_compressed if compressed else np.savez
+    save(tmp_path / "data.npz", x=values, turned=np.asfortranarray(values))
+    arrays = files._read(str(tmp_path / "data.npz"))
+    for array in arrays.values():
+        np.testing.assert_array_equal(array, values)
+        assert isinstance(array, np.memmap) != compressed
+
+
+def test_folder_of_arrays_is_mapped_and_read_as_one_file_is(tmp_path: Path) -> None:
+    arrays = {"x": np.arange(60, dtype=np.float32).reshape(20, 3), "labels": np.arange(20) % 3}
+    (tmp_path / "folder").mkdir()
+    for name, array in arrays.items():
+        np.save(tmp_path / "folder" / name, array)
+    contents = [load_npz(path) for path in (npz(tmp_path, **arrays), str(tmp_path / "folder"))]
+    assert len({write_data([data], None).digest() for data in contents}) == 1
+
+
 @pytest.mark.parametrize(
     ("arrays", "options", "words"),
     [
@@ -290,6 +310,16 @@ def test_data_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
             load_npz(str(tmp_path / name))
     with pytest.raises(UserError, match="there is no such file"):
         load_npz(str(tmp_path / "absent.npz"))
+
+
+@pytest.mark.parametrize("numbers", [10, 33, 10**6])
+def test_synthetic_in_pieces_is_what_it_was_as_a_whole(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PIECE_NUMBERS", numbers)
+    pieces = files.synthetic({"x": [3], "ids": [4]}, 20, 5, {"ids": 7})
+    random = np.random.RandomState(5)
+    x, ids = random.standard_normal((22, 3)).astype(np.float32), random.randint(0, 7, (22, 4))
+    whole = Dataset({"x": x[:20], "ids": ids[:20]}, None, {"x": x[20:], "ids": ids[20:]}, "regression", None)
+    assert write_data(pieces, None).digest() == write_data([whole], None).digest()
 
 
 def test_synthetic_is_seeded_and_has_no_labels() -> None:
