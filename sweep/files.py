@@ -61,6 +61,21 @@ def hold_draft(parent: Path, name: str, wait: Callable[[], None]) -> Iterator[Pa
             os.close(lock)
 
 
+def remove_if_free(draft: Path) -> None:
+    """Remove a draft unless somebody holds it: see `hold_draft`."""
+    try:
+        lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove(draft)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(lock)
+
+
 def _is_open_as(file: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file), path.stat())

@@ -5,6 +5,7 @@ is quantisation after training by nncf, with the calibration samples of the data
 fp32. A model with attention is quantised in nncf's way for transformers.
 """
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -184,7 +185,7 @@ def _quantise(model: Any, source: Source, options: OpenVinoOptions, batch: int) 
     """
     import nncf
 
-    batches = list(source.calibration())[: -(-options.calibration_samples // batch)]
+    batches = list(itertools.islice(source.calibration(), -(-options.calibration_samples // batch)))
     if not batches:
         raise UserError("precision=int8 needs calibration samples and the data has none")
     attends = _attends(model)

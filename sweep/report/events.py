@@ -27,9 +27,17 @@ def describe_events(record: Record) -> list[str]:
         gpus = ", ".join(map(str, place.gpus[place.member])) if place.gpus else ""
         where = f"it is on GPU {gpus}" if gpus else f"its first core is {place.first_core}"
         lines.append(f"beside   {', '.join(others)}; {where}")
+    lines += _describe_rotation(record)
     if record.unsteady_warmups:
         lines.append(f"warm-up  not steady in {record.unsteady_warmups} of {len(record.repeats)} repeats")
     return lines
+
+
+def _describe_rotation(record: Record) -> list[str]:
+    """How much of the data the requests went round, if that was a part."""
+    seen = [(m.samples_rotated, m.samples_of_data, m.items) for m in record.repeats]
+    parts = [(some, every) for some, every, items in seen if some and every and some < min(every, items)]
+    return [f"samples  requests went round {max(parts)[0]:,} of {max(parts)[1]:,} samples"] if parts else []
 
 
 def _find_differing(builds: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -220,6 +220,9 @@ class Store:
             self._remove_if_free(draft.name.removeprefix(files.DRAFT).partition("-")[0], draft)
         for folder in _list_folders(self._builds):
             self._remove_if_free(folder.name, folder)
+        for kind in ("data", "reference"):
+            for draft in (self.root / kind).glob(files.DRAFT + "*"):
+                files.remove_if_free(draft)
         for path in (self.root / "locks").glob("*"):
             if not (self._builds / path.name).exists():
                 self._remove_if_free(path.name, path)

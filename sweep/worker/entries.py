@@ -154,7 +154,7 @@ def measure(request: Json, folder: Path) -> Measurement:
     wanted = from_json(MeasureRequest, request)
     os.environ["SWEEP_REPEAT"] = str(wanted.repeat)
     _note_versions(folder, wanted.toolchain)
-    copies = _list_copies(wanted, folder)
+    copies = _list_copies(wanted, folder, folder)
     with _watch(wanted, folder) as facts:
         if len(copies) == 1:
             parts = [repeat.measure_replica(copies[0], lambda: None, None)]
@@ -175,7 +175,7 @@ def measure_together(request: Json, folder: Path) -> Measurements:
     copies: List[Copy] = []
     for member, own in zip(members, folders):
         own.mkdir(exist_ok=True)
-        copies += _list_copies(member, own)
+        copies += _list_copies(member, own, folder)
     with _watch(members[0], folder) as facts:
         parts = replicas.run(copies, repeat.measure_replica, one_by_one=True)
     results = []
@@ -185,9 +185,9 @@ def measure_together(request: Json, folder: Path) -> Measurements:
     return Measurements(tuple(results))
 
 
-def _list_copies(request: MeasureRequest, folder: Path) -> List[Copy]:
+def _list_copies(request: MeasureRequest, folder: Path, task: Path) -> List[Copy]:
     common = repeat.make_shared(request)
-    return [Copy(request, folder, number, place, common) for number, place in enumerate(request.placements)]
+    return [Copy(request, folder, number, place, common, task) for number, place in enumerate(request.placements)]
 
 
 def _watch(request: MeasureRequest, folder: Path) -> ContextManager[Callable[[], Json]]:

@@ -65,7 +65,7 @@ class _Open(_Closed):
 
     def prepare(self) -> Sequence[Request]:
         share = self.copy.request.share
-        progress, pieces = Progress(self.copy.folder), itertools.count(2)
+        progress, pieces = Progress(self.copy.task or self.copy.folder), itertools.count(2)
         self.stock = self.server.stock(share, lambda: progress("pieces of the data", next(pieces)))
         return list(itertools.islice(self.server.form_requests(share), WARM))
 

@@ -26,6 +26,7 @@ class Copy(NamedTuple):
     number: int
     placement: Placement
     shared: Optional[Shared] = None  # by all replicas of this trial, in an open load
+    task: Optional[Path] = None  # folder of the worker, where several trials run together
 
     @property
     def answer(self) -> Path:

@@ -20,7 +20,7 @@ from sweep.spec.settings import Effort
 
 clock = time.perf_counter_ns  # CLOCK_MONOTONIC: one time base for all processes of a host
 PREPARED_BYTES = 512 << 20  # at most this much input is prepared ahead
-KEPT_BYTES = 512 << 20  # at most this much output is kept for checking
+KEPT_BYTES = 128 << 20  # at most this much output is kept, to be compared with that of the scoring pass
 STRETCHED = 3  # a window lasts at most this many times `effort.window_seconds`
 
 

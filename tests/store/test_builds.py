@@ -295,6 +295,16 @@ def test_a_killed_builder_leaves_nothing_valid_and_no_lock(store: Store, tmp_pat
     assert not rubbish(store)
 
 
+def test_clean_removes_what_killed_sweeps_began_of_data_and_answers(store: Store) -> None:
+    for kind in ("data", "reference"):
+        with files.hold_draft(store.root / kind, "key", lambda: None) as held:
+            (held / "rows.npy").write_bytes(b"0")
+            store.clean()
+            assert held.is_dir()
+        store.clean()
+        assert not held.exists()
+
+
 @pytest.mark.process
 def test_clean_leaves_what_is_being_built_alone(store: Store, tmp_path: Path) -> None:
     process = builder(tmp_path, hang=True)
