@@ -26,7 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PIECE = 64  # images
 CLASSES = 10
 MODEL = "name: small_conv\n_target_: tests.benchmarks.large_data.net\nformat: module\ndata: made_up\n"
-DATA = "name: made_up\n_target_: tests.benchmarks.large_data.images\ncount: {count}\nside: {side}\ndtype: {dtype}\n"
+DATA = """name: made_up
+_target_: tests.benchmarks.large_data.images
+count: {count}
+side: {side}
+dtype: {dtype}
+score_items: all
+"""
 
 
 def images(count: int, side: int, dtype: str) -> Iterator[Dataset]:

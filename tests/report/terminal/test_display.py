@@ -192,6 +192,32 @@ def test_long_phase_prints_failures_and_its_end():
     assert lines[-1].endswith("1 failed")
 
 
+def test_progress_of_a_long_step_is_a_line_for_each_tenth():
+    def action(display):
+        display.begin("reference", 1)
+        for done in (500, 900, 1000, 1700, 10_000):
+            display.report("net-pictures: answers", done, 10_000)
+        display.report("net-pictures: writing data", 64, 0)
+        display.report("net-pictures: writing data", 128, 0)
+        display.end()
+
+    assert printed(action).splitlines()[:-1] == [
+        "reference net-pictures: answers: 500 of 10,000 samples",
+        "reference net-pictures: answers: 1,000 of 10,000 samples",
+        "reference net-pictures: answers: 10,000 of 10,000 samples",
+        "reference net-pictures: writing data: 64 samples",
+    ]
+
+
+def test_progress_on_a_terminal_stands_beside_the_bar():
+    def action(display):
+        display.begin("reference", 1)
+        display.report("net: answers", 7, 10)
+        display.end()
+
+    assert "net: answers: 7 of 10 samples" in printed(action, plain=False, width=120)
+
+
 def test_steps_from_many_threads_are_all_counted():
     def act(display):
         display.begin("build", 40)
