@@ -23,6 +23,7 @@ from sweep.spec.settings import Bucketing, Effort, Fleet, Gates, Limits, Objecti
 from sweep.spec.trial import NO_IDENTITY
 from sweep.worker.load import trace
 from sweep.worker.load.config import LOADS
+from sweep.workloads.metrics import check_names
 
 AXES = tuple(axis.name for axis in fields(Trial) if axis.name not in ("deployment", *NO_IDENTITY))
 ONCE = tuple(section.name for section in fields(Settings))
@@ -98,6 +99,8 @@ def _workload(section: str, value: Any) -> dict[str, Any]:
     if isinstance(group.get("path"), str):  # workers run elsewhere, and a trial must mean the same from every folder
         group["path"] = str(Path(group["path"]).expanduser().absolute())
     bucket_config.check_model(section, group)
+    if section == "data":
+        check_names(group.get("metrics") or ())
     return group
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep import backends, files
-from sweep.engine import padding, plan, scoring
+from sweep.engine import padding, plan, rating, scoring
 from sweep.engine.context import Context
 from sweep.engine.placement import list_cpus, place_replicas
 from sweep.engine.references import Reference
@@ -115,6 +115,7 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
     windows = [_compare_window(context, task, repeat, comparisons) for repeat in comparable]
     metrics = compute_metrics(base)
     metrics |= {name: comparison[name] for name in OF_ANSWERS if comparison.get(name) is not None}
+    metrics |= rating.list_values(comparison)
     if task.score is not None:
         metrics |= {"scored_items": float(task.score.items), "score_seconds": task.score.seconds}
     metrics["build_seconds"] = sum(built.seconds for built in task.builds)
@@ -170,7 +171,9 @@ def _compare(context: Context, task: Candidate, comparisons: Comparisons) -> Jso
         if len(index) < task.score.of:
             reference, labels = [array[index] for array in reference], None if labels is None else labels[index]
         reading = agreement.Reading.of(task.trial.data, task.reference.data_folder).select(index)
-        comparisons[key] = agreement.compare(reference, outputs, labels, kind, reading=reading)
+        compared = agreement.compare(reference, outputs, labels, kind, reading=reading)
+        own = {} if compared["mismatch"] else rating.rate_answers(context, task)
+        comparisons[key] = {**compared, **own}
     return comparisons[key]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sweep.spec import REQUESTS, Record, Status
+from sweep.spec.metrics import COLUMNS, Metric, find
 from sweep.spec.trial import last_name
 from sweep.text import axis_text, status_text, to_single_line
 
@@ -17,6 +18,13 @@ def list_axes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Every axis that the settings name: first ours, in our order, then those that backends declare."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [name for name in AXES if name in names] + [name for name in names if name not in AXES]
+
+
+def list_columns(records: Iterable[Record]) -> list[Metric]:
+    """The metrics that tables show: ours, then those that `data.metrics` asked for."""
+    ours = [metric.name for metric in COLUMNS]
+    own = dict.fromkeys(name for record in records for name in record.own_metrics if name not in ours)
+    return [*COLUMNS, *map(find, own)]
 
 
 def find_varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -260,6 +260,12 @@ class Record:
             if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         }
 
+    @property
+    def own_metrics(self) -> Tuple[str, ...]:
+        """Names of the numbers that `data.metrics` asked for, without the package of a function."""
+        values = ((self.agreement or {}).get("metrics") or {}).get("build") or {}
+        return tuple(name.rpartition(".")[2] for name in values)
+
     def number(self, metric: str) -> Optional[float]:
         """A number of the trial, also one that follows from two others; None if it is not known."""
         if metric == metrics.ACCURACY_DROP:

@@ -129,6 +129,17 @@ class ScoreRequest:
 
 
 @dataclass(frozen=True)
+class MetricsRequest:
+    """Score the answers of a scoring pass, and the original's to the same samples, by the metrics of the data."""
+
+    data: Mapping[str, Any]  # config
+    data_folder: str
+    reference: str  # folder of the original's answers
+    answers: str  # folder of the build's
+    entry: str = "sweep.worker.entries:rate"
+
+
+@dataclass(frozen=True)
 class PaddedReferenceRequest:
     """Ask the original model for its answers to padded samples."""
 

@@ -164,8 +164,10 @@ def _ask_again(
 
 
 def _find_difference(first: np.ndarray, second: np.ndarray) -> float:
-    """The largest difference between two answers, of numbers of any type or of truth values."""
-    return float(np.abs(first.astype(np.float64) - second.astype(np.float64)).max())
+    """The largest difference between two answers, of numbers of any type or of truth values; NaN is equal to NaN."""
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return float(np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, b)).max())
 
 
 def obtain_answers(

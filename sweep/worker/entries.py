@@ -27,13 +27,14 @@ from sweep.spec.facts import BindingFacts, ReferenceInfo, ScoreFacts
 from sweep.spec.requests import (
     BuildRequest,
     MeasureRequest,
+    MetricsRequest,
     ProbeRequest,
     ReferenceRequest,
     ScoreRequest,
     TogetherRequest,
     VersionsRequest,
 )
-from sweep.worker import answers, arrays, data_sets, repeat, replicas, requests, scoring
+from sweep.worker import answers, arrays, data_sets, rating, repeat, replicas, requests, scoring
 from sweep.worker.progress import Progress
 from sweep.worker.replicas import Copy
 
@@ -63,6 +64,7 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
     root = Path(wanted.reference_root)
     facts = answers.obtain_answers(reference_key, model, dataset, dims, root, progress, wanted.data)
     arrays.check_class_axis(root / reference_key, wanted.data)
+    rating.check_original(wanted.data, Path(wanted.data_root, data_key), root / reference_key)
     flops: List[Any] = []
     if wanted.flops:
         counted = root / reference_key / "flops.json"
@@ -143,6 +145,11 @@ def score(request: Json, folder: Path) -> ScoreFacts:
     wanted = from_json(ScoreRequest, request)
     _note_versions(folder, wanted.trial.toolchain)
     return scoring.score(wanted, folder)
+
+
+def rate(request: Json, folder: Path) -> Json:
+    """The metrics of `data.metrics` of a build's answers and of the original's."""
+    return rating.rate(from_json(MetricsRequest, request))
 
 
 def measure(request: Json, folder: Path) -> Measurement:

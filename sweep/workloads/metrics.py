@@ -6,7 +6,7 @@ because workers compute them: a callable of the user's is never imported by the 
 
 import importlib
 import math
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -244,19 +244,26 @@ NAMED: Mapping[str, Callable[[Answers], float]] = {
 }
 
 
-def check_name(name: str) -> None:
-    """Raises UserError for a name without a dot that is not in `NAMED`; nothing is imported."""
-    if "." not in name and name not in NAMED:
-        raise UserError(
-            "data.metrics: there is no metric %r: %s, or package.module.function of your own"
-            % (name, meant(name, NAMED))
-        )
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names that cannot be metrics; nothing is imported.
+
+    Raises:
+        UserError: for a name without a dot that is not in `NAMED`, and for two that end alike.
+    """
+    for name in names:
+        if "." not in name and name not in NAMED:
+            text = "data.metrics: there is no metric %r: %s, or package.module.function of your own"
+            raise UserError(text % (name, meant(name, NAMED)))
+    ends = [name.rpartition(".")[2] for name in names]
+    twice = [name for name, end in zip(names, ends) if ends.count(end) > 1]
+    if twice:
+        raise UserError("data.metrics: %s have one name in tables: rename one" % " and ".join(twice))
 
 
 def compute(
     name: str,
     outputs: Sequence[np.ndarray],
-    labels: np.ndarray,
+    labels: Optional[np.ndarray],
     class_axis: Optional[int] = None,
     ignored: Optional[int] = None,
 ) -> Optional[float]:
@@ -264,12 +271,14 @@ def compute(
 
     Args:
         name: in `NAMED`, or `package.module.function`, which is called with (outputs, labels).
+        labels: only a function of the user's does without.
 
     Raises:
         UserError: for a name that cannot be loaded, or labels that do not fit the answers.
     """
-    check_name(name)
+    check_names([name])
     if name in NAMED:
+        assert labels is not None, "these compare with labels"
         value = NAMED[name](Answers(outputs, labels, class_axis, ignored))
     else:
         value = load(name)(list(outputs), labels)
@@ -278,17 +287,6 @@ def compute(
     except (TypeError, ValueError):
         raise UserError("data.metrics: %s must return a number, it returned %r" % (name, value)) from None
     return number if math.isfinite(number) else None
-
-
-def compute_all(
-    names: Sequence[str],
-    outputs: Sequence[np.ndarray],
-    labels: np.ndarray,
-    class_axis: Optional[int] = None,
-    ignored: Optional[int] = None,
-) -> Dict[str, Optional[float]]:
-    """All scores of `data.metrics`, by name."""
-    return {name: compute(name, outputs, labels, class_axis, ignored) for name in names}
 
 
 def load(name: str) -> Callable[..., Any]:

@@ -99,10 +99,7 @@ def test_edits_between_two_sequences(a: str, b: str, edits: int) -> None:
 
 def test_functions_of_the_user() -> None:
     own = f"{__name__}.average_of_own"
-    assert metrics.compute_all(["mae", own], [np.array([[1.0], [3.0]])], np.array([1.0, 2.0])) == {
-        "mae": 0.5,
-        own: 3.5,
-    }
+    assert compute(own, [[1.0], [3.0]], [1.0, 2.0]) == 3.5
     for name, text in (
         ("tests.workloads.test_metrics.missing", "cannot be imported"),
         ("no.such.module.score", "cannot be imported: No module named 'no'"),
@@ -112,3 +109,9 @@ def test_functions_of_the_user() -> None:
     ):
         with pytest.raises(UserError, match=text):
             compute(name, SCORES, LABELS)
+
+
+def test_names_that_tables_cannot_tell_apart() -> None:
+    metrics.check_names(["map", "mine.cer", "top5_accuracy"])
+    with pytest.raises(UserError, match=r"data.metrics: cer and mine.cer have one name in tables"):
+        metrics.check_names(["cer", "mine.cer", "map"])

@@ -16,11 +16,12 @@ from sweep.report.names import (
     describe_statuses,
     find_varying,
     group_failures,
+    list_columns,
     short_name,
     sort_ranked,
 )
 from sweep.spec import Record, Status
-from sweep.spec.metrics import COLUMNS, METRICS, SAMPLES
+from sweep.spec.metrics import METRICS, SAMPLES
 from sweep.text import cell, count, count_range, describe_numbers, duration, status_text
 from sweep.verdict import claims
 
@@ -165,7 +166,9 @@ def _table(good: Sequence[Record], records: Sequence[Record], chosen: Sequence[s
     """The best trials, with the columns that any of them has."""
     axes = find_varying([record.settings for record in records])
     known = {name for record in good[:TOP] for name in record.numbers}
-    shown = [metric for metric in METRICS if metric.name in known and (metric in COLUMNS or metric.name == SAMPLES)]
+    columns = list_columns(records)
+    shown = [metric for metric in METRICS if metric in columns or metric.name == SAMPLES]
+    shown = [metric for metric in dict.fromkeys([*shown, *columns]) if metric.name in known]
     heads = [metric.column for metric in shown]
     rows = ["| " + " | ".join(["", "trial", *heads]) + " |", "|:--|:--|" + "--:|" * len(heads)]
     for place, record in enumerate(good[:TOP], 1):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweep.report import story
-from sweep.report.names import NUMBERS, count_statuses, describe_failure
+from sweep.report.names import NUMBERS, count_statuses, describe_failure, list_columns
 from sweep.report.page.gather import Facts
 from sweep.report.page.markup import Cell, Column, Row, Section, badge, bar, commands, details, esc, fact_list, table
 from sweep.spec import REQUESTS, Record, Status
-from sweep.spec.metrics import COLUMNS, SAMPLES, THROUGHPUT, Better, Metric, Pooled, find
+from sweep.spec.metrics import SAMPLES, THROUGHPUT, Better, Metric, Pooled, find
 from sweep.text import (
     axis_text,
     cell,
@@ -61,7 +61,7 @@ def _columns(facts: Facts) -> list[tuple[str, Column]]:
         ]
     else:
         columns.append(("label", Column("trial")))
-    for metric in COLUMNS:
+    for metric in list_columns(facts.records):
         if metric.name in known or (metric.quantile and "latency_ms_p50" in known):
             hint = _hint(metric, facts.settings.objective.confidence)
             columns.append((metric.name, Column(metric.column, hint, True, metric.better is Better.HIGHER)))

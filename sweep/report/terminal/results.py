@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweep.report import story
-from sweep.report.names import describe_common, group_failures
+from sweep.report.names import describe_common, group_failures, list_columns
 from sweep.report.terminal.layout import (
     GROUPS,
     ROWS,
@@ -96,7 +96,7 @@ def _table(
     numbers = [story.comparable_numbers(record) for record in shown]
     inside = [r.status is Status.OK if verdict is None else _in_race(r, verdict) for r in shown]
     places = [str(n) if ranks else "" for n, ranks in enumerate(inside, 1)]
-    known = [metric for metric in COLUMNS if any(metric.name in row for row in numbers)]
+    known = [metric for metric in list_columns(records) if any(metric.name in row for row in numbers)]
     columns = [
         Column("", places, right=True),
         *make_axis_columns([r.settings for r in records], [r.label for r in shown], [r.settings for r in shown]),
@@ -119,7 +119,8 @@ def _spare(metric: Metric, known: Sequence[Metric], objective: Objective) -> int
     """The `spare` of a column: 0 if the objective looks at it, and the most for a throughput beside a capacity."""
     if metric.name == THROUGHPUT:
         return len(COLUMNS) if known[0].name == CAPACITY else 0
-    return 0 if metric.name in objective.deciding else COLUMNS.index(metric)
+    own = metric not in COLUMNS  # somebody asked for it
+    return 0 if own or metric.name in objective.deciding else COLUMNS.index(metric)
 
 
 def _counted(shown: Sequence[Record]) -> str:
