@@ -98,6 +98,10 @@ class Runner(abc.ABC):
         """Threads that the runtime uses for one operator, read back from it; None if it does not say."""
         return None
 
+    def count_parallel_operators(self) -> Optional[int]:
+        """Operators that the runtime may run at once, read back from it; None if it does not say."""
+        return None
+
     def close(self) -> None:  # noqa: B027  # most runners own nothing beyond their process
         """Free the device."""
 

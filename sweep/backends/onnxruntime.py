@@ -11,7 +11,7 @@ A file optimised at the level `all` is laid out for the processor that optimised
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 
@@ -103,6 +103,8 @@ class OnnxRunner(Runner):
 
     def __init__(self, session: Any) -> None:
         self._run = session.run
+        options = session.get_session_options()
+        self._threads, self._operators = options.intra_op_num_threads, options.inter_op_num_threads
         entries = session.get_inputs()
         self._names = [entry.name for entry in entries]
         self.shapes = tuple(tuple(size if isinstance(size, int) else None for size in entry.shape) for entry in entries)
@@ -113,6 +115,12 @@ class OnnxRunner(Runner):
 
     def run(self, request: Any) -> Any:
         return self._run(None, request)
+
+    def count_threads(self) -> Optional[int]:
+        return self._threads or None  # 0: the runtime chose
+
+    def count_parallel_operators(self) -> Optional[int]:
+        return self._operators or None
 
     def close(self) -> None:
         self._run = None

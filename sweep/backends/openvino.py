@@ -102,6 +102,7 @@ class OpenVinoRunner(Runner):
     def __init__(self, compiled: Any) -> None:
         self.shapes = tuple(_read_shape(entry) for entry in compiled.inputs)
         self._infer = compiled.create_infer_request().infer
+        self._threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         self.precision = _find_precision(compiled, _count_operators(compiled))
 
     def prepare(self, inputs: Arrays) -> Any:
@@ -115,6 +116,9 @@ class OpenVinoRunner(Runner):
 
     def outputs(self, raw: Any) -> Arrays:
         return super().outputs(raw[number] for number in range(len(raw)))
+
+    def count_threads(self) -> Optional[int]:
+        return self._threads
 
     def close(self) -> None:
         self._infer = None

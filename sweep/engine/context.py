@@ -46,6 +46,7 @@ class Context:
     begun: float = field(default_factory=time.monotonic)
     price_table: Sequence[prices.Row] = ()  # the user's own
     _versions: dict[tuple[str | None, str], str | None] = field(default_factory=dict)
+    _noted: set[str] = field(default_factory=set)
 
     def seconds_left(self) -> float | None:
         """Seconds left of `effort.budget_seconds`, counted from the start of this process; None if unlimited."""
@@ -75,6 +76,12 @@ class Context:
                 versions = (outcome.result or {}).get("versions", {})
             self._versions.update({(python, package): versions.get(package) for package in unknown})
         return {package: self._versions[python, package] for package in packages}
+
+    def note_once(self, text: str) -> None:
+        """Show a note that many trials may have reason for."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self.display.note(text)
 
     def warm(self, preload: Sequence[str]) -> None:
         """Start the server that preloads these modules, so that it is ready when the first worker is needed."""

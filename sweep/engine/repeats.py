@@ -107,6 +107,12 @@ def _repeat(context: Context, together: Sequence[Candidate], repeat: int, run: R
         return
     for task, measurement in zip(together, _read_measurements(together, outcome), strict=True):
         task.done[repeat] = measurement
+        if measurement.process is not None and measurement.process.changed:
+            changes = ", ".join(measurement.process.changed)
+            context.note_once(
+                f"{task.trial.model['name']}: its own code changes its process, as it will where it is "
+                f"deployed ({changes})"
+            )
         context.ledger.append("repeat", trial=task.trial.key, identity=task.identity, measurement=measurement)
 
 
@@ -177,8 +183,9 @@ def _read_measurements(together: Sequence[Candidate], outcome: Outcome) -> list[
         members = from_json(Measurements, outcome.result).members
         return [replace(repeat, wall_seconds=outcome.seconds, host=outcome.host) for repeat in members]
     repeat = from_json(Measurement, outcome.result)
-    peak = max(repeat.peak_memory_mb, outcome.peak_memory_mb)
-    return [replace(repeat, peak_memory_mb=peak, wall_seconds=outcome.seconds, host=outcome.host)]
+    peak, cpu = max(repeat.peak_memory_mb, outcome.peak_memory_mb), outcome.cpu_seconds
+    repeat = replace(repeat, wall_seconds=outcome.seconds, host=outcome.host)
+    return [replace(repeat, peak_memory_mb=peak, cpu_seconds=cpu)]
 
 
 def _describe_progress(task: Candidate, repeat: int) -> str:

@@ -11,33 +11,15 @@ from typing import Any
 
 from sweep import __version__
 from sweep.isolate.procfs import read_processor
-from sweep.spec import Json, installed
+from sweep.spec import Json, installed, process
 
 PACKAGES = (
     *("hydra-core", "mlflow", "neuronx-cc", "nncf", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript"),
     *("openvino", "optuna", "scipy", "tensorflow", "tensorrt", "torch", "torch-neuron", "torch-neuronx"),
     *("torchvision", "triton"),
 )
-# They reach workers as they would reach a plain script, and change how fast or how exactly a model answers.
-OF_SPEED = (
-    *(
-        "ATEN_CPU_CAPABILITY",
-        "CUDA_LAUNCH_BLOCKING",
-        "DNNL_MAX_CPU_ISA",
-        "GLIBC_TUNABLES",
-        "GOMP_CPU_AFFINITY",
-        "GOMP_SPINCOUNT",
-    ),
-    *("KMP_AFFINITY", "KMP_BLOCKTIME", "KMP_LIBRARY", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_CONF"),
-    *("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_PERTURB_", "MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_"),
-    *("MKL_CBWR", "MKL_DYNAMIC", "MKL_ENABLE_INSTRUCTIONS", "MKL_THREADING_LAYER", "NVIDIA_TF32_OVERRIDE"),
-    *("OMP_DYNAMIC", "OMP_PLACES", "OMP_PROC_BIND", "OMP_SCHEDULE", "OMP_THREAD_LIMIT", "OMP_WAIT_POLICY"),
-    *("ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "PYTHONDEVMODE", "PYTHONMALLOC"),
-    *("PYTHONOPTIMIZE", "PYTHONTRACEMALLOC", "TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS", "TORCHINDUCTOR_FREEZING"),
-    "XLA_FLAGS",
-)
 VARIABLES = (
-    *OF_SPEED,
+    *process.VARIABLES,
     *("CUDA_VISIBLE_DEVICES", "NEURON_CC_FLAGS", "NEURON_RT_NUM_CORES", "NEURON_RT_VISIBLE_CORES"),
     # A trial's `cores` go before these
     *("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"),
@@ -67,7 +49,7 @@ def capture(host: Mapping[str, object] | None = None) -> Json:
 
 def find_of_speed() -> dict[str, str]:
     """The variables of this process that change how fast or how exactly a model answers."""
-    return {name: os.environ[name] for name in OF_SPEED if name in os.environ}
+    return {name: os.environ[name] for name in process.VARIABLES if name in os.environ}
 
 
 def list_differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

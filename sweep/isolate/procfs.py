@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")  # a second
 MB = float(1 << 20)
 PROGRESS = "progress.json"  # in a task's folder: a worker that changes it goes on beyond its deadline
 _HAS_CHILDREN = Path("/proc/self/task/%d/children" % os.getpid()).exists()  # of CONFIG_PROC_CHILDREN
@@ -89,6 +90,12 @@ def read_cpu_ticks(pid: int) -> int:
     """CPU time of a process in the kernel's ticks, without that of its children; 0 where it is gone."""
     fields = _stat(pid)
     return int(fields[11]) + int(fields[12]) if len(fields) > 12 else 0
+
+
+def read_uptime() -> Optional[float]:
+    """Seconds since boot as the kernel counts them, by steps of 0.01; None where it does not say."""
+    fields = _read("/proc/uptime").split()
+    return float(fields[0]) if fields else None
 
 
 def list_descendants(pid: int) -> List[int]:

@@ -161,6 +161,36 @@ class HostFacts:
 
 
 @dataclass(frozen=True)
+class WitnessFacts:
+    """What was seen of a replica's window beside the clock that it was timed with."""
+
+    own_seconds: float  # by that clock
+    system_seconds: Optional[float]  # by the kernel's; None where it does not say
+    cpu_seconds: float  # of the replica and of all that it started
+    cores: int  # that it had; 0: it was not bound to any
+
+
+@dataclass(frozen=True)
+class FreshFacts:
+    """Inputs that were never sent before beside those of the window, in turns after it."""
+
+    pairs: int = 0
+    ratio: Optional[float] = None  # median time of fresh ones over that of others
+    slower_share: Optional[float] = None  # of the pairs: the fresh one took longer
+    skipped: str = ""  # why there are none
+    seen_ms: Optional[float] = None
+    fresh_ms: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class ProcessFacts:
+    """What the process of a replica was really set to, read back after its window."""
+
+    threads: Mapping[str, int] = field(default_factory=dict)  # "runtime", "inter_op", "openmp", "openblas", "mkl"
+    changed: Tuple[str, ...] = ()  # what the model's own code changed: `name: before -> after`
+
+
+@dataclass(frozen=True)
 class ReplicaFacts:
     """What one replica reports about its part of a repeat."""
 
@@ -176,6 +206,9 @@ class ReplicaFacts:
     memory_mb: Tuple[Optional[float], ...] = ()  # that loading each build took; None where it cannot be known
     samples_of_data: Optional[int] = None
     capacity: Optional[CapacityFacts] = None
+    witness: Optional[WitnessFacts] = None
+    fresh: Optional[FreshFacts] = None  # of the first replica
+    process: Optional[ProcessFacts] = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class FailureKind(str, enum.Enum):
     WRONG_OUTPUT = "wrong_output"
     IMPLAUSIBLE_TIMING = "implausible_timing"
     WRONG_RESOURCES = "wrong_resources"
+    KEPT_ANSWERS = "kept_answers"
     PREEMPTED = "preempted"
     DISK_FULL = "disk_full"
     UNKNOWN = "unknown"

@@ -14,15 +14,18 @@ from sweep.spec.facts import (
     BucketFacts,
     CapacityFacts,
     DeploymentFacts,
+    FreshFacts,
     HostFacts,
     LadderFacts,
     LoadFacts,
     Price,
+    ProcessFacts,
     ReuseFacts,
     ScoreFacts,
     SizeFacts,
     SourceFacts,
     Timing,
+    WitnessFacts,
 )
 from sweep.spec.failure import Failure
 
@@ -152,6 +155,11 @@ class Measurement:
     host: HostFacts = field(default_factory=HostFacts)
     samples_rotated: Optional[int] = None  # distinct ones in the requests of the window
     samples_of_data: Optional[int] = None
+    own_seconds: Optional[float] = None  # of the worker by its own clock, from its request to its result
+    cpu_seconds: Optional[float] = None  # of the worker and all that it started, where it measures one trial
+    witnesses: Tuple[WitnessFacts, ...] = ()  # of each replica
+    fresh: Optional[FreshFacts] = None
+    process: Optional[ProcessFacts] = None  # of the first replica
 
     @staticmethod
     def of(index: int, timing: Timing, latency_ms: Mapping[str, float], folder: Path) -> "Measurement":

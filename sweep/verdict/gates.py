@@ -13,7 +13,7 @@ from sweep.spec import BuildInfo, Failure, FailureKind, Measurement
 from sweep.spec.facts import LoadFacts, Timing
 from sweep.spec.settings import Gates
 from sweep.text import percent
-from sweep.verdict import answer_gates
+from sweep.verdict import answer_gates, honesty
 from sweep.verdict.answer_gates import ANSWERS
 from sweep.verdict.evidence import Evidence, Gate
 
@@ -263,12 +263,30 @@ def placement(share: float, gates: Gates) -> Failure | None:
     return Failure(FailureKind.PARTIAL_PLACEMENT, text)
 
 
+def clock(evidence: Evidence) -> Failure | None:
+    """The worker's clock is the kernel's."""
+    return honesty.check_clock(evidence.measurements)
+
+
+def cores(evidence: Evidence) -> Failure | None:
+    """The CPU time used is that of the trial's cores."""
+    return honesty.check_cores(evidence.measurements)
+
+
+def fresh(evidence: Evidence) -> Failure | None:
+    """Inputs that were never sent before are as fast as others."""
+    return honesty.check_fresh(evidence.measurements)
+
+
 # `measured` and `compared` stand first: the others divide by what they make sure of.
 GATES: tuple[Gate, ...] = (
     measured,
     compared,
     *ANSWERS,
     consistent,
+    clock,
+    cores,
+    fresh,
     little,
     generator,
     peak,

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, ContextManager, Iterator, List, Mapping, Optional, Tuple
 
@@ -34,7 +35,7 @@ from sweep.spec.requests import (
     TogetherRequest,
     VersionsRequest,
 )
-from sweep.worker import answers, arrays, data_sets, rating, repeat, replicas, requests, scoring
+from sweep.worker import answers, arrays, data_sets, rating, repeat, replicas, requests, scoring, window
 from sweep.worker.progress import Progress
 from sweep.worker.replicas import Copy
 
@@ -158,6 +159,7 @@ def measure(request: Json, folder: Path) -> Measurement:
     Leaves samples.npz (start_ns, end_ns, replica, items and bucket of every request; of open loads also due_ns and
     done_ns of every item) and outputs.npz (index, output_0, ...) in the folder.
     """
+    begin = window.clock()
     wanted = from_json(MeasureRequest, request)
     os.environ["SWEEP_REPEAT"] = str(wanted.repeat)
     _note_versions(folder, wanted.toolchain)
@@ -167,7 +169,7 @@ def measure(request: Json, folder: Path) -> Measurement:
             parts = [repeat.measure_replica(copies[0], lambda: None, None)]
         else:
             parts = replicas.run(copies, repeat.measure_replica)
-    return repeat.combine(wanted, folder, parts, facts())
+    return replace(repeat.combine(wanted, folder, parts, facts()), own_seconds=(window.clock() - begin) / 1e9)
 
 
 def measure_together(request: Json, folder: Path) -> Measurements:
@@ -175,6 +177,7 @@ def measure_together(request: Json, folder: Path) -> Measurements:
 
     Leaves what `measure` leaves in `member-0/`, `member-1/`, ...; the result has one part a member.
     """
+    begin = window.clock()
     members = from_json(TogetherRequest, request).members
     os.environ["SWEEP_REPEAT"] = str(members[0].repeat)
     _note_versions(folder, {name: text for member in members for name, text in member.toolchain.items()})
@@ -189,6 +192,8 @@ def measure_together(request: Json, folder: Path) -> Measurements:
     for member, own in zip(members, folders):
         mine = [part for part, copy in zip(parts, copies) if copy.folder == own]
         results.append(repeat.combine(member, own, mine, facts()))
+    seconds = (window.clock() - begin) / 1e9
+    results = [replace(result, own_seconds=seconds) for result in results]
     return Measurements(tuple(results))
 
 

@@ -12,11 +12,12 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from sweep import files
+from sweep.backends.base import Runner
 from sweep.spec import FailureKind, Measurement, TrialError
-from sweep.spec.facts import CapacityFacts, ReplicaFacts, Timing
+from sweep.spec.facts import CapacityFacts, FreshFacts, ProcessFacts, ReplicaFacts, Timing
 from sweep.spec.requests import MeasureRequest
 from sweep.worker import arrays as materials
-from sweep.worker import by_size, process, requests
+from sweep.worker import by_size, fresh, process, requests, threads
 from sweep.worker import window as measuring
 from sweep.worker.load import account, clients, generator, probing
 from sweep.worker.load import config as load_config
@@ -25,6 +26,7 @@ from sweep.worker.progress import Progress
 from sweep.worker.replicas import Copy
 from sweep.worker.resources import check_resources
 from sweep.worker.window import Request, Totals, Warm, Window
+from sweep.worker.witness import Witness
 
 Arrays = Dict[str, np.ndarray]
 OF_REQUESTS = ("start_ns", "end_ns", "items", "bucket", "size", "client")
@@ -90,14 +92,21 @@ def measure_replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[me
     how = _Open(copy) if load_config.is_open_loop(request.load) else _Closed(copy)
 
     ready: List[Request] = []
+    before = process.observe()
 
     def load() -> Sequence[Request]:
         ready.extend(how.load())
+        process.hold(request.process, placement)
         loaded()
         return ready
 
-    facts, window = measuring.run_replica(load, request.effort, how.drive, barrier, request.process.gc == "default")
+    watch = Witness(placement)
+    collects = request.process.gc == "default"
+    facts, window = measuring.run_replica(load, request.effort, watch.watch(how.drive), barrier, collects)
     check_resources(placement, ready[0].runner.count_threads())
+    facts = replace(facts, witness=watch.facts, process=_describe_process(ready[0].runner, before))
+    if copy.number == 0 and placement.device.partition(":")[0] in ("cpu", "cuda") and len(window.start_ns):
+        facts = replace(facts, fresh=_compare_fresh(how, ready, window))
     work = by_size.sum_work(window)
     of_requests = {"start_ns": window.start_ns, "end_ns": window.end_ns, "client": window.client, **work.arrays}
     arrays = {**of_requests, **how.arrays}
@@ -115,6 +124,22 @@ def measure_replica(copy: Copy, loaded: Callable[[], None], barrier: Optional[me
         capacity=how.capacity,
         samples_of_data=how.server.data.count,
     )
+
+
+def _describe_process(runner: Runner, before: Mapping[str, str]) -> ProcessFacts:
+    """Threads as read back, and what differs from before the model was loaded."""
+    counts = {"runtime": runner.count_threads(), "inter_op": runner.count_parallel_operators()}
+    known = {name: count for name, count in counts.items() if count is not None}
+    changes = process.list_changes(before, process.observe())
+    if known.get("inter_op", 1) > 1:
+        changes.append("operators that may run at once: 1 -> %d" % known["inter_op"])
+    return ProcessFacts({**known, **threads.read_threads()}, tuple(changes))
+
+
+def _compare_fresh(how: _Closed, ready: Sequence[Request], window: Window) -> FreshFacts:
+    """The probe with fresh inputs, for the requests that were prepared ahead."""
+    seconds = float(np.median(window.end_ns - window.start_ns)) / 1e9
+    return fresh.compare(ready, how.server.fit, seconds, how.copy.request.repeat)
 
 
 def _arrays_path(folder: Path, number: int) -> Path:
@@ -189,4 +214,7 @@ def _merge_facts(
         work_ratio=replicas[0].work_ratio,
         load=served.load,
         capacity=replicas[0].capacity,
+        witnesses=tuple(replica.witness for replica in replicas if replica.witness is not None),
+        fresh=replicas[0].fresh,
+        process=replicas[0].process,
     )

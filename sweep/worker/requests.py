@@ -122,6 +122,10 @@ class Server(NamedTuple):
         """What reads a piece of the samples of one bucket."""
         return lambda samples: self.together(number, samples)
 
+    def fit(self, request: measuring.Request) -> Arrays:
+        """The host arrays of a request."""
+        return self._fit(request.bucket, request.items)
+
     def ask(self, number: int, items: np.ndarray) -> measuring.Request:
         """A request for samples of one bucket, without its inputs."""
         rows = self.request.batch

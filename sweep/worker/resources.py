@@ -4,12 +4,10 @@ Worker side, Python 3.8.
 """
 
 import os
-from pathlib import Path
-from typing import FrozenSet, Iterable, Optional
+from typing import FrozenSet, Iterable, List, Optional, Sequence
 
+from sweep.isolate import procfs
 from sweep.spec import FailureKind, Placement, TrialError
-
-TASKS = Path("/proc/self/task")
 
 
 def check_resources(placement: Placement, threads: Optional[int]) -> None:
@@ -24,7 +22,7 @@ def check_resources(placement: Placement, threads: Optional[int]) -> None:
     if placement.cores and placement.device == "cpu":
         beyond = list_allowed_cpus() - set(placement.cores)
         if beyond:
-            text = "a thread may run on CPUs %s, the trial has %s: the model's code or a library changes the affinity"
+            text = "a thread or process of it may run on CPUs %s, the trial has %s: its code changes the affinity"
             raise TrialError(FailureKind.WRONG_RESOURCES, text % (_listed(beyond), _listed(placement.cores)))
     wanted = max(1, placement.threads)
     if threads is not None and threads != wanted:
@@ -32,17 +30,40 @@ def check_resources(placement: Placement, threads: Optional[int]) -> None:
         raise TrialError(FailureKind.WRONG_RESOURCES, text % (threads, wanted))
 
 
-def list_allowed_cpus() -> FrozenSet[int]:
-    """CPUs that any thread of this process may run on; none where the system does not say."""
-    if not hasattr(os, "sched_getaffinity") or not TASKS.is_dir():
-        return frozenset()
-    allowed = set()
-    for task in TASKS.iterdir():
+def bind_all_threads(cores: Sequence[int]) -> None:
+    """Let this thread run on these CPUs, and every other thread of the process on no others."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    for thread in _list_threads([os.getpid()]):
         try:
-            allowed |= os.sched_getaffinity(int(task.name))
+            if not os.sched_getaffinity(thread) <= set(cores):
+                os.sched_setaffinity(thread, cores)
+        except OSError:  # the thread has ended meanwhile
+            pass
+
+
+def list_allowed_cpus() -> FrozenSet[int]:
+    """CPUs that any thread of this process, or of one that it started, may run on; none where nobody knows."""
+    allowed = set()
+    for thread in _list_threads([os.getpid(), *procfs.list_descendants(os.getpid())]):
+        try:
+            allowed |= os.sched_getaffinity(thread)
         except OSError:  # the thread has ended meanwhile
             pass
     return frozenset(allowed)
+
+
+def _list_threads(pids: Iterable[int]) -> List[int]:
+    """Numbers of all threads of these processes; none where the system does not say."""
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    threads: List[int] = []
+    for pid in pids:
+        try:
+            threads += [int(name) for name in os.listdir("/proc/%d/task" % pid)]  # noqa: PTH208  # names are all
+        except OSError:  # it has ended meanwhile, or there is no /proc
+            pass
+    return threads
 
 
 def _listed(cpus: Iterable[int]) -> str:

@@ -270,7 +270,8 @@ def run_replica(
     try:
         window = drive(Warm(requests, 1000.0 / max(request_ms[0], 1e-6), keep, barrier or clock))
     finally:
-        gc.enable()
+        if not collects:
+            gc.enable()
     facts = ReplicaFacts(
         load_seconds=load_seconds,
         first_request_ms=first_ms,

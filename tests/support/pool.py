@@ -24,10 +24,10 @@ import pytest
 
 from sweep.backends import fake
 from sweep.engine import context, control, repeats, resolve, scoring
-from sweep.isolate import server
+from sweep.isolate import procfs, server
 from sweep.isolate.pool import Workers
 from sweep.spec import Json, to_json
-from sweep.worker import process, repeat, replicas, window
+from sweep.worker import process, repeat, replicas, threads, window, witness
 from sweep.worker.load import generator, probing
 
 LOOK_NS = 200  # that pass with every look at the clock
@@ -147,7 +147,11 @@ class FakePool:
             patch.setattr(probing.Team.__new__, "__defaults__", (real,))
             patch.setattr(probing, "time", clock)
             patch.setattr(replicas, "run", self._replicas)
-            patch.setattr(process, "set_up", lambda settings: None)  # of the process of all tests
+            for name, stand_in in _of_process().items():
+                patch.setattr(process, name, stand_in)
+            patch.setattr(threads, "read_threads", dict)
+            patch.setattr(procfs, "read_uptime", clock.monotonic)
+            patch.setattr(witness, "read_cpu_seconds", lambda: 0.0)
             patch.setattr(repeat, "check_resources", _ignore_resources)
             patch.setattr(server, "encode_failure", _failure_of)
             for name, stand_in in _of_fake_backend(clock).items():
@@ -274,6 +278,11 @@ def _failure_of(error: BaseException, real: Callable[[BaseException], Json] = se
     if isinstance(error, Ended):
         raise error
     return real(error)
+
+
+def _of_process() -> dict[str, Any]:
+    """The process of a worker is that of all tests: nothing of it is changed or told."""
+    return {"set_up": lambda settings: None, "hold": lambda settings, placement: None, "observe": dict}
 
 
 def _of_fake_backend(clock: Clock) -> dict[str, Any]:

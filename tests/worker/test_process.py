@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from sweep.isolate import denormals, procfs
+from sweep.spec import Placement
 from sweep.spec.process import Process
-from sweep.worker import process
+from sweep.worker import process, threads
 
 T = TypeVar("T")
 DENORMAL = np.full(4, 1e-40, np.float32)
@@ -55,3 +56,37 @@ def test_flushed_denormals_are_zero_in_threads_that_start_later() -> None:
 
     assert in_thread(work) == [0.0, 0.0]
     assert not denormals.are_flushed()
+
+
+def test_what_the_models_code_changes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = process.observe()
+    assert process.list_changes(before, process.observe()) == []
+    monkeypatch.setenv("OMP_PROC_BIND", "true")
+    monkeypatch.setattr("time.perf_counter", lambda: 0.0)
+    changes = process.list_changes(before, process.observe())
+    assert changes == ["time.perf_counter: the system's -> another", "OMP_PROC_BIND: not set -> true"]
+
+
+def test_settings_of_torch_are_observed() -> None:
+    torch = pytest.importorskip("torch")
+    before = process.observe()
+    kept = torch.get_float32_matmul_precision()
+    torch.set_default_dtype(torch.float64)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        changes = process.list_changes(before, process.observe())
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision(kept)
+    assert "torch: default dtype: torch.float32 -> torch.float64" in changes
+    assert f"torch: matmul precision: {kept} -> medium" in changes
+
+
+def test_declared_threads_are_set_again_after_the_model_is_made() -> None:
+    before = threads.read_threads()
+    threads.set_threads(2)
+    try:
+        process.hold(Process(), Placement(threads=1))
+        assert set(threads.read_threads().values()) == {1}
+    finally:
+        threads.set_threads(before["openblas"])

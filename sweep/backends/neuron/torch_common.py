@@ -232,6 +232,7 @@ class NeuronBackend(Backend):
             stated = read_stated(path)
             neuron.claim(placement, (self.sdk,))
             common.use_threads(placement)
+            common.use_one_operator()
             if stated.options.get("lnc"):
                 os.environ[neuron.LNC] = str(stated.options["lnc"])
             try:

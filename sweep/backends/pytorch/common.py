@@ -150,14 +150,23 @@ def read_stated(text: str) -> Tuple[str, Shapes]:
 
 
 def use_threads(placement: Placement) -> None:
-    """Intra-op threads of this process. One operator at a time: a replica is a sequence of operators."""
+    """Threads of this process for one operator. Called before a model is made, and again after: its code may set them.
+
+    Threads between operators can be set once, by whoever comes first: `use_one_operator`.
+    """
     import torch
 
     torch.set_num_threads(max(1, placement.threads))
+
+
+def use_one_operator() -> None:
+    """One operator at a time: a replica is a sequence of operators. Called after the model is made, whose code wins."""
+    import torch
+
     try:
         torch.set_num_interop_threads(1)
     except RuntimeError:
-        pass  # it can be set once, before the first use; without inter-op work it does not matter
+        pass  # set already: what holds is read back
 
 
 class TorchBackend(Backend):
@@ -226,6 +235,9 @@ class TorchRunner(Runner):
 
     def count_threads(self) -> Optional[int]:
         return None if self.asynchronous else int(self._torch.get_num_threads())
+
+    def count_parallel_operators(self) -> Optional[int]:
+        return None if self.asynchronous else int(self._torch.get_num_interop_threads())
 
     def device_memory_mb(self) -> float:
         return float(self._torch.cuda.max_memory_allocated()) / 2**20 if self.asynchronous else 0.0

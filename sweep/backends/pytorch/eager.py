@@ -27,6 +27,7 @@ class TorchEager(common.TorchBackend):
         channels_last = self._channels_last(spec)
         model = common.convert(source.load_model(), spec.precision, placement.device, channels_last)
         common.use_threads(placement)  # again: the model's own code may have set another number
+        common.use_one_operator()
         return EagerRunner(model, spec.precision, placement.device, channels_last)
 
     def _channels_last(self, spec: BuildSpec) -> bool:

@@ -109,6 +109,7 @@ class Inductor(Backend):
         from torch._inductor import aoti_load_package
 
         common.use_threads(placement)
+        common.use_one_operator()
         number = -1 if spec.device == "cpu" else common.read_device_number(placement.device)
         with common.quiet(), artifact.reading(folder / MODEL) as path:
             package = aoti_load_package(str(path), device_index=number)

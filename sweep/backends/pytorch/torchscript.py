@@ -57,6 +57,7 @@ class TorchScript(common.TorchBackend):
 
         read: Any = torch.jit.load  # has no types of its own
         common.use_threads(placement)
+        common.use_one_operator()
         with common.quiet(), artifact.reading(folder / MODEL) as path, torch.no_grad():
             stated = {STATED: ""}
             frozen = read(str(path), map_location=placement.device, _extra_files=stated)

@@ -243,12 +243,21 @@ def forget_environment() -> Dict[str, str]:
 
 
 def use_threads(placement: Placement) -> None:
-    """Threads of the operators that stay on the CPU. Set before the first operation, so only once."""
+    """Threads of the operators that stay on the CPU. They can be set only before the first operation.
+
+    Raises:
+        TrialError: another number is set, and something has run already.
+    """
     import tensorflow
 
-    threading = tensorflow.config.threading
-    if threading.get_intra_op_parallelism_threads() != max(1, placement.threads):
-        threading.set_intra_op_parallelism_threads(max(1, placement.threads))
+    threading, wanted = tensorflow.config.threading, max(1, placement.threads)
+    if threading.get_intra_op_parallelism_threads() != wanted:
+        try:
+            threading.set_intra_op_parallelism_threads(wanted)
+        except RuntimeError as error:
+            text = "TensorFlow runs already with %d threads, the trial has %d: the model's code sets the number"
+            have = threading.get_intra_op_parallelism_threads()
+            raise TrialError(FailureKind.WRONG_RESOURCES, text % (have, wanted)) from error
 
 
 def find_compiler(name: str) -> str:
