@@ -149,7 +149,7 @@ class FakePool:
             patch.setattr(replicas, "run", self._replicas)
             for name, stand_in in _of_process().items():
                 patch.setattr(process, name, stand_in)
-            patch.setattr(threads, "read_threads", dict)
+            patch.setattr(threads, "read_threads", lambda: {"openblas": 1})
             patch.setattr(procfs, "read_uptime", clock.monotonic)
             patch.setattr(witness, "read_cpu_seconds", lambda: 0.0)
             patch.setattr(repeat, "check_resources", _ignore_resources)
