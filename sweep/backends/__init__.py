@@ -9,6 +9,7 @@ from typing import Dict, Tuple, Type
 
 from sweep.backends.base import Backend
 from sweep.spec import UserError, meant
+from sweep.spec.user_code import running
 
 GROUP = "sweep.backends"
 BUILT_IN = {
@@ -43,7 +44,8 @@ def get(name: str) -> Type[Backend]:
     if name not in table:
         raise UserError("there is no backend %s: %s" % (name, meant(name, table)))
     module, _, attribute = table[name].partition(":")
-    backend: Type[Backend] = getattr(importlib.import_module(module), attribute)
+    with running("backend %s" % name):
+        backend: Type[Backend] = getattr(importlib.import_module(module), attribute)
     return backend
 
 

@@ -35,6 +35,7 @@ from sweep.spec.requests import (
     TogetherRequest,
     VersionsRequest,
 )
+from sweep.spec.user_code import running
 from sweep.worker import answers, arrays, data_sets, rating, repeat, replicas, requests, scoring, window
 from sweep.worker.progress import Progress
 from sweep.worker.replicas import Copy
@@ -59,6 +60,11 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
     wanted = from_json(ReferenceRequest, request)
     toolchain = installed.versions(workloads.packages(wanted.model))
     _note_versions(folder, {name: version for name, version in toolchain.items() if version})
+    with running("model %s or data %s" % (wanted.model.get("name"), wanted.data.get("name"))):
+        return _refer(wanted, folder, toolchain)
+
+
+def _refer(wanted: ReferenceRequest, folder: Path, toolchain: Mapping[str, Optional[str]]) -> ReferenceInfo:
     progress, dims = Progress(folder), wanted.model.get("bucket_dims")
     dataset, model, model_key, data_key, binding, weights = _load_workload(wanted, progress)
     reference_key = digest([model_key, data_key, toolchain, *([] if dataset.sizes is None else [dims])])

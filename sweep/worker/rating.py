@@ -10,6 +10,7 @@ import numpy as np
 
 from sweep.spec import Json, UserError
 from sweep.spec.requests import MetricsRequest
+from sweep.spec.user_code import running
 from sweep.worker import arrays, scoring
 from sweep.workloads import metrics
 
@@ -46,7 +47,8 @@ def compute(data: Mapping[str, object], outputs: Sequence[np.ndarray], labels: O
     """All metrics of a data set's config, by name."""
     names: List[str] = [str(name) for name in data.get("metrics") or ()]  # type: ignore[attr-defined]  # a list
     axis, ignored = (None if data.get(key) is None else int(str(data[key])) for key in ("class_axis", "ignore_label"))
-    return {name: metrics.compute(name, outputs, labels, axis, ignored) for name in names}
+    with running("data.metrics"):
+        return {name: metrics.compute(name, outputs, labels, axis, ignored) for name in names}
 
 
 def _read_labels(data: Mapping[str, object], folder: Path) -> Optional[np.ndarray]:

@@ -8,7 +8,8 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 
 from sweep.spec import UserError, meant
-from sweep.workloads import handling
+from sweep.spec.user_code import running
+from sweep.workloads import broken_files, handling
 from sweep.workloads.classes import IGNORED
 from sweep.workloads.handling import Handling
 from sweep.workloads.sizes import check_sizes
@@ -233,7 +234,9 @@ def call_factory(config: Mapping[str, Any], group: str) -> Any:
     Raises:
         UserError: if there is no such factory.
     """
-    factory = _import(read_target(config), group)
+    target = read_target(config)
+    with running("%s %s" % (group, target)):
+        factory = _import(target, group)
     reserved = (*RESERVED, *OF_ANSWERS) if group == "data" else RESERVED
     arguments = {key: value for key, value in config.items() if key not in reserved}
     if group == "model":
@@ -241,7 +244,16 @@ def call_factory(config: Mapping[str, Any], group: str) -> Any:
         for key in handling.KEYS:
             if key not in own or arguments.get(key) is None:
                 arguments.pop(key, None)
-    return factory(**arguments)
+    try:
+        with running("%s %s" % (group, target)):
+            return factory(**arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        broken = broken_files.find_broken(arguments, str(error))
+        if broken is None:
+            raise
+        raise UserError("%s %s cannot read %s" % (group, target, broken)) from error
 
 
 def read_handling(config: Mapping[str, Any]) -> Handling:
@@ -316,11 +328,14 @@ def existing(path: str, what: str) -> Path:
     """`path` as an absolute file.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or it is empty, cut off, or something else than a file of data.
     """
     file = Path(path).expanduser().absolute()
-    if not file.is_file():
+    if not file.exists():
         raise UserError("%s %s: there is no such file" % (what, file))
+    reason = broken_files.explain(file)
+    if reason is not None:
+        raise UserError("%s %s: %s" % (what, file, reason))
     return file
 
 

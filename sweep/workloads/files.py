@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, T
 import numpy as np
 
 from sweep.spec import UserError
+from sweep.workloads import onnx_files
 from sweep.workloads.base import Dataset, OnnxFile, existing
 
 CALIBRATION_PREFIX = "calibration_"
@@ -22,8 +23,24 @@ ZIP_HEAD = struct.Struct("<26x2H")  # of a file in an archive: the lengths of it
 
 
 def onnx(path: str) -> OnnxFile:
-    """A model in an ONNX file."""
-    return OnnxFile(str(existing(path, "the ONNX file")))
+    """A model in an ONNX file, and the files beside it that hold its weights."""
+    file = existing(path, "the ONNX file")
+    try:
+        beside = onnx_files.list_weight_files(str(file))
+        empty = not onnx_files.read_header(str(file)).graph.output
+    except ImportError:
+        raise
+    except Exception as error:
+        text = "the ONNX file %s is none, or it is cut off: %s"
+        raise UserError(text % (file, str(error) or type(error).__name__)) from None
+    if empty:
+        raise UserError("the ONNX file %s is none, or it is cut off: it has no outputs" % file)
+    for weights in beside:
+        existing(weights, "the weights of %s," % file.name)
+    cut = onnx_files.find_cut_weights(str(file))
+    if cut is not None:
+        raise UserError("the weights of %s, %s: the file is cut off, copy or download it again" % (file.name, cut))
+    return OnnxFile(str(file))
 
 
 def torchscript(path: str) -> Any:
@@ -31,7 +48,24 @@ def torchscript(path: str) -> Any:
     import torch
 
     load: Any = torch.jit.load  # has no types of its own
-    return load(str(existing(path, "the TorchScript file")), map_location="cpu")
+    file = existing(path, "the TorchScript file")
+    _check_archive(
+        file, "code/", "the TorchScript file %s has no code: it is a checkpoint of weights, or another format"
+    )
+    return load(str(file), map_location="cpu")
+
+
+def _check_archive(file: Path, part: str, text: str) -> None:
+    """Check that a file is a zip archive with such a folder.
+
+    Raises:
+        UserError: with `text`, if it is not.
+    """
+    if zipfile.is_zipfile(str(file)):
+        with zipfile.ZipFile(str(file)) as archive:
+            if not part or any("/" + part in name for name in archive.namelist()):
+                return
+    raise UserError(text % file)
 
 
 def exported(path: str) -> Any:
@@ -41,7 +75,9 @@ def exported(path: str) -> Any:
     """
     import torch
 
-    program = torch.export.load(str(existing(path, "the exported program")))
+    file = existing(path, "the exported program")
+    _check_archive(file, "", "the exported program %s is no archive of torch.export")
+    program = torch.export.load(str(file))
     model: Any = program.module()
     model.sweep_batch = _batch(program)
     return model
@@ -90,7 +126,7 @@ def _read(path: str) -> Dict[str, np.ndarray]:
     """All arrays of the file, or of the .npy files in the folder; mapped and not loaded, unless they are compressed."""
     place = Path(path).expanduser().absolute()
     if place.is_dir():
-        return {file.stem: _map_array(file, 0) for file in sorted(place.glob("*.npy"))}
+        return {file.stem: _map_array(existing(str(file), "the array"), 0) for file in sorted(place.glob("*.npy"))}
     with open(str(existing(path, "the data file")), "rb") as file:
         if not zipfile.is_zipfile(file):
             raise UserError("the data file %s is no .npz: save it with np.savez(path, name=array)" % place)

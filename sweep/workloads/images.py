@@ -6,6 +6,7 @@ from typing import Dict, Iterator, List, Optional, Sequence
 import numpy as np
 
 from sweep.spec import UserError
+from sweep.workloads import broken_files
 from sweep.workloads.base import Dataset
 from sweep.workloads.files import APART, APART_MAX
 
@@ -77,6 +78,7 @@ def _read(file: Path, side: int, resize: int) -> np.ndarray:
             wide, high = (max(side, round(pixels * scale)) for pixels in picture.size)
             small = picture.convert("RGB").resize((wide, high), Image.Resampling.BILINEAR)
     except (UnidentifiedImageError, OSError) as error:
-        raise UserError("data.path: %s is no picture that can be read: %s" % (file, error)) from None
+        reason = broken_files.explain(file) or error
+        raise UserError("data.path: %s is no picture that can be read: %s" % (file, reason)) from None
     left, top = (small.width - side) // 2, (small.height - side) // 2
     return np.asarray(small.crop((left, top, left + side, top + side)))

@@ -57,8 +57,11 @@ def reset_keras(seed: int) -> None:
 def saved_model(path: str, inputs: Optional[Sequence[str]] = None) -> SavedModel:
     """A SavedModel by its folder; `inputs` are names of its signature in the order of the data set's."""
     folder = Path(path).expanduser().absolute()
-    if not any((folder / name).is_file() for name in SAVED):
+    graphs = [folder / name for name in SAVED if (folder / name).is_file()]
+    if not graphs:
         raise UserError("%s is no SavedModel: it has no saved_model.pb" % folder)
+    for part in (*graphs, *sorted((folder / "variables").glob("variables.*"))):
+        existing(str(part), "the SavedModel's")
     return SavedModel(str(folder), tuple(map(str, inputs or ())))
 
 

@@ -61,6 +61,19 @@ def list_weight_files(path: str) -> List[str]:
     return [str(folder / name) for name in sorted(names)]
 
 
+def find_cut_weights(path: str) -> Optional[str]:
+    """The file of weights beside a model that ends before a weight in it does; None if all are whole."""
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    for tensor in read_header(path).graph.initializer:
+        if uses_external_data(tensor):
+            info = ExternalDataInfo(tensor)
+            file = Path(path).parent / info.location
+            if (info.offset or 0) + (info.length or 0) > file.stat().st_size:
+                return str(file)
+    return None
+
+
 def describe_weights(path: str) -> str:
     """`fp16`, `bf16` or `int8` where a file computes with weights of it; several are joined by a plus."""
     from onnx import TensorProto

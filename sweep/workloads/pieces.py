@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 import numpy as np
 
 from sweep.spec import UserError
+from sweep.spec.user_code import running
 from sweep.workloads.base import Dataset, call_factory, check_dataset, describe_kind, read_target
 
 PIECE_BYTES = 32 << 20
@@ -25,7 +26,7 @@ def load_pieces(config: Mapping[str, Any]) -> Iterator[Dataset]:
     name = str(config.get("name", target))
     first: Optional[Dataset] = None
     row = calibrated = 0
-    for part in raw if inspect.isgenerator(raw) else (raw,):
+    for part in _listen(raw, name) if inspect.isgenerator(raw) else (raw,):
         if not isinstance(part, Dataset):
             raise UserError(
                 "data %s must return a sweep.workloads.Dataset, it returned %s; it may yield several, piece by piece"
@@ -40,6 +41,16 @@ def load_pieces(config: Mapping[str, Any]) -> Iterator[Dataset]:
             yield checked
     if first is None:
         raise UserError("data %s has no samples: %s yields nothing" % (name, target))
+
+
+def _listen(parts: Iterator[Any], name: str) -> Iterator[Any]:
+    """The same; a factory that ends the process is a mistake of the user."""
+    while True:
+        with running("data %s" % name):
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part
 
 
 def load_data(config: Mapping[str, Any]) -> Dataset:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import inspect
+import traceback
 from typing import Any, Callable, ContextManager, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from sweep.workloads.results import Named, check_rows, list_arrays
 from sweep.workloads.sizes import Dims, pick_sizes, remove_padding
 from sweep.workloads.types import to_float32
 
+MISUSED = (TypeError, AttributeError, ValueError, LookupError)  # of code that gets something else than it expects
 Call = Callable[[Tuple[np.ndarray, ...]], Named]
 SIZES = (1, 2, 4, 8, 16, 32, 64, *(size for size in range(3, 64) if size & (size - 1)))  # tried, likely ones first
 
@@ -39,6 +41,7 @@ class Original:
     """
 
     def __init__(self, model: Any) -> None:
+        self._model = model
         self._call, self.batch = _make_call(model)
 
     def __call__(self, inputs: Arrays) -> Arrays:
@@ -56,6 +59,7 @@ class Original:
                 raise
             except Exception as error:
                 if "memory" in str(error).lower() or not self._find_batch(inputs, SIZES):
+                    self._blame(inputs, error)
                     raise
             else:
                 rows = {leaf.shape[:1] for _, leaf in answers if hasattr(leaf, "shape")}
@@ -68,6 +72,13 @@ class Original:
         starts = range(0, count, self.batch)
         parts = [_take(self._call(_rows(inputs, begin, self.batch)), self.batch) for begin in starts]
         return tuple(np.concatenate(arrays)[:count] for arrays in zip(*parts))
+
+    def _blame(self, inputs: Arrays, error: Exception) -> None:
+        """Raises UserError where a model of torch does not know what to do with its inputs."""
+        if isinstance(error, MISUSED) and hasattr(self._model, "named_modules"):
+            traceback.print_exc()
+            line = "%s: %s" % (type(error).__name__, str(error).partition("\n")[0])
+            raise UserError("%s; %s" % (line, torch_models.describe_call(self._model, inputs))) from error
 
     def _find_batch(self, inputs: Arrays, sizes: Sequence[int]) -> bool:
         """Look for a batch size that the model takes, at two places of the data."""

@@ -3,6 +3,7 @@
 Nothing here imports torch before it is called.
 """
 
+import inspect
 from typing import Any, Callable, List, Tuple
 
 import numpy as np
@@ -52,6 +53,16 @@ def _to_host(leaf: Any) -> np.ndarray:
     tensor = leaf.dequantize() if leaf.is_quantized else leaf
     host: np.ndarray = (tensor.float() if tensor.is_floating_point() else tensor).detach().cpu().numpy()
     return host
+
+
+def describe_call(model: Any, inputs: Arrays) -> str:
+    """What `forward` takes, and what it was given."""
+    try:
+        wanted = str(inspect.signature(getattr(model, "model", model).forward))
+    except (TypeError, ValueError):
+        wanted = "(...)"
+    given = ", ".join("%s of shape %s" % (array.dtype, array.shape) for array in inputs)
+    return "the model's forward%s was given %s" % (wanted, given)
 
 
 WIDENED = {"torch.bfloat16": "bf16", "torch.float16": "fp16", "torch.float64": "fp64"}

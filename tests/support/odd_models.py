@@ -78,6 +78,13 @@ class Blocks(torch.nn.Module):
         return x.view(self.size, 2) * 2
 
 
+class Listed(torch.nn.Module):
+    """A list of tensors."""
+
+    def forward(self, xs: "list[torch.Tensor]") -> torch.Tensor:
+        return torch.cat(xs)
+
+
 def half(kind: str = "bfloat16") -> Any:
     torch.manual_seed(0)
     return torch.nn.Linear(2, 3).to(getattr(torch, kind))

@@ -304,7 +304,7 @@ def test_unusable_npz_is_refused(tmp_path: Path, arrays: Any, options: Any, word
 
 def test_data_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros(3))
-    (tmp_path / "text.npz").write_text("not an archive")
+    (tmp_path / "text.npz").write_bytes(bytes(100))
     for name in ("one.npy", "text.npz"):
         with pytest.raises(UserError, match=r"is no \.npz: save it with np\.savez"):
             load_npz(str(tmp_path / name))
