@@ -11,6 +11,7 @@ from sweep.spec import Trial, UserError, metrics
 from sweep.spec.metrics import Limit, Side
 from sweep.spec.settings import Effort, Objective
 from sweep.text import count, list_some, number, quantity, share
+from sweep.verdict import alternatives
 from sweep.verdict.costs import money, prices
 from sweep.verdict.stats import agreement, intervals
 from sweep.worker import arrays
@@ -82,6 +83,18 @@ def _find_unpriced(trials: Sequence[Trial], objective: Objective, table: Sequenc
 
 def _name_load(trial: Trial) -> str:
     return str(trial.load.get("name") or "saturate")
+
+
+def refuse_several_questions(trials: Sequence[Trial]) -> None:
+    """Raises UserError if a search is to choose what nobody can choose, like the rate that is offered."""
+    demands = [alternatives.describe_demand(trial.settings, trial.overrides, trial.load) for trial in trials]
+    for name in dict.fromkeys(name for demand in demands for name in demand):
+        values = list(dict.fromkeys(demand.get(name, "none") for demand in demands))
+        if len(values) > 1:
+            raise UserError(
+                f"{name} is {' or '.join(values[:3])} in this space, which nobody chooses, so there is no best of all: "
+                "search with one of them, or leave out hydra/sweeper=optuna"
+            )
 
 
 # --- percentiles that the windows cannot carry ------------------------------------------------------------------------

@@ -255,13 +255,15 @@ class Sweep:
         """Say what no trial can reach, before anything is built.
 
         Raises:
-            UserError: no valid trial can be chosen.
+            UserError: no valid trial can be chosen, or a search is to choose what nobody chooses.
         """
         if self.settings.plan == "build" or self._history is not None or len(self._plans) > 1:
             return
         trials = [entry.trial for entry in plan.valid]
         objective, effort = self.settings.objective, self.settings.effort
         try:
+            if goals:
+                foresight.refuse_several_questions(trials)
             lines = foresight.examine(trials, objective, effort, context.price_table, goals)
         except UserError:  # nothing was done yet
             self._stack.close()

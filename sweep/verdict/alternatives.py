@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Any
 
 from sweep.spec import Measurement, Record, Status, StopReason, metrics
 from sweep.spec.metrics import Better
@@ -61,13 +62,22 @@ def group_questions(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 def _describe_question(record: Record) -> dict[str, str]:
     """The data and the demand by the names of their settings."""
-    data = str(record.settings.get("data") or "")
-    own = [line.lstrip("+") for line in record.overrides if line.lstrip("+").startswith("data.")]
-    name = str(record.load.get("name") or "saturate")
-    question = {"data": " ".join([data, *sorted(own)]), "load": RENAMED.get(name, name)}
-    if not record.origin.is_evidence:
-        question["model"] = str(record.settings.get("model") or "")
-    return question | {f"load.{key}": str(value) for key, value in sorted(record.load.items()) if key not in CHOSEN}
+    question = describe_demand(record.settings, record.overrides, record.load)
+    return question if record.origin.is_evidence else {**question, "model": str(record.settings.get("model") or "")}
+
+
+def describe_demand(settings: Mapping[str, Any], overrides: Sequence[str], load: Mapping[str, Any]) -> dict[str, str]:
+    """What nobody can choose of a trial, by the names of its settings."""
+    own = [line.lstrip("+") for line in overrides if line.lstrip("+").startswith("data.")]
+    name = str(load.get("name") or "saturate")
+    demand = {"data": " ".join([str(settings.get("data") or ""), *sorted(own)]), "load": RENAMED.get(name, name)}
+    return demand | {f"load.{key}": str(value) for key, value in sorted(load.items()) if key not in CHOSEN}
+
+
+def describe_load(record: Record) -> str:
+    """The load of a trial as far as nobody can choose it: `load=poisson load.rate=50`."""
+    demand = describe_demand({}, (), record.load)
+    return " ".join(f"{name}={value}" for name, value in demand.items() if name != "data")
 
 
 def _add_published(groups: dict[tuple[tuple[str, str], ...], list[Record]]) -> None:

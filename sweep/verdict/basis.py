@@ -9,6 +9,7 @@ from sweep.text import count, duration, quantity, share
 from sweep.verdict import alternatives
 
 HOUR = 3600.0
+ITEM_LATENCY = "item_latency_ms_mean"
 CLOSE = 0.005  # difference of two models' accuracies that is not worth a sentence
 
 
@@ -46,6 +47,7 @@ def describe_doubts(chosen: Record, compared: Sequence[Record], objective: Objec
         _describe_models(chosen, compared),
         _describe_prices(compared, objective),
         _describe_level(chosen),
+        _describe_lists(chosen, compared, objective),
     ]
     return "".join(f" {doubt}" for doubt in doubts if doubt)
 
@@ -109,6 +111,24 @@ def _describe_level(chosen: Record) -> str:
     if chosen.load.get("name") != "capacity" or not level or p99 is None or p99 <= level:
         return ""
     return f"Mind that its windows at this rate have a p99 of {quantity('latency_ms_p99', p99)}, over the {level:g} ms."
+
+
+def _describe_lists(chosen: Record, compared: Sequence[Record], objective: Objective) -> str:
+    """That lists of buckets are in another order by the latency of an item, by which `buckets=auto` looks for them."""
+    mine = chosen.number(ITEM_LATENCY)
+    rivals = [r for r in compared if r is not chosen and _drop_buckets(r) == _drop_buckets(chosen)]
+    known = [(value, r) for r in rivals if (value := r.number(ITEM_LATENCY)) is not None]
+    if mine is None or not known:
+        return ""
+    least, best = min(known, key=lambda pair: pair[0])
+    if least * (1 + objective.margin) >= mine:
+        return ""
+    times = f"{quantity('latency_ms_p50', least)} against {quantity('latency_ms_p50', mine)}"
+    return f"By the mean latency of an item, and not by {objective.metric}, {best.label} is ahead: {times}."
+
+
+def _drop_buckets(record: Record) -> dict[str, object]:
+    return {name: value for name, value in record.settings.items() if name != "buckets"}
 
 
 def _group(

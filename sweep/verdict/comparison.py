@@ -13,6 +13,7 @@ from sweep import files
 from sweep.spec import Json, Status, UserError, to_json
 from sweep.store.layout import OutputsFolder
 from sweep.text import count, status_text, to_single_line
+from sweep.verdict import alternatives
 from sweep.verdict.stats import agreement, intervals
 
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ def compare(a: "Stored", b: "Stored", outputs: Path, confidence: float = 0.95) -
     sizes = [trial.record.settings.get("request_batch", trial.record.settings.get("batch")) for trial in (a, b)]
     if sizes[0] != sizes[1]:
         notes.append(f"a request holds {count(sizes[0], 'item')} in A, {sizes[1]} in B: latencies are of requests")
+    loads = [alternatives.describe_load(trial.record) for trial in (a, b)]
+    if loads[0] != loads[1]:
+        notes.append(f"A was measured under {loads[0]}, B under {loads[1]}: their latencies answer different questions")
     return Comparison(
         a=_describe_trial(a),
         b=_describe_trial(b),

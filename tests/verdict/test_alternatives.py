@@ -316,3 +316,22 @@ def test_a_tie_goes_to_more_where_more_is_better() -> None:
     found = select.choose(records, objective)
     assert (found.kind, found.winner) == ("tie", "b")
     assert "for its larger throughput_items_per_s: 90 items/s against 10 items/s" in found.sentence
+
+
+def test_lists_of_buckets_in_another_order_by_latency_are_said() -> None:
+    records = [
+        trial("a", around(1000), item_latency_ms_mean=3.4),
+        trial("b", around(500), item_latency_ms_mean=3.0),
+        replace(trial("c", around(400), item_latency_ms_mean=1.0), settings={"batch": 1}),
+    ]
+    sentence = select.choose(records, THROUGHPUT).sentence
+    assert (
+        "By the mean latency of an item, and not by throughput_items_per_s, net-b is ahead: 3 ms against 3.4 ms."
+        in (sentence)
+    )
+    assert "By the mean" not in select.choose(records[:1], THROUGHPUT).sentence
+
+
+def test_a_comparison_names_the_loads_that_differ() -> None:
+    assert alternatives.describe_load(offered("a", 50.0)) == "load=poisson load.rate=50.0"
+    assert alternatives.describe_load(trial("a", [1.0])) == "load=saturate"

@@ -218,7 +218,11 @@ def _hope(row: ListRow) -> float:
 
 def _conclusions(group: ListGroup, brief: bool = False) -> list[Part]:
     """What follows from the table, what the limits leave out, and what to know before believing it."""
-    parts: list[Part] = [(paragraph(f"→ {describe_gain(group)}"), "bold")]
+    measure = "p99 of requests" if group.is_p99 else "latency of an item"
+    parts: list[Part] = [
+        (paragraph(f"→ the smallest measured {measure}; the choice by the objective is the sweep's verdict"), "dim"),
+        (paragraph(f"by items/s: {describe_gain(group)}"), ""),
+    ]
     over = sorted((row for row in group.rows if row.over), key=_hope)
     for row in over[:1] if brief else over:
         better = f", {number(_hope(row))} ms" if row.predicted else ""

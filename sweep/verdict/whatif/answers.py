@@ -14,7 +14,7 @@ from sweep.spec import Record, Status, Trial, UserError, meant, metrics
 from sweep.spec.facts import Price
 from sweep.spec.metrics import COST
 from sweep.spec.settings import Fleet, Objective, Settings
-from sweep.verdict import constraints, race, select
+from sweep.verdict import alternatives, constraints, race, select
 from sweep.verdict.costs import money, prices
 
 if TYPE_CHECKING:
@@ -204,6 +204,7 @@ class View:
     def __init__(self, stored: "Sequence[Stored]", question: Question, rows: Sequence[prices.Row] = ()) -> None:
         self.question = question
         self.objective = question.objective
+        self._stored, self._rows = stored, rows
         trials = {
             trial.record.key: declared for trial in stored if (declared := trial.history.trials.get(trial.record.key))
         }
@@ -233,20 +234,36 @@ class View:
         return tuple(self.book.reprice(record) for record in self._records)
 
     @cached_property
+    def alternatives(self) -> tuple[Record, ...]:
+        """The records, with one for each deployment in the place of its members."""
+        return tuple(alternatives.unite_deployments(self.records))
+
+    def split(self) -> dict[str, "View"]:
+        """A view of the trials of each question, by its name; itself where there is one."""
+        if not self.verdict.parts:
+            return {"": self}
+        return {
+            part.question: View(
+                [trial for trial in self._stored if trial.record.key in part.keys], self.question, self._rows
+            )
+            for part in self.verdict.parts
+        }
+
+    @cached_property
     def verdict(self) -> select.Verdict:
         return select.choose(self.records, self.objective)
 
     @cached_property
     def feasible(self) -> tuple[Record, ...]:
         """Those that meet the constraints, best first, without what others reported."""
-        return self._feasible(self.records, self.verdict)
+        return self._feasible(self.alternatives, self.verdict)
 
     def ranked(self, objective: Objective, book: Book | None = None) -> tuple[Record, ...]:
         """`feasible` for another objective or other prices, by the rules of select but without its verdict.
 
         What a race stopped is among them: the reason may not hold any longer.
         """
-        ok = [r for r in self.records if r.metrics and (r.status is Status.OK or select.is_stopped_early(r))]
+        ok = [r for r in self.alternatives if r.metrics and (r.status is Status.OK or select.is_stopped_early(r))]
         ok = [record for record in ok if record.origin.is_evidence]
         priced = ok if book is None else [book.reprice(record) for record in ok]
         kept = [record for record in priced if not constraints.find_misses(record, objective)]
@@ -262,7 +279,7 @@ class View:
     @staticmethod
     def _feasible(records: Sequence[Record], verdict: select.Verdict) -> tuple[Record, ...]:
         by_key = {record.key: record for record in records}
-        kept = (by_key[key] for key in verdict.ranking if key not in verdict.outside)
+        kept = (by_key[key] for key in verdict.ranking if key in by_key and key not in verdict.outside)
         return tuple(record for record in kept if record.origin.is_evidence)
 
     @property

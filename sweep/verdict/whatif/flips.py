@@ -49,7 +49,17 @@ Rank = Callable[[float], tuple[Record, ...]]  # the feasible trials at a value, 
 
 
 def find_flips(view: View) -> tuple[Steps, ...]:
-    """The prices and limits that would change this choice."""
+    """The prices and limits that would change this choice; of several questions the choice of each."""
+    views = view.split()
+    if len(views) == 1:
+        return _find_flips(view)
+    return tuple(
+        replace(steps, what=f"{name}: {steps.what}") for name, own in views.items() for steps in _find_flips(own)
+    )
+
+
+def _find_flips(view: View) -> tuple[Steps, ...]:
+    """The flips of one question."""
     flips = [*_find_price_flips(view), *(_find_limit_flips(view, metric) for metric in LIMITED)]
     return tuple(steps for steps in flips if steps is not None and (steps.at or steps.unconfirmed))
 

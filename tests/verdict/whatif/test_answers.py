@@ -465,3 +465,19 @@ def test_less_of_what_should_be_large_is_refused(tmp_path: Path) -> None:
         answers.parse_question(
             ["objective.metric=latency_ms_p99", "objective.maximize=true"], settings_of(tmp_path), []
         )
+
+
+def test_what_would_change_the_choice_is_looked_for_within_each_question(tmp_path: Path) -> None:
+    store(tmp_path, ONE * 2, PRICES)
+    known = [
+        Stored(stored.history, replace(stored.record, load={"name": "poisson", "rate": 50.0 if place < 3 else 90.0}))
+        for place, stored in enumerate(found(tmp_path))
+    ]
+    view = view_of(tmp_path, Question(CHEAP), known)
+    assert [part.question for part in view.verdict.parts] == ["load.rate=50.0", "load.rate=90.0"]
+    steps = flips.find_flips(view)
+    assert steps
+    assert {step.what.partition(": ")[0] for step in steps} == {"load.rate=50.0", "load.rate=90.0"}
+    for step in steps:
+        (part,) = [part for part in view.verdict.parts if step.what.startswith(part.question)]
+        assert {key for key in step.keys if key} <= set(part.keys)
