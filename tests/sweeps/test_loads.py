@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sweep.report import events
 from sweep.spec import Record, Status
 from sweep.store import ledger
 from sweep.store.samples import load_samples
+from sweep.worker import window
 from tests.engine.test_padding import BAG, TORCH
 from tests.support.running import BUSY, sweep
 
@@ -110,6 +112,27 @@ def test_offline_load_is_whole_passes_through_the_data(tmp_path: Path) -> None:
         assert repeat.load.batch_mean == 8.0
         assert repeat.throughput_items_per_s == pytest.approx(repeat.items / repeat.window_seconds)
         assert repeat.throughput_items_per_s < 5000  # 0.2 ms each
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_data_that_does_not_fit_is_passed_whole_by_offline_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replicas: int
+) -> None:
+    monkeypatch.setattr(window, "PREPARED_BYTES", 16 * 64)  # 16 samples of 64 bytes
+    given = ["batch=4", "hardware.cores=2", f"replicas={replicas}", "backend.options.latency_ms=0.2"]
+    _, history = sweep(tmp_path, *SERVED, *given, "load=offline,saturate")
+    by_load = {str(record.settings.get("load", "saturate")): record for record in records(history)}
+    for record in by_load.values():
+        assert record.status is Status.OK, record.reason
+        assert {repeat.samples_of_data for repeat in record.repeats} == {64}
+    for repeat in by_load["offline"].repeats:
+        assert repeat.samples_rotated == 64
+        assert repeat.items % 64 == 0
+    for repeat in by_load["saturate"].repeats:
+        assert repeat.samples_rotated is not None
+        assert 16 <= repeat.samples_rotated <= 16 * replicas
+    (line,) = [text for text in events.describe_events(by_load["saturate"]) if text.startswith("samples")]
+    assert line.endswith("of 64 samples")
 
 
 def test_single_user_waits_for_a_whole_batch(tmp_path: Path) -> None:
