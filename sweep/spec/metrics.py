@@ -230,11 +230,6 @@ class Limit:
         """Name of the end of the metric's interval that breaks the limit first."""
         return self.metric.high if self.side is Side.MAX else self.metric.low
 
-    @property
-    def best(self) -> str:
-        """Name of the end that breaks it last."""
-        return self.metric.low if self.side is Side.MAX else self.metric.high
-
     def excess(self, value: float) -> float:
         """How far a value is on the wrong side of the bound; negative on the right one."""
         return value - self.bound if self.side is Side.MAX else self.bound - value

@@ -147,9 +147,8 @@ def _interval_standing(record: Record, limit: Limit, confidence: float) -> Stand
     if value is None:
         return _metric_standing(record, metric.name)
     within = not limit.is_missed(value)
-    if not metric.paced:  # one number for all repeats, or the largest of them
-        best = record.numbers.get(limit.best, value)
-        return Standing.MET if within else Standing.MISSED if limit.is_missed(best) else Standing.OPEN
+    if not metric.paced:  # answers are scored once, and of the memory it is the largest
+        return Standing.MET if within else Standing.MISSED
     values = repeat_values(record, metric.name)
     logs = [math.log(value) for value in intervals.drop_indexes(values) if value > 0]
     if len(logs) < 2 or bound <= 0:

@@ -175,6 +175,7 @@ def test_constraints_come_before_the_objective() -> None:
         ("throughput_items_per_s_min", 1000.0, {"throughput_items_per_s": 999.0}),
         ("agreement_min", 0.99, {"agreement": 0.98}),
         ("accuracy_drop_max", 0.01, {"accuracy": 0.9, "reference_accuracy": 0.92}),
+        ("accuracy_min", 0.9, {"accuracy": 0.6}),
         ("peak_memory_mb_max", 100.0, {"peak_memory_mb": 101.0}),
         ("usd_per_million_items_max", 0.1, {"usd_per_million_items": 0.2}),
     ],

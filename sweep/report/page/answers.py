@@ -9,7 +9,7 @@ from sweep.report.page.markup import Cell, Column, Row, Section, badge, esc, par
 from sweep.report.terminal import comparison
 from sweep.spec import Json, Record, Status, canonical
 from sweep.spec.metrics import METRICS, Of
-from sweep.text import cell, count, list_some, share
+from sweep.text import cell, count, list_some, number, share
 
 MOST, NAMED = 25, 3
 RIGHT = ("both", "only_reference", "only_candidate", "neither")
@@ -28,6 +28,7 @@ def section(facts: Facts) -> Section | None:
     shown = list(groups.values())[:MOST]
     html = _classes(facts, [group for group in shown if _of(group).get("agreement") is not None])
     html += _distances(facts, [group for group in shown if _of(group).get("agreement") is None])
+    html += _outputs(facts, shown)
     if len(groups) > MOST:
         html += paragraph(f"The first {MOST} of {len(groups):,} different sets of answers.", "soft")
     return Section("answers", "Accuracy and agreement", html)
@@ -70,6 +71,34 @@ def _classes(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
     ]
     scale = f"The drawn intervals reach from {share(span[0])} to 100 %."
     return table(columns, rows, name="answers-table", css="tight") + paragraph(scale, "soft")
+
+
+def _outputs(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
+    """The table of every output by itself; empty if no record has them, as those of earlier versions."""
+    columns = [
+        Column("trials"),
+        Column("output"),
+        Column("of one item", "shape and type"),
+        Column(
+            "error", "99 % of the items are off by at most this share of how much the original's answers vary", True
+        ),
+        Column("largest difference", "", True),
+        Column("cosine, mean", "", True),
+        Column("equal", "share with the same ids", True, True),
+    ]
+    rows = []
+    for group in groups:
+        for output in _of(group).get("outputs") or ():
+            shape = f"{'×'.join(map(str, output['shape'])) or '1'} {output['dtype']}"
+            name = f"{output['output']} {output.get('name') or ''}".strip()
+            numbers = [
+                Cell(number(output[key]), output[key]) for key in ("relative_error", "max_abs_error", "cosine_mean")
+            ]
+            equal = Cell(share(output["equal"]), output["equal"])
+            rows.append(Row([_named(facts, group), Cell(esc(name), name), Cell(esc(shape), shape), *numbers, equal]))
+    if not rows:
+        return ""
+    return paragraph("Every output by itself.", "soft") + table(columns, rows, name="outputs-table", css="tight")
 
 
 def _cells(

@@ -294,6 +294,18 @@ def test_answers_without_classes_are_compared_by_distance(tmp_path: Path) -> Non
     assert "0.999000" in words
 
 
+def test_every_output_has_a_line_of_its_own(tmp_path: Path) -> None:
+    logits = {"output": 0, "name": "logits", "shape": [10], "dtype": "float32", "relative_error": 0.0123}
+    logits |= {"max_abs_error": 0.5, "cosine_mean": 0.99, "equal": None}
+    tokens = {"output": 1, "name": None, "shape": [6, 2], "dtype": "int64", "relative_error": None}
+    tokens |= {"max_abs_error": None, "cosine_mean": None, "equal": 0.75}
+    agreement = {"samples": 9, "agreement": 1.0, "outputs": [logits, tokens]}
+    words = read(html(store(tmp_path, agreement=agreement), answers.section))
+    assert "0 logits 10 float32 0.0123 0.500 0.990" in words
+    assert "1 6×2 int64" in words
+    assert "75 %" in words
+
+
 def test_capacity_is_drawn_with_its_probes(tmp_path: Path) -> None:
     curve = [
         ProbeFacts(100.0 * n, 500, late, 100.0 * n, overloaded=late > 0.5, fitted=late)
