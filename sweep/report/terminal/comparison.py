@@ -58,13 +58,13 @@ def _agreement_lines(comparison: Comparison) -> list[str]:
     texts = [f"agreement      {agreed} of {comparison.common:,} items, {differ}, {level} interval {ends}"]
     if comparison.items:
         texts += ["", *_item_table(comparison.items), ""]
+    if answers["accuracy"] is not None:
+        accuracies = share(answers["reference_accuracy"], digits), share(answers["accuracy"], digits)
+        texts.append(f"accuracy       A {accuracies[0]}, B {accuracies[1]}")
     right = answers["who_was_right"]
     if right is None:
         return texts
     only_a, only_b = right["only_reference"], right["only_candidate"]
-    texts.append(
-        f"accuracy       A {share(answers['reference_accuracy'], digits)}, B {share(answers['accuracy'], digits)}"
-    )
     texts.append(
         f"who was right  both {right['both']:,}, only A {only_a:,}, only B {only_b:,}, neither {right['neither']:,}"
     )
