@@ -13,7 +13,7 @@ from sweep.engine.context import Context, writable
 from sweep.engine.references import Reference, Unusable
 from sweep.engine.resolve import Resolver, make_entries
 from sweep.engine.stages import Stages, select_settled
-from sweep.files import write_json
+from sweep.files import read_json, write_json
 from sweep.hardware import environment
 from sweep.hardware.host import detect
 from sweep.isolate.interrupts import terminate_as_interrupt
@@ -21,11 +21,12 @@ from sweep.isolate.pool import Workers
 from sweep.report.mlflow import tracker
 from sweep.report.mlflow.address import store_uri
 from sweep.report.terminal.display import Display
-from sweep.spec import Record, StopReason, Trial, UserError, deployment, exits, to_json
+from sweep.spec import Json, Record, StopReason, Trial, UserError, deployment, exits, to_json
 from sweep.spec.settings import Settings
 from sweep.store import ledger
 from sweep.store.builds import Store
 from sweep.store.layout import OutputsFolder, SweepFolder
+from sweep.text import list_some
 from sweep.verdict import select
 from sweep.verdict.costs import prices
 
@@ -225,10 +226,10 @@ class Sweep:
         self._stack.callback(book.close)
         workers = self._stack.enter_context(Workers())
         self._context = Context(self.settings, folder, self.host, self.display, store, workers, book, price_table=table)
-        write_json(
-            SweepFolder(folder).environment,
-            environment.capture(to_json(vars(self.host) | {"gpus": len(self.host.gpus)})),
-        )
+        now = environment.capture(to_json(vars(self.host) | {"gpus": len(self.host.gpus)}))
+        if self._history is not None:
+            self._note_changes(read_json(SweepFolder(folder).environment), now)
+        write_json(SweepFolder(folder).environment, now)
         variables = [f"{name}={value}" for name, value in environment.find_of_speed().items()]
         if variables:
             self.display.note(
@@ -237,6 +238,13 @@ class Sweep:
         if self._history is None:
             book.append("sweep", id=folder.name, settings=self.settings, command=self.command, version=__version__)
         return self._context
+
+    def _note_changes(self, before: Json, now: Json) -> None:
+        """Say what is not as it was when this sweep began: its repeats are compared with those of now."""
+        if before and (changes := environment.list_differences(before, now)):
+            self.display.note(
+                f"since this sweep began: {list_some(changes, 4)}; what is measured now is compared with it"
+            )
 
     def _plan(self, context: Context, trials: Sequence[Trial]) -> "Plan":
         plan = rules.make_plan(trials, self.host, context.installed, self.settings.plan)

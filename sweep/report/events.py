@@ -5,7 +5,7 @@ from typing import Any
 
 from sweep.spec import Record, Status
 from sweep.spec.facts import BucketFacts
-from sweep.text import axis_text, number, share
+from sweep.text import axis_text, duration, number, share
 
 
 def describe_events(record: Record) -> list[str]:
@@ -28,6 +28,10 @@ def describe_events(record: Record) -> list[str]:
         where = f"it is on GPU {gpus}" if gpus else f"its first core is {place.first_core}"
         lines.append(f"beside   {', '.join(others)}; {where}")
     lines += _describe_rotation(record)
+    if record.source is not None and record.source.mistakes:
+        lines.append(f"source   {record.source.source}; known mistakes: {', '.join(record.source.mistakes)}")
+    if record.reuse is not None:
+        lines.append(f"reused   from sweep {record.reuse.sweep}, {duration(record.reuse.age_hours * 3600)} old")
     if record.unsteady_warmups:
         lines.append(f"warm-up  not steady in {record.unsteady_warmups} of {len(record.repeats)} repeats")
     return lines

@@ -6,6 +6,7 @@ One line each, the same in the terminal and on the sweep's MLflow page. The verd
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -37,12 +38,12 @@ class Line:
 
 
 def describe(records: Sequence[Record], verdict: Verdict, settings: Settings) -> list[Line]:
-    """The lines about a verdict, in the order in which a person asks; none if nothing was measured."""
+    """The lines about a verdict, in the order in which a person asks; if nothing was measured only on what is known."""
     if verdict.parts:
         return _describe_parts(records, verdict, settings)
-    leader = find_leader(records, verdict)
+    leader, mistakes = find_leader(records, verdict), Line("mistakes", _mistakes(records), warns=True)
     if leader is None:
-        return []
+        return [mistakes] if mistakes.text else []
     story = [
         Line("next", _next(records, verdict, leader)),
         Line("sure", _sure(records, verdict, settings)),
@@ -50,6 +51,7 @@ def describe(records: Sequence[Record], verdict: Verdict, settings: Settings) ->
         Line("noise", "; ".join(describe_noise(records).values()), warns=True),
         Line("load", _load(leader), warns=any(repeat.load.overloaded for repeat in leader.repeats if repeat.load)),
         Line("cost", _cost(leader, settings)),
+        mistakes,
     ]
     return [line for line in story if line.text]
 
@@ -214,6 +216,16 @@ def _load(record: Record) -> str:
     if any(load.overloaded for load in loads):
         return f"{text} are more than it can serve: the queue grows, so latency depends on how long one measures"
     return f"{text}; {left:,} still waited when the windows ended" if left else text
+
+
+def _mistakes(records: Sequence[Record]) -> str:
+    """The known mistakes of the published rows among the records."""
+    published = [record for record in records if record.source is not None and not record.origin.is_evidence]
+    rows = Counter(name for record in published if record.source for name in record.source.mistakes)
+    if not rows:
+        return ""
+    words = ", ".join(f"{name} ({number} of {len(published)})" for name, number in rows.items())
+    return f"known of the sources of the published rows: {words}"
 
 
 def _cost(record: Record, settings: Settings) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweep.report import story
+from sweep.report import events, story
 from sweep.spec import Origin, Record, Status, from_json, to_json
 from sweep.spec.facts import DeploymentFacts, Price, ReuseFacts, SourceFacts
 from sweep.spec.settings import Objective
@@ -303,6 +303,9 @@ def test_known_mistakes_of_what_is_replayed_stand_in_the_verdict() -> None:
     found = select.choose([record], THROUGHPUT)
     assert "known mistakes: one_latency_for_all" in found.sentence
     assert "known mistakes: one_latency_for_all" in found.reasons["p"]
+    (line,) = story.describe([record], found, make_settings("/tmp"))
+    assert line.text == "known of the sources of the published rows: one_latency_for_all (1 of 1)"
+    assert events.describe_events(record) == ["source   a blog; known mistakes: one_latency_for_all"]
 
 
 def test_a_tie_goes_to_more_where_more_is_better() -> None:
