@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 NOISE = 1e-6  # spread over samples, as a share of the magnitude, that rounding alone can make in single precision
 STUCK = 1e-3  # share of the reference's spread below which outputs count as not following the inputs
 FLOOR = 0.1  # of the root mean square of the spreads: an element that hardly varies is held to this much
+FAINT = 1e-3  # of the root mean square of the samples' lengths: what both sides answer below it points nowhere
 PERCENTILE = 99.0  # of the samples' errors
 PICTURE = 2  # dimensions of ids above which they are pictures, of which few are equal in every place
 BLOCK = 1 << 21  # numbers that are held at once, in double precision
@@ -95,7 +96,8 @@ def compare_output(reference: "Array", candidate: "Array", counted: "Array | Non
             element that hardly varies has a tenth of the output's mean spread, one that never varies its own magnitude.
         max_abs_error: largest |candidate - original|.
         cosine_mean, cosine_min: cosine similarity of a sample; of the whole column for an output of one number, which
-            has no direction.
+            has no direction. 1 where both answers are shorter than a thousandth of what the original's are: a detector
+            that sees nothing answers with rounding.
         equal: share of the samples whose ids are all equal; of the ids of a picture. None for numbers.
     """
     blocks = _Blocks(reference, candidate, counted)
@@ -179,7 +181,7 @@ class _Blocks:
         import numpy as np
 
         largest, products = 0.0, np.zeros(3)
-        errors, cosines = [], []
+        errors, cosines, lengths = [], [], []
         with np.errstate(over="ignore"):  # an error of 1e300 spreads is infinite, and as wrong
             for _, a, b, known in self:
                 a, b = np.where(known, a, 0.0), np.where(known, b, 0.0)
@@ -188,10 +190,14 @@ class _Blocks:
                 mean_square = ((off / spreads) ** 2).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
                 errors.append(np.sqrt(mean_square)[known.any(axis=1)])
                 products += np.array([(a * b).sum(), (a * a).sum(), (b * b).sum()])
-                cosines.append(_cosine(a, b) if self.width > 1 else np.empty(0))
-        every, cosine = np.concatenate(errors), np.concatenate(cosines)
+                if self.width > 1:
+                    cosines.append(_cosine(a, b))
+                    lengths.append(np.stack([np.linalg.norm(array, axis=1) for array in (a, b)]))
+        every = np.concatenate(errors)
         if self.width == 1:
             cosine = _column_cosine(*products)
+        else:
+            cosine = _ignore_faint(np.concatenate(cosines), *np.concatenate(lengths, axis=1))
         return {
             "relative_error": float(np.percentile(every, PERCENTILE)) if every.size else None,
             "max_abs_error": largest,
@@ -217,6 +223,14 @@ def _cosine(a: "Array", b: "Array") -> "Array":
     unit_b = b / np.where(norm_b > 0, norm_b, 1.0)[:, None]
     cosine = np.clip(np.einsum("ij,ij->i", unit_a, unit_b), -1.0, 1.0)
     return np.where((norm_a == 0) & (norm_b == 0), 1.0, cosine)
+
+
+def _ignore_faint(cosine: "Array", length_a: "Array", length_b: "Array") -> "Array":
+    """Cosines by sample, 1 where both sides are much shorter than the reference's samples are together."""
+    import numpy as np
+
+    least = FAINT * float(np.sqrt((length_a**2).mean()))
+    return np.where((length_a <= least) & (length_b <= least), 1.0, cosine)
 
 
 def _column_cosine(product: float, square_a: float, square_b: float) -> "Array":

@@ -148,3 +148,16 @@ def test_the_worst_output_stands_for_all() -> None:
     broken = outputs.compare_output(VALUES, VALUES * np.nan)
     assert outputs.summarize([good, broken])["finite"] is False
     assert outputs.summarize([good, broken])["relative_error"] is None
+
+
+def test_answers_that_are_rounding_point_nowhere() -> None:
+    """A detector of text sees none in most photos: its maps are 1e-7 there, and another order of sums makes others."""
+    maps = np.zeros((20, 50))
+    maps[:2] = RANDOM.uniform(size=(2, 50))
+    maps[2:] = RANDOM.uniform(size=(18, 50)) * 1e-7
+    other = maps.copy()
+    other[2:] = RANDOM.uniform(size=(18, 50)) * 1e-7
+    assert outputs.compare_output(maps, other)["cosine_min"] > 0.999
+    loud = other.copy()
+    loud[5] = RANDOM.uniform(size=50)
+    assert outputs.compare_output(maps, loud)["cosine_min"] < 0.9
