@@ -103,6 +103,7 @@ class BackendContract:
         answers = []
         for threads in (1, 2):
             runner = built.load(threads)
+            assert runner.count_threads() in (threads, None)  # as the runtime says, where it does
             answers.append(runner.outputs(runner.run(runner.prepare(built.batch(0))))[0])
             runner.close()
         np.testing.assert_allclose(answers[0], answers[1], rtol=1e-2, atol=1e-1 if precision == "bf16" else 1e-3)

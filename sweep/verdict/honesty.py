@@ -15,6 +15,7 @@ UNEXPLAINED_SHARE, UNEXPLAINED_SECONDS = 0.5, 5.0  # of a worker's life: its sta
 CPU_TOLERANCE = 0.05  # relative
 CPU_SECONDS = 0.05  # CPU time of other processes is counted by 0.01 s
 FRESH_RATIO = 1.5  # of the latency; the change of a thousandth in the inputs does the same work
+FEW_PAIRS, FRESH_RATIO_FEW = 10, 3.0  # with fewer pairs chance can do more; a table gains a slow request far more
 FRESH_SHARE = 0.9  # of the pairs
 
 
@@ -81,7 +82,8 @@ def check_fresh(measurements: Sequence[Measurement]) -> Failure | None:
         return None
     ratio = median(fresh.ratio or 0 for fresh in looked)
     share = median(fresh.slower_share or 0 for fresh in looked)
-    if ratio <= FRESH_RATIO or share < FRESH_SHARE:
+    limit = FRESH_RATIO if median(fresh.pairs for fresh in looked) >= FEW_PAIRS else FRESH_RATIO_FEW
+    if ratio <= limit or share < FRESH_SHARE:
         return None
     seen, new = (median(getattr(fresh, name) or 0 for fresh in looked) for name in ("seen_ms", "fresh_ms"))
     text = (

@@ -8,7 +8,7 @@ Worker side, Python 3.8.
 """
 
 from statistics import median
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from sweep.worker.window import Request
 
 SECONDS = 0.3  # for all pairs together, by the window's latency
 LEAST, MOST = 3, 20  # pairs
+PATIENCE = 5  # times `SECONDS`, after which no further pair begins
 SLOWEST_SECONDS = 1.0  # of a request: slower ones keep no answers that would help them
 BYTES = 64 << 20  # of fresh inputs
 
@@ -47,7 +48,11 @@ def compare(requests: Sequence[Request], fit: Callable[[Request], Arrays], secon
         seen.append(request)
         fresh.append(request._replace(inputs=request.runner.prepare(varied)))
         room -= sum(array.nbytes for array in varied)
-    pairs = [_time_pair(*pair, first=bool(turn % 2)) for turn, pair in enumerate(zip(seen, fresh))]
+    pairs: List[Tuple[float, float]] = []
+    for turn, pair in enumerate(zip(seen, fresh)):
+        pairs.append(_time_pair(*pair, first=bool(turn % 2)))
+        if len(pairs) >= LEAST and sum(map(sum, pairs)) > PATIENCE * SECONDS:
+            break  # fresh ones take far longer than the window let expect
     old, new = (median(times) for times in zip(*pairs))
     slower = sum(theirs > ours for ours, theirs in pairs) / len(pairs)
     return FreshFacts(len(pairs), new / max(old, 1e-9), slower, seen_ms=1000 * old, fresh_ms=1000 * new)
@@ -91,7 +96,7 @@ def _swap(array: np.ndarray, generator: "np.random.RandomState") -> np.ndarray:
     return rows.reshape(array.shape)
 
 
-def _time_pair(seen: Request, fresh: Request, first: bool) -> Any:
+def _time_pair(seen: Request, fresh: Request, first: bool) -> Tuple[float, float]:
     """Seconds of both; `first`: the fresh one goes first."""
     times = {}
     for request in (fresh, seen) if first else (seen, fresh):

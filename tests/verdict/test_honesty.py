@@ -66,7 +66,14 @@ def test_kept_answers_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "fresh", [FreshFacts(20, 1.4, 1.0), FreshFacts(20, 3.0, 0.7), FreshFacts(skipped="nothing to vary"), None]
+    "fresh",
+    [
+        FreshFacts(20, 1.4, 1.0),
+        FreshFacts(20, 3.0, 0.7),
+        FreshFacts(3, 2.0, 1.0),
+        FreshFacts(skipped="nothing to vary"),
+        None,
+    ],
 )
 def test_speed_that_depends_on_values_is_no_cache(fresh: FreshFacts | None) -> None:
     assert honesty.check_fresh(repeats(fresh=fresh)) is None

@@ -79,3 +79,18 @@ def test_tokens_change_places_and_masks_stay() -> None:
     assert (np.sort(varied[0], axis=1) == np.sort(tokens, axis=1)).all()
     assert (varied[0] != tokens).any(axis=1).all()
     assert (varied[1] == mask).all()
+
+
+def test_pairs_end_early_where_fresh_inputs_take_much_longer() -> None:
+    class Table(Slow):
+        def run(self, request: Any) -> Arrays:
+            if request[0].tobytes() not in self.answers:
+                time.sleep(0.6)
+            return super().run(request)
+
+    runner = Table(keeps=True)
+    request = Request(runner, (DATA[[0]],), np.array([0]))
+    runner.answers[DATA[[0]].tobytes()] = (DATA[[0]],)
+    facts = fresh.compare([request], lambda request: (DATA[request.items],), 0.00001, 0)
+    assert facts.pairs == fresh.LEAST
+    assert (facts.ratio or 0) > 100

@@ -90,3 +90,20 @@ def test_declared_threads_are_set_again_after_the_model_is_made() -> None:
         assert set(threads.read_threads().values()) == {1}
     finally:
         threads.set_threads(before["openblas"])
+
+
+@pytest.mark.parametrize("given", [1, 2])
+def test_torch_has_the_threads_of_the_trial_whatever_the_model_sets(given: int) -> None:
+    """The model's own number of threads between operators stays, for it can be set once; it is read back."""
+    torch = pytest.importorskip("torch")
+    from sweep.backends.pytorch import common
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3 - given)
+        common.use_threads(Placement(threads=given))
+        runner = common.TorchRunner(torch.nn.Identity(), "cpu", "fp32")
+        assert runner.count_threads() == torch.get_num_threads() == given
+        assert runner.count_parallel_operators() == torch.get_num_interop_threads()
+    finally:
+        torch.set_num_threads(before)
