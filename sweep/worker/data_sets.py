@@ -159,7 +159,11 @@ def obtain_data(config: Mapping[str, Any], pieces: Pieces, root: Path, progress:
         if _read_hint(hint) == before:
             for old in draft.iterdir():  # of a sweep that was killed
                 files.remove(old)
-            key = write_data(pieces(), draft, lambda done: progress("writing data", done)).digest()
+            try:
+                key = write_data(pieces(), draft, lambda done: progress("writing data", done)).digest()
+            except BaseException:  # it may be large, and the next sweep begins anew
+                files.remove(draft)
+                raise
             if (root / key).is_dir():  # another config gives the same
                 files.remove(draft)
             else:

@@ -76,6 +76,16 @@ def test_draft_of_a_killed_sweep_is_written_over(tmp_path: Path) -> None:
     assert not draft.exists()
 
 
+def test_data_with_a_mistake_leaves_nothing_on_the_disk(tmp_path: Path) -> None:
+    def broken() -> Iterator[Dataset]:
+        yield piece(0)
+        raise UserError("a picture cannot be read")
+
+    with pytest.raises(UserError, match="cannot be read"):
+        data_sets.obtain_data(CONFIG, broken, tmp_path / "data", Progress(tmp_path))
+    assert list((tmp_path / "data").iterdir()) == []
+
+
 def test_draft_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     waited, order = threading.Event(), []
 
