@@ -5,8 +5,9 @@ Worker side, Python 3.8.
 
 import hashlib
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, BinaryIO, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -22,10 +23,10 @@ SOURCES = "sources"  # folder with the identity that each config's data had when
 
 
 class ArrayFile:
-    """An .npy file that rows are added to. Without a path they are only counted and hashed."""
+    """An .npy file that rows are added to. Without a file they are only counted and hashed."""
 
-    def __init__(self, path: Optional[Path]) -> None:
-        self._file = None if path is None else path.open("wb")
+    def __init__(self, file: Optional[BinaryIO]) -> None:
+        self._file = file
         self._hash = hashlib.sha256()
         self._rows = 0
         self._like: Optional[np.ndarray] = None  # no rows, of the right shape and type
@@ -43,14 +44,13 @@ class ArrayFile:
             self._file.write(content)
         self._rows += len(rows)
 
-    def close(self) -> List[Any]:
+    def finish(self) -> List[Any]:
         """Write the head. Returns shape, type and SHA-256 of the content."""
         assert self._like is not None, "no rows were added"
         shape = (self._rows, *self._like.shape[1:])
         if self._file is not None:
             self._file.seek(0)
             self._file.write(_format_head(self._like.dtype, shape))
-            self._file.close()
         return [list(shape), str(self._like.dtype), self._hash.hexdigest()]
 
 
@@ -66,6 +66,7 @@ class Content:
 
     def __init__(self, folder: Optional[Path]) -> None:
         self.folder = folder
+        self.opened = ExitStack()  # its files
         self.task = ""
         self.classes: Optional[int] = None
         self._files: Dict[Tuple[str, str], ArrayFile] = {}
@@ -83,19 +84,19 @@ class Content:
 
     def _append(self, kind: str, name: str, rows: np.ndarray) -> None:
         if (kind, name) not in self._files:
-            self._files[kind, name] = ArrayFile(self._find_path(kind, name))
+            self._files[kind, name] = ArrayFile(self._open(kind, name))
         self._files[kind, name].append(rows)
 
-    def _find_path(self, kind: str, name: str) -> Optional[Path]:
+    def _open(self, kind: str, name: str) -> Optional[BinaryIO]:
         if self.folder is None:
             return None
         parent = self.folder / kind if kind in ("inputs", "calibration") else self.folder
         parent.mkdir(parents=True, exist_ok=True)
-        return parent / arrays.name_file(name)
+        return self.opened.enter_context((parent / arrays.name_file(name)).open("wb"))
 
-    def close(self) -> None:
-        """Finish the files."""
-        self._hashes = {key: file.close() for key, file in self._files.items()}
+    def finish(self) -> None:
+        """Complete the files."""
+        self._hashes = {key: file.finish() for key, file in self._files.items()}
         counts = [self._hashes[key][0][0] for key in self._hashes if key[0].startswith("calibration")]
         if len(set(counts)) > 1:
             raise UserError("calibration samples have sizes in some pieces of the data and in others not")
@@ -121,11 +122,12 @@ def write_data(pieces: Iterable[Dataset], folder: Optional[Path], report: Callab
     """Write pieces of a data set, or only hash them where there is no folder. `report` gets the samples so far."""
     content = Content(folder)
     samples = 0
-    for piece in pieces:
-        content.add(piece)
-        samples += len(next(iter(piece.inputs.values())))
-        report(samples)
-    content.close()
+    with content.opened:
+        for piece in pieces:
+            content.add(piece)
+            samples += len(next(iter(piece.inputs.values())))
+            report(samples)
+        content.finish()
     if folder is not None:
         content.describe()
     return content
