@@ -62,7 +62,9 @@ def group_questions(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 def _describe_question(record: Record) -> dict[str, str]:
     """The data and the demand by the names of their settings."""
-    question = describe_demand(record.settings, record.overrides, record.load)
+    members = [describe_demand(r.settings, r.overrides, r.load) for r in list_members(record)]
+    names = dict.fromkeys(name for demand in members for name in demand)
+    question = {name: " + ".join(dict.fromkeys(demand.get(name, "none") for demand in members)) for name in names}
     return question if record.origin.is_evidence else {**question, "model": str(record.settings.get("model") or "")}
 
 

@@ -59,7 +59,7 @@ def look(records: Sequence[Record], objective: Objective, number: int, trials: i
         number: of the look, from 1.
         trials: how many were in the race when it began.
     """
-    questions = alternatives.group_questions(records)
+    questions = alternatives.group_questions(alternatives.unite_deployments(records))
     looks = [_look(group, objective, number, trials) for group in questions.values()]
     if len(looks) == 1:
         return looks[0]
@@ -69,9 +69,8 @@ def look(records: Sequence[Record], objective: Objective, number: int, trials: i
 
 
 def _look(records: Sequence[Record], objective: Objective, number: int, trials: int) -> Look:
-    """Judge the trials of one question, deployments as a whole."""
-    united = alternatives.unite_deployments(records)
-    running = [replace(r, look=number) for r in united if r.status is Status.OK and r.metrics]
+    """Judge the alternatives of one question."""
+    running = [replace(r, look=number) for r in records if r.status is Status.OK and r.metrics]
     confidence = race.confidence_at(objective.confidence, number, max(1, trials * (1 + len(objective.limits))))
     standings = {r.key: constraints.find_standing(r, objective, confidence) for r in running}
     whole = select.choose(running, objective)

@@ -102,7 +102,7 @@ class Verdict:
 def choose(records: Sequence[Record], objective: Objective) -> Verdict:
     """Choose among the records of a sweep, whatever their order."""
     ordered = _distinguish_labels(sorted(records, key=lambda r: (r.key, r.started)))
-    questions = alternatives.group_questions(ordered)
+    questions = alternatives.group_questions(alternatives.unite_deployments(ordered))
     verdicts = {name: _choose_one(group, objective) for name, group in questions.items()}
     if len(verdicts) == 1:
         return next(iter(verdicts.values()))
@@ -112,7 +112,8 @@ def choose(records: Sequence[Record], objective: Objective) -> Verdict:
 
 def _make_part(question: str, records: Sequence[Record], verdict: Verdict) -> Part:
     shared = {name: getattr(verdict, name) for name in Part.__dataclass_fields__ if name not in ("question", "keys")}
-    return Part(question=question, keys=_keys(records), **shared)
+    members = [member for record in records for member in alternatives.list_members(record)]
+    return Part(question=question, keys=_keys(members), **shared)
 
 
 def _combine(parts: Sequence[Part], verdicts: Sequence[Verdict]) -> Verdict:
@@ -142,11 +143,9 @@ def _combine(parts: Sequence[Part], verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _choose_one(records: Sequence[Record], objective: Objective) -> Verdict:
-    """The verdict on the records of one question."""
-    united = alternatives.unite_deployments(records)
-    members = {r.key: _keys(alternatives.list_members(r)) for r in united}
-    verdict = _judge(united, objective)
-    return _expand(verdict, {key: keys for key, keys in members.items() if len(keys) > 1})
+    """The verdict on the alternatives of one question."""
+    members = {r.key: _keys(alternatives.list_members(r)) for r in records}
+    return _expand(_judge(records, objective), {key: keys for key, keys in members.items() if len(keys) > 1})
 
 
 def _expand(verdict: Verdict, deployments: Mapping[str, tuple[str, ...]]) -> Verdict:

@@ -131,6 +131,17 @@ def test_deployments_are_compared_as_a_whole() -> None:
     assert story.find_runner_up(records, found) is records[0]
 
 
+def test_members_may_answer_different_data() -> None:
+    records = [
+        replace(member(f"{group}{place}", place, around(rate), group), settings={"data": data, "model": data})
+        for group, rate in (("A", 900), ("B", 600))
+        for place, data in enumerate(("digits", "photos"))
+    ]
+    found = select.choose(records, THROUGHPUT)
+    assert (found.kind, found.chosen, found.parts) == ("winner", ("A0", "A1"), ())
+    assert elimination.look(records, THROUGHPUT, 1, 4).decided
+
+
 def test_members_of_the_only_deployment_are_no_rivals() -> None:
     records = [member("a0", 0, around(900), "A"), member("a1", 1, around(100, shift=1), "A")]
     found = select.choose(records, THROUGHPUT)
