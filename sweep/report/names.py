@@ -7,7 +7,7 @@ from typing import Any
 from sweep.spec import REQUESTS, Record, Status
 from sweep.spec.metrics import COLUMNS, Metric, find
 from sweep.spec.trial import last_name
-from sweep.text import axis_text, status_text, to_single_line
+from sweep.text import axis_text, count, duration, status_text, to_single_line
 
 AXES = ("model", "data", "hardware", "backend", "precision", "batch", "request_batch", "cores", "replicas", "buckets")
 PLACES = ("python", "path", "_target_")  # settings that are long and usually follow from others
@@ -67,6 +67,25 @@ def describe_common(rows: Sequence[Mapping[str, Any]]) -> str:
             continue
         words.append(_describe_setting(name, value))
     return " · ".join(words)
+
+
+def describe_scored(records: Sequence[Record]) -> str:
+    """How many samples answers are judged by, like `1,500 of 50,000 samples scored`; empty if nothing was scored."""
+    scores = [record.score for record in records if record.score is not None]
+    if not scores:
+        return ""
+    fewest, most = min(score.items for score in scores), max(score.items for score in scores)
+    totals = {score.of for score in scores}
+    whole = "" if all(score.items == score.of for score in scores) or len(totals) > 1 else f" of {totals.pop():,}"
+    return f"{fewest:,}{'' if fewest == most else f' to {most:,}'}{whole} samples scored"
+
+
+def describe_score_seconds(records: Sequence[Record]) -> str:
+    """How long scoring took in all; empty if nothing was scored. Trials of the same builds share a pass."""
+    passes = {record.score.key: record.score.seconds for record in records if record.score is not None}
+    if not passes:
+        return ""
+    return f"answers: {count(len(passes), 'set')} of builds scored in {duration(sum(passes.values()))}"
 
 
 def _describe_setting(name: str, value: Any) -> str:

@@ -13,6 +13,7 @@ from sweep.report.mlflow.links import link_comparison, link_view
 from sweep.report.names import (
     describe_common,
     describe_failure,
+    describe_scored,
     describe_statuses,
     find_varying,
     group_failures,
@@ -153,7 +154,9 @@ def _counts(settings: Settings, plan: Plan | None, records: Sequence[Record]) ->
     if plan is not None:
         text += f" · {count(len(plan.builds), 'distinct build')}"
     text += f" · {_repeats(settings)} of {duration(settings.effort.window_seconds)} each"
-    shared = describe_common([record.settings for record in records])
+    shared = " · ".join(
+        filter(None, (describe_common([record.settings for record in records]), describe_scored(records)))
+    )
     return text + (f"\n\n{_escape(shared)}" if shared else "")
 
 

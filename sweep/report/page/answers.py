@@ -52,7 +52,7 @@ def _classes(facts: Facts, groups: Sequence[Sequence[Record]]) -> str:
     shares = [(agreement, name) for agreement in agreements for name in ("agreement", "accuracy")]
     lows = [float(a.get(f"{name}_low") or a[name]) for a, name in shares if a.get(name) is not None]
     span = (max(0.0, min(lows) - 0.02), 1.0)
-    columns = [Column("trials"), Column("items", "answered and compared", True)]
+    columns = [Column("trials"), Column("items", "scored: answered once, with nothing else running", True)]
     columns.append(Column("agreement", "share with the original's top class; 95 % interval by Wilson", False, True))
     if labelled:
         columns += [

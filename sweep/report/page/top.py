@@ -6,7 +6,13 @@ import shlex
 from collections.abc import Sequence
 
 from sweep.report import story
-from sweep.report.names import count_statuses, describe_common, list_axes
+from sweep.report.names import (
+    count_statuses,
+    describe_common,
+    describe_score_seconds,
+    describe_scored,
+    list_axes,
+)
 from sweep.report.page.gather import INTERRUPTED, KILLED, RUNNING, Facts, format_day
 from sweep.report.page.markup import Section, badge, commands, details, esc, fact_list, paragraph
 from sweep.spec import Origin, Record, metrics
@@ -119,6 +125,7 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
     ended = " ".join(badge(status, f"{n:,} {status_text(status)}") for status, n in count_statuses(records))
     limits = [f"{limit.name} {limit.bound:g}" for limit in goal.limits]
     shared = describe_common([record.settings for record in facts.records])
+    scored = ". ".join(filter(None, (describe_scored(records), describe_score_seconds(records))))
     lines = (
         {line.name: line.text for line in story.describe(records, facts.verdict, facts.settings)} if facts.over else {}
     )
@@ -134,6 +141,7 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
         ("Noise", esc(_noise(facts))),
         ("Trials", ended),
         ("The same for all", esc(shared)),
+        ("Answers", esc(scored)),
         ("Time", esc(_time(facts))),
     ]
 

@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweep.report import story
-from sweep.report.names import describe_common, group_failures, list_columns
+from sweep.report.names import (
+    describe_common,
+    describe_score_seconds,
+    describe_scored,
+    group_failures,
+    list_columns,
+)
 from sweep.report.terminal.layout import (
     GROUPS,
     ROWS,
@@ -48,14 +54,15 @@ def make_result_parts(
     parts: list[Part] = [("", "")]
     ordered = story.sort_results(records, verdict.ranking if verdict else (), settings.objective)
     shown = ordered if len(ordered) <= ROWS else [r for r in ordered if story.has_numbers(r)][:ROWS]
-    if shared := describe_common([record.settings for record in records]):
-        parts += [(shared, "dim"), ("", "")]
+    heading = [describe_common([record.settings for record in records]), describe_scored(records)]
+    if any(heading):
+        parts += [(" · ".join(filter(None, heading)), "dim"), ("", "")]
     if shown:
         parts.append(_table(records, shown, verdict, settings.objective, width))
     if len(shown) < len(ordered):
         parts.append((f"  … and {len(ordered) - len(shown):,} more: python -m sweep trials", "dim"))
-    if counted := _counted(shown):
-        parts.append((paragraph(counted, 2), "dim"))
+    for line in filter(None, (_counted(shown), describe_score_seconds(records))):
+        parts.append((paragraph(line, 2), "dim"))
     failures = _failure_lines([r for r in records if not (r.status is Status.STOPPED and story.has_numbers(r))])
     early = _early([r for r in records if verdict is None or r.key not in verdict.ranking])
     parts += [("", ""), *failures, *early] if failures or early else []
