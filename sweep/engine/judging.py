@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep import backends, files
-from sweep.engine import padding, plan, rating, scoring
+from sweep.engine import padding, plan, rating
 from sweep.engine.context import Context
 from sweep.engine.placement import list_cpus, place_replicas
 from sweep.engine.references import Reference
@@ -16,6 +16,7 @@ from sweep.isolate.pool import format_rerun
 from sweep.spec import Failure, Json, Measurement, Record, Status, StopReason, Trial, deployment, digest
 from sweep.spec.facts import LadderFacts
 from sweep.spec.metrics import OF_ANSWERS
+from sweep.store.layout import score_folder
 from sweep.text import count
 from sweep.verdict.repeats import compute_metrics, list_notes, pool_buckets, pool_sizes
 
@@ -160,12 +161,12 @@ def _compare(context: Context, task: Candidate, comparisons: Comparisons) -> Jso
     """The answers of the scoring pass beside the original model's."""
     from sweep.verdict.stats import agreement
     from sweep.worker import arrays
-    from sweep.worker import scoring as stored
+    from sweep.worker.scoring import read_answers
 
     assert task.score is not None, "nothing is judged before it is scored"
     key = ("score", f"{task.score.key}/{task.trial.pair_key}")  # the data may say how answers are read
     if key not in comparisons:
-        index, outputs = stored.read_answers(scoring.find_folder(context.store.root, task.score))
+        index, outputs = read_answers(score_folder(context.store.root, task.score.key))
         labels, kind = arrays.read_labels(task.reference.data_folder)
         reference = arrays.read_reference(task.reference.folder)
         if len(index) < task.score.of:
@@ -178,26 +179,21 @@ def _compare(context: Context, task: Candidate, comparisons: Comparisons) -> Jso
 
 
 def _compare_window(context: Context, task: Candidate, repeat: Measurement, comparisons: Comparisons) -> Json:
-    """The answers of a timed window beside those of the scoring pass, or the original's where a sample has no score."""
+    """The answers of a timed window beside those of the scoring pass, as far as its samples were scored."""
     import numpy as np
 
     from sweep.verdict.stats import agreement
     from sweep.worker import arrays
-    from sweep.worker import scoring as stored
+    from sweep.worker.scoring import read_answers
 
     assert task.score is not None, "nothing is judged before it is scored"
-    key = ("window", repeat.outputs)
+    key = ("window", f"{repeat.outputs}/{task.trial.pair_key}")
     if key not in comparisons:
         index, outputs = arrays.merge_outputs([files.load_arrays(Path(repeat.outputs))])
-        scored, answers = stored.read_answers(scoring.find_folder(context.store.root, task.score))
-        places = np.searchsorted(scored, index).clip(max=len(scored) - 1)
-        expected = [array[places] for array in answers]
-        missing = scored[places] != index
-        if missing.any():
-            original = arrays.read_reference(task.reference.folder)
-            for array, own in zip(expected, original, strict=True):
-                array[missing] = own[index[missing]]
+        scored, answers = read_answers(score_folder(context.store.root, task.score.key))
+        common, of_window, of_score = np.intersect1d(index, scored, assume_unique=True, return_indices=True)
+        expected, actual = [array[of_score] for array in answers], [array[of_window] for array in outputs]
         kind = arrays.read_labels(task.reference.data_folder)[1]
-        reading = agreement.Reading.of(task.trial.data, task.reference.data_folder).select(index)
-        comparisons[key] = agreement.compare(expected, outputs, task=kind, reading=reading)
+        reading = agreement.Reading.of(task.trial.data, task.reference.data_folder).select(common)
+        comparisons[key] = agreement.compare(expected, actual, task=kind, reading=reading) if len(common) else {}
     return comparisons[key]

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep import files
-from sweep.engine import references, scoring
+from sweep.engine import references
 from sweep.engine.context import Context
 from sweep.engine.tasks import Candidate
 from sweep.spec import Failure, Json, digest
 from sweep.spec.requests import PaddedReferenceRequest, Padding
+from sweep.store.layout import score_folder
 from sweep.verdict import gates
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def explain_failure(
     from sweep.worker.scoring import read_answers
 
     assert task.score is not None, "nothing is judged before it is scored"
-    index, outputs = read_answers(scoring.find_folder(context.store.root, task.score))
+    index, outputs = read_answers(score_folder(context.store.root, task.score.key))
     padded = _find_padded(task, index)
     if padded is None:
         return failure, comparison

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweep import backends
-from sweep.engine import control, plan
+from sweep.engine import control, plan, score_items
 from sweep.engine.context import Context, retry_transient
 from sweep.engine.placement import list_cpus, place_replicas
 from sweep.engine.tasks import Candidate
@@ -173,6 +173,7 @@ def make_request(context: Context, task: Candidate, repeat: int) -> MeasureReque
         flops_by_size=task.reference.flops_by_size,
         label=trial.label,
         process=trial.process,
+        scored=score_items.list_items(trial.data, task.reference),
         entry=backends.get(str(trial.backend["name"])).measure_entry,
     )
 

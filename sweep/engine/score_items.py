@@ -5,12 +5,9 @@ original model took for a sample, because a build on one core may be no faster t
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sweep.engine.references import Reference
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SECONDS = 60.0  # of the original's CPU time that a pass may take,
 ENOUGH = 1000  # or more of it, for so many samples: Wilson's interval of 99 % is 0.6 % wide to each side;
@@ -40,7 +37,7 @@ def _round_down(number: float) -> int:
     return whole // step * step
 
 
-def choose_items(data: Mapping[str, Any], reference: Reference) -> "np.ndarray | None":
+def list_items(data: Mapping[str, Any], reference: Reference) -> tuple[int, ...] | None:
     """Numbers of the samples to score, ascending; None: all.
 
     The choice is random and depends on nothing but the content of the data: a larger one holds a smaller one.
@@ -52,12 +49,12 @@ def choose_items(data: Mapping[str, Any], reference: Reference) -> "np.ndarray |
     if count >= total:
         return None
     order = np.random.default_rng(int(reference.data[:16], 16)).permutation(total)
-    return np.sort(order[:count])
+    return tuple(sorted(order[:count].tolist()))
 
 
 def describe(data: Mapping[str, Any], reference: Reference) -> str:
     """One line if not all samples are scored; empty if they are."""
-    items = choose_items(data, reference)
+    items = list_items(data, reference)
     if items is None:
         return ""
     word = data.get("score_items") or "auto"

@@ -3,10 +3,9 @@
 Agreement and accuracy of all trials with these builds come from that pass, so two rows of one build cannot differ, and
 a slow build is judged by as many samples as a fast one. Outputs of timed windows are only compared with it.
 
-    store/scores/KEY/score.json, answers/   whole because they are renamed into place
+    store/scores/KEY/score.json, index.npy, output_0.npy, ...   whole because the folder is renamed into place
 """
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,17 +21,14 @@ from sweep.hardware.host import name_processor
 from sweep.spec import Failure, Outcome, StopReason, UserError, deployment, digest, from_json, to_json
 from sweep.spec.facts import ScoreFacts
 from sweep.spec.requests import ScoreRequest
+from sweep.store.layout import score_folder
 from sweep.text import count, duration
 from sweep.verdict.elimination import Out
-from sweep.worker.scoring import ANSWERS
+from sweep.worker.scoring import ANSWERS, read_answers
 
 FORMAT = 1  # of what a score's key covers
+MARKER = "score.json"
 Run = Callable[[Context, Candidate], Outcome]
-
-
-def find_folder(store: Path, score: ScoreFacts) -> Path:
-    """The folder with the answers of a score."""
-    return store / "scores" / score.key / ANSWERS
 
 
 def score_all(context: Context, tasks: Sequence[Candidate], run: Run) -> None:
@@ -67,13 +63,12 @@ def score_all(context: Context, tasks: Sequence[Candidate], run: Run) -> None:
 def make_key(context: Context, task: Candidate) -> str:
     """Equal for trials whose answers must be the same: builds, data, routing, toolchain, processor and samples."""
     trial, host = task.trial, context.host
-    items = score_items.choose_items(trial.data, task.reference)
     return digest(
         {
             "format": FORMAT,
             "builds": [built.key for built in task.builds],
             "reference": task.reference.key,
-            "items": None if items is None else items.tolist(),
+            "items": score_items.list_items(trial.data, task.reference),
             "request_items": trial.request_items,
             "options": trial.backend.get("options") or {},
             "denormals": trial.process.denormals,
@@ -90,10 +85,8 @@ def run(context: Context, task: Candidate) -> Outcome:
     trial, limits = task.trial, context.settings.limits
     request = repeats.make_request(context, task, 0)
     place = request.placements[0]
-    items = score_items.choose_items(trial.data, task.reference)
-    request = replace(request, placements=(place,))
     return context.run(
-        ScoreRequest(request, None if items is None else tuple(items.tolist())),
+        ScoreRequest(replace(request, placements=(place,))),
         "scores",
         trial.label,
         seconds=limits.measure_seconds,
@@ -128,7 +121,7 @@ def _score(context: Context, key: str, same: Sequence[Candidate], run: Run) -> N
         return
     facts = from_json(ScoreFacts, outcome.result)
     facts = replace(facts, seconds=outcome.seconds, key=key, processor=name_processor(context.host))
-    _keep(context, facts, Path(outcome.log).parent)
+    _keep(context, same[0], facts, Path(outcome.log).parent / ANSWERS)
     context.display.advance(f"{label}: {count(facts.items, 'item')} in {duration(facts.seconds)}")
     _give(same, facts)
 
@@ -139,29 +132,37 @@ def _give(same: Sequence[Candidate], facts: ScoreFacts) -> None:
 
 
 def _find_stored(context: Context, key: str) -> ScoreFacts | None:
-    marker = context.store.root / "scores" / key / "score.json"
-    stored = files.read_json(marker)
-    if not stored:
+    """A pass in the store; what cannot be read is removed."""
+    folder = score_folder(context.store.root, key)
+    stored = files.read_json(folder / MARKER)
+    try:
+        facts = from_json(ScoreFacts, stored)
+        index, outputs = read_answers(folder)
+        whole = all(len(array) == facts.items for array in (index, *outputs))
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        files.remove(folder)
         return None
-    files.touch(marker)
-    return from_json(ScoreFacts, stored)
+    files.touch(folder / MARKER)
+    return facts
 
 
-def _keep(context: Context, facts: ScoreFacts, folder: Path) -> None:
+def _keep(context: Context, task: Candidate, facts: ScoreFacts, draft: Path) -> None:
     """Move the answers of a pass into the store.
 
     Raises:
         UserError: it cannot be written.
     """
-    parent = context.store.root / "scores"
+    final = score_folder(context.store.root, facts.key)
     try:
-        draft = files.make_draft(parent, facts.key)
-        shutil.move(str(folder / ANSWERS), str(draft / ANSWERS))
-        files.write_json(draft / "score.json", to_json(facts))
-        files.move(draft, parent / facts.key)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(draft / MARKER, {**to_json(facts), "builds": [built.key for built in task.builds]})
+        files.flush(draft)
+        files.move(draft, final)
         files.remove(draft)  # another sweep was first
     except OSError as error:
-        raise UserError(files.describe_write_error(error, parent)) from error
+        raise UserError(files.describe_write_error(error, final.parent)) from error
 
 
 def _fail_deployments(tasks: Sequence[Candidate]) -> None:

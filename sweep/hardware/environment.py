@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweep import __version__
+from sweep.hardware.host import detect
 from sweep.isolate.procfs import read_processor
 from sweep.spec import Json, installed, process
 
@@ -40,6 +41,7 @@ def capture(host: Mapping[str, object] | None = None) -> Json:
         "release": platform.release(),
         "machine": platform.machine(),
         "processor": read_processor().model or platform.processor(),
+        "features": " ".join(detect().features),
         "cpus": os.cpu_count(),
         "packages": {name: version for name, version in installed.versions(PACKAGES).items() if version is not None},
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
@@ -59,6 +61,8 @@ def list_differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: st
         old, new = then.get(name), now.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             lines += list_differences(old, new, f"{name} " if name != "packages" else "")
+        elif name == "features" and None in (old, new):  # earlier versions did not look
+            continue
         elif old != new and name not in ("host", "captured"):
             lines.append(
                 f"{prefix}{name}: {'not there' if old is None else old} -> {'not there' if new is None else new}"

@@ -106,6 +106,7 @@ class MeasureRequest:
     flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.count_flops_by_size`
     label: str = ""  # of the trial, for messages
     process: Process = field(default_factory=Process)
+    scored: Optional[Tuple[int, ...]] = None  # samples that come first, since their answers can be checked; None: all
     entry: str = "sweep.worker.entries:measure"
 
     from_earlier_version = staticmethod(_nest_padding)
@@ -123,8 +124,7 @@ class TogetherRequest:
 class ScoreRequest:
     """Answer samples of the data once with the builds of a trial, on its first placement."""
 
-    trial: MeasureRequest  # what is loaded, and how requests are formed
-    items: Optional[Tuple[int, ...]] = None  # numbers of the samples, ascending; None: all
+    trial: MeasureRequest  # what is loaded, how requests are formed, and which samples are scored, ascending
     entry: str = "sweep.worker.entries:score"
 
 

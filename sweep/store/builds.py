@@ -140,7 +140,8 @@ class Store:
     ) -> list[Entry]:
         """Remove builds: those of `keys`, the unused ones, and the least recently used ones beyond a total size.
 
-        Keeps what is being built, always removes the rubbish of killed builds, and returns the removed entries.
+        Keeps what is being built, always removes the rubbish of killed builds, and returns the removed entries. The
+        scores of builds that are gone go with them.
         """
         entries = self.entries()
         doomed = {entry.key for entry in entries if entry.key in set(keys or ())}
@@ -155,7 +156,15 @@ class Store:
                     total -= entry.bytes
         removed = [entry for entry in entries if entry.key in doomed and self._discard(entry.key)]
         self._sweep_up()
+        self._remove_orphans()
         return removed
+
+    def _remove_orphans(self) -> None:
+        """Remove the scores of builds that are gone; one that was used within a day may be somebody's just now."""
+        kept, old = {entry.key for entry in self.entries()}, time.time() - DAY_SECONDS
+        for marker in self.root.glob("scores/*/score.json"):
+            if marker.stat().st_mtime < old and not kept.issuperset(files.read_json(marker).get("builds") or ()):
+                files.remove(marker.parent)
 
     @property
     def _builds(self) -> Path:

@@ -15,6 +15,11 @@ class OutputsFolder:
         self.database = path / "mlflow.db"
 
 
+def score_folder(store: Path, key: str) -> Path:
+    """The answers of one scoring pass: index.npy, output_0.npy, ... and score.json."""
+    return store / "scores" / key
+
+
 class SweepFolder:
     """The folder of one sweep, `outputs/sweeps/ID`."""
 

@@ -44,6 +44,7 @@ def describe_doubts(chosen: Record, compared: Sequence[Record], objective: Objec
     doubts = [
         _describe_reuse(chosen, compared),
         _describe_machines(compared),
+        _describe_processors(compared),
         _describe_models(chosen, compared),
         _describe_prices(compared, objective),
         _describe_level(chosen),
@@ -70,6 +71,13 @@ def _describe_machines(compared: Sequence[Record]) -> str:
     by_hardware = _group(compared, _name_hardware, lambda record: record.machine)
     mixed = next((machines for machines in by_hardware.values() if len(machines) > 1), [])
     return f"Mind that they were not measured on one machine: {' and '.join(mixed)}." if mixed else ""
+
+
+def _describe_processors(compared: Sequence[Record]) -> str:
+    """That answers were judged on machines of one type whose processors have other features: int8 depends on them."""
+    by_machine = _group(compared, lambda record: record.machine, lambda record: record.score and record.score.processor)
+    mixed = next((processors for processors in by_machine.values() if len(processors) > 1), [])
+    return f"Mind that their answers are from processors with other features: {' and '.join(mixed)}." if mixed else ""
 
 
 def _describe_models(chosen: Record, compared: Sequence[Record]) -> str:

@@ -1,7 +1,8 @@
 """Two stored trials side by side: do they answer alike, which was right, which answers sooner.
 
-The answers are those of the timed runs; the trials may come from different sweeps and machines. Where the counts show
-nothing, notes say so: two percentages beside each other look like a finding.
+The answers are those of the scoring pass, or of the timed windows where it is gone or an earlier version had none; the
+trials may come from different sweeps and machines. Where the counts show nothing, notes say so: two percentages beside
+each other look like a finding.
 """
 
 import zipfile
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep import files
 from sweep.spec import Json, Status, UserError, to_json
-from sweep.store.layout import OutputsFolder
+from sweep.store.layout import OutputsFolder, score_folder
 from sweep.text import count, status_text, to_single_line
 from sweep.verdict import alternatives
 from sweep.verdict.stats import agreement, intervals
@@ -77,8 +78,9 @@ def compare(a: "Stored", b: "Stored", outputs: Path, confidence: float = 0.95) -
     """
     import numpy as np
 
-    index_a, outputs_a = _load_answers(a)
-    index_b, outputs_b = _load_answers(b)
+    store = OutputsFolder(outputs.absolute()).store
+    index_a, outputs_a = _load_answers(a, store)
+    index_b, outputs_b = _load_answers(b, store)
     digests, notes = _check_same_question(a, b)
     shapes = [[array.shape[1:] for array in arrays] for arrays in (outputs_a, outputs_b)]
     if shapes[0] != shapes[1]:
@@ -87,12 +89,13 @@ def compare(a: "Stored", b: "Stored", outputs: Path, confidence: float = 0.95) -
     common, in_a, in_b = np.intersect1d(index_a, index_b, assume_unique=True, return_indices=True)
     if not len(common):
         raise UserError("no item was answered by both: a longer effort.window_seconds reaches more of the data")
-    known = _Known(a, digests, OutputsFolder(outputs.absolute()).store, notes)
+    known = _Known(a, digests, store, notes)
     labels = None if known.labels is None else known.labels[common]
     outputs_a, outputs_b = ([array[at] for array in arrays] for arrays, at in ((outputs_a, in_a), (outputs_b, in_b)))
     known.reading = known.reading.select(common)
     answers = agreement.compare(outputs_a, outputs_b, labels, known.task, confidence, known.reading)
     items = _list_items(common, outputs_a[0], outputs_b[0], labels, known) if answers["agreement"] is not None else ()
+    notes += _note_processors(a, b)
     for name, trial in (("A", a), ("B", b)):
         if trial.record.status is not Status.OK:
             notes.append(f"{name} is {status_text(trial.record.status)}: {to_single_line(trial.record.reason)}")
@@ -116,19 +119,30 @@ def compare(a: "Stored", b: "Stored", outputs: Path, confidence: float = 0.95) -
     )
 
 
+def _note_processors(a: "Stored", b: "Stored") -> list[str]:
+    """A note where the answers come from processors of two kinds, on which those of int8 depend."""
+    first, second = (trial.record.score for trial in (a, b))
+    if first is None or second is None or first.processor == second.processor:
+        return []
+    return [f"the answers of A are from {first.processor}, those of B from {second.processor}: answers depend on it"]
+
+
 def _describe_trial(trial: "Stored") -> str:
     return f"{trial.record.label}  (key {trial.record.key[:6]}, sweep {trial.history.folder.name}, {trial.host})"
 
 
-def _load_answers(trial: "Stored") -> "tuple[Array, list[Array]]":
+def _load_answers(trial: "Stored", store: Path) -> "tuple[Array, list[Array]]":
     """Indexes of the answered samples, ascending, and the outputs."""
     from sweep.worker.arrays import merge_outputs
+    from sweep.worker.scoring import read_answers
 
     record = trial.record
     if not trial.is_measured:
         raise UserError(f"{record.label} was {record.origin.value}, not measured: it has no stored answers")
     if not record.repeats:
         raise UserError(f"{record.label} has no answers: {status_text(record.status)}, {to_single_line(record.reason)}")
+    if record.score is not None and (folder := score_folder(store, record.score.key)).is_dir():
+        return read_answers(folder)
     parts = []
     for path in (trial.file(repeat.outputs) for repeat in record.repeats):
         try:

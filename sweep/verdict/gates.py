@@ -38,7 +38,8 @@ def check(
         builds: at least `precision`, as read back from what was built, and `placement` where it is known.
         flops_per_item, peak_flops: unknown (None) skips the gate on FLOP/s; they are never guessed.
         original: precision of the original model where it is not fp32: a model of int8 stays so.
-        windows: `agreement.compare` of the outputs of each timed window with those of the scoring pass.
+        windows: `agreement.compare` of the outputs of each timed window with those of the scoring pass; empty where
+            they have no sample in common.
     """
     plain = [vars(build) if isinstance(build, BuildInfo) else build for build in builds]
     evidence = Evidence(
@@ -92,6 +93,8 @@ def consistent(evidence: Evidence) -> Failure | None:
     Not to the last bit, because other numbers of threads round otherwise: the limits of the precision hold.
     """
     for number, window in enumerate(evidence.windows):
+        if not window:
+            continue
         failure = answers(window, evidence.precision, evidence.gates)
         if failure is None and not window.get("mismatch"):
             continue

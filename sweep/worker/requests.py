@@ -63,18 +63,28 @@ class _Data:
         self.padding = request.padding
         self.sizes = batching.find_own_sizes(self.inputs, arrays.read_sizes(self.folder), self.padding)
         self.count = len(next(iter(self.inputs.values())))
+        self.scored: Optional[np.ndarray] = None  # samples that come first; None: all are scored
+        if isinstance(request, MeasureRequest) and request.scored is not None:
+            self.scored = np.array(request.scored, np.int64)
         self.bytes = max(1, sum(array.nbytes for array in self.inputs.values()) // self.count)  # of a stored sample
 
     def turn(self, share: float) -> np.ndarray:
-        """All samples, from this share of them on."""
-        return np.roll(np.arange(self.count), -int(share * self.count))
+        """All samples, from this share of them on; those that are scored first, from this share of those on."""
+        every = np.arange(self.count)
+        if self.scored is None:
+            return np.roll(every, -int(share * self.count))
+        return np.concatenate([np.roll(self.scored, -int(share * len(self.scored))), np.delete(every, self.scored)])
 
     def pick(self, share: float, passes: int = 1) -> np.ndarray:
         """All samples, from this share of them on; as many at random as fit into `PREPARED_BYTES` so many times."""
         fitting = max(1, measuring.PREPARED_BYTES // (passes * self.bytes))
         if self.count <= fitting:
             return self.turn(share)
-        return np.random.RandomState(int(share * self.count)).permutation(self.count)[:fitting]
+        order = np.random.RandomState(int(share * self.count)).permutation(self.count)
+        if self.scored is not None:
+            first = np.isin(order, self.scored)
+            order = np.concatenate([order[first], order[~first]])
+        return order[:fitting]
 
     def touch(self, items: np.ndarray) -> None:
         """Read samples, so that none has to come from the disk in the timed region."""

@@ -33,7 +33,7 @@ def score(request: ScoreRequest, folder: Path) -> ScoreFacts:
     process.set_up(request.trial.process)
     server = requests.load_server(request.trial, request.trial.placements[0], folder / "doing-0.txt")
     count = server.data.count
-    items = np.arange(count) if request.items is None else np.array(request.items, np.int64)
+    items = np.arange(count) if request.trial.scored is None else np.array(request.trial.scored, np.int64)
     answers, progress = Answers(folder / ANSWERS, items), Progress(folder)
     for part in server.form_once(items):
         answers.write(part.items, ask(part))
