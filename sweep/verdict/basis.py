@@ -75,7 +75,7 @@ def _describe_machines(compared: Sequence[Record]) -> str:
 
 def _describe_processors(compared: Sequence[Record]) -> str:
     """That answers were judged on machines of one type whose processors have other features: int8 depends on them."""
-    by_machine = _group(compared, lambda record: record.machine, lambda record: record.score and record.score.processor)
+    by_machine = _group(compared, lambda record: record.machine, _name_processor)
     mixed = next((processors for processors in by_machine.values() if len(processors) > 1), [])
     return f"Mind that their answers are from processors with other features: {' and '.join(mixed)}." if mixed else ""
 
@@ -152,6 +152,10 @@ def _group(
 
 def _take_price(what: str, record: Record) -> str | None:
     return getattr(record.price, what, None)
+
+
+def _name_processor(record: Record) -> str:
+    return record.score.processor if record.score else ""
 
 
 def _name_model(record: Record) -> str:
