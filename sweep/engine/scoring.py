@@ -166,16 +166,22 @@ def _keep(context: Context, task: Candidate, facts: ScoreFacts, draft: Path) -> 
 
 
 def _fail_deployments(tasks: Sequence[Candidate]) -> None:
-    """Where one member of a deployment failed, none can be measured."""
+    """Where one member of a deployment failed, none can be measured; where one was not scored, none is."""
     by_key = {task.trial.key: task for task in tasks}
     for trials in deployment.group_trials(task.trial for task in tasks).values():
         together = [by_key[trial.key] for trial in trials]
-        failed: tuple[Failure | None, bool] = next(
-            ((task.failure, task.user_error) for task in together if task.failure is not None), (None, False)
-        )
-        for task in together:
-            if failed[0] is not None and task.failure is None:
-                task.failure, task.user_error = failed
+        if len(together) == 1:
+            continue
+        failed = next((task for task in together if task.failure is not None), None)
         out = next((task.out for task in together if task.out is not None), None)
+        reason = None if failed is None else _name_member(failed)
         for task in together:
             task.out = task.out or out
+            if failed is not None:
+                task.failure, task.user_error, task.started = reason, failed.user_error, failed.started
+
+
+def _name_member(task: Candidate) -> Failure:
+    """The failure of a member, with its name."""
+    assert task.failure is not None, "it failed"
+    return replace(task.failure, summary=f"{task.trial.label}: {task.failure.summary}")

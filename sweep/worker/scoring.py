@@ -11,6 +11,7 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 
+from sweep import files
 from sweep.backends.base import Arrays
 from sweep.spec import FailureKind, TrialError
 from sweep.spec.facts import ScoreFacts
@@ -68,6 +69,7 @@ class Answers:
         Args:
             items: (n,) numbers of the samples, ascending.
         """
+        files.remove(folder)  # of a run before, where somebody runs the worker again by hand
         folder.mkdir()
         np.save(folder / "index.npy", items)
         self._folder, self._items = folder, items

@@ -62,11 +62,14 @@ def test_failed_build_of_a_member_stops_the_others(tmp_path: Path) -> None:
     assert entries(history, "repeat") == []
 
 
-def test_failed_run_of_a_member_is_named_in_all_records(tmp_path: Path) -> None:
-    members = "deployment.members=[{cores:1},{cores:1,backend.options.fault:run_raise}]"
+@pytest.mark.parametrize(
+    ("fault", "name"), [("run_raise", "d2of2"), ("run_crash_third_repeat", "d2of2 replica 0")], ids=["scored", "measured"]
+)
+def test_failed_run_of_a_member_is_named_in_all_records(tmp_path: Path, fault: str, name: str) -> None:
+    members = f"deployment.members=[{{cores:1}},{{cores:1,backend.options.fault:{fault}}}]"
     _, history = sweep(tmp_path, members)
     assert {record.status for record in history.records.values()} == {Status.RUN_FAILED}
-    assert all("d2of2 replica 0" in record.reason for record in history.records.values())
+    assert all(name in record.reason for record in history.records.values())
 
 
 def test_too_many_cores_are_counted_for_the_whole_deployment(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_dying_replica_fails_its_trial_and_nothing_else(tmp_path: Path) -> None:
         tmp_path,
         "replicas=2",
         "batch=1,2",
-        "backend.options.fault=run_crash",
+        "backend.options.fault=run_crash_third_repeat",
         "+backend.options.fault_when={batch: 2}",
         "effort.window_seconds=0.3",
     )
