@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sweep.engine import references, scoring
+from sweep.engine import references
 from sweep.engine.context import Context
 from sweep.engine.tasks import Candidate
 from sweep.spec import Json
 from sweep.spec.requests import MetricsRequest
+from sweep.store.layout import score_folder
 
 
 def rate_answers(context: Context, task: Candidate) -> Json:
@@ -18,7 +19,7 @@ def rate_answers(context: Context, task: Candidate) -> Json:
     trial = task.trial
     if not trial.data.get("metrics") or task.score is None:
         return {}
-    answers = scoring.find_folder(context.store.root, task.score)
+    answers = score_folder(context.store.root, task.score.key)
     request = MetricsRequest(trial.data, str(task.reference.data_folder), str(task.reference.folder), str(answers))
     outcome = context.run(
         request,

@@ -63,7 +63,9 @@ def test_failed_build_of_a_member_stops_the_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "name"), [("run_raise", "d2of2"), ("run_crash_third_repeat", "d2of2 replica 0")], ids=["scored", "measured"]
+    ("fault", "name"),
+    [("run_raise", "d2of2"), ("run_crash_third_repeat", "d2of2 replica 0")],
+    ids=["scored", "measured"],
 )
 def test_failed_run_of_a_member_is_named_in_all_records(tmp_path: Path, fault: str, name: str) -> None:
     members = f"deployment.members=[{{cores:1}},{{cores:1,backend.options.fault:{fault}}}]"
