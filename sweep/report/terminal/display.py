@@ -80,7 +80,7 @@ class Display:
                     self._print((line, "red" if failed else ""))
 
     def report(self, text: str, done: int, total: int) -> None:
-        """Say how far one step of the phase is: on a terminal beside the bar, elsewhere in a line for each tenth.
+        """Say how far a step of the phase is: on a terminal beside the bar, elsewhere in a line a tenth or doubling.
 
         Args:
             text: which step, and what it does.
@@ -181,7 +181,7 @@ class _Phase:
         self.done = self.failed = 0
         self._started = time.monotonic()
         self._last_line = 0.0
-        self._tenths: dict[str, int] = {}  # of each step that has reported, those that a line was printed for
+        self._marks: dict[str, int] = {}  # of each step that has reported: tenths, or doublings, that were printed
         self._progress = None if console is None else _bar(console)
         if self._progress is not None:
             self._task = self._progress.add_task(name, total=max(total, 1), left="", text="")
@@ -210,10 +210,10 @@ class _Phase:
         if self._progress is not None:
             self._progress.update(self._task, text=line, refresh=True)
             return ""
-        tenth = 10 * done // total if total else 0
-        if self._tenths.get(text, -1) >= tenth:
+        mark = 10 * done // total if total else done.bit_length()
+        if self._marks.get(text, -1) >= mark:
             return ""
-        self._tenths[text] = tenth
+        self._marks[text] = mark
         return f"{self.name} {line}"
 
     def close(self) -> str:

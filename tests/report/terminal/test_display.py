@@ -192,12 +192,13 @@ def test_long_phase_prints_failures_and_its_end():
     assert lines[-1].endswith("1 failed")
 
 
-def test_progress_of_a_long_step_is_a_line_for_each_tenth():
+def test_progress_of_a_long_step_is_a_line_for_each_tenth_or_doubling():
     def action(display):
         display.begin("reference", 1)
         for done in (500, 900, 1000, 1700, 10_000):
             display.report("net-pictures: answers", done, 10_000)
         display.report("net-pictures: writing data", 64, 0)
+        display.report("net-pictures: writing data", 96, 0)
         display.report("net-pictures: writing data", 128, 0)
         display.end()
 
@@ -206,6 +207,7 @@ def test_progress_of_a_long_step_is_a_line_for_each_tenth():
         "reference net-pictures: answers: 1,000 of 10,000 samples",
         "reference net-pictures: answers: 10,000 of 10,000 samples",
         "reference net-pictures: writing data: 64 samples",
+        "reference net-pictures: writing data: 128 samples",
     ]
 
 
