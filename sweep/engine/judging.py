@@ -84,6 +84,7 @@ def make_record(context: Context, task: Candidate) -> Record:
         sizes=tuple(pool_sizes(repeats)),
         binding=task.reference.binding,
         score=task.score,
+        nature=task.reference.nature if task.reference.nature.describe() else None,
         look=task.look,
         dominated_by=task.out.by if task.out is not None else None,
         min_requests=context.settings.effort.min_requests,
@@ -93,6 +94,7 @@ def make_record(context: Context, task: Candidate) -> Record:
         summary = task.failure.summary
         if repeats:
             summary += f" (after {len(repeats)} whole repeats)"
+        summary += explain_nature(task.reference)
         status = Status.INVALID if task.user_error else Status.RUN_FAILED
         return replace(base, status=status, reason=summary, failure=task.failure)
     if task.out is not None and (not repeats or task.score is None):
@@ -137,10 +139,17 @@ def judge(context: Context, task: Candidate, base: Record, comparisons: Comparis
     record = replace(base, metrics=metrics, agreement=comparison, price=price)
     if failure is not None:
         failure = _add_evidence(context, task, repeats[-1], failure)
+        failure = replace(failure, summary=failure.summary + explain_nature(task.reference))
         record = replace(record, status=Status.REJECTED, reason=failure.summary, failure=failure)
     elif task.out is not None:
         record = replace(record, status=Status.STOPPED, reason=task.out.reason, stop=task.out.why)
     return record
+
+
+def explain_nature(reference: Reference) -> str:
+    """The end of a reason: what the original itself does, which the build may not be to blame for."""
+    nature = reference.nature.describe()
+    return f"; the original itself {nature}" if nature else ""
 
 
 def _add_evidence(context: Context, task: Candidate, repeat: Measurement, failure: Failure) -> Failure:

@@ -5,20 +5,20 @@ A model or data that cannot be loaded fails here, before anything is built.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep import backends
 from sweep.engine.context import Context
 from sweep.spec import Failure, Status, Trial, from_json
-from sweep.spec.facts import BindingFacts, ReferenceInfo
+from sweep.spec.facts import BindingFacts, NatureFacts, ReferenceInfo
 from sweep.spec.requests import Padding, ReferenceRequest
+from sweep.text import list_some
 
 if TYPE_CHECKING:
     import numpy as np
 
-SELF_TOLERANCE = 1e-3  # between two answers of the original model to the same samples
 NO_TORCH = ("numpy", "onnx", "keras", "saved_model")  # model formats that are read without torch
 
 
@@ -38,6 +38,7 @@ class Reference:
     binding: BindingFacts | None = None
     weights: str = ""  # see `ReferenceInfo`
     batch: int | None = None  # see `ReferenceInfo`
+    nature: NatureFacts = field(default_factory=NatureFacts)
 
 
 @dataclass(frozen=True)
@@ -136,17 +137,8 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
     info = from_json(ReferenceInfo, outcome.result)
     context.ledger.append("reference", pair=trial.pair_key, seconds=outcome.seconds, result=info)
     context.display.advance(name)
-    difference = info.self_difference
-    if difference is None or difference > SELF_TOLERANCE:
-        size = "not finite" if difference is None else f"up to {difference:.3g}"
-        context.display.note(f"{name}: the original model does not agree with itself when asked twice ({size})")
-    if info.binding is not None and info.binding.notable:
-        context.display.note(f"{name}: {_explain_binding(info.binding)}")
-    if info.weights:
-        how = "it stays so" if info.weights == "int8" else "the reference computes in fp32"
-        context.display.note(f"{name}: the original is {info.weights}; {how}")
-    if info.warning:
-        context.display.note(f"{name}: {info.warning}")
+    for line in _list_notes(info):
+        context.display.note(f"{name}: {line}")
     return Reference(
         info.model,
         info.data,
@@ -160,7 +152,26 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
         binding=info.binding,
         weights=info.weights,
         batch=info.batch,
+        nature=info.nature,
     )
+
+
+def _list_notes(info: ReferenceInfo) -> list[str]:
+    """What a person has to know about a model and its data, a line each."""
+    lines = []
+    if info.changed:
+        lines.append("the model answers otherwise than an earlier one of its identity, so nothing of that one is used")
+    if nature := info.nature.describe():
+        lines.append(f"the original model itself {nature}")
+    if info.opaque:
+        text = "parts of the model are hidden from its identity, so a few of its answers are compared at each sweep"
+        lines.append(f"{text}: {list_some(info.opaque, 3)}")
+    if info.binding is not None and info.binding.notable:
+        lines.append(_explain_binding(info.binding))
+    if info.weights:
+        how = "it stays so" if info.weights == "int8" else "the reference computes in fp32"
+        lines.append(f"the original is {info.weights}; {how}")
+    return [*lines, info.warning] if info.warning else lines
 
 
 def _explain_binding(binding: BindingFacts) -> str:

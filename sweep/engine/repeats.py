@@ -171,6 +171,7 @@ def make_request(context: Context, task: Candidate, repeat: int) -> MeasureReque
         padding=Padding.of(trial.model),
         toolchain=plan.find_toolchain(task.builds[0].spec, context.installed),
         flops_by_size=task.reference.flops_by_size,
+        copy_inputs=bool(task.reference.nature.changed_inputs),
         label=trial.label,
         process=trial.process,
         scored=score_items.list_items(trial.data, task.reference),

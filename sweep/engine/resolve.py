@@ -152,7 +152,7 @@ class Resolver:
         for entry, reference in usable:
             outcomes = tuple(next(results) for _ in entry.builds)
             if any(built.failure is not None for built in outcomes):
-                self._settle(self._build_failed(entry.trial, outcomes))
+                self._settle(self._build_failed(entry.trial, outcomes, reference))
                 continue
             identity = judging.compute_identity(context, entry.trial, outcomes, reference)
             name = self._stages.identity(entry.trial.key, identity)
@@ -177,7 +177,7 @@ class Resolver:
             self._settle(judging.make_stopped_record(self._context, task.trial, StopReason.INCOMPLETE, reason))
         return left
 
-    def _build_failed(self, trial: Trial, outcomes: Sequence[Built]) -> Record:
+    def _build_failed(self, trial: Trial, outcomes: Sequence[Built], reference: Reference) -> Record:
         failed, failure = next((built, built.failure) for built in outcomes if built.failure is not None)
         status = Status.STOPPED if failure.kind is FailureKind.PREEMPTED else Status.BUILD_FAILED
         if any(built.user_error for built in outcomes):
@@ -188,6 +188,8 @@ class Resolver:
         if len(outcomes) > 1 and lost:
             which = "bucket" if len(lost) == 1 else "buckets"
             failure = replace(failure, summary=f"{which} {', '.join(lost)}: {failure.summary}")
+        if status is Status.BUILD_FAILED:
+            failure = replace(failure, summary=failure.summary + judging.explain_nature(reference))
         record = judging.make_unmeasured_record(self._context, trial, status, failure.summary, failure)
         if status is Status.STOPPED:
             record = replace(record, stop=failed.stop or StopReason.PREEMPTED)

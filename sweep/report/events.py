@@ -21,6 +21,9 @@ def describe_events(record: Record) -> list[str]:
         lines.append(f"attempt  {attempt.kind.value} after {attempt.seconds:.1f} s: {attempt.summary}")
     if record.binding is not None and record.binding.notable:
         lines.append(f"inputs   {record.binding.describe()}")
+    if record.nature is not None:
+        copied = "; each request copies its inputs first, inside its time" if record.nature.changed_inputs else ""
+        lines.append(f"original {record.nature.describe()}{copied}")
     lines += describe_buckets(record)
     if (place := record.deployment) is not None:
         others = [member["label"] for number, member in enumerate(place.members) if number != place.member]

@@ -43,6 +43,40 @@ class BindingFacts:
 
 
 @dataclass(frozen=True)
+class NatureFacts:
+    """What the original model itself does, so that no build is to blame for it. A difference of None is not finite."""
+
+    repeat_difference: Optional[float] = 0.0  # largest, between two answers to the same batch; 0: within tolerance
+    by_chance: bool = False  # with the same seed there is no such difference
+    batch_difference: Optional[float] = 0.0  # largest, of the same samples alone and in a batch; 0: within tolerance
+    batch: int = 1  # items in it
+    changed_inputs: Tuple[str, ...] = ()  # that it changes in place
+    nan_share: float = 0.0  # of the samples, that it answers with NaN somewhere
+    infinite_share: float = 0.0  # likewise with infinite numbers
+
+    def describe(self) -> str:
+        """What a person has to know, on one line; empty for a model that does nothing of the kind."""
+        words = []
+        if self.repeat_difference != 0.0:
+            cause = "by chance" if self.by_chance else "by its earlier calls or a chance of its own"
+            text = "answers the same samples otherwise each time, %s (answers differ %s)"
+            words.append(text % (cause, _format_difference(self.repeat_difference)))
+        if self.batch_difference != 0.0:
+            text = "depends on the rest of the batch (answers differ %s alone and in a batch of %d)"
+            words.append(text % (_format_difference(self.batch_difference), self.batch))
+        if self.changed_inputs:
+            words.append("changes its input %s in place" % ", ".join(self.changed_inputs))
+        for share, kind in ((self.nan_share, "NaN"), (self.infinite_share, "infinite numbers")):
+            if share:
+                words.append("answers %.2g %% of the samples with %s" % (100 * share, kind))
+        return "; ".join(words)
+
+
+def _format_difference(difference: Optional[float]) -> str:
+    return "in what is finite" if difference is None else "by up to %.3g" % difference
+
+
+@dataclass(frozen=True)
 class ReferenceInfo:
     """A data set and the original model's answers to it. The first three fields are digests."""
 
@@ -52,9 +86,12 @@ class ReferenceInfo:
     items: int
     inputs: Mapping[str, Any]  # name -> {"shape", "dtype"}
     versions: Mapping[str, Optional[str]]
-    self_difference: Optional[float]  # largest, between two runs of a few samples; None: not finite
-    outputs: int
+    self_difference: Optional[float] = None  # in what earlier versions stored; `nature` has it now
+    outputs: int = 1
     binding: Optional[BindingFacts] = None  # None in what earlier versions stored
+    nature: NatureFacts = field(default_factory=NatureFacts)
+    opaque: Tuple[str, ...] = ()  # parts of the model that its identity does not cover
+    changed: bool = False  # stored answers of a model of this identity are not those of the model any more
     warning: str = ""  # about the labels
     weights: str = ""  # type of the original's, where it is not fp32; half precision is read as fp32, int8 stays
     batch: Optional[int] = None  # the only number of samples that the model takes at once

@@ -18,6 +18,7 @@ from sweep.spec.facts import (
     HostFacts,
     LadderFacts,
     LoadFacts,
+    NatureFacts,
     Price,
     ProcessFacts,
     ReuseFacts,
@@ -230,6 +231,7 @@ class Record:
     deployment: Optional[DeploymentFacts] = None
     binding: Optional[BindingFacts] = None
     score: Optional[ScoreFacts] = None  # None in what earlier versions stored: outputs of windows were compared
+    nature: Optional[NatureFacts] = None  # of the original model, where it does anything that is told of
     price: Optional[Price] = None  # that the cost comes from
     source: Optional[SourceFacts] = None  # of what somebody else reported
     reuse: Optional[ReuseFacts] = None

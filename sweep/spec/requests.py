@@ -104,6 +104,7 @@ class MeasureRequest:
     padding: Padding = field(default_factory=Padding)
     toolchain: Mapping[str, str] = field(default_factory=dict)  # versions
     flops_by_size: Tuple[Tuple[Tuple[int, ...], float], ...] = ()  # see `workloads.count_flops_by_size`
+    copy_inputs: bool = False  # each request works on a copy of its inputs, since the model writes into them
     label: str = ""  # of the trial, for messages
     process: Process = field(default_factory=Process)
     scored: Optional[Tuple[int, ...]] = None  # samples that come first, since their answers can be checked; None: all

@@ -6,7 +6,7 @@ Worker side, Python 3.8.
 import json
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from sweep.worker.progress import Progress
 
 BATCH_BYTES = 32 << 20
 BATCH_ITEMS = 64
-SELF_CHECK_ITEMS = 4
 SAVE_SECONDS = 10.0  # of work that a killed sweep may lose
 DONE = "done.json"  # in a draft: how many batches are answered
 
@@ -109,9 +108,8 @@ def write_reference(
         data: config of the data set, which may say how answers are read.
 
     Returns:
-        self_difference (largest difference when a few samples are run again; None if not finite), outputs (their
-        number), warning (a line about the labels, or None), batch (the only number of samples that the model takes),
-        seconds_per_item (CPU time of all threads; None if nothing was left to ask).
+        outputs (their number), warning (a line about the labels, or None), batch (the only number of samples that the
+        model takes), seconds_per_item (CPU time of all threads; None if nothing was left to ask).
 
     Raises:
         UserError: if the shape of an answer depends on the size of the sample, or the labels cannot be the model's.
@@ -121,9 +119,7 @@ def write_reference(
     answers = _Answers(folder, len(next(iter(dataset.inputs.values()))))
     samples = asked = 0
     seconds = 0.0
-    by_size: Dict[Tuple[int, ...], List[Batch]] = {}
     for number, batch in enumerate(list_batches(dataset, dims)):
-        by_size.setdefault(tuple(batch.size or ()), []).append(batch)
         samples += len(batch.items)
         if number < answers.done:
             continue
@@ -135,12 +131,9 @@ def write_reference(
         answers.add(batch, parts, inputs)
         if progress is not None:
             progress("answers of the original model", samples, answers.count)
-    most = max(by_size.values(), key=lambda batches: sum(len(batch.items) for batch in batches))
-    difference = _ask_again(original, dataset, dims, most[0], answers.outputs)
     labels = dataset.labels if dataset.task == "classification" else None
     reading = [(data or {}).get(name) for name in ("class_axis", "ignore_label")]
     facts = {
-        "self_difference": difference if np.isfinite(difference) else None,
         "outputs": len(answers.outputs),
         "warning": None if labels is None else workloads.check_labels(labels, answers.outputs[0], *reading),
         "batch": original.batch,
@@ -148,26 +141,6 @@ def write_reference(
     }
     answers.finish(facts)
     return facts
-
-
-def _ask_again(
-    original: workloads.Original,
-    dataset: workloads.Dataset,
-    dims: Optional[workloads.Dims],
-    batch: Batch,
-    outputs: Sequence[np.ndarray],
-) -> float:
-    """Largest difference to the answers when a few samples are run again."""
-    items = batch.items[:SELF_CHECK_ITEMS]
-    again = original(workloads.take_samples(dataset.inputs, items, batch.size, dims))
-    return max(_find_difference(a[items], b) for a, b in zip(outputs, again))
-
-
-def _find_difference(first: np.ndarray, second: np.ndarray) -> float:
-    """The largest difference between two answers, of numbers of any type or of truth values; NaN is equal to NaN."""
-    a, b = first.astype(np.float64), second.astype(np.float64)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    return float(np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, b)).max())
 
 
 def obtain_answers(
@@ -178,8 +151,13 @@ def obtain_answers(
     root: Path,
     progress: Progress,
     data: Optional[Mapping[str, Any]] = None,
+    claim: Callable[[Path], None] = lambda draft: None,
 ) -> Json:
-    """The facts that `write_reference` returns, of answers that are in `root` or are written there."""
+    """The facts that `write_reference` returns, of answers that are in `root` or are written there.
+
+    Args:
+        claim: called with the draft before the answers in it are taken up.
+    """
     final = root / key
     stored = files.read_json(final / "reference.json")
     if stored:
@@ -194,6 +172,7 @@ def obtain_answers(
             files.remove(draft)
         else:
             try:
+                claim(draft)
                 write_reference(model, dataset, dims, draft, progress, data)
             except UserError:  # the same answers are not wanted again
                 files.remove(draft)

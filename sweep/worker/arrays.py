@@ -3,7 +3,7 @@
 `data_sets` and `answers` write them. They are mapped and never loaded whole, since they may be larger than the memory.
 
     data/<digest>/        data.json, inputs/<name>.npy, calibration/<name>.npy, labels.npy if there are labels
-    reference/<digest>/   reference.json, output_<n>.npy, flops.json if operations were counted
+    reference/<digest>/   reference.json, output_<n>.npy, nature.json, flops.json if operations were counted
 
 `sizes.npy` and `calibration_sizes.npy` stand beside the arrays if samples differ in size.
 

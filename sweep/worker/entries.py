@@ -5,6 +5,7 @@ Files that belong to the answer are left in the folder. A failure with a known r
 mistake of the user as `UserError`; the caller classifies everything else from its text.
 """
 
+import functools
 import json
 import os
 import shutil
@@ -23,8 +24,9 @@ from sweep.spec import (
     digest,
     from_json,
     installed,
+    to_json,
 )
-from sweep.spec.facts import BindingFacts, ReferenceInfo, ScoreFacts
+from sweep.spec.facts import BindingFacts, NatureFacts, ReferenceInfo, ScoreFacts
 from sweep.spec.requests import (
     BuildRequest,
     MeasureRequest,
@@ -36,7 +38,19 @@ from sweep.spec.requests import (
     VersionsRequest,
 )
 from sweep.spec.user_code import running
-from sweep.worker import answers, arrays, data_sets, rating, repeat, replicas, requests, scoring, window
+from sweep.worker import (
+    answers,
+    arrays,
+    data_sets,
+    nature,
+    rating,
+    repeat,
+    replicas,
+    requests,
+    scoring,
+    variants,
+    window,
+)
 from sweep.worker.progress import Progress
 from sweep.worker.replicas import Copy
 
@@ -66,28 +80,41 @@ def reference(request: Json, folder: Path) -> ReferenceInfo:
 
 def _refer(wanted: ReferenceRequest, folder: Path, toolchain: Mapping[str, Optional[str]]) -> ReferenceInfo:
     progress, dims = Progress(folder), wanted.model.get("bucket_dims")
-    dataset, model, model_key, data_key, binding, weights = _load_workload(wanted, progress)
-    reference_key = digest([model_key, data_key, toolchain, *([] if dataset.sizes is None else [dims])])
-    root = Path(wanted.reference_root)
-    facts = answers.obtain_answers(reference_key, model, dataset, dims, root, progress, wanted.data)
-    arrays.check_class_axis(root / reference_key, wanted.data)
-    rating.check_original(wanted.data, Path(wanted.data_root, data_key), root / reference_key)
+    dataset, model, identity, data_key, binding, weights = _load_workload(wanted, progress)
+    root, samples = Path(wanted.reference_root), nature.choose_samples(dataset, dims)
+    asked = () if identity.sealed else nature.ask(model, samples)
+    of = {"model": identity.key, "data": data_key, "bucket_dims": dims}
+
+    def obtain(variant: variants.Variant) -> Tuple[str, Json]:
+        sized = [] if dataset.sizes is None else [dims]
+        key = digest([variant.key(identity.key), data_key, toolchain, *sized])
+        claim = functools.partial(variants.claim, of=of, variant=variant, answers=asked)
+        return key, answers.obtain_answers(key, model, dataset, dims, root, progress, wanted.data, claim)
+
+    variant, reference_key, facts = variants.obtain(root, of, asked, obtain)
+    stored = root / reference_key
+    arrays.check_class_axis(stored, wanted.data)
+    rating.check_original(wanted.data, Path(wanted.data_root, data_key), stored)
+    own = arrays.read_or_write(
+        stored / nature.FACTS, lambda: to_json(nature.inspect(model, samples, list(dataset.inputs), stored))
+    )
     flops: List[Any] = []
     if wanted.flops:
-        counted = root / reference_key / "flops.json"
-        flops = arrays.read_or_write(counted, lambda: _count_flops(model, dataset, dims))
+        flops = arrays.read_or_write(stored / "flops.json", lambda: _count_flops(model, dataset, dims))
     return ReferenceInfo(
-        model=model_key,
+        model=variant.key(identity.key),
         data=data_key,
         reference=reference_key,
         items=len(next(iter(dataset.inputs.values()))),
         inputs={name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in dataset.inputs.items()},
         versions=toolchain,
-        self_difference=facts["self_difference"],
         outputs=facts["outputs"],
         binding=binding,
         weights=weights,
         batch=facts.get("batch"),
+        nature=from_json(NatureFacts, own),
+        opaque=identity.opaque,
+        changed=variant.changed,
         warning=facts.get("warning") or "",
         flops_per_item=workloads.average_flops(flops, dataset.sizes),
         flops_by_size=tuple((tuple(size), count) for size, count in flops),
@@ -97,11 +124,12 @@ def _refer(wanted: ReferenceRequest, folder: Path, toolchain: Mapping[str, Optio
 
 def _load_workload(
     request: ReferenceRequest, progress: Progress
-) -> Tuple[workloads.Dataset, Any, str, str, BindingFacts, str]:
+) -> Tuple[workloads.Dataset, Any, workloads.Identity, str, BindingFacts, str]:
     """The data in the order of the model's inputs, the model, the identities of both, which array goes where, and the
     type of the model's weights."""
     original = workloads.load_model(request.model)
-    key, weights = workloads.model_digest(original), workloads.describe_weights(original)
+    identity = workloads.identify(original, str(request.model.get("_target_", "")))
+    weights = workloads.describe_weights(original)
     handled = workloads.handle(original, request.model)
     dims, name = request.model.get("bucket_dims"), str(request.data.get("name"))
     bindings: List[BindingFacts] = []
@@ -120,10 +148,10 @@ def _load_workload(
     model = workloads.wrap_call(handled, request.model, list(dataset.inputs), request.data)
     handling = workloads.read_handling(request.model).describe()
     if model is not handled:  # the same arrays by position have other answers, which may be stored
-        key = digest([key, list(dataset.inputs)])
+        identity = identity._replace(key=digest([identity.key, list(dataset.inputs)]))
     if handling or (weights and weights != "int8"):  # earlier versions stored answers of half precision
-        key = digest([key, handling, weights])
-    return dataset, model, key, data_key, bindings[0], weights
+        identity = identity._replace(key=digest([identity.key, handling, weights]))
+    return dataset, model, identity, data_key, bindings[0], weights
 
 
 def _count_flops(model: Any, dataset: workloads.Dataset, dims: Optional[workloads.Dims]) -> List[Any]:

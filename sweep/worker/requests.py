@@ -14,6 +14,7 @@ from sweep.spec import BuildSpec, FailureKind, Placement, TrialError, UserError
 from sweep.spec.requests import BuildRequest, MeasureRequest, Padding
 from sweep.worker import arrays, batching, by_size
 from sweep.worker import window as measuring
+from sweep.worker.copying import give_copies
 from sweep.worker.load import config as load_config
 from sweep.worker.load.batcher import Padded, Piecewise, Stock, Together
 
@@ -206,7 +207,8 @@ def load_server(request: MeasureRequest, placement: Placement, doing: Optional[P
 
     def load(number: int) -> Runner:
         spec, folder = specs[number], Path(request.builds[number].folder)
-        return make_backend(request, spec).load(folder, spec, placement, make_source(request, spec))
+        runner = make_backend(request, spec).load(folder, spec, placement, make_source(request, spec))
+        return give_copies(runner) if request.copy_inputs else runner
 
     runners, memory_mb = by_size.load_builds([spec.bucket for spec in specs], load, doing)
     data = _Data(request)

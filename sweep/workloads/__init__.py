@@ -19,6 +19,7 @@ from sweep.workloads.base import (
 )
 from sweep.workloads.binding import bind, bind_pieces, describe_weights, handle, load_original, wrap_call
 from sweep.workloads.classes import find_class_axis
+from sweep.workloads.identity import Identity, identify
 from sweep.workloads.labels import check_labels
 from sweep.workloads.pieces import cut, load_data, load_pieces
 from sweep.workloads.reference import (
@@ -26,8 +27,8 @@ from sweep.workloads.reference import (
     average_flops,
     count_flops_by_size,
     count_flops_per_item,
+    find_changed_inputs,
     interpolate_flops,
-    model_digest,
     packages,
     run_reference,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "RESERVED",
     "Dataset",
     "Dims",
+    "Identity",
     "NumpyModel",
     "OnnxFile",
     "Original",
@@ -52,15 +54,16 @@ __all__ = [
     "count_flops_per_item",
     "cut",
     "describe_weights",
+    "find_changed_inputs",
     "find_class_axis",
     "group_by_size",
     "handle",
+    "identify",
     "interpolate_flops",
     "load_data",
     "load_model",
     "load_original",
     "load_pieces",
-    "model_digest",
     "packages",
     "read_handling",
     "refusal",

@@ -56,16 +56,27 @@ def list_weight_files(path: str) -> List[str]:
     """Files beside the model that hold its weights."""
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-    graph, folder = read_header(path).graph, Path(path).parent
-    names = {ExternalDataInfo(t).location for t in graph.initializer if uses_external_data(t)}
+    folder = Path(path).parent
+    names = {ExternalDataInfo(t).location for t in list_tensors(read_header(path)) if uses_external_data(t)}
     return [str(folder / name) for name in sorted(names)]
+
+
+def list_tensors(message: Any) -> Iterator[Any]:
+    """All tensors of a model: of its graph, of constants, branches, loops and functions, sparse or not."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for part in [value] if hasattr(value, "DESCRIPTOR") else value:
+                yield from list_tensors(part)
 
 
 def find_cut_weights(path: str) -> Optional[str]:
     """The file of weights beside a model that ends before a weight in it does; None if all are whole."""
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-    for tensor in read_header(path).graph.initializer:
+    for tensor in list_tensors(read_header(path)):
         if uses_external_data(tensor):
             info = ExternalDataInfo(tensor)
             file = Path(path).parent / info.location

@@ -1,8 +1,6 @@
-"""What a build is compared with: the original model's answers, its identity and its size."""
+"""What a build is compared with: the original model's answers and its size."""
 
 import contextlib
-import hashlib
-import inspect
 import traceback
 from typing import Any, Callable, ContextManager, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -25,7 +23,7 @@ Arrays = Tuple[np.ndarray, ...]
 def packages(config: Mapping[str, Any]) -> List[str]:
     """The distributions that the answers of a model depend on, from its config."""
     if config.get("format") in tensorflow_models.FORMATS:
-        return ["tensorflow", "numpy"]
+        return ["tensorflow", "keras", "numpy"]
     return ["torch", "onnxruntime", "numpy"]
 
 
@@ -109,7 +107,12 @@ def _make_call(model: Any) -> Tuple[Call, Optional[int]]:
         return tensorflow_models.reference_call(model)
     if hasattr(model, "state_dict"):
         return torch_models.take_named(model), getattr(model, "sweep_batch", None)
-    return lambda inputs: [(name, to_float32(np.asarray(leaf))) for name, leaf in list_arrays(model(*inputs))], None
+    return lambda inputs: _ask_callable(model, inputs), None
+
+
+def _ask_callable(model: Any, inputs: Arrays) -> Named:
+    raw = model(*map(np.array, inputs))  # copies: it may write into them
+    return [(name, to_float32(np.asarray(leaf))) for name, leaf in list_arrays(raw)]
 
 
 def _rows(inputs: Arrays, begin: int, batch: int) -> Arrays:
@@ -135,71 +138,18 @@ def _onnx_call(model: OnnxFile) -> Tuple[Call, Optional[int]]:
     return call, batch
 
 
-def model_digest(model: Any) -> str:
-    """Identity of a model: its weights, its settings and the source of its own classes. Equal in every process."""
-    state = hashlib.sha256()
-    if isinstance(model, OnnxFile):
-        for path in (model.path, *onnx_files.list_weight_files(model.path)):
-            with open(path, "rb") as file:
-                for block in iter(lambda: file.read(1 << 20), b""):
-                    state.update(block)
-    elif tensorflow_models.owns(model):
-        tensorflow_models.add_to_digest(model, state)
-    elif hasattr(model, "state_dict"):
-        _digest_module(model, state)
-    else:
-        _digest_source(type(model), state)
-        for name, value in sorted(vars(model).items()):
-            _digest_array(name, np.asarray(value), state)
-    return state.hexdigest()[:32]
-
-
-def _digest_module(model: Any, state: Any) -> None:
-    import torch
-
-    tensors = dict(model.named_buffers())  # also those that a state dict leaves out
-    tensors.update(model.state_dict())
-    for name, value in sorted(tensors.items()):
-        if hasattr(value, "detach"):
-            tensor = value.detach().cpu().contiguous()
-            as_bytes = tensor.reshape(-1).view(torch.uint8) if tensor.numel() else tensor.reshape(-1)
-            state.update(("%s %s %s" % (name, tensor.dtype, tuple(tensor.shape))).encode())
-            state.update(as_bytes.numpy().tobytes())
-    for name, module in model.named_modules():
-        state.update(("%s %s %s" % (name, type(module).__qualname__, _settings(module))).encode())
-    for kind in sorted({type(module) for module in model.modules()}, key=lambda k: (k.__module__, k.__qualname__)):
-        if kind.__module__.split(".")[0] != "torch":
-            _digest_source(kind, state)
-    code = getattr(model, "inlined_graph", None) or getattr(model, "code", None)
-    if code is not None:  # TorchScript and exported programs carry their own
-        state.update(str(code).encode())
-
-
-def _settings(module: Any) -> str:
-    """Plain attributes of a module: strides, epsilons, names of modes."""
-    plain = (bool, int, float, str, tuple, type(None))
-    settings = {key: value for key, value in vars(module).items() if isinstance(value, plain)}
-    return repr(sorted(settings.items()))
-
-
-def _digest_array(name: str, array: np.ndarray, state: Any) -> None:
-    state.update(("%s %s %s" % (name, array.dtype, array.shape)).encode())
-    state.update(np.ascontiguousarray(array).tobytes())
-
-
-def _digest_source(kind: type, state: Any) -> None:
-    """The whole source file of a class: what it calls usually stands beside it."""
-    try:
-        file = inspect.getsourcefile(kind)
-    except TypeError:
-        file = None
-    state.update(("%s.%s" % (kind.__module__, kind.__qualname__)).encode())
-    if file:
-        try:
-            with open(file, "rb") as source:
-                state.update(source.read())
-        except OSError:
-            pass  # generated code has no file; its weights and settings still count
+def find_changed_inputs(model: Any, inputs: Arrays) -> List[int]:
+    """Numbers of the inputs that a model changes in place; files are run by what does not."""
+    if isinstance(model, OnnxFile) or tensorflow_models.owns(model):
+        return []
+    original = Original(model)
+    original(inputs)
+    whole = _rows(inputs, 0, original.batch or len(inputs[0]))
+    if hasattr(model, "state_dict"):
+        return torch_models.find_changed(model, whole)
+    copies = [np.array(array) for array in whole]
+    model(*copies)
+    return [number for number, array in enumerate(whole) if copies[number].tobytes() != array.tobytes()]
 
 
 def count_flops_per_item(model: Any, example: Arrays) -> Optional[float]:

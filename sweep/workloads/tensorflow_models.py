@@ -3,7 +3,6 @@
 TensorFlow 1.15 and 2.x, whichever this interpreter has. Nothing here imports TensorFlow before it is called.
 """
 
-from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -156,20 +155,17 @@ def _fixed_batch(shape: Any) -> Optional[int]:
     return sizes[0] if sizes else None
 
 
-def add_to_digest(model: Any, state: Any) -> None:
-    """Add a model's identity to a hash: the files of a SavedModel, weights and layers of Keras."""
-    if isinstance(model, SavedModel):
-        for path in sorted(path for path in Path(model.path).rglob("*") if path.is_file()):
-            state.update(str(path.relative_to(model.path)).encode())
-            with open(str(path), "rb") as file:
-                for block in iter(lambda: file.read(1 << 20), b""):
-                    state.update(block)
-        state.update(repr(model.inputs).encode())
-        return
+def add_to_digest(model: Any, digest: Any) -> None:
+    """Add a Keras model to a `Digest`: its weights, its layers, and the code of those that Keras does not have."""
     for array in model.get_weights():
-        state.update(("%s %s" % (array.dtype, array.shape)).encode())
-        state.update(np.ascontiguousarray(array).tobytes())
-    state.update(_structure(model).encode())
+        digest.put_array(np.asarray(array))
+    digest.put("layers", _structure(model))
+    flatten = getattr(model, "_flatten_layers", None)
+    for layer in flatten() if flatten else getattr(model, "layers", ()):
+        digest.add(type(layer))
+        plain = (bool, int, float, str, tuple, type(None))
+        digest.add_named({name: value for name, value in vars(layer).items() if isinstance(value, plain)}, layer.name)
+        digest.add(getattr(layer, "function", None), layer.name)  # of a Lambda
 
 
 def _structure(model: Any) -> str:

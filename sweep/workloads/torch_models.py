@@ -100,3 +100,14 @@ def take_named(call: Any, device: str = "cpu") -> Callable[[Arrays], results.Nam
             return name_arrays(call(*(tensor.to(device) for tensor in to_tensors(inputs))))
 
     return answer
+
+
+def find_changed(call: Any, inputs: Arrays) -> List[int]:
+    """Numbers of the inputs whose tensors the model `call` writes into."""
+    import torch
+
+    tensors = to_tensors(inputs)
+    with torch.no_grad():
+        call(*tensors)
+    after = [tensor.detach().numpy() for tensor in tensors]
+    return [number for number, array in enumerate(inputs) if after[number].tobytes() != array.tobytes()]

@@ -168,23 +168,23 @@ def test_reserved_keys_stay_outside_and_the_module_is_ready_to_infer() -> None:
 @pytest.mark.process
 def test_digest_follows_weights_settings_and_nothing_else() -> None:
     one = {"name": "a", "_target_": OWN + "linear", "weight": 1.0}
-    same = workloads.model_digest(workloads.load_model({**one, "name": "b"}))
-    assert workloads.model_digest(workloads.load_model(one)) == same
-    assert workloads.model_digest(workloads.load_model({**one, "weight": 1.5})) != same
+    same = workloads.identify(workloads.load_model({**one, "name": "b"})).key
+    assert workloads.identify(workloads.load_model(one)).key == same
+    assert workloads.identify(workloads.load_model({**one, "weight": 1.5})).key != same
     other_setting = workloads.load_model(one)
     other_setting[1].p = 0.25
-    assert workloads.model_digest(other_setting) != same
+    assert workloads.identify(other_setting).key != same
 
 
 @pytest.mark.process
 def test_digest_is_the_same_in_another_process() -> None:
-    command = f"from sweep import workloads as w; print(w.model_digest(w.load_model({DIGITS!r})))"
+    command = f"from sweep import workloads as w; print(w.identify(w.load_model({DIGITS!r})).key)"
     ran = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == workloads.model_digest(workloads.load_model(DIGITS))
+    assert ran.stdout.strip() == workloads.identify(workloads.load_model(DIGITS)).key
 
 
 def test_digest_of_a_numpy_model_follows_its_arrays() -> None:
-    digests = {workloads.model_digest(workloads.load_model({**TINY, "seed": seed})) for seed in (0, 0, 1)}
+    digests = {workloads.identify(workloads.load_model({**TINY, "seed": seed})).key for seed in (0, 0, 1)}
     assert len(digests) == 2
 
 
@@ -368,7 +368,7 @@ def test_an_onnx_file_is_its_own_reference_also_with_a_fixed_batch(tmp_path: Pat
 
 def test_digest_of_an_onnx_file_follows_its_bytes(tmp_path: Path) -> None:
     digests = [
-        workloads.model_digest(OnnxFile(onnx_product(tmp_path / name, batch)))
+        workloads.identify(OnnxFile(onnx_product(tmp_path / name, batch))).key
         for name, batch in (("a.onnx", 4), ("b.onnx", 4), ("c.onnx", 5))
     ]
     assert digests[0] == digests[1] != digests[2]
@@ -397,6 +397,6 @@ def test_torch_files_load_with_trust_and_answer_as_the_module_did(tmp_path: Path
         }
         model = workloads.load_model(config)
         (answer,) = workloads.run_reference(model, (np.ones((7, 2), np.float32),))
-        digests = {workloads.model_digest(workloads.load_model(config)) for _ in range(2)}
+        digests = {workloads.identify(workloads.load_model(config)).key for _ in range(2)}
     assert answer.tolist() == [[6.0] * 3] * 7
     assert len(digests) == 1

@@ -49,14 +49,14 @@ class Written:
 
 def test_digest_of_a_saved_model_follows_its_files(tmp_path: Path) -> None:
     first, same = saved(tmp_path / "a"), saved(tmp_path / "b")
-    assert workloads.model_digest(first) == workloads.model_digest(same)
-    assert workloads.model_digest(first) != workloads.model_digest(saved(tmp_path / "c", "another graph"))
-    assert workloads.model_digest(first) != workloads.model_digest(first._replace(inputs=("b", "a")))
+    assert workloads.identify(first).key == workloads.identify(same).key
+    assert workloads.identify(first).key != workloads.identify(saved(tmp_path / "c", "another graph")).key
+    assert workloads.identify(first).key != workloads.identify(first._replace(inputs=("b", "a"))).key
 
 
 def test_digest_of_a_keras_model_follows_weights_and_layers() -> None:
     digests = {
-        workloads.model_digest(Written(weights, layers))
+        workloads.identify(Written(weights, layers)).key
         for weights in (0.0, 1.0)
         for layers in ("", "[relu]", "[tanh]")
     }
@@ -89,7 +89,7 @@ def test_missing_weights_are_reported_without_tensorflow() -> None:
 
 
 def test_the_answers_depend_on_the_framework_that_gives_them() -> None:
-    assert workloads.packages(RESNET) == ["tensorflow", "numpy"]
+    assert workloads.packages(RESNET) == ["tensorflow", "keras", "numpy"]
     assert workloads.packages({"format": "module"}) == ["torch", "onnxruntime", "numpy"]
 
 

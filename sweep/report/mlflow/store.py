@@ -214,6 +214,7 @@ def _trial_tags(record: Record, sweep_id: str, parent: str) -> dict[str, str]:
         "sweep.origin": record.origin.value,
         "sweep.identity": record.identity,
         "sweep.inputs": record.binding.describe() if record.binding else "",  # which array went to which input
+        "sweep.original": record.nature.describe()[:NOTE_CHARACTERS] if record.nature else "",  # what it does itself
         "sweep.reason": record.reason[:NOTE_CHARACTERS],
         "sweep.source": source.source if source else "",  # of what was reported: where, when, known mistakes
         "sweep.date": source.date if source else "",

@@ -55,7 +55,7 @@ def section(facts: Facts) -> Section | None:
     )
     if len(uses) > MOST:
         html += paragraph(f"The {MOST} that took longest of {len(uses):,}.", "soft")
-    return Section("builds", "Builds", html + _inputs(facts))
+    return Section("builds", "Builds", html + _inputs(facts) + _natures(facts))
 
 
 def _inputs(facts: Facts) -> str:
@@ -66,6 +66,16 @@ def _inputs(facts: Facts) -> str:
         if record.binding is not None and record.binding.notable
     }
     return "".join(paragraph(f"Inputs of {esc(line)}", "soft") for line in lines)
+
+
+def _natures(facts: Facts) -> str:
+    """What original models do themselves, which their builds are not to blame for."""
+    lines = {
+        f"The original of {record.settings.get('model')} itself {record.nature.describe()}": None
+        for record in facts.records
+        if record.nature is not None
+    }
+    return "".join(paragraph(esc(line), "soft") for line in lines)
 
 
 def _uses(facts: Facts) -> list[Use]:
