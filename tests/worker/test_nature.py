@@ -154,7 +154,7 @@ def store(root: Path, model: Any) -> variants.Variant:
     def obtain(variant: variants.Variant) -> tuple[str, Json]:
         claim = functools.partial(variants.claim, of=OF, variant=variant, answers=asked)
         key = f"reference-{variant.number}"
-        return key, answers.obtain_answers(key, model, DATA, None, root, Progress(root), claim)
+        return key, answers.obtain_answers(key, model, DATA, None, root, Progress(root), claim=claim)
 
     variant, key, _ = variants.obtain(root, OF, asked, obtain)
     facts = nature.inspect(model, samples, ["x"], root / key)
@@ -199,7 +199,7 @@ def test_what_another_model_began_is_thrown_away(tmp_path: Path) -> None:
         asked = nature.ask(model, nature.choose_samples(data, None))
         claim = functools.partial(variants.claim, of=OF, variant=variants.FIRST, answers=asked)
         with contextlib.suppress(KeyboardInterrupt):
-            answers.obtain_answers("key", model, data, None, tmp_path, Progress(tmp_path), claim)
+            answers.obtain_answers("key", model, data, None, tmp_path, Progress(tmp_path), claim=claim)
     (stored,) = arrays.read_reference(tmp_path / "key")
     np.testing.assert_array_equal(stored, 2 * data.inputs["x"])
 
