@@ -94,6 +94,7 @@ class Fake(Backend):
     precisions = ("fp32", "fp16")
     formats = ("numpy",)
     devices = ("cpu",)
+    obeys = (*Backend.obeys, "copies")
     concurrent = True  # a device that answers any number of requests side by side, where it sleeps
 
     @classmethod

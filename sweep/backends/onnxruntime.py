@@ -53,7 +53,7 @@ class OnnxRuntime(Backend):
     precisions = ("fp32", "int8")
     formats = ("module", "exported", "onnx")
     dynamic_sizes = True
-    obeys = ("allocator", "denormals", "gc")  # its threads are its own, not OpenMP's: see allow_spinning
+    obeys = ("allocator", "denormals", "gc", "copies")  # its threads are its own, not OpenMP's: see allow_spinning
     concurrent = True  # sessions are made to be shared by threads
 
     @classmethod

@@ -57,7 +57,7 @@ class OpenVino(Backend):
     precisions = ("fp32", "bf16", "int8")
     formats = ("module", "torchscript", "exported", "onnx")
     dynamic_sizes = True
-    obeys = ("allocator", "denormals", "gc")
+    obeys = ("allocator", "denormals", "gc", "copies")
 
     @classmethod
     def supports(cls, spec: BuildSpec) -> Optional[str]:

@@ -97,9 +97,25 @@ def _process_rules(trial: Trial, backend: type[Backend]) -> Iterator[Verdict]:
             yield Status.INVALID, f"process.{name} changes nothing for {backend.name}, which has {known}: leave it out"
         elif name in ("omp_wait_policy", "denormals") and not on_cpu:
             yield Status.INVALID, f"process.{name} is for what runs on CPUs: leave it out"
+    if trial.process.copies == "threads":
+        yield from _thread_rules(trial)
     others = [part.get("process") or {} for part in trial.deployment.get("trials", ())]
     if any(other.get("omp_wait_policy", "default") != trial.process.omp_wait_policy for other in others):
         yield Status.INVALID, "members of a deployment share one process.omp_wait_policy: set it for all"
+
+
+def _thread_rules(trial: Trial) -> Iterator[Verdict]:
+    """Whether all copies of a trial can lie in one process."""
+    name = str(trial.load.get("name", "saturate"))
+    reasons = {
+        "with replicas=2 or more": trial.replicas < 2,
+        "for what runs on CPUs": str(trial.backend.get("device") or "cpu") != "cpu",
+        "for a trial alone, since members of a deployment are processes": bool(trial.deployment),
+        f"for clients that wait, and load={name} has none": load_config.is_open_loop(trial.load),
+    }
+    for wanted, broken in reasons.items():
+        if broken:
+            yield Status.INVALID, f"process.copies=threads is {wanted}: leave it out"
 
 
 def _deployment_rules(trial: Trial, have: int | None) -> Iterator[Verdict]:

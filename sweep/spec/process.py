@@ -36,6 +36,10 @@ class Process:
     )
     gc: str = setting("default", "off: Python collects no garbage inside the timed window", choices=("default", "off"))
 
+    copies: str = setting(
+        "default", "threads: all replicas lie in one process, each fed by a thread", choices=("default", "threads")
+    )
+
     def list_unusual(self) -> Dict[str, str]:
         """The settings that are not the default, by name."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))

@@ -188,7 +188,7 @@ def rate(request: Json, folder: Path) -> Json:
 
 
 def measure(request: Json, folder: Path) -> Measurement:
-    """One repeat of a trial: all its replicas, each in a process of its own, over one common window.
+    """One repeat of a trial: all its replicas, each in a process or thread of its own, over one common window.
 
     Leaves samples.npz (start_ns, end_ns, replica, items and bucket of every request; of open loads also due_ns and
     done_ns of every item) and outputs.npz (index, output_0, ...) in the folder.
@@ -201,6 +201,8 @@ def measure(request: Json, folder: Path) -> Measurement:
     with _watch(wanted, folder) as facts:
         if len(copies) == 1:
             parts = [repeat.measure_replica(copies[0], lambda: None, None)]
+        elif wanted.process.copies == "threads":
+            parts = replicas.run_in_threads(copies, repeat.measure_replica)
         else:
             parts = replicas.run(copies, repeat.measure_replica)
     return replace(repeat.combine(wanted, folder, parts, facts()), own_seconds=(window.clock() - begin) / 1e9)

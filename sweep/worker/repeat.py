@@ -208,7 +208,9 @@ def _merge_facts(
             "stable": all(replica.warmup["stable"] for replica in replicas),
             "chunk_ms_p50": replicas[0].warmup["chunk_ms_p50"],
         },
-        peak_memory_mb=sum(replica.peak_memory_mb for replica in replicas),
+        peak_memory_mb=(max if request.process.copies == "threads" else sum)(
+            replica.peak_memory_mb for replica in replicas
+        ),
         precision=replicas[0].precision,
         device_memory_mb=sum(replica.device_memory_mb for replica in replicas),
         work_ratio=replicas[0].work_ratio,

@@ -1,11 +1,14 @@
-"""Several copies of models measured at once, each in a forked process; all are warm before the common start.
+"""Several copies of models measured at once, each in a process or a thread; all are warm before the common start.
 
-The fork happens before any framework has run an operation, and each copy sees only what it is told to use. Each copy
+A fork happens before any framework has run an operation, and each copy sees only what it is told to use. Each copy
 sends one byte when it has loaded and another when it is warm; then all get the same start.
 """
 
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -15,6 +18,7 @@ from sweep.spec.requests import MeasureRequest
 from sweep.worker import window as measuring
 from sweep.worker.load.queue import Shared
 
+START_NS = 20_000_000  # from when all are warm until the common start
 GAVE_UP = 75  # exit status of a copy that got no start because another copy failed
 
 
@@ -72,7 +76,7 @@ def run(copies: Sequence[Copy], work: Work, one_by_one: bool = False) -> List[Re
             whole = bool(word)
             if word == b"w":
                 break
-    start = (measuring.clock() + 20_000_000).to_bytes(8, "little")
+    start = (measuring.clock() + START_NS).to_bytes(8, "little")
     for pipe in go:
         if whole:
             os.write(pipe, start)
@@ -81,6 +85,50 @@ def run(copies: Sequence[Copy], work: Work, one_by_one: bool = False) -> List[Re
     for says in listening:
         os.close(says)
     return _collect(copies[: len(ended)], ended)
+
+
+def run_in_threads(copies: Sequence[Copy], work: Work) -> List[ReplicaFacts]:
+    """What `work` returns for every copy, each in a thread of this process; they are loaded one after the other.
+
+    All of them have the cores of all, since whatever binds threads binds those of the whole process.
+
+    Raises:
+        the error of the first copy that failed.
+    """
+    cores = tuple(core for copy in copies for core in copy.placement.cores)
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    loading, start = threading.Lock(), [0]
+    together = threading.Barrier(len(copies), lambda: start.append(measuring.clock() + START_NS))
+
+    def serve(copy: Copy) -> ReplicaFacts:
+        loading.acquire()
+        held = [loading]
+
+        def loaded() -> None:
+            held.pop().release()
+
+        def barrier() -> int:
+            together.wait()
+            return start[-1]
+
+        try:
+            return work(copy, loaded, barrier)
+        except BaseException:
+            together.abort()
+            raise
+        finally:
+            for lock in held:
+                lock.release()
+
+    with ThreadPoolExecutor(len(copies)) as threads:
+        futures = [
+            threads.submit(serve, copy._replace(placement=replace(copy.placement, cores=cores))) for copy in copies
+        ]
+    errors = [error for error in (future.exception() for future in futures) if error is not None]
+    for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
+        raise error
+    return [future.result() for future in futures]
 
 
 def _fork(copy: Copy, work: Work, theirs: Sequence[int]) -> Tuple[int, int, int]:

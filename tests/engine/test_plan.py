@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweep import backends
 from sweep.engine import forecast, plan, rules
 from sweep.hardware.host import Host
 from sweep.spec import BuildSpec, Status, Trial, from_json, to_json
@@ -170,3 +171,29 @@ def test_settings_of_the_process_without_effect_are_refused(backend: str, proces
     (entry,) = make(trial(backend={**OPENVINO, "name": backend}, model=model, process=process)).entries
     assert entry.reason.startswith(reason)
     assert (entry.status is Status.INVALID) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"replicas": 2}, ""),
+        ({}, "process.copies=threads is with replicas=2 or more: leave it out"),
+        (
+            {"replicas": 2, "load": {"name": "poisson", "rate": 9}},
+            "process.copies=threads is for clients that wait, and",
+        ),
+    ],
+)
+def test_copies_in_threads_need_copies_and_clients(changes: dict[str, Any], reason: str) -> None:
+    (entry,) = make(trial(process=Process(copies="threads"), **changes)).entries
+    assert entry.reason.startswith(reason)
+    assert (entry.status is Status.INVALID) == bool(reason)
+
+
+@pytest.mark.parametrize("backend", ["neuron", "neuronx", "tensorflow_neuron"])
+def test_copies_of_a_device_stay_processes(backend: str) -> None:
+    chosen = {"name": backend, "device": "neuron", "python": None, "options": {}}
+    reasons = list(
+        rules._process_rules(trial(backend=chosen, process=Process(copies="threads")), backends.get(backend))
+    )
+    assert reasons[0][1].startswith(f"process.copies changes nothing for {backend}")

@@ -180,7 +180,7 @@ class TorchBackend(Backend):
     devices = ("cpu", "cuda")
     options_type: Type[Options] = TorchOptions
     options: TorchOptions
-    obeys = ("allocator", "omp_wait_policy", "denormals", "gc")
+    obeys = ("allocator", "omp_wait_policy", "denormals", "gc", "copies")
     concurrent = True
 
     @classmethod
