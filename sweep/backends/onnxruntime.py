@@ -23,12 +23,14 @@ from sweep.spec import BuildInfo, BuildSpec, FailureKind, Json, Placement, Trial
 from sweep.spec.declared import setting
 
 MODEL = "model.onnx"
+LEFTOVERS = ("exported.onnx*", "folded.onnx*", "quantised.onnx*")
 LEVELS = {
     "all": "ORT_ENABLE_ALL",
     "extended": "ORT_ENABLE_EXTENDED",
     "basic": "ORT_ENABLE_BASIC",
     "none": "ORT_DISABLE_ALL",
 }
+WEIGHTED = ("MatMul", "Gemm", "Conv")  # their second input is a weight
 PRECISION_KEY = "sweep.precision"  # in the metadata of the file itself: it cannot be parted from it
 
 
@@ -69,15 +71,13 @@ class OnnxRuntime(Backend):
         onnx_export.export(source, spec, exported)
         reduce_range = bool(spec.options.get("reduce_range", _needs_reduced_range(spec.options)))
         if spec.precision == "int8":
-            exported = _quantise(exported, self.options.int8_convolutions, reduce_range)
+            exported = _quantise(_fold_weights(exported), self.options.int8_convolutions, reduce_range)
         _optimise(exported, target, level, source)
-        for leftover in (*folder.glob("exported.onnx*"), *folder.glob("quantised.onnx*")):
+        for leftover in (file for name in LEFTOVERS for file in folder.glob(name)):
             leftover.unlink()
         notes = _describe(target)
         if spec.precision == "int8" and not notes["quantised"]:
-            raise TrialError(
-                FailureKind.UNSUPPORTED_DTYPE, "onnxruntime found no operator that it can quantise to int8"
-            )
+            raise TrialError(FailureKind.UNSUPPORTED_DTYPE, _explain_nothing(notes["operators"]))
         precision = "int8" if notes["quantised"] else str(notes["float"])
         notes.update(optimization=level, portable=level != "all")
         if spec.precision == "int8":
@@ -140,6 +140,36 @@ def _needs_reduced_range(options: Mapping[str, Any]) -> bool:
     return cpu.int8_products_saturate() and not options.get("int8_convolutions", False)
 
 
+def _explain_nothing(operators: Mapping[str, int]) -> str:
+    """Why a model has nothing that was quantised, and what would cover it."""
+    text = "onnxruntime found no operator that it can quantise to int8"
+    convolutions = sum(count for name, count in operators.items() if "Conv" in name)
+    if not convolutions:
+        return text + ": it covers products with weights, of which this model has none"
+    return text + (
+        ": without samples it covers products of matrices, and this model computes with %d convolutions: "
+        "backend.options.int8_convolutions=true covers them, and backend=openvino quantises them with samples"
+    ) % (convolutions)
+
+
+def _fold_weights(path: Path) -> Path:
+    """Write a file beside it in which weights that nodes make of constants are constants, if there are such weights."""
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    stored = {tensor.name for tensor in graph.initializer}
+    constants = {"", *stored}
+    for node in graph.node:  # in their order of computing
+        if constants.issuperset(node.input) and not any(attribute.HasField("g") for attribute in node.attribute):
+            constants.update(node.output)
+    weights = {name for node in graph.node if node.op_type in WEIGHTED for name in node.input[1:2]}
+    if not weights & constants - stored:
+        return path
+    target = path.with_name("folded.onnx")
+    _write_optimised(path, target, "basic")
+    return target
+
+
 def _quantise(path: Path, convolutions: bool, reduce_range: bool) -> Path:
     """Write a file with int8 weights, which use 7 bits with `reduce_range`, beside the file."""
     import logging
@@ -171,6 +201,17 @@ def _quantise(path: Path, convolutions: bool, reduce_range: bool) -> Path:
 
 def _optimise(path: Path, target: Path, level: str, source: Source) -> None:
     """Write the optimised file and run it once, so that a model that cannot run fails as a build."""
+    runner = OnnxRunner(_write_optimised(path, target, level))
+
+    def answer(inputs: Arrays) -> Arrays:
+        return runner.outputs(runner.run(runner.prepare(inputs)))
+
+    answer(source.example)
+    dynamic.check(source, answer)
+
+
+def _write_optimised(path: Path, target: Path, level: str) -> Any:
+    """Write the optimised file. Returns the session that did."""
     import onnxruntime
 
     options = _session_options(level)
@@ -180,14 +221,7 @@ def _optimise(path: Path, target: Path, level: str, source: Source) -> None:
         entry = "session.optimized_model_external_initializers_"
         options.add_session_config_entry(entry + "file_name", _weights_beside(target).name)
         options.add_session_config_entry(entry + "min_size_in_bytes", "1024")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    runner = OnnxRunner(session)
-
-    def answer(inputs: Arrays) -> Arrays:
-        return runner.outputs(runner.run(runner.prepare(inputs)))
-
-    answer(source.example)
-    dynamic.check(source, answer)
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _weights_beside(path: Path) -> Path:

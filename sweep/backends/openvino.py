@@ -9,7 +9,7 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
 from sweep.backends import artifact, cpu, dynamic
 from sweep.backends.base import Arrays, Backend, Runner, Shape, Source, format_shapes
@@ -42,6 +42,12 @@ class OpenVinoOptions(Options):
     calibration_samples: int = setting(200, "with precision=int8: at most so many", least=1)
     fast_bias_correction: bool = setting(
         True, "with precision=int8; false: slower and often closer to the original model"
+    )
+    transformer: Union[bool, str] = setting(
+        "auto",
+        "with precision=int8: quantise in nncf's way for transformers; auto: where the model has attention",
+        choices=("auto",),
+        listed=False,
     )
 
 
@@ -192,7 +198,7 @@ def _quantise(model: Any, source: Source, options: OpenVinoOptions, batch: int) 
     batches = list(itertools.islice(source.calibration(), -(-options.calibration_samples // batch)))
     if not batches:
         raise UserError("precision=int8 needs calibration samples and the data has none")
-    attends = _attends(model)
+    attends = _attends(model) if options.transformer == "auto" else bool(options.transformer)
     quantised = nncf.quantize(
         model,
         nncf.Dataset(batches),

@@ -12,9 +12,9 @@ from sweep import backends
 from sweep.backends import cpu
 from sweep.backends.onnxruntime import MODEL, OnnxRuntime
 from sweep.config import schema
-from sweep.spec import UserError
+from sweep.spec import TrialError, UserError
 from sweep.testing import Built, build
-from sweep.workloads import Dataset, run_reference
+from sweep.workloads import Dataset, OnnxFile, run_reference
 from tests.support.records import make_trial
 
 pytestmark = pytest.mark.process
@@ -147,3 +147,44 @@ def test_weights_beside_a_file_go_along(precision: str, tmp_path: Path) -> None:
     runner = built.load(folder=tmp_path / "moved")
     answers = runner.outputs(runner.run(runner.prepare((x,))))[0]
     np.testing.assert_allclose(answers, x @ weights, atol=1e-4 if precision == "fp32" else 1.0)
+
+
+@pytest.mark.parametrize("kind", ["constant", "turned"])
+def test_weights_that_nodes_make_are_quantised(kind: str, tmp_path: Path) -> None:
+    """Exporters put weights into nodes, or turn them round in the graph."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array(np.random.default_rng(0).standard_normal((64, 64), np.float32), "stored")
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 64]) for name in ("x", "y")]
+    maker = helper.make_node("Constant", [], ["w"], value=weights)
+    if kind == "turned":
+        maker = helper.make_node("Transpose", ["stored"], ["w"], perm=[1, 0])
+    nodes = [maker, helper.make_node("MatMul", ["x", "w"], ["y"])]
+    graph = helper.make_graph(nodes, "net", value[:1], value[1:], [weights] if kind == "turned" else [])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    x = np.random.default_rng(1).standard_normal((8, 64), np.float32)
+    config = {"name": "m", "_target_": "sweep.workloads.files.onnx", "format": "onnx", "path": str(tmp_path / "m.onnx")}
+    built = build(OnnxRuntime, "int8", tmp_path / "b", model=config, data=Dataset({"x": x}, None, {}, "regression"))
+    assert built.info.precision == "int8"
+    assert built.info.notes["int8_weight_share"] == 1
+    assert not list((tmp_path / "b").glob("folded*"))
+    (answer,) = built.load().outputs(built.load().run(built.load().prepare(built.batch(0))))
+    (right,) = run_reference(OnnxFile(config["path"]), built.batch(0))
+    assert np.abs(answer - right).max() < RELATIVE_ERROR * np.abs(right).max()
+
+
+def convolutions() -> Any:
+    import torch
+
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3)).eval()
+
+
+def test_a_net_of_convolutions_is_told_the_option_that_covers_it(tmp_path: Path) -> None:
+    data = Dataset({"x": np.ones((8, 3, 8, 8), np.float32)}, None, {}, "regression")
+    model = {"name": "net", "_target_": f"{__name__}.convolutions", "format": "module"}
+    words = "with 2 convolutions: backend.options.int8_convolutions=true covers them"
+    with pytest.raises(TrialError, match=words):
+        build(OnnxRuntime, "int8", tmp_path / "none", model=model, data=data)
+    covered = build(OnnxRuntime, "int8", tmp_path / "all", model=model, data=data, options={"int8_convolutions": True})
+    assert sum(covered.info.notes["quantised"].values()) == 2
