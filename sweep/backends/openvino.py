@@ -45,7 +45,7 @@ class OpenVinoOptions(Options):
     )
     transformer: Union[bool, str] = setting(
         "auto",
-        "with precision=int8: quantise in nncf's way for transformers; auto: where the model has attention",
+        "with precision=int8, set as +backend.options.transformer=true: nncf's way for transformers; auto: where there is attention",
         choices=("auto",),
         listed=False,
     )

@@ -34,8 +34,25 @@ _STATUS = re.compile(
 _NAMED_STATUS = re.compile(r"\bNRT Error \w+\((?P<code>\d+)\)|\bnrt_\w+\b[^\n]{0,80}\breturned (?P<code2>\d+)\b")
 # Lines of messages that say where a framework failed, or that more follows, and nothing of the cause
 _HEAD = re.compile(
-    r"^(?:Exception from |Check '|While validating |FrontEnd API failed)|:$|\bNext steps:", re.IGNORECASE
+    r"^(?:Exception from |Check '|While validating |FrontEnd API failed|Model wasn't fully converted"
+    r"|Attempted to call function marked as skipped|The following operation failed in the TorchScript interpreter"
+    r"|C\+\+ compile error)|:$|\bNext steps:",
+    re.IGNORECASE,
 )
+# The line that names the cause where a message begins with such a line; the first that matches, most telling first
+_CAUSES = tuple(
+    re.compile(text)
+    for text in (
+        r"^-- (?P<cause>(?:No conversion rule found|Conversion is failed) .*)",  # OpenVINO's summary of operators
+        r"^Explanation: (?P<cause>.*)",  # torch._dynamo
+        r"(?P<cause>(?:fatal )?error: .*)",  # compilers of C++
+        r"^(?P<cause>\w+(?:Error|Exception): .*)",  # the end of a traceback
+    )
+)
+# A place in the source of onnxruntime with the function's whole signature, in front of the cause
+_PLACE = re.compile(r"/\S+\.(?:h|cc|cpp):\d+ [^\n]*?\) (?=[A-Z])")
+_CONTINUED = re.compile(r"for the following indices$")  # onnxruntime: the sizes stand in the next line
+_NODE = re.compile(r"\[\[\{\{node ")  # TensorFlow: the line before it is the cause
 _SUMMARY = re.compile(r"^#* *Exception summary", re.IGNORECASE)
 _CLASS = re.compile(r"^<class '(?:\w+\.)*(\w+)'>")
 _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+) in (\S+)', re.MULTILINE)
@@ -109,15 +126,23 @@ def shorten(text: str) -> str:
 def pick_cause(message: str) -> str:
     """The line of an exception's message that names the cause: frameworks put places in their own source in front.
 
-    The first line, unless it says only where something failed or announces what follows.
+    The first line, unless it says only where something failed or announces what follows; then the line that names
+    an operator, an explanation or an error.
     """
-    lines = [line.strip() for line in message.splitlines() if any(character.isalnum() for character in line)]
-    if not lines or not _HEAD.search(lines[0]):
-        return shorten(message)
+    text = _PLACE.sub("", _CONTROL.sub(" ", message))
+    lines = [line.strip() for line in text.splitlines() if any(character.isalnum() for character in line)]
+    if not lines:
+        return shorten(text)
+    if not _HEAD.search(lines[0]):
+        return shorten(" ".join(lines[:2]) if _CONTINUED.search(lines[0]) else lines[0])
     for number, line in enumerate(lines[:-1]):
         if _SUMMARY.search(line):
             return shorten(_CLASS.sub(r"\1", lines[number + 1]))
-    return shorten(next((line for line in lines if not _HEAD.search(line)), lines[0]))
+        if number and _NODE.search(lines[number + 1]):
+            return shorten(line)
+    causes = (match for pattern in _CAUSES for match in map(pattern.search, lines) if match)
+    cause = next((match.group("cause") for match in causes), None)
+    return shorten(cause or next((line for line in lines if not _HEAD.search(line)), lines[0]))
 
 
 def pick_line(text: str, row: Optional[Row] = None) -> str:

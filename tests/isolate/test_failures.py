@@ -3,6 +3,7 @@
 import concurrent.futures.process
 import errno
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -257,6 +258,35 @@ No conversion rule for the operator com.example.Foo
 def test_shown_line_names_the_cause_and_not_the_place(message: str, cause: str) -> None:
     assert failures.pick_cause(message).startswith(cause)
     assert failures.classify(RuntimeError(message), "")[1].startswith(f"RuntimeError: {cause}" if cause else "Runtime")
+
+
+TEXTS_OF_RELEASES = sorted((Path(__file__).parent / "failure_texts").glob("*.txt"))
+GRAPH = """Graph execution error:
+
+Detected at node net/dense/MatMul defined at (most recent call last):
+  File "train.py", line 1, in <module>
+Matrix size-incompatible: In[0]: [4,5], In[1]: [4,4]
+\t [[{{node net/dense/MatMul}}]] [Op:__inference_call_12]"""
+COMPILER = """C++ compile error
+
+Command:
+g++ /tmp/a.cpp -fPIC -o /tmp/a.so
+
+Output:
+/tmp/a.cpp:2:10: fatal error: omp.h: No such file or directory
+compilation terminated."""
+
+
+@pytest.mark.parametrize("file", TEXTS_OF_RELEASES, ids=lambda file: file.stem)
+def test_texts_that_releases_print_are_shown_by_their_cause(file: Path) -> None:
+    """Texts of torch 2.13, onnxruntime 1.32, openvino 2026.4 and nncf 3.4; above each what must be shown of it."""
+    shown, _, text = file.read_text().partition("\n---\n")
+    assert failures.pick_cause(text).startswith(shown)
+
+
+def test_lines_behind_a_head_are_found_by_what_stands_round_them() -> None:
+    assert failures.pick_cause(GRAPH).startswith("Matrix size-incompatible: In[0]: [4,5]")
+    assert failures.pick_cause(COMPILER) == "fatal error: omp.h: No such file or directory"
 
 
 @given(st.text())
