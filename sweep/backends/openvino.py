@@ -45,7 +45,7 @@ class OpenVinoOptions(Options):
     )
     transformer: Union[bool, str] = setting(
         "auto",
-        "with precision=int8, set as +backend.options.transformer=true: nncf's way for transformers; auto: where there is attention",
+        "with precision=int8: nncf's way for transformers; auto: where there is attention; set with a + in front",
         choices=("auto",),
         listed=False,
     )
