@@ -2,15 +2,18 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pytest
 
 from sweep.isolate import denormals, procfs
+from sweep.report.mlflow import store
 from sweep.spec import Placement
 from sweep.spec.process import Process
 from sweep.worker import process, threads
+from tests.support.running import sweep
 
 T = TypeVar("T")
 DENORMAL = np.full(4, 1e-40, np.float32)
@@ -107,3 +110,30 @@ def test_torch_has_the_threads_of_the_trial_whatever_the_model_sets(given: int) 
         assert runner.count_parallel_operators() == torch.get_num_interop_threads()
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("fake_pool")
+def test_trials_that_differ_in_their_process_are_two_rows_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Process] = []
+    monkeypatch.setattr(process, "set_up", seen.append)
+    settings = iter([{"niceness": "0"}, {"niceness": "5"}] * 100)
+    monkeypatch.setattr(process, "observe", lambda: next(settings))
+    status, history = sweep(tmp_path, "process.allocator=default,keep", "effort.repeats=2")
+    records = {record.settings["allocator"]: record for record in history.records.values()}
+    assert status == 0
+    assert {name: dict(record.process) for name, record in records.items()} == {
+        "default": {},
+        "keep": {"allocator": "keep"},
+    }
+    assert {settings.allocator for settings in seen} == {"default", "keep"}
+    assert store.list_params(records["keep"])["process.allocator"] == "keep"
+    repeat = records["keep"].repeats[0]
+    assert repeat.process is not None
+    assert repeat.process.changed == ("niceness: 0 -> 5",)
+    assert capsys.readouterr().out.count("its own code changes its process") == 1
+    assert repeat.own_seconds is not None
+    assert repeat.fresh is not None
+    assert repeat.fresh.pairs
+    assert len(repeat.witnesses) == 1
