@@ -77,7 +77,8 @@ def _find_unpriced(trials: Sequence[Trial], objective: Objective, table: Sequenc
     if lacking:
         names = list(dict.fromkeys(str(trial.hardware["name"]) for trial in lacking))
         kind = f"{objective.price} price" if objective.price else "price"
-        fix = "hardware.price='[{usd_per_hour:0.5}]' gives one for this sweep, `python -m sweep prices` a table of them"
+        row = f"{{usd_per_hour:0.5,kind:{objective.price}}}" if objective.price else "{usd_per_hour:0.5}"
+        fix = f"hardware.price='[{row}]' gives one for this sweep, `python -m sweep prices` a table of them"
         yield Obstacle(f"no {kind} of {list_some(names, 4)} is known, so it has no cost: {fix}", lacking)
 
 

@@ -39,7 +39,7 @@ def test_some_prices_that_are_missing_are_a_line() -> None:
 
 
 def test_a_kind_of_price_that_nobody_knows_is_an_error() -> None:
-    with pytest.raises(UserError, match="no spot price of inf1 is known"):
+    with pytest.raises(UserError, match=r"no spot price of inf1 is known.*usd_per_hour:0\.5,kind:spot"):
         foresight.examine([priced(make_trial())], replace(COST, price="spot"), EFFORT, ())
 
 
