@@ -45,19 +45,24 @@ def list_members(record: Record) -> tuple[Record, ...]:
 def group_questions(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Records by the question that they answer, like `load.rate=50`; the name is empty where there is one question.
 
-    A question that no trial with numbers answers is none: its trials are added to the first.
+    A question that no trial answers with numbers that count is none: its trials are added to the first.
     """
     asked = [(_describe_question(record), record) for record in records]
     groups: dict[tuple[tuple[str, str], ...], list[Record]] = {}
     for question, record in asked:
         groups.setdefault(tuple(question.items()), []).append(record)
-    answered = {name: group for name, group in groups.items() if any(record.metrics for record in group)}
+    answered = {name: group for name, group in groups.items() if _has_answer(group)}
     _add_published(answered)
     if len(answered) < 2:
         return {"": list(records)}
-    rest = [record for name, group in groups.items() if not any(r.metrics for r in group) for record in group]
+    rest = [record for group in groups.values() if not _has_answer(group) for record in group]
     next(iter(answered.values())).extend(rest)
     return _name_questions(answered)
+
+
+def _has_answer(records: Sequence[Record]) -> bool:
+    """Whether any of the trials has numbers that count."""
+    return any(record.metrics and not record.status.is_failure for record in records)
 
 
 def _describe_question(record: Record) -> dict[str, str]:
@@ -73,7 +78,10 @@ def describe_demand(settings: Mapping[str, Any], overrides: Sequence[str], load:
     own = [line.lstrip("+") for line in overrides if line.lstrip("+").startswith("data.")]
     name = str(load.get("name") or "saturate")
     demand = {"data": " ".join([str(settings.get("data") or ""), *sorted(own)]), "load": RENAMED.get(name, name)}
-    return demand | {f"load.{key}": str(value) for key, value in sorted(load.items()) if key not in CHOSEN}
+    own_load = {name: value for name, value in sorted(load.items()) if name not in CHOSEN}
+    return demand | {
+        f"load.{name}": f"{value:g}" if isinstance(value, float) else str(value) for name, value in own_load.items()
+    }
 
 
 def describe_load(record: Record) -> str:

@@ -109,6 +109,6 @@ def test_accuracy_without_labels_is_refused(tmp_path: Path) -> None:
 
 def test_a_search_does_not_choose_the_rate_that_is_offered() -> None:
     trials = [loaded("poisson", rate=rate, max_wait_ms=wait) for rate, wait in ((50.0, 1.0), (150.0, 5.0))]
-    with pytest.raises(UserError, match=r"load\.rate is 50\.0 or 150\.0 in this space, which nobody chooses"):
+    with pytest.raises(UserError, match=r"load\.rate is 50 or 150 in this space, which nobody chooses"):
         foresight.refuse_several_questions(trials)
     foresight.refuse_several_questions([replace(trial, load={**trial.load, "rate": 50.0}) for trial in trials])

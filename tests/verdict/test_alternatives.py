@@ -34,9 +34,9 @@ def member(key: str, number: int, rates: Sequence[float], group: str, **metrics:
 def test_trials_of_other_offered_rates_are_no_alternatives() -> None:
     found = select.choose([offered("a", 50.0), offered("b", 150.0)], THROUGHPUT)
     assert (found.kind, found.winner) == ("several", None)
-    assert [(part.question, part.winner) for part in found.parts] == [("load.rate=50.0", "a"), ("load.rate=150.0", "b")]
+    assert [(part.question, part.winner) for part in found.parts] == [("load.rate=50", "a"), ("load.rate=150", "b")]
     assert found.chosen == ("a", "b")
-    assert "load.rate=50.0: net-a wins" in found.sentence
+    assert "load.rate=50: net-a wins" in found.sentence
     assert "the next" not in found.sentence
     assert from_json(select.Verdict, to_json(found)) == found
 
@@ -86,11 +86,19 @@ def test_what_could_not_run_asks_no_question() -> None:
     assert found.reasons["c"] == "invalid: too fast"
 
 
+def test_what_was_rejected_asks_no_question() -> None:
+    wrong = [
+        replace(offered(key, rate), status=Status.REJECTED, reason="no") for key, rate in (("a", 50.0), ("b", 9.0))
+    ]
+    found = select.choose(wrong, THROUGHPUT)
+    assert (found.kind, found.sentence) == ("none", "Nothing to choose from: 2 rejected.")
+
+
 def test_lines_beneath_a_verdict_name_their_question() -> None:
     records = [offered("a", 50.0), offered("b", 150.0)]
     found = select.choose(records, THROUGHPUT)
     lines = [line.text for line in story.describe(records, found, make_settings("/tmp"))]
-    assert any(text.startswith("load.rate=150.0: 3,000 requests in 5 repeats") for text in lines)
+    assert any(text.startswith("load.rate=150: 3,000 requests in 5 repeats") for text in lines)
     assert [story.describe_state(record, found) for record in records] == ["best", "best"]
 
 
@@ -347,5 +355,5 @@ def test_lists_of_buckets_in_another_order_by_latency_are_said() -> None:
 
 
 def test_a_comparison_names_the_loads_that_differ() -> None:
-    assert alternatives.describe_load(offered("a", 50.0)) == "load=poisson load.rate=50.0"
+    assert alternatives.describe_load(offered("a", 50.0)) == "load=poisson load.rate=50"
     assert alternatives.describe_load(trial("a", [1.0])) == "load=saturate"
