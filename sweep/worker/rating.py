@@ -26,7 +26,9 @@ def rate(request: MetricsRequest) -> Json:
     index, outputs = scoring.read_answers(Path(request.answers))
     labels = _read_labels(request.data, Path(request.data_folder))
     labels = None if labels is None else labels[index]
-    original = [array[index] for array in arrays.read_reference(Path(request.reference))]
+    original = arrays.read_reference(Path(request.reference))
+    if len(index) < len(original[0]):  # else they stay mapped
+        original = [array[index] for array in original]
     return {
         "build": compute(request.data, outputs, labels),
         "original": compute(request.data, original, labels),
