@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweep import backends
+from sweep import backends, files
 from sweep.engine.context import Context
-from sweep.spec import Failure, Status, Trial, from_json
+from sweep.spec import Failure, Status, Trial, UserError, from_json
 from sweep.spec.facts import BindingFacts, NatureFacts, ReferenceInfo
 from sweep.spec.requests import Padding, ReferenceRequest
 from sweep.text import list_some
@@ -51,6 +51,7 @@ class Unusable:
 
 def obtain(context: Context, trials: Sequence[Trial]) -> dict[str, Reference | Unusable]:
     """Load or compute the references of all trials, in parallel; by `Trial.pair_key`."""
+    _make_roots(context.store.root)
     pairs = {trial.pair_key: trial for trial in trials}
     counted = {t.pair_key for t in trials if _counts_flops(t)}
     context.display.begin("reference", len(pairs))
@@ -59,6 +60,19 @@ def obtain(context: Context, trials: Sequence[Trial]) -> dict[str, Reference | U
         loaded = {key: future.result() for key, future in futures.items()}
     context.display.end()
     return loaded
+
+
+def _make_roots(store: Path) -> None:
+    """Make the folders that workers write data and answers into.
+
+    Raises:
+        UserError: they cannot be made.
+    """
+    try:
+        for name in ("data", "reference"):
+            (store / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(files.describe_write_error(error, store)) from error
 
 
 def list_preloads(trial: Trial) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sweep.report.events import describe_events
 from sweep.spec import Record, Status
 from sweep.store.ledger import History
 from tests.support.running import QUICK, entries, sweep
@@ -97,6 +98,7 @@ def test_a_rejection_names_what_the_original_does_itself(folder: Path, capsys: p
     assert record.nature.by_chance
     text = "the original itself answers the same samples otherwise each time, by chance (answers differ by up to "
     assert text in record.reason
+    assert any(line.startswith("original answers the same samples otherwise") for line in describe_events(record))
     assert text.replace("original", "original model", 1) in capsys.readouterr().out
 
 
