@@ -1,5 +1,6 @@
 """Requests to workers: what is written is what is read, also from the files of earlier versions."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from sweep.spec.requests import (
     Padding,
     ProbeRequest,
     ReferenceRequest,
+    ScoreRequest,
     TogetherRequest,
     VersionsRequest,
 )
@@ -47,6 +49,7 @@ MEASURE = MeasureRequest(
         BuildRequest(SPEC, "data", "artifact", PADDING, {"numpy": "2"}, entry="sweep.backends.replay.answers:build"),
         MEASURE,
         TogetherRequest((MEASURE, MEASURE)),
+        ScoreRequest(replace(MEASURE, scored=(0, 3))),
         PaddedReferenceRequest({"name": "net"}, "data", (1, 7), ((4,), (8,)), PADDING),
     ],
     ids=lambda request_: type(request_).__name__,

@@ -435,3 +435,19 @@ def test_the_marker_is_readable_by_people(store: Store) -> None:
     marker = json.loads((build(store).folder.parent / "info.json").read_text())
     assert marker["files"]["model.bin"]["bytes"] == 8
     assert marker["key"] == "a1"
+
+
+def test_scores_go_with_their_builds(store: Store) -> None:
+    """But not those that were used within a day: a sweep may be judging by them."""
+    for name in ("a", "b"):
+        build(store, name)
+    markers = {}
+    for name, builds, days in (("old", ["a"], 2), ("new", ["a"], 0), ("other", ["b"], 2)):
+        folder = store.root / "scores" / name
+        folder.mkdir(parents=True)
+        markers[name] = folder / "score.json"
+        markers[name].write_text(json.dumps({"builds": builds}))
+        then = time.time() - days * 86400 - 60
+        os.utime(markers[name], (then, then))
+    store.clean(keys=["a"])
+    assert {name for name, marker in markers.items() if marker.exists()} == {"new", "other"}
