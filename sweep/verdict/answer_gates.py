@@ -116,12 +116,19 @@ def error(evidence: Evidence) -> Failure | None:
     if worst["relative_error"] <= limit:
         return None
     text = (
-        f"{_name(evidence, worst)} is off by {number(worst['relative_error'])} of how much the original model's varies "
-        f"(99 % of {worst['known']:,} samples are within that; largest difference {number(worst['max_abs_error'])}), "
-        f"and {evidence.precision} must stay within {number(limit)}"
+        f"{_name(evidence, worst)} is off by {number(worst['relative_error'])} times the original model's spread over "
+        f"the samples (99 % of {worst['known']:,} samples are within that; largest difference "
+        f"{number(worst['max_abs_error'])}{_describe_scale(worst)}), and {evidence.precision} must stay within "
+        f"{number(limit)}"
     )
     advice = evidence.instead_of_advice or _advise_wider("relative_error", "_max", "raise", evidence)
     return Failure(FailureKind.WRONG_OUTPUT, f"{text}: {advice}")
+
+
+def _describe_scale(facts: Mapping[str, Any]) -> str:
+    """Another scale, if that is all that is wrong."""
+    scale = facts.get("scale")
+    return "" if scale is None or 0.5 < scale < 2 else f"; all values are {number(scale)} times as large"
 
 
 def cosine(evidence: Evidence) -> Failure | None:

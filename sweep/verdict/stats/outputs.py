@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 NOISE = 1e-6  # spread over samples, as a share of the magnitude, that rounding alone can make in single precision
+SCALED = 0.999  # cosine of all values of an output from which only a factor is between them
 STUCK = 1e-3  # share of the reference's spread below which outputs count as not following the inputs
 FLOOR = 0.1  # of the root mean square of the spreads: an element that hardly varies is held to this much
 FAINT = 1e-3  # of the root mean square of the samples' lengths: what both sides answer below it points nowhere
@@ -27,7 +28,7 @@ PICTURE = 2  # dimensions of ids above which they are pictures, of which few are
 BLOCK = 1 << 21  # numbers that are held at once, in double precision
 
 _UNKNOWN: Json = dict.fromkeys(
-    ("finite", "varies", "relative_error", "max_abs_error", "cosine_mean", "cosine_min", "equal")
+    ("finite", "varies", "relative_error", "max_abs_error", "scale", "cosine_mean", "cosine_min", "equal")
 )
 
 
@@ -95,6 +96,7 @@ def compare_output(reference: "Array", candidate: "Array", counted: "Array | Non
             (candidate - original) / spread, where the spread is the element's standard deviation over the samples. An
             element that hardly varies has a tenth of the output's mean spread, one that never varies its own magnitude.
         max_abs_error: largest |candidate - original|.
+        scale: the factor between both, by least squares, where nothing but a factor is between them; else None.
         cosine_mean, cosine_min: cosine similarity of a sample; of the whole column for an output of one number, which
             has no direction. 1 where both answers are shorter than a thousandth of what the original's are: a detector
             that sees nothing answers with rounding.
@@ -201,6 +203,7 @@ class _Blocks:
         return {
             "relative_error": float(np.percentile(every, PERCENTILE)) if every.size else None,
             "max_abs_error": largest,
+            "scale": _find_scale(*products),
             "cosine_mean": float(cosine.mean()),
             "cosine_min": float(cosine.min()),
         }
@@ -239,6 +242,11 @@ def _column_cosine(product: float, square_a: float, square_b: float) -> "Array":
     if square_a == 0 or square_b == 0:
         return np.array([float(square_a == square_b)])
     return np.array([np.clip(product / square_a**0.5 / square_b**0.5, -1.0, 1.0)])
+
+
+def _find_scale(product: float, square_a: float, square_b: float) -> float | None:
+    cosine = float(_column_cosine(product, square_a, square_b)[0])
+    return float(product / square_a) if square_a > 0 and cosine > SCALED else None
 
 
 def are_ids(array: "Array", is_first: bool, task: str) -> bool:

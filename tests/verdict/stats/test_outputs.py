@@ -44,6 +44,8 @@ def test_wrong_scale_has_the_cosine_of_the_original_and_a_large_error() -> None:
     facts = outputs.compare_output(VALUES, VALUES * 232)
     assert facts["cosine_min"] == pytest.approx(1)
     assert facts["relative_error"] > 200
+    assert facts["scale"] == pytest.approx(232)
+    assert outputs.compare_output(VALUES, VALUES[::-1])["scale"] is None
 
 
 def test_elements_that_hardly_vary_share_a_floor() -> None:
