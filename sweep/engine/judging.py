@@ -180,7 +180,8 @@ def _compare(context: Context, task: Candidate, comparisons: Comparisons) -> Jso
         reference = arrays.read_reference(task.reference.folder)
         if len(index) < task.score.of:
             reference, labels = [array[index] for array in reference], None if labels is None else labels[index]
-        reading = agreement.Reading.of(task.trial.data, task.reference.data_folder).select(index)
+        reading = agreement.Reading.of(task.trial.data, task.reference.data_folder, task.reference.folder)
+        reading = reading.select(index)
         compared = agreement.compare(reference, outputs, labels, kind, reading=reading)
         own = {} if compared["mismatch"] else rating.rate_answers(context, task)
         comparisons[key] = {**compared, **own}

@@ -108,8 +108,9 @@ def write_reference(
         data: config of the data set, which may say how answers are read.
 
     Returns:
-        outputs (their number), warning (a line about the labels, or None), batch (the only number of samples that the
-        model takes), seconds_per_item (CPU time of all threads; None if nothing was left to ask).
+        outputs (their number), names (of the outputs), warning (a line about the labels, or None), batch (the only
+        number of samples that the model takes), seconds_per_item (CPU time of all threads; None if nothing was left to
+        ask).
 
     Raises:
         UserError: if the shape of an answer depends on the size of the sample, or the labels cannot be the model's.
@@ -137,6 +138,7 @@ def write_reference(
         "outputs": len(answers.outputs),
         "warning": None if labels is None else workloads.check_labels(labels, answers.outputs[0], *reading),
         "batch": original.batch,
+        "names": list(original.names),
         "seconds_per_item": seconds / asked if asked else None,
     }
     answers.finish(facts)

@@ -84,6 +84,12 @@ def read_reference(folder: Path) -> List[np.ndarray]:
     return [np.load(folder / ("output_%d.npy" % number), mmap_mode="r") for number in range(count)]
 
 
+def read_output_names(folder: Path) -> List[Optional[str]]:
+    """Of the original model's outputs; None where one has a place only. Earlier versions stored none."""
+    names = json.loads((folder / "reference.json").read_text()).get("names") or ()
+    return [None if str(name).isdigit() else str(name) for name in names]
+
+
 def check_class_axis(folder: Path, data: Mapping[str, Any]) -> None:
     """Raises UserError where `data.class_axis` is no axis of the stored answers."""
     declared = data.get("class_axis")

@@ -40,7 +40,13 @@ class Original:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._call, self.batch = _make_call(model)
+        self._ask, self.batch = _make_call(model)
+        self.names: Tuple[str, ...] = ()  # of the outputs, once it has answered
+
+    def _call(self, inputs: Arrays) -> Named:
+        answers = self._ask(inputs)
+        self.names = tuple(name for name, _ in answers)
+        return answers
 
     def __call__(self, inputs: Arrays) -> Arrays:
         """Host arrays with one row a sample.

@@ -63,7 +63,7 @@ def test_killed_sweep_goes_on_where_it_ended(tmp_path: Path) -> None:
 
 def test_answers_that_are_there_are_not_asked_for(tmp_path: Path) -> None:
     facts = obtain(tmp_path, Doubles())
-    known = {"outputs": 2, "warning": None, "batch": None}
+    known = {"outputs": 2, "warning": None, "batch": None, "names": ["0", "1"]}
     assert facts == {**known, "seconds_per_item": facts["seconds_per_item"]}
     assert facts["seconds_per_item"] > 0
     nobody = Doubles(end=1)

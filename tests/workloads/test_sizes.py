@@ -162,7 +162,7 @@ def test_reference_answers_are_those_of_single_samples_without_padding(tmp_path:
     )  # it would answer otherwise to padding
     facts = original.write_reference(model, data, DIMS, tmp_path / "reference")
     assert facts.pop("seconds_per_item") > 0
-    assert facts == {"outputs": 1, "warning": None, "batch": None}
+    assert facts == {"outputs": 1, "warning": None, "batch": None, "names": ["0"]}
     (answers,) = materials.read_reference(tmp_path / "reference")
     assert data.sizes is not None
     for number, (size,) in enumerate(data.sizes.tolist()):

@@ -38,18 +38,19 @@ class Reading:
     unit: str | None = None  # `data.agree_on`: whole samples or steps; None: samples, but pixels of pictures
     ignored_label: int | None = None  # `data.ignore_label`, beside -100
     counted: "Array | None" = None  # (samples, steps), False for steps that only fill up
-    names: Sequence[str] = ()  # of the outputs, if known
+    names: Sequence[str | None] = ()  # of the outputs, if known
 
     @staticmethod
-    def of(config: Mapping[str, Any], folder: Path | None = None) -> "Reading":
-        """From the config of a data set, and from its arrays in the store."""
+    def of(config: Mapping[str, Any], folder: Path | None = None, reference: Path | None = None) -> "Reading":
+        """From the config of a data set, and from its arrays and the original's answers in the store."""
         from sweep.worker import arrays
 
         counted = None
         if folder is not None:
             counted = classes.find_counted_steps(arrays.read_data(folder), arrays.read_sizes(folder))
         axis, unit, ignored = (config.get(name) for name in ("class_axis", "agree_on", "ignore_label"))
-        return Reading(axis, unit, ignored, counted)
+        names = [] if reference is None else arrays.read_output_names(reference)
+        return Reading(axis, unit, ignored, counted, names)
 
     def select(self, items: "Array") -> "Reading":
         """For some of the samples, by their numbers."""

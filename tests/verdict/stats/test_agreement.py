@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,17 @@ def test_counts_add_up(seed: int, samples: int, classes: int) -> None:
     assert found["reference_accuracy"] == pytest.approx((right["both"] + right["only_reference"]) / samples)
     assert found["agreement_low"] <= found["agreement"] <= found["agreement_high"]
     assert -1 <= found["cosine_min"] <= found["cosine_mean"] <= 1
+
+
+def test_outputs_have_the_names_that_the_store_knows(tmp_path: Path, logits: Array) -> None:
+    (tmp_path / "reference.json").write_text('{"outputs": 2, "names": ["logits", "1"]}')
+    (tmp_path / "data.json").write_text('{"inputs": []}')
+    reading = agreement.Reading.of({"agree_on": "step", "class_axis": -1, "ignore_label": 255}, tmp_path, tmp_path)
+    assert (reading.unit, reading.class_axis, reading.ignored_label) == ("step", -1, 255)
+    found = agreement.compare([logits, logits], [logits, logits], reading=reading)
+    assert [output["name"] for output in found["outputs"]] == ["logits", None]
+    (tmp_path / "reference.json").write_text('{"outputs": 2}')
+    assert agreement.Reading.of({}, tmp_path, tmp_path).names == [], "an earlier version wrote it"
 
 
 # --- answers of several steps -----------------------------------------------------------------------------------------
