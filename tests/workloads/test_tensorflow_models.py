@@ -20,7 +20,7 @@ RESNET = {"name": "resnet50_keras", "_target_": "sweep.workloads.keras.resnet50"
 
 def saved(folder: Path, text: str = "graph") -> SavedModel:
     (folder / "variables").mkdir(parents=True)
-    (folder / "saved_model.pb").write_text(text)
+    (folder / "saved_model.pb").write_bytes(b"\x08\x01\x12" + text.encode())
     (folder / "variables" / "variables.index").write_text("weights")
     return keras.saved_model(str(folder))
 
