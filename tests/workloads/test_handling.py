@@ -161,6 +161,6 @@ def test_values_of_the_wrong_form_are_refused(given: dict[str, Any], words: str)
 
 
 def test_a_model_that_takes_something_else_says_what_it_takes_and_what_it_was_given() -> None:
-    words = r"TypeError: cat\(\).*; the model's forward\(xs: .*list.*\) was given float32 of shape \(7, 2\)"
+    words = r"TypeError: cat\(\).*; the model's forward\(xs: .*list.*\) -> .* was given float32 of shape \(7, 2\)"
     with pytest.raises(UserError, match=words):
         ask(config("Listed"), xs=X)
