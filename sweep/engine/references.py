@@ -151,7 +151,7 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
     info = from_json(ReferenceInfo, outcome.result)
     context.ledger.append("reference", pair=trial.pair_key, seconds=outcome.seconds, result=info)
     context.display.advance(name)
-    for line in _list_notes(info):
+    for line in _list_notes(info, widened=trial.model.get("widen") is not False):
         context.display.note(f"{name}: {line}")
     return Reference(
         info.model,
@@ -170,7 +170,7 @@ def _obtain(context: Context, trial: Trial, count_flops: bool) -> Reference | Un
     )
 
 
-def _list_notes(info: ReferenceInfo) -> list[str]:
+def _list_notes(info: ReferenceInfo, widened: bool) -> list[str]:
     """What a person has to know about a model and its data, a line each."""
     lines = []
     if info.changed:
@@ -183,7 +183,7 @@ def _list_notes(info: ReferenceInfo) -> list[str]:
     if info.binding is not None and info.binding.notable:
         lines.append(_explain_binding(info.binding))
     if info.weights:
-        how = "it stays so" if info.weights == "int8" else "the reference computes in fp32"
+        how = "the reference computes in fp32" if widened and info.weights != "int8" else "it stays so"
         lines.append(f"the original is {info.weights}; {how}")
     return [*lines, info.warning] if info.warning else lines
 

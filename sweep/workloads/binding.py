@@ -14,7 +14,7 @@ from sweep.spec import UserError
 from sweep.spec.facts import BindingFacts
 from sweep.workloads import onnx_files, tensorflow_models, torch_models, types
 from sweep.workloads.base import Dataset, OnnxFile, SavedModel, load_model, read_handling
-from sweep.workloads.handling import Handling, refuse, wrap_module
+from sweep.workloads.handling import refuse, wrap_module
 
 
 class Slot(NamedTuple):
@@ -81,7 +81,9 @@ def handle(model: Any, config: Mapping[str, Any]) -> Any:
     """The original model in fp32 where it is of other floats; a file also as `model.outputs` and its like want it."""
     if isinstance(model, OnnxFile):
         return model._replace(handling=read_handling(config), weights=describe_weights(model))
-    return torch_models.widen(model) if hasattr(model, "named_modules") else model
+    if not hasattr(model, "named_modules") or not read_handling(config).widen:
+        return model
+    return torch_models.widen(model)
 
 
 def describe_weights(model: Any) -> str:
@@ -110,7 +112,7 @@ def wrap_call(model: Any, config: Mapping[str, Any], names: Sequence[str], data:
     listed = _has_list(model, data) or not set(names) <= set(own)
     order = own[: len(names)] if listed else list(names)
     keywords = bool(handling.constants) or (not listed and own[: len(names)] != list(names))
-    if handling == Handling() and not keywords:
+    if not handling.changes_call and not keywords:
         return model
     return wrap_module(model, handling, order or list(names), keywords)
 

@@ -3,6 +3,7 @@
     model.outputs=[0]            these outputs alone, by number or name, in this order
     model.constants={flag: no}   values of inputs that no array has
     model.batch_axis=1           the batch is another axis of its inputs and outputs, or `{state: 1}` of those named
+    model.widen=false            weights in half or double precision stay what they are, for a model that casts itself
 
 Data and answers have the batch first everywhere else.
 """
@@ -12,7 +13,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 from sweep.spec import UserError
 from sweep.workloads import results
 
-KEYS = ("outputs", "constants", "batch_axis")
+KEYS = ("outputs", "constants", "batch_axis", "widen")
 
 
 class Handling(NamedTuple):
@@ -22,9 +23,15 @@ class Handling(NamedTuple):
     constants: Mapping[str, Any] = {}
     axes: Mapping[str, int] = {}  # input or output -> its axis of the batch
     axis: int = 0  # of all others
+    widen: bool = True  # compute weights of half or double precision in fp32
 
     def input_axis(self, name: str) -> int:
         return self.axes.get(name, self.axis)
+
+    @property
+    def changes_call(self) -> bool:
+        """Whether the model is called in another way than it is."""
+        return self._replace(widen=True) != Handling()
 
     def describe(self) -> Optional[Dict[str, Any]]:
         """What an identity depends on; None for a model that is called as it is."""
@@ -45,17 +52,20 @@ def read(config: Mapping[str, Any], own: Sequence[str] = ()) -> Handling:
         UserError: for a value of the wrong form.
     """
     given = {key: config.get(key) for key in KEYS if key not in own and config.get(key) is not None}
-    outputs, constants, axis = (given.get(key) for key in KEYS)
+    outputs, constants, axis, widen = (given.get(key) for key in KEYS)
     listed = () if outputs is None else tuple(outputs) if isinstance(outputs, (list, tuple)) else (outputs,)
     if not all(isinstance(wanted, str) or _is_place(wanted) for wanted in listed):
         raise UserError("model.outputs must be numbers or names of outputs like [0], not %r" % (outputs,))
     if not isinstance(constants, (Mapping, type(None))):
         raise UserError("model.constants must name inputs and their values like {use_cache: false}, not %r" % constants)
+    if not isinstance(widen, (bool, type(None))):
+        raise UserError("model.widen must be true or false, not %r" % (widen,))
     axes = {str(name): place for name, place in axis.items()} if isinstance(axis, Mapping) else {}
     if not all(map(_is_place, axes.values())) or not (axis is None or _is_place(axis) or isinstance(axis, Mapping)):
         text = "model.batch_axis must be the axis of the batch, or one for inputs and outputs like {state: 1}, not %r"
         raise UserError(text % (axis,))
-    return Handling(listed, dict(constants or {}), axes, int(axis) if isinstance(axis, int) else 0)
+    whole = int(axis) if isinstance(axis, int) else 0
+    return Handling(listed, dict(constants or {}), axes, whole, widen is not False)
 
 
 def _is_place(value: Any) -> bool:

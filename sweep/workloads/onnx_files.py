@@ -133,7 +133,7 @@ def _handle(graph_model: Any, model: OnnxFile) -> Any:
     """Change a model in place to what is called: the handling of its config, free sizes by name, and fp32 for half."""
     graph, wanted = graph_model.graph, model.handling
     _free_sizes(graph)
-    if set(model.weights.split("+")) & set(WIDENED.values()):
+    if wanted.widen and set(model.weights.split("+")) & set(WIDENED.values()):
         onnx_graphs.widen(graph)
     inputs = [entry.name for entry in list_free_inputs(graph_model)]
     unknown = [name for name in wanted.constants if name not in inputs]

@@ -14,6 +14,7 @@ from sweep.workloads.sizes import Dims, pick_sizes, remove_padding
 from sweep.workloads.types import to_float32
 
 MISUSED = (TypeError, AttributeError, ValueError, LookupError)  # of code that gets something else than it expects
+KEEP_NARROW = "its weights were made fp32: a model that casts its inputs itself keeps its own with model.widen=false"
 Call = Callable[[Tuple[np.ndarray, ...]], Named]
 SIZES = (1, 2, 4, 8, 16, 32, 64, *(size for size in range(3, 64) if size & (size - 1)))  # tried, likely ones first
 
@@ -78,11 +79,16 @@ class Original:
         return tuple(np.concatenate(arrays)[:count] for arrays in zip(*parts))
 
     def _blame(self, inputs: Arrays, error: Exception) -> None:
-        """Raises UserError where a model of torch does not know what to do with its inputs."""
-        if isinstance(error, MISUSED) and hasattr(self._model, "named_modules"):
+        """Raises UserError where a model of torch does not know what to do with its inputs, or with being fp32."""
+        if not hasattr(self._model, "named_modules"):
+            return
+        widened = isinstance(error, RuntimeError) and torch_models.is_widened(self._model)
+        if widened or isinstance(error, MISUSED):
             traceback.print_exc()
-            line = "%s: %s" % (type(error).__name__, str(error).partition("\n")[0])
-            raise UserError("%s; %s" % (line, torch_models.describe_call(self._model, inputs))) from error
+            lines = str(error).strip().splitlines() or [""]
+            line = "%s: %s" % (type(error).__name__, lines[-1] if widened else lines[0])
+            cause = KEEP_NARROW if widened else torch_models.describe_call(self._model, inputs)
+            raise UserError("%s; %s" % (line, cause)) from error
 
     def _find_batch(self, inputs: Arrays, sizes: Sequence[int]) -> bool:
         """Look for a batch size that the model takes, at two places of the data."""

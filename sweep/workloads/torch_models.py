@@ -65,6 +65,7 @@ def describe_call(model: Any, inputs: Arrays) -> str:
     return "the model's forward%s was given %s" % (wanted, given)
 
 
+IS_WIDENED = "sweep_is_widened"  # attribute of a model that `widen` changed
 WIDENED = {"torch.bfloat16": "bf16", "torch.float16": "fp16", "torch.float64": "fp64"}
 
 
@@ -81,7 +82,16 @@ def describe_weights(model: Any) -> str:
 
 def widen(model: Any) -> Any:
     """The model in fp32, in place; weights of int8 stay."""
-    return model.float() if set(describe_weights(model).split("+")) & set(WIDENED.values()) else model
+    if not set(describe_weights(model).split("+")) & set(WIDENED.values()):
+        return model
+    widened = model.float()
+    setattr(widened, IS_WIDENED, True)
+    return widened
+
+
+def is_widened(model: Any) -> bool:
+    """Whether a model, or one inside it, was made fp32 here."""
+    return any(hasattr(module, IS_WIDENED) for module in model.modules())
 
 
 def take_arrays(call: Any, device: str = "cpu") -> Callable[[Arrays], Arrays]:

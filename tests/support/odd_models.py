@@ -97,3 +97,15 @@ def make(kind: str, **options: Any) -> Any:
 def wide(outputs: int = 4) -> Any:
     """A factory with an argument of its own that is called like a key of sweep."""
     return torch.nn.Linear(2, outputs)
+
+
+class CastsItself(torch.nn.Module):
+    """Its weights are bf16, and so are the inputs that it hands on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = torch.nn.Linear(2, 3).bfloat16()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x.bfloat16())

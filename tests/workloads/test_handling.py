@@ -127,6 +127,15 @@ def test_a_model_of_other_floats_is_asked_and_built_in_fp32(kind: str, tmp_path:
     check(model, tmp_path, [X @ weight.T + bias], x=X)
 
 
+def test_a_model_that_casts_its_inputs_itself_keeps_its_weights(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"dtype.*; its weights were made fp32: .* model.widen=false"):
+        ask(config("CastsItself"), x=X)
+    model = config("CastsItself", widen=False)
+    inner = workloads.load_model(model).inner
+    wanted = X @ inner.weight.detach().float().numpy().T + inner.bias.detach().float().numpy()
+    np.testing.assert_allclose(ask(model, x=X)[0], wanted, atol=0.02)  # bf16 has 8 bits
+
+
 def test_a_batch_size_that_stands_in_the_code_turns_out() -> None:
     model = workloads.load_model(config("Blocks"))
     original = workloads.Original(model)
@@ -153,6 +162,7 @@ def test_a_factory_keeps_its_own_argument_of_such_a_name() -> None:
         ({"constants": [1]}, "model.constants must name inputs and their values"),
         ({"batch_axis": "state"}, "model.batch_axis must be the axis of the batch"),
         ({"batch_axis": {"state": -1}}, "model.batch_axis must be"),
+        ({"widen": "no"}, "model.widen must be true or false"),
     ],
 )
 def test_values_of_the_wrong_form_are_refused(given: dict[str, Any], words: str) -> None:
