@@ -180,7 +180,7 @@ class _Phase:
         self.name, self.total = name, total
         self.done = self.failed = 0
         self._started = time.monotonic()
-        self._last_line = 0.0
+        self._last_line = self._started
         self._marks: dict[str, int] = {}  # of each step that has reported: tenths, or doublings, that were printed
         self._progress = None if console is None else _bar(console)
         if self._progress is not None:
@@ -210,10 +210,10 @@ class _Phase:
         if self._progress is not None:
             self._progress.update(self._task, text=line, refresh=True)
             return ""
-        mark = 10 * done // total if total else done.bit_length()
-        if self._marks.get(text, -1) >= mark:
+        mark, now = 10 * done // total if total else done.bit_length(), time.monotonic()
+        if self._marks.get(text, -1) >= mark or now - self._last_line < _PLAIN_SECONDS:
             return ""
-        self._marks[text] = mark
+        self._marks[text], self._last_line = mark, now
         return f"{self.name} {line}"
 
     def close(self) -> str:

@@ -192,7 +192,18 @@ def test_long_phase_prints_failures_and_its_end():
     assert lines[-1].endswith("1 failed")
 
 
-def test_progress_of_a_long_step_is_a_line_for_each_tenth_or_doubling():
+def test_progress_of_a_short_step_is_no_line():
+    def action(display):
+        display.begin("reference", 1)
+        display.report("net-pictures: answers", 500, 10_000)
+        display.end()
+
+    assert len(printed(action).splitlines()) == 1
+
+
+def test_progress_of_a_long_step_is_a_line_for_each_tenth_or_doubling(monkeypatch):
+    monkeypatch.setattr("sweep.report.terminal.display._PLAIN_SECONDS", 0.0)
+
     def action(display):
         display.begin("reference", 1)
         for done in (500, 900, 1000, 1700, 10_000):
