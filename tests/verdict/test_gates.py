@@ -14,7 +14,7 @@ LIMITS = Gates(agreement_min={"fp32": 0.99, "int8": 0.95}, cosine_min={"fp32": 0
 ERRORS = Gates(
     agreement_min={"fp32": 0.99, "int8": 0.8},
     cosine_min={"fp32": 0.999, "int8": 0.95},
-    relative_error_max={"fp32": 0.01, "int8": 0.75},
+    relative_error_max={"fp32": 0.05, "int8": 0.75},
 )
 # 4 requests in flight of 5 items, 8 ms each: 500 requests/s.
 GOOD = Measurement(0, 2500.0, 2.0, 1000, 5000, 8.0, {"p50": 8.0}, 0.1, 9.0, {}, 100.0, 4.0, "", "", precision="fp32")
@@ -128,7 +128,7 @@ def test_second_output_with_the_wrong_sign_for_half_of_the_samples() -> None:
     wrong = np.where(np.arange(1000)[:, None] % 2, -score, score)
     names = agreement.Reading(names=("logits", "score"))
     failure = check_answers([REFERENCE, score], [REFERENCE, wrong], "classification", reading=names)
-    rejected(failure, FailureKind.WRONG_OUTPUT, "output 1 (score) is off by", "fp32 must stay within 0.0100")
+    rejected(failure, FailureKind.WRONG_OUTPUT, "output 1 (score) is off by", "fp32 must stay within 0.0500")
     comparison = agreement.compare([REFERENCE, score], [REFERENCE, wrong])
     limits = Gates(cosine_min={"fp32": 0.999})
     rejected(gates.answers(comparison, "fp32", limits), FailureKind.WRONG_OUTPUT, "output 1 points elsewhere")
