@@ -44,12 +44,12 @@ def test_arrays_of_a_tokenizer_reach_the_inputs_of_their_names(
     status, history = sweep(
         tmp_path,
         *("model=custom", f"model._target_={texts}.bert_like", "data=custom", f"data._target_={texts}.tokens"),
-        *("backend=torch,torchscript,onnxruntime,openvino", "batch=4"),
+        *("backend=torch,onnxruntime", "batch=4"),
         base=[*QUICK, "effort.repeats=1"],
     )
     pairs = "input_ids, attention_mask, token_type_ids (by name)"
     assert status == 0
-    assert len(history.records) == 4
+    assert len(history.records) == 2
     for record in history.records.values():
         assert record.status is Status.OK
         assert (record.agreement or {})["accuracy"] == (record.agreement or {})["reference_accuracy"] == 1.0
