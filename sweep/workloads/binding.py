@@ -23,6 +23,7 @@ class Slot(NamedTuple):
     name: str
     required: bool = True
     dtype: str = ""  # of numpy, where the model declares it
+    plain: str = ""  # int, float, bool or str, where it takes that and no array
 
 
 def bind(
@@ -52,6 +53,7 @@ def bind_pieces(
     for number, piece in enumerate(pieces):
         if not number:
             slots = _drop_constants(list_inputs(model, len(piece.inputs)), read_handling(config).constants)
+            _check_plain(slots, titles[1])
         piece, facts = _order(slots, piece, _has_list(model, data), titles)
         by_input = {slot.name: slot.dtype for slot in slots or ()}
         declared = {name: by_input.get(own, "") for name, own in facts.inputs.items()}
@@ -156,7 +158,10 @@ def _list_module_inputs(model: Any) -> Optional[Sequence[Slot]]:
     """Of `forward`; of the schema of TorchScript; of the placeholders of an exported program."""
     schema = getattr(model.forward, "schema", None)
     if schema is not None:
-        return [Slot(entry.name, not entry.has_default_value()) for entry in schema.arguments[1:]]
+        return [
+            Slot(entry.name, not entry.has_default_value(), plain=_name_plain(entry.type))
+            for entry in schema.arguments[1:]
+        ]
     graph = getattr(model, "graph", None)
     if graph is not None and hasattr(graph, "nodes"):
         return [Slot(str(node.target), dtype=_name_dtype(node)) for node in graph.nodes if node.op == "placeholder"]
@@ -177,7 +182,20 @@ def _list_parameters(function: Any) -> Optional[Sequence[Slot]]:
     if any(entry.kind is entry.VAR_POSITIONAL for entry in parameters):
         return None
     named = [entry for entry in parameters if entry.kind is not entry.VAR_KEYWORD]
-    return [Slot(entry.name, entry.default is entry.empty) for entry in named]
+    return [Slot(entry.name, entry.default is entry.empty, plain=_name_plain(entry.annotation)) for entry in named]
+
+
+def _name_plain(annotation: Any) -> str:
+    """The type of a plain value, from a class of Python, its name, or a type of TorchScript; empty for all others."""
+    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return name if name in ("int", "float", "bool", "str") else ""
+
+
+def _check_plain(slots: Optional[Sequence[Slot]], model: str) -> None:
+    for slot in slots or ():
+        if slot.required and slot.plain:
+            text = "%s takes %s as a plain %s, which is no array: give it as model.constants={%s: VALUE}"
+            raise UserError(text % (model, slot.name, slot.plain, slot.name))
 
 
 def _check_names(slots: Sequence[Slot], names: Sequence[str], titles: Tuple[str, str]) -> None:

@@ -5,9 +5,10 @@ read as fp32, and a config may choose outputs, give inputs a value, or say where
 """
 
 import contextlib
+import math
 import tempfile
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -86,12 +87,21 @@ def find_cut_weights(path: str) -> Optional[str]:
 
 
 def describe_weights(path: str) -> str:
-    """`fp16`, `bf16` or `int8` where a file computes with weights of it; several are joined by a plus."""
+    """`fp16`, `bf16` or `int8` where a file computes with weights of it, or keeps most of them in it.
+
+    Several are joined by a plus.
+    """
     from onnx import TensorProto
 
     graph = read_header(path).graph
-    kinds = {WIDENED.get(TensorProto.DataType.Name(tensor.data_type)) for tensor in onnx_graphs.list_constants(graph)}
-    if any(onnx_graphs.is_quantised(node.op_type) for node in onnx_graphs.list_nodes(graph)):
+    counts: Dict[str, int] = {}  # numbers in its constants, by type
+    for tensor in onnx_graphs.list_constants(graph):
+        name = TensorProto.DataType.Name(tensor.data_type)
+        counts[name] = counts.get(name, 0) + math.prod(tensor.dims)
+    kinds = {WIDENED.get(name) for name in counts}
+    in_bytes = counts.get("INT8", 0) + counts.get("UINT8", 0)
+    computes = any(onnx_graphs.is_quantised(node.op_type) for node in onnx_graphs.list_nodes(graph))
+    if computes or 2 * in_bytes > sum(counts.values()):
         kinds.add("int8")
     return "+".join(sorted(filter(None, kinds)))
 

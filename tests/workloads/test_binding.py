@@ -232,3 +232,28 @@ def test_arrays_reach_the_inputs_of_keras_and_of_a_signature(wheel: str, save: s
     by_name = ["a, b (by name)", ["a", "b"], True]
     assert told(ran.out)[:3] == [by_name, by_name, ["b, a (as listed)", ["b", "a"], True]], ran.err
     assert "data mine has the array c, which no input of model net takes; it takes a, b" in told(ran.out)[3][1]
+
+
+class Sampled(NumpyModel):
+    def __call__(self, wave: Any, rate: int) -> Any:
+        return wave * rate
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_a_plain_value_is_no_array() -> None:
+    """TorchScript of a detector of speech: forward(wave, rate: int), and an array of another name beside the wave."""
+    import torch
+
+    class Detector(torch.nn.Module):
+        def forward(self, wave: torch.Tensor, rate: int) -> torch.Tensor:
+            return wave * rate
+
+    advice = r"model net takes rate as a plain int, which is no array: give it as model.constants=\{rate: VALUE\}"
+    data = Dataset({"wave": LEFT, "state": RIGHT}, None, {}, "regression")
+    for model in (Detector(), torch.jit.script(Detector()), Sampled()):
+        with pytest.raises(UserError, match=advice):
+            workloads.bind(model, MODEL, data, DATA)
+    config = {**MODEL, "_target_": "tests.workloads.test_binding.make_difference", "constants": {"rate": 16000}}
+    alone = Dataset({"wave": LEFT}, None, {}, "regression")
+    bound, _ = workloads.bind(torch.jit.script(Detector()), config, alone, DATA)
+    assert list(bound.inputs) == ["wave"]

@@ -98,3 +98,23 @@ def test_arrays_of_earlier_versions_are_read_by_their_plain_name(tmp_path: Path)
     folder = tmp_path / "data/inputs"
     (folder / arrays.name_file("a b")).rename(folder / "a b.npy")
     np.testing.assert_array_equal(arrays.read_data(tmp_path / "data")["a b"], VALUES)
+
+
+def test_a_file_that_keeps_its_weights_in_int8_is_called_that(tmp_path: Path) -> None:
+    """Weights of one byte that the graph makes floats of: a runtime may compute in int8 then."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    constants = [
+        numpy_helper.from_array(np.ones((2, 3), np.int8), "packed"),
+        numpy_helper.from_array(np.ones(3, np.float32), "scale"),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["packed"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["floats", "scale"], ["weight"]),
+        helper.make_node("MatMul", ["x", "weight"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(end, TensorProto.FLOAT, ["n", size]) for end, size in (("x", 2), ("y", 3))]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
+    assert onnx_files.describe_weights(str(tmp_path / "a.onnx")) == "int8"
+    assert onnx_files.describe_weights(write_product(tmp_path / "b.onnx").path) == ""
