@@ -83,15 +83,15 @@ def check_rows(outputs: Named, count: int) -> None:
     for at, (name, leaf) in enumerate(outputs):
         if at not in good:
             label = "output %d" % at if name == str(at) else "output %d `%s`" % (at, name)
-            lines.append("%s %s" % (label, explain_rows(leaf, count)))
+            lines.append("%s %s" % (label, explain_rows(leaf, count, at)))
     text = "; ".join(lines) or "it returned no array"
     if good:
         raise UserError("%s: choose the others, model.outputs=[%s]" % (text, ",".join(map(str, good))))
     raise UserError("%s: let the model return tensors with the batch as their first axis" % text)
 
 
-def explain_rows(leaf: Any, count: int) -> Any:
-    """None, or why a result cannot be compared sample by sample."""
+def explain_rows(leaf: Any, count: int, at: int = 0) -> Any:
+    """None, or why a result, which is the output of number `at`, cannot be compared sample by sample."""
     if not hasattr(leaf, "shape"):
         return "is a %s, not an array: an exporter of sklearn leaves it out with zipmap=False" % _describe_type(leaf)
     what = "%s of shape %s" % (str(leaf.dtype).replace("torch.", ""), tuple(leaf.shape))
@@ -100,7 +100,7 @@ def explain_rows(leaf: Any, count: int) -> Any:
         return "is text or of other objects (%s), not numbers" % what
     if not len(leaf.shape) or leaf.shape[0] != count:
         on = [axis for axis, size in enumerate(leaf.shape) if size == count]
-        hint = " (the batch may stand on axis %d: model.batch_axis=%d)" % (on[0], on[0]) if on else ""
+        hint = " (the batch may stand on axis %d: model.batch_axis={%s: %d})" % (on[0], at, on[0]) if on else ""
         return "has no row a sample: %s for %d samples%s" % (what, count, hint)
     if 0 in tuple(leaf.shape):
         return "is empty: %s" % what
