@@ -100,6 +100,8 @@ def list_next_steps(folder: Path, verdict: "Verdict", records: Sequence[Record],
     others = [record for record in ran if record.key != best]
     if others:
         moving = find_varying([record.settings for record in ran])
-        axes = " ".join(shlex.quote(f"{name}={axis_text(others[0].settings.get(name))}") for name in moving)
+        settings = max((record.settings for record in others), key=lambda known: len(set(moving) & set(known)))
+        names = [name for name in moving if name in settings] or ["backend"]
+        axes = " ".join(shlex.quote(f"{name}={axis_text(settings[name])}") for name in names)
         steps.append(f"ask        python -m sweep why {axes}{where}")
     return steps

@@ -144,7 +144,8 @@ def _print_entry(entry: dict[str, Any]) -> None:
         print(f"  {entry['seconds']:8.1f} s  {entry['kind']}")
     elif entry["kind"] == "record":
         record = entry["record"]
-        print(f"  {record['label']}: {record['status']}, {record['metrics'].get('scored_items')} samples scored")
+        scored = int(record["metrics"].get("scored_items") or 0)
+        print(f"  {record['label']}: {record['status']}, {scored:,} samples scored")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The exit status of a sweep says whether anything was measured, and whether anything meets the limits."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +46,22 @@ def test_one_question_with_an_answer_is_enough() -> None:
     assert summary.find_exit_status(rates, verdict) == exits.OK
     strict = replace(limited, throughput_items_per_s_min=10000.0)
     assert summary.find_exit_status(rates, select.choose(rates, strict)) == exits.NO
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ([{"backend": "torch", "batch": 1}, {"backend": "torch", "batch": 4}], "why batch="),
+        ([{"backend": "torch", "load": "offline"}, {"backend": "torch"}], "why load=offline"),
+        ([{"backend": "torch"}], "why backend=torch"),
+    ],
+)
+def test_question_to_ask_next_names_settings_that_a_trial_has(
+    settings: list[dict[str, object]], line: str, tmp_path: Path
+) -> None:
+    """A trial with the default of an axis has no setting of that name, and a sweep may have one trial alone."""
+    failed = [replace(FAILED, key=str(number), settings=known) for number, known in enumerate(settings)]
+    steps = summary.list_next_steps(tmp_path / "sweeps" / "1", select.choose(failed, THROUGHPUT), failed, {})
+    (question,) = (step for step in steps if step.startswith("ask"))
+    assert line in question
+    assert "None" not in question
