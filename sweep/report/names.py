@@ -85,7 +85,7 @@ def describe_score_seconds(records: Sequence[Record]) -> str:
     passes = {record.score.key: record.score.seconds for record in records if record.score is not None}
     if not passes:
         return ""
-    return f"answers: {count(len(passes), 'set')} of builds scored in {duration(sum(passes.values()))}"
+    return f"{count(len(passes), 'set')} of builds scored in {duration(sum(passes.values()))}"
 
 
 def _describe_setting(name: str, value: Any) -> str:

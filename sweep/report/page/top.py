@@ -125,7 +125,7 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
     ended = " ".join(badge(status, f"{n:,} {status_text(status)}") for status, n in count_statuses(records))
     limits = [f"{limit.name} {limit.bound:g}" for limit in goal.limits]
     shared = describe_common([record.settings for record in facts.records])
-    scored = ". ".join(filter(None, (describe_scored(records), describe_score_seconds(records))))
+    scored = ", ".join(filter(None, (describe_scored(records), describe_score_seconds(records))))
     lines = (
         {line.name: line.text for line in story.describe(records, facts.verdict, facts.settings)} if facts.over else {}
     )

@@ -61,7 +61,8 @@ def make_result_parts(
         parts.append(_table(records, shown, verdict, settings.objective, width))
     if len(shown) < len(ordered):
         parts.append((f"  … and {len(ordered) - len(shown):,} more: python -m sweep trials", "dim"))
-    for line in filter(None, (_counted(shown), describe_score_seconds(records))):
+    seconds = describe_score_seconds(records)
+    for line in filter(None, (_counted(shown), seconds and f"answers: {seconds}")):
         parts.append((paragraph(line, 2), "dim"))
     failures = _failure_lines([r for r in records if not (r.status is Status.STOPPED and story.has_numbers(r))])
     early = _early([r for r in records if verdict is None or r.key not in verdict.ranking])
