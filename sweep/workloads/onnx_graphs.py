@@ -87,15 +87,25 @@ def fix_input(graph: Any, name: str, value: np.ndarray) -> None:
     graph.initializer.append(numpy_helper.from_array(np.array(whole, dtype), name))
 
 
+def _step_aside(graph: Any, entry: Any, axis: int) -> int:
+    """Give the tensor of an input or output a name inside the graph, so that its own is free; its number of axes.
+
+    Raises:
+        UserError: it has no such axis.
+    """
+    rank = len(entry.type.tensor_type.shape.dim)
+    _check_axis(entry.name, axis, rank)
+    _rename(graph, entry.name, entry.name + INNER)
+    return rank
+
+
 def move_batch_of_input(graph: Any, entry: Any, axis: int) -> None:
     """Let an input have its batch first, where the graph has it on another axis."""
     from onnx import helper
 
     if not axis:
         return
-    name, rank = entry.name, len(entry.type.tensor_type.shape.dim)
-    _check_axis(name, axis, rank)
-    _rename(graph, name, name + INNER)
+    name, rank = entry.name, _step_aside(graph, entry, axis)
     order = [*range(1, axis + 1), 0, *range(axis + 1, rank)]  # the place of each of the graph's axes in the array
     graph.node.insert(0, helper.make_node("Transpose", [name], [name + INNER], perm=order))
     _reorder(entry, [axis, *(place for place in range(rank) if place != axis)])
@@ -107,9 +117,7 @@ def move_batch_of_output(graph: Any, entry: Any, axis: int) -> None:
 
     if not axis:
         return
-    name, rank = entry.name, len(entry.type.tensor_type.shape.dim)
-    _check_axis(name, axis, rank)
-    _rename(graph, name, name + INNER)
+    name, rank = entry.name, _step_aside(graph, entry, axis)
     order = [axis, *(place for place in range(rank) if place != axis)]
     graph.node.append(helper.make_node("Transpose", [name + INNER], [name], perm=order))
     _reorder(entry, order)

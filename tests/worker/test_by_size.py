@@ -37,6 +37,7 @@ from sweep.spec.settings import Settings
 from sweep.worker import arrays, by_size, data_sets, requests, window
 from sweep.workloads import Dataset
 from tests.engine.search.test_buckets import BAG, EXACT, SLOW
+from tests.support.echo import Echo, Loads
 from tests.support.records import EFFORT, make_measurement
 from tests.support.running import TINY, sweep
 
@@ -45,18 +46,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 DIMS = {"ids": [1]}
 SIZES = np.array([[1], [3], [4], [8]])
 SQUARES = [([size], float(size * size)) for size in (1, 3, 4, 8)]  # operations of a sample of each size
-
-
-class Echo(Runner):
-    def run(self, request: Any) -> Any:
-        return request
-
-
-class Loads:
-    """Stands for a backend: every load gives an echo."""
-
-    def load(self, *given: object) -> Runner:
-        return Echo()
 
 
 @pytest.fixture

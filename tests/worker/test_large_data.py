@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.backends.base import Arrays, Runner
+from sweep.backends.base import Arrays
 from sweep.spec import BuildSpec, Placement
 from sweep.spec.requests import Artifact, MeasureRequest, Padding
 from sweep.worker import data_sets, requests, window
@@ -17,26 +17,13 @@ from sweep.worker.load.batcher import Padded, Piecewise, Stock
 from sweep.worker.load.generator import Clock
 from sweep.worker.load.queue import NEVER, Shared
 from sweep.workloads import Dataset
+from tests.support.echo import Echo, Loads
 from tests.support.records import EFFORT
 
 COUNT, WIDTH = 100, 8
 SAMPLE_BYTES = 8 * WIDTH
 VALUES = np.arange(COUNT * WIDTH, dtype=np.int64).reshape(COUNT, WIDTH)
 BUCKETED = {"padding": Padding({"ids": [1]}), "buckets": [(4,), (8,)]}
-
-
-class Echo(Runner):
-    precision = "fp32"
-
-    def run(self, request: Any) -> Any:
-        return request
-
-
-class Loads:
-    """Stands for a backend: every load gives an echo."""
-
-    def load(self, *given: object) -> Runner:
-        return Echo()
 
 
 @pytest.fixture
